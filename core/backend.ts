@@ -1,0 +1,206 @@
+/**
+ * The contract between what is computed (core/ops) and where (core/backends). A backend owns storages and offers
+ * kernels on them: a kernel takes operands and the shape and dtype of its result, and returns a storage that it
+ * allocated. Dispatch is synchronous everywhere; only reading may be asynchronous. The kernels of `Kernels` are
+ * required, those of `FusedKernels` are optional: an op whose fused kernel a backend lacks runs its decomposition.
+ * Read backends/cpu/ beside this file: it is the specification. Next: op.ts.
+ */
+
+import type { DType, TypedArray } from './dtype.ts'
+import type { Shape } from './shape.ts'
+
+/** Contiguous memory on a backend. `holds` counts handles, views and tape entries; the last one frees it. */
+export interface Storage {
+  readonly backend: Backend
+  readonly dtype: DType
+  readonly length: number
+  /** Bumped by every in-place write: what was saved at an older version must not be used. */
+  version: number
+  /** Kept by tensor.ts and tape.ts; 0 after the storage was freed. */
+  holds: number
+}
+
+/** What a kernel is asked to produce. */
+export interface Spec {
+  readonly shape: Shape
+  readonly dtype: DType
+}
+
+/** What a kernel reads. Tensors are operands. */
+export interface Operand extends Spec {
+  readonly storage: Storage
+}
+
+export type UnaryName =
+  | 'neg'
+  | 'abs'
+  | 'sign'
+  | 'floor'
+  | 'square'
+  | 'sqrt'
+  | 'rsqrt'
+  | 'reciprocal'
+  | 'exp'
+  | 'log'
+  | 'sin'
+  | 'cos'
+  | 'tanh'
+  | 'erf'
+  | 'sigmoid'
+  | 'softplus'
+  | 'relu'
+  | 'silu'
+  | 'gelu'
+  | 'geluTanh'
+  | 'affine' // p·x + q
+  | 'pow' // x^p
+  | 'clamp' // min(max(x, p), q)
+  | 'isFinite' // 1 or 0
+
+/** Comparisons give 1 or 0 in the dtype of the operands. The …Grad kernels take (gradient of the output, input). */
+export type BinaryName =
+  | 'add'
+  | 'sub'
+  | 'mul'
+  | 'div'
+  | 'pow'
+  | 'maximum'
+  | 'minimum'
+  | 'equal'
+  | 'less'
+  | 'lessEqual'
+  | 'siluGrad'
+  | 'geluGrad'
+  | 'geluTanhGrad'
+
+export type ReduceName = 'sum' | 'max' | 'min'
+
+/** Kernel window over an image: kernel size, stride, zero padding before and after, per axis (height, width). */
+export interface Window2d {
+  readonly kernel: readonly [number, number]
+  readonly stride: readonly [number, number]
+  /** top, bottom, left, right */
+  readonly padding: readonly [number, number, number, number]
+}
+
+/** The required kernels. Operands of one call share backend and dtype, but for index operands, which are i32. */
+export interface Kernels {
+  fill(value: number, out: Spec): Storage
+  unary(name: UnaryName, x: Operand, out: Spec, p?: number, q?: number): Storage
+  /** a and b broadcast to out.shape. */
+  binary(name: BinaryName, a: Operand, b: Operand, out: Spec): Storage
+  /** condition ≠ 0 ? a : b; all three broadcast to out.shape; the condition may have another dtype. */
+  where(condition: Operand, a: Operand, b: Operand, out: Spec): Storage
+  /** Over `axes` (rising, each once, may be empty). Sums of f32 are as exact as pairwise or wider accumulation. */
+  reduce(name: ReduceName, x: Operand, axes: readonly number[], out: Spec): Storage
+  /** (…, M, K) × (…, K, N) → (…, M, N); leading axes broadcast. With transposeA, a is (…, K, M); b alike. */
+  matmul(a: Operand, b: Operand, transposeA: boolean, transposeB: boolean, out: Spec): Storage
+  /** Axis i of out is axis order[i] of x. */
+  permute(x: Operand, order: readonly number[], out: Spec): Storage
+  /** The box of out.shape that begins at `starts`. */
+  slice(x: Operand, starts: readonly number[], out: Spec): Storage
+  /** x at `before` in a box of out.shape filled with `value`. */
+  pad(x: Operand, before: readonly number[], value: number, out: Spec): Storage
+  concat(xs: readonly Operand[], axis: number, out: Spec): Storage
+  /** x (B, R, D), index (B, K) i32 → (B, K, D): row index[b, k] of x[b]. Throws on an index out of range. */
+  gather(x: Operand, index: Operand, out: Spec): Storage
+  /** index (B, K) i32, source (B, K, D) → (B, R, D): sums of source rows by index, 0 where none. */
+  scatterAdd(index: Operand, source: Operand, out: Spec): Storage
+  cast(x: Operand, out: Spec): Storage
+  /** x (N, C, H, W) → (N, C·kh·kw, H'·W'): the patch under each window position, channel-major. */
+  unfold(x: Operand, window: Window2d, out: Spec): Storage
+  /** The adjoint of unfold: (N, C·kh·kw, H'·W') → (N, C, H, W), overlapping entries summed. */
+  fold(x: Operand, window: Window2d, out: Spec): Storage
+  /** A copy in memory of its own. */
+  copy(x: Operand): Storage
+}
+
+/** Scalars of an AdamW step that are the same for all tensors. */
+export interface AdamWSettings {
+  readonly lr: number
+  readonly beta1: number
+  readonly beta2: number
+  readonly eps: number
+  readonly weightDecay: number
+}
+
+/** One parameter of a multi-tensor update; p, m and v are written in place (their versions are bumped by the caller). */
+export interface AdamWTensors {
+  readonly p: Operand
+  readonly g: Operand
+  readonly m: Operand
+  readonly v: Operand
+}
+
+/** Kernels a backend may add; `null` operands are absent. Shapes: N batch, T tokens, D width, h heads, R rows. */
+export interface FusedKernels {
+  /** y = x wᵀ + b: x (…, I), w (O, I), b (O) or null. */
+  linear(x: Operand, w: Operand, b: Operand | null, out: Spec): Storage
+  /** Over the last axis. */
+  softmax(x: Operand, out: Spec): Storage
+  /** y ⊙ (g − Σ g ⊙ y), over the last axis. */
+  softmaxGrad(g: Operand, y: Operand, out: Spec): Storage
+  logSoftmax(x: Operand, out: Spec): Storage
+  /** g − exp(y) Σ g, over the last axis. */
+  logSoftmaxGrad(g: Operand, y: Operand, out: Spec): Storage
+  /** (x − mean) / √(var + eps) ⊙ w + b over the last axis; w and b (D) or null. */
+  layerNorm(x: Operand, w: Operand | null, b: Operand | null, eps: number, out: Spec): Storage
+  /** [gx] or, with w, [gx, gw, gb]. */
+  layerNormGrad(g: Operand, x: Operand, w: Operand | null, eps: number): Storage[]
+  /** layerNorm(x) ⊙ (1 + scale) + shift: x (N, T, D), shift and scale (N, D). */
+  adaLayerNorm(x: Operand, shift: Operand, scale: Operand, eps: number, out: Spec): Storage
+  /** [gx, gshift, gscale] */
+  adaLayerNormGrad(g: Operand, x: Operand, scale: Operand, eps: number): Storage[]
+  /** x + gate ⊙ y: x, y (N, T, D), gate (N, D). */
+  gatedResidual(x: Operand, gate: Operand, y: Operand, out: Spec): Storage
+  /** [ggate, gy]; the gradient of x is g itself. */
+  gatedResidualGrad(g: Operand, gate: Operand, y: Operand): Storage[]
+  /** softmax(q kᵀ/√d + bias) v of qkv (N, T, 3·h·d), split as (3, h, d); bias (h, T, T) or (N, h, T, T) or null. */
+  selfAttention(qkv: Operand, bias: Operand | null, heads: number, out: Spec): Storage
+  /** [gqkv] or, with bias, [gqkv, gbias]. */
+  selfAttentionGrad(g: Operand, qkv: Operand, bias: Operand | null, heads: number): Storage[]
+  /** Σ of squares of all elements of all operands, as one scalar. */
+  sumOfSquares(xs: readonly Operand[], out: Spec): Storage
+  /**
+   * In place, for each tensor; PyTorch's AdamW with decoupled decay. All scalars are operands of one element:
+   * clip multiplies the gradient; correction1 and correction2 are 1 − β^t; where `finite` is 0 nothing is written.
+   */
+  adamW(
+    tensors: readonly AdamWTensors[],
+    settings: AdamWSettings,
+    scalars: { clip: Operand; correction1: Operand; correction2: Operand; finite: Operand },
+  ): void
+  /** In place: target ← target + (1 − decay)(source − target) for each pair. Where `finite` is 0 nothing is written. */
+  lerp(targets: readonly Operand[], sources: readonly Operand[], weight: number, finite: Operand): void
+}
+
+/** Bytes and counters of a backend. */
+export interface BackendStats {
+  /** Live bytes of storages, and their highest value since the last reset. */
+  readonly bytes: number
+  readonly peakBytes: number
+  readonly storages: number
+  /** Kernels that ran on a fallback loop rather than the backend's own code. */
+  readonly fallbacks: number
+  /** Transfers from the backend to the host. */
+  readonly reads: number
+}
+
+export interface Backend {
+  readonly name: string
+  readonly dtypes: readonly DType[]
+  readonly kernels: Kernels & Partial<FusedKernels>
+  /** Uninitialised memory. Throws when there is no room, saying how much was asked. */
+  alloc(dtype: DType, length: number): Storage
+  free(storage: Storage): void
+  /** Overwrites all elements. */
+  write(storage: Storage, data: TypedArray): void
+  /** A copy of all elements. */
+  read(storage: Storage): Promise<TypedArray>
+  /** A copy, where the backend can read at once. */
+  readSync?(storage: Storage): TypedArray
+  stats(): BackendStats
+  resetPeak(): void
+  /** Releases what the backend holds (memory, threads, device). */
+  dispose(): void
+}

@@ -1,0 +1,34 @@
+/**
+ * Element types. f32 is what models train in, f64 is what the specification and the gradient checks run in (on `cpu`
+ * only), i32 holds labels, timesteps' indices and token ids. Next: shape.ts.
+ */
+
+export type DType = 'f32' | 'f64' | 'i32'
+export type TypedArray = Float32Array | Float64Array | Int32Array
+
+const constructors = { f32: Float32Array, f64: Float64Array, i32: Int32Array } as const
+
+/** Bytes of one element. */
+export const bytesPerElement: Readonly<Record<DType, number>> = { f32: 4, f64: 8, i32: 4 }
+
+/** A zeroed typed array of `length` elements. */
+export function allocate(dtype: DType, length: number): TypedArray {
+  return new constructors[dtype](length)
+}
+
+/** `values` as a typed array of `dtype`; returned as it is when it already has that type. */
+export function toTypedArray(dtype: DType, values: ArrayLike<number>): TypedArray {
+  return values instanceof constructors[dtype] ? values : constructors[dtype].from(values)
+}
+
+/** A view of `length` elements of a buffer, from `byteOffset`. */
+export function viewOf(dtype: DType, buffer: ArrayBufferLike, byteOffset: number, length: number): TypedArray {
+  if (dtype === 'f32') return new Float32Array(buffer, byteOffset, length)
+  if (dtype === 'f64') return new Float64Array(buffer, byteOffset, length)
+  return new Int32Array(buffer, byteOffset, length)
+}
+
+/** The element type that a typed array holds. */
+export function dtypeOf(data: TypedArray): DType {
+  return data instanceof Float32Array ? 'f32' : data instanceof Float64Array ? 'f64' : 'i32'
+}

@@ -1,0 +1,84 @@
+/**
+ * Shapes and the arithmetic on them: sizes, strides, axes, NumPy broadcasting. Tensors here are always contiguous and
+ * row-major, so strides are derived from shapes and never stored. Next: backend.ts.
+ */
+
+export type Shape = readonly number[]
+
+/** What an op says when shapes do not fit: `op: wanted …, got …`. */
+export class ShapeError extends Error {
+  override name = 'ShapeError'
+}
+
+/** Number of elements. */
+export function sizeOf(shape: Shape): number {
+  let n = 1
+  for (let i = 0; i < shape.length; i++) n *= shape[i]
+  return n
+}
+
+/** Row-major strides, in elements. */
+export function stridesOf(shape: Shape): number[] {
+  const strides = new Array<number>(shape.length)
+  for (let i = shape.length - 1, step = 1; i >= 0; i--) {
+    strides[i] = step
+    step *= shape[i]
+  }
+  return strides
+}
+
+/** Strides with which `shape` is read at the indices of `out`: 0 along every axis that is broadcast. */
+export function broadcastStrides(shape: Shape, out: Shape): number[] {
+  const lead = out.length - shape.length
+  return [
+    ...new Array<number>(lead).fill(0),
+    ...stridesOf(shape).map((step, i) => (shape[i] === 1 && out[lead + i] !== 1 ? 0 : step)),
+  ]
+}
+
+export function sameShape(a: Shape, b: Shape): boolean {
+  if (a.length !== b.length) return false
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
+  return true
+}
+
+/** `[2, 3]` as people write it. */
+export function show(shape: Shape): string {
+  return `[${shape.join(', ')}]`
+}
+
+/** The shape two operands broadcast to (NumPy's rule). Throws ShapeError. */
+export function broadcastShapes(op: string, a: Shape, b: Shape): Shape {
+  if (sameShape(a, b)) return a
+  const rank = Math.max(a.length, b.length)
+  const out = new Array<number>(rank)
+  for (let i = 1; i <= rank; i++) {
+    const m = a[a.length - i] ?? 1
+    const n = b[b.length - i] ?? 1
+    if (m !== n && m !== 1 && n !== 1)
+      throw new ShapeError(`${op}: wanted shapes that broadcast, got ${show(a)} and ${show(b)}`)
+    out[rank - i] = m === 1 ? n : m
+  }
+  return out
+}
+
+/** Axis counted from the front; negative counts from the back. Throws ShapeError. */
+export function axisOf(op: string, axis: number, rank: number): number {
+  const i = axis < 0 ? axis + rank : axis
+  if (!Number.isInteger(axis) || i < 0 || i >= rank)
+    throw new ShapeError(`${op}: wanted an axis in [${-rank}, ${rank - 1}], got ${axis}`)
+  return i
+}
+
+/** Axes counted from the front, in rising order, each once; undefined means all. Throws ShapeError. */
+export function axesOf(op: string, axes: number | readonly number[] | undefined, rank: number): number[] {
+  if (axes === undefined) return Array.from({ length: rank }, (_, i) => i)
+  const list = (typeof axes === 'number' ? [axes] : axes).map(axis => axisOf(op, axis, rank)).sort((a, b) => a - b)
+  if (new Set(list).size !== list.length) throw new ShapeError(`${op}: wanted each axis once, got ${show(list)}`)
+  return list
+}
+
+/** `shape` with the reduced `axes` kept as 1 or left out. */
+export function reducedShape(shape: Shape, axes: readonly number[], keepDims: boolean): number[] {
+  return keepDims ? shape.map((n, i) => (axes.includes(i) ? 1 : n)) : shape.filter((_, i) => !axes.includes(i))
+}
