@@ -1,0 +1,34 @@
+/**
+ * All kernels of the contract, required and fused, as plain loops over some host's memory.
+ */
+
+import type { FusedKernels, Kernels } from '../../backend.ts'
+import { attentionLoops } from './attention.ts'
+import { elementwiseLoops } from './elementwise.ts'
+import { gatherLoops } from './gather.ts'
+import type { Host } from './host.ts'
+import { matmulLoops } from './matmul.ts'
+import { movementLoops } from './movement.ts'
+import { normLoops } from './norm.ts'
+import { optimizerLoops } from './optimizer.ts'
+import { reduceLoops } from './reduce.ts'
+import { softmaxLoops } from './softmax.ts'
+import { windowLoops } from './window.ts'
+
+export type { Host } from './host.ts'
+
+/** The loops on `host`'s memory. They keep no state. */
+export function createLoops(host: Host): Kernels & FusedKernels {
+  return {
+    ...elementwiseLoops(host),
+    ...reduceLoops(host),
+    ...matmulLoops(host),
+    ...movementLoops(host),
+    ...gatherLoops(host),
+    ...windowLoops(host),
+    ...softmaxLoops(host),
+    ...normLoops(host),
+    ...attentionLoops(host),
+    ...optimizerLoops(host),
+  }
+}
