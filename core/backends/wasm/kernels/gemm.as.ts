@@ -1,0 +1,213 @@
+/**
+ * Matrix product. The naive meaning: out[m, n] = Σ_k a[m, k]·b[k, n] + (bias[n] or what out held).
+ * Three steps, as in every fast GEMM since Goto: b is packed once into panels of 8 columns, k after k, so that the
+ * inner loop reads it in a straight line; a block of rows of a is packed into panels of 4 rows alike; then a 4×8 tile
+ * of the result stays in registers while k runs from end to end. All four transpose cases are decided in packing
+ * (two strides), and edges too: panels are padded with zeros, so only the store of a tile knows about them.
+ * The k loop is not unrolled: V8 then spills registers and loses half the speed. Next: attention.as.ts reuses this.
+ */
+
+import { VEC, WORD, arg, madd, pointer, storeFirst } from './simd.as'
+import { thread } from './threads.as'
+
+/** Rows and columns of a tile. */
+const ROWS: i32 = 4
+const COLS: i32 = 8
+
+/**
+ * Four lines of `length` floats (a line's floats lie `step` bytes apart, lines `next` bytes apart) → length × 4,
+ * interleaved, written every `stride` bytes. Lines beyond `count` are zeros.
+ */
+function packFour(from: usize, step: usize, next: usize, length: i32, count: i32, to: usize, stride: usize): void {
+  if (count <= 0) {
+    for (let k = 0; k < length; ++k, to += stride) v128.store(to, f32x4.splat(0))
+    return
+  }
+  // Lines that do not exist are read from line 0 and masked.
+  const l0 = from
+  const l1 = count > 1 ? from + next : from
+  const l2 = count > 2 ? from + 2 * next : from
+  const l3 = count > 3 ? from + 3 * next : from
+  const mask = i32x4.lt_s(i32x4(0, 1, 2, 3), i32x4.splat(count))
+  if (next == WORD && count == 4) {
+    // The lines lie side by side: each k is four floats in a row.
+    for (let k = 0; k < length; ++k, to += stride, from += step) v128.store(to, v128.load(from))
+    return
+  }
+  let k = 0
+  let offset: usize = 0
+  if (step == WORD) {
+    // Transpose 4×4.
+    for (; k + 4 <= length; k += 4, offset += VEC) {
+      const a = v128.load(l0 + offset)
+      const b = v128.load(l1 + offset)
+      const c = v128.load(l2 + offset)
+      const d = v128.load(l3 + offset)
+      const ab0 = v128.shuffle<f32>(a, b, 0, 4, 1, 5)
+      const ab1 = v128.shuffle<f32>(a, b, 2, 6, 3, 7)
+      const cd0 = v128.shuffle<f32>(c, d, 0, 4, 1, 5)
+      const cd1 = v128.shuffle<f32>(c, d, 2, 6, 3, 7)
+      v128.store(to, v128.and(v128.shuffle<f64>(ab0, cd0, 0, 2), mask))
+      v128.store(to + stride, v128.and(v128.shuffle<f64>(ab0, cd0, 1, 3), mask))
+      v128.store(to + 2 * stride, v128.and(v128.shuffle<f64>(ab1, cd1, 0, 2), mask))
+      v128.store(to + 3 * stride, v128.and(v128.shuffle<f64>(ab1, cd1, 1, 3), mask))
+      to += 4 * stride
+    }
+  }
+  for (; k < length; ++k, to += stride, offset += step) {
+    const v = f32x4(load<f32>(l0 + offset), load<f32>(l1 + offset), load<f32>(l2 + offset), load<f32>(l3 + offset))
+    v128.store(to, v128.and(v, mask))
+  }
+}
+
+/** Rows of a (`rows` of them, at most a block) → panels of 4: for each panel, for each k, four floats. */
+export function packRows(from: usize, rowStep: usize, kStep: usize, rows: i32, K: i32, to: usize): void {
+  for (let m = 0; m < rows; m += ROWS) {
+    packFour(from + <usize>m * rowStep, kStep, rowStep, K, min(rows - m, ROWS), to, VEC)
+    to += <usize>K * VEC
+  }
+}
+
+/** Columns of b → panels of 8: for each panel, for each k, eight floats. */
+export function packColumns(from: usize, columnStep: usize, kStep: usize, columns: i32, K: i32, to: usize): void {
+  for (let n = 0; n < columns; n += COLS) {
+    const start = from + <usize>n * columnStep
+    packFour(start, kStep, columnStep, K, min(columns - n, 4), to, 2 * VEC)
+    packFour(start + 4 * columnStep, kStep, columnStep, K, min(columns - n - 4, 4), to + VEC, 2 * VEC)
+    to += <usize>K * (2 * VEC)
+  }
+}
+
+/** Writes one row of a tile: `columns` of its 8 floats. */
+// @ts-ignore: decorator
+@inline
+function storeRow(to: usize, left: v128, right: v128, columns: i32): void {
+  if (columns >= 4) v128.store(to, left)
+  else {
+    storeFirst(to, left, columns)
+    return
+  }
+  if (columns >= 8) v128.store(to, right, VEC)
+  else if (columns > 4) storeFirst(to + VEC, right, columns - 4)
+}
+
+/**
+ * One tile: out (rows ≤ 4, columns ≤ 8; its rows `outStep` bytes apart) = panel of a × panel of b, plus the 8 floats
+ * at `bias` in every row, or plus what out held. bias = 0: none.
+ */
+function tile(
+  a: usize, b: usize, K: i32, out: usize, outStep: usize, rows: i32, columns: i32, bias: usize, accumulate: bool,
+): void {
+  let c00 = f32x4.splat(0)
+  let c01 = f32x4.splat(0)
+  if (bias != 0) {
+    c00 = v128.load(bias)
+    c01 = v128.load(bias, VEC)
+  }
+  let c10 = c00, c11 = c01, c20 = c00, c21 = c01, c30 = c00, c31 = c01
+  if (accumulate) {
+    // Rows that do not exist are read from row 0 and never stored.
+    c00 = v128.load(out)
+    c01 = v128.load(out, VEC)
+    const r1 = rows > 1 ? out + outStep : out
+    const r2 = rows > 2 ? out + 2 * outStep : out
+    const r3 = rows > 3 ? out + 3 * outStep : out
+    c10 = v128.load(r1)
+    c11 = v128.load(r1, VEC)
+    c20 = v128.load(r2)
+    c21 = v128.load(r2, VEC)
+    c30 = v128.load(r3)
+    c31 = v128.load(r3, VEC)
+  }
+  const end = a + <usize>K * VEC
+  while (a < end) {
+    const b0 = v128.load(b)
+    const b1 = v128.load(b, VEC)
+    let s = v128.load32_splat(a)
+    c00 = madd(s, b0, c00)
+    c01 = madd(s, b1, c01)
+    s = v128.load32_splat(a, 4)
+    c10 = madd(s, b0, c10)
+    c11 = madd(s, b1, c11)
+    s = v128.load32_splat(a, 8)
+    c20 = madd(s, b0, c20)
+    c21 = madd(s, b1, c21)
+    s = v128.load32_splat(a, 12)
+    c30 = madd(s, b0, c30)
+    c31 = madd(s, b1, c31)
+    a += VEC
+    b += 2 * VEC
+  }
+  storeRow(out, c00, c01, columns)
+  if (rows > 1) storeRow(out + outStep, c10, c11, columns)
+  if (rows > 2) storeRow(out + 2 * outStep, c20, c21, columns)
+  if (rows > 3) storeRow(out + 3 * outStep, c30, c31, columns)
+}
+
+/** out (M, N) = packed rows × packed columns; as `tile` says. One panel of b at a time meets all rows. */
+export function multiplyPacked(
+  a: usize, b: usize, M: i32, N: i32, K: i32, out: usize, outStep: usize, bias: usize, accumulate: bool,
+): void {
+  for (let n = 0; n < N; n += COLS) {
+    let panel = a
+    const column = out + (<usize>n << 2)
+    const columnBias = bias != 0 ? bias + (<usize>n << 2) : 0
+    for (let m = 0; m < M; m += ROWS) {
+      tile(panel, b, K, column + <usize>m * outStep, outStep, min(M - m, ROWS), min(N - n, COLS), columnBias, accumulate)
+      panel += <usize>K * VEC
+    }
+    b += <usize>K * (2 * VEC)
+  }
+}
+
+/**
+ * Packs all matrices b of a batch. args: b, columnStep, kStep (bytes), N, K, packed, columns per chunk (a multiple of
+ * 8), chunks per matrix, bytes from matrix to matrix, bytes from packed to packed.
+ */
+export function gemmPackB(args: usize, chunk: i32): void {
+  const N = arg(args, 3)
+  const K = arg(args, 4)
+  const columns = arg(args, 6)
+  const perMatrix = arg(args, 7)
+  const matrix = chunk / perMatrix
+  const n = (chunk - matrix * perMatrix) * columns
+  const from = pointer(args, 0) + <usize>matrix * pointer(args, 8) + <usize>n * pointer(args, 1)
+  const to = pointer(args, 5) + <usize>matrix * pointer(args, 9) + <usize>n * <usize>K * WORD
+  packColumns(from, pointer(args, 1), pointer(args, 2), min(N - n, columns), K, to)
+}
+
+/**
+ * One block of the product. args: 0 a, 1 rowStep, 2 kStep (bytes), 3 packed b, 4 out, 5 bias or 0, 6 M, 7 N, 8 K,
+ * 9 rows per block, 10 columns per block, 11 scratch, 12 scratch bytes per thread, 13 row blocks, 14 column blocks,
+ * 15 table of (offset of a, offset of packed b) in bytes per batch element, or 0.
+ */
+export function gemm(args: usize, chunk: i32): void {
+  const M = arg(args, 6)
+  const N = arg(args, 7)
+  const K = arg(args, 8)
+  const blockRows = arg(args, 9)
+  const blockColumns = arg(args, 10)
+  const columnBlocks = arg(args, 14)
+  const perBatch = arg(args, 13) * columnBlocks
+  const batch = chunk / perBatch
+  const block = chunk - batch * perBatch
+  const m = (block / columnBlocks) * blockRows
+  const n = (block % columnBlocks) * blockColumns
+  let a = pointer(args, 0)
+  let b = pointer(args, 3)
+  const table = pointer(args, 15)
+  if (table != 0) {
+    a += load<u32>(table + (batch << 3))
+    b += load<u32>(table + (batch << 3), 4)
+  }
+  const rows = min(M - m, blockRows)
+  const packed = pointer(args, 11) + <usize>thread * pointer(args, 12)
+  packRows(a + <usize>m * pointer(args, 1), pointer(args, 1), pointer(args, 2), rows, K, packed)
+  const outStep = <usize>N << 2
+  const out = pointer(args, 4) + (<usize>batch * M + m) * outStep + (<usize>n << 2)
+  const bias = pointer(args, 5)
+  multiplyPacked(
+    packed, b + <usize>n * <usize>K * WORD, rows, min(N - n, blockColumns), K, out, outStep,
+    bias != 0 ? bias + (<usize>n << 2) : 0, false,
+  )
+}

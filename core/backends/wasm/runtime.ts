@@ -1,0 +1,159 @@
+/**
+ * The wasm module at work: loads the build that this machine can run, gives it one shared linear memory and an
+ * allocator, starts workers and launches kernels. A kernel is an export (args, chunk); its number is its place in the
+ * function table, which every thread fills in the same order. The arguments of a launch are 32-bit words at a fixed
+ * place; kernels/threads.as.ts says what happens next. Views of shared memory stay valid when it grows, but they end
+ * where the memory once did, so views of data are made anew after each growth. Next: backend.ts.
+ */
+
+import { defaultThreads, enableRelaxedSimd, startWorker } from '#wasm-host'
+import { Allocator } from './memory.ts'
+
+/** Which build runs: they differ in the last bits, so checkpoints record it. */
+export type Build = 'relaxed' | 'simd'
+
+export interface RuntimeOptions {
+  /** Threads, the main one included. Default: DEMASK_THREADS or one per core. */
+  threads?: number
+  /** Default: relaxed where the machine has it. */
+  build?: Build
+}
+
+/** Where threads.as.ts reads arguments, and how many there may be. */
+const ARGS = 512
+const MAX_ARGS = 256
+/** Below are thread state, arguments and static data of the module. */
+const HEAP = 65536
+
+// Modules of one function each, to ask the engine what it knows: i8x16.popcnt, f32x4.relaxed_madd's family.
+const simdProbe = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
+]
+const relaxedProbe = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15,
+  253, 128, 2, 11,
+]
+
+// Every thread runs this after it has made its instance, so that all tables agree.
+const fillTable = `for (const value of Object.values(exports)) if (typeof value === 'function') exports.table.set(exports.table.grow(1), value)`
+
+interface Exports {
+  table: WebAssembly.Table
+  launch(kernel: number, chunks: number): void
+  stop(): void
+}
+
+const floatOf = new Float32Array(1)
+const bitsOf = new Int32Array(floatOf.buffer)
+
+/** A float as the 32-bit word that a launch takes. */
+export function bits(value: number): number {
+  floatOf[0] = value
+  return bitsOf[0]
+}
+
+/** The module, its memory and its threads. */
+export class Runtime {
+  readonly build: Build
+  readonly threads: number
+  readonly memory: Allocator
+  readonly #memory: WebAssembly.Memory
+  readonly #launch: (kernel: number, chunks: number) => void
+  readonly #stop: () => void
+  readonly #numbers: ReadonlyMap<string, number>
+  readonly #args: Int32Array
+  readonly #stopWorkers: (() => void)[] = []
+  #buffer: ArrayBufferLike
+  #i32: Int32Array
+  #f32: Float32Array
+
+  constructor(module: WebAssembly.Module, build: Build, threads: number) {
+    this.build = build
+    this.threads = threads
+    this.#memory = new WebAssembly.Memory({ initial: 64, maximum: 65536, shared: true })
+    const instance = new WebAssembly.Instance(module, { env: { memory: this.#memory } })
+    const exports = instance.exports as unknown as Exports
+    const numbers = new Map<string, number>()
+    for (const [name, value] of Object.entries(instance.exports))
+      if (typeof value === 'function') {
+        const place = exports.table.grow(1)
+        exports.table.set(place, value)
+        numbers.set(name, place)
+      }
+    this.#numbers = numbers
+    this.#launch = exports.launch
+    this.#stop = exports.stop
+    this.memory = new Allocator(this.#memory, HEAP)
+    this.#buffer = this.#memory.buffer
+    this.#args = new Int32Array(this.#buffer, ARGS, MAX_ARGS)
+    this.#i32 = new Int32Array(this.#buffer)
+    this.#f32 = new Float32Array(this.#buffer)
+    for (let i = 1; i < threads; i++) this.#stopWorkers.push(startWorker(module, this.#memory, i, fillTable))
+  }
+
+  /** The number of a kernel, for `launch`. Throws when the build does not have it. */
+  kernel(name: string): number {
+    const number = this.#numbers.get(name)
+    if (number === undefined) throw new Error(`wasm: no kernel '${name}' in the build: run npm run build`)
+    return number
+  }
+
+  /** Runs chunks 0 to `chunks` − 1 of a kernel on all threads; returns when they are done. */
+  launch(kernel: number, chunks: number, ...args: number[]): void {
+    if (chunks === 0) return
+    for (let i = 0; i < args.length; i++) this.#args[i] = args[i]
+    this.#launch(kernel, chunks)
+  }
+
+  /** `length` words from a byte address, as integers. Not to be held across an allocation. */
+  ints(address: number, length: number): Int32Array {
+    this.#refresh()
+    return this.#i32.subarray(address >>> 2, (address >>> 2) + length)
+  }
+
+  /** `length` words from a byte address, as floats. Not to be held across an allocation. */
+  floats(address: number, length: number): Float32Array {
+    this.#refresh()
+    return this.#f32.subarray(address >>> 2, (address >>> 2) + length)
+  }
+
+  #refresh(): void {
+    if (this.#memory.buffer === this.#buffer) return
+    this.#buffer = this.#memory.buffer
+    this.#i32 = new Int32Array(this.#buffer)
+    this.#f32 = new Float32Array(this.#buffer)
+  }
+
+  /** Ends the workers. The memory goes when nobody refers to it. */
+  dispose(): void {
+    this.#stop()
+    for (const stop of this.#stopWorkers) stop()
+  }
+}
+
+/** Loads the wasm module. Throws where there is no SIMD, or no build. */
+export async function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
+  enableRelaxedSimd()
+  if (typeof WebAssembly === 'undefined' || !WebAssembly.validate(new Uint8Array(simdProbe)))
+    throw new Error('wasm: this JavaScript engine has no WebAssembly SIMD')
+  const hasRelaxed = WebAssembly.validate(new Uint8Array(relaxedProbe))
+  const build = options.build ?? (hasRelaxed ? 'relaxed' : 'simd')
+  const module = await WebAssembly.compile(decode(await loadBase64(build)))
+  return new Runtime(module, build, options.threads ?? defaultThreads())
+}
+
+async function loadBase64(build: Build): Promise<string> {
+  try {
+    const loaded = build === 'relaxed' ? await import('./generated/relaxed.ts') : await import('./generated/simd.ts')
+    return loaded.base64
+  } catch (error) {
+    throw new Error('wasm: the kernels are not compiled: run npm run build', { cause: error })
+  }
+}
+
+function decode(base64: string): Uint8Array<ArrayBuffer> {
+  const text = atob(base64)
+  const bytes = new Uint8Array(text.length)
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i)
+  return bytes
+}
