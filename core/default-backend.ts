@@ -1,0 +1,17 @@
+/**
+ * Which backend new tensors go to. `cpu` until `await ready()` (ready.ts) has chosen a faster one.
+ */
+
+import type { Backend } from './backend.ts'
+import { cpu } from './backends/cpu/backend.ts'
+
+let chosen: Backend = cpu
+
+export function defaultBackend(): Backend {
+  return chosen
+}
+
+/** New tensors go to `backend` from now on; existing ones stay where they are. */
+export function setDefaultBackend(backend: Backend): void {
+  chosen = backend
+}

@@ -1,0 +1,140 @@
+/**
+ * Checks gradients against finite differences, by random projection: a function of many elements with many results is
+ * turned into one number, L = Σ u ⊙ f(x) with a random u, and its derivative along a random direction v of one input
+ * is taken twice: as ⟨∂L/∂x, v⟩ by the tape, and by central differences with Richardson extrapolation. A wrong
+ * gradient of any element shows with probability 1, at the cost of a few forward passes. Runs in f64 on `cpu`.
+ * The walk over all ops is tests/registry.test.ts; `npm run gradcheck` prints its table.
+ */
+
+import { cpu } from './backends/cpu/backend.ts'
+import { type AnyOp, apply, applyMany, erase, type Sample } from './op.ts'
+import { add, mul } from './ops/elementwise.ts'
+import { sum } from './ops/reduce.ts'
+import { type Rng, rng } from './random.ts'
+import { sampler } from './samples.ts'
+import { scope } from './scope.ts'
+import type { Shape } from './shape.ts'
+import { gradients } from './tape.ts'
+import { type Tensor, tensor } from './tensor.ts'
+
+/** What can be checked: tensors in, one or several tensors out. */
+export type Checked = (...x: Tensor[]) => Tensor | readonly Tensor[]
+
+// Samples of ops with kinks stay 0.015 away from them, so steps must be smaller than that.
+const step = 2 ** -7
+
+/**
+ * The worst relative error over the f64 inputs of the gradient of `f` by its f64 results: |⟨g, v⟩ − difference| / ‖g‖
+ * for directions v of entries ±1, which makes ‖g‖ the size that ⟨g, v⟩ has on average. Where g is 0 the absolute error
+ * counts. Undefined when there is no f64 input or result. Inputs must be on `cpu`.
+ */
+export function gradcheck(f: Checked, x: readonly Tensor[], random: Rng = rng(1)): number | undefined {
+  return scope(() => {
+    const leaves = x.map(t => (t.dtype === 'f64' ? t.requireGrad() : t))
+    const ys = resultsOf(f(...leaves))
+    const u = ys.map(y => cotangent(y.shape, random.normalArray(y.size)))
+    const wanted = leaves.filter(t => t.dtype === 'f64')
+    if (ys.length === 0 || wanted.length === 0) return undefined
+    const gs = gradients(project(ys, u), wanted)
+
+    let worst = 0
+    let k = 0
+    x.forEach((t, i) => {
+      if (t.dtype !== 'f64') return
+      const g = gs[k++].dataSync()
+      const v = Float64Array.from(random.uniformArray(t.size), s => (s < 0.5 ? -1 : 1))
+      const by = (h: number) => resultsOf(f(...x.map((other, j) => (j === i ? moved(other, v, h) : other))))
+      const numeric = richardson(h => scope(() => dot(u, by(h), by(-h)) / (2 * h)))
+      let [slope, square] = [0, 0]
+      for (let j = 0; j < g.length; j++) {
+        slope += g[j] * v[j]
+        square += g[j] * g[j]
+      }
+      const error = Math.abs(slope - numeric) / (square === 0 ? 1 : Math.sqrt(square))
+      worst = error > worst || Number.isNaN(error) ? error : worst
+    })
+    return worst
+  })
+}
+
+/** The same for the gradient itself, as a function of the inputs and of the cotangent: second derivatives of `f`. */
+export function gradcheck2(f: Checked, x: readonly Tensor[], random: Rng = rng(2)): number | undefined {
+  return scope(() => {
+    const ys = resultsOf(f(...x))
+    const floats = x.filter(t => t.dtype === 'f64')
+    if (ys.length === 0 || floats.length === 0) return undefined
+    const u = ys.map(y => cotangent(y.shape, random.normalArray(y.size)))
+    const gradient = (...all: Tensor[]) => {
+      const inputs = all.slice(0, x.length).map(t => (t.dtype === 'f64' && t.node === null ? t.requireGrad() : t))
+      const targets = inputs.filter(t => t.dtype === 'f64')
+      return gradients(project(resultsOf(f(...inputs)), all.slice(x.length)), targets, { createGraph: true })
+    }
+    return gradcheck(gradient, [...x, ...u], random)
+  })
+}
+
+/** Worst errors of an op over all its samples; undefined where the op has no such derivative, or no f64 sample. */
+export interface OpCheck {
+  readonly first: number | undefined
+  readonly second: number | undefined
+}
+
+/** gradcheck and, for smooth ops, gradcheck2 of every sample of an op. */
+export function gradcheckOp(op: AnyOp, seed = 0): OpCheck {
+  return scope(() => {
+    const { differentiable, samples } = erase(op)
+    const worst = (check: typeof gradcheck) =>
+      samples(sampler(seed))
+        .map(sample => check(runs(op, sample), sample.x))
+        .reduce((a, b) => (a === undefined || (b !== undefined && !(b <= a)) ? b : a), undefined)
+    return {
+      first: differentiable === 'none' ? undefined : worst(gradcheck),
+      second: differentiable === undefined ? worst(gradcheck2) : undefined,
+    }
+  })
+}
+
+/** An op with a sample's attributes, as a function of its inputs. */
+export function runs(op: AnyOp, { attrs }: Sample): Checked {
+  const record = erase(op)
+  return (...x) => (record.many ? applyMany(record, x, attrs) : apply(record, x, attrs))
+}
+
+/** What derivatives are taken of: the f64 results. */
+function resultsOf(y: Tensor | readonly Tensor[]): Tensor[] {
+  return [y].flat().filter(t => t.dtype === 'f64')
+}
+
+function cotangent(shape: Shape, values: Float32Array): Tensor {
+  return tensor(Float64Array.from(values), { shape, dtype: 'f64', backend: cpu })
+}
+
+/** Σ u ⊙ y over all results, as a tensor. */
+function project(ys: readonly Tensor[], u: readonly Tensor[]): Tensor {
+  return ys.map((y, k) => sum(mul(y, u[k]))).reduce((a, b) => add(a, b))
+}
+
+/** Σ u ⊙ (plus − minus): the difference is taken element by element, before anything is rounded in a sum. */
+function dot(u: readonly Tensor[], plus: readonly Tensor[], minus: readonly Tensor[]): number {
+  let total = 0
+  u.forEach((uk, k) => {
+    const [U, P, M] = [uk.dataSync(), plus[k].dataSync(), minus[k].dataSync()]
+    for (let i = 0; i < U.length; i++) total += U[i] * (P[i] - M[i])
+  })
+  return total
+}
+
+/** x + h v */
+function moved(x: Tensor, v: Float64Array, h: number): Tensor {
+  return tensor(
+    Float64Array.from(x.dataSync(), (value, i) => value + h * v[i]),
+    { shape: x.shape, dtype: 'f64', backend: cpu },
+  )
+}
+
+/** The limit of a difference quotient whose error is a series in h²: two extrapolations leave h⁶. */
+function richardson(quotient: (h: number) => number): number {
+  const [d0, d1, d2] = [quotient(step), quotient(step / 2), quotient(step / 4)]
+  const [e0, e1] = [d1 + (d1 - d0) / 3, d2 + (d2 - d1) / 3]
+  return e1 + (e1 - e0) / 15
+}

@@ -1,0 +1,93 @@
+/**
+ * The graph that a forward computation leaves behind: one node per recorded op, and one per leaf that wants a gradient.
+ * Nodes keep exactly the tensors that their gradient rule asked for. Walking the graph backwards is tape.ts.
+ */
+
+import type { AnyOp } from './op.ts'
+import { adoptNode } from './scope.ts'
+import type { Tensor } from './tensor.ts'
+
+let enabled = true
+let created = 0
+
+/** Whether ops are being recorded. */
+export function gradEnabled(): boolean {
+  return enabled
+}
+
+function withGrad<T>(value: boolean, fn: () => T): T {
+  const before = enabled
+  enabled = value
+  try {
+    return fn()
+  } finally {
+    enabled = before
+  }
+}
+
+/** Runs `fn` without recording: its results have no gradient. */
+export function noGrad<T>(fn: () => T): T {
+  return withGrad(false, fn)
+}
+
+/** Runs `fn` with recording on, also inside `noGrad`. */
+export function enableGrad<T>(fn: () => T): T {
+  return withGrad(true, fn)
+}
+
+/** The id of the newest node: what is recorded from now on has a larger one. */
+export function newestNode(): number {
+  return created
+}
+
+/** Where a value came from. `op` is null for a leaf, whose gradient lands in `leaf.grad`. */
+export class Node {
+  /** Rises with creation: an input's node is always older than its consumer's. */
+  readonly id = ++created
+  readonly op: AnyOp | null
+  readonly attrs: unknown
+  readonly leaf: Tensor | null
+  /** Per input: the node that made it, or null where no gradient is wanted; and which of that node's outputs it is. */
+  readonly inputs: readonly (Node | null)[]
+  readonly inputIndex: readonly number[]
+  readonly inputShapes: readonly (readonly number[])[]
+  #saved: readonly Tensor[] | null = null
+  #versions: readonly number[] = []
+
+  constructor(op: AnyOp | null, attrs: unknown, leaf: Tensor | null, inputs: readonly Tensor[]) {
+    this.op = op
+    this.attrs = attrs
+    this.leaf = leaf
+    this.inputs = inputs.map(x => x.node)
+    this.inputIndex = inputs.map(x => x.outputIndex)
+    this.inputShapes = inputs.map(x => x.shape)
+    if (op !== null) adoptNode(this)
+  }
+
+  /** Holds `tensors` until `release`, and remembers which version of each was seen. */
+  save(tensors: readonly Tensor[]): void {
+    this.#saved = tensors.map(x => x.alias())
+    this.#versions = tensors.map(x => x.storage.version)
+  }
+
+  /** What `save` was given. Throws when it was released, or changed in place since. */
+  get saved(): readonly Tensor[] {
+    const saved = this.#saved
+    if (saved === null)
+      throw new Error(
+        `backward: the graph of '${this.op?.name}' was freed by an earlier backward; run the forward again`,
+      )
+    for (let i = 0; i < saved.length; i++) {
+      if (saved[i].storage.version !== this.#versions[i])
+        throw new Error(`backward: a tensor that '${this.op?.name}' saved for its gradient was changed in place since`)
+    }
+    return saved
+  }
+
+  /** Lets go of what was saved. */
+  release(): void {
+    if (this.#saved === null) return
+    for (const x of this.#saved) x.dispose()
+    this.#saved = null
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * One op, one record: what shape it gives, which kernel computes it, what its gradient is and what that needs, and, for
+ * a fused op, the plain ops it stands for. `apply` is the only way an op runs: it checks operands, calls the kernel
+ * and records the node. Tests walk the registry, so a record brings its own sample inputs.
+ * Read next: ops/elementwise.ts for the simplest records, then tape.ts for how gradients flow back.
+ */
+
+import type { FusedKernels, Kernels, Spec, Storage } from './backend.ts'
+import type { DType } from './dtype.ts'
+import { gradEnabled, Node } from './graph.ts'
+import type { Sampler } from './samples.ts'
+import type { Shape } from './shape.ts'
+import { Tensor } from './tensor.ts'
+
+export type Unary = readonly [Tensor]
+export type Binary = readonly [Tensor, Tensor]
+export type None = Readonly<Record<string, never>>
+
+type Shapes<X extends readonly Tensor[]> = { readonly [I in keyof X]: Shape }
+type Kernel = Kernels & Partial<FusedKernels>
+
+/** Inputs and attributes on which tests run an op. */
+export interface Sample<X extends readonly Tensor[] = readonly Tensor[], A = unknown> {
+  readonly x: X
+  readonly attrs: A
+}
+
+interface Common<X extends readonly Tensor[], A> {
+  readonly name: string
+  /** The dtype of the result; that of the first input unless said. */
+  dtype?(x: X, attrs: A): DType
+  /** Operands of several dtypes (indices, conditions) are meant. */
+  readonly mixed?: true
+  /** Required: an op without samples does not compile. Values are f32-representable f64 on `cpu`. */
+  samples(r: Sampler): readonly Sample<X, A>[]
+  /** Floating-point operations of one call, for `profile`; elements of the result unless said. */
+  flops?(x: X, attrs: A): number
+  /** 'none': no gradient by nature (comparisons, index arithmetic); 'once': kinks, so no second derivative is tested. */
+  readonly differentiable?: 'none' | 'once'
+}
+
+/** An op with one result. */
+export interface Op<X extends readonly Tensor[], A, S extends readonly Tensor[]> extends Common<X, A> {
+  /** The shape of the result. Throws ShapeError: op, wanted, got. */
+  infer(x: Shapes<X>, attrs: A): Shape
+  /** Runs the kernel; undefined where the backend lacks it, and `decompose` is run instead. */
+  forward(k: Kernel, x: X, attrs: A, out: Spec): Storage | undefined
+  /** What a fused op stands for, in plain ops. */
+  decompose?(x: X, attrs: A): Tensor
+  /** Exactly what the tape keeps alive for `vjp`; nothing unless said. */
+  save?(x: X, y: Tensor, attrs: A): S
+  /** Per input a thunk that gives its gradient from that of the result; only the needed ones run. */
+  vjp?(g: Tensor, saved: S, attrs: A, inputShapes: Shapes<X>): readonly (() => Tensor)[]
+}
+
+/** An op with several results: the gradient of a fused op. It has no vjp: second derivatives go through `decompose`. */
+export interface ManyOp<X extends readonly Tensor[], A> extends Common<X, A> {
+  readonly many: true
+  infer(x: Shapes<X>, attrs: A): readonly Shape[]
+  forward(k: Kernel, x: X, attrs: A): readonly Storage[] | undefined
+  decompose(x: X, attrs: A): readonly Tensor[]
+}
+
+// The registry and the tape hold ops of all types; `never` inputs make every record assignable without `any`.
+export type AnyOp = (Op<never, never, never> | ManyOp<never, never>) & { readonly name: string }
+
+type Erased = Omit<Op<readonly Tensor[], unknown, readonly Tensor[]>, never> & { readonly many?: undefined }
+type ErasedMany = ManyOp<readonly Tensor[], unknown>
+
+/** The record with its type parameters forgotten: for the tape, tests and tools, which treat all ops alike. */
+export function erase(op: AnyOp): Erased | ErasedMany {
+  return op as unknown as Erased | ErasedMany
+}
+
+const records = new Map<string, AnyOp>()
+
+/** All ops, by name. */
+export function registry(): ReadonlyMap<string, AnyOp> {
+  return records
+}
+
+function register<O extends { readonly name: string }>(op: O): O {
+  if (records.has(op.name)) throw new Error(`defineOp: there is an op '${op.name}' already`)
+  records.set(op.name, op as unknown as AnyOp)
+  return op
+}
+
+/** Registers an op with one result. */
+export function defineOp<X extends readonly Tensor[], A, S extends readonly Tensor[] = readonly []>(
+  op: Op<X, A, S>,
+): Op<X, A, S> {
+  return register(op)
+}
+
+/** Registers an op with several results. */
+export function defineManyOp<X extends readonly Tensor[], A>(op: ManyOp<X, A>): ManyOp<X, A> {
+  return register(op)
+}
+
+/** Sees every op that runs: its name, inputs, results and milliseconds (meaningful where dispatch is execution). */
+export type Observer = (op: AnyOp, x: readonly Tensor[], attrs: unknown, results: readonly Tensor[], ms: number) => void
+
+let observer: Observer | null = null
+
+/** Runs `fn` with `see` called after every op. */
+export function observe<T>(see: Observer, fn: () => T): T {
+  const before = observer
+  observer = see
+  try {
+    return fn()
+  } finally {
+    observer = before
+  }
+}
+
+/** Runs an op on inputs that share a backend (and a dtype, unless the op mixes them) and records it. */
+export function apply<X extends readonly Tensor[], A, S extends readonly Tensor[]>(
+  op: Op<X, A, S>,
+  x: X,
+  attrs: A,
+): Tensor {
+  checkOperands(op, x)
+  const start = observer === null ? 0 : performance.now()
+  const shape = op.infer(shapesOf(x), attrs)
+  const spec = { shape, dtype: op.dtype === undefined ? x[0].dtype : op.dtype(x, attrs) }
+  const storage = op.forward(x[0].backend.kernels, x, attrs, spec)
+  if (storage === undefined) return decomposed(op, op.decompose?.(x, attrs))
+  const node = op.differentiable !== 'none' && wantsGrad(x) ? new Node(op as unknown as AnyOp, attrs, null, x) : null
+  const y = new Tensor(storage, shape, node)
+  if (node !== null) node.save(op.vjp === undefined ? x : (op.save?.(x, y, attrs) ?? []))
+  if (observer !== null) observer(op as unknown as AnyOp, x, attrs, [y], performance.now() - start)
+  return y
+}
+
+/** The same for an op with several results. */
+export function applyMany<X extends readonly Tensor[], A>(op: ManyOp<X, A>, x: X, attrs: A): readonly Tensor[] {
+  checkOperands(op, x)
+  const start = observer === null ? 0 : performance.now()
+  const shapes = op.infer(shapesOf(x), attrs)
+  const storages = op.forward(x[0].backend.kernels, x, attrs)
+  if (storages === undefined) return op.decompose(x, attrs)
+  const node = wantsGrad(x) ? new Node(op as unknown as AnyOp, attrs, null, x) : null
+  node?.save(x)
+  const ys = storages.map((storage, i) => new Tensor(storage, shapes[i], node, i))
+  if (observer !== null) observer(op as unknown as AnyOp, x, attrs, ys, performance.now() - start)
+  return ys
+}
+
+function decomposed<T>(op: { name: string }, result: T | undefined): T {
+  if (result === undefined) throw new Error(`${op.name}: the backend has no kernel and the op no decomposition`)
+  return result
+}
+
+function shapesOf<X extends readonly Tensor[]>(x: X): Shapes<X> {
+  return x.map(t => t.shape) as unknown as Shapes<X>
+}
+
+function wantsGrad(x: readonly Tensor[]): boolean {
+  if (!gradEnabled()) return false
+  for (let i = 0; i < x.length; i++) if (x[i].node !== null) return true
+  return false
+}
+
+function checkOperands(op: { name: string; mixed?: true }, x: readonly Tensor[]): void {
+  const { backend, dtype } = x[0]
+  for (let i = 1; i < x.length; i++) {
+    if (x[i].backend !== backend || (x[i].dtype !== dtype && op.mixed === undefined))
+      throw new Error(
+        `${op.name}: wanted operands of one backend and dtype, got ${x.map(t => `${t.dtype} on ${t.backend.name}`).join(', ')}` +
+          '; move one with to(x, { backend, dtype })',
+      )
+  }
+}

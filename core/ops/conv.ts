@@ -1,0 +1,164 @@
+/**
+ * Convolution, pooling and interpolation, each as two ideas: `unfold` lays out the patch under every window position
+ * as a column (its adjoint `fold` sums them back), and a matrix product does the rest. Next: softmax.ts.
+ */
+
+import type { Window2d } from '../backend.ts'
+import { apply, defineOp, type Unary } from '../op.ts'
+import { type Shape, ShapeError, show } from '../shape.ts'
+import { type Tensor, tensor } from '../tensor.ts'
+import { add } from './elementwise.ts'
+import { matmul } from './matmul.ts'
+import { permute, reshape } from './movement.ts'
+import { max, mean } from './reduce.ts'
+
+type Pair = readonly [number, number]
+
+/** Window positions along height and width. Throws ShapeError. */
+function positions(op: string, [, , H, W]: Shape, { kernel, stride, padding }: Window2d): Pair {
+  const [top, bottom, left, right] = padding
+  const rows = Math.floor((H + top + bottom - kernel[0]) / stride[0]) + 1
+  const columns = Math.floor((W + left + right - kernel[1]) / stride[1]) + 1
+  if (rows < 1 || columns < 1)
+    throw new ShapeError(
+      `${op}: wanted a window that fits, got kernel ${show(kernel)} on ${H}×${W} padded by ${show(padding)}`,
+    )
+  return [rows, columns]
+}
+
+const windows: readonly [Shape, Window2d][] = [
+  [[2, 3, 7, 6], { kernel: [3, 3], stride: [1, 1], padding: [1, 1, 1, 1] }],
+  [[1, 2, 9, 8], { kernel: [3, 2], stride: [2, 3], padding: [0, 1, 0, 1] }],
+  [[2, 3, 8, 12], { kernel: [4, 4], stride: [4, 4], padding: [0, 0, 0, 0] }],
+  [[1, 1, 1, 1031], { kernel: [1, 1], stride: [1, 1], padding: [0, 0, 0, 0] }],
+]
+
+const unfoldOp = defineOp<Unary, { readonly window: Window2d }>({
+  name: 'unfold',
+  infer: ([x], { window }) => {
+    if (x.length !== 4) throw new ShapeError(`unfold: wanted x [N, C, H, W], got ${show(x)}`)
+    const [rows, columns] = positions('unfold', x, window)
+    return [x[0], x[1] * window.kernel[0] * window.kernel[1], rows * columns]
+  },
+  forward: (k, [x], { window }, out) => k.unfold(x, window, out),
+  vjp: (g, _, { window }, [x]) => [() => fold(g, window, x)],
+  samples: r => windows.map(([shape, window]) => ({ x: [r(...shape)] as const, attrs: { window } })),
+})
+
+const foldOp = defineOp<Unary, { readonly window: Window2d; readonly shape: Shape }>({
+  name: 'fold',
+  infer: ([x], { window, shape }) => {
+    const [rows, columns] = positions('fold', shape, window)
+    const wanted = [shape[0], shape[1] * window.kernel[0] * window.kernel[1], rows * columns]
+    if (show(x) !== show(wanted))
+      throw new ShapeError(`fold: wanted ${show(wanted)} for an image ${show(shape)}, got ${show(x)}`)
+    return shape
+  },
+  forward: (k, [x], { window }, out) => k.fold(x, window, out),
+  vjp: (g, _, { window }) => [() => unfold(g, window)],
+  samples: r =>
+    windows.map(([shape, window]) => ({ x: [unfold(r(...shape), window)] as const, attrs: { window, shape } })),
+})
+
+/** x (N, C, H, W) → (N, C·kh·kw, H'·W'): the patch under each window position, channel-major. Throws ShapeError. */
+export function unfold(x: Tensor, window: Window2d): Tensor {
+  return apply(unfoldOp, [x], { window })
+}
+
+/** The adjoint of unfold: patches (N, C·kh·kw, H'·W') summed into an image of `shape`. Throws ShapeError. */
+export function fold(x: Tensor, window: Window2d, shape: Shape): Tensor {
+  return apply(foldOp, [x], { window, shape })
+}
+
+/** Options of convolutions: zero padding on all sides, or [top, bottom, left, right]. */
+export interface ConvOptions {
+  readonly stride?: number
+  readonly padding?: number | Window2d['padding']
+}
+
+function windowOf(kernel: Pair, { stride = 1, padding = 0 }: ConvOptions): Window2d {
+  const p = typeof padding === 'number' ? ([padding, padding, padding, padding] as const) : padding
+  return { kernel, stride: [stride, stride], padding: p }
+}
+
+/** x (N, C, H, W), w (O, C, kh, kw), b (O) or null → (N, O, H', W'). Throws ShapeError. */
+export function conv2d(x: Tensor, w: Tensor, b: Tensor | null = null, options: ConvOptions = {}): Tensor {
+  if (x.shape.length !== 4 || w.shape.length !== 4 || x.shape[1] !== w.shape[1])
+    throw new ShapeError(
+      `conv2d: wanted x [N, C, H, W] and w [O, C, kh, kw], got ${show(x.shape)} and ${show(w.shape)}`,
+    )
+  const [O, C, kh, kw] = w.shape
+  const window = windowOf([kh, kw], options)
+  const [rows, columns] = positions('conv2d', x.shape, window)
+  const y = matmul(reshape(w, [O, C * kh * kw]), unfold(x, window)) // (N, O, H'·W')
+  const image = reshape(y, [x.shape[0], O, rows, columns]) // (N, O, H', W')
+  return b === null ? image : add(image, reshape(b, [O, 1, 1]))
+}
+
+/** The adjoint of conv2d: x (N, C, H, W), w (C, O, kh, kw), b (O) or null → (N, O, (H−1)·stride − 2·padding + kh, …). */
+export function convTranspose2d(x: Tensor, w: Tensor, b: Tensor | null, stride: number, padding: number): Tensor {
+  if (x.shape.length !== 4 || w.shape.length !== 4 || x.shape[1] !== w.shape[0])
+    throw new ShapeError(
+      `convTranspose2d: wanted x [N, C, H, W] and w [C, O, kh, kw], got ${show(x.shape)} and ${show(w.shape)}`,
+    )
+  const [N, C, H, W] = x.shape
+  const [, O, kh, kw] = w.shape
+  const shape = [N, O, (H - 1) * stride - 2 * padding + kh, (W - 1) * stride - 2 * padding + kw]
+  const patches = matmul(reshape(w, [C, O * kh * kw]), reshape(x, [N, C, H * W]), { transposeA: true })
+  const image = fold(patches, windowOf([kh, kw], { stride, padding }), shape) // (N, O, H', W')
+  return b === null ? image : add(image, reshape(b, [O, 1, 1]))
+}
+
+function pooled(op: string, x: Tensor, size: number, stride: number): Tensor {
+  const window = windowOf([size, size], { stride })
+  const [rows, columns] = positions(op, x.shape, window)
+  const [N, C] = x.shape
+  return reshape(unfold(x, window), [N, C, size * size, rows, columns]) // (N, C, k·k, H', W')
+}
+
+/** Mean over size × size windows. x (N, C, H, W). Throws ShapeError. */
+export function avgPool2d(x: Tensor, size: number, stride = size): Tensor {
+  return mean(pooled('avgPool2d', x, size, stride), 2)
+}
+
+/** Largest element of size × size windows. x (N, C, H, W). Throws ShapeError. */
+export function maxPool2d(x: Tensor, size: number, stride = size): Tensor {
+  return max(pooled('maxPool2d', x, size, stride), 2)
+}
+
+/**
+ * x (N, C, H, W) resampled to [height, width], pixel centres aligned as PyTorch's `align_corners=False`. Both axes are
+ * one matrix each: y = A x Bᵀ.
+ */
+export function interpolate(x: Tensor, [height, width]: Pair, mode: 'nearest' | 'bilinear'): Tensor {
+  const [N, C, H, W] = x.shape
+  const like = { dtype: x.dtype, backend: x.backend }
+  const A = tensor(resampling(H, height, mode), { ...like, shape: [height, H] })
+  const B = tensor(resampling(W, width, mode), { ...like, shape: [width, W] })
+  const rows = matmul(A, x) // (N, C, height, W)
+  return reshape(matmul(rows, B, { transposeB: true }), [N, C, height, width])
+}
+
+/** The (to, from) matrix of weights with which each new place reads the old ones. */
+function resampling(from: number, to: number, mode: 'nearest' | 'bilinear'): Float64Array {
+  const weights = new Float64Array(to * from)
+  for (let i = 0; i < to; i++) {
+    if (mode === 'nearest') weights[i * from + Math.floor((i * from) / to)] = 1
+    else {
+      const at = Math.max(0, ((i + 0.5) * from) / to - 0.5)
+      const low = Math.floor(at)
+      weights[i * from + low] += 1 - (at - low)
+      weights[i * from + Math.min(low + 1, from - 1)] += at - low
+    }
+  }
+  return weights
+}
+
+/** x (N, C, H, W) → (N, H/P · W/P, C·P·P): non-overlapping patches as rows, row-major over the grid, channel-major. */
+export function patchify(x: Tensor, P: number): Tensor {
+  const [N, C, H, W] = x.shape
+  if (H % P !== 0 || W % P !== 0)
+    throw new ShapeError(`patchify: wanted H and W divisible by ${P}, got ${show(x.shape)}`)
+  const grid = reshape(x, [N, C, H / P, P, W / P, P]) // (N, C, H/P, P, W/P, P)
+  return reshape(permute(grid, [0, 2, 4, 1, 3, 5]), [N, (H / P) * (W / P), C * P * P])
+}

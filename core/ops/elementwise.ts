@@ -1,0 +1,453 @@
+/**
+ * Elementwise ops. Two-operand ops broadcast as NumPy does; the tape sums a gradient back to its input's shape, so the
+ * rules below are the textbook ones. A number as second operand is folded into one pass over memory.
+ * Next: reduce.ts, matmul.ts.
+ */
+
+import type { Backend, BinaryName, UnaryName } from '../backend.ts'
+import type { DType } from '../dtype.ts'
+import { apply, type Binary, defineOp, type None, type Op, type Unary } from '../op.ts'
+import { broadcastShapes } from '../shape.ts'
+import { type Tensor, tensor } from '../tensor.ts'
+
+const none: None = {}
+
+// ---- two operands -------------------------------------------------------------------------------------------------
+
+interface BinaryRule {
+  readonly name: BinaryName
+  /** Gradients of a and b from that of the result, the inputs and the result. */
+  readonly vjp?: (g: Tensor, a: Tensor, b: Tensor, y: Tensor) => readonly [() => Tensor, () => Tensor]
+  readonly keeps: 'nothing' | 'inputs' | 'inputs and result'
+  readonly domain?: 'positive' | 'distinct'
+  readonly differentiable?: 'none' | 'once'
+}
+
+function binary(rule: BinaryRule): Op<Binary, None, readonly Tensor[]> {
+  const { name, vjp, keeps, domain } = rule
+  return defineOp<Binary, None, readonly Tensor[]>({
+    name,
+    differentiable: rule.differentiable,
+    infer: ([a, b]) => broadcastShapes(name, a, b),
+    forward: (k, [a, b], _, out) => k.binary(name, a, b, out),
+    save: ([a, b], y) => (keeps === 'nothing' ? [] : keeps === 'inputs' ? [a, b] : [a, b, y]),
+    vjp: vjp && ((g, [a, b, y]) => vjp(g, a, b, y)),
+    samples: r => {
+      const make = domain === 'positive' ? r.positive : r
+      if (domain === 'distinct') {
+        const x = r.distinct(2, 3, 5)
+        return [
+          { x: [x, add(x, 0.015625)], attrs: none },
+          { x: [r.distinct(1031), tensor([0.01], { dtype: 'f64', backend: x.backend })], attrs: none },
+        ]
+      }
+      return [
+        { x: [make(3, 1, 5), make(3, 7, 5)], attrs: none },
+        { x: [make(2, 3), make(3)], attrs: none },
+        { x: [make(1031), make(1)], attrs: none },
+        { x: [make(1), make(2, 1, 3)], attrs: none },
+      ]
+    },
+  })
+}
+
+const addOp = binary({ name: 'add', keeps: 'nothing', vjp: g => [() => g, () => g] })
+const subOp = binary({ name: 'sub', keeps: 'nothing', vjp: g => [() => g, () => neg(g)] })
+const mulOp = binary({ name: 'mul', keeps: 'inputs', vjp: (g, a, b) => [() => mul(g, b), () => mul(g, a)] })
+const divOp = binary({
+  name: 'div',
+  keeps: 'inputs',
+  domain: 'positive',
+  vjp: (g, a, b) => [() => div(g, b), () => neg(div(mul(g, a), mul(b, b)))],
+})
+const powOp = binary({
+  name: 'pow',
+  keeps: 'inputs and result',
+  domain: 'positive',
+  vjp: (g, a, b, y) => [() => mul(g, mul(b, pow(a, sub(b, 1)))), () => mul(g, mul(y, log(a)))],
+})
+// A tie gives the whole gradient to the first operand.
+const maximumOp = binary({
+  name: 'maximum',
+  keeps: 'inputs',
+  domain: 'distinct',
+  differentiable: 'once',
+  vjp: (g, a, b) => [() => mul(g, lessEqual(b, a)), () => mul(g, less(a, b))],
+})
+const minimumOp = binary({
+  name: 'minimum',
+  keeps: 'inputs',
+  domain: 'distinct',
+  differentiable: 'once',
+  vjp: (g, a, b) => [() => mul(g, lessEqual(a, b)), () => mul(g, less(b, a))],
+})
+const equalOp = binary({ name: 'equal', keeps: 'nothing', differentiable: 'none' })
+const lessOp = binary({ name: 'less', keeps: 'nothing', differentiable: 'none', domain: 'distinct' })
+const lessEqualOp = binary({ name: 'lessEqual', keeps: 'nothing', differentiable: 'none', domain: 'distinct' })
+
+/** a + b, broadcast. */
+export function add(a: Tensor, b: Tensor | number): Tensor {
+  return typeof b === 'number' ? affine(a, 1, b) : apply(addOp, [a, b], none)
+}
+
+/** a − b, broadcast. */
+export function sub(a: Tensor, b: Tensor | number): Tensor {
+  return typeof b === 'number' ? affine(a, 1, -b) : apply(subOp, [a, b], none)
+}
+
+/** a · b, broadcast. */
+export function mul(a: Tensor, b: Tensor | number): Tensor {
+  return typeof b === 'number' ? affine(a, b, 0) : apply(mulOp, [a, b], none)
+}
+
+/** a / b, broadcast. */
+export function div(a: Tensor, b: Tensor | number): Tensor {
+  return typeof b === 'number' ? affine(a, 1 / b, 0) : apply(divOp, [a, b], none)
+}
+
+/** a^b, broadcast; with a tensor as b, a must be positive for its gradient. */
+export function pow(a: Tensor, b: Tensor | number): Tensor {
+  return typeof b === 'number' ? apply(powScalarOp, [a], { p: b }) : apply(powOp, [a, b], none)
+}
+
+/** The larger of a and b, broadcast. */
+export function maximum(a: Tensor, b: Tensor | number): Tensor {
+  return typeof b === 'number' ? clamp(a, b, Infinity) : apply(maximumOp, [a, b], none)
+}
+
+/** The smaller of a and b, broadcast. */
+export function minimum(a: Tensor, b: Tensor | number): Tensor {
+  return typeof b === 'number' ? clamp(a, -Infinity, b) : apply(minimumOp, [a, b], none)
+}
+
+/** 1 where a = b, else 0, in the dtype of a. */
+export function equal(a: Tensor, b: Tensor): Tensor {
+  return apply(equalOp, [a, b], none)
+}
+
+/** 1 where a < b, else 0. */
+export function less(a: Tensor, b: Tensor): Tensor {
+  return apply(lessOp, [a, b], none)
+}
+
+/** 1 where a ≤ b, else 0. */
+export function lessEqual(a: Tensor, b: Tensor): Tensor {
+  return apply(lessEqualOp, [a, b], none)
+}
+
+// ---- one operand --------------------------------------------------------------------------------------------------
+
+interface UnaryRule {
+  readonly name: UnaryName
+  readonly vjp?: (g: Tensor, x: Tensor) => Tensor
+  /** What the rule is given as x: the input, the result, or nothing. */
+  readonly keeps: 'nothing' | 'input' | 'result'
+  readonly domain?: 'positive' | 'distinct'
+  readonly differentiable?: 'none' | 'once'
+}
+
+function unary(rule: UnaryRule): Op<Unary, None, readonly Tensor[]> {
+  const { name, vjp, keeps, domain } = rule
+  return defineOp<Unary, None, readonly Tensor[]>({
+    name,
+    differentiable: rule.differentiable,
+    infer: ([x]) => x,
+    forward: (k, [x], _, out) => k.unary(name, x, out),
+    save: ([x], y) => (keeps === 'nothing' ? [] : keeps === 'input' ? [x] : [y]),
+    vjp: vjp && ((g, [x]) => [() => vjp(g, x)]),
+    samples: r => {
+      const make = domain === undefined ? r : r[domain]
+      return [[3, 1, 5], [1031], []].map(shape => ({ x: [make(...shape)] as const, attrs: none }))
+    },
+  })
+}
+
+const absOp = unary({
+  name: 'abs',
+  keeps: 'input',
+  domain: 'distinct',
+  differentiable: 'once',
+  vjp: (g, x) => mul(g, sign(x)),
+})
+const signOp = unary({ name: 'sign', keeps: 'nothing', domain: 'distinct', differentiable: 'none' })
+const floorOp = unary({ name: 'floor', keeps: 'nothing', domain: 'distinct', differentiable: 'none' })
+const isFiniteOp = unary({ name: 'isFinite', keeps: 'nothing', differentiable: 'none' })
+const negOp = unary({ name: 'neg', keeps: 'nothing', vjp: g => neg(g) })
+const squareOp = unary({ name: 'square', keeps: 'input', vjp: (g, x) => mul(g, mul(x, 2)) })
+const sqrtOp = unary({ name: 'sqrt', keeps: 'result', domain: 'positive', vjp: (g, y) => div(mul(g, 0.5), y) })
+const rsqrtOp = unary({
+  name: 'rsqrt',
+  keeps: 'result',
+  domain: 'positive',
+  vjp: (g, y) => mul(g, mul(pow(y, 3), -0.5)),
+})
+const reciprocalOp = unary({
+  name: 'reciprocal',
+  keeps: 'result',
+  domain: 'positive',
+  vjp: (g, y) => neg(mul(g, square(y))),
+})
+const expOp = unary({ name: 'exp', keeps: 'result', vjp: (g, y) => mul(g, y) })
+const logOp = unary({ name: 'log', keeps: 'input', domain: 'positive', vjp: (g, x) => div(g, x) })
+const sinOp = unary({ name: 'sin', keeps: 'input', vjp: (g, x) => mul(g, cos(x)) })
+const cosOp = unary({ name: 'cos', keeps: 'input', vjp: (g, x) => neg(mul(g, sin(x))) })
+const tanhOp = unary({ name: 'tanh', keeps: 'result', vjp: (g, y) => mul(g, affine(square(y), -1, 1)) })
+const erfOp = unary({
+  name: 'erf',
+  keeps: 'input',
+  vjp: (g, x) => mul(g, mul(exp(neg(square(x))), 2 / Math.sqrt(Math.PI))),
+})
+const sigmoidOp = unary({ name: 'sigmoid', keeps: 'result', vjp: (g, y) => mul(g, mul(y, affine(y, -1, 1))) })
+const softplusOp = unary({ name: 'softplus', keeps: 'input', vjp: (g, x) => mul(g, sigmoid(x)) })
+const reluOp = unary({
+  name: 'relu',
+  keeps: 'input',
+  domain: 'distinct',
+  differentiable: 'once',
+  vjp: (g, x) => mul(g, sign(relu(x))),
+})
+const siluOp = unary({ name: 'silu', keeps: 'input', vjp: (g, x) => siluGrad(g, x) })
+const geluOp = unary({ name: 'gelu', keeps: 'input', vjp: (g, x) => geluGrad(g, x) })
+const geluTanhOp = unary({ name: 'geluTanh', keeps: 'input', vjp: (g, x) => geluTanhGrad(g, x) })
+
+/** −x */
+export function neg(x: Tensor): Tensor {
+  return apply(negOp, [x], none)
+}
+
+/** |x|, with gradient 0 at 0. */
+export function abs(x: Tensor): Tensor {
+  return apply(absOp, [x], none)
+}
+
+/** −1, 0 or 1; no gradient. */
+export function sign(x: Tensor): Tensor {
+  return apply(signOp, [x], none)
+}
+
+/** The largest integer ≤ x; no gradient. */
+export function floor(x: Tensor): Tensor {
+  return apply(floorOp, [x], none)
+}
+
+/** 1 where x is neither infinite nor NaN, else 0; no gradient. */
+export function isFinite(x: Tensor): Tensor {
+  return apply(isFiniteOp, [x], none)
+}
+
+/** x² */
+export function square(x: Tensor): Tensor {
+  return apply(squareOp, [x], none)
+}
+
+/** √x */
+export function sqrt(x: Tensor): Tensor {
+  return apply(sqrtOp, [x], none)
+}
+
+/** 1/√x */
+export function rsqrt(x: Tensor): Tensor {
+  return apply(rsqrtOp, [x], none)
+}
+
+/** 1/x */
+export function reciprocal(x: Tensor): Tensor {
+  return apply(reciprocalOp, [x], none)
+}
+
+/** eˣ */
+export function exp(x: Tensor): Tensor {
+  return apply(expOp, [x], none)
+}
+
+/** Natural logarithm. */
+export function log(x: Tensor): Tensor {
+  return apply(logOp, [x], none)
+}
+
+export function sin(x: Tensor): Tensor {
+  return apply(sinOp, [x], none)
+}
+
+export function cos(x: Tensor): Tensor {
+  return apply(cosOp, [x], none)
+}
+
+export function tanh(x: Tensor): Tensor {
+  return apply(tanhOp, [x], none)
+}
+
+/** The error function, 2/√π ∫₀ˣ e^(−u²) du. */
+export function erf(x: Tensor): Tensor {
+  return apply(erfOp, [x], none)
+}
+
+/** 1 / (1 + e⁻ˣ) */
+export function sigmoid(x: Tensor): Tensor {
+  return apply(sigmoidOp, [x], none)
+}
+
+/** log(1 + eˣ) */
+export function softplus(x: Tensor): Tensor {
+  return apply(softplusOp, [x], none)
+}
+
+/** max(x, 0) */
+export function relu(x: Tensor): Tensor {
+  return apply(reluOp, [x], none)
+}
+
+/** x · sigmoid(x) */
+export function silu(x: Tensor): Tensor {
+  return apply(siluOp, [x], none)
+}
+
+/** x · Φ(x), exact: ½x(1 + erf(x/√2)). */
+export function gelu(x: Tensor): Tensor {
+  return apply(geluOp, [x], none)
+}
+
+/** The tanh approximation of GELU: ½x(1 + tanh(√(2/π)(x + 0.044715x³))). */
+export function geluTanh(x: Tensor): Tensor {
+  return apply(geluTanhOp, [x], none)
+}
+
+// ---- gradients of activations: fused, and differentiated again through what they stand for --------------------------
+
+function activationGrad(name: 'siluGrad' | 'geluGrad' | 'geluTanhGrad', derivative: (x: Tensor) => Tensor) {
+  return defineOp<Binary, None>({
+    name,
+    infer: ([g]) => g,
+    forward: (k, [g, x], _, out) => k.binary(name, g, x, out),
+    decompose: ([g, x]) => mul(g, derivative(x)),
+    samples: r => [[3, 1, 5], [1031], []].map(shape => ({ x: [r(...shape), r(...shape)] as const, attrs: none })),
+  })
+}
+
+// (x σ)' = σ + x σ (1 − σ)
+const siluGradOp = activationGrad('siluGrad', x => {
+  const s = sigmoid(x)
+  return add(s, mul(mul(x, s), affine(s, -1, 1)))
+})
+// (x Φ)' = Φ + x φ
+const geluGradOp = activationGrad('geluGrad', x => {
+  const Phi = affine(erf(mul(x, Math.SQRT1_2)), 0.5, 0.5)
+  const phi = mul(exp(mul(square(x), -0.5)), 1 / Math.sqrt(2 * Math.PI))
+  return add(Phi, mul(x, phi))
+})
+// ½(1 + τ) + ½x(1 − τ²)u′, where τ = tanh(u), u = √(2/π)(x + 0.044715x³)
+const geluTanhGradOp = activationGrad('geluTanhGrad', x => {
+  const c = Math.sqrt(2 / Math.PI)
+  const x2 = square(x)
+  const tau = tanh(mul(x, affine(x2, c * 0.044715, c)))
+  const slope = affine(x2, 3 * c * 0.044715, c)
+  return add(affine(tau, 0.5, 0.5), mul(mul(mul(x, 0.5), affine(square(tau), -1, 1)), slope))
+})
+
+/** Gradient of silu: g (σ + xσ(1 − σ)). */
+export function siluGrad(g: Tensor, x: Tensor): Tensor {
+  return apply(siluGradOp, [g, x], none)
+}
+
+/** Gradient of gelu. */
+export function geluGrad(g: Tensor, x: Tensor): Tensor {
+  return apply(geluGradOp, [g, x], none)
+}
+
+/** Gradient of geluTanh. */
+export function geluTanhGrad(g: Tensor, x: Tensor): Tensor {
+  return apply(geluTanhGradOp, [g, x], none)
+}
+
+// ---- with parameters ----------------------------------------------------------------------------------------------
+
+const affineOp = defineOp<Unary, { readonly scale: number; readonly shift: number }>({
+  name: 'affine',
+  infer: ([x]) => x,
+  forward: (k, [x], { scale, shift }, out) => k.unary('affine', x, out, scale, shift),
+  vjp: (g, _, { scale }) => [() => (scale === 1 ? g : affine(g, scale, 0))],
+  samples: r =>
+    [[3, 1, 5], [1031], []].map(shape => ({ x: [r(...shape)] as const, attrs: { scale: 1.5, shift: -0.25 } })),
+})
+
+/** scale · x + shift */
+export function affine(x: Tensor, scale: number, shift: number): Tensor {
+  return apply(affineOp, [x], { scale, shift })
+}
+
+const powScalarOp = defineOp<Unary, { readonly p: number }, Unary>({
+  name: 'powScalar',
+  infer: ([x]) => x,
+  forward: (k, [x], { p }, out) => k.unary('pow', x, out, p),
+  save: ([x]) => [x],
+  vjp: (g, [x], { p }) => [() => mul(g, mul(pow(x, p - 1), p))],
+  samples: r =>
+    [[3, 1, 5], [1031], []].flatMap(shape => [
+      { x: [r.positive(...shape)] as const, attrs: { p: -1.5 } },
+      { x: [r.distinct(...shape)] as const, attrs: { p: 3 } },
+    ]),
+})
+
+const clampOp = defineOp<Unary, { readonly low: number; readonly high: number }, Unary>({
+  name: 'clamp',
+  differentiable: 'once',
+  infer: ([x]) => x,
+  forward: (k, [x], { low, high }, out) => k.unary('clamp', x, out, low, high),
+  save: ([x]) => [x],
+  // 1 inside, bounds included, as PyTorch has it.
+  vjp: (g, [x], { low, high }) => [() => mul(g, equal(x, clamp(x, low, high)))],
+  samples: r =>
+    [[3, 1, 5], [1031], []].map(shape => ({ x: [r.distinct(...shape)] as const, attrs: { low: -0.5, high: 1 } })),
+})
+
+/** x limited to [low, high]. */
+export function clamp(x: Tensor, low: number, high: number): Tensor {
+  return apply(clampOp, [x], { low, high })
+}
+
+const whereOp = defineOp<readonly [Tensor, Tensor, Tensor], None, Unary>({
+  name: 'where',
+  mixed: true,
+  dtype: ([, a]) => a.dtype,
+  infer: ([c, a, b]) => broadcastShapes('where', c, broadcastShapes('where', a, b)),
+  forward: (k, [c, a, b], _, out) => k.where(c, a, b, out),
+  save: ([c]) => [c],
+  vjp: (g, [c]) => {
+    const zero = () => mul(g, 0)
+    return [zero, () => where(c, g, zero()), () => where(c, zero(), g)]
+  },
+  samples: r => [
+    { x: [r.indices(2, 3, 1, 5), r(3, 7, 5), r(5)], attrs: none },
+    { x: [r.indices(2, 1031), r(1), r(1031)], attrs: none },
+  ],
+})
+
+/** a where the condition (any dtype) is not 0, else b; all three broadcast. The condition has no gradient. */
+export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
+  return apply(whereOp, [condition, a, b], none)
+}
+
+// ---- conversion ---------------------------------------------------------------------------------------------------
+
+const castOp = defineOp<Unary, { readonly to: DType; readonly from: DType }>({
+  name: 'cast',
+  dtype: (_, { to }) => to,
+  infer: ([x]) => x,
+  forward: (k, [x], _, out) => k.cast(x, out),
+  vjp: (g, _, { from }) => [() => cast(g, from)],
+  samples: r => [
+    { x: [r.indices(9, 3, 1, 5)], attrs: { from: 'i32', to: 'f32' } },
+    { x: [r.distinct(1031)], attrs: { from: 'f64', to: 'i32' } },
+  ],
+})
+
+/** The same values in another dtype; towards i32 they are truncated. */
+export function cast(x: Tensor, dtype: DType): Tensor {
+  return x.dtype === dtype ? x : apply(castOp, [x], { from: x.dtype, to: dtype })
+}
+
+/** A copy on another backend or in another dtype, outside the recorded computation. Reads at once where it must. */
+export function to(x: Tensor, { backend = x.backend, dtype = x.dtype }: { backend?: Backend; dtype?: DType }): Tensor {
+  if (backend === x.backend && dtype === x.dtype) return x.detach()
+  return tensor(x.dataSync(), { shape: x.shape, dtype, backend })
+}

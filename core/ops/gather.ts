@@ -1,0 +1,77 @@
+/**
+ * Rows picked by index, and their adjoint. One batched form serves them all: an embedding is a gather from a batch of
+ * one, the kept tokens of a masked picture are a gather of x (N, T, D) by ids (N, K), and the label's entry in a row of
+ * logits is a gather of rows of width 1. Next: conv.ts.
+ */
+
+import { apply, type Binary, defineOp, type None, type Unary } from '../op.ts'
+import { ShapeError, show } from '../shape.ts'
+import type { Tensor } from '../tensor.ts'
+import { add, mul } from './elementwise.ts'
+import { reshape } from './movement.ts'
+
+const gatherOp = defineOp<Binary, None, Unary>({
+  name: 'gather',
+  mixed: true,
+  infer: ([x, index]) => {
+    if (x.length !== 3 || index.length !== 2 || x[0] !== index[0])
+      throw new ShapeError(`gather: wanted x [B, R, D] and index [B, K], got ${show(x)} and ${show(index)}`)
+    return [index[0], index[1], x[2]]
+  },
+  forward: (k, [x, index], _, out) => k.gather(x, index, out),
+  save: ([, index]) => [index],
+  vjp: (g, [index], _, [x]) => [() => scatterAdd(index, g, x[1]), () => mul(index, 0)],
+  samples: r => [
+    { x: [r(2, 5, 3), r.indices(5, 2, 7)], attrs: {} },
+    { x: [r(1, 1031, 1), r.indices(1031, 1, 3)], attrs: {} },
+    { x: [r(3, 1, 4), r.indices(1, 3, 2)], attrs: {} },
+  ],
+})
+
+const scatterAddOp = defineOp<Binary, { readonly rows: number }, Unary>({
+  name: 'scatterAdd',
+  mixed: true,
+  dtype: ([, source]) => source.dtype,
+  infer: ([index, source], { rows }) => {
+    if (source.length !== 3 || index.length !== 2 || source[0] !== index[0] || source[1] !== index[1])
+      throw new ShapeError(
+        `scatterAdd: wanted index [B, K] and source [B, K, D], got ${show(index)} and ${show(source)}`,
+      )
+    return [index[0], rows, source[2]]
+  },
+  forward: (k, [index, source], _, out) => k.scatterAdd(index, source, out),
+  save: ([index]) => [index],
+  vjp: (g, [index]) => [() => mul(index, 0), () => gather(g, index)],
+  samples: r => [
+    { x: [r.indices(5, 2, 7), r(2, 7, 3)], attrs: { rows: 5 } },
+    { x: [r.indices(3, 1, 1031), r(1, 1031, 1)], attrs: { rows: 3 } },
+  ],
+})
+
+/** x (B, R, D), index (B, K) i32 in [0, R) → (B, K, D): row index[b, k] of x[b]. Throws ShapeError, RangeError. */
+export function gather(x: Tensor, index: Tensor): Tensor {
+  return apply(gatherOp, [x, index], {})
+}
+
+/** index (B, K) i32 in [0, rows), source (B, K, D) → (B, rows, D): source rows summed where the index sends them. */
+export function scatterAdd(index: Tensor, source: Tensor, rows: number): Tensor {
+  return apply(scatterAddOp, [index, source], { rows })
+}
+
+/** x (B, R, D) with rows index[b, k] replaced by source (B, K, D); the indices of one b must differ. */
+export function scatter(x: Tensor, index: Tensor, source: Tensor): Tensor {
+  const replaced = gather(x, index)
+  return add(x, scatterAdd(index, add(source, mul(replaced, -1)), x.shape[1]))
+}
+
+/** table (V, D), ids i32 of any shape S in [0, V) → (…S, D). */
+export function embedding(table: Tensor, ids: Tensor): Tensor {
+  const [V, D] = table.shape
+  return reshape(gather(reshape(table, [1, V, D]), reshape(ids, [1, ids.size])), [...ids.shape, D])
+}
+
+/** x (…, C), ids i32 (…) in [0, C) → (…): the entry that each id names. */
+export function pick(x: Tensor, ids: Tensor): Tensor {
+  const C = x.shape.at(-1)!
+  return reshape(gather(reshape(x, [ids.size, C, 1]), reshape(ids, [ids.size, 1])), ids.shape)
+}

@@ -1,0 +1,107 @@
+/**
+ * Matrix products, batched, with either operand transposed in place of being permuted first, and the linear layer's
+ * product with its bias. Next: movement.ts.
+ */
+
+import { apply, type Binary, defineOp, type None } from '../op.ts'
+import { broadcastShapes, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
+import type { Tensor } from '../tensor.ts'
+import { add } from './elementwise.ts'
+import { reshape } from './movement.ts'
+import { sum } from './reduce.ts'
+
+interface MatmulAttrs {
+  readonly transposeA: boolean
+  readonly transposeB: boolean
+}
+
+/** M, K (of a), K (of b), N. */
+function dimensions(a: Shape, b: Shape, { transposeA, transposeB }: MatmulAttrs) {
+  const [M, Ka] = transposeA ? [a.at(-1)!, a.at(-2)!] : [a.at(-2)!, a.at(-1)!]
+  const [Kb, N] = transposeB ? [b.at(-1)!, b.at(-2)!] : [b.at(-2)!, b.at(-1)!]
+  return { M, Ka, Kb, N }
+}
+
+const matmulOp = defineOp<Binary, MatmulAttrs, Binary>({
+  name: 'matmul',
+  infer: ([a, b], attrs) => {
+    const say = () => `got ${show(a)}${attrs.transposeA ? 'ᵀ' : ''} and ${show(b)}${attrs.transposeB ? 'ᵀ' : ''}`
+    if (a.length < 2 || b.length < 2) throw new ShapeError(`matmul: wanted operands of rank 2 or more, ${say()}`)
+    const { M, Ka, Kb, N } = dimensions(a, b, attrs)
+    if (Ka !== Kb) throw new ShapeError(`matmul: wanted equal inner sizes, ${say()}`)
+    return [...broadcastShapes('matmul', a.slice(0, -2), b.slice(0, -2)), M, N]
+  },
+  forward: (k, [a, b], { transposeA, transposeB }, out) => k.matmul(a, b, transposeA, transposeB, out),
+  save: ([a, b]) => [a, b],
+  // y = a b: ga = g bᵀ, gb = aᵀ g; a transposed operand wants the transpose of that.
+  vjp: (g, [a, b], { transposeA, transposeB }) => [
+    () =>
+      transposeA
+        ? matmul(b, g, { transposeA: transposeB, transposeB: true })
+        : matmul(g, b, { transposeB: !transposeB }),
+    () =>
+      transposeB
+        ? matmul(g, a, { transposeA: true, transposeB: transposeA })
+        : matmul(a, g, { transposeA: !transposeA }),
+  ],
+  flops: ([a, b], attrs) => {
+    const { M, Ka, N } = dimensions(a.shape, b.shape, attrs)
+    return 2 * M * Ka * N * sizeOf(broadcastShapes('matmul', a.shape.slice(0, -2), b.shape.slice(0, -2)))
+  },
+  samples: r => {
+    const no = { transposeA: false, transposeB: false }
+    return [
+      { x: [r(3, 5), r(5, 7)], attrs: no },
+      { x: [r(5, 3), r(5, 7)], attrs: { ...no, transposeA: true } },
+      { x: [r(2, 3, 5), r(2, 7, 5)], attrs: { ...no, transposeB: true } },
+      { x: [r(2, 1, 5, 3), r(3, 7, 5)], attrs: { transposeA: true, transposeB: true } },
+      { x: [r(2, 3, 5), r(5, 1)], attrs: no },
+      { x: [r(1, 1031), r(1031, 2)], attrs: no },
+      { x: [r(17, 33), r(33, 19)], attrs: no },
+    ]
+  },
+})
+
+/** (…, M, K) × (…, K, N) → (…, M, N); leading axes broadcast. Transposing an operand swaps its last two axes. */
+export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = false } = {}): Tensor {
+  return apply(matmulOp, [a, b], { transposeA, transposeB })
+}
+
+const linearOp = defineOp<Binary | readonly [Tensor, Tensor, Tensor], None, Binary>({
+  name: 'linear',
+  infer: ([x, w, b]) => {
+    if (w.length !== 2 || x.length < 1 || x.at(-1) !== w[1])
+      throw new ShapeError(`linear: wanted x [..., I] and w [O, I], got ${show(x)} and ${show(w)}`)
+    if (b !== undefined && (b.length !== 1 || b[0] !== w[0]))
+      throw new ShapeError(`linear: bias must have shape [${w[0]}], got ${show(b)}`)
+    return [...x.slice(0, -1), w[0]]
+  },
+  forward: (k, [x, w, b], _, out) => k.linear?.(x, w, b ?? null, out),
+  decompose: ([x, w, b]) => {
+    const y = matmul(rows(x), w, { transposeB: true })
+    return reshape(b === undefined ? y : add(y, b), [...x.shape.slice(0, -1), w.shape[0]])
+  },
+  save: ([x, w]) => [x, w],
+  vjp: (g, [x, w], _, [shape]) => [
+    () => reshape(matmul(rows(g), w), shape),
+    () => matmul(rows(g), rows(x), { transposeA: true }),
+    () => sum(rows(g), 0),
+  ],
+  flops: ([x, w]) => 2 * x.size * w.shape[0],
+  samples: r => [
+    { x: [r(2, 3, 5), r(7, 5), r(7)], attrs: {} },
+    { x: [r(3, 1031), r(2, 1031)], attrs: {} },
+    { x: [r(1, 1), r(1, 1), r(1)], attrs: {} },
+    { x: [r(5), r(3, 5), r(3)], attrs: {} },
+  ],
+})
+
+/** (…, D) as (R, D). */
+function rows(x: Tensor): Tensor {
+  return reshape(x, [x.size / x.shape.at(-1)!, x.shape.at(-1)!])
+}
+
+/** y = x wᵀ + b: x (…, I), w (O, I), b (O) or none → (…, O). Throws ShapeError. */
+export function linear(x: Tensor, w: Tensor, b: Tensor | null = null): Tensor {
+  return apply(linearOp, b === null ? [x, w] : [x, w, b], {})
+}

@@ -1,0 +1,221 @@
+/**
+ * Ops that move elements and change none: each one's gradient is another of them. Next: gather.ts.
+ */
+
+import { apply, defineOp, type None, type Unary } from '../op.ts'
+import { axisOf, broadcastShapes, type Shape, ShapeError, sameShape, show, sizeOf } from '../shape.ts'
+import { Tensor } from '../tensor.ts'
+import { sumTo } from './reduce.ts'
+
+// ---- reshape: the only op whose result shares its input's memory ----------------------------------------------------
+
+const reshapeOp = defineOp<Unary, { readonly shape: Shape }>({
+  name: 'reshape',
+  infer: ([x], { shape }) => {
+    if (sizeOf(x) !== sizeOf(shape))
+      throw new ShapeError(`reshape: wanted ${sizeOf(x)} elements, got ${show(x)} → ${show(shape)}`)
+    return shape
+  },
+  forward: (_, [x]) => x.storage,
+  vjp: (g, _, __, [shape]) => [() => reshape(g, shape)],
+  flops: () => 0,
+  samples: r => [
+    { x: [r(3, 1, 5)], attrs: { shape: [15] } },
+    { x: [r(1031, 2)], attrs: { shape: [2, 1, 1031] } },
+    { x: [r(1)], attrs: { shape: [] } },
+  ],
+})
+
+/** The same elements in another shape; one size may be −1. Shares memory. Throws ShapeError. */
+export function reshape(x: Tensor, shape: Shape): Tensor {
+  if (sameShape(x.shape, shape)) return x
+  const wild = shape.indexOf(-1)
+  if (wild < 0) return apply(reshapeOp, [x], { shape })
+  const known = -sizeOf(shape)
+  if (known === 0 || x.size % known !== 0) throw new ShapeError(`reshape: ${show(x.shape)} does not fit ${show(shape)}`)
+  return apply(reshapeOp, [x], { shape: shape.with(wild, x.size / known) })
+}
+
+/** `x` with an axis of size 1 inserted at `axis`. */
+export function unsqueeze(x: Tensor, axis: number): Tensor {
+  return reshape(x, x.shape.toSpliced(axisOf('unsqueeze', axis, x.shape.length + 1), 0, 1))
+}
+
+// ---- permute --------------------------------------------------------------------------------------------------------
+
+const permuteOp = defineOp<Unary, { readonly order: readonly number[] }>({
+  name: 'permute',
+  infer: ([x], { order }) => {
+    if (order.length !== x.length || !x.every((_, i) => order.includes(i)))
+      throw new ShapeError(`permute: wanted an order of ${x.length} axes, got ${show(order)}; x is ${show(x)}`)
+    return order.map(i => x[i])
+  },
+  forward: (k, [x], { order }, out) => k.permute(x, order, out),
+  vjp: (g, _, { order }) => [
+    () =>
+      permute(
+        g,
+        order.map((__, i) => order.indexOf(i)),
+      ),
+  ],
+  samples: r => [
+    { x: [r(3, 1, 5)], attrs: { order: [2, 0, 1] } },
+    { x: [r(2, 3, 5, 7)], attrs: { order: [0, 2, 1, 3] } },
+    { x: [r(1031, 3)], attrs: { order: [1, 0] } },
+    { x: [r(2, 3, 1, 4, 5, 2)], attrs: { order: [0, 3, 5, 4, 2, 1] } },
+  ],
+})
+
+/** Axis i of the result is axis order[i] of x. Throws ShapeError. */
+export function permute(x: Tensor, order: readonly number[]): Tensor {
+  return apply(permuteOp, [x], { order })
+}
+
+/** x with its last two axes swapped. */
+export function transpose(x: Tensor): Tensor {
+  const order = x.shape.map((_, i) => i)
+  return permute(x, [...order.slice(0, -2), order.length - 1, order.length - 2])
+}
+
+// ---- broadcast ------------------------------------------------------------------------------------------------------
+
+const broadcastOp = defineOp<Unary, { readonly shape: Shape }>({
+  name: 'broadcastTo',
+  infer: ([x], { shape }) => {
+    if (!sameShape(broadcastShapes('broadcastTo', x, shape), shape))
+      throw new ShapeError(`broadcastTo: ${show(x)} does not broadcast to ${show(shape)}`)
+    return shape
+  },
+  // Adding 0 to every place: a binary kernel reads its operands broadcast.
+  forward: (k, [x], _, out) => {
+    const zero = new Tensor(k.fill(0, { shape: [], dtype: x.dtype }), [])
+    const storage = k.binary('add', x, zero, out)
+    zero.dispose()
+    return storage
+  },
+  vjp: (g, _, __, [shape]) => [() => sumTo(g, shape)],
+  samples: r => [
+    { x: [r(3, 1, 5)], attrs: { shape: [2, 3, 4, 5] } },
+    { x: [r(1)], attrs: { shape: [1031] } },
+    { x: [r()], attrs: { shape: [2, 3] } },
+  ],
+})
+
+/** x repeated along axes of size 1 and new leading axes. Throws ShapeError. */
+export function broadcastTo(x: Tensor, shape: Shape): Tensor {
+  return sameShape(x.shape, shape) ? x : apply(broadcastOp, [x], { shape })
+}
+
+// ---- slice, pad, concat ---------------------------------------------------------------------------------------------
+
+const sliceOp = defineOp<Unary, { readonly starts: readonly number[]; readonly shape: Shape }>({
+  name: 'slice',
+  infer: ([x], { starts, shape }) => {
+    const inside =
+      starts.length === x.length && shape.every((n, i) => starts[i] >= 0 && n >= 0 && starts[i] + n <= x[i])
+    if (!inside) throw new ShapeError(`slice: wanted a box inside ${show(x)}, got ${show(shape)} at ${show(starts)}`)
+    return shape
+  },
+  forward: (k, [x], { starts }, out) => k.slice(x, starts, out),
+  vjp: (g, _, { starts }, [x]) => [() => pad(g, starts, x)],
+  samples: r => [
+    { x: [r(3, 1, 5)], attrs: { starts: [1, 0, 2], shape: [2, 1, 3] } },
+    { x: [r(1031, 3)], attrs: { starts: [5, 1], shape: [1021, 1] } },
+    { x: [r(2, 3, 12)], attrs: { starts: [0, 0, 4], shape: [2, 3, 4] } },
+  ],
+})
+
+/** Elements [start, end) along one axis; a negative end counts from the back. Throws ShapeError. */
+export function slice(x: Tensor, axis: number, start: number, end = x.shape.at(axis)!): Tensor {
+  const i = axisOf('slice', axis, x.shape.length)
+  const stop = end < 0 ? end + x.shape[i] : end
+  if (start === 0 && stop === x.shape[i]) return x
+  return apply(sliceOp, [x], {
+    starts: x.shape.map((_, j) => (j === i ? start : 0)),
+    shape: x.shape.with(i, stop - start),
+  })
+}
+
+/** Equal parts along an axis. Throws ShapeError when it does not divide. */
+export function split(x: Tensor, parts: number, axis: number): Tensor[] {
+  const i = axisOf('split', axis, x.shape.length)
+  const width = x.shape[i] / parts
+  if (!Number.isInteger(width))
+    throw new ShapeError(`split: wanted ${parts} equal parts of axis ${axis}, got ${show(x.shape)}`)
+  return Array.from({ length: parts }, (_, k) => slice(x, i, k * width, (k + 1) * width))
+}
+
+const padOp = defineOp<Unary, { readonly before: readonly number[]; readonly shape: Shape; readonly value: number }>({
+  name: 'pad',
+  infer: ([x], { before, shape }) => {
+    const fits = before.length === x.length && x.every((n, i) => before[i] >= 0 && before[i] + n <= shape[i])
+    if (!fits) throw new ShapeError(`pad: wanted ${show(x)} to fit in ${show(shape)} at ${show(before)}`)
+    return shape
+  },
+  forward: (k, [x], { before, value }, out) => k.pad(x, before, value, out),
+  vjp: (g, _, { before }, [x]) => [() => apply(sliceOp, [g], { starts: before, shape: x })],
+  samples: r => [
+    { x: [r(3, 1, 5)], attrs: { before: [1, 0, 2], shape: [4, 3, 8], value: 0 } },
+    { x: [r(1021, 1)], attrs: { before: [5, 1], shape: [1031, 3], value: -1.5 } },
+    { x: [r(2, 3, 4)], attrs: { before: [0, 0, 4], shape: [2, 3, 12], value: 0 } },
+  ],
+})
+
+/** x placed at `before` in a box of `shape` filled with `value`. Throws ShapeError. */
+export function pad(x: Tensor, before: readonly number[], shape: Shape, value = 0): Tensor {
+  return apply(padOp, [x], { before, shape, value })
+}
+
+const concatOp = defineOp<readonly Tensor[], { readonly axis: number }>({
+  name: 'concat',
+  infer: (shapes, { axis }) => {
+    const [first] = shapes
+    if (!shapes.every(s => s.length === first.length && s.every((n, i) => i === axis || n === first[i])))
+      throw new ShapeError(`concat: wanted shapes equal but for axis ${axis}, got ${shapes.map(show).join(', ')}`)
+    return first.with(
+      axis,
+      shapes.reduce((n, s) => n + s[axis], 0),
+    )
+  },
+  forward: (k, xs, { axis }, out) => k.concat(xs, axis, out),
+  vjp: (g, _, { axis }, shapes) => {
+    let start = 0
+    return shapes.map(s => {
+      const from = start
+      start += s[axis]
+      return () => slice(g, axis, from, from + s[axis])
+    })
+  },
+  samples: r => [
+    { x: [r(3, 1, 5), r(3, 4, 5), r(3, 2, 5)], attrs: { axis: 1 } },
+    { x: [r(1031), r(1)], attrs: { axis: 0 } },
+    { x: [r(2, 3, 5), r(2, 3, 7)], attrs: { axis: 2 } },
+  ],
+})
+
+/** Tensors of equal shape but for `axis`, one after the other along it. Throws ShapeError. */
+export function concat(xs: readonly Tensor[], axis: number): Tensor {
+  return xs.length === 1 ? xs[0] : apply(concatOp, xs, { axis: axisOf('concat', axis, xs[0].shape.length) })
+}
+
+/** Tensors of equal shape along a new axis. Throws ShapeError. */
+export function stack(xs: readonly Tensor[], axis: number): Tensor {
+  return concat(
+    xs.map(x => unsqueeze(x, axis)),
+    axis,
+  )
+}
+
+const copyOp = defineOp<Unary, None>({
+  name: 'copy',
+  infer: ([x]) => x,
+  forward: (k, [x]) => k.copy(x),
+  vjp: g => [() => g],
+  flops: () => 0,
+  samples: r => [[3, 1, 5], [1031]].map(shape => ({ x: [r(...shape)] as const, attrs: {} })),
+})
+
+/** The same values in memory of their own. */
+export function copy(x: Tensor): Tensor {
+  return apply(copyOp, [x], {})
+}

@@ -1,0 +1,86 @@
+/**
+ * Lifetimes without reference counts in user code: `scope(() => …)` frees every tensor created inside it, except what
+ * it returns (with the graph that it still needs) and what is marked persistent. Dispatch is synchronous on every
+ * backend, so a whole training step fits in one scope and the only `await` comes after it.
+ */
+
+import type { Node } from './graph.ts'
+import { Tensor } from './tensor.ts'
+
+interface Frame {
+  readonly parent: Frame | null
+  readonly tensors: Tensor[]
+  readonly nodes: Node[]
+}
+
+let current: Frame | null = null
+
+/** Called by every new tensor handle: the innermost scope will dispose it. */
+export function adoptTensor(tensor: Tensor): void {
+  current?.tensors.push(tensor)
+}
+
+/** Called by every new graph node: the innermost scope will release it. */
+export function adoptNode(node: Node): void {
+  current?.nodes.push(node)
+}
+
+type Synchronous<T> = T extends PromiseLike<unknown> ? never : T
+
+/**
+ * Runs `fn` and frees the tensors that it created, except those in its result (a tensor, or arrays and plain objects
+ * of them), which pass to the enclosing scope, and persistent ones. Throws when `fn` returns a promise.
+ */
+export function scope<T>(fn: () => Synchronous<T>): T {
+  const frame: Frame = { parent: current, tensors: [], nodes: [] }
+  current = frame
+  let result: T
+  const kept = new Set<Tensor>()
+  try {
+    result = fn()
+    if (typeof (result as { then?: unknown } | null | undefined)?.then === 'function')
+      throw new Error('scope: wanted a synchronous function, got one that returns a promise; await after the scope')
+    collect(result, kept)
+  } catch (error) {
+    kept.clear()
+    current = frame.parent
+    close(frame, kept)
+    throw error
+  }
+  current = frame.parent
+  close(frame, kept)
+  return result
+}
+
+/** The tensors inside a result. */
+function collect(value: unknown, into: Set<Tensor>): void {
+  if (value instanceof Tensor) into.add(value)
+  else if (Array.isArray(value)) for (const item of value) collect(item, into)
+  else if (value !== null && typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype)
+    for (const item of Object.values(value)) collect(item, into)
+}
+
+function close(frame: Frame, kept: ReadonlySet<Tensor>): void {
+  const needed = reachable(kept)
+  for (const node of frame.nodes) {
+    if (!needed.has(node)) node.release()
+    else frame.parent?.nodes.push(node)
+  }
+  for (const tensor of frame.tensors) {
+    if (tensor.persistent) continue
+    if (kept.has(tensor)) frame.parent?.tensors.push(tensor)
+    else tensor.dispose()
+  }
+}
+
+function reachable(from: ReadonlySet<Tensor>): Set<Node> {
+  const found = new Set<Node>()
+  const open: Node[] = []
+  for (const { node } of from) if (node !== null) open.push(node)
+  for (let node = open.pop(); node !== undefined; node = open.pop()) {
+    if (found.has(node)) continue
+    found.add(node)
+    for (const input of node.inputs) if (input !== null) open.push(input)
+  }
+  return found
+}

@@ -1,0 +1,209 @@
+/**
+ * The tensor: a handle on contiguous memory of some backend, with a shape, an element type and, when it is part of a
+ * recorded computation, the graph node that made it. What can be done with tensors is in core/ops/; who frees them is
+ * scope.ts. A tensor made outside every scope lives until `dispose()`.
+ */
+
+import type { Backend, Operand, Storage } from './backend.ts'
+import { defaultBackend } from './default-backend.ts'
+import { type DType, type TypedArray, toTypedArray } from './dtype.ts'
+import { Node } from './graph.ts'
+import { adoptTensor } from './scope.ts'
+import { type Shape, ShapeError, show, sizeOf } from './shape.ts'
+
+let live = 0
+
+/** Number of tensor handles that were not disposed. */
+export function liveTensors(): number {
+  return live
+}
+
+export class Tensor implements Operand {
+  readonly shape: Shape
+  readonly dtype: DType
+  /** The node that made this value; a leaf's own node when it requires a gradient; else null. */
+  readonly node: Node | null
+  /** Which output of `node` this is. */
+  readonly outputIndex: number
+  /** Not freed by scopes: parameters, their gradients, optimizer and EMA state. */
+  persistent = false
+  /** For a leaf that requires a gradient: the gradient that `backward` has accumulated. */
+  grad: Tensor | null = null
+  #storage: Storage | null
+
+  /** Takes one hold on `storage`. Used by backends' callers and ops; people use `tensor`, `zeros`, … */
+  constructor(storage: Storage, shape: Shape, node: Node | 'leaf' | null = null, outputIndex = 0) {
+    this.shape = shape
+    this.dtype = storage.dtype
+    this.outputIndex = outputIndex
+    this.#storage = storage
+    storage.holds++
+    live++
+    this.node = node === 'leaf' ? new Node(null, null, this, []) : node
+    adoptTensor(this)
+  }
+
+  /** Throws after `dispose`. */
+  get storage(): Storage {
+    if (this.#storage === null)
+      throw new Error(`use after dispose of a ${this.dtype} tensor of shape ${show(this.shape)}`)
+    return this.#storage
+  }
+
+  get backend(): Backend {
+    return this.storage.backend
+  }
+
+  get size(): number {
+    return sizeOf(this.shape)
+  }
+
+  get requiresGrad(): boolean {
+    return this.node !== null
+  }
+
+  get disposed(): boolean {
+    return this.#storage === null
+  }
+
+  /** A copy of the elements, row-major. */
+  async data(): Promise<TypedArray> {
+    return this.backend.read(this.storage)
+  }
+
+  /** The same at once, where the backend can. */
+  dataSync(): TypedArray {
+    const { backend } = this
+    if (backend.readSync === undefined)
+      throw new Error(`dataSync: backend '${backend.name}' reads asynchronously; await data()`)
+    return backend.readSync(this.storage)
+  }
+
+  /** The only element. Throws ShapeError when there are more. */
+  async item(): Promise<number> {
+    if (this.size !== 1) throw new ShapeError(`item: wanted one element, got shape ${show(this.shape)}`)
+    return (await this.data())[0]
+  }
+
+  /** The same memory, outside the recorded computation. */
+  detach(): Tensor {
+    return new Tensor(this.storage, this.shape)
+  }
+
+  /** Another handle on the same value, with its place in the graph. */
+  alias(): Tensor {
+    return new Tensor(this.storage, this.shape, this.node, this.outputIndex)
+  }
+
+  /** A leaf on the same memory, whose gradient `backward` accumulates in `.grad`. */
+  requireGrad(): Tensor {
+    return new Tensor(this.storage, this.shape, 'leaf')
+  }
+
+  /** Scopes leave this tensor alone from now on. */
+  persist(): this {
+    this.persistent = true
+    return this
+  }
+
+  /** Drops this handle; the memory goes with its last hold. Idempotent. */
+  dispose(): void {
+    const storage = this.#storage
+    if (storage === null) return
+    this.#storage = null
+    live--
+    release(storage)
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  /** Takes over the memory of `source` (same shape, dtype and backend), as optimizers do with new weights. */
+  replaceWith(source: Tensor): void {
+    const [before, after] = [this.storage, source.storage]
+    if (after.dtype !== this.dtype || after.backend !== before.backend || after.length !== before.length)
+      throw new ShapeError(
+        `replaceWith: wanted ${this.dtype} ${show(this.shape)} on ${before.backend.name}, ` +
+          `got ${after.dtype} ${show(source.shape)} on ${after.backend.name}`,
+      )
+    after.holds++
+    this.#storage = after
+    release(before)
+  }
+}
+
+function release(storage: Storage): void {
+  if (--storage.holds === 0) storage.backend.free(storage)
+}
+
+/** Where and how a new tensor is made. The defaults are f32 on the default backend. */
+export interface TensorOptions {
+  readonly dtype?: DType
+  readonly backend?: Backend
+  readonly shape?: Shape
+}
+
+export type NestedNumbers = number | ArrayLike<number> | readonly NestedNumbers[]
+
+/** A tensor of the given numbers: a number, nested arrays, or flat values with `shape`. Throws ShapeError. */
+export function tensor(values: NestedNumbers, options: TensorOptions = {}): Tensor {
+  const flat: ArrayLike<number> = isFlat(values) ? values : []
+  const shape = options.shape ?? nestedShape(values)
+  const data = isFlat(values) ? flat : flatten(values)
+  if (data.length !== sizeOf(shape))
+    throw new ShapeError(`tensor: shape ${show(shape)} wants ${sizeOf(shape)} elements, got ${data.length}`)
+  const { dtype = 'f32', backend = defaultBackend() } = options
+  if (!backend.dtypes.includes(dtype))
+    throw new Error(`tensor: backend '${backend.name}' has ${backend.dtypes.join(', ')}, got ${dtype}`)
+  const storage = backend.alloc(dtype, data.length)
+  backend.write(storage, toTypedArray(dtype, data))
+  return new Tensor(storage, shape)
+}
+
+function isFlat(values: NestedNumbers): values is ArrayLike<number> {
+  return ArrayBuffer.isView(values)
+}
+
+function nestedShape(values: NestedNumbers): number[] {
+  if (typeof values === 'number') return []
+  if (isFlat(values) || values.length === 0) return [values.length]
+  const inner = nestedShape(values[0] as NestedNumbers)
+  return [values.length, ...inner]
+}
+
+function flatten(values: NestedNumbers, into: number[] = []): number[] {
+  if (typeof values === 'number') into.push(values)
+  else {
+    const width = (item: NestedNumbers) => (typeof item === 'number' ? -1 : item.length)
+    for (let i = 0; i < values.length; i++) {
+      const item = values[i] as NestedNumbers
+      if (width(item) !== width(values[0] as NestedNumbers))
+        throw new ShapeError('tensor: nested arrays of unequal lengths')
+      flatten(item, into)
+    }
+  }
+  return into
+}
+
+/** All elements `value`. */
+export function full(shape: Shape, value: number, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
+  const { dtype = 'f32', backend = defaultBackend() } = options
+  return new Tensor(backend.kernels.fill(value, { shape, dtype }), shape)
+}
+
+export function zeros(shape: Shape, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
+  return full(shape, 0, options)
+}
+
+export function ones(shape: Shape, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
+  return full(shape, 1, options)
+}
+
+/** 0, 1, …, n − 1. */
+export function arange(n: number, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
+  return tensor(
+    Float64Array.from({ length: n }, (_, i) => i),
+    options,
+  )
+}
