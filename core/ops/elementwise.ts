@@ -1,7 +1,7 @@
 /**
  * Elementwise ops. Two-operand ops broadcast as NumPy does; the tape sums a gradient back to its input's shape, so the
  * rules below are the textbook ones. A number as second operand is folded into one pass over memory.
- * Next: reduce.ts, matmul.ts.
+ * Next: activation.ts, reduce.ts.
  */
 
 import type { Backend, BinaryName, UnaryName } from '../backend.ts'
@@ -146,7 +146,8 @@ interface UnaryRule {
   readonly differentiable?: 'none' | 'once'
 }
 
-function unary(rule: UnaryRule): Op<Unary, None, readonly Tensor[]> {
+/** The record of an elementwise op on one operand. */
+export function unary(rule: UnaryRule): Op<Unary, None, readonly Tensor[]> {
   const { name, vjp, keeps, domain } = rule
   return defineOp<Unary, None, readonly Tensor[]>({
     name,
@@ -197,18 +198,6 @@ const erfOp = unary({
   keeps: 'input',
   vjp: (g, x) => mul(g, mul(exp(neg(square(x))), 2 / Math.sqrt(Math.PI))),
 })
-const sigmoidOp = unary({ name: 'sigmoid', keeps: 'result', vjp: (g, y) => mul(g, mul(y, affine(y, -1, 1))) })
-const softplusOp = unary({ name: 'softplus', keeps: 'input', vjp: (g, x) => mul(g, sigmoid(x)) })
-const reluOp = unary({
-  name: 'relu',
-  keeps: 'input',
-  domain: 'distinct',
-  differentiable: 'once',
-  vjp: (g, x) => mul(g, sign(relu(x))),
-})
-const siluOp = unary({ name: 'silu', keeps: 'input', vjp: (g, x) => siluGrad(g, x) })
-const geluOp = unary({ name: 'gelu', keeps: 'input', vjp: (g, x) => geluGrad(g, x) })
-const geluTanhOp = unary({ name: 'geluTanh', keeps: 'input', vjp: (g, x) => geluTanhGrad(g, x) })
 
 /** −x */
 export function neg(x: Tensor): Tensor {
@@ -231,7 +220,7 @@ export function floor(x: Tensor): Tensor {
 }
 
 /** 1 where x is neither infinite nor NaN, else 0; no gradient. */
-export function isFinite(x: Tensor): Tensor {
+export function finite(x: Tensor): Tensor {
   return apply(isFiniteOp, [x], none)
 }
 
@@ -280,83 +269,6 @@ export function tanh(x: Tensor): Tensor {
 /** The error function, 2/√π ∫₀ˣ e^(−u²) du. */
 export function erf(x: Tensor): Tensor {
   return apply(erfOp, [x], none)
-}
-
-/** 1 / (1 + e⁻ˣ) */
-export function sigmoid(x: Tensor): Tensor {
-  return apply(sigmoidOp, [x], none)
-}
-
-/** log(1 + eˣ) */
-export function softplus(x: Tensor): Tensor {
-  return apply(softplusOp, [x], none)
-}
-
-/** max(x, 0) */
-export function relu(x: Tensor): Tensor {
-  return apply(reluOp, [x], none)
-}
-
-/** x · sigmoid(x) */
-export function silu(x: Tensor): Tensor {
-  return apply(siluOp, [x], none)
-}
-
-/** x · Φ(x), exact: ½x(1 + erf(x/√2)). */
-export function gelu(x: Tensor): Tensor {
-  return apply(geluOp, [x], none)
-}
-
-/** The tanh approximation of GELU: ½x(1 + tanh(√(2/π)(x + 0.044715x³))). */
-export function geluTanh(x: Tensor): Tensor {
-  return apply(geluTanhOp, [x], none)
-}
-
-// ---- gradients of activations: fused, and differentiated again through what they stand for --------------------------
-
-function activationGrad(name: 'siluGrad' | 'geluGrad' | 'geluTanhGrad', derivative: (x: Tensor) => Tensor) {
-  return defineOp<Binary, None>({
-    name,
-    infer: ([g]) => g,
-    forward: (k, [g, x], _, out) => k.binary(name, g, x, out),
-    decompose: ([g, x]) => mul(g, derivative(x)),
-    samples: r => [[3, 1, 5], [1031], []].map(shape => ({ x: [r(...shape), r(...shape)] as const, attrs: none })),
-  })
-}
-
-// (x σ)' = σ + x σ (1 − σ)
-const siluGradOp = activationGrad('siluGrad', x => {
-  const s = sigmoid(x)
-  return add(s, mul(mul(x, s), affine(s, -1, 1)))
-})
-// (x Φ)' = Φ + x φ
-const geluGradOp = activationGrad('geluGrad', x => {
-  const Phi = affine(erf(mul(x, Math.SQRT1_2)), 0.5, 0.5)
-  const phi = mul(exp(mul(square(x), -0.5)), 1 / Math.sqrt(2 * Math.PI))
-  return add(Phi, mul(x, phi))
-})
-// ½(1 + τ) + ½x(1 − τ²)u′, where τ = tanh(u), u = √(2/π)(x + 0.044715x³)
-const geluTanhGradOp = activationGrad('geluTanhGrad', x => {
-  const c = Math.sqrt(2 / Math.PI)
-  const x2 = square(x)
-  const tau = tanh(mul(x, affine(x2, c * 0.044715, c)))
-  const slope = affine(x2, 3 * c * 0.044715, c)
-  return add(affine(tau, 0.5, 0.5), mul(mul(mul(x, 0.5), affine(square(tau), -1, 1)), slope))
-})
-
-/** Gradient of silu: g (σ + xσ(1 − σ)). */
-export function siluGrad(g: Tensor, x: Tensor): Tensor {
-  return apply(siluGradOp, [g, x], none)
-}
-
-/** Gradient of gelu. */
-export function geluGrad(g: Tensor, x: Tensor): Tensor {
-  return apply(geluGradOp, [g, x], none)
-}
-
-/** Gradient of geluTanh. */
-export function geluTanhGrad(g: Tensor, x: Tensor): Tensor {
-  return apply(geluTanhGradOp, [g, x], none)
 }
 
 // ---- with parameters ----------------------------------------------------------------------------------------------
