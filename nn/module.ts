@@ -1,0 +1,207 @@
+/**
+ * A module is a class whose fields are its parameters, buffers and sub-modules, spelled as in the official PyTorch code:
+ * the state dict is a plain walk over the fields, and a published checkpoint loads without a mapping table. As in
+ * PyTorch, a module's own tensors come before those of its children. There is no train/eval switch: what differs
+ * between the two (label drops, masks) is an argument of `forward`. Next: linear.ts.
+ */
+
+import { toTypedArray } from '../core/dtype.ts'
+import { cast, copy, type HostTensor, noGrad, ShapeError, scope, Tensor } from '../core/index.ts'
+import { sameShape, show } from '../core/shape.ts'
+
+type Role = 'parameter' | 'frozen' | 'buffer'
+
+/** A tensor that belongs to a module's state. Made by `parameter`, `frozen` and `buffer`. */
+export class StateTensor extends Tensor {
+  readonly role: Role
+
+  constructor(value: Tensor, role: Role) {
+    super(value.storage, value.shape, role === 'parameter' ? 'leaf' : null)
+    this.role = role
+    this.persist()
+    value.dispose()
+  }
+}
+
+/** A trainable parameter with this value, whose handle it takes over. */
+export function parameter(value: Tensor): Tensor {
+  return new StateTensor(value, 'parameter')
+}
+
+/** A parameter that is counted and saved as one but is never trained, such as DiT's `pos_embed`. */
+export function frozen(value: Tensor): Tensor {
+  return new StateTensor(value, 'frozen')
+}
+
+/** A saved tensor that is no parameter, such as an index table. */
+export function buffer(value: Tensor): Tensor {
+  return new StateTensor(value, 'buffer')
+}
+
+/** Numbers of elements. `total` counts all parameters, `trainable` those that are not frozen. */
+export interface ParameterCount {
+  readonly total: number
+  readonly trainable: number
+  readonly buffers: number
+}
+
+/** What a state dict is loaded from: tensors, or arrays on the host as a safetensors file gives them. */
+export type StateSource = ReadonlyMap<string, Tensor | Pick<HostTensor, 'shape' | 'data'>>
+
+export abstract class Module {
+  /** This module's own tensors: parameters in the order of the fields, then buffers. */
+  *ownState(): Generator<[name: string, tensor: StateTensor]> {
+    const own = Object.entries(this).filter((field): field is [string, StateTensor] => field[1] instanceof StateTensor)
+    for (const field of own) if (field[1].role !== 'buffer') yield field
+    for (const field of own) if (field[1].role === 'buffer') yield field
+  }
+
+  /** The sub-modules, in the order of the fields. */
+  *children(): Generator<[name: string, child: Module]> {
+    for (const [name, value] of Object.entries(this)) if (value instanceof Module) yield [name, value]
+  }
+
+  /** Every tensor of the state with its dotted name: own ones first, then those of the children. */
+  *namedState(prefix = ''): Generator<[name: string, tensor: StateTensor]> {
+    for (const [name, tensor] of this.ownState()) yield [prefix + name, tensor]
+    for (const [name, child] of this.children()) yield* child.namedState(`${prefix}${name}.`)
+  }
+
+  /** The parameters, frozen ones among them, with their dotted names. */
+  *namedParameters(): Generator<[name: string, tensor: Tensor]> {
+    for (const [name, tensor] of this.namedState()) if (tensor.role !== 'buffer') yield [name, tensor]
+  }
+
+  /** The trainable parameters: what an optimizer takes. */
+  parameters(): Tensor[] {
+    return [...this.namedParameters()].flatMap(([, tensor]) => (tensor.requiresGrad ? tensor : []))
+  }
+
+  countParameters(): ParameterCount {
+    const count = { total: 0, trainable: 0, buffers: 0 }
+    for (const [, { role, size }] of this.namedState()) {
+      if (role === 'buffer') count.buffers += size
+      else count.total += size
+      if (role === 'parameter') count.trainable += size
+    }
+    return count
+  }
+
+  /** The live tensors (no copies) under their official names. */
+  stateDict(): Map<string, Tensor> {
+    return new Map(this.namedState())
+  }
+
+  /**
+   * Copies values into this module's tensors, converted to their dtype. Throws before anything is written, in one line
+   * that names every tensor that is missing, extra (`strict: false` allows these two) or of another shape.
+   */
+  loadStateDict(source: StateSource, { strict = true } = {}): void {
+    loadInto(this.stateDict(), source, { strict, what: this.constructor.name })
+  }
+
+  /** Drops all gradients: a parameter that gets none in the next backward is then skipped by the optimizer. */
+  zeroGrad(): void {
+    zeroGrad(this.parameters())
+  }
+
+  /** Frees the state and its gradients. */
+  dispose(): void {
+    this.zeroGrad()
+    for (const [, tensor] of this.namedState()) tensor.dispose()
+  }
+}
+
+/** Drops the gradients of these tensors. */
+export function zeroGrad(parameters: Iterable<Tensor>): void {
+  for (const tensor of parameters) {
+    tensor.grad?.dispose()
+    tensor.grad = null
+  }
+}
+
+/**
+ * Copies `source` into `targets` of the same names: what module, optimizer and EMA states are loaded by. Throws
+ * ShapeError before anything is written; messages call the whole `what`.
+ */
+export function loadInto(
+  targets: ReadonlyMap<string, Tensor>,
+  source: StateSource,
+  { what, strict = true }: { readonly what: string; readonly strict?: boolean },
+): void {
+  const missing = [...targets.keys()].filter(name => !source.has(name))
+  const extra = [...source.keys()].filter(name => !targets.has(name))
+  const misshapen = [...targets].flatMap(([name, { shape }]) => {
+    const got = source.get(name)?.shape
+    return got === undefined || sameShape(shape, got) ? [] : `${name} (wanted ${show(shape)}, got ${show(got)})`
+  })
+  const problems = [
+    ...(strict && missing.length > 0 ? [`missing: ${missing.join(', ')}`] : []),
+    ...(strict && extra.length > 0 ? [`not wanted: ${extra.join(', ')}`] : []),
+    ...(misshapen.length > 0 ? [`of another shape: ${misshapen.join(', ')}`] : []),
+  ]
+  if (problems.length > 0) throw new ShapeError(`loadStateDict: ${what}: ${problems.join('; ')}`)
+  for (const [name, target] of targets) {
+    const value = source.get(name)
+    if (value !== undefined) overwrite(target, value)
+  }
+}
+
+/** Copies the values into `target`: on the device from a tensor of the same backend, else through the host. */
+function overwrite(target: Tensor, value: Tensor | Pick<HostTensor, 'data'>): void {
+  if (value instanceof Tensor && value.backend === target.backend) {
+    noGrad(() => scope(() => target.replaceWith(copy(cast(value, target.dtype)))))
+    return
+  }
+  const { storage } = target
+  storage.backend.write(storage, toTypedArray(target.dtype, value instanceof Tensor ? value.dataSync() : value.data))
+  storage.version++
+}
+
+/** Modules in a row, named '0', '1', … in the state dict. */
+export class ModuleList<M extends Module> extends Module implements Iterable<M> {
+  readonly items: readonly M[]
+
+  constructor(items: readonly M[]) {
+    super()
+    this.items = items
+  }
+
+  override *children(): Generator<[string, M]> {
+    for (const [i, item] of this.items.entries()) yield [String(i), item]
+  }
+
+  [Symbol.iterator](): Iterator<M> {
+    return this.items[Symbol.iterator]()
+  }
+
+  get length(): number {
+    return this.items.length
+  }
+}
+
+/** A module from a tensor to a tensor. */
+export abstract class Layer extends Module {
+  abstract forward(x: Tensor): Tensor
+}
+
+/** Layers one after the other, named '0', '1', … */
+export class Sequential extends ModuleList<Layer> {
+  forward(x: Tensor): Tensor {
+    return this.items.reduce((y, layer) => layer.forward(y), x)
+  }
+}
+
+/** A function without parameters as a layer, so that those behind it in a Sequential get their official numbers. */
+export class Activation extends Layer {
+  readonly f: (x: Tensor) => Tensor
+
+  constructor(f: (x: Tensor) => Tensor) {
+    super()
+    this.f = f
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.f(x)
+  }
+}
