@@ -1,0 +1,41 @@
+/**
+ * What a person sees when something is wrong: one line that says what and where, exit code 1, no stack trace. Needs Node.
+ */
+
+/** A mistake in what we were given (a flag, a file, a full disk): its message is one line and all that a person needs. */
+export class UserError extends Error {
+  override name = 'UserError'
+}
+
+/**
+ * Runs a program. An error ends it with exit code 1 and its message on one line of stderr; the stack is shown where
+ * DEMASK_DEBUG=1 is set, and only then.
+ */
+export async function main(program: () => void | Promise<void>): Promise<void> {
+  try {
+    await program()
+  } catch (error) {
+    process.exitCode = 1
+    console.error(errorLine(error))
+    if (process.env.DEMASK_DEBUG === '1') console.error(error)
+  }
+}
+
+/** `error: …` on one line; for an error that nobody foresaw, how to see where it came from. */
+export function errorLine(error: unknown): string {
+  const message = (error instanceof Error ? error.message : String(error)).trim().replace(/\s*\n\s*/g, ' ')
+  const foreseen = error instanceof UserError || (error instanceof Error && error.name === 'SafetensorsError')
+  return `error: ${message}${foreseen ? '' : ' (DEMASK_DEBUG=1 shows where)'}`
+}
+
+/** What an operating system's error code means, in words; for other errors their message. */
+export function reason(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException
+  if (code === 'ENOSPC') return 'no space left on the disk'
+  if (code === 'EDQUOT') return 'the disk quota is used up'
+  if (code === 'ENOENT') return 'no such file or folder'
+  if (code === 'EACCES' || code === 'EPERM') return 'no permission'
+  if (code === 'EROFS') return 'the file system is read-only'
+  if (code === 'ENOTDIR') return 'not a folder'
+  return String(message ?? error).split('\n')[0]
+}
