@@ -1,0 +1,67 @@
+/**
+ * When a computed tensor equals the stored one: the error measure and the tolerances, by kind, key and precision.
+ * Floating-point type f32 is allowed about ten times what the reference code itself is off when run in f32.
+ */
+
+import type { Shape } from '../../core/shape.ts'
+import { sameShape, show } from '../../core/shape.ts'
+
+export type Precision = 'f32' | 'f64'
+
+/** A result at t = 0: it subtracts two nearly equal probabilities, and is tested in f64 only. */
+export function isAtTimeZero(key: string): boolean {
+  return /[._]t0[._]/.test(key)
+}
+
+/** A stored result that keeps the reference code's f32 roundings: `…_f32cast`, `…_f32`. */
+export function hasRoundings(key: string): boolean {
+  return /_f32(cast)?$/.test(key)
+}
+
+/** Largest error that is accepted. `lr` is the learning rate of a training trajectory. */
+export function toleranceOf(kind: string, key: string, precision: Precision, lr: number): number {
+  const f64 = precision === 'f64'
+  if (hasRoundings(key)) return kind === 'schedules' ? 1e-4 : 1e-5
+  if (isAtTimeZero(key)) return 1e-7
+  if (kind === 'trajectory') return f64 ? 1e-8 : key.startsWith('out.final.') ? 0.07 * lr : 1e-5
+  if (key.startsWith('grad')) return f64 ? 1e-8 : 3e-4
+  if (kind === 'sampling') return f64 ? 1e-8 : 1e-4
+  return f64 ? 1e-9 : 2e-5
+}
+
+export interface Stored {
+  readonly dtype: string
+  readonly shape: Shape
+  readonly data: ArrayLike<number>
+}
+
+export interface Comparison {
+  /** Largest absolute difference over the largest stored entry (over 1 where that is below 1e-12). */
+  readonly error: number
+  /** Why the two cannot be compared, if they cannot. */
+  readonly problem?: string
+}
+
+/** Compares elements for which `counts` holds (all unless said). */
+export function compare(
+  stored: Stored,
+  got: { readonly data: ArrayLike<number>; readonly shape: Shape },
+  counts: (index: number) => boolean = () => true,
+): Comparison {
+  if (!sameShape(stored.shape, got.shape))
+    return { error: Number.NaN, problem: `wanted shape ${show(stored.shape)}, got ${show(got.shape)}` }
+  let largest = 0
+  let difference = 0
+  for (let i = 0; i < stored.data.length; i++) {
+    largest = Math.max(largest, Math.abs(stored.data[i]))
+    const d = Math.abs(stored.data[i] - got.data[i])
+    if (counts(i) && !(d <= difference)) difference = d // NaN stays
+    if (Number.isNaN(difference)) break
+  }
+  return { error: difference / (largest < 1e-12 ? 1 : largest) }
+}
+
+/** Leaves out the key third of a qkv bias: its true gradient is 0, and an optimizer makes a drift of the noise in f32. */
+export function withoutKeyThird(length: number): (index: number) => boolean {
+  return i => i < length / 3 || i >= (2 * length) / 3
+}
