@@ -79,7 +79,6 @@ export function packColumns(from: usize, columnStep: usize, kStep: usize, column
 }
 
 /** Writes one row of a tile: `columns` of its 8 floats. */
-// @ts-ignore: decorator
 @inline
 function storeRow(to: usize, left: v128, right: v128, columns: i32): void {
   if (columns >= 4) v128.store(to, left)

@@ -5,4 +5,7 @@
 
 export { launch, stop, work } from './threads.as'
 export { ceiling } from './ceiling.as'
+export * from './elementwise.as'
+export { copyRows, transpose } from './movement.as'
+export { firstBad, gather, scatterAdd } from './gather.as'
 export { gemm, gemmPackB } from './gemm.as'

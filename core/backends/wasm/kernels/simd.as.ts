@@ -12,59 +12,51 @@ export const WORD: usize = 4
 export const VEC: usize = 16
 
 /** Argument `i` of a launch: a 32-bit word. */
-// @ts-ignore: decorator
 @inline
 export function arg(args: usize, i: usize): i32 {
   return load<i32>(args + (i << 2))
 }
 
 /** Argument `i` as an address. */
-// @ts-ignore: decorator
 @inline
 export function pointer(args: usize, i: usize): usize {
   return load<u32>(args + (i << 2))
 }
 
 /** Argument `i` as an f32. */
-// @ts-ignore: decorator
 @inline
 export function number(args: usize, i: usize): f32 {
   return load<f32>(args + (i << 2))
 }
 
-// @ts-ignore: decorator
 @inline
 export function splat(x: f32): v128 {
   return f32x4.splat(x)
 }
 
 /** a·b + c */
-// @ts-ignore: decorator
 @inline
 export function madd(a: v128, b: v128, c: v128): v128 {
-  // @ts-ignore: set by the build
+  // RELAXED is set by the build.
   if (RELAXED) return f32x4.relaxed_madd(a, b, c)
   else return f32x4.add(f32x4.mul(a, b), c)
 }
 
 /** c − a·b */
-// @ts-ignore: decorator
 @inline
 export function nmadd(a: v128, b: v128, c: v128): v128 {
-  // @ts-ignore: set by the build
+  // RELAXED is set by the build.
   if (RELAXED) return f32x4.relaxed_nmadd(a, b, c)
   else return f32x4.sub(c, f32x4.mul(a, b))
 }
 
 /** All bits set in the first `count` lanes (0 to 4). */
-// @ts-ignore: decorator
 @inline
 export function firstLanes(count: i32): v128 {
   return i32x4.lt_s(i32x4(0, 1, 2, 3), i32x4.splat(count))
 }
 
 /** Writes the first `count` lanes (1 to 3) and nothing else. */
-// @ts-ignore: decorator
 @inline
 export function storeFirst(to: usize, v: v128, count: i32): void {
   if (count == 1) v128.store32_lane(to, v, 0)
@@ -75,7 +67,6 @@ export function storeFirst(to: usize, v: v128, count: i32): void {
 }
 
 /** (a₀ + a₂) + (a₁ + a₃) */
-// @ts-ignore: decorator
 @inline
 export function sumLanes(a: v128): f32 {
   const pairs = f32x4.add(a, v128.shuffle<f32>(a, a, 2, 3, 0, 1))
@@ -83,7 +74,6 @@ export function sumLanes(a: v128): f32 {
 }
 
 /** The largest lane; NaN wins. */
-// @ts-ignore: decorator
 @inline
 export function maxLane(a: v128): f32 {
   const pairs = f32x4.max(a, v128.shuffle<f32>(a, a, 2, 3, 0, 1))

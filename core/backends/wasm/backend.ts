@@ -1,0 +1,120 @@
+/**
+ * The `wasm` backend: the default, and the fastest. Kernels are AssemblyScript (kernels/*.as.ts) on one linear memory,
+ * run by all threads; files in launch/ cut the work and pass the arguments. Where there is no wasm code for an odd case
+ * (i32 exp, say) the cpu loop runs in place on the same memory and is counted in `stats().fallbacks`.
+ * Read runtime.ts and memory.ts for what lies below, kernels/gemm.as.ts for where the time goes.
+ */
+
+import type { Backend, FusedKernels, Kernels, Storage } from '../../backend.ts'
+import { type DType, type TypedArray, viewOf } from '../../dtype.ts'
+import { sizeOf } from '../../shape.ts'
+import { createLoops } from '../cpu/loops.ts'
+import { elementwise } from './launch/elementwise.ts'
+import { matmul } from './launch/matmul.ts'
+import { movement } from './launch/movement.ts'
+import { type Build, createRuntime, type Runtime, type RuntimeOptions } from './runtime.ts'
+import { type Context, WasmStorage } from './storage.ts'
+
+/** The wasm backend, and what is particular to it. */
+export interface WasmBackend extends Backend {
+  /** The build in use: the two differ in the last bits. */
+  readonly build: Build
+  readonly threads: number
+  readonly runtime: Runtime
+}
+
+/** Compiles and instantiates the module and starts its threads. Throws where there is no SIMD, or no build. */
+export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBackend> {
+  const runtime = await createRuntime(options)
+  const { memory } = runtime
+  let bytes = 0
+  let peakBytes = 0
+  let storages = 0
+  let fallbacks = 0
+  let reads = 0
+
+  function alloc(dtype: DType, length: number): WasmStorage {
+    if (dtype === 'f64') throw new Error('wasm: wanted f32 or i32, got f64; f64 lives on the cpu backend')
+    const block = memory.alloc(4 * length)
+    bytes += 4 * length
+    if (bytes > peakBytes) peakBytes = bytes
+    storages++
+    return new WasmStorage(backend, dtype, length, block, memory.address(block))
+  }
+
+  function view(storage: Storage): TypedArray {
+    const { address, length, dtype } = storage as WasmStorage
+    const words = dtype === 'f32' ? runtime.floats(address, length) : runtime.ints(address, length)
+    return viewOf(dtype, words.buffer, words.byteOffset, length)
+  }
+
+  const context: Context = {
+    runtime,
+    output: out => alloc(out.dtype, sizeOf(out.shape)),
+    scratch(size, use) {
+      const block = memory.alloc(size)
+      try {
+        return use(memory.address(block))
+      } finally {
+        memory.free(block)
+      }
+    },
+  }
+
+  const loops = counted(createLoops({ view, alloc }), () => fallbacks++)
+  const kernels: Kernels & Partial<FusedKernels> = {
+    reduce: loops.reduce,
+    unfold: loops.unfold,
+    fold: loops.fold,
+    ...elementwise(context, loops),
+    ...movement(context, () => kernels),
+    ...matmul(context, loops),
+  }
+
+  const backend: WasmBackend = {
+    name: 'wasm',
+    dtypes: ['f32', 'i32'],
+    build: runtime.build,
+    threads: runtime.threads,
+    runtime,
+    kernels,
+    alloc,
+    free(storage) {
+      memory.free((storage as WasmStorage).block)
+      bytes -= 4 * storage.length
+      storages--
+    },
+    write(storage, data) {
+      if (data.length !== storage.length)
+        throw new RangeError(`write: wanted ${storage.length} elements, got ${data.length}`)
+      view(storage).set(data)
+    },
+    read: async storage => readSync(storage),
+    readSync,
+    stats: () => ({ bytes, peakBytes, storages, fallbacks, reads }),
+    resetPeak() {
+      peakBytes = bytes
+    },
+    dispose: () => runtime.dispose(),
+  }
+
+  /** A copy in memory that is not shared. */
+  function readSync(storage: Storage): TypedArray {
+    reads++
+    return view(storage).slice()
+  }
+
+  return backend
+}
+
+/** The same functions, each call reported. */
+function counted<T extends object>(functions: T, report: () => void): T {
+  const wrapped = Object.entries(functions).map(([name, run]) => [
+    name,
+    (...args: unknown[]) => {
+      report()
+      return run(...args)
+    },
+  ])
+  return Object.fromEntries(wrapped)
+}

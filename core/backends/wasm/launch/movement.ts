@@ -1,0 +1,169 @@
+/**
+ * Launches permute, slice, pad, concat, gather and scatterAdd. Kernels: kernels/movement.as.ts and gather.as.ts.
+ * Next: matmul.ts.
+ */
+
+import type { Kernels, Operand } from '../../../backend.ts'
+import { sizeOf, stridesOf } from '../../../shape.ts'
+import { at, CHUNK, type Context, ceilDiv } from '../storage.ts'
+import { cut, type Folded, fold, outerTable } from './fold.ts'
+
+/** Rows of the result per unit of the transpose kernel. */
+const BAND = 16
+
+type Names = 'permute' | 'slice' | 'pad' | 'concat' | 'gather' | 'scatterAdd'
+
+export function movement(context: Context, kernels: () => Kernels): Pick<Kernels, Names> {
+  const { runtime } = context
+  const copyKernel = runtime.kernel('copyRows')
+  const transposeKernel = runtime.kernel('transpose')
+  const firstBadKernel = runtime.kernel('firstBad')
+  const gatherKernel = runtime.kernel('gather')
+  const scatterKernel = runtime.kernel('scatterAdd')
+
+  /** Copies a box of `extents` from one address to another, each with its own strides in elements. */
+  function copyBox(
+    from: number,
+    to: number,
+    extents: readonly number[],
+    fromStrides: readonly number[],
+    toStrides: readonly number[],
+  ): void {
+    if (sizeOf(extents) === 0) return
+    const folded = fold(extents, [fromStrides, toStrides])
+    const last = folded.extents.length - 1
+    const [own, theirs] = folded.strides
+    const along = own.indexOf(1)
+    if (own[last] !== 1 && theirs[last] === 1 && along >= 0) transposeBox(from, to, folded, along)
+    else copyRows(from, to, folded)
+  }
+
+  function copyRows(from: number, to: number, folded: Folded): void {
+    const {
+      extents,
+      strides: [own, theirs],
+    } = folded
+    const last = extents.length - 1
+    const rows = sizeOf(extents) / extents[last]
+    const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = cut(rows, extents[last])
+    const rank = Math.max(0, last - 1)
+    runtime.launch(
+      copyKernel,
+      chunks,
+      from,
+      to,
+      extents[last],
+      4 * own[last],
+      4 * theirs[last],
+      rows,
+      rowsPerChunk,
+      columnsPerChunk,
+      columnChunks,
+      last > 0 ? extents[last - 1] : 1,
+      last > 0 ? 4 * own[last - 1] : 0,
+      last > 0 ? 4 * theirs[last - 1] : 0,
+      rank,
+      ...outerTable(folded, rank),
+    )
+  }
+
+  /** The source runs along axis `along`, the result along the last: matrices to transpose, many of them. */
+  function transposeBox(from: number, to: number, { extents, strides: [own, theirs] }: Folded, along: number): void {
+    const last = extents.length - 1
+    const others = extents.map((_, axis) => axis).filter(axis => axis !== along && axis !== last)
+    const table = others.flatMap(axis => [extents[axis], 4 * own[axis], 4 * theirs[axis]])
+    const [R, C] = [extents[along], extents[last]]
+    const units = ceilDiv(R, BAND) * others.reduce((n, axis) => n * extents[axis], 1)
+    const perChunk = Math.max(1, Math.floor(CHUNK / (C * Math.min(R, BAND))))
+    runtime.launch(
+      transposeKernel,
+      ceilDiv(units, perChunk),
+      from,
+      to,
+      R,
+      C,
+      4 * own[last],
+      4 * theirs[along],
+      units,
+      perChunk,
+      others.length,
+      ...table,
+    )
+  }
+
+  function checkIndices(op: string, index: Operand, R: number): void {
+    const n = sizeOf(index.shape)
+    const bad = context.scratch(4, address => {
+      runtime.launch(firstBadKernel, 1, at(index), n, R, address)
+      return runtime.ints(address, 1)[0]
+    })
+    if (bad < 0) return
+    const K = index.shape[1]
+    const value = runtime.ints(at(index), n)[bad]
+    throw new RangeError(`${op}: wanted indices in [0, ${R}), got ${value} at [${Math.floor(bad / K)}, ${bad % K}]`)
+  }
+
+  return {
+    permute(x, order, out) {
+      const y = context.output(out)
+      const own = stridesOf(x.shape)
+      copyBox(
+        at(x),
+        y.address,
+        out.shape,
+        order.map(axis => own[axis]),
+        stridesOf(out.shape),
+      )
+      return y
+    },
+
+    slice(x, starts, out) {
+      const y = context.output(out)
+      const strides = stridesOf(x.shape)
+      const corner = starts.reduce((sum, start, axis) => sum + start * strides[axis], 0)
+      copyBox(at(x) + 4 * corner, y.address, out.shape, strides, stridesOf(out.shape))
+      return y
+    },
+
+    pad(x, before, value, out) {
+      const y = kernels().fill(value, out)
+      const strides = stridesOf(out.shape)
+      const corner = before.reduce((sum, start, axis) => sum + start * strides[axis], 0)
+      copyBox(at(x), at({ ...out, storage: y }) + 4 * corner, x.shape, stridesOf(x.shape), strides)
+      return y
+    },
+
+    concat(xs, axis, out) {
+      const y = context.output(out)
+      const strides = stridesOf(out.shape)
+      let to = y.address
+      for (const x of xs) {
+        copyBox(at(x), to, x.shape, stridesOf(x.shape), strides)
+        to += 4 * x.shape[axis] * strides[axis]
+      }
+      return y
+    },
+
+    gather(x, index, out) {
+      const [, R, D] = x.shape
+      const [B, K] = index.shape
+      checkIndices('gather', index, R)
+      const y = context.output(out)
+      const perChunk = Math.max(1, Math.floor(CHUNK / Math.max(D, 1)))
+      runtime.launch(gatherKernel, ceilDiv(B * K, perChunk), at(x), at(index), y.address, B * K, K, R, D, perChunk)
+      return y
+    },
+
+    scatterAdd(index, source, out) {
+      const [B, R, D] = out.shape
+      const K = index.shape[1]
+      checkIndices('scatterAdd', index, R)
+      const y = context.output(out)
+      // Columns in multiples of a cache line, so that threads do not share lines; about CHUNK elements in all.
+      const columns = Math.max(64, Math.ceil(CHUNK / Math.max(R + K, 1) / 16) * 16)
+      const columnChunks = ceilDiv(D, columns)
+      runtime.launch(scatterKernel, B * columnChunks, at(index), at(source), y.address, R, K, D, columns, columnChunks)
+      return y
+    },
+  }
+}
