@@ -3,6 +3,16 @@
  * optim.ts.
  */
 
+export * from './adaln.ts'
+export * from './attention.ts'
+export * from './conv.ts'
+export * from './embedding.ts'
 export * from './init.ts'
+export * from './label-embedder.ts'
 export * from './linear.ts'
+export * from './mlp.ts'
 export * from './module.ts'
+export * from './norm.ts'
+export * from './patch-embed.ts'
+export * from './pos-embed.ts'
+export * from './timestep-embedder.ts'

@@ -1,0 +1,40 @@
+/**
+ * Class labels as vectors, with one more row for "no class", which classifier-free guidance needs. While training, some
+ * labels are dropped to that row; the numbers that decide it come from the caller. [CFG §3.2] Next: attention.ts.
+ */
+
+import { type Tensor, tensor } from '../core/index.ts'
+import { Embedding } from './embedding.ts'
+import type { Init } from './init.ts'
+import { Module } from './module.ts'
+
+/** Labels, of which those with u < p are replaced by `nullLabel`; u is uniform on [0, 1), one for each label. */
+export function dropLabels(labels: ArrayLike<number>, u: ArrayLike<number>, p: number, nullLabel: number): Int32Array {
+  return Int32Array.from(labels, (label, n) => (u[n] < p ? nullLabel : label))
+}
+
+export class LabelEmbedder extends Module {
+  /** Row `classes` is the one for "no class"; it is absent when labels are never dropped. */
+  readonly embedding_table: Embedding
+  readonly classes: number
+  readonly dropProbability: number
+
+  constructor(classes: number, D: number, dropProbability: number, init: Init) {
+    super()
+    this.embedding_table = new Embedding(classes + (dropProbability > 0 ? 1 : 0), D, init)
+    this.classes = classes
+    this.dropProbability = dropProbability
+  }
+
+  /**
+   * labels: N integers in [0, classes), or `classes` for none; u: N uniforms, to drop labels as in training, or null
+   * → (N, D). Throws RangeError on a label without a row.
+   */
+  forward(labels: ArrayLike<number>, u: ArrayLike<number> | null = null): Tensor {
+    const { weight } = this.embedding_table
+    const ids = u === null ? Int32Array.from(labels) : dropLabels(labels, u, this.dropProbability, this.classes)
+    const bad = ids.find(id => id < 0 || id >= weight.shape[0])
+    if (bad !== undefined) throw new RangeError(`labels: wanted integers in [0, ${weight.shape[0] - 1}], got ${bad}`)
+    return this.embedding_table.forward(tensor(ids, { dtype: 'i32', backend: weight.backend })) // (N, D)
+  }
+}

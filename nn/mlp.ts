@@ -1,0 +1,33 @@
+/**
+ * The transformer's MLP. Next: adaln.ts.
+ */
+
+import { geluTanh, type Tensor } from '../core/index.ts'
+import type { Init } from './init.ts'
+import { Linear, type LinearOptions } from './linear.ts'
+import { Layer } from './module.ts'
+
+export interface MlpOptions {
+  /** GELU in its tanh form, as in DiT, MDT and MaskDiT, unless said; MaskDM takes the exact one. */
+  readonly activation?: (x: Tensor) => Tensor
+  readonly weight?: LinearOptions['weight']
+}
+
+/** Linear to `hidden`, activation, Linear back. */
+export class Mlp extends Layer {
+  readonly fc1: Linear
+  readonly fc2: Linear
+  readonly activation: (x: Tensor) => Tensor
+
+  constructor(D: number, hidden: number, init: Init, { activation = geluTanh, weight }: MlpOptions = {}) {
+    super()
+    this.fc1 = new Linear(D, hidden, init, { weight })
+    this.fc2 = new Linear(hidden, D, init, { weight })
+    this.activation = activation
+  }
+
+  /** x (…, D) → (…, D) */
+  forward(x: Tensor): Tensor {
+    return this.fc2.forward(this.activation(this.fc1.forward(x)))
+  }
+}

@@ -1,0 +1,43 @@
+/**
+ * Images to tokens and back. The embedding is a convolution whose stride is its kernel, which is a linear layer on
+ * patches; the weight keeps the convolution's shape, as checkpoints have it. [ViT §3.1] Next: pos-embed.ts.
+ */
+
+import { linear, patchify, permute, reshape, ShapeError, type Tensor } from '../core/index.ts'
+import { Conv2d } from './conv.ts'
+import { type Init, type Initializer, xavierUniform } from './init.ts'
+import { Layer } from './module.ts'
+
+/** One token of width D for each patch of P × P pixels, row by row over the image. */
+export class PatchEmbed extends Layer {
+  /** weight (D, C, P, P), bias (D) */
+  readonly proj: Conv2d
+  readonly P: number
+
+  constructor(P: number, C: number, D: number, init: Init, weight: Initializer = xavierUniform) {
+    super()
+    this.proj = new Conv2d(C, D, P, init, { stride: P, weight })
+    this.P = P
+  }
+
+  /** x (N, C, H, W) → (N, H/P · W/P, D). Throws ShapeError. */
+  forward(x: Tensor): Tensor {
+    const { weight, bias } = this.proj
+    const D = weight.shape[0]
+    const patches = patchify(x, this.P) // (N, T, C·P·P)
+    return linear(patches, reshape(weight, [D, weight.size / D]), bias) // (N, T, D)
+  }
+}
+
+/**
+ * x (N, T, P·P·C), T = H/P · W/P → (N, C, H, W). A token holds its patch by (row, column, channel): not the order in
+ * which `PatchEmbed` reads one. Throws ShapeError.
+ */
+export function unpatchify(x: Tensor, P: number, [H, W]: readonly [number, number]): Tensor {
+  const [N, T, width] = x.shape
+  const [rows, columns, C] = [H / P, W / P, width / (P * P)]
+  if (rows * columns !== T || !Number.isInteger(C))
+    throw new ShapeError(`unpatchify: wanted ${rows * columns} tokens of ${P}·${P}·C, got [${x.shape.join(', ')}]`)
+  const grid = reshape(x, [N, rows, columns, P, P, C]) // (N, H/P, W/P, P, P, C)
+  return reshape(permute(grid, [0, 5, 1, 3, 2, 4]), [N, C, H, W]) // (N, C, H, W)
+}
