@@ -45,7 +45,7 @@ const layerNormOp = defineOp<Unary | Ternary, Eps, Unary | Binary>({
     { x: [r(2, 3, 5), r(5), r(5)], attrs: { eps: 1e-5 } },
     { x: [r(3, 1, 7)], attrs: { eps: 1e-6 } },
     { x: [r(2, 1031)], attrs: { eps: 1e-6 } },
-    { x: [r(1031, 3), r(3), r(3)], attrs: { eps: 1e-6 } },
+    { x: [r(1031, 7), r(7), r(7)], attrs: { eps: 1e-6 } },
   ],
 })
 
@@ -63,7 +63,7 @@ const layerNormGradOp = defineManyOp<Binary | Ternary, Eps>({
     { x: [r(2, 3, 5), r(2, 3, 5), r(5)], attrs: { eps: 1e-5 } },
     { x: [r(3, 1, 7), r(3, 1, 7)], attrs: { eps: 1e-6 } },
     { x: [r(2, 1031), r(2, 1031)], attrs: { eps: 1e-6 } },
-    { x: [r(1031, 3), r(1031, 3), r(3)], attrs: { eps: 1e-6 } },
+    { x: [r(1031, 7), r(1031, 7), r(7)], attrs: { eps: 1e-6 } },
   ],
 })
 
@@ -74,6 +74,8 @@ export function layerNormGrad(g: Tensor, x: Tensor, w: Tensor | null, eps: numbe
 
 /** (x − mean) / √(var + eps) ⊙ w + b over the last axis: x (…, D), w and b (D), both or neither. Throws ShapeError. */
 export function layerNorm(x: Tensor, w: Tensor | null, b: Tensor | null, eps: number): Tensor {
+  if ((w === null) !== (b === null))
+    throw new ShapeError(`layerNorm: wanted weight and bias or neither, got only ${w === null ? 'bias' : 'weight'}`)
   return apply(layerNormOp, w === null || b === null ? [x] : [x, w, b], { eps })
 }
 
