@@ -1,0 +1,3 @@
+/** The gpu backend. See backend.ts. */
+
+export { gpu } from './backend.ts'
