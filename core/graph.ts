@@ -4,7 +4,7 @@
  */
 
 import type { AnyOp } from './op.ts'
-import { adoptNode } from './scope.ts'
+import { adoptNode, unscoped } from './scope.ts'
 import type { Tensor } from './tensor.ts'
 
 let enabled = true
@@ -64,9 +64,9 @@ export class Node {
     if (op !== null) adoptNode(this)
   }
 
-  /** Holds `tensors` until `release`, and remembers which version of each was seen. */
+  /** Holds `tensors` until `release`, whatever becomes of their scope, and remembers which version of each was seen. */
   save(tensors: readonly Tensor[]): void {
-    this.#saved = tensors.map(x => x.alias())
+    this.#saved = unscoped(() => tensors.map(x => x.alias()))
     this.#versions = tensors.map(x => x.storage.version)
   }
 
@@ -75,7 +75,7 @@ export class Node {
     const saved = this.#saved
     if (saved === null)
       throw new Error(
-        `backward: the graph of '${this.op?.name}' was freed by an earlier backward; run the forward again`,
+        `backward: the graph of '${this.op?.name}' was freed by an earlier backward or the end of its scope; run the forward again`,
       )
     for (let i = 0; i < saved.length; i++) {
       if (saved[i].storage.version !== this.#versions[i])

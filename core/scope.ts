@@ -25,6 +25,17 @@ export function adoptNode(node: Node): void {
   current?.nodes.push(node)
 }
 
+/** Runs `fn` outside every scope: what it creates is freed by hand. The tape keeps what it saves this way. */
+export function unscoped<T>(fn: () => T): T {
+  const frame = current
+  current = null
+  try {
+    return fn()
+  } finally {
+    current = frame
+  }
+}
+
 type Synchronous<T> = T extends PromiseLike<unknown> ? never : T
 
 /**
@@ -61,7 +72,7 @@ function collect(value: unknown, into: Set<Tensor>): void {
 }
 
 function close(frame: Frame, kept: ReadonlySet<Tensor>): void {
-  const needed = reachable(kept)
+  const needed = reachable([...kept, ...frame.tensors.filter(tensor => tensor.persistent)])
   for (const node of frame.nodes) {
     if (!needed.has(node)) node.release()
     else frame.parent?.nodes.push(node)
@@ -73,7 +84,7 @@ function close(frame: Frame, kept: ReadonlySet<Tensor>): void {
   }
 }
 
-function reachable(from: ReadonlySet<Tensor>): Set<Node> {
+function reachable(from: readonly Tensor[]): Set<Node> {
   const found = new Set<Node>()
   const open: Node[] = []
   for (const { node } of from) if (node !== null) open.push(node)

@@ -9,6 +9,7 @@ import { enableGrad, gradEnabled, Node, newestNode, noGrad } from './graph.ts'
 import { NewestFirst } from './newest-first.ts'
 import { type AnyOp, erase } from './op.ts'
 import { add } from './ops/elementwise.ts'
+import { view } from './ops/movement.ts'
 import { sumTo } from './ops/reduce.ts'
 import { Rng } from './random.ts'
 import { scope } from './scope.ts'
@@ -24,6 +25,13 @@ interface Walk {
   leadsOn(node: Node): boolean
   /** Takes a target's gradient, which it then owns. */
   sink(node: Node, index: number, g: Tensor): void
+}
+
+/** A gradient of a leaf that a checkpoint captured: found while the checkpoint's own inputs were asked for. */
+interface Captured {
+  readonly node: Node
+  readonly index: number
+  readonly g: Tensor
 }
 
 type Slots = (Tensor | undefined)[]
@@ -63,7 +71,10 @@ function walk(outputs: readonly Tensor[], cotangents: readonly Tensor[], plan: W
     if (node.op !== null && plan.leadsOn(node)) {
       const { inputs, inputIndex } = node
       const at = node
-      const gs = createGraph ? inputGradients(at, slots, plan) : scope(() => inputGradients(at, slots, plan))
+      const captured: Captured[] = []
+      const run = () => [inputGradients(at, slots, plan, captured), captured] as const
+      const [gs] = createGraph ? run() : scope(run)
+      for (const { node, index, g } of captured) plan.sink(node, index, g)
       for (let i = 0; i < inputs.length; i++) {
         const g = gs[i]
         if (g !== null) send(inputs[i]!, inputIndex[i], g)
@@ -75,11 +86,11 @@ function walk(outputs: readonly Tensor[], cotangents: readonly Tensor[], plan: W
 }
 
 /** The gradient of each input of a node, each a handle of its own; null where none is wanted. */
-function inputGradients(node: Node, slots: Slots, plan: Walk): (Tensor | null)[] {
+function inputGradients(node: Node, slots: Slots, plan: Walk, captured: Captured[]): (Tensor | null)[] {
   const { inputs, inputIndex, inputShapes } = node
   const wanted = inputs.map((x, i) => x !== null && (plan.isTarget(x, inputIndex[i]) || plan.leadsOn(x)))
   const op = erase(node.op!)
-  if (node.op === checkpointOp) return rerun(node, slots[0]!, plan, wanted)
+  if (node.op === checkpointOp) return rerun(node, slots[0]!, plan, wanted, captured)
   if (op.many === undefined && op.vjp !== undefined) {
     const thunks = op.vjp(slots[0]!, node.saved, node.attrs, inputShapes)
     // A rule may hand on its argument, or one tensor twice: what is sent on must be handles of their own.
@@ -87,7 +98,7 @@ function inputGradients(node: Node, slots: Slots, plan: Walk): (Tensor | null)[]
   }
   // The gradient of a fused gradient: through the plain ops that it stands for, on a nested tape.
   if (op.decompose === undefined) throw new Error(`backward: '${op.name}' has neither a gradient nor a decomposition`)
-  const x = node.saved
+  const x = node.saved.map((t, i) => (wanted[i] ? independent(t, plan.createGraph) : t))
   const since = newestNode()
   const ys = enableGrad(() => [op.decompose!(x, node.attrs)].flat())
   const given = ys.flatMap((_, i) => (slots[i] === undefined ? [] : [i]))
@@ -99,6 +110,15 @@ function inputGradients(node: Node, slots: Slots, plan: Walk): (Tensor | null)[]
     node => node.id > since,
   )
   return wanted.map(want => (want ? found.shift()! : null))
+}
+
+/**
+ * The value of `t` as an input of its own: gradients by it are by this use alone, even where the same tensor is used
+ * twice, and stop here. `linked` still lets a recorded computation be differentiated by what `t` came from.
+ */
+function independent(t: Tensor, linked: boolean): Tensor {
+  if (t.dtype === 'i32') return t
+  return linked && t.node !== null ? enableGrad(() => view(t)) : t.requireGrad()
 }
 
 /** Gradients of `outputs` with the given cotangents by `inputs`; zeros where an input plays no part. */
@@ -194,7 +214,7 @@ export interface GradOptions {
  * a fused gradient is. Recorded, so that it can be differentiated, where recording is on.
  */
 export function vjpOf(f: (x: readonly Tensor[]) => Tensor, x: readonly Tensor[], cotangent: Tensor): Tensor[] {
-  const inputs = x.map(t => (t.node === null ? t.requireGrad() : t))
+  const inputs = x.map(t => independent(t, gradEnabled()))
   const since = newestNode()
   const y = enableGrad(() => f(inputs))
   return pull([y], [cotangent], inputs, gradEnabled(), node => node.id > since)
@@ -213,8 +233,9 @@ export function gradients(
 let nesting = 0
 
 /**
- * The function that maps the arguments of `f` (which returns one element) to its gradients by them. Inside another
- * `grad`, or with createGraph, its results can be differentiated: grad(x => sum(grad(f)(x)[0])) is a second derivative.
+ * The function that maps the arguments of `f` (which returns one element) to its gradients by them, each argument taken
+ * as independent of the others. Inside another `grad`, or with createGraph, its results can be differentiated:
+ * grad(x => sum(grad(f)(x)[0])) is a second derivative.
  */
 export function grad<X extends readonly Tensor[]>(
   f: (...x: X) => Tensor,
@@ -224,13 +245,13 @@ export function grad<X extends readonly Tensor[]>(
     const record = createGraph || nesting > 0
     nesting++
     try {
-      const inputs = x.map(t => (t.node === null ? t.requireGrad() : t.alias()))
+      const inputs = x.map(t => independent(t, record))
       const gs = gradients(
         enableGrad(() => f(...(inputs as unknown as X))),
         inputs,
         { createGraph: record },
       )
-      if (!record) for (const t of inputs) t.dispose()
+      if (!record) inputs.forEach((t, i) => void (t !== x[i] && t.dispose()))
       return gs
     } finally {
       nesting--
@@ -269,7 +290,7 @@ export function checkpoint(fn: Segment, inputs: readonly Tensor[], rng?: Rng): T
   return result
 }
 
-function rerun(node: Node, g: Tensor, plan: Walk, wanted: readonly boolean[]): (Tensor | null)[] {
+function rerun(node: Node, g: Tensor, plan: Walk, wanted: readonly boolean[], captured: Captured[]): (Tensor | null)[] {
   if (plan.createGraph)
     throw new Error('checkpoint: createGraph through a checkpoint is not supported; call fn directly')
   const leaves = node.saved.map((x, i) => (wanted[i] ? x.requireGrad() : x.detach()))
@@ -285,10 +306,11 @@ function rerun(node: Node, g: Tensor, plan: Walk, wanted: readonly boolean[]): (
         throw new Error(`checkpoint: fn used a result of '${n.op.name}' from outside; pass it as an input`)
       return true
     },
-    sink: (n, i, gradient) => {
+    sink: (n, index, gradient) => {
       const k = own.get(n)
-      if (k === undefined) plan.sink(n, i, gradient)
-      else found[k] = gradient
+      if (k === undefined) captured.push({ node: n, index, g: gradient })
+      // A checkpoint inside this one may have captured an input, and hands on its part of the gradient.
+      else found[k] = found[k] === null ? gradient : add(found[k], gradient)
     },
   })
   // An input that plays no part still gets its zeros: consumers below count on a gradient.

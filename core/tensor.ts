@@ -9,7 +9,7 @@ import { defaultBackend } from './default-backend.ts'
 import { type DType, type TypedArray, toTypedArray } from './dtype.ts'
 import { Node } from './graph.ts'
 import { adoptTensor } from './scope.ts'
-import { type Shape, ShapeError, show, sizeOf } from './shape.ts'
+import { type Shape, ShapeError, sameShape, show, sizeOf } from './shape.ts'
 
 let live = 0
 
@@ -95,8 +95,9 @@ export class Tensor implements Operand {
     return new Tensor(this.storage, this.shape, this.node, this.outputIndex)
   }
 
-  /** A leaf on the same memory, whose gradient `backward` accumulates in `.grad`. */
+  /** A leaf on the same memory, whose gradient `backward` accumulates in `.grad`. Throws on integers. */
   requireGrad(): Tensor {
+    if (this.dtype === 'i32') throw new Error(`requireGrad: wanted f32 or f64, got i32 of shape ${show(this.shape)}`)
     return new Tensor(this.storage, this.shape, 'leaf')
   }
 
@@ -122,7 +123,7 @@ export class Tensor implements Operand {
   /** Takes over the memory of `source` (same shape, dtype and backend), as optimizers do with new weights. */
   replaceWith(source: Tensor): void {
     const [before, after] = [this.storage, source.storage]
-    if (after.dtype !== this.dtype || after.backend !== before.backend || after.length !== before.length)
+    if (after.dtype !== this.dtype || after.backend !== before.backend || !sameShape(source.shape, this.shape))
       throw new ShapeError(
         `replaceWith: wanted ${this.dtype} ${show(this.shape)} on ${before.backend.name}, ` +
           `got ${after.dtype} ${show(source.shape)} on ${after.backend.name}`,
@@ -146,19 +147,28 @@ export interface TensorOptions {
 
 export type NestedNumbers = number | ArrayLike<number> | readonly NestedNumbers[]
 
-/** A tensor of the given numbers: a number, nested arrays, or flat values with `shape`. Throws ShapeError. */
+/**
+ * A tensor of the given numbers: a number, nested arrays, or flat values with `shape`. Throws ShapeError, and an error
+ * where the backend lacks the dtype.
+ */
 export function tensor(values: NestedNumbers, options: TensorOptions = {}): Tensor {
   const flat: ArrayLike<number> = isFlat(values) ? values : []
   const shape = options.shape ?? nestedShape(values)
-  const data = isFlat(values) ? flat : flatten(values)
+  const data = isFlat(values) ? flat : flatten(values, nestedShape(values))
   if (data.length !== sizeOf(shape))
-    throw new ShapeError(`tensor: shape ${show(shape)} wants ${sizeOf(shape)} elements, got ${data.length}`)
+    throw new ShapeError(`tensor: wanted ${sizeOf(shape)} elements for shape ${show(shape)}, got ${data.length}`)
   const { dtype = 'f32', backend = defaultBackend() } = options
-  if (!backend.dtypes.includes(dtype))
-    throw new Error(`tensor: backend '${backend.name}' has ${backend.dtypes.join(', ')}, got ${dtype}`)
+  checkSpec('tensor', shape, dtype, backend)
   const storage = backend.alloc(dtype, data.length)
   backend.write(storage, toTypedArray(dtype, data))
   return new Tensor(storage, shape)
+}
+
+function checkSpec(op: string, shape: Shape, dtype: DType, backend: Backend): void {
+  if (!shape.every(n => Number.isInteger(n) && n >= 0))
+    throw new ShapeError(`${op}: wanted sizes that are integers from 0, got ${show(shape)}`)
+  if (!backend.dtypes.includes(dtype))
+    throw new Error(`${op}: wanted one of ${backend.dtypes.join(', ')}, which '${backend.name}' has, got ${dtype}`)
 }
 
 function isFlat(values: NestedNumbers): values is ArrayLike<number> {
@@ -172,23 +182,23 @@ function nestedShape(values: NestedNumbers): number[] {
   return [values.length, ...inner]
 }
 
-function flatten(values: NestedNumbers, into: number[] = []): number[] {
-  if (typeof values === 'number') into.push(values)
-  else {
-    const width = (item: NestedNumbers) => (typeof item === 'number' ? -1 : item.length)
-    for (let i = 0; i < values.length; i++) {
-      const item = values[i] as NestedNumbers
-      if (width(item) !== width(values[0] as NestedNumbers))
-        throw new ShapeError('tensor: nested arrays of unequal lengths')
-      flatten(item, into)
-    }
+/** All numbers of nested arrays that have `shape` throughout. Throws ShapeError. */
+function flatten(values: NestedNumbers, shape: Shape, axis = 0, into: number[] = []): number[] {
+  const wanted = shape[axis] as number | undefined
+  const got = typeof values === 'number' ? undefined : values.length
+  if (got !== wanted) {
+    const say = (length: number | undefined) => (length === undefined ? 'a number' : `an array of ${length}`)
+    throw new ShapeError(`tensor: wanted nested arrays of equal lengths, got ${say(got)} beside ${say(wanted)}`)
   }
+  if (typeof values === 'number') into.push(values)
+  else for (let i = 0; i < values.length; i++) flatten(values[i] as NestedNumbers, shape, axis + 1, into)
   return into
 }
 
 /** All elements `value`. */
 export function full(shape: Shape, value: number, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
   const { dtype = 'f32', backend = defaultBackend() } = options
+  checkSpec('full', shape, dtype, backend)
   return new Tensor(backend.kernels.fill(value, { shape, dtype }), shape)
 }
 

@@ -6,9 +6,10 @@
 
 import type { Backend, BinaryName, UnaryName } from '../backend.ts'
 import type { DType } from '../dtype.ts'
+import { noGrad } from '../graph.ts'
 import { apply, type Binary, defineOp, type None, type Op, type Unary } from '../op.ts'
-import { broadcastShapes } from '../shape.ts'
-import { type Tensor, tensor } from '../tensor.ts'
+import { broadcastShapes, type Shape } from '../shape.ts'
+import { full, type Tensor, tensor } from '../tensor.ts'
 
 const none: None = {}
 
@@ -100,9 +101,11 @@ export function mul(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? affine(a, b, 0) : apply(mulOp, [a, b], none)
 }
 
-/** a / b, broadcast. */
+/** a / b, broadcast; integers are truncated. */
 export function div(a: Tensor, b: Tensor | number): Tensor {
-  return typeof b === 'number' ? affine(a, 1 / b, 0) : apply(divOp, [a, b], none)
+  if (typeof b !== 'number') return apply(divOp, [a, b], none)
+  // The reciprocal of an integer is rounded, and 49 · (1/49) would truncate to 0.
+  return a.dtype === 'i32' ? div(a, full([], b, { dtype: 'i32', backend: a.backend })) : affine(a, 1 / b, 0)
 }
 
 /** a^b, broadcast; with a tensor as b, a must be positive for its gradient. */
@@ -292,7 +295,7 @@ const powScalarOp = defineOp<Unary, { readonly p: number }, Unary>({
   infer: ([x]) => x,
   forward: (k, [x], { p }, out) => k.unary('pow', x, out, p),
   save: ([x]) => [x],
-  vjp: (g, [x], { p }) => [() => mul(g, mul(pow(x, p - 1), p))],
+  vjp: (g, [x], { p }) => [() => (p === 0 ? mul(g, 0) : mul(g, mul(pow(x, p - 1), p)))],
   samples: r =>
     [[3, 1, 5], [1031], []].flatMap(shape => [
       { x: [r.positive(...shape)] as const, attrs: { p: -1.5 } },
@@ -325,8 +328,9 @@ const whereOp = defineOp<readonly [Tensor, Tensor, Tensor], None, Unary>({
   forward: (k, [c, a, b], _, out) => k.where(c, a, b, out),
   save: ([c]) => [c],
   vjp: (g, [c]) => {
-    const zero = () => mul(g, 0)
-    return [zero, () => where(c, g, zero()), () => where(c, zero(), g)]
+    // Not g · 0: where a gradient is infinite, that is NaN.
+    const zero = (shape: Shape) => full(shape, 0, { dtype: g.dtype, backend: g.backend })
+    return [() => zero(c.shape), () => where(c, g, zero([])), () => where(c, zero([]), g)]
   },
   samples: r => [
     { x: [r.indices(2, 3, 1, 5), r(3, 7, 5), r(5)], attrs: none },
@@ -353,9 +357,11 @@ const castOp = defineOp<Unary, { readonly to: DType; readonly from: DType }>({
   ],
 })
 
-/** The same values in another dtype; towards i32 they are truncated. */
+/** The same values in another dtype; towards i32 they are truncated, and have no gradient. */
 export function cast(x: Tensor, dtype: DType): Tensor {
-  return x.dtype === dtype ? x : apply(castOp, [x], { from: x.dtype, to: dtype })
+  if (x.dtype === dtype) return x.alias()
+  const run = () => apply(castOp, [x], { from: x.dtype, to: dtype })
+  return dtype === 'i32' ? noGrad(run) : run()
 }
 
 /** A copy on another backend or in another dtype, outside the recorded computation. Reads at once where it must. */

@@ -5,7 +5,7 @@
  */
 
 import { apply, type Binary, defineOp, type None, type Unary } from '../op.ts'
-import { ShapeError, show } from '../shape.ts'
+import { ShapeError, sameShape, show } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { add, mul } from './elementwise.ts'
 import { reshape } from './movement.ts'
@@ -64,14 +64,17 @@ export function scatter(x: Tensor, index: Tensor, source: Tensor): Tensor {
   return add(x, scatterAdd(index, add(source, mul(replaced, -1)), x.shape[1]))
 }
 
-/** table (V, D), ids i32 of any shape S in [0, V) → (…S, D). */
+/** table (V, D), ids i32 of any shape S in [0, V) → (…S, D). Throws ShapeError, RangeError. */
 export function embedding(table: Tensor, ids: Tensor): Tensor {
+  if (table.shape.length !== 2) throw new ShapeError(`embedding: wanted a table [V, D], got ${show(table.shape)}`)
   const [V, D] = table.shape
   return reshape(gather(reshape(table, [1, V, D]), reshape(ids, [1, ids.size])), [...ids.shape, D])
 }
 
-/** x (…, C), ids i32 (…) in [0, C) → (…): the entry that each id names. */
+/** x (…, C), ids i32 (…) in [0, C) → (…): the entry that each id names. Throws ShapeError, RangeError. */
 export function pick(x: Tensor, ids: Tensor): Tensor {
+  if (!sameShape(x.shape.slice(0, -1), ids.shape))
+    throw new ShapeError(`pick: wanted x [..., C] and ids [...], got ${show(x.shape)} and ${show(ids.shape)}`)
   const C = x.shape.at(-1)!
   return reshape(gather(reshape(x, [ids.size, C, 1]), reshape(ids, [ids.size, 1])), ids.shape)
 }

@@ -2,24 +2,31 @@
  * Mean losses between two tensors of one shape. (The diffusion losses are built from plain ops in diffusion/.)
  */
 
-import type { Tensor } from '../tensor.ts'
-import { full } from '../tensor.ts'
+import { ShapeError, sameShape, show } from '../shape.ts'
+import { full, type Tensor } from '../tensor.ts'
 import { abs, affine, less, mul, square, sub, where } from './elementwise.ts'
 import { mean } from './reduce.ts'
 
-/** Mean of (a − b)². */
+/** a − b of one shape: broadcasting (N, 1) against (N) here has cost people weeks. */
+function difference(op: string, a: Tensor, b: Tensor): Tensor {
+  if (!sameShape(a.shape, b.shape))
+    throw new ShapeError(`${op}: wanted operands of one shape, got ${show(a.shape)} and ${show(b.shape)}`)
+  return sub(a, b)
+}
+
+/** Mean of (a − b)². Throws ShapeError. */
 export function mse(a: Tensor, b: Tensor): Tensor {
-  return mean(square(sub(a, b)))
+  return mean(square(difference('mse', a, b)))
 }
 
-/** Mean of |a − b|. */
+/** Mean of |a − b|. Throws ShapeError. */
 export function l1(a: Tensor, b: Tensor): Tensor {
-  return mean(abs(sub(a, b)))
+  return mean(abs(difference('l1', a, b)))
 }
 
-/** Mean of ½d²/beta where |d| < beta, else |d| − ½beta, with d = a − b. */
+/** Mean of ½d²/beta where |d| < beta, else |d| − ½beta, with d = a − b. Throws ShapeError. */
 export function smoothL1(a: Tensor, b: Tensor, beta = 1): Tensor {
-  const d = sub(a, b)
+  const d = difference('smoothL1', a, b)
   const size = abs(d)
   const near = less(size, full([], beta, { dtype: a.dtype, backend: a.backend }))
   return mean(where(near, mul(square(d), 0.5 / beta), affine(size, 1, -0.5 * beta)))

@@ -12,8 +12,8 @@ import { sumTo } from './reduce.ts'
 const reshapeOp = defineOp<Unary, { readonly shape: Shape }>({
   name: 'reshape',
   infer: ([x], { shape }) => {
-    if (sizeOf(x) !== sizeOf(shape))
-      throw new ShapeError(`reshape: wanted ${sizeOf(x)} elements, got ${show(x)} → ${show(shape)}`)
+    if (sizeOf(x) !== sizeOf(shape) || !shape.every(n => Number.isInteger(n) && n >= 0))
+      throw new ShapeError(`reshape: wanted a shape of ${sizeOf(x)} elements, got ${show(shape)} for ${show(x)}`)
     return shape
   },
   forward: (_, [x]) => x.storage,
@@ -28,12 +28,18 @@ const reshapeOp = defineOp<Unary, { readonly shape: Shape }>({
 
 /** The same elements in another shape; one size may be −1. Shares memory. Throws ShapeError. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
-  if (sameShape(x.shape, shape)) return x
+  if (sameShape(x.shape, shape)) return x.alias()
   const wild = shape.indexOf(-1)
   if (wild < 0) return apply(reshapeOp, [x], { shape })
-  const known = -sizeOf(shape)
-  if (known === 0 || x.size % known !== 0) throw new ShapeError(`reshape: ${show(x.shape)} does not fit ${show(shape)}`)
+  const known = sizeOf(shape.toSpliced(wild, 1))
+  if (!(known > 0 && x.size % known === 0))
+    throw new ShapeError(`reshape: wanted a shape of ${x.size} elements, got ${show(shape)} for ${show(x.shape)}`)
   return apply(reshapeOp, [x], { shape: shape.with(wild, x.size / known) })
+}
+
+/** The same value and memory behind a graph node of its own. */
+export function view(x: Tensor): Tensor {
+  return apply(reshapeOp, [x], { shape: x.shape })
 }
 
 /** `x` with an axis of size 1 inserted at `axis`. */
@@ -83,7 +89,7 @@ const broadcastOp = defineOp<Unary, { readonly shape: Shape }>({
   name: 'broadcastTo',
   infer: ([x], { shape }) => {
     if (!sameShape(broadcastShapes('broadcastTo', x, shape), shape))
-      throw new ShapeError(`broadcastTo: ${show(x)} does not broadcast to ${show(shape)}`)
+      throw new ShapeError(`broadcastTo: wanted a shape that broadcasts to ${show(shape)}, got ${show(x)}`)
     return shape
   },
   // Adding 0 to every place: a binary kernel reads its operands broadcast.
@@ -103,7 +109,7 @@ const broadcastOp = defineOp<Unary, { readonly shape: Shape }>({
 
 /** x repeated along axes of size 1 and new leading axes. Throws ShapeError. */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
-  return sameShape(x.shape, shape) ? x : apply(broadcastOp, [x], { shape })
+  return sameShape(x.shape, shape) ? x.alias() : apply(broadcastOp, [x], { shape })
 }
 
 // ---- slice, pad, concat ---------------------------------------------------------------------------------------------
@@ -129,7 +135,7 @@ const sliceOp = defineOp<Unary, { readonly starts: readonly number[]; readonly s
 export function slice(x: Tensor, axis: number, start: number, end = x.shape.at(axis)!): Tensor {
   const i = axisOf('slice', axis, x.shape.length)
   const stop = end < 0 ? end + x.shape[i] : end
-  if (start === 0 && stop === x.shape[i]) return x
+  if (start === 0 && stop === x.shape[i]) return x.alias()
   return apply(sliceOp, [x], {
     starts: x.shape.map((_, j) => (j === i ? start : 0)),
     shape: x.shape.with(i, stop - start),
@@ -148,8 +154,9 @@ export function split(x: Tensor, parts: number, axis: number): Tensor[] {
 const padOp = defineOp<Unary, { readonly before: readonly number[]; readonly shape: Shape; readonly value: number }>({
   name: 'pad',
   infer: ([x], { before, shape }) => {
-    const fits = before.length === x.length && x.every((n, i) => before[i] >= 0 && before[i] + n <= shape[i])
-    if (!fits) throw new ShapeError(`pad: wanted ${show(x)} to fit in ${show(shape)} at ${show(before)}`)
+    const sameRank = before.length === x.length && shape.length === x.length
+    const fits = sameRank && x.every((n, i) => before[i] >= 0 && before[i] + n <= shape[i])
+    if (!fits) throw new ShapeError(`pad: wanted a box around ${show(x)}, got ${show(shape)} with x at ${show(before)}`)
     return shape
   },
   forward: (k, [x], { before, value }, out) => k.pad(x, before, value, out),
@@ -195,7 +202,9 @@ const concatOp = defineOp<readonly Tensor[], { readonly axis: number }>({
 
 /** Tensors of equal shape but for `axis`, one after the other along it. Throws ShapeError. */
 export function concat(xs: readonly Tensor[], axis: number): Tensor {
-  return xs.length === 1 ? xs[0] : apply(concatOp, xs, { axis: axisOf('concat', axis, xs[0].shape.length) })
+  if (xs.length === 0) throw new ShapeError('concat: wanted at least one tensor, got none')
+  const i = axisOf('concat', axis, xs[0].shape.length)
+  return xs.length === 1 ? xs[0].alias() : apply(concatOp, xs, { axis: i })
 }
 
 /** Tensors of equal shape along a new axis. Throws ShapeError. */
