@@ -109,8 +109,8 @@ function cotangent(shape: Shape, values: Float32Array): Tensor {
   return tensor(Float64Array.from(values), { shape, dtype: 'f64', backend: cpu })
 }
 
-/** Σ u ⊙ y over all results, as a tensor. */
-function project(ys: readonly Tensor[], u: readonly Tensor[]): Tensor {
+/** Σ u ⊙ y over all results: one element, whose gradient is that of every result weighted by u. */
+export function project(ys: readonly Tensor[], u: readonly Tensor[]): Tensor {
   return ys.map((y, k) => sum(mul(y, u[k]))).reduce((a, b) => add(a, b))
 }
 
