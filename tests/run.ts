@@ -1,0 +1,77 @@
+/**
+ * `npm test [-- NAME…]`: runs every tests/**\/*.test.ts (or those whose path contains a NAME) in a process of its own,
+ * two at a time, and adds up what uvu says. A file that crashes, hangs, or runs no test counts as a failure.
+ * Needs Node. The last line is `N passed, N failed`, and the exit code 1 unless all passed.
+ */
+
+import { spawn } from 'node:child_process'
+import { readdirSync, statSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { join, relative } from 'node:path'
+
+const minutesPerFile = 4
+const directory = import.meta.dirname
+const names = process.argv.slice(2)
+
+interface Outcome {
+  readonly passed: number
+  readonly failed: number
+  readonly skipped: number
+  /** What the file printed, and what is wrong with it beyond failed tests. */
+  readonly output: string
+}
+
+function run(file: string): Promise<Outcome> {
+  return new Promise(resolve => {
+    // The loader that runs this file runs the tests too.
+    const child = spawn(process.execPath, [...process.execArgv, file], { env: { ...process.env, NO_COLOR: '1' } })
+    let output = ''
+    child.stdout.on('data', chunk => (output += chunk))
+    child.stderr.on('data', chunk => (output += chunk))
+    const timer = setTimeout(() => child.kill('SIGKILL'), minutesPerFile * 60_000)
+    child.on('close', (code, signal) => {
+      clearTimeout(timer)
+      resolve(judge(output, code, signal))
+    })
+  })
+}
+
+function judge(output: string, code: number | null, signal: string | null): Outcome {
+  // uvu's total leaves skipped tests out.
+  const summary = /^ {2}Total: +(\d+)\n {2}Passed: +(\d+)\n {2}Skipped: +(\d+)$/m.exec(output)
+  const [total, passed, skipped] = summary === null ? [0, 0, 0] : summary.slice(1).map(Number)
+  const failed = total - passed
+  if (signal !== null) return { passed, failed: failed + 1, skipped, output: `${output}\nended by ${signal}` }
+  if (total + skipped === 0) return { passed, failed: 1, skipped, output: `${output}\nexit code ${code}, ran no test` }
+  if (code !== 0 && failed === 0) return { passed, failed: 1, skipped, output: `${output}\nexit code ${code}` }
+  return { passed, failed, skipped, output }
+}
+
+// The largest files first: they tend to take longest, and the second process fills the gaps.
+const files = readdirSync(directory, { recursive: true, encoding: 'utf8' })
+  .filter(name => name.endsWith('.test.ts') && (names.length === 0 || names.some(part => name.includes(part))))
+  .map(name => join(directory, name))
+  .sort((a, b) => statSync(b).size - statSync(a).size)
+
+let [passed, failed, skipped] = [0, 0, 0]
+
+async function drain(): Promise<void> {
+  for (let file = files.shift(); file !== undefined; file = files.shift()) {
+    const start = performance.now()
+    const outcome = await run(file)
+    const seconds = ((performance.now() - start) / 1000).toFixed(1)
+    const verdict = outcome.failed === 0 ? 'ok  ' : 'FAIL'
+    console.log(
+      `${verdict} ${relative(directory, file).padEnd(32)} ${String(outcome.passed).padStart(4)} tests ${seconds.padStart(6)} s`,
+    )
+    if (outcome.failed > 0) console.log(outcome.output)
+    passed += outcome.passed
+    failed += outcome.failed
+    skipped += outcome.skipped
+  }
+}
+
+const processes = Math.min(2, availableParallelism())
+await Promise.all(Array.from({ length: processes }, drain))
+console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
+if (failed > 0 || passed === 0) process.exitCode = 1
