@@ -1,0 +1,193 @@
+/**
+ * What the gpu backend promises beyond right values, which the registry walk tests: nothing is loaded before it is
+ * asked for, dispatch is synchronous and in order, reads are counted and never silent, errors come with the next read
+ * and name the op, bytes are exact, and loops longer than gpu.js' 1,000 run to their end.
+ */
+
+import { createRequire } from 'node:module'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { gpu } from '../core/backends/gpu/index.ts'
+import { TicketQueue } from '../core/backends/gpu/queue.ts'
+import * as core from '../core/index.ts'
+import {
+  cpu,
+  full,
+  gather,
+  gradients,
+  matmul,
+  mul,
+  scatterAdd,
+  scope,
+  sub,
+  sum,
+  type Tensor,
+  tensor,
+} from '../core/index.ts'
+
+const isLoaded = () => Object.keys(createRequire(import.meta.url).cache).some(file => /[/\\]gpu\.js[/\\]/.test(file))
+const loadedWithCore = isLoaded()
+const backend = await gpu()
+
+const on = (values: number[] | number[][], dtype: 'f32' | 'i32' = 'f32') => tensor(values, { backend, dtype })
+
+async function rejection(promise: Promise<unknown>): Promise<Error> {
+  try {
+    await promise
+  } catch (error) {
+    return error as Error
+  }
+  throw new Error('wanted a rejection')
+}
+
+test('gpu.js is loaded by gpu(), not by core', () => {
+  assert.not(loadedWithCore)
+  assert.ok(isLoaded())
+})
+
+test('reads are asynchronous only, and only reads read', async () => {
+  const before = backend.stats()
+  const x = on([1, 2, 3])
+  const y = scope(() => sum(mul(mul(x, x), 0.5)))
+  assert.is(backend.stats().reads, before.reads)
+  assert.throws(() => y.dataSync(), /reads asynchronously/)
+  assert.is(await y.item(), 7)
+  assert.is(backend.stats().reads, before.reads + 1)
+  for (const t of [x, y]) t.dispose()
+  assert.is(backend.stats().bytes, before.bytes)
+  assert.is(backend.stats().storages, before.storages)
+})
+
+test('a read sees what was dispatched before it, whatever happens to the tensor afterwards', async () => {
+  const x = on([1, 2, 3])
+  const y = mul(x, 2)
+  const read = y.data()
+  backend.write(y.storage, Float32Array.of(7, 8, 9))
+  x.dispose()
+  const again = y.data()
+  y.dispose()
+  assert.equal([...(await read)], [2, 4, 6])
+  assert.equal([...(await again)], [7, 8, 9])
+})
+
+test('what is written is copied at once', async () => {
+  const data = Float32Array.of(1, 2)
+  const x = tensor(data, { backend })
+  data.fill(0)
+  assert.equal([...(await x.data())], [1, 2])
+  x.dispose()
+})
+
+test('an index out of range is told by the next read, once, with the op', async () => {
+  const x = on([[1], [2], [3]])
+  const before = backend.stats().bytes
+  const rows = scope(() => gather(core.reshape(x, [1, 3, 1]), on([[0, 3]], 'i32')))
+  const error = await rejection(x.data())
+  assert.match(error.message, /^gather: wanted indices in \[0, 3\), got 1 outside$/)
+  assert.equal([...(await x.data())], [1, 2, 3])
+  rows.dispose()
+  const sums = scope(() => scatterAdd(on([[-1, 0]], 'i32'), core.reshape(on([1, 2]), [1, 2, 1]), 2))
+  assert.match((await rejection(x.data())).message, /^scatterAdd: wanted indices in \[0, 2\), got 1 outside$/)
+  sums.dispose()
+  assert.is(backend.stats().bytes, before)
+  x.dispose()
+})
+
+test('a storage that nothing was written to cannot be read', async () => {
+  const storage = backend.alloc('f32', 2)
+  assert.match((await rejection(backend.read(storage))).message, /nothing was written/)
+  backend.free(storage)
+})
+
+test('i32 beyond what f32 can hold is refused', () => {
+  const before = backend.stats().bytes
+  const storage = backend.alloc('i32', 1)
+  assert.throws(() => backend.write(storage, Int32Array.of(2 ** 24 + 1)), /i32 is exact up to/)
+  backend.free(storage)
+  assert.is(backend.stats().bytes, before)
+})
+
+test('loops run past 1,000: products, scattered sums, reductions', async () => {
+  const n = 5003
+  const ys = scope(() => {
+    const row = full([1, n], 1, { backend })
+    const index = full([1, n], 1, { backend, dtype: 'i32' })
+    return [
+      matmul(row, row, { transposeB: true }),
+      sum(row),
+      core.slice(core.reshape(scatterAdd(index, core.reshape(row, [1, n, 1]), 2), [2]), 0, 1),
+    ]
+  })
+  for (const y of ys) {
+    assert.equal([...(await y.data())], [n])
+    y.dispose()
+  }
+})
+
+test('sums are pairwise: 2^18 of them keep f32 precision', async () => {
+  const n = 2 ** 18
+  const values = Float32Array.from({ length: n }, (_, i) => 1 + (i % 7) / 8)
+  const exact = values.reduce((a, b) => a + b, 0)
+  const [x, y] = scope(() => {
+    const x = tensor(values, { backend })
+    return [x, sum(x)]
+  })
+  assert.ok(Math.abs((await y.item()) - exact) / exact < 1e-6)
+  for (const t of [x, y]) t.dispose()
+})
+
+test('a training loop runs on it: the same weights as on cpu, one read at the end', async () => {
+  const train = (backend: core.Backend): Tensor =>
+    scope(() => {
+      const random = core.rng(5)
+      const x = random.normal([8, 3], { backend })
+      const wanted = random.normal([8, 2], { backend })
+      let w = random.normal([2, 3], { backend })
+      for (let step = 0; step < 5; step++) {
+        const leaf = w.requireGrad()
+        const miss = sub(core.gelu(core.layerNorm(core.linear(x, leaf), null, null, 1e-5)), wanted)
+        const [g] = gradients(core.mean(core.square(miss)), [leaf])
+        w = sub(w, mul(g, 0.5))
+      }
+      return w.detach()
+    })
+  const [before, bytes] = [backend.stats().reads, backend.stats().bytes]
+  const [ours, theirs] = [train(backend), train(cpu)]
+  const [got, expected] = [await ours.data(), theirs.dataSync()]
+  got.forEach((value, i) => {
+    assert.ok(Math.abs(value - expected[i]) < 1e-5, `weight ${i}: wanted ${expected[i]}, got ${value}`)
+  })
+  assert.is(backend.stats().reads, before + 1)
+  for (const t of [ours, theirs]) t.dispose()
+  assert.is(backend.stats().bytes, bytes)
+})
+
+test('tickets run in order, after their dispatch; the first failure is kept', async () => {
+  const queue = new TicketQueue()
+  const seen: number[] = []
+  queue.append('a', async () => {
+    await new Promise(resolve => setTimeout(resolve, 5))
+    seen.push(1)
+  })
+  queue.append('b', () => {
+    throw new Error('out of luck')
+  })
+  queue.append('c', () => {
+    throw new Error('later')
+  })
+  const last = new Promise<void>(resolve =>
+    queue.append('d', () => {
+      seen.push(2)
+      resolve()
+    }),
+  )
+  assert.equal(seen, [])
+  await last
+  assert.equal(seen, [1, 2])
+  assert.is(queue.takeFailure()?.message, "gpu: 'b' failed: out of luck")
+  assert.is(queue.takeFailure(), null)
+})
+
+test.after(() => backend.dispose())
+
+test.run()
