@@ -14,8 +14,9 @@ import {
   type SafetensorsHeader,
   safetensorsHeaderLength,
 } from './safetensors.ts'
-import { decodeElements, encodeElements, SafetensorsError } from './safetensors-elements.ts'
+import { decodeElements, encodeElements, SafetensorsError, safetensorsDType } from './safetensors-elements.ts'
 import { show, sizeOf } from './shape.ts'
+import type { Tensor } from './tensor.ts'
 
 /** Node refuses to move 2 GiB or more at once. */
 const largestTransfer = 2 ** 30
@@ -90,6 +91,16 @@ export function readSafetensors(path: string): {
 
 /** Elements, or what fetches them when it is their turn, so that one tensor at a time is on the host. */
 export type LazyData = ArrayLike<number> | (() => ArrayLike<number> | Promise<ArrayLike<number>>)
+
+/** Tensors, such as a module's state dict, as `writeSafetensors` takes them; each is read when it is its turn. */
+export function storable(tensors: ReadonlyMap<string, Tensor>): Map<string, HostTensor<LazyData>> {
+  return new Map(
+    Array.from(tensors, ([name, tensor]) => {
+      const { shape, dtype } = tensor
+      return [name, { dtype: safetensorsDType[dtype], shape, data: () => tensor.data() }]
+    }),
+  )
+}
 
 /**
  * Writes a file and waits until it is on the disk (fsync). An existing file is overwritten; on failure an incomplete one

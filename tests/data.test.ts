@@ -149,7 +149,6 @@ test('a folder that is missing, empty or mixed, and pictures that are cut short,
     openDataset(join(root, 'mixed'), 8),
     `${root}/mixed: wanted pictures or class folders, got both: '2.png' and 'x'`,
   )
-  await paint('mixed/x/1.png', 4, 4, 'red')
   await refused(openDataset(join(root, 'mixed/2.png'), 8), /2\.png: wanted a folder of pictures: not a folder/)
   for (const extension of ['png', 'jpg', 'webp']) {
     const folder = join(root, `cut-${extension}`)

@@ -21,11 +21,12 @@ export async function main(program: () => void | Promise<void>): Promise<void> {
   }
 }
 
-/** `error: …` on one line; for an error that nobody foresaw, how to see where it came from. */
+/** `error: …` on one line; for a mistake in the program itself, how to see where. */
 export function errorLine(error: unknown): string {
   const message = (error instanceof Error ? error.message : String(error)).trim().replace(/\s*\n\s*/g, ' ')
-  const foreseen = error instanceof UserError || (error instanceof Error && error.name === 'SafetensorsError')
-  return `error: ${message}${foreseen ? '' : ' (DEMASK_DEBUG=1 shows where)'}`
+  const ours = [TypeError, ReferenceError, SyntaxError].some(kind => error instanceof kind)
+  // Node's own complaints about what it was given, such as parseArgs about a flag, are TypeErrors with a code.
+  return `error: ${message}${ours && !('code' in (error as Error)) ? ' (DEMASK_DEBUG=1 shows where)' : ''}`
 }
 
 /** What an operating system's error code means, in words; for other errors their message. */

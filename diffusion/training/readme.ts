@@ -1,0 +1,45 @@
+/**
+ * The page that explains a run's folder to whoever opens it next year. Needs Node.
+ */
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { reason, UserError } from './errors.ts'
+
+export interface RunDescription {
+  /** What was trained on what. */
+  readonly title: string
+  /** The command that started it. */
+  readonly command: string
+  /** The command that goes on from its last checkpoint. */
+  readonly resume: string
+}
+
+/** Writes `run`/README.md, replacing an earlier one. Throws UserError where it cannot be written. */
+export function writeRunReadme(run: string, { title, command, resume }: RunDescription): void {
+  const text = `# ${title}
+
+Started with \`${command}\`.
+Goes on from its last checkpoint with \`${resume}\`.
+
+| here | what it is |
+|---|---|
+| \`checkpoint-<step>/\` | the last two checkpoints. Each was given its name only when all of it was on the disk |
+| \`checkpoint-<step>/model.safetensors\` | the weights, under the names of the official PyTorch code |
+| \`checkpoint-<step>/ema.safetensors\` | their exponential moving average: what samples are drawn with |
+| \`checkpoint-<step>/optimizer.safetensors\` | the optimizer's moments |
+| \`checkpoint-<step>/state.json\` | the step, the random streams and all options: with the tensors, all that resuming needs |
+| \`metrics.jsonl\` | a line a step of what was computed: losses, gradient norm, learning rate. The same seed gives the same bytes |
+| \`timing.jsonl\` | a line a step of what the clock said |
+| \`loss.png\`, \`samples-<step>.png\` | the loss curve; pictures drawn with the averaged weights |
+
+A folder \`.tmp-checkpoint-…\` is a checkpoint that was cut off while it was written. It can be deleted; the next
+checkpoint does so too.
+`
+  try {
+    mkdirSync(run, { recursive: true })
+    writeFileSync(join(run, 'README.md'), text)
+  } catch (error) {
+    throw new UserError(`${join(run, 'README.md')}: could not be written: ${reason(error)}`, { cause: error })
+  }
+}
