@@ -61,7 +61,7 @@ function eachBatch(batch: Shape, sa: number[], sb: number[], each: (n: number, a
 
 /** A (K, N) matrix in f64, from memory that holds it so, or as (N, K) when `transposed`. */
 function rowsOf(from: TypedArray, at: number, K: number, N: number, transposed: boolean): Float64Array {
-  if (!transposed) return Float64Array.from(from.subarray(at, at + K * N))
+  if (!transposed) return new Float64Array(from.subarray(at, at + K * N))
   const rows = new Float64Array(K * N)
   for (let j = 0; j < N; j++) for (let k = 0; k < K; k++) rows[k * N + j] = from[at + j * K + k]
   return rows

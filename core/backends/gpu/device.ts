@@ -54,7 +54,7 @@ export async function openDevice(): Promise<Device> {
     upload: data => data.slice(),
     run(program, size, args) {
       if (size === 0) return new Float32Array(0)
-      const loop = 2 ** Math.ceil(Math.log2(Math.max(program.loop ?? 1, 1)))
+      const loop = 2 ** Math.ceil(Math.log2(Math.max(program.loop ?? 0, 64)))
       const key = `${program.key} ${program.rank ?? 0} ${loop}`
       let kernel = compiled.get(key)
       if (kernel === undefined) {
