@@ -1,0 +1,40 @@
+/**
+ * Learning rates as functions of the step, counted from 0: `optimizer.step({ lr: schedule(step) })`. They have no state,
+ * so a resumed run needs nothing but its step. Next: ema.ts.
+ */
+
+export type Schedule = (step: number) => number
+
+/** The same at every step. */
+export function constant(lr: number): Schedule {
+  return () => lr
+}
+
+/**
+ * `schedule`, scaled by step / steps until that is 1: the first step has rate 0. As MaskDM has it, no warm-up (0 steps)
+ * leaves `schedule` as it is.
+ */
+export function warmUp(steps: number, schedule: Schedule): Schedule {
+  return step => schedule(step) * (steps === 0 ? 1 : Math.min(step / steps, 1))
+}
+
+/**
+ * MaskDiT's ramp, which counts pictures: `schedule`, scaled by step · batch / (kimg · 1000) until that is 1. The first
+ * step has rate 0 even where kimg is 0.
+ */
+export function rampUp(batch: number, kimg: number, schedule: Schedule): Schedule {
+  return step => schedule(step) * Math.min((step * batch) / Math.max(kimg * 1000, 1e-8), 1)
+}
+
+/** From lr down to `end` over half a cosine, then `end`. [SGDR eq. 5] */
+export function cosine(lr: number, steps: number, end = 0): Schedule {
+  return step => end + ((lr - end) * (1 + Math.cos(Math.PI * Math.min(step / steps, 1)))) / 2
+}
+
+/**
+ * MDT's straight line from lr down to 0. There the rate is set after each step by that step's number, so the first two
+ * steps have rate lr, and step s + 1 has lr (1 − s / steps).
+ */
+export function linearAnneal(lr: number, steps: number): Schedule {
+  return step => lr * (1 - Math.min(Math.max(step - 1, 0) / steps, 1))
+}
