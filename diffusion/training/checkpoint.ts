@@ -50,7 +50,7 @@ export async function saveCheckpoint<State extends CheckpointState>(
     renameSync(aside, path)
     await syncFolder(run)
   } catch (error) {
-    rmSync(aside, { recursive: true, force: true })
+    if (existsSync(aside)) rmSync(aside, { recursive: true })
     const before = latestCheckpoint(run)
     const last = before === undefined ? 'there is no earlier one' : `the last good one is ${before.path}`
     throw new UserError(`${path}: the checkpoint could not be written: ${reason(error)}; ${last}`, { cause: error })
