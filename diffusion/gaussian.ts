@@ -1,0 +1,174 @@
+/**
+ * Gaussian diffusion: the forward process q that adds noise, its posterior, and the reverse step p that a network's
+ * output describes. [DDPM §2, iDDPM §3.1] A diffusion is plain data (a schedule, and what the network predicts); the
+ * equations are functions of it. They hold no state and draw nothing. Steps of a respaced diffusion are numbered
+ * 0 … steps − 1; `timesteps` says which original timestep each one is, and that is what the network is given.
+ * Next: respace.ts, losses.ts, samplers.ts.
+ */
+
+import { add, affine, clamp, exp, mul, ShapeError, slice, sub, type Tensor } from '../core/index.ts'
+import { type Schedule, scheduleOf } from './betas.ts'
+import { checkTimesteps, perSample, scaled, type Timesteps } from './per-sample.ts'
+
+/** What the network's first C channels mean: ε, x_0, or v = √ᾱ ε − √(1−ᾱ) x_0 [PD §4]. */
+export type Prediction = 'epsilon' | 'xStart' | 'v'
+
+/**
+ * The variance of a reverse step. 'learnedRange': C more output channels, −1 … 1, interpolate between log β̃_t and
+ * log β_t [iDDPM eq. 15]; 'fixedSmall': β̃_t; 'fixedLarge': β_t [DDPM §3.2].
+ */
+export type Variance = 'learnedRange' | 'fixedSmall' | 'fixedLarge'
+
+export interface GaussianDiffusion extends Schedule {
+  /** Number of steps, after respacing. */
+  readonly steps: number
+  /** The original timestep of each step, rising. */
+  readonly timesteps: Int32Array
+  readonly prediction: Prediction
+  readonly variance: Variance
+}
+
+export interface DiffusionOptions {
+  readonly betas: ArrayLike<number>
+  readonly prediction?: Prediction
+  readonly variance?: Variance
+}
+
+/** A network: x_t (N, C, …) and N original timesteps → (N, C, …), or (N, 2C, …) where the variance is learned. */
+export type Network = (x: Tensor, t: Int32Array) => Tensor
+
+/** A diffusion over all timesteps; predicts ε with a learned variance, as DiT and MDT do, unless said. */
+export function gaussianDiffusion(options: DiffusionOptions): GaussianDiffusion {
+  const { betas, prediction = 'epsilon', variance = 'learnedRange' } = options
+  const steps = betas.length
+  return {
+    ...scheduleOf(betas),
+    steps,
+    timesteps: Int32Array.from({ length: steps }, (_, t) => t),
+    prediction,
+    variance,
+  }
+}
+
+/** The network's output at steps t, for which it is given the original timesteps. Throws ShapeError, RangeError. */
+export function callNetwork(d: GaussianDiffusion, network: Network, x: Tensor, t: Timesteps): Tensor {
+  checkTimesteps('callNetwork', x, t, d.steps)
+  return network(
+    x,
+    Int32Array.from(t, i => d.timesteps[i]),
+  )
+}
+
+/** x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε: x0 and noise (N, …), t (N) → (N, …). [DDPM eq. 4] */
+export function qSample(d: GaussianDiffusion, x0: Tensor, t: Timesteps, noise: Tensor): Tensor {
+  checkTimesteps('qSample', x0, t, d.steps)
+  const signal = scaled(x0, t, i => Math.sqrt(d.alphaBar[i]))
+  return add(
+    signal,
+    scaled(noise, t, i => Math.sqrt(1 - d.alphaBar[i])),
+  )
+}
+
+/** A Gaussian per element: mean (N, …); logVariance (N, …) or (N, 1, …, 1). */
+export interface Gaussian {
+  readonly mean: Tensor
+  readonly logVariance: Tensor
+}
+
+/** q(x_{t−1} | x_t, x_0): the mean mixes x_0 and x_t, the variance is β̃_t. [DDPM eq. 6, 7] */
+export function qPosterior(d: GaussianDiffusion, x0: Tensor, xt: Tensor, t: Timesteps): Gaussian {
+  checkTimesteps('qPosterior', xt, t, d.steps)
+  const fromX0 = scaled(x0, t, i => d.posteriorMeanX0[i])
+  const fromXt = scaled(xt, t, i => d.posteriorMeanXt[i])
+  return { mean: add(fromX0, fromXt), logVariance: perSample(xt, t, i => d.posteriorLogVariance[i]) }
+}
+
+/** What a network's output says about x_{t−1}. */
+export interface ReverseStep extends Gaussian {
+  /** exp(logVariance), but for 'fixedSmall' at t = 0, where it is 0. */
+  readonly variance: Tensor
+  /** The x_0 that the network has in mind, (N, C, …), clipped if asked. */
+  readonly predXStart: Tensor
+}
+
+export interface ClipOption {
+  /** Clip the predicted x_0 to [−1, 1]: for pixels, whose range that is, and not for latents. Default false. */
+  readonly clip?: boolean
+}
+
+/** p(x_{t−1} | x_t) from the network's output at (x_t, t). Throws ShapeError when that has the wrong channels. */
+export function pMeanVariance(
+  d: GaussianDiffusion,
+  output: Tensor,
+  xt: Tensor,
+  t: Timesteps,
+  { clip = false }: ClipOption = {},
+): ReverseStep {
+  const { predicted, range } = splitOutput(d, output, xt)
+  const unclipped = xStartOf(d, predicted, xt, t)
+  const predXStart = clip ? clamp(unclipped, -1, 1) : unclipped
+  const { mean } = qPosterior(d, predXStart, xt, t)
+  if (range === null) return { mean, predXStart, ...fixedVariance(d, xt, t) }
+  // log σ² = f log β_t + (1 − f) log β̃_t with f = (v + 1)/2  [iDDPM eq. 15]
+  const low = perSample(xt, t, i => d.posteriorLogVariance[i])
+  const width = perSample(xt, t, i => Math.log(d.betas[i]) - d.posteriorLogVariance[i])
+  const logVariance = add(low, mul(affine(range, 0.5, 0.5), width))
+  return { mean, predXStart, logVariance, variance: exp(logVariance) }
+}
+
+function fixedVariance(d: GaussianDiffusion, xt: Tensor, t: Timesteps): Omit<ReverseStep, 'mean' | 'predXStart'> {
+  const { betas, posteriorVariance, posteriorLogVariance } = d
+  if (d.variance === 'fixedSmall')
+    return {
+      variance: perSample(xt, t, i => posteriorVariance[i]),
+      logVariance: perSample(xt, t, i => posteriorLogVariance[i]),
+    }
+  // The last step takes β̃_1 rather than β_0, as the official code does for a better decoder likelihood.
+  const logLarge = (i: number) => (i > 0 ? Math.log(betas[i]) : posteriorLogVariance[0])
+  return { variance: perSample(xt, t, i => Math.exp(logLarge(i))), logVariance: perSample(xt, t, logLarge) }
+}
+
+/** The prediction (N, C, …) in a network's output, and the variance's channels (N, C, …) where they are learned. */
+export function splitOutput(
+  d: GaussianDiffusion,
+  output: Tensor,
+  x: Tensor,
+): { readonly predicted: Tensor; readonly range: Tensor | null } {
+  const C = x.shape[1]
+  const wanted = x.shape.with(1, d.variance === 'learnedRange' ? 2 * C : C)
+  if (output.shape.length !== wanted.length || output.shape.some((n, i) => n !== wanted[i]))
+    throw new ShapeError(
+      `splitOutput: a network with variance '${d.variance}' must give [${wanted.join(', ')}], got [${output.shape.join(', ')}]`,
+    )
+  if (d.variance !== 'learnedRange') return { predicted: output, range: null }
+  return { predicted: slice(output, 1, 0, C), range: slice(output, 1, C) } // (N, C, …) each
+}
+
+/** x_0 from what the network predicted at (x_t, t): (N, C, …) each. */
+export function xStartOf(d: GaussianDiffusion, predicted: Tensor, xt: Tensor, t: Timesteps): Tensor {
+  checkTimesteps('xStartOf', xt, t, d.steps)
+  const { alphaBar } = d
+  switch (d.prediction) {
+    case 'xStart':
+      return predicted
+    case 'epsilon': {
+      // x_0 = x_t/√ᾱ − √(1/ᾱ − 1) ε, from [DDPM eq. 4]
+      const fromXt = scaled(xt, t, i => Math.sqrt(1 / alphaBar[i]))
+      const fromNoise = scaled(predicted, t, i => Math.sqrt(1 / alphaBar[i] - 1))
+      return sub(fromXt, fromNoise)
+    }
+    case 'v': {
+      // x_0 = √ᾱ x_t − √(1−ᾱ) v  [PD §4]
+      const fromXt = scaled(xt, t, i => Math.sqrt(alphaBar[i]))
+      const fromV = scaled(predicted, t, i => Math.sqrt(1 - alphaBar[i]))
+      return sub(fromXt, fromV)
+    }
+  }
+}
+
+/** ε = (x_t/√ᾱ − x_0) / √(1/ᾱ − 1), from [DDPM eq. 4]: (N, C, …) each. */
+export function epsilonOf(d: GaussianDiffusion, xStart: Tensor, xt: Tensor, t: Timesteps): Tensor {
+  checkTimesteps('epsilonOf', xt, t, d.steps)
+  const atStart = scaled(xt, t, i => Math.sqrt(1 / d.alphaBar[i]))
+  return scaled(sub(atStart, xStart), t, i => 1 / Math.sqrt(1 / d.alphaBar[i] - 1))
+}

@@ -1,0 +1,17 @@
+/**
+ * demask's diffusion mathematics; nothing here needs Node. Read it in the order betas.ts, gaussian.ts, vlb.ts, losses.ts,
+ * samplers.ts, guidance.ts, masking.ts, edm.ts. Data sets and what a training script needs are in data/ and training/.
+ */
+
+export * from './betas.ts'
+export * from './edm.ts'
+export * from './edm-samplers.ts'
+export * from './gaussian.ts'
+export * from './guidance.ts'
+export * from './loop.ts'
+export * from './losses.ts'
+export * from './masking.ts'
+export { meanPerSample, perSample, scaled, type Timesteps } from './per-sample.ts'
+export * from './respace.ts'
+export * from './samplers.ts'
+export * from './vlb.ts'

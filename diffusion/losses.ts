@@ -1,0 +1,85 @@
+/**
+ * What a diffusion model is trained on: the squared error of its prediction, and where it learns variances, the bound's
+ * term at the same step. [iDDPM §3.1] The bound moves the variances only: inside it the prediction is a constant.
+ * Losses stay per sample, (N); the caller takes the mean. Masked models' own losses are in models/. Next: samplers.ts.
+ */
+
+import { add, concat, mul, square, sub, type Tensor } from '../core/index.ts'
+import { callNetwork, type GaussianDiffusion, type Network, qSample, splitOutput } from './gaussian.ts'
+import { meanPerSample, scaled, type Timesteps } from './per-sample.ts'
+import { vlbTerms } from './vlb.ts'
+
+/** Terms per sample, (N) each. */
+export interface LossTerms {
+  /** Mean squared error of the prediction, weighted. */
+  readonly mse: Tensor
+  /** The bound's term in bits per dimension; null where variances are fixed. */
+  readonly vb: Tensor | null
+  /** mse + vb */
+  readonly loss: Tensor
+}
+
+export interface LossOptions {
+  /** 'minSnr5' weights the squared error by timestep, as MDT v2 does [Min-SNR eq. 3]; 'uniform' (the default) by 1. */
+  readonly weighting?: 'uniform' | 'minSnr5'
+  /** Multiplies vb by steps/1000, as the official `rescale_learned_sigmas`. Off in DiT and MDT. */
+  readonly rescaleVb?: boolean
+}
+
+/** A training example: x_t is x_0 with `noise` at step t. Shapes (N, C, …), t (N). */
+export interface Diffused {
+  readonly x0: Tensor
+  readonly xt: Tensor
+  readonly noise: Tensor
+  readonly t: Timesteps
+}
+
+/** The loss of a network on x_0 with `noise` (both (N, C, …)) at steps t (N). Throws ShapeError, RangeError. */
+export function trainingLoss(
+  d: GaussianDiffusion,
+  network: Network,
+  x0: Tensor,
+  t: Timesteps,
+  noise: Tensor,
+  options: LossOptions = {},
+): LossTerms {
+  const xt = qSample(d, x0, t, noise)
+  return hybridLoss(d, callNetwork(d, network, xt, t), { x0, xt, noise, t }, options)
+}
+
+/** The same from the network's output. L = L_simple + L_vlb. [iDDPM eq. 16] */
+export function hybridLoss(
+  d: GaussianDiffusion,
+  output: Tensor,
+  { x0, xt, noise, t }: Diffused,
+  { weighting = 'uniform', rescaleVb = false }: LossOptions = {},
+): LossTerms {
+  const { predicted, range } = splitOutput(d, output, xt)
+  const error = meanPerSample(square(sub(target(d, x0, noise, t), predicted))) // (N)
+  const mse = weighting === 'uniform' ? error : scaled(error, t, i => minSnrWeight(d, i))
+  if (range === null) return { mse, vb: null, loss: mse }
+  const terms = vlbTerms(d, concat([predicted.detach(), range], 1), x0, xt, t) // (N)
+  const vb = rescaleVb ? mul(terms, d.steps / 1000) : terms
+  return { mse, vb, loss: add(mse, vb) }
+}
+
+/** What the network is to predict. */
+function target(d: GaussianDiffusion, x0: Tensor, noise: Tensor, t: Timesteps): Tensor {
+  if (d.prediction === 'epsilon') return noise
+  if (d.prediction === 'xStart') return x0
+  // v = √ᾱ ε − √(1−ᾱ) x_0  [PD §4]
+  const fromNoise = scaled(noise, t, i => Math.sqrt(d.alphaBar[i]))
+  return sub(
+    fromNoise,
+    scaled(x0, t, i => Math.sqrt(1 - d.alphaBar[i])),
+  )
+}
+
+/**
+ * Weight of the squared error at step t: min(SNR, γ)/SNR, or min(SNR, γ) where x_0 is predicted, with
+ * SNR = ᾱ/(1−ᾱ). [Min-SNR eq. 3] For v it is that of ε, as in MDT v2's code.
+ */
+export function minSnrWeight(d: GaussianDiffusion, t: number, gamma = 5): number {
+  const snr = d.alphaBar[t] / (1 - d.alphaBar[t])
+  return Math.min(snr, gamma) / (d.prediction === 'xStart' ? 1 : snr)
+}

@@ -1,0 +1,56 @@
+/**
+ * Random token masks, as MAE, MDT and MaskDiT draw them: tokens are ordered by noise, the first K are kept. [MDT §3.2]
+ * Integer arithmetic on the host; the tensors are i32 and feed gather and where. Masked models keep the tokens in the
+ * order of the noise, not of the picture: positions are added before. Next: edm.ts.
+ */
+
+import { type Backend, ShapeError, type Tensor, tensor } from '../core/index.ts'
+
+/** Which of T tokens are kept, per sample; the tensors are i32. */
+export interface TokenMask {
+  /** K, the same for all samples. */
+  readonly kept: number
+  /** `idsKeep` on the host: N·K numbers. */
+  readonly hostIdsKeep: Int32Array
+  /** (N, K): positions of the kept tokens, in the order of the noise. */
+  readonly idsKeep: Tensor
+  /** (N, T): where each position's token went in that order; below K it was kept. Undoes the shuffle. */
+  readonly idsRestore: Tensor
+  /** (N, T): 1 where the token was removed, 0 where it was kept. */
+  readonly mask: Tensor
+}
+
+/** ⌊T (1 − ratio)⌋ tokens are kept: none of 10 at ratio 0.9, as 1 − 0.9 is just below 0.1. Throws RangeError. */
+export function keptTokens(T: number, ratio: number): number {
+  if (!(ratio >= 0 && ratio < 1)) throw new RangeError(`keptTokens: ratio: wanted a number in [0, 1), got ${ratio}`)
+  return Math.trunc(T * (1 - ratio))
+}
+
+/**
+ * The mask of noise (N·T numbers, row by row; ties go to the lower position): the ⌊T (1 − ratio)⌋ tokens of least noise
+ * are kept. Throws RangeError on a ratio outside [0, 1), ShapeError on noise of another length.
+ */
+export function tokenMask(
+  noise: ArrayLike<number>,
+  [N, T]: readonly [N: number, T: number],
+  ratio: number,
+  { backend }: { readonly backend?: Backend } = {},
+): TokenMask {
+  const K = keptTokens(T, ratio)
+  if (noise.length !== N * T)
+    throw new ShapeError(`tokenMask: wanted noise for ${N} samples of ${T} tokens, got ${noise.length} numbers`)
+  const keep = new Int32Array(N * K)
+  const restore = new Int32Array(N * T)
+  const mask = new Int32Array(N * T)
+  for (let n = 0; n < N; n++) {
+    const order = Int32Array.from({ length: T }, (_, position) => position)
+    order.sort((a, b) => noise[n * T + a] - noise[n * T + b] || a - b)
+    order.forEach((position, rank) => {
+      restore[n * T + position] = rank
+      if (rank < K) keep[n * K + rank] = position
+      else mask[n * T + position] = 1
+    })
+  }
+  const make = (data: Int32Array, width: number) => tensor(data, { shape: [N, width], dtype: 'i32', backend })
+  return { kept: K, hostIdsKeep: keep, idsKeep: make(keep, K), idsRestore: make(restore, T), mask: make(mask, T) }
+}

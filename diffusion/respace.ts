@@ -1,0 +1,78 @@
+/**
+ * Sampling with fewer steps than training: which timesteps are kept, and the diffusion over them. ᾱ at the kept steps
+ * stays what it was; β follows from it, so all equations hold unchanged, and the network goes on being told original
+ * timesteps. [iDDPM §4] The notations are those of the official code. Next: samplers.ts.
+ */
+
+import { scheduleOf } from './betas.ts'
+import type { GaussianDiffusion } from './gaussian.ts'
+import { checkCount } from './per-sample.ts'
+
+/**
+ * Timesteps to keep out of T, rising: '' keeps all, '250' so many, evenly spread from the first to the last; '10,15,20'
+ * so many from each of as many equal sections; 'ddim50' every k-th from 0 on, for the k that gives 50. Throws RangeError
+ * when there is no such choice.
+ */
+export function spaceTimesteps(T: number, spacing: string): Int32Array {
+  checkCount('spaceTimesteps', 'T', T, 1)
+  if (spacing === '') return Int32Array.from({ length: T }, (_, t) => t)
+  const ddim = /^ddim(\d+)$/.exec(spacing)
+  if (ddim !== null) return everyKth(T, Number(ddim[1]))
+  if (!/^\d+(,\d+)*$/.test(spacing))
+    throw new RangeError(`spaceTimesteps: spacing: wanted '', '250', '10,15,20' or 'ddim50', got '${spacing}'`)
+  const counts = spacing.split(',').map(Number)
+  const kept: number[] = []
+  let start = 0
+  for (const [section, count] of counts.entries()) {
+    const size = Math.floor(T / counts.length) + (section < T % counts.length ? 1 : 0)
+    checkCount('spaceTimesteps', `steps of section ${section + 1} of '${spacing}'`, count, 1, size)
+    const stride = count > 1 ? (size - 1) / (count - 1) : 1
+    let at = 0 // added up, not multiplied: the same roundings as in the official code
+    for (let i = 0; i < count; i++, at += stride) kept.push(start + roundHalfToEven(at))
+    start += size
+  }
+  return Int32Array.from(kept)
+}
+
+/** [DDIM §D.3] */
+function everyKth(T: number, count: number): Int32Array {
+  for (let k = 1; k < T; k++) if (Math.ceil(T / k) === count) return Int32Array.from({ length: count }, (_, i) => i * k)
+  throw new RangeError(
+    `spaceTimesteps: spacing: no stride k keeps ⌈T/k⌉ = ${count} of T = ${T} timesteps, as 'ddim${count}' wants`,
+  )
+}
+
+/** As Python rounds. */
+function roundHalfToEven(x: number): number {
+  const below = Math.floor(x)
+  if (x - below !== 0.5) return Math.round(x)
+  return below % 2 === 0 ? below : below + 1
+}
+
+/**
+ * The timesteps that MaskDM's sampler visits, rising: `steps` of the steps + 1 evenly spaced f32 numbers from −1 to
+ * T − 1, all but the first, cut to integers. Throws RangeError with more steps than timesteps.
+ */
+export function maskdmTimesteps(T: number, steps: number): Int32Array {
+  checkCount('maskdmTimesteps', 'T', T, 1)
+  checkCount('maskdmTimesteps', 'steps', steps, 1, T)
+  const f = Math.fround
+  const step = f(T / steps)
+  // From whichever end is nearer, as torch.linspace does it.
+  const at = (i: number) => (i < (steps + 1) / 2 ? f(-1 + f(step * i)) : f(T - 1 - f(step * (steps - i))))
+  return Int32Array.from({ length: steps }, (_, i) => at(i + 1))
+}
+
+/** The diffusion over some steps of `d`, given rising. Throws RangeError on a step out of range or out of order. */
+export function respace(d: GaussianDiffusion, kept: ArrayLike<number>): GaussianDiffusion {
+  checkCount('respace', 'number of steps', kept.length, 1, d.steps)
+  const betas = new Float64Array(kept.length)
+  let before = 1
+  for (let i = 0; i < kept.length; i++) {
+    checkCount('respace', `step ${i}`, kept[i], i === 0 ? 0 : kept[i - 1] + 1, d.steps - 1)
+    betas[i] = 1 - d.alphaBar[kept[i]] / before
+    before = d.alphaBar[kept[i]]
+  }
+  const timesteps = Int32Array.from(betas, (_, i) => d.timesteps[kept[i]])
+  return { ...scheduleOf(betas), steps: kept.length, timesteps, prediction: d.prediction, variance: d.variance }
+}

@@ -1,0 +1,150 @@
+/**
+ * From noise to samples: ancestral sampling [DDPM alg. 2] and DDIM [DDIM eq. 12], one step each, and the loops over all
+ * steps: `ddpmSteps` and `ddimSteps` are generators that stop after every step (loop.ts), `ddpmSample` and `ddimSample`
+ * run to the end. Noise is given, or drawn from the caller's rng. For guidance wrap the network (guidance.ts), for fewer
+ * steps the diffusion (respace.ts). Samplers over noise levels σ: edm-samplers.ts.
+ */
+
+import { add, exp, mul, type Tensor } from '../core/index.ts'
+import {
+  type ClipOption,
+  callNetwork,
+  epsilonOf,
+  type GaussianDiffusion,
+  type Network,
+  pMeanVariance,
+  splitOutput,
+} from './gaussian.ts'
+import { finish, type NoiseSource, noiseLike, type OnStep, type Sampled, type Stepped, stepping } from './loop.ts'
+import { checkRange, perSample, scaled, type Timesteps } from './per-sample.ts'
+
+/**
+ * x_{t−1} = μ + σ z with μ and σ from the network; z = `noise` (N, C, …) is left out in samples at t = 0.
+ * [DDPM alg. 2, line 4]
+ */
+export function ddpmStep(
+  d: GaussianDiffusion,
+  network: Network,
+  x: Tensor,
+  t: Timesteps,
+  noise: Tensor,
+  options: ClipOption = {},
+): Sampled {
+  const { mean, logVariance, predXStart } = pMeanVariance(d, callNetwork(d, network, x, t), x, t, options)
+  const spread = mul(exp(mul(logVariance, 0.5)), notAtStart(x, t))
+  return { x: add(mean, mul(spread, noise)), predXStart }
+}
+
+/** 0 for samples at t = 0, else 1: (N, 1, …, 1). */
+function notAtStart(x: Tensor, t: Timesteps): Tensor {
+  return perSample(x, t, i => (i === 0 ? 0 : 1))
+}
+
+export interface DdimOptions extends ClipOption {
+  /** 0 (the default) gives the same sample for the same noise; 1 adds as much noise as DDPM. In [0, 1]. */
+  readonly eta?: number
+  /** Keep the ε that the network predicted, as MaskDM does, where clipping has changed the x_0 that goes with it. */
+  readonly keepEpsilon?: boolean
+}
+
+/**
+ * x_{t−1} = √ᾱ_{t−1} x̂_0 + √(1 − ᾱ_{t−1} − σ²) ε̂ + σ z, with σ = η √((1−ᾱ_{t−1})/(1−ᾱ_t)) √(1 − ᾱ_t/ᾱ_{t−1}) and ε̂
+ * derived again from x̂_0. `noise` z (N, C, …) is not used, and may be null, where η is 0. [DDIM eq. 12, 16]
+ */
+export function ddimStep(
+  d: GaussianDiffusion,
+  network: Network,
+  x: Tensor,
+  t: Timesteps,
+  noise: Tensor | null,
+  { eta = 0, keepEpsilon = false, ...clip }: DdimOptions = {},
+): Sampled {
+  checkRange('ddimStep', 'eta', eta, 0, 1)
+  const { alphaBar, alphaBarPrev } = d
+  const output = callNetwork(d, network, x, t)
+  const { predXStart } = pMeanVariance(d, output, x, t, clip)
+  const keep = keepEpsilon && d.prediction === 'epsilon'
+  const epsilon = keep ? splitOutput(d, output, x).predicted : epsilonOf(d, predXStart, x, t)
+  const variance = (i: number) =>
+    eta ** 2 * ((1 - alphaBarPrev[i]) / (1 - alphaBar[i])) * (1 - alphaBar[i] / alphaBarPrev[i])
+  const rest = (i: number) => Math.max(0, 1 - alphaBarPrev[i] - variance(i))
+  const towards = scaled(predXStart, t, i => Math.sqrt(alphaBarPrev[i]))
+  const direction = scaled(epsilon, t, i => Math.sqrt(rest(i)))
+  const mean = add(towards, direction)
+  if (eta === 0) return { x: mean, predXStart }
+  if (noise === null) throw new Error(`ddimStep: noise: wanted a tensor, as eta is ${eta}, got null`)
+  // The variance is 0 at t = 0, where ᾱ_{t−1} = 1.
+  const random = scaled(noise, t, i => Math.sqrt(variance(i)))
+  return { x: add(mean, random), predXStart }
+}
+
+/** DDIM with η = 0 backwards, from x_t to the x_{t+1} that it would come from: images to their noise. [DDIM §4.3] */
+export function ddimReverseStep(
+  d: GaussianDiffusion,
+  network: Network,
+  x: Tensor,
+  t: Timesteps,
+  options: ClipOption = {},
+): Sampled {
+  const { predXStart } = pMeanVariance(d, callNetwork(d, network, x, t), x, t, options)
+  const towards = scaled(predXStart, t, i => Math.sqrt(d.alphaBarNext[i]))
+  const direction = scaled(epsilonOf(d, predXStart, x, t), t, i => Math.sqrt(1 - d.alphaBarNext[i]))
+  return { x: add(towards, direction), predXStart }
+}
+
+/** A loop after one of its steps: number and original timestep, x and prediction. */
+export type SampleStep = Stepped<{ readonly t: number }>
+
+/**
+ * Ancestral sampling from x_T (N, C, …), step by step, to the sample, which is the generator's result and the caller's
+ * to dispose. Leaving early frees what the loop holds.
+ */
+export function ddpmSteps(
+  d: GaussianDiffusion,
+  network: Network,
+  xT: Tensor,
+  { noise, ...options }: ClipOption & { readonly noise: NoiseSource },
+): Generator<SampleStep, Tensor> {
+  return descend(d, xT, (x, t, step) => ddpmStep(d, network, x, t, noiseLike(x, noise, step), options))
+}
+
+/** DDIM sampling in the same way; `noise` is needed where eta is above 0. */
+export function ddimSteps(
+  d: GaussianDiffusion,
+  network: Network,
+  xT: Tensor,
+  { noise, ...options }: DdimOptions & { readonly noise?: NoiseSource } = {},
+): Generator<SampleStep, Tensor> {
+  const draws = noise !== undefined && options.eta !== undefined && options.eta > 0
+  return descend(d, xT, (x, t, step) => ddimStep(d, network, x, t, draws ? noiseLike(x, noise, step) : null, options))
+}
+
+/** All steps of d, the noisiest first. */
+function descend(
+  d: GaussianDiffusion,
+  xT: Tensor,
+  next: (x: Tensor, t: Timesteps, step: number) => Sampled,
+): Generator<SampleStep, Tensor> {
+  const plans = Array.from(d.timesteps, t => ({ t })).reverse()
+  return stepping(xT, plans, (x, _, step) => next(x, new Int32Array(x.shape[0]).fill(d.steps - 1 - step), step))
+}
+
+/** The sample of `ddpmSteps`, with a callback. */
+export function ddpmSample(
+  d: GaussianDiffusion,
+  network: Network,
+  xT: Tensor,
+  { onStep, ...options }: ClipOption & OnStep<SampleStep> & { readonly noise: NoiseSource },
+): Tensor {
+  return finish(ddpmSteps(d, network, xT, options), onStep)
+}
+
+/** The sample of `ddimSteps`, with a callback. */
+export function ddimSample(
+  d: GaussianDiffusion,
+  network: Network,
+  xT: Tensor,
+  { onStep, ...options }: DdimOptions & OnStep<SampleStep> & { readonly noise?: NoiseSource } = {},
+): Tensor {
+  return finish(ddimSteps(d, network, xT, options), onStep)
+}
