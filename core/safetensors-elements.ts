@@ -18,6 +18,11 @@ export class SafetensorsError extends Error {
   override name = 'SafetensorsError'
 }
 
+/** A name from a file, on one line and not too long. */
+export function quote(name: string): string {
+  return `'${JSON.stringify(name).slice(1, -1).slice(0, 120)}'`
+}
+
 /**
  * The elements of a stored tensor: F64 as f64; F32, F16, BF16 as f32; I32, I64, U8, BOOL as i32. `bytes` may be a view
  * at any offset, its length a multiple of the element's; the result is a copy. Throws SafetensorsError on an I64 outside

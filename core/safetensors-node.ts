@@ -10,11 +10,10 @@ import {
   encodeSafetensorsHeader,
   type HostTensor,
   parseSafetensorsHeader,
-  quote,
   type SafetensorsHeader,
   safetensorsHeaderLength,
 } from './safetensors.ts'
-import { decodeElements, encodeElements, SafetensorsError, safetensorsDType } from './safetensors-elements.ts'
+import { decodeElements, encodeElements, quote, SafetensorsError, safetensorsDType } from './safetensors-elements.ts'
 import { show, sizeOf } from './shape.ts'
 import type { Tensor } from './tensor.ts'
 

@@ -10,11 +10,14 @@ import type { TypedArray } from './dtype.ts'
 import {
   decodeElements,
   encodeElements,
+  quote,
   type SafetensorsDType,
   SafetensorsError,
   safetensorsBytes,
 } from './safetensors-elements.ts'
 import { type Shape, show, sizeOf } from './shape.ts'
+
+export { type SafetensorsDType, SafetensorsError, safetensorsBytes, safetensorsDType } from './safetensors-elements.ts'
 
 /** A tensor on the host, as it is read or is to be written. */
 export interface HostTensor<Data = TypedArray> {
@@ -213,11 +216,6 @@ function isDType(name: string): name is SafetensorsDType {
 
 function isCounts(value: unknown): value is number[] {
   return Array.isArray(value) && value.every(n => Number.isSafeInteger(n) && n >= 0)
-}
-
-/** A name from a file, on one line and not too long. */
-export function quote(name: string): string {
-  return `'${JSON.stringify(name).slice(1, -1).slice(0, 120)}'`
 }
 
 function describe(value: unknown): string {
