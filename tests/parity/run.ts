@@ -6,6 +6,7 @@
 
 import { pathToFileURL } from 'node:url'
 import { cpu, defaultBackend } from '../../core/index.ts'
+import { ready } from '../../core/ready.ts'
 import { compare, hasRoundings, isAtTimeZero, type Stored, toleranceOf, withoutKeyThird } from './compare.ts'
 import { Fixture, isObject, type Run } from './fixture.ts'
 import { type Computed, type Kind, loadKind, onHost } from './kind.ts'
@@ -155,5 +156,9 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
   if (dirs.length === 0) {
     console.error('parity: wanted fixture folders, got none: npm run parity -- DIR…')
     process.exitCode = 1
-  } else if (!(await parity(dirs))) process.exitCode = 1
+  } else {
+    const backend = await ready({ threads: 1 })
+    if (!(await parity(dirs))) process.exitCode = 1
+    backend.dispose()
+  }
 }

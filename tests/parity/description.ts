@@ -1,0 +1,31 @@
+/**
+ * What the manifest says about a key in words, and the settings that stand in those words. Some fixtures tell an op's
+ * stride or an optimizer's betas nowhere else.
+ */
+
+import { type Fixture, isObject } from './fixture.ts'
+
+/** The description of a key; empty when the manifest has none. */
+export function describe(fixture: Fixture, key: string): string {
+  const { keys } = fixture.manifest
+  const entry = isObject(keys) ? keys[key] : undefined
+  return isObject(entry) && typeof entry.desc === 'string' ? entry.desc : ''
+}
+
+/** The first number that follows `label` in `text`, such as 2 for 's' in 'k3 s2 p1'; undefined when there is none. */
+export function numberAfter(text: string, label: string): number | undefined {
+  const found = new RegExp(`(?<![a-zA-Z])${label}[ =:]*(-?[0-9]*\\.?[0-9]+(?:e[-+]?[0-9]+)?)`).exec(text)
+  return found === null ? undefined : Number(found[1])
+}
+
+/** A Python dictionary of numbers, booleans and tuples that stands in `text`; empty when there is none. */
+export function dictionary(text: string): Record<string, number | boolean | readonly number[]> {
+  const literal = /\{[^{}]*\}/.exec(text)?.[0] ?? '{}'
+  const json = literal
+    .replaceAll("'", '"')
+    .replaceAll('(', '[')
+    .replaceAll(')', ']')
+    .replaceAll(/\bTrue\b/g, 'true')
+    .replaceAll(/\bFalse\b/g, 'false')
+  return JSON.parse(json) as Record<string, number | boolean | readonly number[]>
+}

@@ -1,0 +1,35 @@
+/**
+ * Fixtures of tables: sinusoids of time, of positions on a grid, of positions in a row. Their sizes are in the keys, or
+ * in the stored shape.
+ */
+
+import { type Shape, tensor } from '../../../core/index.ts'
+import { sinCos1d, sinCos2d, timestepEmbedding } from '../../../nn/index.ts'
+import type { Fixture, Run } from '../fixture.ts'
+import type { Computed, Results } from '../kind.ts'
+
+export function compute(fixture: Fixture, run: Run): Results {
+  const results: Results = new Map()
+  for (const name of fixture.names('out.')) {
+    const { shape } = fixture.tensors.get(`out.${name}`)!
+    const computed = valueOf(name, shape, fixture, run)
+    if (computed !== undefined) results.set(`out.${name}`, computed)
+  }
+  return results
+}
+
+function valueOf(name: string, shape: Shape, fixture: Fixture, { backend, dtype }: Run): Computed | undefined {
+  const table = (values: ArrayLike<number>) => tensor(values, { shape, backend, dtype })
+  const numbers = [...name.matchAll(/\d+/g)].map(Number)
+  if (/^(timestep|maskdm_time)_\d+$/.test(name))
+    return () => table(timestepEmbedding(fixture.host('in.t').data, numbers[0]))
+  if (/^timestep_\d+_f32$/.test(name)) return () => table(timestepEmbedding(fixture.host('in.t').data, numbers[0]))
+  if (/^sincos2d_g\d+_d\d+$/.test(name)) return () => table(sinCos2d(numbers[2], [numbers[1], numbers[1]]))
+  if (name === 'sincos2d_cls') {
+    const [tokens, D] = shape
+    const side = Math.sqrt(tokens - 1)
+    return () => table(sinCos2d(D, [side, side], 1))
+  }
+  if (name === 'sinusoid_table') return () => table(sinCos1d(shape[2], shape[1]))
+  return undefined
+}
