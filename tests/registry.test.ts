@@ -104,6 +104,28 @@ async function compare(op: AnyOp, sample: Sample, f: Checked, backend: Backend):
   return found
 }
 
+/** What an op gives when the first element of its first float input is not a number. Returns what is wrong. */
+async function comparePoisoned(f: Checked, { x }: Sample, backend: Backend): Promise<string[]> {
+  const hit = x.findIndex(t => t.dtype !== 'i32')
+  if (hit < 0) return []
+  const run = (move: (t: Tensor) => Tensor) =>
+    scope(() => {
+      const values = x[hit].dataSync()
+      values[0] = Number.NaN
+      const poisoned = tensor(values, { shape: x[hit].shape, dtype: 'f64', backend: cpu })
+      return noGrad(() => [f(...x.with(hit, poisoned).map(move))].flat().map(y => y.detach()))
+    })
+  const [got, wanted] = [run(t => moved(t, backend)), run(t => t)]
+  const found: string[] = []
+  for (let i = 0; i < got.length; i++) {
+    const [values, reference] = [await got[i].data(), wanted[i].dataSync()]
+    const wrong = values.findIndex((v, k) => Number.isNaN(v) !== Number.isNaN(reference[k]))
+    if (wrong >= 0) found.push(`NaN in: wanted ${reference[wrong]} at element ${wrong}, got ${values[wrong]}`)
+  }
+  for (const t of [...got, ...wanted]) t.dispose()
+  return found
+}
+
 /** What an op gives for whole numbers in i32, against the same in f64. Returns what is wrong. */
 async function compareIntegers(f: Checked, { x }: Sample, backend: Backend): Promise<string[]> {
   const whole = x.map(t => t.dataSync().map(v => Math.round(t.dtype === 'i32' ? v : 8 * v)))
@@ -161,6 +183,7 @@ for (const op of registry().values()) {
       const samples = samplesOf(op)
       for (const sample of samples) {
         const wrong = await compare(op, sample, runs(op, sample), backend)
+        wrong.push(...(await comparePoisoned(runs(op, sample), sample, backend)))
         if (inIntegers.some(names => names.test(op.name)))
           wrong.push(...(await compareIntegers(runs(op, sample), sample, backend)))
         found.push(...wrong.map(what => `${op.name} ${describe(sample.x)} on ${name}: ${what}`))
