@@ -9,9 +9,14 @@ import type { Backend, FusedKernels, Kernels, Storage } from '../../backend.ts'
 import { type DType, type TypedArray, viewOf } from '../../dtype.ts'
 import { sizeOf } from '../../shape.ts'
 import { createLoops } from '../cpu/loops.ts'
+import { attention } from './launch/attention.ts'
 import { elementwise } from './launch/elementwise.ts'
 import { matmul } from './launch/matmul.ts'
 import { movement } from './launch/movement.ts'
+import { norms } from './launch/norm.ts'
+import { optimizer } from './launch/optimizer.ts'
+import { reducer, reductions } from './launch/reduce.ts'
+import { windows } from './launch/window.ts'
 import { type Build, createRuntime, type Runtime, type RuntimeOptions } from './runtime.ts'
 import { type Context, WasmStorage } from './storage.ts'
 
@@ -62,13 +67,16 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
   }
 
   const loops = counted(createLoops({ view, alloc }), () => fallbacks++)
-  const kernels: Kernels & Partial<FusedKernels> = {
-    reduce: loops.reduce,
-    unfold: loops.unfold,
-    fold: loops.fold,
+  const reduce = reducer(context)
+  const kernels: Kernels & FusedKernels = {
     ...elementwise(context, loops),
     ...movement(context, () => kernels),
+    ...reductions(context, loops, reduce),
+    ...windows(context, loops),
     ...matmul(context, loops),
+    ...norms(context, reduce),
+    ...attention(context, reduce),
+    ...optimizer(context),
   }
 
   const backend: WasmBackend = {

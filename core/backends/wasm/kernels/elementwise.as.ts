@@ -5,8 +5,8 @@
  * Blocks are multiples of 64 bytes, so flat kernels write whole vectors. Next: reduce.as.ts.
  */
 
-import { VEC, arg, madd, nmadd, number, pointer, splat, storeFirst } from './simd.as'
-import { erf, exp, geluTau, log, log1p, normalCdf, select, sigmoid, sine, softplus, tanh } from './math.as'
+import { VEC, arg, madd, number, pointer, splat, storeFirst } from './simd.as'
+import { erf, exp, geluExp, log, normalCdf, select, sigmoid, sine, softplus, tanh } from './math.as'
 import { offsetAt } from './walk.as'
 
 /** args: 0 x, 1 y, 2 vectors, 3 vectors per chunk, 4 p, 5 q */
@@ -58,11 +58,9 @@ function map<F>(args: usize, chunk: i32): void {
     return select(f32x4.gt(f32x4.abs(x), splat(0)), one, x)
   }
 }
-/** ½x(1 + τ) */
+/** x·s, s = 1/(1 + e^(−2u)) */
 @final @unmanaged class GeluTanh {
-  @inline of(x: v128, p: v128, q: v128): v128 {
-    return f32x4.mul(f32x4.mul(splat(0.5), x), f32x4.add(splat(1), geluTau(x)))
-  }
+  @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.div(x, f32x4.add(splat(1), geluExp(x))) }
 }
 @final @unmanaged class IsFinite {
   @inline of(x: v128, p: v128, q: v128): v128 { return v128.and(f32x4.lt(f32x4.abs(x), splat(Infinity)), splat(1)) }
@@ -208,13 +206,13 @@ function one(mask: v128): v128 {
     return f32x4.mul(g, madd(x, density, normalCdf(x)))
   }
 }
-/** g (½(1 + τ) + ½x(1 − τ²)u′), u′ = √(2/π)(1 + 3·0.044715x²) */
+/** g (s + x·s(1 − s)·2u′), 1 − s = s·e^(−2u), u′ = √(2/π)(1 + 3·0.044715x²) */
 @final @unmanaged class GeluTanhGrad {
   @inline of(g: v128, x: v128): v128 {
-    const tau = geluTau(x)
-    const slope = madd(f32x4.mul(x, x), splat(3 * 0.044715 * 0.7978845608028654), splat(0.7978845608028654))
-    const rest = f32x4.mul(f32x4.mul(x, nmadd(tau, tau, splat(1))), slope)
-    return f32x4.mul(g, f32x4.mul(splat(0.5), f32x4.add(f32x4.add(splat(1), tau), rest)))
+    const e = geluExp(x)
+    const s = f32x4.div(splat(1), f32x4.add(splat(1), e))
+    const slope = madd(f32x4.mul(x, x), splat(6 * 0.044715 * 0.7978845608028654), splat(2 * 0.7978845608028654))
+    return f32x4.mul(f32x4.mul(g, s), madd(f32x4.mul(x, slope), f32x4.mul(s, e), splat(1)))
   }
 }
 

@@ -142,11 +142,14 @@ export function normalCdf(x: v128): v128 {
   return madd(splat(0.5), erf(f32x4.mul(x, splat(0.70710678118654752))), splat(0.5))
 }
 
-/** tanh(√(2/π)(x + 0.044715x³)) */
+/**
+ * e^(−2u) with u = √(2/π)(x + 0.044715x³). The tanh form of gelu is x·s with s = ½(1 + tanh u) = 1/(1 + e^(−2u)), which
+ * keeps its digits where tanh is near −1. Limited, so that its product with s is finite.
+ */
 @inline
-export function geluTau(x: v128): v128 {
-  const cubic = madd(f32x4.mul(x, x), splat(0.044715 * 0.7978845608028654), splat(0.7978845608028654))
-  return tanh(f32x4.mul(x, cubic))
+export function geluExp(x: v128): v128 {
+  const cubic = madd(f32x4.mul(x, x), splat(-2 * 0.044715 * 0.7978845608028654), splat(-2 * 0.7978845608028654))
+  return exp(f32x4.min(f32x4.mul(x, cubic), splat(80)))
 }
 
 /** Two lanes of x − n·π/2 and of n, the nearest multiple, in f64: exact enough for any x that an f32 index reaches. */

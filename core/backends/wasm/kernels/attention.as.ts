@@ -1,0 +1,193 @@
+/**
+ * Multi-head self-attention on the packed projection qkv (N, T, 3, h, d), one head of one picture at a time, in blocks of
+ * query rows: scores = q kᵀ, their softmax with scale and bias, times v. Each product runs on packed panels as in
+ * gemm.as.ts. No T × T matrix outlives its block: the gradient computes the probabilities again from qkv.
+ * Next: optimizer.as.ts.
+ */
+
+import { VEC, WORD, arg, firstLanes, madd, maxLane, number, pointer, splat, sumLanes } from './simd.as'
+import { expNegative, select } from './math.as'
+import { multiplyPacked, packColumns, packRows } from './gemm.as'
+import { thread } from './threads.as'
+
+/**
+ * A row of scores → e^(score·scale + bias − largest); returns the sum. Lanes between T and the next multiple of four
+ * become 0, so what follows may run over whole vectors. bias = 0: none.
+ */
+function softmaxRow(s: usize, bias: usize, T: i32, scale: v128): f32 {
+  let top = splat(-Infinity)
+  let at: usize = 0
+  for (let left = T; left > 0; left -= 4, at += VEC) {
+    let v = v128.load(s + at)
+    v = bias != 0 ? madd(v, scale, v128.load(bias + at)) : f32x4.mul(v, scale)
+    if (left < 4) v = select(firstLanes(left), v, splat(-Infinity))
+    v128.store(s + at, v)
+    top = f32x4.max(top, v)
+  }
+  top = splat(maxLane(top))
+  let sum = splat(0)
+  for (let end = s + at; s < end; s += VEC) {
+    const e = expNegative(f32x4.sub(v128.load(s), top))
+    v128.store(s, e)
+    sum = f32x4.add(sum, e)
+  }
+  return sumLanes(sum)
+}
+
+/** n floats times a factor, in place. */
+function scaleRow(x: usize, n: i32, factor: f32): void {
+  const f = splat(factor)
+  let i = 0
+  for (; i + 4 <= n; i += 4, x += VEC) v128.store(x, f32x4.mul(v128.load(x), f))
+  for (; i < n; ++i, x += WORD) store<f32>(x, load<f32>(x) * factor)
+}
+
+@inline
+function roundUp(n: i32, to: i32): i32 {
+  return (n + to - 1) & -to
+}
+
+/**
+ * args: 0 qkv, 1 bias or 0, 2 out, 3 T, 4 heads, 5 d, 6 bytes from picture to picture in the bias (0: shared), 7 query
+ * rows per block, 8 scale, 9 scratch, 10 scratch bytes per thread. A chunk is (picture, head).
+ * Scratch: packed k (8⌈T/8⌉·d), packed v (T·8⌈d/8⌉), a block of scores (rows × 8⌈T/8⌉), packed rows (rows × max(T, d)).
+ */
+export function attention(args: usize, chunk: i32): void {
+  const T = arg(args, 3)
+  const heads = arg(args, 4)
+  const d = arg(args, 5)
+  const block = arg(args, 7)
+  const n = chunk / heads
+  const head = chunk - n * heads
+  const scale = splat(number(args, 8))
+  const width = <usize>(heads * d) << 2 // bytes of a token in the result
+  const token = 3 * width
+  const q = pointer(args, 0) + <usize>n * <usize>T * token + (<usize>(head * d) << 2)
+  const out = pointer(args, 2) + <usize>n * <usize>T * width + (<usize>(head * d) << 2)
+  const biasStep = <usize>T << 2
+  let bias = pointer(args, 1)
+  if (bias != 0) bias += <usize>n * pointer(args, 6) + <usize>head * <usize>T * biasStep
+  const scoreStep = <usize>roundUp(T, 8) << 2
+  const packedK = pointer(args, 9) + <usize>thread * pointer(args, 10)
+  const packedV = packedK + scoreStep * d
+  const scores = packedV + (<usize>roundUp(d, 8) << 2) * T
+  const packed = scores + <usize>block * scoreStep
+  packColumns(q + width, token, WORD, T, d, packedK)
+  packColumns(q + 2 * width, WORD, token, d, T, packedV)
+  for (let i = 0; i < T; i += block) {
+    const rows = min(T - i, block)
+    packRows(q + <usize>i * token, token, WORD, rows, d, packed)
+    multiplyPacked(packed, packedK, rows, T, d, scores, scoreStep, 0, false)
+    for (let r = 0; r < rows; ++r) {
+      const row = scores + <usize>r * scoreStep
+      const sum = softmaxRow(row, bias != 0 ? bias + <usize>(i + r) * biasStep : 0, T, scale)
+      scaleRow(row, T, 1 / sum)
+    }
+    packRows(scores, scoreStep, WORD, rows, T, packed)
+    multiplyPacked(packed, packedV, rows, d, T, out + <usize>i * width, width, 0, false)
+  }
+}
+
+/** P ← rows of probabilities, gP ← P ⊙ (gP − Σ P ⊙ gP): the gradient of the scores, before the scale. */
+function softmaxGradRow(p: usize, gp: usize, T: i32): void {
+  let dot = splat(0)
+  let at: usize = 0
+  for (let left = T; left > 0; left -= 4, at += VEC) {
+    let g = v128.load(gp + at)
+    if (left < 4) {
+      g = v128.and(g, firstLanes(left))
+      v128.store(gp + at, g)
+    }
+    dot = madd(v128.load(p + at), g, dot)
+  }
+  const total = splat(sumLanes(dot))
+  for (const end = gp + at; gp < end; gp += VEC, p += VEC) {
+    v128.store(gp, f32x4.mul(v128.load(p), f32x4.sub(v128.load(gp), total)))
+  }
+}
+
+/** to = from, or to += from, n floats. */
+function addRow(from: usize, to: usize, n: i32, accumulate: bool): void {
+  let i = 0
+  for (; i + 4 <= n; i += 4, from += VEC, to += VEC) {
+    const v = v128.load(from)
+    v128.store(to, accumulate ? f32x4.add(v, v128.load(to)) : v)
+  }
+  for (; i < n; ++i, from += WORD, to += WORD) store<f32>(to, accumulate ? load<f32>(from) + load<f32>(to) : load<f32>(from))
+}
+
+/**
+ * args: 0 g, 1 qkv, 2 bias or 0, 3 gqkv, 4 gbias or 0, 5 N, 6 T, 7 heads, 8 d, 9 bytes from picture to picture in the
+ * bias (0: shared), 10 pictures per group, 11 query rows per block, 12 scale, 13 scratch, 14 scratch bytes per thread.
+ * A chunk is (group of pictures, head); the gradient of a bias that pictures share is summed over the group in slot
+ * `chunk`, in the order of pictures. Scratch: see `sizes` in launch/attention.ts.
+ */
+export function attentionGrad(args: usize, chunk: i32): void {
+  const T = arg(args, 6)
+  const heads = arg(args, 7)
+  const d = arg(args, 8)
+  const perGroup = arg(args, 10)
+  const block = arg(args, 11)
+  const group = chunk / heads
+  const head = chunk - group * heads
+  const scale = splat(number(args, 12))
+  const width = <usize>(heads * d) << 2
+  const token = 3 * width
+  const biasStep = <usize>T << 2
+  const scoreStep = <usize>roundUp(T, 8) << 2
+  const wide = <usize>roundUp(d, 8) << 2
+  const kColumns = pointer(args, 13) + <usize>thread * pointer(args, 14) // kᵀ: d × T
+  const vColumns = kColumns + scoreStep * d // vᵀ: d × T
+  const kRows = vColumns + scoreStep * d // k: T × d
+  const few = kRows + wide * T // rows of q or g: block × d
+  const P = few + wide * block
+  const gP = P + scoreStep * block
+  const packed = gP + scoreStep * block
+  const gbias = pointer(args, 4) != 0 ? pointer(args, 4) + <usize>chunk * <usize>T * biasStep : 0
+  const end = min(arg(args, 5), (group + 1) * perGroup)
+  for (let n = group * perGroup; n < end; ++n) {
+    const shift = <usize>n * <usize>T * token + (<usize>(head * d) << 2)
+    const q = pointer(args, 1) + shift
+    const k = q + width
+    const gq = pointer(args, 3) + shift
+    const g = pointer(args, 0) + <usize>n * <usize>T * width + (<usize>(head * d) << 2)
+    const bias = pointer(args, 2) != 0
+      ? pointer(args, 2) + <usize>n * pointer(args, 9) + <usize>head * <usize>T * biasStep
+      : 0
+    packColumns(k, token, WORD, T, d, kColumns)
+    packColumns(k + width, token, WORD, T, d, vColumns)
+    packColumns(k, WORD, token, d, T, kRows)
+    for (let i = 0; i < T; i += block) {
+      const rows = min(T - i, block)
+      const qi = q + <usize>i * token
+      const gi = g + <usize>i * width
+      // P = softmax(q kᵀ·scale + bias), gP = g vᵀ
+      packRows(qi, token, WORD, rows, d, packed)
+      multiplyPacked(packed, kColumns, rows, T, d, P, scoreStep, 0, false)
+      packRows(gi, width, WORD, rows, d, packed)
+      multiplyPacked(packed, vColumns, rows, T, d, gP, scoreStep, 0, false)
+      for (let r = 0; r < rows; ++r) {
+        const row = P + <usize>r * scoreStep
+        const sum = softmaxRow(row, bias != 0 ? bias + <usize>(i + r) * biasStep : 0, T, scale)
+        scaleRow(row, T, 1 / sum)
+        softmaxGradRow(row, gP + <usize>r * scoreStep, T)
+      }
+      // gv += Pᵀ g
+      packRows(P, WORD, scoreStep, T, rows, packed)
+      packColumns(gi, WORD, width, d, rows, few)
+      multiplyPacked(packed, few, T, d, rows, gq + 2 * width, token, 0, i > 0)
+      for (let r = 0; r < rows; ++r) {
+        const row = gP + <usize>r * scoreStep
+        if (gbias != 0) addRow(row, gbias + <usize>(i + r) * biasStep, T, n > group * perGroup)
+        scaleRow(row, T, number(args, 12))
+      }
+      // gk += gSᵀ q·scale
+      packRows(gP, WORD, scoreStep, T, rows, packed)
+      packColumns(qi, WORD, token, d, rows, few)
+      multiplyPacked(packed, few, T, d, rows, gq + width, token, 0, i > 0)
+      // gq = gS k·scale
+      packRows(gP, scoreStep, WORD, rows, T, packed)
+      multiplyPacked(packed, kRows, rows, d, T, gq + <usize>i * token, token, 0, false)
+    }
+  }
+}

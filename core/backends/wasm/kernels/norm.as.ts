@@ -1,0 +1,175 @@
+/**
+ * Layer normalisation y = x̂ ⊙ a + b with x̂ = (x − mean)/√(var + eps) over rows of D, its gradient, and the gated
+ * residual of DiT's blocks. a and b belong to a group of rows: all rows for a plain layer norm, the T tokens of one
+ * picture for the adaptive one, where a = 1 + scale. A row stays in the first-level cache while it is read three times.
+ * Gradients of a and b are summed per segment of rows; the host adds the segments. Next: softmax.as.ts.
+ */
+
+import { VEC, arg, firstLanes, madd, number, pointer, splat, storeFirst, sumLanes } from './simd.as'
+import { rowSum } from './reduce.as'
+
+/** Σ (x − mean)² */
+function rowVariance(x: usize, D: i32, mean: v128): f32 {
+  let a = splat(0), b = a
+  let i = 0
+  for (; i + 8 <= D; i += 8, x += 2 * VEC) {
+    const v = f32x4.sub(v128.load(x), mean)
+    const w = f32x4.sub(v128.load(x, VEC), mean)
+    a = madd(v, v, a)
+    b = madd(w, w, b)
+  }
+  for (; i < D; i += 4, x += VEC) {
+    const v = v128.and(f32x4.sub(v128.load(x), mean), firstLanes(D - i))
+    a = madd(v, v, a)
+  }
+  return sumLanes(f32x4.add(a, b))
+}
+
+/** a of four columns: 1 where there is none, `plus` added. */
+@inline
+function factor(a: usize, offset: usize, plus: v128): v128 {
+  return a != 0 ? f32x4.add(v128.load(a + offset), plus) : splat(1)
+}
+
+/**
+ * args: 0 x, 1 a or 0, 2 b or 0, 3 y, 4 rows, 5 rows per chunk, 6 D, 7 rows per group, 8 eps, 9 what is added to a
+ */
+export function layerNorm(args: usize, chunk: i32): void {
+  const D = arg(args, 6)
+  const per = arg(args, 5)
+  const perGroup = arg(args, 7)
+  const plus = splat(number(args, 9))
+  const step = <usize>D << 2
+  const end = min(arg(args, 4), (chunk + 1) * per)
+  for (let row = chunk * per; row < end; ++row) {
+    const x = pointer(args, 0) + <usize>row * step
+    const y = pointer(args, 3) + <usize>row * step
+    const group = <usize>(row / perGroup) * step
+    const a = pointer(args, 1) != 0 ? pointer(args, 1) + group : 0
+    const b = pointer(args, 2) != 0 ? pointer(args, 2) + group : 0
+    const mean = splat(<f32>(rowSum(x, D) / <f64>D))
+    const inverse = splat(1 / sqrt(rowVariance(x, D, mean) / <f32>D + number(args, 8)))
+    let i = 0
+    for (let at: usize = 0; i < D; i += 4, at += VEC) {
+      let v = f32x4.mul(f32x4.mul(f32x4.sub(v128.load(x + at), mean), inverse), factor(a, at, plus))
+      if (b != 0) v = f32x4.add(v, v128.load(b + at))
+      if (i + 4 <= D) v128.store(y + at, v)
+      else storeFirst(y + at, v, D - i)
+    }
+  }
+}
+
+/**
+ * gx = (ĝ − mean(ĝ) − x̂ mean(ĝ ⊙ x̂))/√(var + eps) with ĝ = g ⊙ a, ga = Σ g ⊙ x̂, gb = Σ g over the rows of a segment.
+ * args: 0 g, 1 x, 2 a or 0, 3 gx, 4 ga or 0, 5 gb, 6 D, 7 rows per group, 8 rows per segment, 9 segments per group,
+ * 10 eps, 11 what is added to a. A chunk is a segment; its sums go to slot `chunk`.
+ */
+export function layerNormGrad(args: usize, chunk: i32): void {
+  const D = arg(args, 6)
+  const perGroup = arg(args, 7)
+  const segments = arg(args, 9)
+  const plus = splat(number(args, 11))
+  const step = <usize>D << 2
+  const group = chunk / segments
+  const start = (chunk - group * segments) * arg(args, 8)
+  const first = group * perGroup + start
+  const end = first + min(perGroup - start, arg(args, 8))
+  const a = pointer(args, 2) != 0 ? pointer(args, 2) + <usize>group * step : 0
+  const wanted = pointer(args, 4) != 0
+  const ga = pointer(args, 4) + <usize>chunk * step
+  const gb = pointer(args, 5) + <usize>chunk * step
+  if (wanted) {
+    memory.fill(ga, 0, step)
+    memory.fill(gb, 0, step)
+  }
+  for (let row = first; row < end; ++row) {
+    const g = pointer(args, 0) + <usize>row * step
+    const x = pointer(args, 1) + <usize>row * step
+    const gx = pointer(args, 3) + <usize>row * step
+    const mean = splat(<f32>(rowSum(x, D) / <f64>D))
+    const inverse = splat(1 / sqrt(rowVariance(x, D, mean) / <f32>D + number(args, 10)))
+    let sum = splat(0), dot = sum
+    let i = 0
+    for (let at: usize = 0; i < D; i += 4, at += VEC) {
+      const unit = f32x4.mul(f32x4.sub(v128.load(x + at), mean), inverse)
+      const gi = v128.load(g + at)
+      let scaled = f32x4.mul(gi, factor(a, at, plus))
+      if (i + 4 > D) scaled = v128.and(scaled, firstLanes(D - i))
+      sum = f32x4.add(sum, scaled)
+      dot = f32x4.add(dot, v128.and(f32x4.mul(scaled, unit), firstLanes(D - i)))
+      if (wanted) {
+        const toA = madd(gi, unit, v128.load(ga + at))
+        const toB = f32x4.add(gi, v128.load(gb + at))
+        if (i + 4 <= D) {
+          v128.store(ga + at, toA)
+          v128.store(gb + at, toB)
+        } else {
+          storeFirst(ga + at, toA, D - i)
+          storeFirst(gb + at, toB, D - i)
+        }
+      }
+    }
+    const meanG = splat(sumLanes(sum) / <f32>D)
+    const meanDot = splat(sumLanes(dot) / <f32>D)
+    i = 0
+    for (let at: usize = 0; i < D; i += 4, at += VEC) {
+      const unit = f32x4.mul(f32x4.sub(v128.load(x + at), mean), inverse)
+      const scaled = f32x4.mul(v128.load(g + at), factor(a, at, plus))
+      const v = f32x4.mul(f32x4.sub(f32x4.sub(scaled, meanG), f32x4.mul(unit, meanDot)), inverse)
+      if (i + 4 <= D) v128.store(gx + at, v)
+      else storeFirst(gx + at, v, D - i)
+    }
+  }
+}
+
+/** z = x + gate ⊙ y. args: 0 x, 1 gate, 2 y, 3 z, 4 rows, 5 rows per chunk, 6 D, 7 rows per group */
+export function gatedResidual(args: usize, chunk: i32): void {
+  const D = arg(args, 6)
+  const per = arg(args, 5)
+  const step = <usize>D << 2
+  const end = min(arg(args, 4), (chunk + 1) * per)
+  for (let row = chunk * per; row < end; ++row) {
+    const shift = <usize>row * step
+    const gate = pointer(args, 1) + <usize>(row / arg(args, 7)) * step
+    let i = 0
+    for (let at: usize = 0; i < D; i += 4, at += VEC) {
+      const v = madd(v128.load(gate + at), v128.load(pointer(args, 2) + shift + at), v128.load(pointer(args, 0) + shift + at))
+      if (i + 4 <= D) v128.store(pointer(args, 3) + shift + at, v)
+      else storeFirst(pointer(args, 3) + shift + at, v, D - i)
+    }
+  }
+}
+
+/**
+ * gy = g ⊙ gate, ggate = Σ g ⊙ y over the rows of a segment. args: 0 g, 1 gate, 2 y, 3 gy, 4 ggate, 5 D, 6 rows per
+ * group, 7 rows per segment, 8 segments per group. A chunk is a segment; its sum goes to slot `chunk`.
+ */
+export function gatedResidualGrad(args: usize, chunk: i32): void {
+  const D = arg(args, 5)
+  const perGroup = arg(args, 6)
+  const segments = arg(args, 8)
+  const step = <usize>D << 2
+  const group = chunk / segments
+  const start = (chunk - group * segments) * arg(args, 7)
+  const first = group * perGroup + start
+  const end = first + min(perGroup - start, arg(args, 7))
+  const gate = pointer(args, 1) + <usize>group * step
+  const ggate = pointer(args, 4) + <usize>chunk * step
+  memory.fill(ggate, 0, step)
+  for (let row = first; row < end; ++row) {
+    const shift = <usize>row * step
+    let i = 0
+    for (let at: usize = 0; i < D; i += 4, at += VEC) {
+      const g = v128.load(pointer(args, 0) + shift + at)
+      const gy = f32x4.mul(g, v128.load(gate + at))
+      const sum = madd(g, v128.load(pointer(args, 2) + shift + at), v128.load(ggate + at))
+      if (i + 4 <= D) {
+        v128.store(pointer(args, 3) + shift + at, gy)
+        v128.store(ggate + at, sum)
+      } else {
+        storeFirst(pointer(args, 3) + shift + at, gy, D - i)
+        storeFirst(ggate + at, sum, D - i)
+      }
+    }
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * Sum, maximum and minimum. The host folds axes until one of two cases is left: a row becomes one number, or R rows
+ * become one row. Long ones are cut in segments, whose results are reduced again in a fixed order. Sums of rows run in
+ * f32 over 1,024 elements in 16 lanes and go on in f64; sums of columns are pairwise over eight rows.
+ * Next: norm.as.ts.
+ */
+
+import { VEC, arg, firstLanes, pointer, splat, storeFirst, sumLanes } from './simd.as'
+import { select } from './math.as'
+
+/** Elements summed in f32 before f64 takes over. */
+const BLOCK: i32 = 1024
+
+/** Σ x of n floats. */
+export function rowSum(x: usize, n: i32): f64 {
+  let total: f64 = 0
+  while (n >= 16) {
+    const block = min(n & ~15, BLOCK)
+    const end = x + (<usize>block << 2)
+    let a = splat(0), b = a, c = a, d = a
+    for (; x < end; x += 4 * VEC) {
+      a = f32x4.add(a, v128.load(x))
+      b = f32x4.add(b, v128.load(x, VEC))
+      c = f32x4.add(c, v128.load(x, 2 * VEC))
+      d = f32x4.add(d, v128.load(x, 3 * VEC))
+    }
+    total += <f64>sumLanes(f32x4.add(f32x4.add(a, b), f32x4.add(c, d)))
+    n -= block
+  }
+  let rest = splat(0)
+  for (; n >= 4; n -= 4, x += VEC) rest = f32x4.add(rest, v128.load(x))
+  if (n > 0) rest = f32x4.add(rest, v128.and(v128.load(x), firstLanes(n)))
+  return total + <f64>sumLanes(rest)
+}
+
+/** Σ x² of n floats. */
+export function rowSquares(x: usize, n: i32): f64 {
+  let total: f64 = 0
+  while (n > 0) {
+    const block = min(n, BLOCK)
+    const end = x + (<usize>(block & ~7) << 2)
+    let a = splat(0), b = a
+    for (; x < end; x += 2 * VEC) {
+      const v = v128.load(x)
+      const w = v128.load(x, VEC)
+      a = f32x4.add(a, f32x4.mul(v, v))
+      b = f32x4.add(b, f32x4.mul(w, w))
+    }
+    for (let rest = block & 7; rest > 0; rest -= 4, x += VEC) {
+      const v = v128.and(v128.load(x), firstLanes(rest))
+      a = f32x4.add(a, f32x4.mul(v, v))
+    }
+    total += <f64>sumLanes(f32x4.add(a, b))
+    n -= block
+  }
+  return total
+}
+
+@final @unmanaged class Sum {
+  @inline of(a: v128, b: v128): v128 { return f32x4.add(a, b) }
+  @inline row(x: usize, n: i32): f32 { return <f32>rowSum(x, n) }
+}
+@final @unmanaged class Max {
+  @inline of(a: v128, b: v128): v128 { return f32x4.max(a, b) }
+  @inline row(x: usize, n: i32): f32 { return extreme<Max>(x, n, splat(-Infinity)) }
+}
+@final @unmanaged class Min {
+  @inline of(a: v128, b: v128): v128 { return f32x4.min(a, b) }
+  @inline row(x: usize, n: i32): f32 { return extreme<Min>(x, n, splat(Infinity)) }
+}
+
+/** The largest or smallest of n floats; `none` is what an empty row gives. */
+function extreme<F>(x: usize, n: i32, none: v128): f32 {
+  let a = none, b = none
+  for (; n >= 8; n -= 8, x += 2 * VEC) {
+    a = changetype<F>(0).of(a, v128.load(x))
+    b = changetype<F>(0).of(b, v128.load(x, VEC))
+  }
+  for (; n > 0; n -= 4, x += VEC) a = changetype<F>(0).of(a, select(firstLanes(n), v128.load(x), none))
+  a = changetype<F>(0).of(a, b)
+  a = changetype<F>(0).of(a, v128.shuffle<f32>(a, a, 2, 3, 0, 1))
+  return f32x4.extract_lane(changetype<F>(0).of(a, v128.shuffle<f32>(a, a, 1, 0, 3, 2)), 0)
+}
+
+/** The largest of n floats. */
+export function rowMax(x: usize, n: i32): f32 {
+  return extreme<Max>(x, n, splat(-Infinity))
+}
+
+/**
+ * Rows of R floats → one float per segment. args: 0 x, 1 y, 2 R, 3 segments in all (rows × segments per row), 4 segments
+ * per chunk, 5 floats per segment, 6 segments per row
+ */
+@inline
+function rows<F>(args: usize, chunk: i32): void {
+  const R = arg(args, 2)
+  const per = arg(args, 4)
+  const length = arg(args, 5)
+  const segments = arg(args, 6)
+  const end = min(arg(args, 3), (chunk + 1) * per)
+  for (let i = chunk * per; i < end; ++i) {
+    const row = i / segments
+    const start = (i - row * segments) * length
+    const from = pointer(args, 0) + ((<usize>row * R + start) << 2)
+    store<f32>(pointer(args, 1) + (<usize>i << 2), changetype<F>(0).row(from, min(R - start, length)))
+  }
+}
+
+export function sumRows(args: usize, chunk: i32): void { rows<Sum>(args, chunk) }
+export function maxRows(args: usize, chunk: i32): void { rows<Max>(args, chunk) }
+export function minRows(args: usize, chunk: i32): void { rows<Min>(args, chunk) }
+
+/** `count` rows `step` bytes apart → one row at y, n floats; pairwise over eight rows. */
+function joinRows<F>(x: usize, step: usize, count: i32, y: usize, n: i32): void {
+  const f = changetype<F>(0)
+  for (let i = 0; i < n; i += 4, x += VEC, y += VEC) {
+    let sum = v128.load(x)
+    let at = x + step
+    let left = count - 1
+    for (; left >= 8; left -= 8, at += 8 * step) {
+      const two = f.of(v128.load(at), v128.load(at + step))
+      const four = f.of(two, f.of(v128.load(at + 2 * step), v128.load(at + 3 * step)))
+      const six = f.of(v128.load(at + 4 * step), v128.load(at + 5 * step))
+      sum = f.of(sum, f.of(four, f.of(six, f.of(v128.load(at + 6 * step), v128.load(at + 7 * step)))))
+    }
+    for (; left > 0; --left, at += step) sum = f.of(sum, v128.load(at))
+    if (i + 4 <= n) v128.store(y, sum)
+    else storeFirst(y, sum, n - i)
+  }
+}
+
+/**
+ * (outer, R, inner) → (outer, segments, inner). args: 0 x, 1 y, 2 R, 3 inner, 4 units (outer × segments × column blocks),
+ * 5 units per chunk, 6 rows per segment, 7 segments, 8 columns per block, 9 column blocks
+ */
+@inline
+function columns<F>(args: usize, chunk: i32): void {
+  const R = arg(args, 2)
+  const inner = arg(args, 3)
+  const per = arg(args, 5)
+  const segmentRows = arg(args, 6)
+  const segments = arg(args, 7)
+  const blocks = arg(args, 9)
+  const end = min(arg(args, 4), (chunk + 1) * per)
+  for (let unit = chunk * per; unit < end; ++unit) {
+    const slot = unit / blocks
+    const column = (unit - slot * blocks) * arg(args, 8)
+    const outer = slot / segments
+    const r = (slot - outer * segments) * segmentRows
+    const x = pointer(args, 0) + (((<usize>outer * R + r) * inner + column) << 2)
+    const y = pointer(args, 1) + ((<usize>slot * inner + column) << 2)
+    joinRows<F>(x, <usize>inner << 2, min(R - r, segmentRows), y, min(inner - column, arg(args, 8)))
+  }
+}
+
+export function sumColumns(args: usize, chunk: i32): void { columns<Sum>(args, chunk) }
+export function maxColumns(args: usize, chunk: i32): void { columns<Max>(args, chunk) }
+export function minColumns(args: usize, chunk: i32): void { columns<Min>(args, chunk) }

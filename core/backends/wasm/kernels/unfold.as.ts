@@ -1,0 +1,89 @@
+/**
+ * The patch under each position of a sliding window as a column, and the adjoint. One tap of the window at a time: its
+ * copies for a whole row of positions lie side by side in the result and evenly spaced in the picture.
+ */
+
+import { VEC, arg, pointer } from './simd.as'
+import { copyWords } from './movement.as'
+
+/** The first position ≥ 0 whose tap falls on a pixel ≥ 0: ⌈−offset / stride⌉. */
+@inline
+function firstInside(offset: i32, stride: i32): i32 {
+  return offset >= 0 ? 0 : (stride - 1 - offset) / stride
+}
+
+/** One past the last position (of n) whose tap falls on a pixel < extent. */
+@inline
+function endInside(offset: i32, stride: i32, extent: i32, n: i32): i32 {
+  return offset >= extent ? 0 : min(n, (extent - 1 - offset) / stride + 1)
+}
+
+/**
+ * args: 0 picture, 1 patches, 2 planes (N·C), 3 planes per chunk, 4 H, 5 W, 6 kh, 7 kw, 8 strides down, 9 across,
+ * 10 padding above, 11 left, 12 positions down, 13 across
+ */
+export function unfold(args: usize, chunk: i32): void {
+  const H = arg(args, 4), W = arg(args, 5), kh = arg(args, 6), kw = arg(args, 7)
+  const dy = arg(args, 8), dx = arg(args, 9)
+  const outH = arg(args, 12), outW = arg(args, 13)
+  const per = arg(args, 3)
+  const end = min(arg(args, 2), (chunk + 1) * per)
+  let to = pointer(args, 1) + ((<usize>(chunk * per) * (kh * kw * outH * outW)) << 2)
+  for (let plane = chunk * per; plane < end; ++plane) {
+    const from = pointer(args, 0) + ((<usize>plane * (H * W)) << 2)
+    for (let i = 0; i < kh; ++i) {
+      for (let j = 0; j < kw; ++j) {
+        const offset = j - arg(args, 11)
+        const stop = endInside(offset, dx, W, outW)
+        const start = min(firstInside(offset, dx), stop)
+        for (let row = 0; row < outH; ++row, to += <usize>outW << 2) {
+          const y = row * dy + i - arg(args, 10)
+          if (y < 0 || y >= H) {
+            memory.fill(to, 0, <usize>outW << 2)
+            continue
+          }
+          for (let c = 0; c < start; ++c) store<u32>(to + (<usize>c << 2), 0)
+          for (let c = stop; c < outW; ++c) store<u32>(to + (<usize>c << 2), 0)
+          let pixel = from + (<usize>(y * W + start * dx + offset) << 2)
+          if (dx == 1) copyWords(pixel, to + (<usize>start << 2), stop - start)
+          else {
+            for (let c = start; c < stop; ++c, pixel += <usize>dx << 2) store<u32>(to + (<usize>c << 2), load<u32>(pixel))
+          }
+        }
+      }
+    }
+  }
+}
+
+/** The adjoint, with the same arguments: patches are summed where they overlap, in the order of the taps. */
+export function fold(args: usize, chunk: i32): void {
+  const H = arg(args, 4), W = arg(args, 5), kh = arg(args, 6), kw = arg(args, 7)
+  const dy = arg(args, 8), dx = arg(args, 9)
+  const outH = arg(args, 12), outW = arg(args, 13)
+  const per = arg(args, 3)
+  const end = min(arg(args, 2), (chunk + 1) * per)
+  let from = pointer(args, 1) + ((<usize>(chunk * per) * (kh * kw * outH * outW)) << 2)
+  for (let plane = chunk * per; plane < end; ++plane) {
+    const to = pointer(args, 0) + ((<usize>plane * (H * W)) << 2)
+    memory.fill(to, 0, <usize>(H * W) << 2)
+    for (let i = 0; i < kh; ++i) {
+      for (let j = 0; j < kw; ++j) {
+        const offset = j - arg(args, 11)
+        const stop = endInside(offset, dx, W, outW)
+        const start = min(firstInside(offset, dx), stop)
+        for (let row = 0; row < outH; ++row, from += <usize>outW << 2) {
+          const y = row * dy + i - arg(args, 10)
+          if (y < 0 || y >= H) continue
+          let pixel = to + (<usize>(y * W + start * dx + offset) << 2)
+          let c = start
+          if (dx == 1) {
+            for (; c + 4 <= stop; c += 4, pixel += VEC)
+              v128.store(pixel, f32x4.add(v128.load(pixel), v128.load(from + (<usize>c << 2))))
+          }
+          for (; c < stop; ++c, pixel += <usize>dx << 2)
+            store<f32>(pixel, load<f32>(pixel) + load<f32>(from + (<usize>c << 2)))
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,143 @@
+/**
+ * Launches reductions. Axes are folded into groups, reduced ones and kept ones in turn; each reduced group, the last
+ * one first, is one pass: rows when nothing is kept after it, columns otherwise. A pass over much data and few results
+ * is cut in segments and followed by a pass over the segments. Kernels: kernels/reduce.as.ts. Next: norm.ts.
+ */
+
+import type { Kernels, ReduceName } from '../../../backend.ts'
+import { sizeOf } from '../../../shape.ts'
+import { at, CHUNK, type Context, ceilDiv } from '../storage.ts'
+
+/** What a reduction of nothing gives. */
+const identities: Readonly<Record<ReduceName, number>> = { sum: 0, max: -Infinity, min: Infinity }
+
+/** Columns that one pass of the column kernel takes: their running results stay in the first-level cache. */
+const BLOCK_COLUMNS = 1024
+
+/** Passes over (outer, R, inner) → (outer, inner), from address to address. */
+export type Reduce = (name: ReduceName, from: number, to: number, outer: number, R: number, inner: number) => void
+
+export function reducer(context: Context): Reduce {
+  const { runtime } = context
+  const rowKernels = { sum: runtime.kernel('sumRows'), max: runtime.kernel('maxRows'), min: runtime.kernel('minRows') }
+  const columnKernels = {
+    sum: runtime.kernel('sumColumns'),
+    max: runtime.kernel('maxColumns'),
+    min: runtime.kernel('minColumns'),
+  }
+
+  function rows(name: ReduceName, from: number, to: number, count: number, R: number): void {
+    const length = R > 2 * CHUNK ? CHUNK : R
+    const segments = ceilDiv(R, length)
+    const perChunk = Math.max(1, Math.floor(CHUNK / length))
+    const launch = (target: number) =>
+      runtime.launch(
+        rowKernels[name],
+        ceilDiv(count * segments, perChunk),
+        from,
+        target,
+        R,
+        count * segments,
+        perChunk,
+        length,
+        segments,
+      )
+    if (segments === 1) launch(to)
+    else
+      context.scratch(4 * count * segments, slots => {
+        launch(slots)
+        rows(name, slots, to, count, segments)
+      })
+  }
+
+  function columns(name: ReduceName, from: number, to: number, outer: number, R: number, inner: number): void {
+    const block = Math.min(inner, BLOCK_COLUMNS)
+    const blocks = ceilDiv(inner, block)
+    // Whole sums where there are enough of them, else segments of at least 64 rows.
+    const wanted = Math.ceil(64 / (outer * blocks))
+    const segmentRows = Math.max(64, ceilDiv(CHUNK, block), ceilDiv(R, wanted))
+    const segments = ceilDiv(R, segmentRows)
+    const units = outer * segments * blocks
+    const perChunk = Math.max(1, Math.floor(CHUNK / (block * Math.min(R, segmentRows))))
+    const launch = (target: number) =>
+      runtime.launch(
+        columnKernels[name],
+        ceilDiv(units, perChunk),
+        from,
+        target,
+        R,
+        inner,
+        units,
+        perChunk,
+        segmentRows,
+        segments,
+        block,
+        blocks,
+      )
+    if (segments === 1) launch(to)
+    else
+      context.scratch(4 * outer * segments * inner, slots => {
+        launch(slots)
+        columns(name, slots, to, outer, segments, inner)
+      })
+  }
+
+  return (name, from, to, outer, R, inner) => {
+    if (inner === 1) rows(name, from, to, outer, R)
+    else columns(name, from, to, outer, R, inner)
+  }
+}
+
+export function reductions(context: Context, loops: Kernels, reduce: Reduce): Pick<Kernels, 'reduce'> {
+  return {
+    reduce(name, x, axes, out) {
+      if (x.dtype !== 'f32') return loops.reduce(name, x, axes, out)
+      const y = context.output(out)
+      if (sizeOf(x.shape) === 0) {
+        context.runtime.floats(y.address, y.length).fill(identities[name])
+        return y
+      }
+      const groups = groupsOf(x.shape, axes)
+      const passes = groups.filter(group => group.reduced).length
+      // At least one pass, if only over groups of one: that copies.
+      if (passes === 0) {
+        reduce(name, at(x), y.address, 1, 1, y.length)
+        return y
+      }
+      pass(groups, passes, at(x), y.address, name)
+      return y
+    },
+  }
+
+  function pass(groups: readonly Group[], passes: number, from: number, to: number, name: ReduceName): void {
+    const last = groups.findLastIndex(group => group.reduced)
+    const outer = sizeOf(groups.slice(0, last).map(group => group.extent))
+    const inner = sizeOf(groups.slice(last + 1).map(group => group.extent))
+    if (passes === 1) {
+      reduce(name, from, to, outer, groups[last].extent, inner)
+      return
+    }
+    context.scratch(4 * outer * inner, between => {
+      reduce(name, from, between, outer, groups[last].extent, inner)
+      pass(groups.toSpliced(last, 1), passes - 1, between, to, name)
+    })
+  }
+}
+
+interface Group {
+  extent: number
+  readonly reduced: boolean
+}
+
+/** Neighbouring axes that share their fate, as one. */
+function groupsOf(shape: readonly number[], axes: readonly number[]): Group[] {
+  const groups: Group[] = []
+  shape.forEach((extent, axis) => {
+    if (extent === 1) return
+    const reduced = axes.includes(axis)
+    const last = groups[groups.length - 1]
+    if (last !== undefined && last.reduced === reduced) last.extent *= extent
+    else groups.push({ extent, reduced })
+  })
+  return groups
+}
