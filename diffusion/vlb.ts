@@ -1,20 +1,22 @@
 /**
  * The variational bound on the negative log-likelihood, term by term, in bits per dimension. [DDPM eq. 5, iDDPM §2.2]
  * A term is the KL divergence between two Gaussians, or at t = 0 the likelihood of 8-bit pixels under the last Gaussian.
- * In f32 the t = 0 term of a poor prediction subtracts two nearly equal probabilities and loses digits; so it does in the
- * official code. Next: losses.ts.
+ * The official code subtracts two nearly equal probabilities there, which in f32 loses all digits of a poor prediction;
+ * here the difference is written as a product. Next: losses.ts.
  */
 
 import {
   add,
   affine,
   clamp,
+  div,
   exp,
   full,
   less,
   log,
   mul,
   neg,
+  sigmoid,
   square,
   sub,
   type Tensor,
@@ -23,7 +25,7 @@ import {
   where,
 } from '../core/index.ts'
 import { type ClipOption, type Gaussian, type GaussianDiffusion, pMeanVariance, qPosterior } from './gaussian.ts'
-import { meanPerSample, perSample, scaled, type Timesteps } from './per-sample.ts'
+import { meanPerSample, type Timesteps } from './per-sample.ts'
 
 /** KL(p ‖ q) of elementwise Gaussians in nats; shapes broadcast. */
 export function gaussianKl(p: Gaussian, q: Gaussian): Tensor {
@@ -33,25 +35,34 @@ export function gaussianKl(p: Gaussian, q: Gaussian): Tensor {
   return affine(add(add(logRatio, exp(neg(logRatio))), distance), 0.5, -0.5)
 }
 
-/** Φ(x) ≈ ½ (1 + tanh(√(2/π) (x + 0.044715 x³))), within 5e-4: the official code's, which GELU's approximation is made of. */
-function normalCdf(x: Tensor): Tensor {
-  return affine(tanh(mul(x, affine(square(x), Math.sqrt(2 / Math.PI) * 0.044715, Math.sqrt(2 / Math.PI)))), 0.5, 0.5)
+const slope = Math.sqrt(8 / Math.PI)
+const bend = 0.044715
+
+/** Φ(z) ≈ sigmoid(logit(z)), within 5e-4: the official code's approximation, ½ (1 + tanh(√(2/π) (z + 0.044715 z³))). */
+function logit(z: Tensor): Tensor {
+  return mul(z, affine(square(z), slope * bend, slope))
 }
 
 /**
  * log P(x) in nats where x is one of 256 levels from −1 to 1 and P the share of the Gaussian within half a level of it;
- * the outermost levels take the tails. x (N, …) → (N, …). [DDPM eq. 13]
+ * the outermost levels take the tails. P is not taken below 1e-12. x (N, …) → (N, …). [DDPM eq. 13]
  */
 export function discretizedLogLikelihood(x: Tensor, { mean, logVariance }: Gaussian): Tensor {
   const centred = sub(x, mean)
   const precision = exp(mul(logVariance, -0.5))
-  const below = normalCdf(mul(precision, affine(centred, 1, 1 / 255)))
-  const above = normalCdf(mul(precision, affine(centred, 1, -1 / 255)))
-  const safeLog = (p: Tensor) => log(clamp(p, 1e-12, Infinity))
+  const above = mul(precision, affine(centred, 1, 1 / 255))
+  const below = mul(precision, affine(centred, 1, -1 / 255))
+  const lower = sigmoid(logit(above)) // P(level ≤ x)
+  const upper = sigmoid(neg(logit(below))) // P(level ≥ x)
+  // P(level = x) = Φ(above) − Φ(below), where digits would cancel: sigmoid(a) − sigmoid(b) is
+  // sigmoid(a) sigmoid(−b) (1 − e^(b−a)), and a − b = (above − below)(1 + 0.044715 (above² + above·below + below²))√(8/π)
+  const cubes = add(add(square(above), mul(above, below)), square(below))
+  const gap = mul(mul(precision, 2 / 255), affine(cubes, slope * bend, slope))
+  const tau = tanh(mul(gap, 0.5))
+  const inside = mul(mul(lower, upper), div(mul(tau, 2), add(tau, 1)))
   const bound = (value: number) => full([], value, { dtype: x.dtype, backend: x.backend })
-  const inside = safeLog(sub(below, above))
-  const upperTail = where(less(bound(0.999), x), safeLog(affine(above, -1, 1)), inside)
-  return where(less(x, bound(-0.999)), safeLog(below), upperTail)
+  const share = where(less(x, bound(-0.999)), lower, where(less(bound(0.999), x), upper, inside))
+  return log(clamp(share, 1e-12, Infinity))
 }
 
 /** Nats per element → bits per dimension, one number per sample: (N, …) → (N). */
@@ -83,11 +94,7 @@ export function vlbTerms(
 
 /** KL(q(x_T | x_0) ‖ N(0, 1)), which no network can change: x0 (N, …) → (N), bits per dimension. [DDPM eq. 5] */
 export function priorTerm(d: GaussianDiffusion, x0: Tensor): Tensor {
-  const last = new Int32Array(x0.shape[0]).fill(d.steps - 1)
-  const q = {
-    mean: scaled(x0, last, i => Math.sqrt(d.alphaBar[i])),
-    logVariance: perSample(x0, last, i => Math.log(1 - d.alphaBar[i])),
-  }
-  const zero = full([], 0, { dtype: x0.dtype, backend: x0.backend })
-  return bitsPerDim(gaussianKl(q, { mean: zero, logVariance: zero }))
+  // ½ (ᾱ_T x_0² − ᾱ_T − log(1−ᾱ_T)): gaussianKl with its constants, which nearly cancel, summed in f64
+  const signal = d.alphaBar[d.steps - 1]
+  return bitsPerDim(affine(square(x0), signal / 2, -(signal + Math.log1p(-signal)) / 2))
 }
