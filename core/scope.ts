@@ -80,8 +80,18 @@ function close(frame: Frame, kept: ReadonlySet<Tensor>): void {
   for (const tensor of frame.tensors) {
     if (tensor.persistent) continue
     if (kept.has(tensor)) frame.parent?.tensors.push(tensor)
-    else tensor.dispose()
+    else {
+      if (tensor.grad !== null && kept.has(tensor.grad)) handOver(tensor, tensor.grad, frame.parent)
+      tensor.dispose()
+    }
   }
+}
+
+/** The gradient of a leaf that goes, when the scope returns it, becomes a tensor like any other. */
+function handOver(leaf: Tensor, gradient: Tensor, to: Frame | null): void {
+  leaf.grad = null
+  gradient.persistent = false
+  to?.tensors.push(gradient)
 }
 
 function reachable(from: readonly Tensor[]): Set<Node> {

@@ -194,7 +194,8 @@ const intoLeaves: Walk = {
   isTarget: node => node.leaf !== null,
   leadsOn: () => true,
   sink: ({ leaf }, _, g) => {
-    if (leaf!.grad === null) leaf!.grad = g.persist()
+    if (leaf!.disposed) g.dispose()
+    else if (leaf!.grad === null) leaf!.grad = g.persist()
     else {
       const total = add(leaf!.grad, g)
       leaf!.grad.replaceWith(total)

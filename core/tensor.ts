@@ -107,13 +107,14 @@ export class Tensor implements Operand {
     return this
   }
 
-  /** Drops this handle; the memory goes with its last hold. Idempotent. */
+  /** Drops this handle, and a leaf's gradient with it; the memory goes with its last hold. Idempotent. */
   dispose(): void {
     const storage = this.#storage
     if (storage === null) return
     this.#storage = null
     live--
     release(storage)
+    this.grad?.dispose()
   }
 
   [Symbol.dispose](): void {
