@@ -9,6 +9,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { gpu } from '../core/backends/gpu/index.ts'
 import { TicketQueue } from '../core/backends/gpu/queue.ts'
+import { runs } from '../core/gradcheck.ts'
 import * as core from '../core/index.ts'
 import {
   cpu,
@@ -24,6 +25,8 @@ import {
   type Tensor,
   tensor,
 } from '../core/index.ts'
+import { erase } from '../core/op.ts'
+import { sampler } from '../core/samples.ts'
 
 const isLoaded = () => Object.keys(createRequire(import.meta.url).cache).some(file => /[/\\]gpu\.js[/\\]/.test(file))
 const loadedWithCore = isLoaded()
@@ -160,6 +163,44 @@ test('a training loop runs on it: the same weights as on cpu, one read at the en
   assert.is(backend.stats().reads, before + 1)
   for (const t of [ours, theirs]) t.dispose()
   assert.is(backend.stats().bytes, bytes)
+})
+
+test('every kernel that the ops compile can be translated to WGSL too', async () => {
+  // gpu.js translates before it asks for a device. CPU kernels are caught as they are built, on a backend of their own.
+  const require = createRequire(import.meta.url)
+  const { CPUKernel } = require('gpu.js/src/backend/cpu/kernel.js')
+  const { WebGPUKernel } = require('gpu.js/src/backend/web-gpu/kernel.js')
+  const { build } = CPUKernel.prototype
+  const names = new Set<string>()
+  CPUKernel.prototype.build = function (...args: unknown[]) {
+    if (!this.built) {
+      const { source, output, functions, constants, loopMaxIterations } = this
+      const same = { output, functions, constants, loopMaxIterations, pipeline: true, immutable: true }
+      const twin = new WebGPUKernel(source, { ...same, dynamicOutput: true, dynamicArguments: true })
+      twin.build(...args).catch(() => {}) // the translation is done by now; there is no device to go on with
+      assert.match(twin.compiledSource, /@compute/)
+      names.add(source.slice(0, source.indexOf('(')))
+    }
+    return build.apply(this, args)
+  }
+  const fresh = await gpu()
+  const move = (x: Tensor) =>
+    tensor(x.dataSync(), { shape: x.shape, dtype: x.dtype === 'i32' ? 'i32' : 'f32', backend: fresh })
+  try {
+    for (const op of core.registry().values())
+      core.noGrad(() =>
+        scope(() => {
+          for (const sample of erase(op).samples(sampler(3))) runs(op, sample)(...sample.x.map(move))
+        }),
+      )
+    const last = full([1], 1, { backend: fresh })
+    await last.data()
+    last.dispose()
+  } finally {
+    CPUKernel.prototype.build = build
+    fresh.dispose()
+  }
+  assert.is(names.size, 14)
 })
 
 test('tickets run in order, after their dispatch; the first failure is kept', async () => {

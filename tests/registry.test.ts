@@ -12,6 +12,7 @@ import { type Checked, gradcheck, gradcheck2, project, runs } from '../core/grad
 import {
   add,
   type Backend,
+  cast,
   cpu,
   type DType,
   gradients,
@@ -21,6 +22,7 @@ import {
   scope,
   square,
   sub,
+  sum,
   type Tensor,
   tensor,
 } from '../core/index.ts'
@@ -223,6 +225,14 @@ test('gradcheck sees a wrong gradient: of first order, of one element among many
     const flat = (x: Tensor) => sub(mul(square(x.detach()), mul(x, 3)), mul(mul(x, square(x)).detach(), 2))
     assert.ok(gradcheck2(x => mul(x, square(x)), [x])! < 1e-9)
     assert.ok(gradcheck2(flat, [x])! > 0.1)
+  })
+})
+
+test('cast hands a gradient back in the dtype that it came from', () => {
+  scope(() => {
+    const x = sampler(1)(3).requireGrad()
+    const [g] = gradients(sum(mul(cast(x, 'f32'), 2)), [x])
+    assert.equal(g.dataSync(), Float64Array.of(2, 2, 2))
   })
 })
 

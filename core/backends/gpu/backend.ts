@@ -39,6 +39,7 @@ export async function gpu(): Promise<Backend> {
   let checks: Promise<Error | null>[] = []
 
   function alloc(dtype: DType, length: number): GpuStorage {
+    if (dtype === 'f64') throw new Error('gpu: wanted f32 or i32, got f64; f64 lives on the cpu backend')
     bytes += length * bytesPerElement[dtype]
     peakBytes = Math.max(peakBytes, bytes)
     storages++

@@ -2,7 +2,9 @@
  * The kernels: flat functions that gpu.js translates, each giving element `this.thread.x` of the result. They see
  * arrays, numbers and `this.constants`, may not close over anything, and call only what is spliced in (`unaryOp`,
  * `binaryOp`, `join`, `store`: see scalars.ts). Arrays are flat, so an index is taken apart by division, and what a
- * shape says comes as an array: one row of numbers per axis, last axis first. Next: required.ts, which launches them.
+ * shape says comes as an array: one row of numbers per axis, last axis first. Numbers are floats on a device, where
+ * 6 / 3 may fall short of 2: half is added before each quotient is floored, which is safe for indices below 2^22.
+ * Next: required.ts, which launches them.
  */
 
 /** What a kernel finds in `this`. */
@@ -33,7 +35,7 @@ export function binary(this: Thread, a: Handle, b: Handle, axes: Handle): number
   let i = 0
   let j = 0
   for (let axis = 0; axis < this.constants.rank; axis++) {
-    const next = Math.floor(rest / axes[axis * 3])
+    const next = Math.floor((rest + 0.5) / axes[axis * 3])
     const at = rest - next * axes[axis * 3]
     i += at * axes[axis * 3 + 1]
     j += at * axes[axis * 3 + 2]
@@ -49,7 +51,7 @@ export function where(this: Thread, condition: Handle, a: Handle, b: Handle, axe
   let i = 0
   let j = 0
   for (let axis = 0; axis < this.constants.rank; axis++) {
-    const next = Math.floor(rest / axes[axis * 4])
+    const next = Math.floor((rest + 0.5) / axes[axis * 4])
     const at = rest - next * axes[axis * 4]
     c += at * axes[axis * 4 + 1]
     i += at * axes[axis * 4 + 2]
@@ -67,7 +69,7 @@ export function strided(this: Thread, x: Handle, base: number, axes: Handle): nu
   let rest = this.thread.x
   let i = base
   for (let axis = 0; axis < this.constants.rank; axis++) {
-    const next = Math.floor(rest / axes[axis * 2])
+    const next = Math.floor((rest + 0.5) / axes[axis * 2])
     i += (rest - next * axes[axis * 2]) * axes[axis * 2 + 1]
     rest = next
   }
@@ -80,7 +82,7 @@ export function pad(this: Thread, x: Handle, value: number, axes: Handle): numbe
   let i = 0
   let inside = 1
   for (let axis = 0; axis < this.constants.rank; axis++) {
-    const next = Math.floor(rest / axes[axis * 4])
+    const next = Math.floor((rest + 0.5) / axes[axis * 4])
     const at = rest - next * axes[axis * 4] - axes[axis * 4 + 1]
     if (at < 0 || at >= axes[axis * 4 + 2]) {
       inside = 0
@@ -96,7 +98,7 @@ export function pad(this: Thread, x: Handle, value: number, axes: Handle): numbe
 
 /** Rows of `widthA` elements of a, each followed by a row of `widthB` of b. */
 export function concat(this: Thread, a: Handle, b: Handle, widthA: number, widthB: number): number {
-  const row = Math.floor(this.thread.x / (widthA + widthB))
+  const row = Math.floor((this.thread.x + 0.5) / (widthA + widthB))
   const column = this.thread.x - row * (widthA + widthB)
   if (column < widthA) {
     return a[row * widthA + column]
@@ -109,9 +111,9 @@ export function concat(this: Thread, a: Handle, b: Handle, widthA: number, width
  * left, it sums in a tree, so that f32 is enough; and its loop has a bound that gpu.js can see.
  */
 export function reduceChunks(this: Thread, x: Handle, length: number, inner: number, chunks: number): number {
-  const above = Math.floor(this.thread.x / inner)
+  const above = Math.floor((this.thread.x + 0.5) / inner)
   const column = this.thread.x - above * inner
-  const row = Math.floor(above / chunks)
+  const row = Math.floor((above + 0.5) / chunks)
   const first = (above - row * chunks) * 64
   let total = x[(row * length + first) * inner + column]
   for (let k = 1; k < 64; k++) {
@@ -124,9 +126,9 @@ export function reduceChunks(this: Thread, x: Handle, length: number, inner: num
 
 /** starts: where the operands of each product begin. m: M, N, K, then the steps of a along M and K, of b along K and N. */
 export function matmul(this: Thread, a: Handle, b: Handle, starts: Handle, m: Handle): number {
-  const above = Math.floor(this.thread.x / m[1])
+  const above = Math.floor((this.thread.x + 0.5) / m[1])
   const column = this.thread.x - above * m[1]
-  const product = Math.floor(above / m[0])
+  const product = Math.floor((above + 0.5) / m[0])
   const row = above - product * m[0]
   let i = starts[product * 2] + row * m[3]
   let j = starts[product * 2 + 1] + column * m[6]
@@ -141,15 +143,15 @@ export function matmul(this: Thread, a: Handle, b: Handle, starts: Handle, m: Ha
 
 /** x (B, R, D), index (B, K) → (B, K, D). */
 export function gather(this: Thread, x: Handle, index: Handle, R: number, K: number, D: number): number {
-  const k = Math.floor(this.thread.x / D)
-  const b = Math.floor(k / K)
+  const k = Math.floor((this.thread.x + 0.5) / D)
+  const b = Math.floor((k + 0.5) / K)
   return x[(b * R + index[k]) * D + this.thread.x - k * D]
 }
 
 /** index (B, K), source (B, K, D) → (B, R, D): every row of the result looks through all indices. */
 export function scatterAdd(this: Thread, index: Handle, source: Handle, R: number, K: number, D: number): number {
-  const row = Math.floor(this.thread.x / D)
-  const b = Math.floor(row / R)
+  const row = Math.floor((this.thread.x + 0.5) / D)
+  const b = Math.floor((row + 0.5) / R)
   let total = 0
   for (let k = 0; k < K; k++) {
     if (index[b * K + k] === row - b * R) {
@@ -170,16 +172,16 @@ export function outside(this: Thread, index: Handle, R: number): number {
 /** w: H, W, kh, kw, vertical and horizontal stride, top, left, H', W'. */
 export function unfold(this: Thread, x: Handle, w: Handle): number {
   let rest = this.thread.x
-  let next = Math.floor(rest / w[9])
+  let next = Math.floor((rest + 0.5) / w[9])
   let column = (rest - next * w[9]) * w[5] - w[7]
   rest = next
-  next = Math.floor(rest / w[8])
+  next = Math.floor((rest + 0.5) / w[8])
   let row = (rest - next * w[8]) * w[4] - w[6]
   rest = next
-  next = Math.floor(rest / w[3])
+  next = Math.floor((rest + 0.5) / w[3])
   column += rest - next * w[3]
   rest = next
-  next = Math.floor(rest / w[2])
+  next = Math.floor((rest + 0.5) / w[2])
   row += rest - next * w[2]
   if (row < 0 || row >= w[0] || column < 0 || column >= w[1]) {
     return 0
@@ -189,16 +191,16 @@ export function unfold(this: Thread, x: Handle, w: Handle): number {
 
 /** The windows that a pixel lies in are those whose position is whole and inside. w as for unfold. */
 export function fold(this: Thread, x: Handle, w: Handle): number {
-  const above = Math.floor(this.thread.x / w[1])
-  const plane = Math.floor(above / w[0])
+  const above = Math.floor((this.thread.x + 0.5) / w[1])
+  const plane = Math.floor((above + 0.5) / w[0])
   const row = above - plane * w[0] + w[6]
   const column = this.thread.x - above * w[1] + w[7]
   let total = 0
   for (let i = 0; i < w[2]; i++) {
     for (let j = 0; j < w[3]; j++) {
-      const y = (row - i) / w[4]
-      const z = (column - j) / w[5]
-      if (y === Math.floor(y) && z === Math.floor(z) && y >= 0 && z >= 0 && y < w[8] && z < w[9]) {
+      const y = Math.floor((row - i + 0.5) / w[4])
+      const z = Math.floor((column - j + 0.5) / w[5])
+      if (y * w[4] === row - i && z * w[5] === column - j && y >= 0 && z >= 0 && y < w[8] && z < w[9]) {
         total += x[(((plane * w[2] + i) * w[3] + j) * w[8] + y) * w[9] + z]
       }
     }

@@ -57,7 +57,7 @@ export const unaryScalars: Readonly<Record<UnaryName, (x: number, p: number, q: 
   softplus: x => Math.max(x, 0) + Math.log(1 + Math.exp(-Math.abs(x))),
   relu: x => Math.max(x, 0),
   silu: x => x * sigmoid(x),
-  gelu: x => 0.5 * x * erfc(-0.7071067811865476 * x),
+  gelu: x => 0.5 * x * erfc(-Math.SQRT1_2 * x),
   geluTanh: x => x * sigmoid(twiceU(x)),
   affine: (x, p, q) => p * x + q,
   pow: (x, p) => x ** p,
@@ -77,7 +77,7 @@ export const binaryScalars: Readonly<Record<BinaryName, (a: number, b: number) =
   less: (a, b) => (a < b ? 1 : 0),
   lessEqual: (a, b) => (a <= b ? 1 : 0),
   siluGrad: (a, b) => a * sigmoid(b) * (1 + b * (1 - sigmoid(b))),
-  geluGrad: (a, b) => a * (0.5 * erfc(-0.7071067811865476 * b) + 0.3989422804014327 * b * Math.exp(-0.5 * b * b)),
+  geluGrad: (a, b) => a * (0.5 * erfc(-Math.SQRT1_2 * b) + 0.3989422804014327 * b * Math.exp(-0.5 * b * b)),
   geluTanhGrad: (a, b) =>
     a *
     (sigmoid(twiceU(b)) +
