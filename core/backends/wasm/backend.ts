@@ -70,7 +70,7 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
   const reduce = reducer(context)
   const kernels: Kernels & FusedKernels = {
     ...elementwise(context, loops),
-    ...movement(context, () => kernels),
+    ...movement(context, loops, () => kernels),
     ...reductions(context, loops, reduce),
     ...windows(context, loops),
     ...matmul(context, loops),

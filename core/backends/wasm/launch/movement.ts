@@ -13,7 +13,7 @@ const BAND = 16
 
 type Names = 'permute' | 'slice' | 'pad' | 'concat' | 'gather' | 'scatterAdd'
 
-export function movement(context: Context, kernels: () => Kernels): Pick<Kernels, Names> {
+export function movement(context: Context, loops: Kernels, kernels: () => Kernels): Pick<Kernels, Names> {
   const { runtime } = context
   const copyKernel = runtime.kernel('copyRows')
   const transposeKernel = runtime.kernel('transpose')
@@ -155,6 +155,7 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
     },
 
     scatterAdd(index, source, out) {
+      if (out.dtype !== 'f32') return loops.scatterAdd(index, source, out)
       const [B, R, D] = out.shape
       const K = index.shape[1]
       checkIndices('scatterAdd', index, R)
