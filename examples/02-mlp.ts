@@ -48,7 +48,7 @@ await main(async () => {
   const side = 80 // the plane, point by point
   const plane = Float32Array.from({ length: 2 * side * side }, (_, i) => {
     const at = i % 2 === 0 ? (i / 2) % side : Math.floor(i / 2 / side)
-    return (2.2 * at) / (side - 1) - 1.1
+    return (4.4 * at) / (side - 1) - 2.2
   })
   mkdirSync(out, { recursive: true })
   await writeScatter(`${out}/swiss-roll.png`, [
@@ -63,7 +63,7 @@ await main(async () => {
   }
 
   function labelled(count: number): { points: Float32Array; labels: Int32Array } {
-    const { points, along } = swissRoll(count, 0.02, random)
+    const { points, along } = swissRoll(count, 0.04, random)
     return { points, labels: Int32Array.from(along, u => Math.floor(classes * u)) }
   }
 

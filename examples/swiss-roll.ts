@@ -5,7 +5,7 @@
 import type { Rng } from '../core/index.ts'
 
 export interface SwissRoll {
-  /** (N, 2), roughly in [-1, 1] */
+  /** (N, 2), in [-2, 2] but for the noise; their standard deviation is about 1 */
   readonly points: Float32Array
   /** (N): how far along the spiral each point lies, in [0, 1). */
   readonly along: Float32Array
@@ -18,7 +18,7 @@ export function swissRoll(count: number, noise: number, rng: Rng): SwissRoll {
   const points = new Float32Array(2 * count)
   for (let i = 0; i < count; i++) {
     const turn = 1.5 * Math.PI * (1 + 2 * along[i])
-    const radius = turn / (4.5 * Math.PI)
+    const radius = turn / (2.25 * Math.PI)
     points[2 * i] = radius * Math.cos(turn) + noise * jitter[2 * i]
     points[2 * i + 1] = radius * Math.sin(turn) + noise * jitter[2 * i + 1]
   }
