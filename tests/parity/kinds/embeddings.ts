@@ -12,13 +12,13 @@ export function compute(fixture: Fixture, run: Run): Results {
   const results: Results = new Map()
   for (const name of fixture.names('out.')) {
     const { shape } = fixture.tensors.get(`out.${name}`)!
-    const computed = valueOf(name, shape, fixture, run)
+    const computed = tableOf(name, shape, fixture, run)
     if (computed !== undefined) results.set(`out.${name}`, computed)
   }
   return results
 }
 
-function valueOf(name: string, shape: Shape, fixture: Fixture, { backend, dtype }: Run): Computed | undefined {
+function tableOf(name: string, shape: Shape, fixture: Fixture, { backend, dtype }: Run): Computed | undefined {
   const table = (values: ArrayLike<number>) => tensor(values, { shape, backend, dtype })
   const numbers = [...name.matchAll(/\d+/g)].map(Number)
   if (/^(timestep|maskdm_time)_\d+$/.test(name))

@@ -114,8 +114,10 @@ const ops: Readonly<Record<string, Evaluate>> = {
   },
   layer_norm: ({ x, w, b }, text) => layerNorm(x, w ?? null, b ?? null, setting(text, 'eps')),
   batch_norm_eval: ({ x, w, b, m, v }, text) => {
+    // The running mean and variance are buffers: no gradient reaches them.
     const perChannel = (t: Tensor) => reshape(t, [t.size, 1, 1])
-    const normal = mul(sub(x, perChannel(m)), perChannel(rsqrt(add(v, setting(text, 'eps')))))
+    const deviation = perChannel(rsqrt(add(v.detach(), setting(text, 'eps'))))
+    const normal = mul(sub(x, perChannel(m.detach())), deviation)
     return add(mul(normal, perChannel(w)), perChannel(b))
   },
   gelu_exact: ({ x }) => gelu(x),

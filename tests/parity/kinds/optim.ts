@@ -4,7 +4,6 @@
  * settings by the description of its result.
  */
 
-import type { Tensor } from '../../../core/index.ts'
 import {
   Adam,
   AdamW,
@@ -27,8 +26,8 @@ import {
   warmUp,
 } from '../../../nn/index.ts'
 import { describe, dictionary, numberAfter } from '../description.ts'
-import type { Fixture, Run } from '../fixture.ts'
-import { type Computed, once, type Results, type Value } from '../kind.ts'
+import { type Fixture, onDevice, type Run } from '../fixture.ts'
+import { once, type Results, type Value } from '../kind.ts'
 
 export function compute(fixture: Fixture, run: Run): Results {
   const results: Results = new Map()
@@ -79,7 +78,8 @@ function stepped(fixture: Fixture, run: Run, group: string): Results {
   const keys = fixture.names(`out.${group}.`)
   const results: Results = new Map()
   const model = new Parameters(fixture, run)
-  const made = optimizerOf(group, describe(fixture, `out.${group}.${keys[0]}`), model)
+  const texts = keys.map(key => describe(fixture, `out.${group}.${key}`))
+  const made = optimizerOf(group, texts.find(text => text.includes('{')) ?? '', model)
   if (made === undefined) return results
   const [optimizer, maxNorm] = made
   const walk = once(() => trajectory(fixture, run, model, optimizer, maxNorm))
@@ -119,7 +119,7 @@ async function trajectory(
 }
 
 function giveGradients(fixture: Fixture, run: Run, model: Module, step: number): void {
-  for (const [i, p] of model.parameters().entries()) p.grad = fixture.row(`in.grad${i}`, step, run)
+  for (const [i, p] of model.parameters().entries()) p.grad = onDevice(fixture.hostRow(`in.grad${i}`, step), run)
 }
 
 function stacked(steps: readonly Step[], i: number): Value {
@@ -182,9 +182,8 @@ async function follow(
 /** in.p<i> + by · in.grad<i>[step] */
 function shifted(fixture: Fixture, i: number, step: number, by: number) {
   const { data: start, shape } = fixture.host(`in.p${i}`)
-  const { data: gradients } = fixture.host(`in.grad${i}`)
-  const data = Float64Array.from(start, (value, k) => value + by * gradients[step * start.length + k])
-  return { data, shape }
+  const { data: change } = fixture.hostRow(`in.grad${i}`, step)
+  return { data: Float64Array.from(start, (value, k) => value + by * change[k]), shape }
 }
 
 /** MaskDM's average, of the ema_pytorch package. */
