@@ -84,7 +84,7 @@ async function compare(op: AnyOp, sample: Sample, f: Checked, backend: Backend):
     const { ys, gs } = evaluate(op, f, sample.x)
     return [...ys, ...gs].map(t => ({ values: t.dataSync(), exact: t.dtype === 'i32' }))
   })
-  const before = backend.stats().bytes
+  const before = backend.stats()
   const results = scope(() => {
     const inputs = sample.x.map(x => moved(x, backend))
     const { ys, gs } = evaluate(op, f, inputs)
@@ -101,8 +101,9 @@ async function compare(op: AnyOp, sample: Sample, f: Checked, backend: Backend):
     if (units > 1) found.push(`result ${i}: ${units.toPrecision(3)} × the tolerance ${limit.toExponential(1)}`)
   }
   for (const t of results) t.dispose()
-  const left = backend.stats().bytes - before
-  if (left !== 0) found.push(`${left} bytes left behind`)
+  const { bytes, fallbacks } = backend.stats()
+  if (bytes !== before.bytes) found.push(`${bytes - before.bytes} bytes left behind`)
+  if (fallbacks !== before.fallbacks) found.push(`${fallbacks - before.fallbacks} kernels ran on a fallback loop`)
   return found
 }
 
