@@ -61,20 +61,21 @@ export class Fixture {
     return found
   }
 
-  /** An input or parameter as a tensor: floats in the run's type, integers as i32. Throws on an unknown key. */
-  tensor(key: string, run: Run): Tensor {
-    return this.#place(this.host(key), run)
-  }
-
-  /** Row `index` of the leading axis of `tensor(key, run)`: what step `index` of a loop is given. */
-  row(key: string, index: number, run: Run): Tensor {
+  /** Row `index` of the leading axis of `host(key)`: what one step of a loop is given. Throws on an unknown key. */
+  hostRow(key: string, index: number): HostTensor {
     const { dtype, data, shape } = this.host(key)
     const size = sizeOf(shape.slice(1))
-    return this.#place({ dtype, shape: shape.slice(1), data: data.slice(index * size, (index + 1) * size) }, run)
+    return { dtype, shape: shape.slice(1), data: data.slice(index * size, (index + 1) * size) }
   }
 
-  #place({ dtype, data, shape }: HostTensor, { backend, dtype: float }: Run): Tensor {
-    return tensor(data, { shape, backend, dtype: dtype.startsWith('F') ? float : 'i32' })
+  /** An input or parameter as a tensor, placed as `onDevice` does. Throws on an unknown key. */
+  tensor(key: string, run: Run): Tensor {
+    return onDevice(this.host(key), run)
+  }
+
+  /** `hostRow(key, index)` as a tensor. */
+  row(key: string, index: number, run: Run): Tensor {
+    return onDevice(this.hostRow(key, index), run)
   }
 
   /** All `param.*` by name without that prefix, as stored. */
@@ -105,6 +106,11 @@ export class Fixture {
     this.settings.set(name, value)
     return value
   }
+}
+
+/** Stored elements as a tensor: floats in the run's type, integers as i32. */
+export function onDevice({ dtype, data, shape }: HostTensor, { backend, dtype: float }: Run): Tensor {
+  return tensor(data, { shape, backend, dtype: dtype.startsWith('F') ? float : 'i32' })
 }
 
 export function isObject(value: Json | undefined): value is JsonObject {

@@ -103,7 +103,7 @@ function surroundings(fixture: Fixture, run: Run): Check[] {
 export function report(checks: readonly Check[]): string[] {
   const groups = new Map<string, Check[]>()
   for (const one of checks) {
-    const group = one.key.split('.').slice(0, 2).join('.')
+    const group = groupOf(one.key)
     groups.set(group, [...(groups.get(group) ?? []), one])
   }
   const lines: string[] = []
@@ -119,6 +119,11 @@ export function report(checks: readonly Check[]): string[] {
     if (left.length > 0) lines.push(lineOf({ ...left[0], key: group }, left.length))
   }
   return lines
+}
+
+/** `grad.blocks` of `grad.blocks.0.attn.qkv.weight`; `out.ddim_eta0.5` is one name, not two. */
+function groupOf(key: string): string {
+  return /^[^.]+\.(?:[^.]|(?<=\d)\.(?=\d))+/.exec(key)?.[0] ?? key
 }
 
 function lineOf({ key, status, error, tolerance, note }: Check, count: number): string {

@@ -62,6 +62,11 @@ export function labels(fixture: Fixture, key: string): ArrayLike<number> | null 
   return fixture.has(key) ? fixture.host(key).data : null
 }
 
+/** How many channels the official guidance touches: the first three, or all where there are fewer. */
+export function guidedChannels({ inChannels, learnSigma = true }: TransformerOptions): number {
+  return Math.min(3, learnSigma ? 2 * inChannels : inChannels)
+}
+
 /** Where a model's weights go; they are loaded, so nothing is drawn. */
 export function place({ backend, dtype }: Run) {
   return { rng: null, backend, dtype }

@@ -14,6 +14,7 @@ import { once, type Results } from '../kind.ts'
 import {
   diffusionOf,
   ditOptions,
+  guidedChannels,
   labels,
   loaded,
   meanOf,
@@ -66,8 +67,7 @@ export function compute(fixture: Fixture, run: Run): Results {
       fixture.host('in.cfg_t').data,
       labels(fixture, 'in.cfg_y'),
     ]
-    // Of a picture with fewer channels all are guided.
-    const channels = Math.min(3, options.inChannels * (options.learnSigma === false ? 1 : 2))
+    const channels = guidedChannels(options)
     const network = (z: Tensor, time: ArrayLike<number>) => model.forward(z, time, cfgY)
     return classifierFreeGuidance(network, { scale: fixture.setting('cfg_scale'), channels })(
       cfgX,

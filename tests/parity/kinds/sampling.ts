@@ -1,0 +1,62 @@
+/**
+ * Kind `sampling`: respaced DDPM and DDIM loops of a DiT or an MDT with guidance, every intermediate x. The number of
+ * steps is that of the stored loop: `N` for DDPM, `ddimN` for DDIM.
+ */
+
+import { stack, type Tensor } from '../../../core/index.ts'
+import type { Network } from '../../../diffusion/gaussian.ts'
+import { classifierFreeGuidance } from '../../../diffusion/guidance.ts'
+import { respace, spaceTimesteps } from '../../../diffusion/respace.ts'
+import { ddimSteps, ddpmSteps, type SampleStep } from '../../../diffusion/samplers.ts'
+import type { Fixture, Run } from '../fixture.ts'
+import { once, type Results } from '../kind.ts'
+import { diffusionOf, guidedChannels, labels, setCounts } from '../transformer.ts'
+import { transformerOf } from '../transformer-of.ts'
+
+export function compute(fixture: Fixture, run: Run): Results {
+  const model = transformerOf(fixture, run)
+  const { diffusion } = diffusionOf(fixture)
+  const results: Results = new Map()
+  setCounts(results, model)
+
+  const network = once((): Network => {
+    const y = labels(fixture, 'in.y')
+    const plain: Network = (x, t) => model.forward(x, t, y)
+    if (!fixture.scalars.has('cfg_scale')) return plain
+    const power = fixture.scalars.has('scale_pow') ? fixture.setting('scale_pow') : undefined
+    const channels = guidedChannels(model.options)
+    return classifierFreeGuidance(plain, { scale: fixture.setting('cfg_scale'), power, channels })
+  })
+  const respaced = (prefix: string, name: string) => {
+    const steps = fixture.tensors.get(`out.${name}_timesteps`)?.shape[0]
+    if (steps === undefined) throw new Error(`wanted 'out.${name}_timesteps', which the fixture does not hold`)
+    return respace(diffusion, spaceTimesteps(diffusion.steps, prefix + steps))
+  }
+  const setTimesteps = (name: string, prefix: string) =>
+    results.set(`out.${name}_timesteps`, () => {
+      const { timesteps } = respaced(prefix, name)
+      return { data: timesteps.toReversed(), shape: [timesteps.length] }
+    })
+
+  setTimesteps('ddpm', '')
+  results.set('out.ddpm', () => {
+    const noise = (step: number) => fixture.row('in.ddpm_noise', step, run)
+    return every(ddpmSteps(respaced('', 'ddpm'), network(), fixture.tensor('in.z', run), { noise }))
+  })
+  setTimesteps('ddim', 'ddim')
+  for (const name of fixture.names('out.ddim_eta'))
+    results.set(`out.ddim_eta${name}`, () => {
+      const noise = (step: number) => fixture.row('in.ddim_noise', step, run)
+      const options = { eta: Number.parseFloat(name), noise }
+      return every(ddimSteps(respaced('ddim', 'ddim'), network(), fixture.tensor('in.z', run), options))
+    })
+  return results
+}
+
+/** x after each step of a loop: (steps, N, C, H, W). */
+function every(loop: Iterable<SampleStep>): Tensor {
+  return stack(
+    Array.from(loop, ({ x }) => x.alias()),
+    0,
+  )
+}
