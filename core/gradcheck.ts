@@ -1,8 +1,8 @@
 /**
  * Checks gradients against finite differences, by random projection: a function of many elements with many results is
  * turned into one number, L = Σ u ⊙ f(x) with a random u, and its derivative along a random direction v of one input
- * is taken twice: as ⟨∂L/∂x, v⟩ by the tape, and by central differences, extrapolated. A wrong
- * gradient of any element shows with probability 1, at the cost of a few forward passes. Runs in f64 on `cpu`.
+ * is taken twice: as ⟨∂L/∂x, v⟩ by the tape, and by central differences, extrapolated. A wrong gradient of any element
+ * shows with probability 1, at the cost of a few forward passes. Runs in f64 on `cpu`.
  * The walk over all ops is tests/registry.test.ts; `npm run gradcheck` prints its table.
  */
 
@@ -86,7 +86,7 @@ export function gradcheckOp(op: AnyOp, seed = 0): OpCheck {
     const worst = (check: typeof gradcheck) =>
       samples(sampler(seed))
         .map(sample => check(runs(op, sample), sample.x))
-        .reduce((a, b) => (a === undefined || (b !== undefined && !(b <= a)) ? b : a), undefined)
+        .reduce((a, b) => (b === undefined || Number.isNaN(a) || b <= a! ? a : b), undefined) // NaN stays
     return {
       first: differentiable === 'none' ? undefined : worst(gradcheck),
       second: differentiable === undefined ? worst(gradcheck2) : undefined,
