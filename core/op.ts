@@ -29,8 +29,8 @@ interface Common<X extends readonly Tensor[], A> {
   readonly name: string
   /** The dtype of the result; that of the first input unless said. */
   dtype?(x: X, attrs: A): DType
-  /** Operands of several dtypes (indices, conditions) are meant. */
-  readonly mixed?: true
+  /** The operand that indexes or decides, and may have another dtype than the others: which, and what it must have. */
+  readonly selector?: { readonly at: number; readonly dtype?: DType }
   /** Required: an op without samples does not compile. Values are f32-representable f64 on `cpu`. */
   samples(r: Sampler): readonly Sample<X, A>[]
   /** Floating-point operations of one call, for `profile`; elements of the result unless said. */
@@ -161,13 +161,19 @@ function wantsGrad(x: readonly Tensor[]): boolean {
   return false
 }
 
-function checkOperands(op: { name: string; mixed?: true }, x: readonly Tensor[]): void {
-  const { backend, dtype } = x[0]
-  for (let i = 1; i < x.length; i++) {
-    if (x[i].backend !== backend || (x[i].dtype !== dtype && op.mixed === undefined))
-      throw new Error(
-        `${op.name}: wanted operands of one backend and dtype, got ${x.map(t => `${t.dtype} on ${t.backend.name}`).join(', ')}` +
-          '; move one with to(x, { backend, dtype })',
-      )
+function checkOperands(
+  { name, selector }: Pick<Common<never, never>, 'name' | 'selector'>,
+  x: readonly Tensor[],
+): void {
+  const { backend } = x[0]
+  const { dtype } = x[selector?.at === 0 ? 1 : 0]
+  for (let i = 0; i < x.length; i++) {
+    const wanted = i === selector?.at ? (selector.dtype ?? x[i].dtype) : dtype
+    if (x[i].backend === backend && x[i].dtype === wanted) continue
+    const got = x.map(t => `${t.dtype} on ${t.backend.name}`).join(', ')
+    const rule = selector?.dtype === undefined ? '' : `, and ${selector.dtype} as operand ${selector.at + 1}`
+    throw new Error(
+      `${name}: wanted operands of one backend and dtype${rule}, got ${got}; move one with to(x, { backend, dtype })`,
+    )
   }
 }

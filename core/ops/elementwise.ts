@@ -322,7 +322,7 @@ export function clamp(x: Tensor, low: number, high: number): Tensor {
 
 const whereOp = defineOp<readonly [Tensor, Tensor, Tensor], None, Unary>({
   name: 'where',
-  mixed: true,
+  selector: { at: 0 },
   dtype: ([, a]) => a.dtype,
   infer: ([c, a, b]) => broadcastShapes('where', c, broadcastShapes('where', a, b)),
   forward: (k, [c, a, b], _, out) => k.where(c, a, b, out),

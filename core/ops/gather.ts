@@ -12,7 +12,7 @@ import { reshape } from './movement.ts'
 
 const gatherOp = defineOp<Binary, None, Unary>({
   name: 'gather',
-  mixed: true,
+  selector: { at: 1, dtype: 'i32' },
   infer: ([x, index]) => {
     if (x.length !== 3 || index.length !== 2 || x[0] !== index[0])
       throw new ShapeError(`gather: wanted x [B, R, D] and index [B, K], got ${show(x)} and ${show(index)}`)
@@ -30,7 +30,7 @@ const gatherOp = defineOp<Binary, None, Unary>({
 
 const scatterAddOp = defineOp<Binary, { readonly rows: number }, Unary>({
   name: 'scatterAdd',
-  mixed: true,
+  selector: { at: 0, dtype: 'i32' },
   dtype: ([, source]) => source.dtype,
   infer: ([index, source], { rows }) => {
     if (source.length !== 3 || index.length !== 2 || source[0] !== index[0] || source[1] !== index[1])
