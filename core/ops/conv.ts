@@ -14,8 +14,14 @@ import { max, mean } from './reduce.ts'
 
 type Pair = readonly [number, number]
 
-/** Window positions along height and width. Throws ShapeError. */
-function positions(op: string, [, , H, W]: Shape, { kernel, stride, padding }: Window2d): Pair {
+function checkImage(op: string, x: Shape): void {
+  if (x.length !== 4) throw new ShapeError(`${op}: wanted x [N, C, H, W], got ${show(x)}`)
+}
+
+/** Window positions along height and width of an image. Throws ShapeError. */
+function positions(op: string, x: Shape, { kernel, stride, padding }: Window2d): Pair {
+  checkImage(op, x)
+  const [, , H, W] = x
   const [top, bottom, left, right] = padding
   const rows = Math.floor((H + top + bottom - kernel[0]) / stride[0]) + 1
   const columns = Math.floor((W + left + right - kernel[1]) / stride[1]) + 1
@@ -36,7 +42,6 @@ const windows: readonly [Shape, Window2d][] = [
 const unfoldOp = defineOp<Unary, { readonly window: Window2d }>({
   name: 'unfold',
   infer: ([x], { window }) => {
-    if (x.length !== 4) throw new ShapeError(`unfold: wanted x [N, C, H, W], got ${show(x)}`)
     const [rows, columns] = positions('unfold', x, window)
     return [x[0], x[1] * window.kernel[0] * window.kernel[1], rows * columns]
   },
@@ -92,7 +97,16 @@ export function conv2d(x: Tensor, w: Tensor, b: Tensor | null = null, options: C
   const [rows, columns] = positions('conv2d', x.shape, window)
   const y = matmul(reshape(w, [O, C * kh * kw]), unfold(x, window)) // (N, O, H'·W')
   const image = reshape(y, [x.shape[0], O, rows, columns]) // (N, O, H', W')
-  return b === null ? image : add(image, reshape(b, [O, 1, 1]))
+  return withBias('conv2d', image, b)
+}
+
+/** image (N, O, H, W) + b (O), or as it is. */
+function withBias(op: string, image: Tensor, b: Tensor | null): Tensor {
+  if (b === null) return image
+  const O = image.shape[1]
+  if (b.shape.length !== 1 || b.shape[0] !== O)
+    throw new ShapeError(`${op}: bias must have shape [${O}], got ${show(b.shape)}`)
+  return add(image, reshape(b, [O, 1, 1]))
 }
 
 /** The adjoint of conv2d: x (N, C, H, W), w (C, O, kh, kw), b (O) or null → (N, O, (H−1)·stride − 2·padding + kh, …). */
@@ -106,7 +120,7 @@ export function convTranspose2d(x: Tensor, w: Tensor, b: Tensor | null, stride: 
   const shape = [N, O, (H - 1) * stride - 2 * padding + kh, (W - 1) * stride - 2 * padding + kw]
   const patches = matmul(reshape(w, [C, O * kh * kw]), reshape(x, [N, C, H * W]), { transposeA: true })
   const image = fold(patches, windowOf([kh, kw], { stride, padding }), shape) // (N, O, H', W')
-  return b === null ? image : add(image, reshape(b, [O, 1, 1]))
+  return withBias('convTranspose2d', image, b)
 }
 
 function pooled(op: string, x: Tensor, size: number, stride: number): Tensor {
@@ -128,9 +142,10 @@ export function maxPool2d(x: Tensor, size: number, stride = size): Tensor {
 
 /**
  * x (N, C, H, W) resampled to [height, width], pixel centres aligned as PyTorch's `align_corners=False`. Both axes are
- * one matrix each: y = A x Bᵀ.
+ * one matrix each: y = A x Bᵀ. Throws ShapeError.
  */
 export function interpolate(x: Tensor, [height, width]: Pair, mode: 'nearest' | 'bilinear'): Tensor {
+  checkImage('interpolate', x.shape)
   const [N, C, H, W] = x.shape
   const like = { dtype: x.dtype, backend: x.backend }
   const A = tensor(resampling(H, height, mode), { ...like, shape: [height, H] })
@@ -156,6 +171,7 @@ function resampling(from: number, to: number, mode: 'nearest' | 'bilinear'): Flo
 
 /** x (N, C, H, W) → (N, H/P · W/P, C·P·P): non-overlapping patches as rows, row-major over the grid, channel-major. */
 export function patchify(x: Tensor, P: number): Tensor {
+  checkImage('patchify', x.shape)
   const [N, C, H, W] = x.shape
   if (H % P !== 0 || W % P !== 0)
     throw new ShapeError(`patchify: wanted H and W divisible by ${P}, got ${show(x.shape)}`)

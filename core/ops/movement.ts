@@ -209,6 +209,8 @@ export function concat(xs: readonly Tensor[], axis: number): Tensor {
 
 /** Tensors of equal shape along a new axis. Throws ShapeError. */
 export function stack(xs: readonly Tensor[], axis: number): Tensor {
+  if (!xs.every(x => sameShape(x.shape, xs[0].shape)))
+    throw new ShapeError(`stack: wanted equal shapes, got ${xs.map(x => show(x.shape)).join(', ')}`)
   return concat(
     xs.map(x => unsqueeze(x, axis)),
     axis,

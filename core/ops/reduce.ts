@@ -5,7 +5,7 @@
 import { apply, defineOp, type Unary } from '../op.ts'
 import { axesOf, reducedShape, type Shape, sameShape, sizeOf } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
-import { equal, mul, reciprocal, square, sub } from './elementwise.ts'
+import { div, equal, mul, reciprocal, square, sub } from './elementwise.ts'
 import { broadcastTo, reshape } from './movement.ts'
 
 type Axes = number | readonly number[]
@@ -86,12 +86,12 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
 /** Arithmetic mean over axes. */
 export function mean(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   const over = axesOf('mean', axes, x.shape.length)
-  return mul(sum(x, over, keepDims), 1 / sizeOf(over.map(axis => x.shape[axis])))
+  return div(sum(x, over, keepDims), sizeOf(over.map(axis => x.shape[axis])))
 }
 
 /** Variance over axes: Σ(x − x̄)² / (n − ddof). ddof 0 is the biased one, ddof 1 the unbiased one. */
 export function variance(x: Tensor, axes?: Axes, { ddof = 0, keepDims = false } = {}): Tensor {
   const over = axesOf('variance', axes, x.shape.length)
   const n = sizeOf(over.map(axis => x.shape[axis]))
-  return mul(sum(square(sub(x, mean(x, over, true))), over, keepDims), 1 / (n - ddof))
+  return div(sum(square(sub(x, mean(x, over, true))), over, keepDims), n - ddof)
 }

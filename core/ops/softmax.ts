@@ -3,7 +3,7 @@
  */
 
 import { apply, type Binary, defineOp, type None, type Unary } from '../op.ts'
-import { axisOf, type Shape } from '../shape.ts'
+import { axisOf, type Shape, ShapeError, show } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { add, exp, log, mul, neg, reciprocal, sub } from './elementwise.ts'
 import { pick } from './gather.ts'
@@ -70,8 +70,8 @@ export function logSoftmaxGrad(g: Tensor, y: Tensor): Tensor {
 }
 
 /** Runs `f`, which works on the last axis, on another one. */
-function along(axis: number, x: Tensor, f: (x: Tensor) => Tensor): Tensor {
-  const [i, last] = [axisOf('softmax', axis, x.shape.length), x.shape.length - 1]
+function along(op: string, axis: number, x: Tensor, f: (x: Tensor) => Tensor): Tensor {
+  const [i, last] = [axisOf(op, axis, x.shape.length), x.shape.length - 1]
   if (i === last) return f(x)
   const order = x.shape.map((_, k) => (k === i ? last : k === last ? i : k)) // its own inverse
   return permute(f(permute(x, order)), order)
@@ -79,19 +79,21 @@ function along(axis: number, x: Tensor, f: (x: Tensor) => Tensor): Tensor {
 
 /** exp(x) / Σ exp(x) along an axis. */
 export function softmax(x: Tensor, axis = -1): Tensor {
-  return along(axis, x, y => apply(softmaxOp, [y], {}))
+  return along('softmax', axis, x, y => apply(softmaxOp, [y], {}))
 }
 
 /** log softmax(x) along an axis. */
 export function logSoftmax(x: Tensor, axis = -1): Tensor {
-  return along(axis, x, y => apply(logSoftmaxOp, [y], {}))
+  return along('logSoftmax', axis, x, y => apply(logSoftmaxOp, [y], {}))
 }
 
 /**
  * Mean of −log softmax(x)[target]: x (N, C) logits, target (N) i32. With label smoothing s the target's share is
- * 1 − s and s is spread evenly over all C.
+ * 1 − s and s is spread evenly over all C. Throws ShapeError, RangeError.
  */
 export function crossEntropy(x: Tensor, target: Tensor, labelSmoothing = 0): Tensor {
+  if (x.shape.length !== 2 || target.shape.length !== 1 || x.shape[0] !== target.shape[0])
+    throw new ShapeError(`crossEntropy: wanted x [N, C] and target [N], got ${show(x.shape)} and ${show(target.shape)}`)
   const logp = logSoftmax(x)
   const hit = neg(mean(pick(logp, target)))
   return labelSmoothing === 0 ? hit : add(mul(hit, 1 - labelSmoothing), mul(mean(logp), -labelSmoothing))

@@ -1,0 +1,495 @@
+/**
+ * Tensors, what they are made of, and what is said when something does not fit. Values of ops are compared with
+ * references in properties.test.ts and registry.test.ts; here are the edges: no elements, infinities, whole numbers.
+ */
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { gpu } from '../core/backends/gpu/index.ts'
+import { createWasm } from '../core/backends/wasm/index.ts'
+import { allocate, dtypeOf } from '../core/dtype.ts'
+import {
+  adaLayerNorm,
+  add,
+  arange,
+  avgPool2d,
+  backward,
+  broadcastTo,
+  cast,
+  clamp,
+  concat,
+  conv2d,
+  convTranspose2d,
+  copy,
+  cpu,
+  crossEntropy,
+  div,
+  embedding,
+  exp,
+  firstNonFinite,
+  fold,
+  full,
+  gatedResidual,
+  gather,
+  gradients,
+  groupNorm,
+  interpolate,
+  l1,
+  layerNorm,
+  linear,
+  log,
+  logSoftmax,
+  matmul,
+  max,
+  maxPool2d,
+  mean,
+  min,
+  mse,
+  mul,
+  observe,
+  ones,
+  pad,
+  patchify,
+  permute,
+  pick,
+  pow,
+  profile,
+  reshape,
+  ShapeError,
+  scatterAdd,
+  scope,
+  selfAttention,
+  slice,
+  smoothL1,
+  softmax,
+  split,
+  sqrt,
+  square,
+  stack,
+  stats,
+  sum,
+  type Tensor,
+  tensor,
+  to,
+  transpose,
+  unfold,
+  unsqueeze,
+  variance,
+  where,
+  zeros,
+} from '../core/index.ts'
+import { close, f64, leavesNothing, normal, values } from './helpers.ts'
+
+const wasm = await createWasm({ threads: 1 })
+const i32 = (data: number[], shape?: number[]) => tensor(data, { dtype: 'i32', backend: cpu, shape })
+
+// ---- making tensors -------------------------------------------------------------------------------------------------
+
+test('tensor takes numbers, nested arrays, and typed arrays flat or nested', async () => {
+  const of = (x: Tensor) => [[...x.shape], values(x)]
+  assert.equal(of(tensor(5)), [[], [5]])
+  assert.equal(of(tensor([])), [[0], []])
+  assert.equal(of(tensor([[], []])), [[2, 0], []])
+  assert.equal(
+    of(
+      tensor([
+        [[1], [2]],
+        [[3], [4]],
+      ]),
+    ),
+    [
+      [2, 2, 1],
+      [1, 2, 3, 4],
+    ],
+  )
+  assert.equal(of(tensor([Float32Array.of(1, 2), Float64Array.of(3, 4)])), [
+    [2, 2],
+    [1, 2, 3, 4],
+  ])
+  assert.equal(of(tensor(Int32Array.of(1, 2, 3), { shape: [3, 1] })), [
+    [3, 1],
+    [1, 2, 3],
+  ])
+  assert.equal(of(tensor([1, 2, 3, 4], { shape: [2, 2] })), [
+    [2, 2],
+    [1, 2, 3, 4],
+  ])
+  assert.is(tensor(1).dtype, 'f32')
+  assert.equal(values(tensor([1.9, -1.9], { dtype: 'i32' })), [1, -1])
+  assert.is(await tensor([[7]]).item(), 7)
+})
+
+test('tensor copies what it is given', () => {
+  const data = Float32Array.of(1, 2)
+  const x = tensor(data)
+  data[0] = 9
+  assert.equal(values(x), [1, 2])
+  const read = x.dataSync()
+  read[0] = 9
+  assert.equal(values(x), [1, 2])
+})
+
+test('tensor refuses nesting that is not a box, however the counts add up', () => {
+  const nested = /tensor: wanted nested arrays of equal lengths, got /
+  assert.throws(() => tensor([[1, 2], [3]]), /got an array of 1 beside an array of 2/)
+  assert.throws(() => tensor([[1], 2]), /got a number beside an array of 1/)
+  assert.throws(() => tensor([1, [2]]), /got an array of 1 beside a number/)
+  assert.throws(
+    () =>
+      tensor([
+        [[1], [2]],
+        [
+          [3, 4],
+          [5, 6],
+        ],
+        [[], []],
+      ]),
+    nested,
+  ) // six numbers for [3, 2, 1]
+  assert.throws(() => tensor([Float32Array.of(1, 2), Float32Array.of(3)]), nested)
+  assert.throws(() => tensor([1, 2, 3], { shape: [2, 2] }), /tensor: wanted 4 elements for shape \[2, 2\], got 3/)
+  assert.throws(
+    () => tensor([1, 2], { shape: [-1, -2] }),
+    /tensor: wanted sizes that are integers from 0, got \[-1, -2\]/,
+  )
+  assert.throws(() => zeros([2.5]), /full: wanted sizes that are integers from 0, got \[2.5\]/)
+})
+
+test('full, zeros, ones, arange', () => {
+  assert.equal(values(full([2], 3, { dtype: 'i32' })), [3, 3])
+  assert.equal([...values(zeros([2])), ...values(ones([2]))], [0, 0, 1, 1])
+  assert.equal(values(arange(3)), [0, 1, 2])
+  assert.equal([...arange(0).shape], [0])
+})
+
+test('a dtype is what it says, on every backend that has it', () => {
+  for (const dtype of ['f32', 'f64', 'i32'] as const) {
+    assert.is(dtypeOf(allocate(dtype, 2)), dtype)
+    assert.is(dtypeOf(zeros([1], { dtype, backend: cpu }).dataSync()), dtype)
+  }
+  assert.throws(() => tensor([1], { dtype: 'f64', backend: wasm }), /wanted one of f32, i32, which 'wasm' has, got f64/)
+  assert.throws(() => zeros([1], { dtype: 'f64', backend: wasm }), /wanted one of f32, i32, which 'wasm' has, got f64/)
+})
+
+// ---- backends and dtypes do not mix ---------------------------------------------------------------------------------
+
+test('operands of two dtypes or backends are refused, and the way out is named', () => {
+  const [a, b] = [tensor([1], { backend: cpu }), tensor([1], { backend: wasm })]
+  const text = (got: string) =>
+    new RegExp(`wanted operands of one backend and dtype.*, got ${got}; move one with to\\(x, { backend, dtype }\\)`)
+  assert.throws(
+    () => add(a, b),
+    /^add: wanted operands of one backend and dtype, got f32 on cpu, f32 on wasm; move one/,
+  )
+  assert.throws(() => add(a, f64([1])), text('f32 on cpu, f64 on cpu'))
+  assert.throws(() => matmul(f64([[1]]), i32([1], [1, 1])), text('f64 on cpu, i32 on cpu'))
+  assert.throws(() => concat([a, f64([1])], 0), text('f32 on cpu, f64 on cpu'))
+  assert.throws(() => where(i32([1]), a, f64([1])), text('i32 on cpu, f32 on cpu, f64 on cpu'))
+  assert.throws(() => where(b, a, a), text('f32 on wasm, f32 on cpu, f32 on cpu'))
+  assert.throws(
+    () => gather(f64([[[1]]]), f64([[0]])),
+    /gather: wanted operands .*, and i32 as operand 2, got f64 on cpu/,
+  )
+  assert.throws(() => scatterAdd(f64([[0]]), f64([[[1]]]), 1), /scatterAdd: wanted operands .*, and i32 as operand 1/)
+  assert.equal(values(add(to(a, { backend: wasm }), b)), [2])
+  assert.equal(values(add(to(a, { dtype: 'f64' }), f64([1]))), [2])
+})
+
+test('to copies between backends and dtypes, outside the graph', () => {
+  const w = tensor([1.5, -2], { backend: cpu }).requireGrad()
+  for (const moved of [to(w, { backend: wasm }), to(w, { dtype: 'f64' }), to(w, {})]) {
+    assert.equal(values(moved), [1.5, -2])
+    assert.not.ok(moved.requiresGrad)
+  }
+  assert.equal(values(cast(w, 'i32')), [1, -2])
+})
+
+test('the gpu backend reads asynchronously, and says so', async () => {
+  const x = tensor([[1, 2]], { backend: await gpu() })
+  assert.throws(() => x.dataSync(), /dataSync: backend 'gpu.*' reads asynchronously; await data\(\)/)
+  assert.equal(Array.from(await mul(x, 2).data()), [2, 4])
+})
+
+// ---- every complaint about shapes says op, wanted, got ---------------------------------------------------------------
+
+const x23 = zeros([2, 3])
+const image = zeros([1, 3, 4, 4])
+const window = { kernel: [2, 2], stride: [1, 1], padding: [0, 0, 0, 0] } as const
+const complaints: Record<string, () => unknown> = {
+  add: () => add(x23, zeros([2])),
+  where: () => where(x23, zeros([4]), zeros([3])),
+  'where ': () => where(zeros([4]), x23, x23),
+  sum: () => sum(x23, 2),
+  'sum ': () => sum(x23, [0, -2]),
+  max: () => max(x23, -3),
+  mean: () => mean(x23, 1.5),
+  variance: () => variance(x23, 7),
+  matmul: () => matmul(x23, x23),
+  'matmul ': () => matmul(x23, zeros([3])),
+  'matmul  ': () => matmul(zeros([2, 2, 3]), zeros([3, 3, 4])),
+  linear: () => linear(x23, zeros([4, 2])),
+  'linear ': () => linear(x23, zeros([4, 3]), zeros([3])),
+  reshape: () => reshape(x23, [4]),
+  'reshape ': () => reshape(x23, [4, -1]),
+  'reshape  ': () => reshape(x23, [-2, -3]),
+  'reshape   ': () => reshape(x23, [-1, -1, 6]),
+  'reshape    ': () => reshape(zeros([0, 3]), [0, -1]),
+  unsqueeze: () => unsqueeze(x23, 4),
+  permute: () => permute(x23, [0, 0]),
+  'permute ': () => permute(x23, [0]),
+  broadcastTo: () => broadcastTo(x23, [3]),
+  'broadcastTo ': () => broadcastTo(x23, [3, 3]),
+  slice: () => slice(x23, 1, 2, 5),
+  'slice ': () => slice(x23, 1, 2, 1),
+  'slice  ': () => slice(x23, 2, 0),
+  split: () => split(x23, 2, 1),
+  pad: () => pad(x23, [0, 0], [2, 2]),
+  'pad ': () => pad(zeros([2]), [0], [3, 4]),
+  concat: () => concat([x23, zeros([2, 3, 1])], 0),
+  'concat ': () => concat([x23, zeros([3, 2])], 1),
+  'concat  ': () => concat([], 0),
+  'concat   ': () => concat([x23], 2),
+  stack: () => stack([x23, zeros([3])], 0),
+  gather: () => gather(x23, i32([0], [1, 1])),
+  scatterAdd: () => scatterAdd(i32([0], [1, 1]), zeros([1, 2, 3]), 4),
+  embedding: () => embedding(zeros([3]), i32([0])),
+  pick: () => pick(zeros([2, 3, 4]), zeros([3, 2], { dtype: 'i32' })),
+  crossEntropy: () => crossEntropy(x23, i32([0, 1, 2])),
+  softmax: () => softmax(x23, 2),
+  logSoftmax: () => logSoftmax(x23, 2),
+  mse: () => mse(zeros([3, 1]), zeros([3])),
+  l1: () => l1(x23, zeros([3])),
+  smoothL1: () => smoothL1(x23, zeros([3])),
+  layerNorm: () => layerNorm(x23, zeros([2]), zeros([3]), 1e-5),
+  'layerNorm ': () => layerNorm(x23, zeros([3]), null, 1e-5),
+  'layerNorm  ': () => layerNorm(zeros([]), null, null, 1e-5),
+  groupNorm: () => groupNorm(image, 2, zeros([3]), zeros([3]), 1e-5),
+  'groupNorm ': () => groupNorm(image, 3, zeros([2]), zeros([3]), 1e-5),
+  adaLayerNorm: () => adaLayerNorm(zeros([2, 3, 4]), zeros([2, 3]), zeros([2, 4]), 1e-6),
+  gatedResidual: () => gatedResidual(zeros([2, 3, 4]), zeros([2, 4]), zeros([2, 4, 3])),
+  selfAttention: () => selfAttention(zeros([2, 5, 16]), null, 2),
+  'selfAttention ': () => selfAttention(zeros([2, 5, 12]), zeros([2, 5, 4]), 2),
+  unfold: () => unfold(x23, window),
+  'unfold ': () => unfold(zeros([1, 1, 1, 4]), window),
+  fold: () => fold(x23, window, [1, 3, 4, 4]),
+  conv2d: () => conv2d(image, zeros([2, 4, 3, 3])),
+  'conv2d ': () => conv2d(image, zeros([2, 3, 5, 5])),
+  'conv2d  ': () => conv2d(image, zeros([2, 3, 3, 3]), zeros([3])),
+  convTranspose2d: () => convTranspose2d(image, zeros([4, 2, 2, 2]), null, 2, 0),
+  avgPool2d: () => avgPool2d(image, 5),
+  maxPool2d: () => maxPool2d(x23, 2),
+  interpolate: () => interpolate(x23, [4, 4], 'nearest'),
+  patchify: () => patchify(image, 3),
+}
+
+for (const [key, complain] of Object.entries(complaints)) {
+  const op = key.trim()
+  test(`${key}: a ShapeError that begins with the op and says what was wanted and got`, () => {
+    try {
+      complain()
+      assert.unreachable('nothing was thrown')
+    } catch (error) {
+      const { message } = error as Error
+      assert.instance(error, ShapeError, message)
+      assert.ok(message.startsWith(`${op}: `), message)
+      assert.match(message, /(wanted|must have).*got/)
+      assert.not.match(message, /\n|undefined|NaN/)
+    }
+  })
+}
+
+test('item wants one element', async () => {
+  for (const x of [x23, zeros([0])]) {
+    const error = await x.item().catch((error: unknown) => error)
+    assert.instance(error, ShapeError)
+    assert.match((error as Error).message, /item: wanted one element, got shape \[/)
+  }
+})
+
+test('an index out of range is named with its place, and leaks nothing', () => {
+  for (const backend of [cpu, wasm]) {
+    leavesNothing(() => {
+      const table = zeros([5, 2], { backend })
+      for (const bad of [5, -1]) {
+        const ids = tensor([0, 1, bad], { dtype: 'i32', backend })
+        assert.throws(() => embedding(table, ids), new RegExp(`gather: wanted indices in \\[0, 5\\), got ${bad}`))
+      }
+    }, backend)
+  }
+})
+
+// ---- edges ----------------------------------------------------------------------------------------------------------
+
+test('whole numbers divide exactly and truncate', () => {
+  for (const backend of [cpu, wasm]) {
+    const of = (data: number[]) => tensor(data, { dtype: 'i32', backend })
+    assert.equal(values(div(of([49, 98, -7, 7, 2147483647]), 49)), [1, 2, 0, 0, 43826196])
+    assert.equal(values(div(of([49, 98, -7]), of([49]))), [1, 2, 0])
+    assert.equal(values(mean(of(new Array(49).fill(3)))), [3])
+  }
+})
+
+test('tensors without elements go through every kind of op and back', () => {
+  for (const backend of [cpu, wasm]) {
+    leavesNothing(() => {
+      const options = { backend }
+      const x = zeros([2, 0, 6], options).requireGrad() // a batch of two pictures of which no token was kept
+      const w = ones([18, 6], options).requireGrad()
+      const b = ones([18], options).requireGrad()
+      const attended = selfAttention(linear(layerNorm(x, null, null, 1e-6), w, b), null, 2) // (2, 0, 6)
+      assert.equal([...attended.shape], [2, 0, 6])
+      const [gx, gw, gb] = gradients(sum(square(attended)), [x, w, b])
+      assert.equal([...gx.shape], [2, 0, 6])
+      assert.equal(values(gw), new Array(108).fill(0))
+      assert.equal(values(gb), new Array(18).fill(0))
+      assert.equal(values(sum(x, 1)), new Array(12).fill(0))
+      assert.equal(values(matmul(zeros([2, 0], options), zeros([0, 3], options))), new Array(6).fill(0))
+      assert.equal([...concat([x, ones([2, 3, 6], options)], 1).shape], [2, 3, 6])
+      assert.equal([...softmax(zeros([3, 0], options)).shape], [3, 0])
+      assert.equal(values(add(zeros([0], options), ones([1], options))), [])
+      assert.equal([...transpose(x).shape], [2, 6, 0])
+      assert.ok(Number.isNaN(values(mean(zeros([0], options)))[0]))
+      assert.equal(values(max(zeros([0], options))), [-Infinity])
+      assert.equal(values(min(zeros([0], options))), [Infinity])
+    }, backend)
+  }
+})
+
+test('softmax of extremes: large logits, a masked entry, a row that is masked throughout but for one', () => {
+  for (const backend of [cpu, wasm]) {
+    const of = (data: number[][]) => tensor(data, { backend })
+    close(values(softmax(of([[1e4, 1e4]]))), [0.5, 0.5], 1e-7)
+    assert.equal(values(softmax(of([[0, -Infinity, -Infinity]]))), [1, 0, 0])
+    close(values(logSoftmax(of([[1e4, 0]]))), [0, -1e4], 1e-7)
+  }
+})
+
+test('gradients at the edges of domains are those of calculus or PyTorch', () => {
+  const at = (f: (x: Tensor) => Tensor, x: number) => {
+    const leaf = f64([x]).requireGrad()
+    return values(gradients(f(leaf), [leaf])[0])[0]
+  }
+  assert.is(
+    at(x => pow(x, 0), 0),
+    0,
+  )
+  assert.is(
+    at(x => pow(x, 1), 0),
+    1,
+  )
+  assert.is(
+    at(x => pow(x, 2), 0),
+    0,
+  )
+  assert.is(at(sqrt, 0), Infinity)
+  assert.is(
+    at(x => clamp(x, 0, 1), 1),
+    1,
+  )
+  assert.is(
+    at(x => clamp(x, 0, 1), 1.5),
+    0,
+  )
+  const x = f64([2, 5, 5]).requireGrad()
+  assert.equal(values(gradients(max(x), [x])[0]), [0, 0.5, 0.5]) // ties share, as in amax
+})
+
+test('statistics: mean and variance over axes, biased and not', () => {
+  const x = f64([
+    [1, 2, 3, 4],
+    [10, 20, 30, 40],
+  ])
+  assert.equal(values(mean(x, 1)), [2.5, 25])
+  assert.equal(values(variance(x, 1)), [1.25, 125])
+  close(values(variance(x, 1, { ddof: 1, keepDims: true })), [5 / 3, 500 / 3], 1e-15)
+  assert.equal([...variance(x, 1, { keepDims: true }).shape], [2, 1])
+})
+
+test('pooling, resampling and patches of a picture that can be checked by eye', () => {
+  const x = f64(
+    Array.from({ length: 16 }, (_, i) => i),
+    [1, 1, 4, 4],
+  )
+  assert.equal(values(avgPool2d(x, 2)), [2.5, 4.5, 10.5, 12.5])
+  assert.equal(values(maxPool2d(x, 2)), [5, 7, 13, 15])
+  assert.equal(values(maxPool2d(x, 3, 1)), [10, 11, 14, 15])
+  assert.equal(values(interpolate(x, [2, 2], 'nearest')), [0, 2, 8, 10])
+  assert.equal(values(interpolate(x, [2, 2], 'bilinear')), [2.5, 4.5, 10.5, 12.5])
+  const rows = values(patchify(x, 2))
+  assert.equal(rows, [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15])
+})
+
+test('cross-entropy with label smoothing is the mixture that it says', () => {
+  const [x, target] = [normal([4, 5], 1), i32([0, 4, 2, 2])]
+  const logp = values(logSoftmax(x))
+  const hit = -[0, 4, 2, 2].reduce((total, c, n) => total + logp[n * 5 + c], 0) / 4
+  const even = -logp.reduce((a, b) => a + b) / 20
+  close(values(crossEntropy(x, target)), [hit], 1e-14)
+  close(values(crossEntropy(x, target, 0.1)), [0.9 * hit + 0.1 * even], 1e-14)
+})
+
+test('copy has memory of its own, and the gradient of what it copies', () => {
+  const x = f64([1, 2]).requireGrad()
+  const y = copy(x)
+  assert.is.not(y.storage, x.storage)
+  backward(sum(square(y)))
+  assert.equal(values(x.grad!), [2, 4])
+})
+
+// ---- looking on -----------------------------------------------------------------------------------------------------
+
+test('stats counts tensors, bytes and reads', () => {
+  const before = stats(cpu)
+  const x = zeros([10], { dtype: 'f64', backend: cpu })
+  x.dataSync()
+  const after = stats(cpu)
+  assert.is(after.tensors - before.tensors, 1)
+  assert.is(after.bytes - before.bytes, 80)
+  assert.is(after.storages - before.storages, 1)
+  assert.is(after.reads - before.reads, 1)
+  assert.is(after.fallbacks, 0)
+  x.dispose()
+})
+
+test('profile adds up calls, arithmetic and bytes per op, forward and backward', () => {
+  const a = normal([4, 5], 1).requireGrad()
+  const b = normal([5, 6], 2).requireGrad()
+  const rows = profile(() => scope(() => backward(sum(matmul(a, b)))))
+  const row = rows.find(row => row.op === 'matmul')!
+  assert.is(row.calls, 3)
+  assert.is(row.flops, 3 * 2 * 4 * 5 * 6)
+  assert.is(row.bytes, 3 * 8 * (20 + 30 + 24))
+  assert.ok(rows.every((row, i) => i === 0 || rows[i - 1].ms >= row.ms))
+})
+
+test('observe sees every op with its operands, and stops seeing at the end', () => {
+  const seen: string[] = []
+  const x = f64([1, 4])
+  observe(
+    (op, inputs, _, results) => seen.push(`${op.name} ${inputs[0].shape} → ${results[0].shape}`),
+    () => sum(sqrt(x)),
+  )
+  exp(x)
+  assert.equal(seen, ['sqrt 2 → 2', 'sum 2 → '])
+})
+
+test('firstNonFinite names the op, its shape and how many ran before', () => {
+  const x = f64([1, 0, -1])
+  assert.equal(
+    firstNonFinite(() => scope(() => void exp(log(square(square(x)))))),
+    { op: 'log', shape: [3], position: 2 },
+  )
+  assert.is(
+    firstNonFinite(() => scope(() => void exp(x))),
+    null,
+  )
+  assert.throws(
+    () =>
+      firstNonFinite(() => {
+        throw new Error('another')
+      }),
+    /another/,
+  )
+})
+
+test.run()
