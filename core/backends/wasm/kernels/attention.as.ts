@@ -15,14 +15,23 @@ import { thread } from './threads.as'
  * become 0, so what follows may run over whole vectors. bias = 0: none.
  */
 function softmaxRow(s: usize, bias: usize, T: i32, scale: v128): f32 {
+  // A NaN is passed over by pmax and comes back with its exponential.
   let top = splat(-Infinity)
   let at: usize = 0
-  for (let left = T; left > 0; left -= 4, at += VEC) {
+  let left = T
+  for (; left >= 4; left -= 4, at += VEC) {
     let v = v128.load(s + at)
     v = bias != 0 ? madd(v, scale, v128.load(bias + at)) : f32x4.mul(v, scale)
-    if (left < 4) v = select(firstLanes(left), v, splat(-Infinity))
     v128.store(s + at, v)
-    top = f32x4.max(top, v)
+    top = f32x4.pmax(top, v)
+  }
+  if (left > 0) {
+    let v = v128.load(s + at)
+    v = bias != 0 ? madd(v, scale, v128.load(bias + at)) : f32x4.mul(v, scale)
+    v = select(firstLanes(left), v, splat(-Infinity))
+    v128.store(s + at, v)
+    top = f32x4.pmax(top, v)
+    at += VEC
   }
   top = splat(maxLane(top))
   let sum = splat(0)
@@ -92,13 +101,13 @@ export function attention(args: usize, chunk: i32): void {
 function softmaxGradRow(p: usize, gp: usize, T: i32): void {
   let dot = splat(0)
   let at: usize = 0
-  for (let left = T; left > 0; left -= 4, at += VEC) {
-    let g = v128.load(gp + at)
-    if (left < 4) {
-      g = v128.and(g, firstLanes(left))
-      v128.store(gp + at, g)
-    }
+  let left = T
+  for (; left >= 4; left -= 4, at += VEC) dot = madd(v128.load(p + at), v128.load(gp + at), dot)
+  if (left > 0) {
+    const g = v128.and(v128.load(gp + at), firstLanes(left))
+    v128.store(gp + at, g)
     dot = madd(v128.load(p + at), g, dot)
+    at += VEC
   }
   const total = splat(sumLanes(dot))
   for (const end = gp + at; gp < end; gp += VEC, p += VEC) {

@@ -6,7 +6,9 @@
  */
 
 import { VEC, arg, madd, number, pointer, splat, storeFirst } from './simd.as'
-import { erf, exp, geluExp, log, normalCdf, select, sigmoid, sine, softplus, tanh } from './math.as'
+import {
+  erf, exp, geluExp, geluSlope, log, normalCdf, normalDensity, ones, select, sigmoid, sine, softplus, tanh,
+} from './math.as'
 import { offsetAt } from './walk.as'
 
 /** args: 0 x, 1 y, 2 vectors, 3 vectors per chunk, 4 p, 5 q */
@@ -60,7 +62,7 @@ function map<F>(args: usize, chunk: i32): void {
 }
 /** x·s, s = 1/(1 + e^(−2u)) */
 @final @unmanaged class GeluTanh {
-  @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.div(x, f32x4.add(splat(1), geluExp(x))) }
+  @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.div(x, f32x4.add(ones(), geluExp(x))) }
 }
 @final @unmanaged class IsFinite {
   @inline of(x: v128, p: v128, q: v128): v128 { return v128.and(f32x4.lt(f32x4.abs(x), splat(Infinity)), splat(1)) }
@@ -196,23 +198,19 @@ function one(mask: v128): v128 {
 @final @unmanaged class SiluGrad {
   @inline of(g: v128, x: v128): v128 {
     const s = sigmoid(x)
-    return f32x4.mul(g, madd(f32x4.mul(x, s), f32x4.sub(splat(1), s), s))
+    return f32x4.mul(g, madd(f32x4.mul(x, s), f32x4.sub(ones(), s), s))
   }
 }
 /** g (Φ + xφ) */
 @final @unmanaged class GeluGrad {
-  @inline of(g: v128, x: v128): v128 {
-    const density = f32x4.mul(exp(f32x4.mul(f32x4.mul(x, x), splat(-0.5))), splat(0.3989422804014327))
-    return f32x4.mul(g, madd(x, density, normalCdf(x)))
-  }
+  @inline of(g: v128, x: v128): v128 { return f32x4.mul(g, madd(x, normalDensity(x), normalCdf(x))) }
 }
-/** g (s + x·s(1 − s)·2u′), 1 − s = s·e^(−2u), u′ = √(2/π)(1 + 3·0.044715x²) */
+/** g (s + x·s(1 − s)·2u′), 1 − s = s·e^(−2u) */
 @final @unmanaged class GeluTanhGrad {
   @inline of(g: v128, x: v128): v128 {
     const e = geluExp(x)
-    const s = f32x4.div(splat(1), f32x4.add(splat(1), e))
-    const slope = madd(f32x4.mul(x, x), splat(6 * 0.044715 * 0.7978845608028654), splat(2 * 0.7978845608028654))
-    return f32x4.mul(f32x4.mul(g, s), madd(f32x4.mul(x, slope), f32x4.mul(s, e), splat(1)))
+    const s = f32x4.div(ones(), f32x4.add(ones(), e))
+    return f32x4.mul(f32x4.mul(g, s), madd(f32x4.mul(x, geluSlope(x)), f32x4.mul(s, e), ones()))
   }
 }
 

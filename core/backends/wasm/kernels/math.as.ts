@@ -1,10 +1,18 @@
 /**
  * exp, log, sin, cos, tanh, erf and what activations make of them, four lanes at a time, to about 1e-7 of the true
  * value (1e-6 at worst). Polynomials are those of Cephes (S. Moshier, single precision); erf is the rational minimax
- * approximation that Eigen uses. NaN comes out as NaN and infinities as they should. Next: elementwise.as.ts.
+ * approximation that Eigen uses. NaN comes out as NaN and infinities as they should.
+ * Constants are read from memory: V8 loads a vector of four equal floats in one instruction, but builds a constant in
+ * three, and does so in every round of a loop. Next: elementwise.as.ts.
  */
 
 import { madd, nmadd, splat } from './simd.as'
+
+/** Entry `i` of a table of constants in all lanes. */
+@inline
+function c(table: usize, i: usize = 0): v128 {
+  return v128.load32_splat(table + (i << 2))
+}
 
 /** x where the mask is set, else y. */
 @inline
@@ -12,135 +20,196 @@ export function select(mask: v128, x: v128, y: v128): v128 {
   return v128.bitselect(x, y, mask)
 }
 
-/** 2ⁿ for integer lanes −126 … 127. */
+const ONE = memory.data<f32>([1])
+const HALF = memory.data<f32>([0.5])
+const LOG2_E = memory.data<f32>([1.44269504088896341])
+/** ln 2 in two parts, the first with few bits, so that n times it is exact. */
+const LN2 = memory.data<f32>([0.693359375, -2.12194440e-4])
+/** Adding 1.5·2²³ rounds to the nearest whole number and leaves it in the low bits. */
+const ROUND = memory.data<f32>([12582912])
+const EXP_RANGE = memory.data<f32>([-104, 89])
+const NORMAL_RANGE = memory.data<f32>([-87.3, 88])
+const EXP = memory.data<f32>([
+  1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
+])
+const BIAS = memory.data<i32>([127])
+
+/** eʳ for |r| ≤ ½ ln 2. */
 @inline
-function power2(n: v128): v128 {
-  return i32x4.shl(i32x4.add(n, i32x4.splat(127)), 23)
+function expFraction(r: v128): v128 {
+  let p = madd(c(EXP), r, c(EXP, 1))
+  p = madd(p, r, c(EXP, 2))
+  p = madd(p, r, c(EXP, 3))
+  p = madd(p, r, c(EXP, 4))
+  p = madd(p, r, c(EXP, 5))
+  return f32x4.add(madd(p, f32x4.mul(r, r), r), c(ONE))
 }
 
-/** eˣ = 2ⁿ·eʳ with |r| ≤ ½ ln 2; ln 2 is subtracted in two parts, and 2ⁿ applied in two so that subnormals are right. */
+/** 2ⁿ for whole numbers −126 … 127 in the low bits of each lane. */
+@inline
+function power2(n: v128): v128 {
+  return i32x4.shl(i32x4.add(n, c(BIAS)), 23)
+}
+
+/** eˣ = 2ⁿ·eʳ with |r| ≤ ½ ln 2; 2ⁿ is applied in two parts, so that the largest and the subnormal results are right. */
 @inline
 export function exp(x: v128): v128 {
-  // Beyond these the result is 0 or infinity anyway. min and max keep NaN.
-  const clamped = f32x4.min(f32x4.max(x, splat(-104)), splat(89))
-  const n = f32x4.nearest(f32x4.mul(clamped, splat(1.44269504088896341)))
-  const r = nmadd(n, splat(-2.12194440e-4), nmadd(n, splat(0.693359375), clamped))
-  let p = madd(splat(1.9875691500e-4), r, splat(1.3981999507e-3))
-  p = madd(p, r, splat(8.3334519073e-3))
-  p = madd(p, r, splat(4.1665795894e-2))
-  p = madd(p, r, splat(1.6666665459e-1))
-  p = madd(p, r, splat(5.0000001201e-1))
-  p = f32x4.add(madd(p, f32x4.mul(r, r), r), splat(1))
-  const whole = i32x4.trunc_sat_f32x4_s(n)
+  // Beyond these the result is 0 or infinity anyway. pmin and pmax, one instruction each, keep a NaN that comes first.
+  const clamped = f32x4.pmin(f32x4.pmax(x, c(EXP_RANGE)), c(EXP_RANGE, 1))
+  const rounded = madd(clamped, c(LOG2_E), c(ROUND))
+  const n = f32x4.sub(rounded, c(ROUND))
+  const p = expFraction(nmadd(n, c(LN2, 1), nmadd(n, c(LN2), clamped)))
+  const whole = i32x4.sub(rounded, c(ROUND))
   const half = i32x4.shr_s(whole, 1)
   return f32x4.mul(f32x4.mul(p, power2(half)), power2(i32x4.sub(whole, half)))
 }
 
-/** The same for x ≤ 0, as softmax and erf need it: below −87 it is 0. */
+/** The same for x ≤ 0, as softmax needs it: from −87.3 on down it is 0. */
 @inline
 export function expNegative(x: v128): v128 {
-  const clamped = f32x4.max(x, splat(-87.3))
-  const n = f32x4.nearest(f32x4.mul(clamped, splat(1.44269504088896341)))
-  const r = nmadd(n, splat(-2.12194440e-4), nmadd(n, splat(0.693359375), clamped))
-  let p = madd(splat(1.9875691500e-4), r, splat(1.3981999507e-3))
-  p = madd(p, r, splat(8.3334519073e-3))
-  p = madd(p, r, splat(4.1665795894e-2))
-  p = madd(p, r, splat(1.6666665459e-1))
-  p = madd(p, r, splat(5.0000001201e-1))
-  p = f32x4.add(madd(p, f32x4.mul(r, r), r), splat(1))
-  const y = f32x4.mul(p, power2(i32x4.trunc_sat_f32x4_s(n)))
-  return v128.andnot(y, f32x4.lt(x, splat(-87.3)))
+  return v128.andnot(expNormal(f32x4.pmax(x, c(NORMAL_RANGE))), f32x4.lt(x, c(NORMAL_RANGE)))
 }
+
+/** The same for x of which 1 + eˣ is wanted, or eˣ/(1 + eˣ): limited to what needs no subnormals. */
+@inline
+function expLimited(x: v128): v128 {
+  return expNormal(f32x4.pmin(f32x4.pmax(x, c(NORMAL_RANGE)), c(NORMAL_RANGE, 1)))
+}
+
+/** The same for −87.3 ≤ x ≤ 88. */
+@inline
+function expNormal(x: v128): v128 {
+  const rounded = madd(x, c(LOG2_E), c(ROUND))
+  const n = f32x4.sub(rounded, c(ROUND))
+  return f32x4.mul(expFraction(nmadd(n, c(LN2, 1), nmadd(n, c(LN2), x))), power2(rounded))
+}
+
+const LOG = memory.data<f32>([
+  7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+  2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+])
+const SQRT_HALF = memory.data<f32>([0.707106781186547524])
+const SMALLEST_NORMAL = memory.data<f32>([1.17549435e-38])
+const TWO_23 = memory.data<f32>([8388608, 23])
+const EXPONENT = memory.data<i32>([126, 0x007fffff])
+const INFINITE = memory.data<f32>([Infinity, -Infinity])
 
 /** Natural logarithm: x = 2ⁿ·m with √½ ≤ m < √2. log 0 = −∞, of negative numbers NaN. */
 @inline
 export function log(x: v128): v128 {
   // Subnormals are scaled into the normal range first.
-  const tiny = f32x4.lt(x, splat(1.17549435e-38))
-  const scaled = select(tiny, f32x4.mul(x, splat(8388608)), x)
-  let n = f32x4.convert_i32x4_s(i32x4.sub(i32x4.shr_u(scaled, 23), i32x4.splat(126)))
-  n = f32x4.sub(n, v128.and(tiny, splat(23)))
-  const half = v128.or(v128.and(scaled, i32x4.splat(0x007fffff)), splat(0.5)) // in [½, 1)
-  const low = f32x4.lt(half, splat(0.707106781186547524))
-  n = f32x4.sub(n, v128.and(low, splat(1)))
-  const m = f32x4.sub(f32x4.add(half, v128.and(low, half)), splat(1))
+  const tiny = f32x4.lt(x, c(SMALLEST_NORMAL))
+  const scaled = select(tiny, f32x4.mul(x, c(TWO_23)), x)
+  let n = f32x4.convert_i32x4_s(i32x4.sub(i32x4.shr_u(scaled, 23), c(EXPONENT)))
+  n = f32x4.sub(n, v128.and(tiny, c(TWO_23, 1)))
+  const half = v128.or(v128.and(scaled, c(EXPONENT, 1)), c(HALF)) // in [½, 1)
+  const low = f32x4.lt(half, c(SQRT_HALF))
+  n = f32x4.sub(n, v128.and(low, c(ONE)))
+  const m = f32x4.sub(f32x4.add(half, v128.and(low, half)), c(ONE))
   const z = f32x4.mul(m, m)
-  let p = madd(splat(7.0376836292e-2), m, splat(-1.1514610310e-1))
-  p = madd(p, m, splat(1.1676998740e-1))
-  p = madd(p, m, splat(-1.2420140846e-1))
-  p = madd(p, m, splat(1.4249322787e-1))
-  p = madd(p, m, splat(-1.6668057665e-1))
-  p = madd(p, m, splat(2.0000714765e-1))
-  p = madd(p, m, splat(-2.4999993993e-1))
-  p = madd(p, m, splat(3.3333331174e-1))
+  let p = madd(c(LOG), m, c(LOG, 1))
+  p = madd(p, m, c(LOG, 2))
+  p = madd(p, m, c(LOG, 3))
+  p = madd(p, m, c(LOG, 4))
+  p = madd(p, m, c(LOG, 5))
+  p = madd(p, m, c(LOG, 6))
+  p = madd(p, m, c(LOG, 7))
+  p = madd(p, m, c(LOG, 8))
   p = f32x4.mul(f32x4.mul(p, m), z)
-  p = madd(n, splat(-2.12194440e-4), p)
-  p = nmadd(splat(0.5), z, p)
-  let y = madd(n, splat(0.693359375), f32x4.add(m, p))
-  y = select(f32x4.eq(x, splat(0)), splat(-Infinity), y)
-  y = select(f32x4.eq(x, splat(Infinity)), x, y)
+  p = madd(n, c(LN2, 1), p)
+  p = nmadd(c(HALF), z, p)
+  let y = madd(n, c(LN2), f32x4.add(m, p))
+  y = select(f32x4.eq(x, splat(0)), c(INFINITE, 1), y)
+  y = select(f32x4.eq(x, c(INFINITE)), x, y)
   return v128.or(y, v128.not(f32x4.ge(x, splat(0)))) // all bits set is a NaN
 }
 
 /** log(1 + u) for 0 ≤ u ≤ 1: the rounding of 1 + u is undone by the factor u / ((1 + u) − 1). */
 @inline
 export function log1p(u: v128): v128 {
-  const w = f32x4.add(splat(1), u)
-  const rounded = f32x4.sub(w, splat(1))
+  const w = f32x4.add(c(ONE), u)
+  const rounded = f32x4.sub(w, c(ONE))
   return select(f32x4.eq(rounded, splat(0)), u, f32x4.div(f32x4.mul(log(w), u), rounded))
 }
+
+const TANH = memory.data<f32>([
+  -5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1,
+])
+const TANH_LIMIT = memory.data<f32>([0.625])
+const SIGN = memory.data<f32>([-0.0])
 
 /** tanh x: a polynomial for |x| < 0.625, else sign(x)·(1 − 2/(e^2|x| + 1)). */
 @inline
 export function tanh(x: v128): v128 {
   const size = f32x4.abs(x)
   const z = f32x4.mul(x, x)
-  let p = madd(splat(-5.70498872745e-3), z, splat(2.06390887954e-2))
-  p = madd(p, z, splat(-5.37397155531e-2))
-  p = madd(p, z, splat(1.33314422036e-1))
-  p = madd(p, z, splat(-3.33332819422e-1))
+  let p = madd(c(TANH), z, c(TANH, 1))
+  p = madd(p, z, c(TANH, 2))
+  p = madd(p, z, c(TANH, 3))
+  p = madd(p, z, c(TANH, 4))
   p = madd(f32x4.mul(p, z), x, x)
-  const e = exp(f32x4.min(f32x4.add(size, size), splat(40)))
-  const tail = f32x4.sub(splat(1), f32x4.div(splat(2), f32x4.add(e, splat(1))))
-  const signed = v128.or(tail, v128.and(x, splat(-0.0)))
-  return select(f32x4.lt(size, splat(0.625)), p, signed)
+  const e = expLimited(f32x4.add(size, size))
+  const tail = f32x4.sub(c(ONE), f32x4.div(f32x4.add(c(ONE), c(ONE)), f32x4.add(e, c(ONE))))
+  const signed = v128.or(tail, v128.and(x, c(SIGN)))
+  return select(f32x4.lt(size, c(TANH_LIMIT)), p, signed)
 }
+
+const ERF = memory.data<f32>([
+  -2.72614225801306e-10, 2.77068142495902e-8, -2.10102402082508e-6, -5.69250639462346e-5, -7.34990630326855e-4,
+  -2.95459980854025e-3, -1.60960333262415e-2, -1.45660718464996e-5, -2.13374055278905e-4, -1.68282697438203e-3,
+  -7.37332916720468e-3, -1.42647390514189e-2,
+])
+const ERF_RANGE = memory.data<f32>([-4, 4])
 
 /** erf x = x·P(x²)/Q(x²) for |x| ≤ 4, beyond which it is ±1. */
 @inline
 export function erf(x: v128): v128 {
-  const y = f32x4.min(f32x4.max(x, splat(-4)), splat(4))
+  const y = f32x4.pmin(f32x4.pmax(x, c(ERF_RANGE)), c(ERF_RANGE, 1))
   const z = f32x4.mul(y, y)
-  let p = madd(splat(-2.72614225801306e-10), z, splat(2.77068142495902e-8))
-  p = madd(p, z, splat(-2.10102402082508e-6))
-  p = madd(p, z, splat(-5.69250639462346e-5))
-  p = madd(p, z, splat(-7.34990630326855e-4))
-  p = madd(p, z, splat(-2.95459980854025e-3))
-  p = madd(p, z, splat(-1.60960333262415e-2))
-  let q = madd(splat(-1.45660718464996e-5), z, splat(-2.13374055278905e-4))
-  q = madd(q, z, splat(-1.68282697438203e-3))
-  q = madd(q, z, splat(-7.37332916720468e-3))
-  q = madd(q, z, splat(-1.42647390514189e-2))
+  let p = madd(c(ERF), z, c(ERF, 1))
+  p = madd(p, z, c(ERF, 2))
+  p = madd(p, z, c(ERF, 3))
+  p = madd(p, z, c(ERF, 4))
+  p = madd(p, z, c(ERF, 5))
+  p = madd(p, z, c(ERF, 6))
+  let q = madd(c(ERF, 7), z, c(ERF, 8))
+  q = madd(q, z, c(ERF, 9))
+  q = madd(q, z, c(ERF, 10))
+  q = madd(q, z, c(ERF, 11))
   return f32x4.div(f32x4.mul(y, p), q)
 }
 
 /** 1 / (1 + e⁻ˣ) */
 @inline
 export function sigmoid(x: v128): v128 {
-  return f32x4.div(splat(1), f32x4.add(splat(1), exp(f32x4.neg(x))))
+  return f32x4.div(c(ONE), f32x4.add(c(ONE), expLimited(f32x4.neg(x))))
 }
 
 /** log(1 + eˣ) = max(x, 0) + log(1 + e^−|x|) */
 @inline
 export function softplus(x: v128): v128 {
-  return f32x4.add(f32x4.max(x, splat(0)), log1p(exp(f32x4.neg(f32x4.abs(x)))))
+  return f32x4.add(f32x4.max(x, splat(0)), log1p(expNegative(f32x4.neg(f32x4.abs(x)))))
 }
+
+const NORMAL = memory.data<f32>([0.70710678118654752, -0.5, 0.3989422804014327])
 
 /** Φ(x), the normal distribution function: ½(1 + erf(x/√2)). */
 @inline
 export function normalCdf(x: v128): v128 {
-  return madd(splat(0.5), erf(f32x4.mul(x, splat(0.70710678118654752))), splat(0.5))
+  return madd(c(HALF), erf(f32x4.mul(x, c(NORMAL))), c(HALF))
 }
+
+/** φ(x), its density: e^(−x²/2)/√(2π). */
+@inline
+export function normalDensity(x: v128): v128 {
+  return f32x4.mul(expNegative(f32x4.mul(f32x4.mul(x, x), c(NORMAL, 1))), c(NORMAL, 2))
+}
+
+/** −2√(2/π) times 0.044715 and 1; 2√(2/π) times 3·0.044715 and 1. */
+const GELU = memory.data<f32>([
+  -2 * 0.044715 * 0.7978845608028654, -2 * 0.7978845608028654, 6 * 0.044715 * 0.7978845608028654,
+  2 * 0.7978845608028654,
+])
 
 /**
  * e^(−2u) with u = √(2/π)(x + 0.044715x³). The tanh form of gelu is x·s with s = ½(1 + tanh u) = 1/(1 + e^(−2u)), which
@@ -148,9 +217,24 @@ export function normalCdf(x: v128): v128 {
  */
 @inline
 export function geluExp(x: v128): v128 {
-  const cubic = madd(f32x4.mul(x, x), splat(-2 * 0.044715 * 0.7978845608028654), splat(-2 * 0.7978845608028654))
-  return exp(f32x4.min(f32x4.mul(x, cubic), splat(80)))
+  const cubic = madd(f32x4.mul(x, x), c(GELU), c(GELU, 1))
+  return expLimited(f32x4.mul(x, cubic))
 }
+
+/** 2u′ = 2√(2/π)(1 + 3·0.044715x²) */
+@inline
+export function geluSlope(x: v128): v128 {
+  return madd(f32x4.mul(x, x), c(GELU, 2), c(GELU, 3))
+}
+
+/** 1 in all lanes. */
+@inline
+export function ones(): v128 {
+  return c(ONE)
+}
+
+const SINE = memory.data<f32>([-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1])
+const COSINE = memory.data<f32>([2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2])
 
 /** Two lanes of x − n·π/2 and of n, the nearest multiple, in f64: exact enough for any x that an f32 index reaches. */
 @inline
@@ -177,14 +261,14 @@ export function sine(x: v128, quarter: i32): v128 {
   const whole = v128.shuffle<f64>(i32x4.trunc_sat_f64x2_s_zero(nLow), i32x4.trunc_sat_f64x2_s_zero(nHigh), 0, 2)
   const n = i32x4.add(whole, i32x4.splat(quarter))
   const z = f32x4.mul(r, r)
-  let s = madd(splat(-1.9515295891e-4), z, splat(8.3321608736e-3))
-  s = madd(s, z, splat(-1.6666654611e-1))
+  let s = madd(c(SINE), z, c(SINE, 1))
+  s = madd(s, z, c(SINE, 2))
   s = madd(f32x4.mul(s, z), r, r)
-  let c = madd(splat(2.443315711809948e-5), z, splat(-1.388731625493765e-3))
-  c = madd(c, z, splat(4.166664568298827e-2))
-  c = madd(f32x4.mul(c, z), z, nmadd(splat(0.5), z, splat(1)))
+  let k = madd(c(COSINE), z, c(COSINE, 1))
+  k = madd(k, z, c(COSINE, 2))
+  k = madd(f32x4.mul(k, z), z, nmadd(c(HALF), z, c(ONE)))
   // Odd quarters take the other function, quarters 2 and 3 the other sign.
   const odd = i32x4.ne(v128.and(n, i32x4.splat(1)), i32x4.splat(0))
   const sign = i32x4.shl(v128.and(n, i32x4.splat(2)), 30)
-  return v128.xor(select(odd, c, s), sign)
+  return v128.xor(select(odd, k, s), sign)
 }

@@ -19,7 +19,8 @@ function rowVariance(x: usize, D: i32, mean: v128): f32 {
     b = madd(w, w, b)
   }
   for (; i < D; i += 4, x += VEC) {
-    const v = v128.and(f32x4.sub(v128.load(x), mean), firstLanes(D - i))
+    let v = f32x4.sub(v128.load(x), mean)
+    if (i + 4 > D) v = v128.and(v, firstLanes(D - i))
     a = madd(v, v, a)
   }
   return sumLanes(f32x4.add(a, b))
@@ -50,7 +51,16 @@ export function layerNorm(args: usize, chunk: i32): void {
     const mean = splat(<f32>(rowSum(x, D) / <f64>D))
     const inverse = splat(1 / sqrt(rowVariance(x, D, mean) / <f32>D + number(args, 8)))
     let i = 0
-    for (let at: usize = 0; i < D; i += 4, at += VEC) {
+    let at: usize = 0
+    if (a != 0 && b != 0) {
+      for (; i + 8 <= D; i += 8, at += 2 * VEC) {
+        const v = f32x4.mul(f32x4.sub(v128.load(x + at), mean), inverse)
+        const w = f32x4.mul(f32x4.sub(v128.load(x + at, VEC), mean), inverse)
+        v128.store(y + at, madd(v, f32x4.add(v128.load(a + at), plus), v128.load(b + at)))
+        v128.store(y + at, madd(w, f32x4.add(v128.load(a + at, VEC), plus), v128.load(b + at, VEC)), VEC)
+      }
+    }
+    for (; i < D; i += 4, at += VEC) {
       let v = f32x4.mul(f32x4.mul(f32x4.sub(v128.load(x + at), mean), inverse), factor(a, at, plus))
       if (b != 0) v = f32x4.add(v, v128.load(b + at))
       if (i + 4 <= D) v128.store(y + at, v)
@@ -94,9 +104,13 @@ export function layerNormGrad(args: usize, chunk: i32): void {
       const unit = f32x4.mul(f32x4.sub(v128.load(x + at), mean), inverse)
       const gi = v128.load(g + at)
       let scaled = f32x4.mul(gi, factor(a, at, plus))
-      if (i + 4 > D) scaled = v128.and(scaled, firstLanes(D - i))
+      let product = f32x4.mul(scaled, unit)
+      if (i + 4 > D) {
+        scaled = v128.and(scaled, firstLanes(D - i))
+        product = v128.and(product, firstLanes(D - i))
+      }
       sum = f32x4.add(sum, scaled)
-      dot = f32x4.add(dot, v128.and(f32x4.mul(scaled, unit), firstLanes(D - i)))
+      dot = f32x4.add(dot, product)
       if (wanted) {
         const toA = madd(gi, unit, v128.load(ga + at))
         const toB = f32x4.add(gi, v128.load(gb + at))

@@ -82,11 +82,6 @@ function extreme<F>(x: usize, n: i32, none: v128): f32 {
   return f32x4.extract_lane(changetype<F>(0).of(a, v128.shuffle<f32>(a, a, 1, 0, 3, 2)), 0)
 }
 
-/** The largest of n floats. */
-export function rowMax(x: usize, n: i32): f32 {
-  return extreme<Max>(x, n, splat(-Infinity))
-}
-
 /**
  * Rows of R floats → one float per segment. args: 0 x, 1 y, 2 R, 3 segments in all (rows × segments per row), 4 segments
  * per chunk, 5 floats per segment, 6 segments per row

@@ -3,21 +3,32 @@
  * 3 rows, 4 rows per chunk, 5 D. Next: attention.as.ts.
  */
 
-import { VEC, arg, firstLanes, nmadd, pointer, splat, storeFirst, sumLanes } from './simd.as'
-import { expNegative, log } from './math.as'
-import { rowMax, rowSum } from './reduce.as'
+import { VEC, arg, firstLanes, madd, maxLane, nmadd, pointer, splat, storeFirst, sumLanes } from './simd.as'
+import { expNegative, log, select } from './math.as'
+import { rowSum } from './reduce.as'
+
+/** The largest of n floats. A NaN is passed over here and comes back with its exponential. */
+function rowTop(x: usize, n: i32): f32 {
+  let top = splat(-Infinity)
+  for (; n >= 4; n -= 4, x += VEC) top = f32x4.pmax(top, v128.load(x))
+  if (n > 0) top = f32x4.pmax(top, select(firstLanes(n), v128.load(x), splat(-Infinity)))
+  return maxLane(top)
+}
 
 /** y = e^(x − top) of n floats; returns its sum. y = 0: only the sum. */
-export function expRow(x: usize, n: i32, top: f32, y: usize): f32 {
+function expRow(x: usize, n: i32, top: f32, y: usize): f32 {
   const most = splat(top)
   let sum = splat(0)
-  for (let at: usize = 0; n > 0; n -= 4, at += VEC) {
+  let at: usize = 0
+  for (; n >= 4; n -= 4, at += VEC) {
     const e = expNegative(f32x4.sub(v128.load(x + at), most))
-    sum = f32x4.add(sum, v128.and(e, firstLanes(n)))
-    if (y != 0) {
-      if (n >= 4) v128.store(y + at, e)
-      else storeFirst(y + at, e, n)
-    }
+    sum = f32x4.add(sum, e)
+    if (y != 0) v128.store(y + at, e)
+  }
+  if (n > 0) {
+    const e = v128.and(expNegative(f32x4.sub(v128.load(x + at), most)), firstLanes(n))
+    sum = f32x4.add(sum, e)
+    if (y != 0) storeFirst(y + at, e, n)
   }
   return sumLanes(sum)
 }
@@ -29,7 +40,7 @@ export function softmax(args: usize, chunk: i32): void {
   for (let row = chunk * arg(args, 4); row < end; ++row) {
     const x = pointer(args, 0) + ((<usize>row * D) << 2)
     const y = pointer(args, 2) + ((<usize>row * D) << 2)
-    const factor = splat(1 / expRow(x, D, rowMax(x, D), y))
+    const factor = splat(1 / expRow(x, D, rowTop(x, D), y))
     let i = 0
     for (let at: usize = 0; i < D; i += 4, at += VEC) {
       const v = f32x4.mul(v128.load(y + at), factor)
@@ -50,12 +61,12 @@ export function softmaxGrad(args: usize, chunk: i32): void {
     const y = pointer(args, 2) + shift
     let dot = splat(0)
     let i = 0
-    for (let at: usize = 0; i < D; i += 4, at += VEC) {
-      dot = f32x4.add(dot, v128.and(f32x4.mul(v128.load(g + at), v128.load(s + at)), firstLanes(D - i)))
-    }
+    let at: usize = 0
+    for (; i + 4 <= D; i += 4, at += VEC) dot = madd(v128.load(g + at), v128.load(s + at), dot)
+    if (i < D) dot = f32x4.add(dot, v128.and(f32x4.mul(v128.load(g + at), v128.load(s + at)), firstLanes(D - i)))
     const total = splat(sumLanes(dot))
     i = 0
-    for (let at: usize = 0; i < D; i += 4, at += VEC) {
+    for (at = 0; i < D; i += 4, at += VEC) {
       const v = f32x4.mul(v128.load(s + at), f32x4.sub(v128.load(g + at), total))
       if (i + 4 <= D) v128.store(y + at, v)
       else storeFirst(y + at, v, D - i)
@@ -70,7 +81,7 @@ export function logSoftmax(args: usize, chunk: i32): void {
   for (let row = chunk * arg(args, 4); row < end; ++row) {
     const x = pointer(args, 0) + ((<usize>row * D) << 2)
     const y = pointer(args, 2) + ((<usize>row * D) << 2)
-    const top = rowMax(x, D)
+    const top = rowTop(x, D)
     const most = splat(top)
     const logSum = log(splat(expRow(x, D, top, 0)))
     let i = 0
