@@ -33,7 +33,7 @@ export function heunSteps(
   x: Tensor,
   sigmas: Float64Array,
   options: Churn = {},
-): Generator<SigmaStep, Tensor> {
+): Generator<SigmaStep, void> {
   return rungeKutta(denoiser, x, sigmas, options, true)
 }
 
@@ -43,7 +43,7 @@ export function eulerSteps(
   x: Tensor,
   sigmas: Float64Array,
   options: Churn = {},
-): Generator<SigmaStep, Tensor> {
+): Generator<SigmaStep, void> {
   return rungeKutta(denoiser, x, sigmas, options, false)
 }
 
@@ -53,7 +53,7 @@ function rungeKutta(
   sigmas: Float64Array,
   options: Churn,
   correct: boolean,
-): Generator<SigmaStep, Tensor> {
+): Generator<SigmaStep, void> {
   const { churn = 0, churnMin = 0, churnMax = Infinity, churnNoise = 1, noise } = options
   checkRange('churn', 'churn', churn, 0)
   if (churn > 0 && noise === undefined) throw new Error(`churn: noise: wanted a source, as churn is ${churn}, got none`)
@@ -73,7 +73,7 @@ function rungeKutta(
 }
 
 /** DPM-Solver++(2M), second order: one evaluation per step and the previous step's. [DPM++ alg. 2] */
-export function dpmSolverSteps(denoiser: Denoiser, start: Tensor, sigmas: Float64Array): Generator<SigmaStep, Tensor> {
+export function dpmSolverSteps(denoiser: Denoiser, start: Tensor, sigmas: Float64Array): Generator<SigmaStep, void> {
   // With λ = −ln σ as time the linear part is solved exactly, and D is extrapolated to the middle of the step.
   return descend(start, sigmas, (x, { sigma, next }, step, last) => {
     const denoised = evaluate(denoiser, x, sigma)
@@ -92,7 +92,7 @@ function evaluate(denoiser: Denoiser, x: Tensor, sigma: number): Tensor {
 }
 
 /** The loop over levels. Throws RangeError unless they fall, and only the last may be 0. */
-function descend(start: Tensor, sigmas: Float64Array, move: Move): Generator<SigmaStep, Tensor> {
+function descend(start: Tensor, sigmas: Float64Array, move: Move): Generator<SigmaStep, void> {
   checkLevels(sigmas)
   const plans = Array.from(sigmas.subarray(1), (next, i) => ({ sigma: sigmas[i], next }))
   return stepping(start, plans, move)
@@ -112,7 +112,7 @@ function checkLevels(sigmas: Float64Array): void {
   }
 }
 
-/** The sample of `heunSteps`, with a callback. */
+/** The sample of `heunSteps`, which is the caller's to dispose; with a callback. */
 export function heunSample(
   denoiser: Denoiser,
   x: Tensor,

@@ -25,14 +25,13 @@ export type Stepped<Plan> = Plan & Sampled & { readonly step: number }
 
 /**
  * Runs `move` for each plan in turn, from `start`; it is given x and the last step's prediction (null in the first).
- * Yields after every step; those tensors live until the loop goes on (`alias()` keeps one longer). The result, x after
- * the last step, is the caller's to dispose. Leaving early frees what the loop holds.
+ * Yields after every step; those tensors live until the loop goes on or is left, so `x.alias()` whatever is to stay.
  */
 export function* stepping<Plan>(
   start: Tensor,
   plans: readonly Plan[],
   move: (x: Tensor, plan: Plan, step: number, lastPrediction: Tensor | null) => Sampled,
-): Generator<Stepped<Plan>, Tensor> {
+): Generator<Stepped<Plan>, void> {
   const held: Tensor[] = []
   const hold = (...tensors: Tensor[]) => {
     for (const x of held.splice(0)) x.dispose()
@@ -48,7 +47,6 @@ export function* stepping<Plan>(
       prediction = next.predXStart
       yield { ...plan, step, ...next }
     }
-    return x.alias()
   } finally {
     hold()
   }
@@ -64,11 +62,14 @@ export interface OnStep<S> {
   readonly onStep?: (step: S) => void
 }
 
-/** Runs a loop to its end, calling back after every step; the loop's result. */
-export function finish<S>(loop: Generator<S, Tensor>, onStep?: (step: S) => void): Tensor {
-  for (;;) {
-    const { done, value } = loop.next()
-    if (done) return value
-    onStep?.(value)
+/** Runs a loop to its end, calling back after every step; x after the last one, which is the caller's to dispose. */
+export function finish<S extends Sampled>(loop: Generator<S, void>, onStep?: (step: S) => void): Tensor {
+  let last: Tensor | undefined
+  for (const step of loop) {
+    last?.dispose()
+    last = undefined
+    onStep?.(step)
+    last = step.x.alias()
   }
+  return last!
 }

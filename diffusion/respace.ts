@@ -59,7 +59,7 @@ export function maskdmTimesteps(T: number, steps: number): Int32Array {
   const f = Math.fround
   const step = f(T / steps)
   // From whichever end is nearer, as torch.linspace does it.
-  const at = (i: number) => (i < (steps + 1) / 2 ? f(-1 + f(step * i)) : f(T - 1 - f(step * (steps - i))))
+  const at = (i: number) => (i < Math.floor((steps + 1) / 2) ? f(-1 + f(step * i)) : f(T - 1 - f(step * (steps - i))))
   return Int32Array.from({ length: steps }, (_, i) => at(i + 1))
 }
 

@@ -96,15 +96,15 @@ export function ddimReverseStep(
 export type SampleStep = Stepped<{ readonly t: number }>
 
 /**
- * Ancestral sampling from x_T (N, C, …), step by step, to the sample, which is the generator's result and the caller's
- * to dispose. Leaving early frees what the loop holds.
+ * Ancestral sampling from x_T (N, C, …), step by step; the last step's x is the sample. What a step gives lives until the
+ * loop goes on or is left.
  */
 export function ddpmSteps(
   d: GaussianDiffusion,
   network: Network,
   xT: Tensor,
   { noise, ...options }: ClipOption & { readonly noise: NoiseSource },
-): Generator<SampleStep, Tensor> {
+): Generator<SampleStep, void> {
   return descend(d, xT, (x, t, step) => ddpmStep(d, network, x, t, noiseLike(x, noise, step), options))
 }
 
@@ -114,7 +114,7 @@ export function ddimSteps(
   network: Network,
   xT: Tensor,
   { noise, ...options }: DdimOptions & { readonly noise?: NoiseSource } = {},
-): Generator<SampleStep, Tensor> {
+): Generator<SampleStep, void> {
   const draws = noise !== undefined && options.eta !== undefined && options.eta > 0
   return descend(d, xT, (x, t, step) => ddimStep(d, network, x, t, draws ? noiseLike(x, noise, step) : null, options))
 }
@@ -124,12 +124,12 @@ function descend(
   d: GaussianDiffusion,
   xT: Tensor,
   next: (x: Tensor, t: Timesteps, step: number) => Sampled,
-): Generator<SampleStep, Tensor> {
+): Generator<SampleStep, void> {
   const plans = Array.from(d.timesteps, t => ({ t })).reverse()
   return stepping(xT, plans, (x, _, step) => next(x, new Int32Array(x.shape[0]).fill(d.steps - 1 - step), step))
 }
 
-/** The sample of `ddpmSteps`, with a callback. */
+/** The sample of `ddpmSteps`, which is the caller's to dispose; with a callback. */
 export function ddpmSample(
   d: GaussianDiffusion,
   network: Network,
