@@ -17,7 +17,14 @@ export * from './lr-schedule.ts'
 export * from './mlp.ts'
 export * from './module.ts'
 export * from './norm.ts'
-export * from './optim.ts'
+export {
+  clipGradNorm,
+  gradNorm,
+  type NamedParameters,
+  Optimizer,
+  type StepInfo,
+  type StepOptions,
+} from './optim.ts'
 export * from './patch-embed.ts'
 export * from './pos-embed.ts'
 export * from './sgd.ts'

@@ -120,11 +120,7 @@ export function zeroGrad(parameters: Iterable<Tensor>): void {
   }
 }
 
-/**
- * Copies `source` into `targets` of the same names: what module, optimizer and EMA states are loaded by. Throws
- * ShapeError before anything is written; messages call the whole `what`.
- */
-export function loadInto(
+function loadInto(
   targets: ReadonlyMap<string, Tensor>,
   source: StateSource,
   { what, strict = true }: { readonly what: string; readonly strict?: boolean },

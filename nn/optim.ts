@@ -78,11 +78,12 @@ export abstract class Optimizer {
   /** Which slots a parameter has, and whether they are of its shape or scalars. */
   protected abstract readonly slots: Readonly<Record<string, 'like' | 'scalar'>>
 
-  /** Frozen parameters among `parameters` are left out. Throws when they are of several dtypes or backends. */
+  /** Frozen parameters are left out. Throws when none is left, or when they are of several dtypes or backends. */
   constructor(parameters: NamedParameters, lr: number) {
     this.parameters = new Map([...parameters].filter(([, p]) => p.requiresGrad))
     this.lr = lr
     const [first] = this.parameters.values()
+    if (first === undefined) throw new Error('optimizer: wanted at least one parameter that requires a gradient')
     for (const [name, p] of this.parameters)
       if (p.dtype !== first.dtype || p.backend !== first.backend)
         throw new Error(
