@@ -188,7 +188,7 @@ export function sigmoid(x: v128): v128 {
 /** log(1 + eˣ) = max(x, 0) + log(1 + e^−|x|) */
 @inline
 export function softplus(x: v128): v128 {
-  return f32x4.add(f32x4.max(x, splat(0)), log1p(expNegative(f32x4.neg(f32x4.abs(x)))))
+  return f32x4.add(f32x4.max(x, splat(0)), log1p(exp(f32x4.neg(f32x4.abs(x)))))
 }
 
 const NORMAL = memory.data<f32>([0.70710678118654752, -0.5, 0.3989422804014327])
