@@ -112,14 +112,20 @@ export class DiTBlock extends Module {
   readonly mlp: Mlp
   readonly adaLN_modulation: Modulation
 
-  constructor({ hiddenSize: D, numHeads, mlpRatio = 4 }: TransformerOptions, init: Init) {
+  /** The condition has the block's width, unless said. */
+  constructor(
+    options: Pick<TransformerOptions, 'hiddenSize' | 'numHeads' | 'mlpRatio'>,
+    init: Init,
+    conditionSize?: number,
+  ) {
     super()
+    const { hiddenSize: D, numHeads, mlpRatio = 4 } = options
     this.attn = new Attention(D, numHeads, init)
     this.mlp = new Mlp(D, Math.trunc(D * mlpRatio), init)
-    this.adaLN_modulation = new Modulation(D, D, 6, init)
+    this.adaLN_modulation = new Modulation(conditionSize ?? D, D, 6, init)
   }
 
-  /** x (N, T, D), c (N, D) → (N, T, D) */
+  /** x (N, T, D), c (N, conditionSize) → (N, T, D) */
   forward(x: Tensor, c: Tensor): Tensor {
     const [shift1, scale1, gate1, shift2, scale2, gate2] = this.adaLN_modulation.vectors(c)
     const y = gatedResidual(x, gate1, this.attn.forward(adaLayerNorm(x, shift1, scale1, eps)))
@@ -132,13 +138,19 @@ export class FinalLayer extends Module {
   readonly linear: Linear
   readonly adaLN_modulation: Modulation
 
-  constructor({ hiddenSize: D, patchSize: P, inChannels: C, learnSigma = true }: TransformerOptions, init: Init) {
+  /** The condition has the tokens' width, unless said. */
+  constructor(
+    options: Pick<TransformerOptions, 'hiddenSize' | 'patchSize' | 'inChannels' | 'learnSigma'>,
+    init: Init,
+    conditionSize?: number,
+  ) {
     super()
+    const { hiddenSize: D, patchSize: P, inChannels: C, learnSigma = true } = options
     this.linear = new Linear(D, P * P * (learnSigma ? 2 * C : C), init, { weight: constantZero })
-    this.adaLN_modulation = new Modulation(D, D, 2, init)
+    this.adaLN_modulation = new Modulation(conditionSize ?? D, D, 2, init)
   }
 
-  /** x (N, T, D), c (N, D) → (N, T, P·P·Cout) */
+  /** x (N, T, D), c (N, conditionSize) → (N, T, P·P·Cout) */
   forward(x: Tensor, c: Tensor): Tensor {
     const [shift, scale] = this.adaLN_modulation.vectors(c)
     return this.linear.forward(adaLayerNorm(x, shift, scale, eps))

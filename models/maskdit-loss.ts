@@ -1,0 +1,168 @@
+/**
+ * What MaskDiT is trained on: denoising score matching on the visible patches, plus a little of the reconstruction of
+ * the removed ones, whose target is the noised picture itself. [MaskDiT §2.2] Training ends with a phase of unmasking
+ * tuning, in which the mask ratio is 0 or falls to it. Read maskdit.ts first.
+ */
+
+import {
+  add,
+  div,
+  mean,
+  mul,
+  patchify,
+  type Rng,
+  sqrt,
+  square,
+  sub,
+  sum,
+  type Tensor,
+  variance,
+  where,
+  zeros,
+} from '../core/index.ts'
+import { logNormalSigma, lossWeight } from '../diffusion/edm.ts'
+import type { TokenMask } from '../diffusion/masking.ts'
+import { meanPerSample, scaled } from '../diffusion/per-sample.ts'
+import { dropLabels } from '../nn/index.ts'
+import type { PreconditionedMaskDiT } from './maskdit.ts'
+
+/** What is drawn for a training step on N pictures. */
+export interface MaskDiTDraws {
+  /** N noise levels, above 0. */
+  readonly sigma: Float64Array
+  /** Standard normal, like the pictures. */
+  readonly noise: Tensor
+  /** N labels after dropping, or null without. */
+  readonly labels: ArrayLike<number> | null
+  /** null in an unmasked step. */
+  readonly mask: TokenMask | null
+}
+
+/**
+ * Draws a step for pictures y (N, C, H, W) with N labels, or null, that removes a share `ratio` of the tokens, in
+ * [0, 1). Throws RangeError.
+ */
+export function drawMaskDiT(
+  net: PreconditionedMaskDiT,
+  y: Tensor,
+  labels: ArrayLike<number> | null,
+  ratio: number,
+  rng: Rng,
+): MaskDiTDraws {
+  const { numClasses, classDropoutProb = 0.1 } = net.model.options
+  const [N] = y.shape
+  return {
+    sigma: logNormalSigma(rng.normalArray(N)),
+    noise: rng.normal(y.shape, { dtype: y.dtype, backend: y.backend }),
+    labels: labels && dropLabels(labels, rng.uniformArray(N), classDropoutProb, numClasses),
+    mask: net.drawMask(N, ratio, rng),
+  }
+}
+
+/** Terms per picture, (N) each. */
+export interface MaskDiTLoss {
+  /** Denoising score matching, weighted by λ(σ). */
+  readonly dsm: Tensor
+  /** Reconstruction of removed patches; null where none was, or where its weight is 0. */
+  readonly mae: Tensor | null
+  /** dsm + maeLossCoef · mae: its mean is minimised. */
+  readonly loss: Tensor
+}
+
+/** The loss of clean pictures y (N, C, H, W). Throws ShapeError and RangeError. */
+export function maskDiTLoss(net: PreconditionedMaskDiT, y: Tensor, draws: MaskDiTDraws): MaskDiTLoss {
+  const { sigma, noise, labels, mask } = draws
+  const { patchSize: P, maeLossCoef = 0.1 } = net.model.options
+  const noised = add(
+    y,
+    scaled(noise, sigma, s => s),
+  ) // y + n
+  const denoised = net.forward(noised, sigma, labels, mask)
+  const error = mask === null ? denoisingError(denoised, y) : visibleDenoisingError(denoised, y, mask, P) // (N)
+  const dsm = scaled(error, sigma, s => lossWeight(s, net.sigmaData)) // (N)
+  if (mask === null) return { dsm, mae: null, loss: withMaskToken(dsm, net.model.mask_token) }
+  if (maeLossCoef === 0) return { dsm, mae: null, loss: dsm }
+  const mae = maskedReconstruction(denoised, noised, mask, P) // (N)
+  return { dsm, mae, loss: add(dsm, mul(mae, maeLossCoef)) }
+}
+
+/** The mask token plays no part in an unmasked step; a gradient of 0, not none, lets the optimizer go on moving it. */
+function withMaskToken(loss: Tensor, token: Tensor | null): Tensor {
+  return token === null ? loss : add(loss, mul(sum(token), 0))
+}
+
+/** Mean of (D − y)²: (N, C, H, W) twice → (N). */
+function denoisingError(denoised: Tensor, y: Tensor): Tensor {
+  return meanPerSample(square(sub(denoised, y)))
+}
+
+/** The same over visible patches only. [MaskDiT §2.2] */
+function visibleDenoisingError(denoised: Tensor, y: Tensor, mask: TokenMask, P: number): Tensor {
+  return meanOverTokens(mean(patchify(square(sub(denoised, y)), P), 2), mask, 'kept') // (N)
+}
+
+/**
+ * Mean squared error of D on removed patches against the noised input, each patch of which is brought to mean 0 and
+ * (unbiased) variance 1: (N, C, H, W) twice → (N). Not weighted by the noise level. [MaskDiT §2.2] Throws RangeError on
+ * patches of a single number, which have no variance, and where no patch was removed.
+ */
+export function maskedReconstruction(denoised: Tensor, noised: Tensor, mask: TokenMask, P: number): Tensor {
+  const patches = patchify(noised, P) // (N, T, C·P·P)
+  const [, T, size] = patches.shape
+  if (size < 2) throw new RangeError(`maskedReconstruction: wanted patches of at least 2 numbers, got ${size}`)
+  if (mask.kept === T) throw new RangeError(`maskedReconstruction: wanted a mask that removes a token, got ${T} kept`)
+  const deviation = sqrt(add(variance(patches, 2, { ddof: 1, keepDims: true }), 1e-6)) // (N, T, 1)
+  const target = div(sub(patches, mean(patches, 2, true)), deviation)
+  return meanOverTokens(mean(square(sub(patchify(denoised, P), target)), 2), mask, 'removed')
+}
+
+/** Mean over those of the tokens of x (N, T) that a mask kept, or removed: (N). */
+function meanOverTokens(x: Tensor, { mask, kept }: TokenMask, which: 'kept' | 'removed'): Tensor {
+  const none = zeros([], { dtype: x.dtype, backend: x.backend })
+  const chosen = which === 'kept' ? where(mask, none, x) : where(mask, x, none) // (N, T)
+  return mul(sum(chosen, 1), 1 / (which === 'kept' ? kept : x.shape[1] - kept)) // (N)
+}
+
+// ---- the share of tokens to remove, over a phase of training ---------------------------------------------------------
+
+/** A mask ratio by how much of the phase is over, in [0, 1]. */
+export type MaskRatio = (progress: number) => number
+
+export type MaskRatioName = 'constant' | 'linear' | 'exp' | `cosine${2 | 3 | 4 | 5 | 6}`
+
+const cosine = (power: number) => (x: number) => Math.cos((Math.PI * x) / 2) ** power
+
+/** How much of ratio − least is left; 'linear' rises, as in the official code. */
+const shares: Readonly<Record<MaskRatioName, MaskRatio>> = {
+  constant: () => 1,
+  linear: x => x,
+  exp: x => Math.exp(-7 * x),
+  cosine2: cosine(2),
+  cosine3: cosine(3),
+  cosine4: cosine(4),
+  cosine5: cosine(5),
+  cosine6: cosine(6),
+}
+
+/**
+ * The official schedules, from `ratio` (default 0.5) towards `least` (default 0), which 'constant' ignores. Throws
+ * RangeError on another name or on ratios outside [0, 1), and when called with a progress outside [0, 1].
+ */
+export function maskRatioSchedule(name: MaskRatioName, { ratio = 0.5, least = 0 } = {}): MaskRatio {
+  if (!Object.hasOwn(shares, name))
+    throw new RangeError(`maskRatioSchedule: name: wanted one of ${Object.keys(shares).join(', ')}, got ${name}`)
+  for (const [what, value] of Object.entries({ ratio, least }))
+    if (!(value >= 0 && value < 1))
+      throw new RangeError(`maskRatioSchedule: ${what}: wanted a number in [0, 1), got ${value}`)
+  const end = name === 'constant' ? 0 : least
+  return progress => {
+    if (!(progress >= 0 && progress <= 1))
+      throw new RangeError(`maskRatioSchedule: progress: wanted a number in [0, 1], got ${progress}`)
+    return (ratio - end) * shares[name](progress) + end
+  }
+}
+
+/** The paper's two ways to tune a model that was trained masked: no mask at all, or half a cosine's fourth power. */
+export function unmaskingTuning(way: 'zero' | 'cosine', ratio = 0.5): MaskRatio {
+  return way === 'zero' ? maskRatioSchedule('constant', { ratio: 0 }) : maskRatioSchedule('cosine4', { ratio })
+}
