@@ -124,8 +124,8 @@ export abstract class Optimizer {
 
   /** The live state under `slot.parameter`, and what is shared under its own name: all that a resumed run needs. */
   stateDict(): Map<string, Tensor> {
-    const own = [...this.state].flatMap(([name, slots]) =>
-      Object.entries(slots).map(([slot, tensor]): [string, Tensor] => [`${slot}.${name}`, tensor]),
+    const own = [...this.parameters.keys()].flatMap(name =>
+      Object.entries(this.state.get(name) ?? {}).map(([slot, tensor]): [string, Tensor] => [`${slot}.${name}`, tensor]),
     )
     return new Map([...Object.entries(this.shared), ...own])
   }

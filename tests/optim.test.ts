@@ -265,6 +265,17 @@ async function hosted(tensors: ReadonlyMap<string, Tensor>) {
   return found
 }
 
+test('after loading, parameters with equal counts of steps share them again, and are updated by one launch', () => {
+  const [model, resumed] = [new Pair(f64), new Pair(f64)]
+  const [optimizer, other] = [makers.AdamW(model), makers.AdamW(resumed)]
+  give(model, 3, f64)
+  optimizer.step()
+  other.loadStateDict(optimizer.stateDict())
+  const loaded = other.stateDict()
+  assert.is(loaded.get('correction1.a'), loaded.get('correction1.b'))
+  assert.is(loaded.get('correction2.a'), loaded.get('correction2.b'))
+})
+
 test('a state that does not fit is refused in one line, and nothing changes', () => {
   const model = new Pair(f64)
   const optimizer = new AdamW(model.namedParameters())
