@@ -20,9 +20,9 @@ export interface LossTerms {
 }
 
 export interface LossOptions {
-  /** 'minSnr5' weights the squared error by timestep, as MDT v2 does [Min-SNR eq. 3]; 'uniform' (the default) by 1. */
+  /** 'minSnr5' weights the squared error by timestep, as MDT v2 does [Min-SNR §3.4]; 'uniform' (the default) by 1. */
   readonly weighting?: 'uniform' | 'minSnr5'
-  /** Multiplies vb by steps/1000, as the official `rescale_learned_sigmas`. Off in DiT and MDT. */
+  /** Multiplies vb by steps/1000, which keeps λ = 0.001 with fewer steps: the official `rescale_learned_sigmas`, off in DiT and MDT. */
   readonly rescaleVb?: boolean
 }
 
@@ -47,7 +47,10 @@ export function trainingLoss(
   return hybridLoss(d, callNetwork(d, network, xt, t), { x0, xt, noise, t }, options)
 }
 
-/** The same from the network's output. L = L_simple + L_vlb. [iDDPM eq. 16] */
+/**
+ * The same from the network's output: L_simple + λ L_vlb, where λ = 0.001 of the sum over T = 1000 steps is one step's
+ * term. [iDDPM eq. 16]
+ */
 export function hybridLoss(
   d: GaussianDiffusion,
   output: Tensor,
@@ -77,7 +80,7 @@ function target(d: GaussianDiffusion, x0: Tensor, noise: Tensor, t: Timesteps): 
 
 /**
  * Weight of the squared error at step t: min(SNR, γ)/SNR, or min(SNR, γ) where x_0 is predicted, with
- * SNR = ᾱ/(1−ᾱ). [Min-SNR eq. 3] For v it is that of ε, as in MDT v2's code.
+ * SNR = ᾱ/(1−ᾱ). [Min-SNR §3.4] For v it is that of ε, as in MDT v2's code.
  */
 export function minSnrWeight(d: GaussianDiffusion, t: number, gamma = 5): number {
   const snr = d.alphaBar[t] / (1 - d.alphaBar[t])

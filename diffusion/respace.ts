@@ -34,7 +34,7 @@ export function spaceTimesteps(T: number, spacing: string): Int32Array {
   return Int32Array.from(kept)
 }
 
-/** [DDIM §D.3] */
+/** [DDIM §D.2] */
 function everyKth(T: number, count: number): Int32Array {
   for (let k = 1; k < T; k++) if (Math.ceil(T / k) === count) return Int32Array.from({ length: count }, (_, i) => i * k)
   throw new RangeError(
