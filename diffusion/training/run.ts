@@ -1,0 +1,95 @@
+/**
+ * Where a run begins and how it goes on: a new run never writes over another, a resumed one is the unbroken one continued,
+ * and a step that fails says why. Needs Node. The files themselves are checkpoint.ts and metrics.ts.
+ */
+
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Backend, firstNonFinite, scope } from '../../core/index.ts'
+import type { Ema, Module, Optimizer } from '../../nn/index.ts'
+import {
+  type Checkpoint,
+  type CheckpointState,
+  latestCheckpoint,
+  loadCheckpoint,
+  saveCheckpoint,
+} from './checkpoint.ts'
+import { UserError } from './errors.ts'
+
+/** Everything that a step changes. */
+export interface TrainingState {
+  readonly model: Module
+  readonly ema: Ema<Module>
+  readonly optimizer: Optimizer
+}
+
+/** What is in state.json: with the tensors, all that a run needs to go on. */
+export interface RunState<Settings> extends CheckpointState {
+  readonly emaUpdates: number
+  /** What `arithmetic` says of the backend. */
+  readonly backend: string
+  readonly settings: Settings
+}
+
+/**
+ * The checkpoint that a run in `folder` goes on from; undefined for a new run. Throws UserError where there is nothing
+ * to resume, and where a new run would write over another.
+ */
+export function startingPoint(folder: string, resume: boolean): Checkpoint | undefined {
+  const checkpoint = latestCheckpoint(folder)
+  if (resume && checkpoint === undefined) throw new UserError(`${folder}: wanted a checkpoint to resume from, got none`)
+  if (!resume && (checkpoint !== undefined || existsSync(join(folder, 'metrics.jsonl'))))
+    throw new UserError(`${folder}: there is a run already: --resume goes on with it, --out chooses another folder`)
+  return resume ? checkpoint : undefined
+}
+
+/** Puts everything where `checkpoint` left it. Throws UserError or SafetensorsError where it is damaged or of another model. */
+export function restore<Settings>({ path }: Checkpoint, { model, ema, optimizer }: TrainingState): RunState<Settings> {
+  const { state, ...saved } = loadCheckpoint<RunState<Settings>>(path)
+  const load = (part: keyof typeof saved, into: Pick<Module | Optimizer, 'loadStateDict'>) => {
+    try {
+      into.loadStateDict(saved[part])
+    } catch (error) {
+      throw new UserError(`${join(path, part)}.safetensors: ${(error as Error).message}`, { cause: error })
+    }
+  }
+  load('model', model)
+  load('ema', ema.average)
+  load('optimizer', optimizer)
+  ema.updates = state.emaUpdates
+  return state
+}
+
+/** A backend and its build, 'wasm relaxed' or 'cpu': what may differ in the last bits from another one. */
+export function arithmetic(backend: Backend): string {
+  return 'build' in backend ? `${backend.name} ${backend.build}` : backend.name
+}
+
+/** Writes a checkpoint of `state.step` steps; returns its path. Throws UserError where the disk refuses. */
+export function save<Settings>(
+  folder: string,
+  { model, ema, optimizer }: TrainingState,
+  state: Omit<RunState<Settings>, 'emaUpdates'>,
+): Promise<string> {
+  return saveCheckpoint<RunState<Settings>>(
+    folder,
+    { model: model.stateDict(), ema: ema.average.stateDict(), optimizer: optimizer.stateDict() },
+    { ...state, emaUpdates: ema.updates },
+  )
+}
+
+/**
+ * The message for a step whose loss or gradient is NaN or infinite: it is computed again by `replay`, from the same
+ * batch and random numbers, until the op that made the first such value.
+ */
+export function notFinite(step: number, folder: string, replay: () => void): UserError {
+  const found = firstNonFinite(() => scope(replay))
+  const culprit =
+    found === null
+      ? 'every value is finite, so the norm of the gradients overflowed'
+      : `the first such value was made by '${found.op}', op ${found.position + 1} of the step, of shape [${found.shape.join(', ')}]`
+  const last = latestCheckpoint(folder)?.path ?? 'there is none yet'
+  return new UserError(
+    `step ${step}: the loss or its gradient is NaN or infinite: ${culprit}. Last good checkpoint: ${last}`,
+  )
+}

@@ -1,0 +1,88 @@
+/**
+ * Pictures from noise: what train-mdt-s.ts shows at intervals and sample.ts makes. Every picture has a seed of its own,
+ * which gives the same picture whatever others are drawn beside it.
+ */
+
+import { concat, rng, slice, type Tensor, tensor } from '../core/index.ts'
+import {
+  classifierFreeGuidance,
+  ddimSteps,
+  ddpmSteps,
+  type GaussianDiffusion,
+  type Network,
+  respace,
+  spaceTimesteps,
+} from '../diffusion/index.ts'
+import { writeGrid } from '../diffusion/training/index.ts'
+import type { MDT } from '../models/index.ts'
+
+export interface SampleOptions {
+  /** One per picture. */
+  readonly seeds: readonly number[]
+  /** One per picture; null for a model without classes. */
+  readonly labels: readonly number[] | null
+  readonly sampler?: 'ddim' | 'ddpm'
+  /** Steps of the sampler. Default 25. */
+  readonly steps?: number
+  /** Classifier-free guidance: 1 is none. With a power, the scale follows MDT's power-cosine. */
+  readonly guidance?: { readonly scale: number; readonly power?: number }
+  /** Asked after every step; the pictures are given up where it says so. */
+  readonly stop?: () => Promise<boolean>
+}
+
+/** Pictures (N, C, S, S) in about [-1, 1], or null where `stop` said so. Throws RangeError on steps that do not fit. */
+export async function drawSamples(
+  model: MDT,
+  diffusion: GaussianDiffusion,
+  { seeds, labels, sampler = 'ddim', steps = 25, guidance, stop }: SampleOptions,
+): Promise<Float32Array | null> {
+  const { inputSize: S, inChannels: C, numClasses } = model.options
+  const shape = [seeds.length, C, S, S]
+  const streams = seeds.map(seed => rng(seed))
+  const noise = (): Tensor => {
+    const values = new Float32Array(seeds.length * C * S * S)
+    streams.forEach((stream, n) => {
+      values.set(stream.normalArray(C * S * S), n * C * S * S)
+    })
+    return tensor(values, { shape })
+  }
+  const plain: Network = (x, t) => model.forward(x, t, labels)
+  const network =
+    guidance && labels ? withGuidance(model, [...labels, ...labels.map(() => numClasses)], guidance) : plain
+
+  const few = respace(diffusion, spaceTimesteps(diffusion.steps, String(steps)))
+  const xT = noise()
+  try {
+    for (const { x, step } of (sampler === 'ddim' ? ddimSteps : ddpmSteps)(few, network, xT, { clip: true, noise })) {
+      if (await stop?.()) return null
+      if (step === few.steps - 1) return (await x.data()) as Float32Array
+    }
+  } finally {
+    xT.dispose()
+  }
+  return null
+}
+
+/**
+ * A grid of pictures of seeds 0, 1, …, of all classes in turn, by 25 steps of DDIM: what training shows. Nothing is
+ * written where `stop` says so. Throws UserError where the file cannot be written.
+ */
+export async function writeSamples(
+  path: string,
+  model: MDT,
+  diffusion: GaussianDiffusion,
+  count: number,
+  stop: () => Promise<boolean>,
+): Promise<void> {
+  const { inputSize: S, inChannels: C, numClasses } = model.options
+  const seeds = Array.from({ length: count }, (_, i) => i)
+  const labels = numClasses > 0 ? seeds.map(i => i % numClasses) : null
+  const images = await drawSamples(model, diffusion, { seeds, labels, stop })
+  if (images !== null) await writeGrid(path, images, [count, C, S, S], { columns: 12, magnify: Math.ceil(48 / S) })
+}
+
+/** The guided network on a plain batch: doubled for the model, and the first half of what comes back. */
+function withGuidance(model: MDT, both: readonly number[], guidance: { scale: number; power?: number }): Network {
+  const doubled = classifierFreeGuidance((x, t) => model.forward(x, t, both), guidance)
+  return (x, t) => slice(doubled(concat([x, x], 0), Int32Array.from([...t, ...t])), 0, 0, x.shape[0])
+}

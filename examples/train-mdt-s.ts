@@ -1,0 +1,110 @@
+/**
+ * Trains MDT, the masked diffusion transformer [MDT §3], on pictures. This is the whole loop: two passes a step, one over
+ * the full picture and one with some of its patches removed, and in both the model learns to tell noise from picture.
+ * Run: npx tsx examples/train-mdt-s.ts (--help lists the flags). Loss curve and samples appear as it goes, Ctrl-C saves,
+ * --resume goes on, the same seed gives the same bytes. Settings are in train-settings.ts; the parts around the loop,
+ * and what a run's folder holds, in diffusion/training/. Before: 03-ddpm-2d.ts. Next: models/mdt.ts, sample.ts.
+ */
+
+import { join } from 'node:path'
+import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
+import { type Batch, Batches, openDataset } from '../diffusion/data/index.ts'
+import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index.ts'
+import * as training from '../diffusion/training/index.ts'
+import { drawPasses, MDT } from '../models/index.ts'
+import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
+import { writeSamples } from './samples.ts'
+import { command, expected, modelOptions, type Settings, settingsOf, trainingFlags } from './train-settings.ts'
+
+await training.main(async () => {
+  const flags = trainingFlags()
+  const { out, steps, minutes = Infinity } = flags
+  const from = training.startingPoint(out, flags.resume)
+  const before = from && training.readState<training.RunState<Settings>>(from.path)
+  const settings = settingsOf(flags, before?.settings)
+  const { preset, batch, seed } = settings
+  const samples = preset === 'tiny' ? 96 : 24 // in a grid; larger models take their time
+
+  const backend = await ready(flags)
+  const data = await openDataset(settings.data, settings.size)
+  const random = rng(seed)
+  const options = modelOptions(settings, data)
+  const model = new MDT(options, { rng: random.fork('weights') })
+  const ema = new Ema(model, new MDT(options, { rng: null }), { decay: warmUpDecay(settings.emaDecay) })
+  const optimizer = new AdamW(model.namedParameters(), settings)
+  const schedule = warmUp(settings.warmUpSteps, constant(settings.lr))
+  const diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
+  const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true })
+  const state = { model, ema, optimizer }
+  let step = from === undefined ? 0 : training.restore(from, state).step
+  const first = step
+
+  /** Both passes over a batch, forward and backward: mse and vb of the full one, then of the masked one; means over N. */
+  function passes({ images, labels }: Batch, draw: Rng): Tensor[] {
+    const x0 = tensor(images, { shape: [batch, data.channels, data.size, data.size] }) // (N, C, H, W)
+    const t = draw.integersArray(0, diffusion.steps, batch)
+    const { full, masked } = drawPasses(model, x0, options.numClasses > 0 ? labels : null, draw)
+    return [full, masked].flatMap(({ noise, labels, mask }) => {
+      const terms = trainingLoss(diffusion, (x, t) => model.forward(x, t, labels, mask), x0, t, noise)
+      backward(mean(terms.loss)) // now, not after both: the second pass then finds the memory of the first free
+      return [mean(terms.mse).detach(), mean(terms.vb!).detach()]
+    })
+  }
+
+  const what = `MDT-${preset} on the ${data.length} pictures of ${data.name} at ${data.size} px`
+  const size = `${(model.countParameters().total / 1e6).toFixed(1)} M parameters`
+  console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}`)
+  if (before !== undefined && before.backend !== training.arithmetic(backend))
+    console.log(`the run was on ${before.backend} until now: expect other last digits`)
+  const resume = `${command} --out ${out} --resume`
+  training.writeRunReadme(out, { title: what, command: [command, ...process.argv.slice(2)].join(' '), resume })
+  const log = new training.MetricsLog(out, step)
+  const progress = new training.Progress({ total: steps, done: step, minutes })
+  const interrupt = new training.Interrupt(() => progress.log('saving after this step; Ctrl-C again stops without'))
+  const stop = () => interrupt.asked()
+  const end = performance.now() + 60_000 * minutes
+  let checkpoint = from?.path
+
+  while (step < steps && performance.now() < end && !(await stop())) {
+    const start = performance.now()
+    const pictures = await batches.at(step)
+    const draw = () => random.fork('step').fork(step) // a step's random numbers follow from seed and step alone
+    const lr = schedule(step + 1)
+    const report = scope(() => {
+      const terms = passes(pictures, draw())
+      const { norm, finite } = optimizer.step({ lr }) // does nothing where the norm is not finite
+      ema.update(finite)
+      optimizer.zeroGrad()
+      return stack([...terms, norm], 0)
+    })
+    const [mse, vb, maskedMse, maskedVb, gradNorm] = await report.data()
+    report.dispose()
+    const loss = mse + vb + maskedMse + maskedVb
+    if (!Number.isFinite(loss + gradNorm)) throw training.notFinite(step + 1, out, () => void passes(pictures, draw()))
+
+    step++
+    const seconds = (performance.now() - start) / 1000
+    log.write(
+      { step, loss, full: mse + vb, mse, vb, masked: maskedMse + maskedVb, maskedMse, maskedVb, gradNorm, lr },
+      { step, seconds, time: Date.now() / 1000 },
+    )
+    progress.update(step, mse + vb, batch)
+    if (step === first + 2) progress.log(expected(settings, step, seconds))
+    if (step % (step < 500 ? 50 : 250) === 0 && step < steps) await keep()
+  }
+  progress.close()
+  if (step > first) await keep()
+  interrupt.close()
+  log.close()
+  console.log(`${checkpoint ?? out} after step ${step}${step < steps ? `; go on with: ${resume}` : ''}`)
+
+  /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
+  async function keep(): Promise<void> {
+    log.sync()
+    checkpoint = await training.save<Settings>(out, state, { step, backend: training.arithmetic(backend), settings })
+    const rows = training.readRows(join(out, 'metrics.jsonl'))
+    await training.writeLossCurve(join(out, 'loss.png'), rows, ['full', 'masked'])
+    await writeSamples(join(out, `samples-${String(step).padStart(8, '0')}.png`), ema.average, diffusion, samples, stop)
+    progress.pause()
+  }
+})

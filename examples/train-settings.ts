@@ -1,0 +1,106 @@
+/**
+ * The flags of train-mdt-s.ts, and the settings that follow from them, the preset and the run that is resumed.
+ */
+
+import { type BackendName, backendNames } from '../core/index.ts'
+import type { ImageDataset } from '../diffusion/data/index.ts'
+import { duration, UserError } from '../diffusion/training/index.ts'
+import { type MDTOptions, mdtPreset, presetNames, type Training, trainingPreset } from '../models/index.ts'
+import { type Flags, readFlags, type Values } from './flags.ts'
+
+/** All that decides what a run computes: kept in its checkpoints. */
+export interface Settings extends Training {
+  readonly preset: string
+  readonly size: number
+  readonly data: string
+  readonly seed: number
+  readonly maskRatio: number
+}
+
+const flags = {
+  preset: { type: 'text', choices: presetNames, about: 'the model (default S/2)' },
+  data: { type: 'text', about: 'emoji:smileys (default), emoji, or a folder of pictures, by class or not' },
+  size: { type: 'integer', min: 1, max: 256, about: 'height and width of the pictures (default 16)' },
+  steps: { type: 'integer', min: 1, default: 10_000, about: 'steps in all, those before a resume among them' },
+  minutes: { type: 'number', min: 0, about: 'stop after so many minutes, if that comes first' },
+  batch: { type: 'integer', min: 1, about: 'pictures per step (default by preset)' },
+  lr: { type: 'number', min: 0, about: 'learning rate after the warm-up (default by preset)' },
+  'mask-ratio': {
+    type: 'number',
+    min: 0,
+    max: 0.95,
+    about: 'share of tokens removed in the masked pass (default 0.3)',
+  },
+  seed: { type: 'integer', min: 0, about: 'the same seed gives the same run (default 0)' },
+  backend: { type: 'text', choices: backendNames, about: 'where tensors live (default wasm)' },
+  threads: { type: 'integer', min: 1, max: 256, about: 'threads of the wasm backend (default one per core)' },
+  out: { type: 'text', value: 'DIR', about: 'the folder of the run (default runs/mdt-PRESET)' },
+  resume: { type: 'switch', about: 'go on from the last checkpoint in DIR' },
+} as const satisfies Flags
+
+export const command = 'npx tsx examples/train-mdt-s.ts'
+
+/** What stands on the command line. Throws UserError. */
+export function trainingFlags(): Omit<Values<typeof flags>, 'out' | 'backend'> & {
+  out: string
+  backend?: BackendName
+} {
+  const given = readFlags({
+    command,
+    about: 'Trains a masked diffusion transformer [MDT] on pictures and shows what it draws.',
+    flags,
+    examples: [
+      ['', 'MDT-S/2 on smileys: shapes within 10 minutes on 2 cores, faces in about an hour'],
+      ['--preset tiny', 'a small model: faces in minutes'],
+      ['--preset tiny --out runs/mdt-tiny --resume --steps 20000', 'go on with a run, for longer'],
+      ['--data my-pictures --size 32 --preset S/4 --minutes 60', 'pictures of your own, for an hour'],
+    ],
+  })
+  const { preset = 'S/2', out = `runs/mdt-${preset.toLowerCase().replace('/', '-')}` } = given
+  return { ...given, out, backend: given.backend as BackendName | undefined }
+}
+
+/**
+ * The settings of a run: `started` are those of the run that is resumed, from which only the learning rate may differ.
+ * Throws UserError on a flag that contradicts them.
+ */
+export function settingsOf(given: ReturnType<typeof trainingFlags>, started: Settings | undefined): Settings {
+  const asked = { ...given, maskRatio: given['mask-ratio'] }
+  const base: Settings = started ?? {
+    preset: 'S/2',
+    size: 16,
+    data: 'emoji:smileys',
+    seed: 0,
+    maskRatio: 0.3,
+    ...trainingPreset(asked.preset ?? 'S/2'),
+  }
+  const fixed = ['preset', 'size', 'data', 'seed', 'batch', 'maskRatio'] as const
+  for (const name of started === undefined ? [] : fixed)
+    if (asked[name] !== undefined && asked[name] !== base[name])
+      throw new UserError(
+        `--${name === 'maskRatio' ? 'mask-ratio' : name}: the run in ${given.out} has ${base[name]}, got ${asked[name]}: a change needs a new run`,
+      )
+  const chosen = Object.entries(base).map(([name, value]) => [name, asked[name as keyof typeof asked] ?? value])
+  return Object.fromEntries(chosen) as unknown as Settings
+}
+
+/** Steps until samples on emoji:smileys at 16 px are recognisable as faces. */
+const facesAfter = { tiny: 400, S: 800, B: 1500, L: 3000, XL: 4000 } as const
+
+/** What a run can hope for, once a step has been timed. */
+export function expected({ preset, data, size }: Settings, step: number, seconds: number): string {
+  const speed = `${seconds.toFixed(2)} s a step`
+  const faces = facesAfter[preset.split('/')[0] as keyof typeof facesAfter]
+  if (data !== 'emoji:smileys' || size !== 16 || step >= faces) return speed
+  const hope = `${speed}: first recognisable faces after about ${faces} steps, in ${duration(seconds * (faces - step))}`
+  return preset === 'tiny' ? hope : `${hope} (--preset tiny gets there in minutes)`
+}
+
+/** The model for a run's settings and pictures: MDT with their classes, but for tiny, which learns faster without. */
+export function modelOptions({ preset, size, maskRatio }: Settings, { classes, channels }: ImageDataset): MDTOptions {
+  const numClasses = preset === 'tiny' ? 0 : classes.length
+  const options = { ...mdtPreset(preset, { inputSize: size, inChannels: channels, numClasses }), maskRatio }
+  if (size % options.patchSize !== 0)
+    throw new UserError(`--size: wanted a multiple of ${preset}'s patch size, ${options.patchSize}, got ${size}`)
+  return options
+}
