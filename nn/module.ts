@@ -6,7 +6,7 @@
  */
 
 import { toTypedArray } from '../core/dtype.ts'
-import { cast, copy, type HostTensor, noGrad, ShapeError, scope, Tensor } from '../core/index.ts'
+import { cast, copy, noGrad, type Shape, ShapeError, scope, Tensor } from '../core/index.ts'
 import { sameShape, show } from '../core/shape.ts'
 
 type Role = 'parameter' | 'frozen' | 'buffer'
@@ -45,8 +45,14 @@ export interface ParameterCount {
   readonly buffers: number
 }
 
-/** What a state dict is loaded from: tensors, or arrays on the host as a safetensors file gives them. */
-export type StateSource = ReadonlyMap<string, Tensor | Pick<HostTensor, 'shape' | 'data'>>
+/** Elements on the host, as a safetensors file gives them. */
+export interface HostState {
+  readonly shape: Shape
+  readonly data: ArrayLike<number>
+}
+
+/** What a state dict is loaded from. A tensor of another backend than the target's is read at once, where it can be. */
+export type StateSource = ReadonlyMap<string, Tensor | HostState>
 
 export abstract class Module {
   /** This module's own tensors: parameters in the order of the fields, then buffers. */
@@ -144,7 +150,7 @@ function loadInto(
 }
 
 /** Copies the values into `target`: on the device from a tensor of the same backend, else through the host. */
-function overwrite(target: Tensor, value: Tensor | Pick<HostTensor, 'data'>): void {
+function overwrite(target: Tensor, value: Tensor | HostState): void {
   if (value instanceof Tensor && value.backend === target.backend) {
     noGrad(() => scope(() => target.replaceWith(copy(cast(value, target.dtype)))))
     return
