@@ -102,9 +102,19 @@ export function pMeanVariance(
   output: Tensor,
   xt: Tensor,
   t: Timesteps,
+  options: ClipOption = {},
+): ReverseStep {
+  return reverseStep(d, splitOutput(d, output, xt), xt, t, options)
+}
+
+/** The same from the output's parts. */
+export function reverseStep(
+  d: GaussianDiffusion,
+  { predicted, range }: OutputParts,
+  xt: Tensor,
+  t: Timesteps,
   { clip = false }: ClipOption = {},
 ): ReverseStep {
-  const { predicted, range } = splitOutput(d, output, xt)
   const unclipped = xStartOf(d, predicted, xt, t)
   const predXStart = clip ? clamp(unclipped, -1, 1) : unclipped
   const { mean } = qPosterior(d, predXStart, xt, t)
@@ -128,12 +138,14 @@ function fixedVariance(d: GaussianDiffusion, xt: Tensor, t: Timesteps): Omit<Rev
   return { variance: perSample(xt, t, i => Math.exp(logLarge(i))), logVariance: perSample(xt, t, logLarge) }
 }
 
-/** The prediction (N, C, …) in a network's output, and the variance's channels (N, C, …) where they are learned. */
-export function splitOutput(
-  d: GaussianDiffusion,
-  output: Tensor,
-  x: Tensor,
-): { readonly predicted: Tensor; readonly range: Tensor | null } {
+/** A network's output: the prediction (N, C, …), and the channels of the variance (N, C, …) where they are learned. */
+export interface OutputParts {
+  readonly predicted: Tensor
+  readonly range: Tensor | null
+}
+
+/** Splits the output of a network that was given x (N, C, …). Throws ShapeError when it has the wrong shape. */
+export function splitOutput(d: GaussianDiffusion, output: Tensor, x: Tensor): OutputParts {
   const C = x.shape[1]
   const wanted = x.shape.with(1, d.variance === 'learnedRange' ? 2 * C : C)
   if (output.shape.length !== wanted.length || output.shape.some((n, i) => n !== wanted[i]))

@@ -4,10 +4,10 @@
  * Losses stay per sample, (N); the caller takes the mean. Masked models' own losses are in models/. Next: samplers.ts.
  */
 
-import { add, concat, mul, square, sub, type Tensor } from '../core/index.ts'
-import { callNetwork, type GaussianDiffusion, type Network, qSample, splitOutput } from './gaussian.ts'
+import { add, mul, square, sub, type Tensor } from '../core/index.ts'
+import { callNetwork, type GaussianDiffusion, type Network, qSample, reverseStep, splitOutput } from './gaussian.ts'
 import { meanPerSample, scaled, type Timesteps } from './per-sample.ts'
-import { vlbTerms } from './vlb.ts'
+import { vlbTermsOf } from './vlb.ts'
 
 /** Terms per sample, (N) each. */
 export interface LossTerms {
@@ -61,7 +61,8 @@ export function hybridLoss(
   const error = meanPerSample(square(sub(target(d, x0, noise, t), predicted))) // (N)
   const mse = weighting === 'uniform' ? error : scaled(error, t, i => minSnrWeight(d, i))
   if (range === null) return { mse, vb: null, loss: mse }
-  const terms = vlbTerms(d, concat([predicted.detach(), range], 1), x0, xt, t) // (N)
+  const p = reverseStep(d, { predicted: predicted.detach(), range }, xt, t)
+  const terms = vlbTermsOf(d, p, x0, xt, t) // (N)
   const vb = rescaleVb ? mul(terms, d.steps / 1000) : terms
   return { mse, vb, loss: add(mse, vb) }
 }

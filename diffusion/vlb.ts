@@ -72,7 +72,7 @@ function bitsPerDim(nats: Tensor): Tensor {
 
 /**
  * The bound's term at step t of each sample, from the network's output at (x_t, t): KL(q(x_{t−1} | x_t, x_0) ‖
- * p(x_{t−1} | x_t)), and −log p(x_0 | x_1) where t = 0. (N), bits per dimension. [DDPM eq. 5]
+ * p(x_{t−1} | x_t)), and −log p(x_0 | x_1) where t = 0. (N), bits per dimension. [DDPM eq. 5] Throws ShapeError.
  */
 export function vlbTerms(
   d: GaussianDiffusion,
@@ -82,7 +82,11 @@ export function vlbTerms(
   t: Timesteps,
   options: ClipOption = {},
 ): Tensor {
-  const p = pMeanVariance(d, output, xt, t, options)
+  return vlbTermsOf(d, pMeanVariance(d, output, xt, t, options), x0, xt, t)
+}
+
+/** The same from p(x_{t−1} | x_t). */
+export function vlbTermsOf(d: GaussianDiffusion, p: Gaussian, x0: Tensor, xt: Tensor, t: Timesteps): Tensor {
   const kl = bitsPerDim(gaussianKl(qPosterior(d, x0, xt, t), p)) // (N)
   const decoder = bitsPerDim(neg(discretizedLogLikelihood(x0, p))) // (N)
   const atStart = tensor(
