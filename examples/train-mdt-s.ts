@@ -14,13 +14,13 @@ import * as training from '../diffusion/training/index.ts'
 import { drawPasses, MDT } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
 import { writeSamples } from './samples.ts'
-import { command, expected, modelOptions, type Settings, settingsOf, trainingFlags } from './train-settings.ts'
+import { command, type Described, expected, modelOptions, settingsOf, trainingFlags } from './train-settings.ts'
 
 await training.main(async () => {
   const flags = trainingFlags()
   const { out, steps, minutes = Infinity } = flags
   const from = training.startingPoint(out, flags.resume)
-  const before = from && training.readState<training.RunState<Settings>>(from.path)
+  const before = from && training.readState<training.RunState<Described>>(from.path)
   const settings = settingsOf(flags, before?.settings)
   const { preset, batch, seed } = settings
   const samples = preset === 'tiny' ? 96 : 24 // in a grid; larger models take their time
@@ -36,8 +36,9 @@ await training.main(async () => {
   const diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
   const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true })
   const state = { model, ema, optimizer }
-  let step = from === undefined ? 0 : training.restore(from, state).step
-  const first = step
+  if (from !== undefined) training.restore(from, state)
+  const first = from?.step ?? 0
+  let step = first
 
   /** Both passes over a batch, forward and backward: mse and vb of the full one, then of the masked one; means over N. */
   function passes({ images, labels }: Batch, draw: Rng): Tensor[] {
@@ -101,7 +102,8 @@ await training.main(async () => {
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
     log.sync()
-    checkpoint = await training.save<Settings>(out, state, { step, backend: training.arithmetic(backend), settings })
+    const described: Described = { settings, model: options, classes: data.classes }
+    checkpoint = await training.save(out, state, { step, backend: training.arithmetic(backend), ...described })
     const rows = training.readRows(join(out, 'metrics.jsonl'))
     await training.writeLossCurve(join(out, 'loss.png'), rows, ['full', 'masked'])
     await writeSamples(join(out, `samples-${String(step).padStart(8, '0')}.png`), ema.average, diffusion, samples, stop)

@@ -17,6 +17,14 @@ export interface Settings extends Training {
   readonly maskRatio: number
 }
 
+/** What a checkpoint says of its run, so that it can be read without it. */
+export interface Described {
+  readonly settings: Settings
+  readonly model: MDTOptions
+  /** Names of the classes. */
+  readonly classes: readonly string[]
+}
+
 const flags = {
   preset: { type: 'text', choices: presetNames, about: 'the model (default S/2)' },
   data: { type: 'text', about: 'emoji:smileys (default), emoji, or a folder of pictures, by class or not' },

@@ -23,13 +23,13 @@ export interface TrainingState {
   readonly optimizer: Optimizer
 }
 
-/** What is in state.json: with the tensors, all that a run needs to go on. */
-export interface RunState<Settings> extends CheckpointState {
-  readonly emaUpdates: number
-  /** What `arithmetic` says of the backend. */
-  readonly backend: string
-  readonly settings: Settings
-}
+/** What is in state.json: with the tensors, all that a run needs to go on; `Own` is what the program adds. */
+export type RunState<Own> = Own &
+  CheckpointState & {
+    readonly emaUpdates: number
+    /** What `arithmetic` says of the backend. */
+    readonly backend: string
+  }
 
 /**
  * The checkpoint that a run in `folder` goes on from; undefined for a new run. Throws UserError where there is nothing
@@ -44,8 +44,8 @@ export function startingPoint(folder: string, resume: boolean): Checkpoint | und
 }
 
 /** Puts everything where `checkpoint` left it. Throws UserError or SafetensorsError where it is damaged or of another model. */
-export function restore<Settings>({ path }: Checkpoint, { model, ema, optimizer }: TrainingState): RunState<Settings> {
-  const { state, ...saved } = loadCheckpoint<RunState<Settings>>(path)
+export function restore({ path }: Checkpoint, { model, ema, optimizer }: TrainingState): void {
+  const { state, ...saved } = loadCheckpoint<RunState<unknown>>(path)
   const load = (part: keyof typeof saved, into: Pick<Module | Optimizer, 'loadStateDict'>) => {
     try {
       into.loadStateDict(saved[part])
@@ -57,7 +57,6 @@ export function restore<Settings>({ path }: Checkpoint, { model, ema, optimizer 
   load('ema', ema.average)
   load('optimizer', optimizer)
   ema.updates = state.emaUpdates
-  return state
 }
 
 /** A backend and its build, 'wasm relaxed' or 'cpu': what may differ in the last bits from another one. */
@@ -66,12 +65,12 @@ export function arithmetic(backend: Backend): string {
 }
 
 /** Writes a checkpoint of `state.step` steps; returns its path. Throws UserError where the disk refuses. */
-export function save<Settings>(
+export function save<Own>(
   folder: string,
   { model, ema, optimizer }: TrainingState,
-  state: Omit<RunState<Settings>, 'emaUpdates'>,
+  state: Own & Omit<RunState<unknown>, 'emaUpdates'>,
 ): Promise<string> {
-  return saveCheckpoint<RunState<Settings>>(
+  return saveCheckpoint(
     folder,
     { model: model.stateDict(), ema: ema.average.stateDict(), optimizer: optimizer.stateDict() },
     { ...state, emaUpdates: ema.updates },
