@@ -30,6 +30,7 @@ import {
   ddimSteps,
   ddpmSample,
   ddpmStep,
+  discretizedLogLikelihood,
   dpmSolverSample,
   epsilonOf,
   type GaussianDiffusion,
@@ -39,6 +40,7 @@ import {
   keptTokens,
   linearBetas,
   maskdmTimesteps,
+  meanPerSample,
   minSnrWeight,
   type Network,
   type Prediction,
@@ -235,7 +237,10 @@ test('rows at t = 0 get no noise and the decoder’s term; other rows do not not
     const bound = (at: number[]) => vlbTerms(d, output, mul(z, 0.3), x, at)
     for (const f of [step, ddim, bound])
       for (const row of [0, 1, 2]) near(slice(f(t), 0, row, row + 1), rows(f, row), 0, `row ${row}`)
-    const { mean: mu, predXStart } = pMeanVariance(d, output, x, t)
+    const p = pMeanVariance(d, output, x, t)
+    const { mean: mu, predXStart } = p
+    const decoder = mul(meanPerSample(discretizedLogLikelihood(mul(z, 0.3), p)), -1 / Math.LN2)
+    for (const row of [0, 2]) near(slice(bound(t), 0, row, row + 1), slice(decoder, 0, row, row + 1), 0, 'decoder')
     near(slice(step(t), 0, 0, 1), slice(mu, 0, 0, 1), 0, 'DDPM at t = 0')
     near(slice(ddim(t), 0, 2, 3), slice(predXStart, 0, 2, 3), 1e-15, 'DDIM at t = 0')
     assert.ok(step(t).dataSync()[16] !== mu.dataSync()[16])
@@ -426,7 +431,7 @@ test('preconditioning: D is c_skip x + c_out F(c_in x; c_noise), sample by sampl
 test('guidance: which channels it touches, and what happens to the second half', () => {
   const output = normal(20, 4, 8, 2, 2)
   const x = normal(21, 4, 4, 2, 2)
-  const t = Int32Array.of(0, 999, 0, 999)
+  const t = Int32Array.of(0, 999, 500, 500) // the scale is that of the first half
   scope(() => {
     let given: Tensor | null = null
     const network: Network = z => {
