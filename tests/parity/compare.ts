@@ -18,14 +18,24 @@ export function hasRoundings(key: string): boolean {
   return /_f32(cast)?$/.test(key)
 }
 
+/** Weights after a training trajectory, or their moving average. */
+export function isWeights(key: string): boolean {
+  return /^out\.(final|ema)\./.test(key)
+}
+
+/** A result of a sampling loop, in which errors add up. */
+export function isSampled(key: string): boolean {
+  return /^out\.(heun|euler|ddim)\w*_(final|inputs)$/.test(key)
+}
+
 /** Largest error that is accepted. `lr` is the learning rate of a training trajectory. */
 export function toleranceOf(kind: string, key: string, precision: Precision, lr: number): number {
   const f64 = precision === 'f64'
   if (hasRoundings(key)) return kind === 'schedules' ? 1e-4 : 1e-5
   if (isAtTimeZero(key)) return 1e-7
-  if (kind === 'trajectory') return f64 ? 1e-8 : key.startsWith('out.final.') ? 0.07 * lr : 1e-5
+  if (kind === 'trajectory') return f64 ? 1e-8 : isWeights(key) ? 0.07 * lr : 1e-5
   if (key.startsWith('grad')) return f64 ? 1e-8 : 3e-4
-  if (kind === 'sampling') return f64 ? 1e-8 : 1e-4
+  if (kind === 'sampling' || isSampled(key)) return f64 ? 1e-8 : 1e-4
   return f64 ? 1e-9 : 2e-5
 }
 

@@ -7,7 +7,7 @@
 import { pathToFileURL } from 'node:url'
 import { cpu, defaultBackend } from '../../core/index.ts'
 import { ready } from '../../core/ready.ts'
-import { compare, hasRoundings, isAtTimeZero, type Stored, toleranceOf, withoutKeyThird } from './compare.ts'
+import { compare, hasRoundings, isAtTimeZero, isWeights, type Stored, toleranceOf, withoutKeyThird } from './compare.ts'
 import { Fixture, isObject, type Run } from './fixture.ts'
 import { type Computed, type Kind, loadKind, onHost } from './kind.ts'
 
@@ -68,7 +68,7 @@ async function checkOne(fixture: Fixture, run: Run, key: string, stored: Stored,
   const lr = isObject(train) && typeof train.lr === 'number' ? train.lr : 0
   const exact = !stored.dtype.startsWith('F')
   const tolerance = exact ? 0 : toleranceOf(fixture.kind, key, run.dtype, lr)
-  const drifts = run.dtype === 'f32' && /^out\.final\..*qkv\.bias$/.test(key)
+  const drifts = run.dtype === 'f32' && isWeights(key) && key.endsWith('qkv.bias')
   const { error, problem } = compare(stored, got, drifts ? withoutKeyThird(stored.data.length) : undefined)
   if (error <= tolerance) return { key, status: 'OK', error, tolerance }
   const settings = [...fixture.settings].map(([name, value]) => `with ${name} = ${value}`)
