@@ -138,8 +138,11 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
     throw new Error('wasm: this JavaScript engine has no WebAssembly SIMD')
   const hasRelaxed = WebAssembly.validate(new Uint8Array(relaxedProbe))
   const build = options.build ?? (hasRelaxed ? 'relaxed' : 'simd')
+  const threads = options.threads ?? defaultThreads()
+  if (!Number.isInteger(threads) || threads < 1)
+    throw new RangeError(`wasm: threads: wanted a whole number of at least 1, got ${threads}`)
   const module = await WebAssembly.compile(decode(await loadBase64(build)))
-  return new Runtime(module, build, options.threads ?? defaultThreads())
+  return new Runtime(module, build, threads)
 }
 
 async function loadBase64(build: Build): Promise<string> {

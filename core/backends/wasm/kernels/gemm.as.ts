@@ -60,21 +60,45 @@ function packFour(from: usize, step: usize, next: usize, length: i32, count: i32
   }
 }
 
+/**
+ * Sixteen lines that lie side by side: each k is one cache line, whose four quarters go to to, to + q1, to + q2 and to + q3. Packing four
+ * lines at a time instead would fetch every cache line four times.
+ */
+function packSixteen(from: usize, step: usize, length: i32, to: usize, stride: usize, q1: usize, q2: usize, q3: usize): void {
+  for (let k = 0; k < length; ++k, to += stride, from += step) {
+    v128.store(to, v128.load(from))
+    v128.store(to + q1, v128.load(from, VEC))
+    v128.store(to + q2, v128.load(from, 2 * VEC))
+    v128.store(to + q3, v128.load(from, 3 * VEC))
+  }
+}
+
 /** Rows of a (`rows` of them, at most a block) → panels of 4: for each panel, for each k, four floats. */
 export function packRows(from: usize, rowStep: usize, kStep: usize, rows: i32, K: i32, to: usize): void {
-  for (let m = 0; m < rows; m += ROWS) {
-    packFour(from + <usize>m * rowStep, kStep, rowStep, K, min(rows - m, ROWS), to, VEC)
-    to += <usize>K * VEC
+  const panel = <usize>K * VEC
+  let m = 0
+  if (rowStep == WORD) {
+    for (; m + 16 <= rows; m += 16, to += 4 * panel, from += 4 * VEC) {
+      packSixteen(from, kStep, K, to, VEC, panel, 2 * panel, 3 * panel)
+    }
+  }
+  for (; m < rows; m += ROWS, to += panel, from += 4 * rowStep) {
+    packFour(from, kStep, rowStep, K, min(rows - m, ROWS), to, VEC)
   }
 }
 
 /** Columns of b → panels of 8: for each panel, for each k, eight floats. */
 export function packColumns(from: usize, columnStep: usize, kStep: usize, columns: i32, K: i32, to: usize): void {
-  for (let n = 0; n < columns; n += COLS) {
-    const start = from + <usize>n * columnStep
-    packFour(start, kStep, columnStep, K, min(columns - n, 4), to, 2 * VEC)
-    packFour(start + 4 * columnStep, kStep, columnStep, K, min(columns - n - 4, 4), to + VEC, 2 * VEC)
-    to += <usize>K * (2 * VEC)
+  const panel = <usize>K * (2 * VEC)
+  let n = 0
+  if (columnStep == WORD) {
+    for (; n + 16 <= columns; n += 16, to += 2 * panel, from += 4 * VEC) {
+      packSixteen(from, kStep, K, to, 2 * VEC, VEC, panel, panel + VEC)
+    }
+  }
+  for (; n < columns; n += COLS, to += panel, from += 8 * columnStep) {
+    packFour(from, kStep, columnStep, K, min(columns - n, 4), to, 2 * VEC)
+    packFour(from + 4 * columnStep, kStep, columnStep, K, min(columns - n - 4, 4), to + VEC, 2 * VEC)
   }
 }
 

@@ -45,8 +45,9 @@ export function matmul(context: Context, loops: Kernels): Pick<Kernels, 'matmul'
     const packedBytes = 4 * packedColumns * K
     const blockRows = Math.min(BLOCK_ROWS, ceilDiv(M, 4) * 4)
     const rowBlocks = ceilDiv(M, blockRows)
-    // Enough chunks for many threads, but no block narrower than pays.
-    const wanted = Math.max(1, Math.floor(32 / (rowBlocks * batch)))
+    // Enough chunks to keep all threads busy to the end. Every element is one sum over k in rising order, however the
+    // blocks lie, so here the cut may depend on the number of threads.
+    const wanted = Math.max(1, Math.floor((8 * (runtime.threads - 1)) / (rowBlocks * batch)))
     const blockColumns = Math.max(BLOCK_COLUMNS, ceilDiv(ceilDiv(N, wanted), 8) * 8)
     const columnBlocks = ceilDiv(N, blockColumns)
     const threadBytes = 4 * blockRows * K
