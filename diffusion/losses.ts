@@ -22,7 +22,10 @@ export interface LossTerms {
 export interface LossOptions {
   /** 'minSnr5' weights the squared error by timestep, as MDT v2 does [Min-SNR §3.4]; 'uniform' (the default) by 1. */
   readonly weighting?: 'uniform' | 'minSnr5'
-  /** Multiplies vb by steps/1000, which keeps λ = 0.001 with fewer steps: the official `rescale_learned_sigmas`, off in DiT and MDT. */
+  /**
+   * Multiplies vb by steps/1000, which keeps λ = 0.001 with fewer steps: the official `rescale_learned_sigmas`, off in DiT
+   * and MDT.
+   */
   readonly rescaleVb?: boolean
 }
 
@@ -58,7 +61,7 @@ export function hybridLoss(
   { weighting = 'uniform', rescaleVb = false }: LossOptions = {},
 ): LossTerms {
   const { predicted, range } = splitOutput(d, output, xt)
-  const error = meanPerSample(square(sub(target(d, x0, noise, t), predicted))) // (N)
+  const error = meanPerSample(square(sub(predictionTarget(d, x0, noise, t), predicted))) // (N)
   const mse = weighting === 'uniform' ? error : scaled(error, t, i => minSnrWeight(d, i))
   if (range === null) return { mse, vb: null, loss: mse }
   const p = reverseStep(d, { predicted: predicted.detach(), range }, xt, t)
@@ -67,8 +70,8 @@ export function hybridLoss(
   return { mse, vb, loss: add(mse, vb) }
 }
 
-/** What the network is to predict. */
-function target(d: GaussianDiffusion, x0: Tensor, noise: Tensor, t: Timesteps): Tensor {
+/** What the network is to predict: ε, x_0 or v of x0 with `noise` (both (N, C, …)) at steps t (N). */
+export function predictionTarget(d: GaussianDiffusion, x0: Tensor, noise: Tensor, t: Timesteps): Tensor {
   if (d.prediction === 'epsilon') return noise
   if (d.prediction === 'xStart') return x0
   // v = √ᾱ ε − √(1−ᾱ) x_0  [PD §4]

@@ -1,43 +1,22 @@
-/** Diffusion: schedules, respacing, losses, sampling loops, guidance and masks, as properties and by hand. */
+/** Diffusion: schedules, respacing, the equations of q and p, losses, and what bad arguments say. */
 
 import fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { gradcheck } from '../core/gradcheck.ts'
-import {
-  backward,
-  concat,
-  cpu,
-  full,
-  gather,
-  mul,
-  rng,
-  type Shape,
-  scatter,
-  scope,
-  slice,
-  stats,
-  sum,
-  type Tensor,
-  tensor,
-} from '../core/index.ts'
+import { backward, concat, full, mul, scope, slice, sum, type Tensor, tensor } from '../core/index.ts'
 import {
   classifierFreeGuidance,
   cosineBetas,
-  ddimReverseStep,
   ddimSample,
   ddimStep,
-  ddimSteps,
-  ddpmSample,
   ddpmStep,
   discretizedLogLikelihood,
-  dpmSolverSample,
   epsilonOf,
   type GaussianDiffusion,
   gaussianDiffusion,
   heunSample,
   hybridLoss,
-  keptTokens,
   linearBetas,
   maskdmTimesteps,
   meanPerSample,
@@ -45,8 +24,6 @@ import {
   type Network,
   type Prediction,
   pMeanVariance,
-  powerCosineScale,
-  precondition,
   preconditioning,
   qSample,
   respace,
@@ -58,17 +35,7 @@ import {
   vlbTerms,
   xStartOf,
 } from '../diffusion/index.ts'
-
-const f64 = { dtype: 'f64', backend: cpu } as const
-
-const normal = (seed: number, ...shape: number[]) => rng(seed).normal(shape, f64)
-
-function near(got: Tensor, want: Tensor, tolerance: number, what: string): void {
-  assert.equal(got.shape, want.shape, what)
-  const [a, b] = [got.dataSync(), want.dataSync()]
-  for (let i = 0; i < a.length; i++)
-    assert.ok(Math.abs(a[i] - b[i]) <= tolerance, `${what}: wanted ${b[i]} at ${i}, got ${a[i]}`)
-}
+import { f64, near, normal } from './near.ts'
 
 /** A network whose output is stored, and which remembers what it was asked. */
 function stored(output: Tensor, asked: number[][] = []): Network {
@@ -324,9 +291,7 @@ test('the hybrid loss: weights and fixed variances', () => {
   assert.is(minSnrWeight({ ...d, prediction: 'xStart' }, 0), 5)
 })
 
-// ---- sampling loops -----------------------------------------------------------------------------------------------
-
-/** Depends on x and t, and needs no parameters: ε = ½ x + t/1000, variance channel 0. */
+/** Depends on x and t without parameters: ε = ½ x, variance channel x t/1000. */
 const simple: Network = (x, t) => {
   const shift = tensor(
     Float64Array.from(t, at => at / 1000),
@@ -334,192 +299,6 @@ const simple: Network = (x, t) => {
   )
   return concat([mul(x, 0.5), mul(x, shift)], 1)
 }
-
-test('loops: steps in order, callbacks, noise given or drawn, and no tensor left behind', () => {
-  const d = respace(linear(1000), spaceTimesteps(1000, '7'))
-  const xT = rng(1).normal([2, 1, 3, 3], { backend: cpu })
-  const before = stats(cpu)
-  const seen: [number, number][] = []
-  const drawn = ddpmSample(d, simple, xT, {
-    noise: rng(5),
-    onStep: ({ step, t, x, predXStart }) => {
-      assert.is(x.size, predXStart.size)
-      seen.push([step, t])
-    },
-  })
-  assert.equal(
-    seen,
-    [...d.timesteps].reverse().map((t, step) => [step, t]),
-  )
-  const stream = rng(5)
-  const given = ddpmSample(d, simple, xT, { noise: () => stream.normal(xT.shape, { backend: cpu }) })
-  near(drawn, given, 0, 'drawn and given')
-  const other = ddpmSample(d, simple, xT, { noise: rng(6) })
-  assert.ok(other.dataSync()[0] !== drawn.dataSync()[0])
-  for (const x of [drawn, given, other]) x.dispose()
-
-  const deterministic = ddimSample(d, simple, xT, {})
-  let last: Tensor | null = null
-  let count = 0
-  for (const { x } of ddimSteps(d, simple, xT)) {
-    count++
-    if (count === 7) last = x.alias()
-  }
-  near(last!, deterministic, 0, 'generator and loop')
-  for (const { step } of ddimSteps(d, simple, xT)) if (step === 2) break
-  for (const x of [deterministic, last!]) x.dispose()
-
-  // A network that hands back its very input.
-  const same = ddimSample({ ...d, prediction: 'xStart', variance: 'fixedSmall' }, x => x, xT)
-  const sigmas = sigmaSteps(4)
-  const flat = heunSample(x => x, xT, sigmas)
-  near(flat, xT, 0, 'D(x) = x')
-  for (const x of [same, flat, dpmSolverSample(x => x, xT, sigmas)]) x.dispose()
-
-  const after = stats(cpu)
-  assert.is(after.tensors, before.tensors)
-  assert.is(after.bytes, before.bytes)
-  xT.dispose()
-})
-
-test('reverse DDIM undoes DDIM for a network that does not change along the way', () => {
-  const d: GaussianDiffusion = { ...linear(200), variance: 'fixedSmall' }
-  const constant: Network = x => full(x.shape, 0.3, f64)
-  const x = normal(16, 1, 1, 2, 2)
-  scope(() => {
-    let z: Tensor = x
-    for (let t = 20; t < 120; t++) z = ddimReverseStep(d, constant, z, [t]).x
-    for (let t = 120; t > 20; t--) z = ddimStep(d, constant, z, [t], null).x
-    near(z, x, 1e-12, 'there and back')
-  })
-})
-
-test('keeping ε: clipping changes x_0 but not the direction', () => {
-  const d: GaussianDiffusion = { ...linear(100), variance: 'fixedSmall' }
-  const [x, epsilon] = [normal(17, 1, 1, 2, 2), normal(18, 1, 1, 2, 2)]
-  scope(() => {
-    const { x: next, predXStart } = ddimStep(d, () => epsilon, x, [90], null, { clip: true, keepEpsilon: true })
-    assert.ok(Math.max(...predXStart.dataSync()) <= 1)
-    const [a, b] = [Math.sqrt(d.alphaBar[89]), Math.sqrt(1 - d.alphaBar[89])]
-    const want = predXStart.dataSync().map((x0, i) => a * x0 + b * epsilon.dataSync()[i])
-    near(next, tensor(want, { ...f64, shape: x.shape }), 1e-14, 'kept')
-    const derived = ddimStep(d, () => epsilon, x, [90], null, { clip: true }).x
-    assert.ok(derived.dataSync().some((value, i) => Math.abs(value - want[i]) > 1e-6))
-  })
-})
-
-test('preconditioning: D is c_skip x + c_out F(c_in x; c_noise), sample by sample', () => {
-  const sigma = Float64Array.of(0.01, 3)
-  const x = normal(19, 2, 1, 2, 2)
-  scope(() => {
-    const seen: number[][] = []
-    const D = precondition((input, cNoise) => {
-      seen.push([...cNoise])
-      return mul(input, 2)
-    })(x, sigma)
-    assert.equal(seen, [[Math.log(0.01) / 4, Math.log(3) / 4]])
-    const want = x.dataSync().map((value, i) => {
-      const c = preconditioning(sigma[Math.floor(i / 4)])
-      return c.skip * value + c.out * 2 * c.in * value
-    })
-    near(D, tensor(want, { ...f64, shape: x.shape }), 1e-14, 'D')
-  })
-})
-
-// ---- guidance -----------------------------------------------------------------------------------------------------
-
-test('guidance: which channels it touches, and what happens to the second half', () => {
-  const output = normal(20, 4, 8, 2, 2)
-  const x = normal(21, 4, 4, 2, 2)
-  const t = Int32Array.of(0, 999, 500, 500) // the scale is that of the first half
-  scope(() => {
-    let given: Tensor | null = null
-    const network: Network = z => {
-      given = z
-      return output
-    }
-    const got = classifierFreeGuidance(network, { scale: 3 })(x, t)
-    near(given!, concat([slice(x, 0, 0, 2), slice(x, 0, 0, 2)], 0), 0, 'the first half twice')
-    const o = output.dataSync()
-    got.dataSync().forEach((value, i) => {
-      const channel = Math.floor(i / 4) % 8
-      const inHalf = i % 64
-      const want = channel < 3 ? o[64 + inHalf] + 3 * (o[inHalf] - o[64 + inHalf]) : o[i]
-      assert.ok(Math.abs(value - want) < 1e-14, `element ${i}`)
-    })
-    near(slice(classifierFreeGuidance(network, { scale: 1 })(x, t), 0, 0, 2), slice(output, 0, 0, 2), 1e-14, 'scale 1')
-    const all = classifierFreeGuidance(network, { scale: 3, channels: 'all' })(x, t)
-    near(slice(all, 0, 0, 2), slice(all, 0, 2, 4), 0, 'all channels: both halves')
-    // With a power, t = 0 is guided fully and t = 999 hardly.
-    const timed = classifierFreeGuidance(network, { scale: 3, power: 4 })(x, t)
-    near(slice(timed, 0, 0, 1), slice(got, 0, 0, 1), 1e-14, 't = 0')
-    near(slice(timed, 0, 1, 2), slice(output, 0, 1, 2), 1e-9, 't = 999')
-  })
-  assert.is(powerCosineScale(4, 4, 1000), 1)
-  assert.is(powerCosineScale(4, 4, 0), 4)
-  assert.ok(Math.abs(powerCosineScale(4, 1, 500) - 2.5) < 1e-14)
-})
-
-// ---- masks --------------------------------------------------------------------------------------------------------
-
-test('masks: kept and removed tokens are a partition, and restoring undoes the shuffle', () => {
-  const cases = fc.tuple(
-    fc.integer({ min: 1, max: 3 }),
-    fc.integer({ min: 1, max: 40 }),
-    fc.double({ min: 0, max: 0.99, noNaN: true }),
-    fc.nat(),
-  )
-  fc.assert(
-    fc.property(cases, ([N, T, ratio, seed]) => {
-      const noise = rng(seed).uniformArray(N * T)
-      scope(() => {
-        const { kept, hostIdsKeep, idsKeep, idsRestore, mask } = tokenMask(noise, [N, T], ratio, { backend: cpu })
-        assert.is(kept, Math.trunc(T * (1 - ratio)))
-        const shapes: Shape[] = [idsKeep.shape, idsRestore.shape, mask.shape]
-        assert.equal(shapes, [
-          [N, kept],
-          [N, T],
-          [N, T],
-        ])
-        assert.equal(idsKeep.dataSync(), hostIdsKeep)
-        const [restore, removed] = [idsRestore.dataSync(), mask.dataSync()]
-        for (let n = 0; n < N; n++) {
-          const row = [...hostIdsKeep.subarray(n * kept, (n + 1) * kept)]
-          row.forEach((id, k) => {
-            assert.is(restore[n * T + id], k)
-            assert.is(removed[n * T + id], 0)
-            assert.ok(k === 0 || noise[n * T + row[k - 1]] <= noise[n * T + id], 'in the order of the noise')
-          })
-          const ranks = [...restore.subarray(n * T, (n + 1) * T)]
-          assert.equal(
-            ranks.toSorted((a, b) => a - b),
-            ranks.map((_, i) => i),
-          )
-          assert.is(ranks.filter((_, i) => removed[n * T + i] === 1).length, T - kept)
-        }
-        if (kept === 0) return
-        // Kept tokens, filled up with others and put back in order, stand where they stood.
-        const tokens = rng(seed + 1).normal([N, T, 2], f64)
-        const padded = concat([gather(tokens, idsKeep), full([N, T - kept, 2], 9, f64)], 1)
-        const restored = gather(kept === T ? gather(tokens, idsKeep) : padded, idsRestore)
-        const [got, want] = [restored.dataSync(), tokens.dataSync()]
-        for (let i = 0; i < got.length; i++) assert.is(got[i], removed[i >> 1] ? 9 : want[i])
-        near(scatter(full([N, T, 2], 9, f64), idsKeep, gather(tokens, idsKeep)), restored, 1e-12, 'scattered')
-      })
-    }),
-  )
-})
-
-test('masks: ties go to the lower position, and the number of kept tokens is cut', () => {
-  scope(() => {
-    const { hostIdsKeep, mask } = tokenMask([0.5, 0.5, 0.1, 0.5, 0.5], [1, 5], 0.4, { backend: cpu })
-    assert.equal([...hostIdsKeep], [2, 0, 1])
-    assert.equal([...mask.dataSync()], [0, 0, 0, 1, 1])
-  })
-  assert.is(keptTokens(10, 0.9), 0) // 10 (1 − 0.9) is just below 1
-  assert.is(keptTokens(256, 0.3), 179)
-  assert.is(keptTokens(16, 0), 16)
-})
 
 // ---- errors -------------------------------------------------------------------------------------------------------
 
