@@ -1,5 +1,5 @@
 /**
- * AdamW [Loshchilov & Hutter 2019, alg. 2] in PyTorch's order of operations. Where the backend has a fused kernel, one
+ * AdamW [AdamW alg. 2] in PyTorch's order of operations. Where the backend has a fused kernel, one
  * launch updates many tensors in place; elsewhere plain ops do the same. Next: adan.ts.
  */
 

@@ -46,7 +46,7 @@ function drawn(
 }
 
 /**
- * Uniform on [−a, a], a = √(6 / (fan in + fan out)) [Glorot & Bengio 2010, eq. 16]. A weight of more than two axes is
+ * Uniform on [−a, a], a = √(6 / (fan in + fan out)) [Glorot eq. 16]. A weight of more than two axes is
  * taken as the matrix (shape[0], rest), as DiT, MDT and MaskDiT do with the patch embedding.
  */
 export function xavierUniform(shape: Shape, init: Init): Tensor {

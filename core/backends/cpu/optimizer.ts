@@ -19,7 +19,7 @@ export function optimizerLoops(host: Host): Pick<FusedKernels, 'sumOfSquares' | 
       return y
     },
 
-    // [Loshchilov & Hutter 2019, alg. 2], in PyTorch's order: decay first, then the step; eps joins the corrected root.
+    // [AdamW alg. 2], in PyTorch's order: decay first, then the step; eps joins the corrected root.
     adamW(tensors, { lr, beta1, beta2, eps, weightDecay }, scalars) {
       if (host.view(scalars.finite.storage)[0] === 0) return
       const clip = host.view(scalars.clip.storage)[0]

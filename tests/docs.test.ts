@@ -1,0 +1,192 @@
+/**
+ * Documents keep their word: every TypeScript block type-checks and runs, and prints what its comments say; every shell
+ * line names scripts, files and flags that exist; links lead somewhere; the tour quotes the source as it is; every
+ * paper cited in a comment is listed. Needs Node.
+ */
+
+import { execFile, execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { type Block, blocks, find, localLinks, quotations, read, root } from './markdown.ts'
+
+const documents = [
+  'README.md',
+  'CONTRIBUTING.md',
+  ...readdirSync(join(root, 'docs')).map(name => `docs/${name}`),
+].filter(name => name.endsWith('.md'))
+const folders = ['core', 'nn', 'diffusion', 'models', 'examples', 'bench', 'tests']
+
+// ---- TypeScript blocks ----------------------------------------------------------------------------------------------
+
+// Inside the repository, so that packages are found; in runs/, which git and the linter pass by.
+const workshop = join(root, 'runs/docs-test')
+
+/**
+ * The program of a block. `demask` stands for the source by way of tsconfig paths. A block that begins with
+ * `// path/of/file.ts` imports as if it stood there; if that is an op, its derivatives are checked.
+ */
+function programOf(block: Block): string {
+  const place = /^\/\/ ([\w./-]+\.ts)\n/.exec(block.text)?.[1]
+  if (place === undefined) return block.text
+  const here = (path: string) => relative(workshop, resolve(root, dirname(place), path))
+  const text = block.text.replace(/from '(\.[^']+)'/g, (_, path) => `from '${here(path)}'`)
+  return place.startsWith('core/ops/') ? `${text}\n${opCheck}` : text
+}
+
+const opCheck = `import { gradcheckOp } from '${relative(workshop, join(root, 'core/gradcheck.ts'))}'
+import { registry } from '${relative(workshop, join(root, 'core/op.ts'))}'
+const { first } = gradcheckOp([...registry().values()].at(-1)!)
+if (!(first! <= 1e-6)) throw new Error(\`relative error of the gradient: \${first}\`)`
+
+/** What `console.log(…) // text` says it prints, in order; undefined where there is no comment. */
+function promises(block: Block): (string | undefined)[] {
+  return [...block.text.matchAll(/^ *console\.log\(.*\)(?: \/\/ (.*))?$/gm)].map(match => match[1])
+}
+
+const programs = documents.flatMap(document =>
+  blocks(read(document))
+    .filter(({ language, text }) => language === 'ts' && (document !== 'docs/tour.md' || text.includes('import ')))
+    .map(block => ({ document, block, file: join(workshop, `${document.replace(/\W/g, '-')}-${block.line}.ts`) })),
+)
+
+test.before(() => {
+  rmSync(workshop, { recursive: true, force: true })
+  mkdirSync(workshop, { recursive: true })
+  for (const { block, file } of programs) writeFileSync(file, `${programOf(block)}\nexport {}\n`)
+  const entry = (folder: string) => [join(root, folder, 'index.ts')]
+  const paths = {
+    demask: entry('core'),
+    'demask/nn': entry('nn'),
+    'demask/diffusion': entry('diffusion'),
+    'demask/models': entry('models'),
+  }
+  const config = { extends: join(root, 'tsconfig.json'), compilerOptions: { paths }, include: ['*.ts'], exclude: [] }
+  writeFileSync(join(workshop, 'tsconfig.json'), JSON.stringify(config))
+})
+
+test.after(() => rmSync(workshop, { recursive: true }))
+
+test('there are blocks to run', () => {
+  assert.ok(programs.some(({ document }) => document === 'README.md'))
+  assert.ok(programs.some(({ document }) => document === 'CONTRIBUTING.md'))
+})
+
+test('TypeScript blocks type-check', () => {
+  const tsc = join(root, 'node_modules/typescript/bin/tsc')
+  try {
+    execFileSync(process.execPath, [tsc, '--noEmit', '-p', workshop], { encoding: 'utf8', cwd: root })
+  } catch (error) {
+    assert.unreachable((error as { stdout: string }).stdout)
+  }
+})
+
+for (const { document, block, file } of programs)
+  test(`${document}:${block.line} runs and prints what it says`, async () => {
+    const env = { ...process.env, TSX_TSCONFIG_PATH: join(workshop, 'tsconfig.json'), NO_COLOR: '1' }
+    const { stdout } = await promisify(execFile)(process.execPath, [...process.execArgv, file], { cwd: workshop, env })
+    const printed = stdout.trimEnd().split('\n')
+    promises(block).forEach((promise, i) => {
+      if (promise !== undefined) assert.is(printed[i], promise)
+    })
+  })
+
+// ---- shell blocks ---------------------------------------------------------------------------------------------------
+
+const scripts = JSON.parse(read('package.json')).scripts as Record<string, string>
+const help = new Map<string, string>()
+
+/** What `--help` of an example prints. */
+function helpOf(script: string): string {
+  let text = help.get(script)
+  if (text === undefined) {
+    text = execFileSync(process.execPath, [...process.execArgv, join(root, script), '--help'], { encoding: 'utf8' })
+    help.set(script, text)
+  }
+  return text
+}
+
+/** Throws where a command names something that does not exist. */
+function checkCommand(command: string): void {
+  const [program, ...args] = command.split(/\s+/)
+  if (program === 'git' || program === 'cd') return
+  if (program === 'npm') {
+    if (args[0] === 'ci' || args[0] === 'test') return
+    assert.is(args[0], 'run', command)
+    assert.ok(scripts[args[1]] !== undefined, `${command}: no script '${args[1]}'`)
+    return
+  }
+  if (program === 'npx' && args[0] === 'biome') return
+  assert.equal([program, args[0]], ['npx', 'tsx'], `a command of a kind that is not checked: ${command}`)
+  const [, script, ...flags] = args
+  assert.ok(existsSync(join(root, script)), `${command}: no file ${script}`)
+  for (const flag of flags.filter(flag => flag.startsWith('--')))
+    assert.ok(helpOf(script).includes(flag), `${command}: ${script} has no flag ${flag}`)
+}
+
+for (const document of documents)
+  for (const { language, text, line } of blocks(read(document)))
+    if (language === 'sh')
+      test(`${document}:${line} names what exists`, () => {
+        for (const row of text.trimEnd().split('\n'))
+          for (const command of row.replace(/(^| )#.*$/, '').split('&&'))
+            if (command.trim() !== '') checkCommand(command.trim())
+      })
+    else
+      assert.ok(
+        ['ts', 'text', 'json'].includes(language),
+        `${document}:${line}: a block in '${language}' is not checked`,
+      )
+
+test('README names the two commands, and .ci/run calls the one that tests', () => {
+  const readme = read('README.md')
+  for (const command of ['npm ci && npx tsx examples/train-mdt-s.ts', 'npm ci && npm test'])
+    assert.ok(readme.split('\n').includes(command), command)
+})
+
+// ---- links, quotations, citations -----------------------------------------------------------------------------------
+
+for (const document of documents)
+  test(`${document}: links lead somewhere`, () => {
+    for (const target of localLinks(read(document)))
+      assert.ok(existsSync(resolve(root, dirname(document), target)), `${target} does not exist`)
+  })
+
+test('docs/tour.md quotes the source where it says', () => {
+  const quoted = quotations(read('docs/tour.md'))
+  assert.ok(quoted.length >= 10)
+  for (const { path, line, lines, link } of quoted) {
+    const at = find(path, lines)
+    const where =
+      at.length === 0 ? 'which is gone' : `which is at ${at.join(', ')} (npx tsx tests/markdown.ts mends it)`
+    assert.ok(at.includes(line), `${path}:${line} is quoted with '${lines[0]}', ${where}`)
+    assert.is(link, `[${path}:${line}](../${path}#L${line})`)
+  }
+})
+
+test('every citation in a comment is listed in docs/references.md', () => {
+  const listed = new Set([...read('docs/references.md').matchAll(/^- \*\*\[([\w+-]+)\]\*\*/gm)].map(match => match[1]))
+  assert.ok(listed.has('MDT') && listed.has('DDPM'))
+  const unknown: string[] = []
+  let cited = 0
+  for (const path of folders.flatMap(folder =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map(name => join(folder, name)),
+  )) {
+    if (!path.endsWith('.ts') || path.includes('generated') || path.includes('node_modules')) continue
+    const comments = read(path).match(/\/\*\*.*?\*\/|\/\/.*$/gms) ?? []
+    // A citation tells a place in a paper, or is nothing but a tag.
+    for (const [, inside] of comments.join('\n').matchAll(/\[([^[\]\n]+)\]/g)) {
+      const isCitation = /§|\b(eq|alg|fig)\.|\b(table|line|appendix) [\dA-Z]/.test(inside) || listed.has(inside)
+      if (!isCitation || !/^[A-Za-z]/.test(inside)) continue
+      const [tag] = inside.split(/[ ,]/)
+      if (listed.has(tag)) cited++
+      else unknown.push(`${path}: [${inside}]`)
+    }
+  }
+  assert.equal(unknown, [])
+  assert.ok(cited > 20)
+})
+
+test.run()
