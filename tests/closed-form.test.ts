@@ -50,7 +50,7 @@ function belief(alphaBar: number): { gain: number; variance: number } {
 /** The best network: E[ε | x_t], and the variance channel that makes each reverse step the true q(x_{t−1} | x_t). */
 function bestNetwork(d: GaussianDiffusion): Network {
   return (x, original) => {
-    const t = original.map(at => d.timesteps.indexOf(at))
+    const t = new Int32Array(original.length).fill(d.timesteps.indexOf(original[0])) // samplers give one t to all
     const gain = (i: number) => belief(d.alphaBar[i]).gain
     const surprise = sub(
       x,

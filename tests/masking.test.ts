@@ -5,7 +5,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { concat, cpu, full, gather, rng, type Shape, scatter, scope } from '../core/index.ts'
 import { keptTokens, tokenMask } from '../diffusion/index.ts'
-import { f64, near, normal } from './near.ts'
+import { f64, near } from './near.ts'
 
 test('masks: kept and removed tokens are a partition, and restoring undoes the shuffle', () => {
   const cases = fc.tuple(
