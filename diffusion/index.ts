@@ -1,9 +1,11 @@
 /**
  * demask's diffusion mathematics; nothing here needs Node. Read it in the order betas.ts, gaussian.ts, vlb.ts, losses.ts,
- * samplers.ts, guidance.ts, masking.ts, edm.ts. Data sets and what a training script needs are in data/ and training/.
+ * samplers.ts, guidance.ts, masking.ts, block-masks.ts, edm.ts. Data sets and what a training script needs are in data/
+ * and training/.
  */
 
 export * from './betas.ts'
+export * from './block-masks.ts'
 export * from './edm.ts'
 export * from './edm-samplers.ts'
 export * from './gaussian.ts'

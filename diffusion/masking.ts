@@ -34,9 +34,18 @@ export function tokenMask(
   noise: ArrayLike<number>,
   [N, T]: readonly [N: number, T: number],
   ratio: number,
+  options: { readonly backend?: Backend } = {},
+): TokenMask {
+  return keepLeast(noise, [N, T], keptTokens(T, ratio), options)
+}
+
+/** The mask that keeps the K tokens of least noise. Throws ShapeError as above. */
+export function keepLeast(
+  noise: ArrayLike<number>,
+  [N, T]: readonly [N: number, T: number],
+  K: number,
   { backend }: { readonly backend?: Backend } = {},
 ): TokenMask {
-  const K = keptTokens(T, ratio)
   if (noise.length !== N * T)
     throw new ShapeError(`tokenMask: wanted noise for ${N} samples of ${T} tokens, got ${noise.length} numbers`)
   const keep = new Int32Array(N * K)

@@ -22,10 +22,14 @@ export class PatchEmbed extends Layer {
 
   /** x (N, C, H, W) → (N, H/P · W/P, D). Throws ShapeError. */
   forward(x: Tensor): Tensor {
+    return this.project(patchify(x, this.P)) // (N, T, D)
+  }
+
+  /** The embedding of patches as `patchify` cuts them, all of a picture or some: (N, K, C·P·P) → (N, K, D). */
+  project(patches: Tensor): Tensor {
     const { weight, bias } = this.proj
     const D = weight.shape[0]
-    const patches = patchify(x, this.P) // (N, T, C·P·P)
-    return linear(patches, reshape(weight, [D, weight.size / D]), bias) // (N, T, D)
+    return linear(patches, reshape(weight, [D, weight.size / D]), bias) // (N, K, D)
   }
 }
 

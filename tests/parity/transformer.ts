@@ -40,7 +40,8 @@ export function mdtOptions(config: JsonObject, decodeLayer: number): MDTOptions 
   return camelCased(all) as unknown as MDTOptions
 }
 
-function withDefaults(config: JsonObject, known: JsonObject): JsonObject {
+/** A configuration with what it leaves out. Throws on a setting that `known` has not. */
+export function withDefaults(config: JsonObject, known: JsonObject): JsonObject {
   const unknown = Object.keys(config).filter(name => !Object.hasOwn(known, name))
   if (unknown.length > 0) throw new Error(`config: wanted settings that are known here, got ${unknown.join(', ')}`)
   return { ...known, ...config }
@@ -99,7 +100,8 @@ export function diffusionOf(fixture: Fixture): { diffusion: GaussianDiffusion; o
   return { diffusion, options: { weighting, rescaleVb } }
 }
 
-function choose<T>(what: string, name: Json, choices: Readonly<Record<string, T>>): T {
+/** What a setting stands for. Throws on one that is not among the choices. */
+export function choose<T>(what: string, name: Json, choices: Readonly<Record<string, T>>): T {
   const key = String(name)
   if (!Object.hasOwn(choices, key))
     throw new Error(`manifest: ${what}: wanted one of ${Object.keys(choices).join(', ')}, got ${key}`)

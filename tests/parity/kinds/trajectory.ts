@@ -1,24 +1,28 @@
 /**
- * Kind `trajectory`: a few optimizer steps of a DiT or an MDT from stored draws: loss terms and gradient norm at each
- * step, weights after the last one.
+ * Kind `trajectory`: a few optimizer steps of a model from stored draws: loss terms and gradient norm at each step,
+ * weights and their moving average after the last one. What is trained, and its loss, is trainee.ts beside this folder.
  */
 
-import { backward, mean, stack, type Tensor } from '../../../core/index.ts'
-import { trainingLoss } from '../../../diffusion/losses.ts'
-import { DiT } from '../../../models/dit.ts'
-import { mdtLoss } from '../../../models/mdt-loss.ts'
-import { AdamW, Adan, dropLabels, type Optimizer } from '../../../nn/index.ts'
+import { backward, stack, type Tensor } from '../../../core/index.ts'
+import {
+  AdamW,
+  Adan,
+  constant,
+  constantDecay,
+  Ema,
+  type Module,
+  type Optimizer,
+  type Schedule,
+  warmUp,
+} from '../../../nn/index.ts'
+import { describe, numberAfter } from '../description.ts'
 import { type Fixture, isObject, type JsonObject, type Run } from '../fixture.ts'
 import { once, type Results } from '../kind.ts'
-import { storedPasses } from '../mdt.ts'
-import { diffusionOf, setCounts } from '../transformer.ts'
-import { transformerOf } from '../transformer-of.ts'
-
-/** What a step leaves behind, by the names of the fixture: scalars and (N). */
-type Terms = Record<string, Tensor>
+import { type Terms, traineeOf } from '../trainee.ts'
+import { setCounts } from '../transformer.ts'
 
 export function compute(fixture: Fixture, run: Run): Results {
-  const model = transformerOf(fixture, run)
+  const { model, termsAt, another } = traineeOf(fixture, run)
   const results: Results = new Map()
   setCounts(results, model)
   const train = fixture.manifest.train
@@ -28,18 +32,22 @@ export function compute(fixture: Fixture, run: Run): Results {
 
   const trained = once(() => {
     const optimizer = optimizerOf(train, model.namedParameters())
-    return Array.from({ length: Number(steps) }, (_, step) => {
-      const terms = termsOf(fixture, run, model, step)
+    const schedule = scheduleOf(train)
+    const ema = another === undefined ? null : emaOf(fixture, model, another())
+    const perStep = Array.from({ length: Number(steps) }, (_, step): Terms => {
+      const terms = termsAt(step)
       backward(terms.loss)
-      const { norm } = optimizer.step({ maxNorm })
+      const { norm } = optimizer.step({ lr: schedule(step), maxNorm })
       optimizer.zeroGrad()
+      ema?.update()
       return { ...terms, grad_norm: norm }
     })
+    return { perStep, averaged: ema?.average.stateDict() }
   })
   const names = ['loss', 'mse', 'vb', 'loss_per_sample']
   for (const name of [...names, ...['full', 'mask'].flatMap(pass => names.map(term => `${pass}_${term}`)), 'grad_norm'])
     results.set(`out.${name}`, () => {
-      const perStep = trained().map((terms: Terms) => terms[name])
+      const perStep = trained().perStep.map(terms => terms[name])
       if (perStep.includes(undefined as never)) throw new Error(`this model's loss has no such term`)
       return stack(perStep, 0)
     })
@@ -48,13 +56,25 @@ export function compute(fixture: Fixture, run: Run): Results {
       trained()
       return weights
     })
+  if (another !== undefined)
+    for (const [name, { requiresGrad }] of model.stateDict())
+      if (requiresGrad) results.set(`out.ema.${name}`, () => trained().averaged!.get(name)!)
   return results
+}
+
+/** The moving average of trained weights, whose decay stands in the words on its values; null where there are none. */
+function emaOf(fixture: Fixture, model: Module, average: Module): Ema<Module> | null {
+  const [name] = fixture.names('out.ema.')
+  if (name === undefined) return null
+  const decay = numberAfter(describe(fixture, `out.ema.${name}`), 'decay')
+  if (decay === undefined) throw new Error(`out.ema.${name}: wanted its decay in the description, got none`)
+  return new Ema(model, average, { decay: constantDecay(decay), skipFrozen: true })
 }
 
 /** Throws on a setting that is not known here. */
 function optimizerOf(train: JsonObject, parameters: Iterable<[string, Tensor]>): Optimizer {
   const { optimizer, lr, weight_decay: weightDecay, betas, eps, ...rest } = train
-  const known = new Set(['steps', 'batch', 'clip_grad_norm', 'max_grad_norm'])
+  const known = new Set(['steps', 'batch', 'clip_grad_norm', 'max_grad_norm', 'warmup_steps', 'unmasked_from_step'])
   const unknown = Object.keys(rest).filter(name => !known.has(name))
   if (unknown.length > 0) throw new Error(`train: wanted settings that are known here, got ${unknown.join(', ')}`)
   const options = { lr, weightDecay, betas, eps } as object
@@ -63,26 +83,7 @@ function optimizerOf(train: JsonObject, parameters: Iterable<[string, Tensor]>):
   throw new Error(`train: wanted optimizer AdamW or Adan, got ${optimizer}`)
 }
 
-/** The loss of one step, and its terms. */
-function termsOf(fixture: Fixture, run: Run, model: ReturnType<typeof transformerOf>, step: number): Terms {
-  const { diffusion, options } = diffusionOf(fixture)
-  const read = (name: string) => (fixture.has(`in.${name}`) ? fixture.hostRow(`in.${name}`, step) : null)
-  const x0 = fixture.row('in.x0', step, run)
-  const t = fixture.hostRow('in.t', step).data
-  if (!(model instanceof DiT)) {
-    const weighting = options ?? { weighting: model.weighting }
-    const { full, masked, loss } = mdtLoss(model, diffusion, x0, t, storedPasses(model, run, read), weighting)
-    return { ...termsNamed('full_', full), ...termsNamed('mask_', masked), loss }
-  }
-  const { numClasses, classDropoutProb = 0.1 } = model.options
-  const [y, u] = [read('y')?.data ?? null, read('drop_u')?.data ?? null]
-  const labels = y === null || u === null ? y : dropLabels(y, u, classDropoutProb, numClasses)
-  const noise = fixture.row('in.noise', step, run)
-  const terms = trainingLoss(diffusion, (x, time) => model.forward(x, time, labels), x0, t, noise, options)
-  const { loss: perSample, ...rest } = termsNamed('', terms)
-  return { ...rest, loss_per_sample: perSample, loss: mean(perSample) }
-}
-
-function termsNamed(prefix: string, { mse, vb, loss }: { mse: Tensor; vb: Tensor | null; loss: Tensor }): Terms {
-  return { [`${prefix}mse`]: mse, ...(vb === null ? {} : { [`${prefix}vb`]: vb }), [`${prefix}loss`]: loss }
+/** The learning rate at each step. */
+function scheduleOf({ lr, warmup_steps }: JsonObject): Schedule {
+  return warmUp(Number(warmup_steps ?? 0), constant(Number(lr)))
 }

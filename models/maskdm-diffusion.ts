@@ -1,0 +1,130 @@
+/**
+ * How MaskDM's network is trained and sampled. Masked pre-training takes noise off the visible patches only, and so learns
+ * the marginal distributions of which the picture's has all [MaskDM §3.2, eq. 4]; denoising fine-tuning is the same loss
+ * without a mask. Sampling is DDIM as the official code has it: η = 1 unless said, the predicted x_0 is clipped while the
+ * ε beside it is kept, and the pictures come out in [0, 1]. Read maskdm.ts first; masks are diffusion/block-masks.ts.
+ */
+
+import { abs, affine, gather, patchify, permute, type Rng, reshape, square, sub, type Tensor } from '../core/index.ts'
+import { cosineBetas, linearBetas, scheduleOf } from '../diffusion/betas.ts'
+import { drawMask, type Masking } from '../diffusion/block-masks.ts'
+import {
+  callNetwork,
+  type GaussianDiffusion,
+  gaussianDiffusion,
+  type Network,
+  type Prediction,
+  qSample,
+} from '../diffusion/gaussian.ts'
+import { finish, type NoiseSource, type OnStep } from '../diffusion/loop.ts'
+import { predictionTarget } from '../diffusion/losses.ts'
+import type { TokenMask } from '../diffusion/masking.ts'
+import { meanPerSample, type Timesteps } from '../diffusion/per-sample.ts'
+import { maskdmTimesteps, respace } from '../diffusion/respace.ts'
+import { ddimSteps, type SampleStep } from '../diffusion/samplers.ts'
+import { gridOf } from './dit.ts'
+import type { MaskedUViT } from './maskdm.ts'
+
+export interface MaskDMDiffusionOptions {
+  /** Default 'cosine'. */
+  readonly schedule?: 'cosine' | 'linear'
+  /** Number of timesteps. Default 1000. */
+  readonly T?: number
+  /** Default 'epsilon'. */
+  readonly prediction?: Prediction
+}
+
+/** The official diffusion: no learned variance, and log β̃_0 is that of a floor of 1e-20. Throws RangeError. */
+export function maskdmDiffusion(options: MaskDMDiffusionOptions = {}): GaussianDiffusion {
+  const { schedule = 'cosine', T = 1000, prediction = 'epsilon' } = options
+  const betas = schedule === 'cosine' ? cosineBetas(T) : linearBetas(T)
+  return { ...gaussianDiffusion({ betas, prediction, variance: 'fixedSmall' }), ...scheduleOf(betas, 1e-20) }
+}
+
+/** What is drawn for a training step on N pictures. */
+export interface MaskDMDraws {
+  /** ε, like x_0 */
+  readonly noise: Tensor
+  /** null in fine-tuning. */
+  readonly mask: TokenMask | null
+}
+
+/** Draws a step for pictures x0 (N, C, H, W), masked in the way given, or not where that is null. Throws RangeError. */
+export function drawMaskDM(model: MaskedUViT, x0: Tensor, masking: Masking | null, rng: Rng): MaskDMDraws {
+  const { dtype, backend } = x0
+  return {
+    noise: rng.normal(x0.shape, { dtype, backend }),
+    mask: masking && drawMask(masking, x0.shape[0], gridOf(model.options), rng, { backend }),
+  }
+}
+
+export interface MaskDMLossOptions {
+  /** N labels, or null (the default) for none. */
+  readonly labels?: ArrayLike<number> | null
+  /** 'l2' (the default) squares the error, 'l1' takes its size. */
+  readonly error?: 'l2' | 'l1'
+}
+
+/**
+ * L_mdsm = E ‖ε̂ − ε_θ(√ᾱ_t x̂_0 + √(1−ᾱ_t) ε̂, t)‖², where x̂_0 and ε̂ are the visible patches of x0 and noise, (N, C, H, W)
+ * both, at steps t (N); of all patches, and so the usual loss, without a mask. Mean per picture, (N). [MaskDM eq. 4]
+ * Throws ShapeError and RangeError.
+ */
+export function maskedDenoisingScoreMatching(
+  model: MaskedUViT,
+  d: GaussianDiffusion,
+  x0: Tensor,
+  t: Timesteps,
+  { noise, mask }: MaskDMDraws,
+  { labels = null, error = 'l2' }: MaskDMLossOptions = {},
+): Tensor {
+  const network: Network = (x, time) => model.patches(x, time, labels, mask)
+  const predicted = callNetwork(d, network, qSample(d, x0, t, noise), t) // (N, K, P·P·C)
+  const wanted = visiblePatches(predictionTarget(d, x0, noise, t), model.options.patchSize, mask) // (N, K, P·P·C)
+  const difference = sub(predicted, wanted)
+  return meanPerSample(error === 'l2' ? square(difference) : abs(difference)) // (N)
+}
+
+/** The patches of x (N, C, H, W) that a mask keeps, or all, each in the order of the network's: (N, K, P·P·C). */
+function visiblePatches(x: Tensor, P: number, mask: TokenMask | null): Tensor {
+  const all = patchify(x, P) // (N, T, C·P·P)
+  const kept = mask === null ? all : gather(all, mask.idsKeep) // (N, K, C·P·P)
+  const [[N, K], C] = [kept.shape, x.shape[1]]
+  return reshape(permute(reshape(kept, [N, K, C, P * P]), [0, 1, 3, 2]), [N, K, P * P * C])
+}
+
+export interface MaskDMSampling {
+  /** Network evaluations, in [1, T]. */
+  readonly steps: number
+  /** How much fresh noise a step brings: 1 (the default) as much as DDPM, 0 none. */
+  readonly eta?: number
+  /** Needed with eta above 0; it is not used in the last step. */
+  readonly noise?: NoiseSource
+}
+
+/**
+ * The official DDIM loop from x_T (N, C, H, W), step by step; the last x is in [−1, 1]. The official code never gives the
+ * network labels here; `(x, t) => model.forward(x, t, y)` does. Throws RangeError on more steps than timesteps.
+ */
+export function maskdmSteps(
+  d: GaussianDiffusion,
+  network: Network,
+  xT: Tensor,
+  { steps, eta = 1, noise }: MaskDMSampling,
+): Generator<SampleStep, void> {
+  const few = respace(d, maskdmTimesteps(d.steps, steps))
+  return ddimSteps(few, network, xT, { eta, clip: true, keepEpsilon: true, noise })
+}
+
+/** The sample of `maskdmSteps`, with a callback, as (x + 1)/2: pictures (N, C, H, W) in [0, 1]. */
+export function maskdmSample(
+  d: GaussianDiffusion,
+  network: Network,
+  xT: Tensor,
+  { onStep, ...options }: MaskDMSampling & OnStep<SampleStep>,
+): Tensor {
+  const x = finish(maskdmSteps(d, network, xT, options), onStep)
+  const pictures = affine(x, 0.5, 0.5)
+  x.dispose()
+  return pictures
+}
