@@ -126,12 +126,12 @@ test('DDPM with fixed variances and DDIM with eta 0.5 reach the data in the limi
     'eta 0.5': (T: number) => withDdim(0.5, T),
   }
   for (const [name, sample] of Object.entries(samplers)) {
-    const [a, b, c] = [100, 200, 400].map(T => {
+    const [a, b, c] = [60, 120, 240].map(T => {
       const { mean, variance } = sample(T)
       close(mean, mu, 1e-9, `${name}: mean`)
       return Math.abs(variance - sd ** 2)
     })
-    assert.ok(c < 0.004, `${name}: error ${c}`)
+    assert.ok(c < 0.007, `${name}: error ${c}`)
     for (const ratio of [a / b, b / c]) assert.ok(ratio > 1.7 && ratio < 2.3, `${name}: error ratio ${ratio}`)
   }
 })
@@ -161,7 +161,7 @@ test('DDIM with eta 0 follows the probability flow: exact solution, error 1/step
 
 test('samples drawn by rng have the mean and the variance of the data', () => {
   const d = respace(gaussianDiffusion({ betas: linearBetas(1000) }), spaceTimesteps(1000, '40'))
-  const n = 20_000
+  const n = 10_000
   for (const dtype of ['f32', 'f64'] as const) {
     const random = rng(3)
     const out = scope(() => {
