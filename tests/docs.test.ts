@@ -96,6 +96,9 @@ for (const { document, block, file } of programs)
 // ---- shell blocks ---------------------------------------------------------------------------------------------------
 
 const scripts = JSON.parse(read('package.json')).scripts as Record<string, string>
+const tests = readdirSync(join(root, 'tests'), { recursive: true, encoding: 'utf8' }).filter(name =>
+  name.endsWith('.test.ts'),
+)
 const help = new Map<string, string>()
 
 /** What `--help` of an example prints. */
@@ -113,7 +116,15 @@ function checkCommand(command: string): void {
   const [program, ...args] = command.split(/\s+/)
   if (program === 'git' || program === 'cd') return
   if (program === 'npm') {
-    if (args[0] === 'ci' || args[0] === 'test') return
+    if (args[0] === 'ci') return
+    if (args[0] === 'test') {
+      for (const name of args.slice(2))
+        assert.ok(
+          tests.some(file => file.includes(name)),
+          `${command}: no file ${name}`,
+        )
+      return
+    }
     assert.is(args[0], 'run', command)
     assert.ok(scripts[args[1]] !== undefined, `${command}: no script '${args[1]}'`)
     return
@@ -139,6 +150,12 @@ for (const document of documents)
         ['ts', 'text', 'json'].includes(language),
         `${document}:${line}: a block in '${language}' is not checked`,
       )
+
+for (const document of documents)
+  test(`${document}: commands within sentences exist`, () => {
+    for (const [, command] of read(document).matchAll(/`((?:npm|npx) [^`]+)`/g))
+      if (!command.includes('…') && !command.includes('-- DIR')) checkCommand(command)
+  })
 
 test('README names the two commands, and .ci/run calls the one that tests', () => {
   const readme = read('README.md')
