@@ -36,33 +36,41 @@ function tableOf(name: string, shape: Shape, fixture: Fixture, { backend, dtype 
 }
 
 /**
- * timestepEmbedding as the official code computes it, every operation rounded to f32. At t = 1000 the last bit of a
- * frequency is worth 3e-5, and in that bit the exponential of PyTorch's library differs from processor to processor: of
- * 128 frequencies it is wrongly rounded at k = 12 and 106 on one, at 13, 44 and 119 on another. So a frequency may be
- * either of the two f32 numbers beside the exact one: which, the stored value of the largest t tells; the other rows
- * are then a test.
+ * timestepEmbedding as the official code computes it, every operation rounded to f32. PyTorch takes the exponential from
+ * a vendor's library that rounds to one of the two neighbours of the exact value, which one differs by processor (and at
+ * t = 999 that last bit of a frequency is worth 3e-5): each frequency is the neighbour that all of its stored column
+ * agrees with better.
  */
 function roundedEmbedding(t: ArrayLike<number>, D: number, stored: ArrayLike<number>): Float64Array {
   const { fround } = Math
   const half = Math.floor(D / 2)
   const out = new Float64Array(t.length * D)
-  const cosine = (n: number, frequency: number) => fround(Math.cos(fround(fround(t[n]) * frequency)))
-  const largest = Array.from(t).reduce((best, value, n) => (Math.abs(value) > Math.abs(t[best]) ? n : best), 0)
   for (let k = 0; k < half; k++) {
-    const exact = Math.exp(fround(fround(fround(-Math.log(10000)) * k) / half))
-    const error = (frequency: number) => Math.abs(cosine(largest, frequency) - stored[largest * D + k])
-    const frequency = neighbours(exact).reduce((best, other) => (error(other) < error(best) ? other : best))
+    const columns = neighbours(Math.exp(fround(fround(fround(-Math.log(10000)) * k) / half))).map(frequency => {
+      const angles = Array.from(t, time => fround(fround(time) * frequency))
+      const cos = angles.map(angle => fround(Math.cos(angle)))
+      const sin = angles.map(angle => fround(Math.sin(angle)))
+      const distance = angles.reduce(
+        (sum, _, n) => sum + Math.abs(cos[n] - stored[n * D + k]) + Math.abs(sin[n] - stored[n * D + half + k]),
+        0,
+      )
+      return { cos, sin, distance }
+    })
+    const { cos, sin } = columns.reduce((best, column) => (column.distance < best.distance ? column : best))
     for (let n = 0; n < t.length; n++) {
-      out[n * D + k] = cosine(n, frequency)
-      out[n * D + half + k] = fround(Math.sin(fround(fround(t[n]) * frequency)))
+      out[n * D + k] = cos[n]
+      out[n * D + half + k] = sin[n]
     }
   }
   return out
 }
 
-/** The f32 numbers beside a positive x, the nearer one first. */
-function neighbours(x: number): number[] {
-  const nearest = Math.fround(x)
-  const ulp = 2 ** (Math.floor(Math.log2(x)) - 23)
-  return nearest === x ? [x] : [nearest, Math.fround(nearest + (nearest < x ? ulp : -ulp))]
+/** The largest f32 at most x > 0 and the smallest at least x. */
+function neighbours(x: number): [number, number] {
+  const value = new Float32Array([x])
+  const bits = new Int32Array(value.buffer)
+  const rounded = value[0]
+  bits[0] += rounded < x ? 1 : -1
+  if (rounded === x) return [x, x]
+  return rounded < x ? [rounded, value[0]] : [value[0], rounded]
 }
