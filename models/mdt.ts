@@ -179,8 +179,8 @@ export abstract class MaskedDiffusionTransformer extends Module {
   }
 
   /** For the relative position bias among the tokens that a mask keeps. */
-  pairsOf({ idsKeep, kept }: TokenMask): Tensor {
-    return keptPairs(idsKeep.dataSync(), [idsKeep.shape[0], kept], this.grid, idsKeep)
+  pairsOf({ hostIdsKeep, idsKeep, kept }: TokenMask): Tensor {
+    return keptPairs(hostIdsKeep, [idsKeep.shape[0], kept], this.grid, idsKeep)
   }
 
   /**
