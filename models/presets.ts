@@ -4,6 +4,7 @@
  */
 
 import type { TransformerOptions } from './dit.ts'
+import { type MaskDiTOptions, officialDecoder } from './maskdit.ts'
 import type { MDTOptions } from './mdt.ts'
 
 const sizes = {
@@ -68,6 +69,19 @@ export function mdtPreset(name: string, pictures: Pictures): MDTOptions {
 export function mdtV2Preset(name: string, pictures: Pictures): MDTOptions {
   const decodeLayer = name === 'tiny' ? 2 : name.startsWith('S/') ? 6 : 4
   return { ...ditPreset(name, pictures), maskRatio: 0.3, decodeLayer }
+}
+
+/**
+ * MaskDiT-S/2 … MaskDiT-XL/8, MaskDiT-H/2 … H/8, or tiny: a decoder of 8 blocks of width 512 whatever the size (tiny: 2 of
+ * 128), reconstruction with weight 0.1. The official models without a decoder have `decoder: null, maeLossCoef: 0`.
+ * Throws RangeError on an unknown name.
+ */
+export function maskDiTPreset(name: string, pictures: Pictures): MaskDiTOptions {
+  const decoder = name === 'tiny' ? { hiddenSize: 128, depth: 2, numHeads: 4 } : officialDecoder
+  const [size, P] = name.split('/')
+  const huge = size === 'H' && patches.some(patch => String(patch) === P)
+  const body = huge ? { depth: 32, hiddenSize: 1280, numHeads: 16, patchSize: Number(P) } : bodyOf(name)
+  return { ...body, ...pictures, classDropoutProb: dropoutOf(pictures), decoder, maeLossCoef: 0.1 }
 }
 
 /** Where there are no labels, none are dropped, and there is no table of them. */
