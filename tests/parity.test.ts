@@ -3,6 +3,7 @@
  * a fixture must be found and named. Needs Node.
  */
 
+import { spawnSync } from 'node:child_process'
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,7 +12,7 @@ import * as assert from 'uvu/assert'
 import { ready } from '../core/ready.ts'
 import type { HostTensor } from '../core/safetensors.ts'
 import { readSafetensors, writeSafetensors } from '../core/safetensors-node.ts'
-import { toleranceOf } from './parity/compare.ts'
+import { isAtTimeZero, toleranceOf } from './parity/compare.ts'
 import { parity } from './parity/run.ts'
 
 const fixtures = join(import.meta.dirname, 'fixtures')
@@ -50,6 +51,7 @@ type Manifest = {
   keys: Record<string, { shape: number[] }>
   scalars: Record<string, { value: number }>
   param_count: Record<string, number>
+  train?: { lr: number }
 }
 
 /** A copy of fixture `name` with changes. */
@@ -64,12 +66,13 @@ async function changed(name: string, change: (tensors: Tensors, manifest: Manife
   return dir
 }
 
-/** Adds ten tolerances to element `at` of a result. */
-function shift(tensors: Tensors, key: string, kind: string, precision: 'f32' | 'f64', at = 0): void {
+/** Adds ten tolerances to element `at` of a result, 1 to an integer. */
+function shift(tensors: Tensors, key: string, { kind, train }: Manifest, precision: 'f32' | 'f64', at = 0): void {
   const { dtype, shape, data } = tensors.get(key)!
   const moved = Float64Array.from(data)
   const largest = moved.reduce((most, x) => Math.max(most, Math.abs(x)), 0)
-  moved[at] += 10 * toleranceOf(kind, key, precision, 1e-3) * largest
+  const tolerances = 10 * toleranceOf(kind, key, precision, train?.lr ?? 0) * (largest < 1e-12 ? 1 : largest)
+  moved[at] += dtype.startsWith('F') ? tolerances : 1
   tensors.set(key, { dtype, shape, data: moved })
 }
 
@@ -85,29 +88,35 @@ async function fails(dir: string, wanted: RegExp, times = 2): Promise<void> {
   assert.is(problems.filter(line => wanted.test(line)).length, times, problems.join('\n'))
 }
 
-const oneValue: readonly [fixture: string, kind: string, key: string][] = [
-  ['dit', 'dit', 'out.forward'],
-  ['dit', 'dit', 'out.forward_f32cast'],
-  ['dit', 'dit', 'grad.blocks.1.mlp.fc1.weight'],
-  ['mdt-v1', 'mdt-v1', 'out.mask_vb'],
-  ['mdt-v2', 'mdt-v2', 'out.cfg_pow0.01'],
-  ['sampling-mdt', 'sampling', 'out.ddim_eta0.5'],
-  ['trajectory-mdt', 'trajectory', 'out.grad_norm'],
-  ['trajectory-mdt', 'trajectory', 'out.final.de_blocks.1.mlp.fc2.bias'],
-  ['schedules', 'schedules', 'out.full.p_sample'],
-  ['nn-ops', 'nn-ops', 'grad.sdpa_bias.bias'],
-]
-for (const [fixture, kind, key] of oneValue) {
-  test(`one value ten tolerances off is found: ${key} of ${fixture}`, async () => {
-    const inF64 = await changed(fixture, tensors => shift(tensors, key, kind, 'f64', 1))
-    await fails(inF64, new RegExp(`FAIL +${key} .*max error`), key.endsWith('_f32cast') ? 2 : 1)
-    const inF32 = await changed(fixture, tensors => shift(tensors, key, kind, 'f32', 1))
-    await fails(inF32, new RegExp(`FAIL +${key} .*max error`), 2)
+for (const { name } of folders)
+  test(`every result of ${name}, ten tolerances off, is found and named`, async () => {
+    const keys: string[] = []
+    const dir = await changed(name, (tensors, manifest) => {
+      keys.push(...[...tensors.keys()].filter(key => !/^(in|param)\./.test(key)))
+      for (const key of keys) shift(tensors, key, manifest, 'f32')
+    })
+    const { problems } = await problemsOf(dir)
+    for (const key of keys)
+      assert.is(
+        problems.filter(line => line.startsWith(`  FAIL        ${key}  max error`)).length,
+        isAtTimeZero(key) ? 1 : 2,
+        key,
+      )
   })
-}
+
+for (const [fixture, key] of [
+  ['dit', 'out.forward'],
+  ['mdt-v2', 'grad.mask_token'],
+  ['sampling-mdt', 'out.ddim_eta0.5'],
+  ['trajectory-mdt', 'out.final.de_blocks.1.mlp.fc2.bias'],
+] as const)
+  test(`ten tolerances of f64 show in f64 alone: ${key} of ${fixture}`, async () => {
+    const dir = await changed(fixture, (tensors, manifest) => shift(tensors, key, manifest, 'f64', 1))
+    await fails(dir, new RegExp(`FAIL +${key} .*max error`), 1)
+  })
 
 test('a value at t = 0 is checked in f64 alone', async () => {
-  const dir = await changed('dit', tensors => shift(tensors, 'out.t0_vb', 'dit', 'f64'))
+  const dir = await changed('dit', (tensors, manifest) => shift(tensors, 'out.t0_vb', manifest, 'f64'))
   await fails(dir, /FAIL +out\.t0_vb /, 1)
   const { lines } = await problemsOf(dir)
   assert.ok(lines.some(line => /NOT RUN +out\.t0_vb/.test(line)))
@@ -116,7 +125,7 @@ test('a value at t = 0 is checked in f64 alone', async () => {
 test('the key third of qkv.bias is left out of final weights in f32, the rest is not', async () => {
   const key = 'out.final.de_blocks.0.attn.qkv.bias'
   const [inKeys, inQueries] = await Promise.all(
-    [20, 3].map(at => changed('trajectory-mdt', tensors => shift(tensors, key, 'trajectory', 'f32', at))),
+    [20, 3].map(at => changed('trajectory-mdt', (tensors, manifest) => shift(tensors, key, manifest, 'f32', at))),
   )
   await fails(inKeys, /FAIL +out\.final\.de_blocks\.0\.attn\.qkv\.bias/, 1)
   await fails(inQueries, /FAIL +out\.final\.de_blocks\.0\.attn\.qkv\.bias/, 2)
@@ -130,18 +139,19 @@ test('a NaN is found', async () => {
   await fails(dir, /FAIL +out\.block0 /)
 })
 
-for (const [from, to] of [
-  ['out.block0', 'out.block9'],
-  ['grad.blocks.0.mlp.fc1.bias', 'grad.blocks.0.mlp.fc3.bias'],
+for (const [fixture, from, to] of [
+  ['dit', 'out.block0', 'out.block9'],
+  ['dit', 'grad.blocks.0.mlp.fc1.bias', 'grad.blocks.0.mlp.fc3.bias'],
+  ['mdt-v1', 'out.cfg_pow4.0', 'out.cfg_pow4.0_renamed'],
 ] as const)
   test(`a renamed result is found: ${to}`, async () => {
-    const inBoth = await changed('dit', (tensors, { keys }) => {
+    const inBoth = await changed(fixture, (tensors, { keys }) => {
       rename(tensors, from, to)
       keys[to] = keys[from]
       delete keys[from]
     })
     await fails(inBoth, new RegExp(`NOT CHECKED +${to}`))
-    const inFile = await changed('dit', tensors => rename(tensors, from, to))
+    const inFile = await changed(fixture, tensors => rename(tensors, from, to))
     await fails(inFile, new RegExp(`NOT CHECKED +${to}`))
     await fails(inFile, new RegExp(`FAIL +${from} .*the file lacks it`))
   })
@@ -189,6 +199,19 @@ test('a setting or kind that is not known, and a folder that is no fixture, are 
   const setting = await changed('dit', (_, manifest) => Object.assign(manifest, { config: { windows: 3 } }))
   await fails(setting, /settings that are known here, got windows/, 1)
   await fails(join(scratch, 'nowhere'), /FAIL .*nowhere.*ENOENT/, 1)
+})
+
+test('the command prints its report and says by its exit code whether all was well', async () => {
+  const command = (dir: string) =>
+    spawnSync(process.execPath, [...process.execArgv, join(import.meta.dirname, 'parity', 'run.ts'), dir], {
+      encoding: 'utf8',
+    })
+  const fine = command(join(fixtures, 'sampling-dit'))
+  assert.is(fine.status, 0)
+  assert.match(fine.stdout, /OK +out\.ddpm +max error .* tolerance 1e-8/)
+  const bad = command(await changed('sampling-dit', tensors => rename(tensors, 'out.ddpm', 'out.dpm')))
+  assert.is(bad.status, 1)
+  assert.match(bad.stdout, /NOT CHECKED +out\.dpm\n/)
 })
 
 test.run()

@@ -45,6 +45,16 @@ export function once<T>(f: () => T): () => T {
   }
 }
 
+/** Results named `${prefix}<number>`, as `out.cfg_pow4.0` is, with that number; a `_f32cast` behind it is left out. */
+export function numbered(fixture: Fixture, prefix: string): Map<string, number> {
+  const found = new Map<string, number>()
+  for (const name of fixture.names(prefix)) {
+    const digits = /^(\d+(?:\.\d+)?)(?:_f32(?:cast)?)?$/.exec(name)?.[1]
+    if (digits !== undefined) found.set(prefix + digits, Number(digits))
+  }
+  return found
+}
+
 /** Elements and shape of a value, on the host. */
 export async function onHost(value: Value): Promise<{ data: ArrayLike<number>; shape: Shape }> {
   if (typeof value === 'number') return { data: [value], shape: [] }

@@ -12,7 +12,7 @@ import { MDT, MDTv2, randomMaskRatio } from '../../models/mdt.ts'
 import { mdtLoss, type Passes } from '../../models/mdt-loss.ts'
 import { dropLabels, relativePositions } from '../../nn/index.ts'
 import { type Fixture, onDevice, type Run } from './fixture.ts'
-import { once, type Results } from './kind.ts'
+import { numbered, once, type Results } from './kind.ts'
 import {
   diffusionOf,
   guidedChannels,
@@ -81,20 +81,19 @@ function maskOf(model: MDT | MDTv2, { backend }: Run, noise: HostTensor, draw: H
 
 /** Guidance at every power that the fixture names, and its scale over time. */
 function setGuidance(results: Results, fixture: Fixture, run: Run, model: MDT | MDTv2): void {
-  for (const name of fixture.names('out.cfg_pow')) {
-    const guidance = () => ({ scale: fixture.setting('cfg_scale'), power: Number.parseFloat(name) })
-    results.set(`out.cfg_pow${name}`, () => {
+  for (const [key, power] of numbered(fixture, 'out.cfg_pow'))
+    results.set(key, () => {
       const y = labels(fixture, 'in.cfg_y')
       const network = (x: Tensor, t: ArrayLike<number>) => model.forward(x, t, y)
-      const guided = classifierFreeGuidance(network, { ...guidance(), channels: guidedChannels(model.options) })
+      const scale = fixture.setting('cfg_scale')
+      const guided = classifierFreeGuidance(network, { scale, power, channels: guidedChannels(model.options) })
       return guided(fixture.tensor('in.cfg_x', run), Int32Array.from(fixture.host('in.cfg_t').data))
     })
-  }
-  for (const name of fixture.names('out.cfg_scale_pow'))
-    results.set(`out.cfg_scale_pow${name}`, () => {
+  for (const [key, power] of numbered(fixture, 'out.cfg_scale_pow'))
+    results.set(key, () => {
       const { data, shape } = fixture.host('in.cfg_scale_t')
       const scale = fixture.setting('cfg_scale')
-      return { data: Float64Array.from(data, t => powerCosineScale(scale, Number.parseFloat(name), t)), shape }
+      return { data: Float64Array.from(data, t => powerCosineScale(scale, power, t)), shape }
     })
 }
 

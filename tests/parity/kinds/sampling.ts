@@ -9,7 +9,7 @@ import { classifierFreeGuidance } from '../../../diffusion/guidance.ts'
 import { respace, spaceTimesteps } from '../../../diffusion/respace.ts'
 import { ddimSteps, ddpmSteps, type SampleStep } from '../../../diffusion/samplers.ts'
 import type { Fixture, Run } from '../fixture.ts'
-import { once, type Results } from '../kind.ts'
+import { numbered, once, type Results } from '../kind.ts'
 import { diffusionOf, guidedChannels, labels, setCounts } from '../transformer.ts'
 import { transformerOf } from '../transformer-of.ts'
 
@@ -44,11 +44,10 @@ export function compute(fixture: Fixture, run: Run): Results {
     return every(ddpmSteps(respaced('', 'ddpm'), network(), fixture.tensor('in.z', run), { noise }))
   })
   setTimesteps('ddim', 'ddim')
-  for (const name of fixture.names('out.ddim_eta'))
-    results.set(`out.ddim_eta${name}`, () => {
+  for (const [key, eta] of numbered(fixture, 'out.ddim_eta'))
+    results.set(key, () => {
       const noise = (step: number) => fixture.row('in.ddim_noise', step, run)
-      const options = { eta: Number.parseFloat(name), noise }
-      return every(ddimSteps(respaced('ddim', 'ddim'), network(), fixture.tensor('in.z', run), options))
+      return every(ddimSteps(respaced('ddim', 'ddim'), network(), fixture.tensor('in.z', run), { eta, noise }))
     })
   return results
 }
