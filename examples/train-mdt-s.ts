@@ -46,9 +46,14 @@ await training.main(async () => {
     const t = draw.integersArray(0, diffusion.steps, batch)
     const { full, masked } = drawPasses(model, x0, options.numClasses > 0 ? labels : null, draw)
     return [full, masked].flatMap(({ noise, labels, mask }) => {
-      const terms = trainingLoss(diffusion, (x, t) => model.forward(x, t, labels, mask), x0, t, noise)
-      backward(mean(terms.loss)) // now, not after both: the second pass then finds the memory of the first free
-      return [mean(terms.mse).detach(), mean(terms.vb!).detach()]
+      // The inner scope lets go of all that the gradient does not need, and backward of the rest as it goes: when the
+      // second pass begins, nothing of the first is left but gradients.
+      const { loss, mse, vb } = scope(() => {
+        const terms = trainingLoss(diffusion, (x, t) => model.forward(x, t, labels, mask), x0, t, noise)
+        return { loss: mean(terms.loss), mse: mean(terms.mse).detach(), vb: mean(terms.vb!).detach() }
+      })
+      backward(loss)
+      return [mse, vb]
     })
   }
 

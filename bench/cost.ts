@@ -1,0 +1,56 @@
+/**
+ * What a training step of MDT costs, worked out from its options alone: floating-point operations and bytes at the peak.
+ * A step is a pass over the full picture and one over the masked one, each forward and backward, then AdamW. Products
+ * are counted, 2·M·N·K each, three for every layer (its output, the gradient of its input, that of its weight), and
+ * nothing else: no norms, activations, biases or optimizer, and no second computation of attention in its gradient.
+ */
+
+import { keptTokens } from '../diffusion/index.ts'
+import type { MDTOptions } from '../models/index.ts'
+
+/** Tokens that each block of a pass sees, in order. */
+interface Pass {
+  readonly encoder: number
+  readonly others: number
+  /** Blocks with the encoder's tokens, and with all of them. */
+  readonly encoderBlocks: number
+  readonly otherBlocks: number
+}
+
+function passesOf({ inputSize, patchSize, depth, decodeLayer, maskRatio }: MDTOptions): { full: Pass; masked: Pass } {
+  const T = (inputSize / patchSize) ** 2
+  const encoderBlocks = depth - decodeLayer
+  return {
+    full: { encoder: T, others: T, encoderBlocks, otherBlocks: decodeLayer },
+    // One more block: the side-interpolator.
+    masked: { encoder: keptTokens(T, maskRatio ?? 0), others: T, encoderBlocks, otherBlocks: decodeLayer + 1 },
+  }
+}
+
+/** Floating-point operations of a step on N pictures. */
+export function stepFlops(options: MDTOptions, N: number): number {
+  const { hiddenSize: D, patchSize: P, inChannels: C, mlpRatio = 4 } = options
+  // qkv 3D², projection D², MLP 2·ratio·D² per token; q kᵀ and the product with v; shifts, scales and gates.
+  const block = (n: number) => 2 * n * (4 + 2 * mlpRatio) * D * D + 4 * n * n * D + 12 * D * D
+  const pass = ({ encoder, others, encoderBlocks, otherBlocks }: Pass) => {
+    const embedding = 2 * others * C * P * P * D + 2 * (256 * D + D * D)
+    const output = 2 * others * D * P * P * 2 * C + 4 * D * D
+    return embedding + encoderBlocks * block(encoder) + otherBlocks * block(others) + output
+  }
+  const { full, masked } = passesOf(options)
+  return 3 * N * (pass(full) + pass(masked))
+}
+
+/**
+ * Bytes at the peak of a step on N pictures, in f32, of a model with `parameters`: weights, two moments and the full
+ * pass's gradients, and what the masked pass has saved when its backward begins. A block on n tokens saves 18 values per
+ * token and channel: its input x, norm, qkv (3), attention, projection, x again, norm, the MLP's two hidden layers (4
+ * each) and its output; and its attention bias.
+ */
+export function stepBytes(options: MDTOptions, parameters: number, N: number): number {
+  const { hiddenSize: D, numHeads: h, mlpRatio = 4 } = options
+  const { encoder: K, others: T, encoderBlocks, otherBlocks } = passesOf(options).masked
+  const block = (n: number) => N * n * (10 + 2 * mlpRatio) * D
+  const saved = encoderBlocks * (block(K) + N * h * K * K) + otherBlocks * (block(T) + h * T * T)
+  return 4 * (4 * parameters + saved)
+}

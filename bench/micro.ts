@@ -1,0 +1,87 @@
+/**
+ * The ops that a transformer's time goes into, in the shapes of MDT-S/2 (width 384, 6 heads, 64 tokens), timed by benny:
+ * minimum and median, and what that is in GFLOP/s or, for ops that wait for memory, GB/s. One case is one op forward
+ * unless it says otherwise.
+ */
+
+import { add, cycle, suite } from 'benny'
+import {
+  type Backend,
+  backward,
+  geluTanh,
+  layerNorm,
+  linear,
+  matmul,
+  rng,
+  type Shape,
+  scope,
+  selfAttention,
+  softmax,
+} from '../core/index.ts'
+import { DiTBlock } from '../models/index.ts'
+import { table } from './table.ts'
+
+interface Case {
+  readonly name: string
+  /** What one run costs: floating-point operations, or bytes read and written. */
+  readonly flops?: number
+  readonly bytes?: number
+  run(): void
+}
+
+function cases(backend: Backend): Case[] {
+  const random = rng(1)
+  const draw = (...shape: Shape) => random.normal(shape, { backend })
+  const [square, x, w, rows, scores, wide, qkv, bias] = [
+    draw(512, 512),
+    draw(512, 384),
+    draw(1536, 384),
+    draw(4096, 384),
+    draw(3072, 64),
+    draw(2 ** 20),
+    draw(8, 64, 3 * 384),
+    draw(6, 64, 64),
+  ]
+  const block = new DiTBlock({ hiddenSize: 384, numHeads: 6 }, { rng: random, backend })
+  const [tokens, condition] = [draw(8, 64, 384).requireGrad(), draw(8, 384).requireGrad()]
+  return [
+    { name: 'matmul 512³', flops: 2 * 512 ** 3, run: () => matmul(square, square) },
+    { name: 'linear 512×384 → 1536', flops: 2 * 512 * 384 * 1536, run: () => linear(x, w) },
+    { name: 'layer norm 4096×384', bytes: 8 * rows.size, run: () => layerNorm(rows, null, null, 1e-6) },
+    { name: 'softmax 3072×64', bytes: 8 * scores.size, run: () => softmax(scores) },
+    { name: 'gelu (tanh) 1M', bytes: 8 * wide.size, run: () => geluTanh(wide) },
+    { name: 'attention 8×64, 6 heads, bias', flops: 4 * 8 * 64 * 64 * 384, run: () => selfAttention(qkv, bias, 6) },
+    {
+      name: 'DiT block 8×64, forward + backward',
+      flops: 3 * 8 * (64 * 24 * 384 ** 2 + 4 * 64 ** 2 * 384 + 12 * 384 ** 2),
+      run: () => {
+        const y = block.forward(tokens, condition)
+        backward(y, y.detach())
+        for (const x of [...block.parameters(), tokens, condition]) {
+          x.grad!.dispose()
+          x.grad = null
+        }
+      },
+    },
+  ]
+}
+
+/** Runs all cases and prints their table. */
+export async function micro(backend: Backend): Promise<void> {
+  const all = cases(backend)
+  const summary = await suite(
+    `micro-benchmarks on ${backend.name}`,
+    ...all.map(({ name, run }) => add(name, () => void scope(run), { minSamples: 10, maxTime: 1 })),
+    cycle(),
+  )
+  const rows = summary.results.map(({ name, details }) => {
+    const { flops, bytes } = all.find(each => each.name === name)!
+    const rate =
+      flops !== undefined ? `${perSecond(flops, details.min)} GFLOP/s` : `${perSecond(bytes!, details.min)} GB/s`
+    return [name, milliseconds(details.min), milliseconds(details.median), rate]
+  })
+  console.log(`\n${table([['', 'min ms', 'median ms', 'at best'], ...rows])}`)
+}
+
+const milliseconds = (seconds: number) => (1e3 * seconds).toFixed(3)
+const perSecond = (amount: number, seconds: number) => (amount / seconds / 1e9).toFixed(1)

@@ -1,0 +1,101 @@
+/**
+ * A training step of MDT-S/2 (16 px, 64 tokens, batch 8) on one thread: its speed as a fraction of the multiply-adds
+ * that the same run measures, what an op costs beyond its arithmetic, and whether memory stays flat. The counts are in
+ * cost.ts.
+ */
+
+import { type Backend, backward, matmul, mean, rng, scope, stats, type Tensor, tensor } from '../core/index.ts'
+import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index.ts'
+import { drawPasses, MDT, mdtPreset } from '../models/index.ts'
+import { AdamW } from '../nn/index.ts'
+import { measureCeiling } from './ceiling.ts'
+import { chainTimes, torchChainTimes } from './chain.ts'
+import { stepBytes, stepFlops } from './cost.ts'
+import { median, table, times } from './table.ts'
+
+/** A model and its optimizer, and one step of them on pictures of noise. */
+function trainer(preset: string, N: number) {
+  const options = mdtPreset(preset, { inputSize: 16, inChannels: 3, numClasses: 0 })
+  const random = rng(1)
+  const model = new MDT(options, { rng: random.fork('weights') })
+  const optimizer = new AdamW(model.namedParameters(), { lr: 1e-4 })
+  const diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
+  const images = random.uniformArray(N * 3 * 16 * 16)
+  const run = () =>
+    scope(() => {
+      const x0 = tensor(images, { shape: [N, 3, 16, 16] })
+      const t = random.integersArray(1, diffusion.steps, N)
+      const { full, masked } = drawPasses(model, x0, null, random)
+      for (const { noise, labels, mask } of [full, masked]) {
+        const network = (x: Tensor, t: Int32Array) => model.forward(x, t, labels, mask)
+        backward(scope(() => mean(trainingLoss(diffusion, network, x0, t, noise).loss)))
+      }
+      optimizer.step()
+      optimizer.zeroGrad()
+    })
+  const parameters = model.countParameters().total
+  const dispose = () => {
+    optimizer.dispose()
+    model.dispose()
+  }
+  return { run, dispose, flops: stepFlops(options, N), bytes: stepBytes(options, parameters, N), parameters }
+}
+
+export async function step(backend: Backend): Promise<void> {
+  const ceiling = await measureCeiling()
+  const share = (gflops: number) => [`${gflops.toFixed(1)} GFLOP/s`, `${((100 * gflops) / ceiling).toFixed(0)} %`]
+  const rows = [
+    ['one thread', 'ms', 'GFLOP', '', 'of the ceiling'],
+    ['multiply-adds on registers', '', '', ...share(ceiling)],
+  ]
+
+  const square = rng(1).normal([512, 512])
+  const product = Math.min(...times(50, () => scope(() => void matmul(square, square))))
+  rows.push([
+    'matmul 512³',
+    product.toFixed(2),
+    (0.256 * 1.048576).toFixed(3),
+    ...share((2 * 512 ** 3) / product / 1e6),
+  ])
+  square.dispose()
+
+  const before = stats(backend)
+  const large = trainer('S/2', 8)
+  backend.resetPeak()
+  const ms = median(times(5, large.run))
+  const { peakBytes, fallbacks } = stats(backend)
+  rows.push([
+    'step of MDT-S/2, batch 8',
+    ms.toFixed(0),
+    (large.flops / 1e9).toFixed(1),
+    ...share(large.flops / ms / 1e6),
+  ])
+  console.log(`${table(rows)}\n`)
+  large.dispose()
+
+  const ours = median(chainTimes(backend, 20))
+  const torch = torchChainTimes(20)
+  const theirs = typeof torch === 'string' ? torch : `PyTorch ${torch.version} ${median(torch.ms).toFixed(2)} ms`
+  const ratio = typeof torch === 'string' ? '' : `, ours / theirs ${(ours / median(torch.ms)).toFixed(2)}`
+  console.log(`chain of 1,000 mul/add, forward + backward, median of 20: ${ours.toFixed(2)} ms; ${theirs}${ratio}`)
+
+  const mega = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`
+  const peak = peakBytes - before.bytes
+  console.log(
+    `peak of the S/2 step: ${mega(peak)}, by the formula ${mega(large.bytes)} (${((100 * peak) / large.bytes - 100).toFixed(1)} % apart); ` +
+      `fallbacks ${fallbacks}`,
+  )
+
+  const small = trainer('tiny', 8)
+  const marks = new Map<number, { bytes: number; resident: number }>()
+  for (let i = 1; i <= 200; i++) {
+    small.run()
+    if ([4, 50, 200].includes(i)) marks.set(i, { bytes: stats(backend).bytes, resident: process.memoryUsage().rss })
+  }
+  const [at4, at50, at200] = [4, 50, 200].map(i => marks.get(i)!)
+  small.dispose()
+  console.log(
+    `200 steps of tiny, batch 8: the backend's bytes after step 4 ${at4.bytes}, after step 200 ${at200.bytes}; ` +
+      `resident memory from step 50 to 200 ${mega(at200.resident - at50.resident)}`,
+  )
+}
