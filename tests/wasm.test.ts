@@ -4,6 +4,8 @@
  * sequences of calls. What ops make of the kernels is tested by the walk over the registry.
  */
 
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -565,6 +567,47 @@ test('a storage is refused where it does not fit', () => {
   assert.throws(() => relaxed.write(storage, new Float32Array(4)), 'write: wanted 3 elements, got 4')
   relaxed.free(storage)
   assert.throws(() => relaxed.alloc('f32', 2 ** 30), /wasm: out of memory: wanted 4096\.0 MiB.*batch size.*preset/)
+})
+
+test('addresses beyond 2 GiB', () => {
+  const low = relaxed.alloc('f32', 560e6)
+  const x = floats([7, 1031])
+  const y = x.on.get(relaxed)!
+  assert.ok((y.storage as unknown as { address: number }).address > 2 ** 31)
+  check('sum beyond 2 GiB', [x], (k, [a], dtype) => k.reduce('sum', a, [1], f64([7], dtype)), { tolerance: 1e-5 })
+  check(
+    'matmul beyond 2 GiB',
+    [floats([9, 40]), floats([40, 11])],
+    (k, [a, b], dtype) => k.matmul(a, b, false, false, f64([9, 11], dtype)),
+    { tolerance: 1e-5 },
+  )
+  relaxed.free(low)
+})
+
+test('threads: wanted, from the environment, and never what keeps the process alive', async () => {
+  const script = `
+    import { createWasm } from './core/backends/wasm/index.ts'
+    const wasm = await createWasm()
+    const x = { shape: [300000], dtype: 'f32', storage: wasm.alloc('f32', 300000) }
+    wasm.write(x.storage, new Float32Array(300000).fill(3))
+    // In the same tick as the creation of the workers.
+    console.log(wasm.threads, wasm.readSync(wasm.kernels.reduce('sum', x, [0], { shape: [], dtype: 'f32' }))[0])`
+  const run = (threads: string) =>
+    spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
+      cwd: fileURLToPath(new URL('..', import.meta.url)),
+      env: { ...process.env, DEMASK_THREADS: threads },
+      encoding: 'utf8',
+      timeout: 20000,
+    })
+  const { status, stdout } = run('3')
+  assert.is(stdout.trim(), '3 900000')
+  assert.is(status, 0)
+  assert.match(run('two').stderr, /DEMASK_THREADS: wanted a whole number of at least 1, got 'two'/)
+  for (const threads of [0, 1.5, -2])
+    await createWasm({ threads }).then(
+      () => assert.unreachable(),
+      error => assert.is(error.message, `wasm: threads: wanted a whole number of at least 1, got ${threads}`),
+    )
 })
 
 /** Memory that grows as a WebAssembly.Memory does, without being there. */

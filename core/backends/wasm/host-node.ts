@@ -7,13 +7,14 @@ import { availableParallelism } from 'node:os'
 import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 
-/** Threads to use when nobody says: DEMASK_THREADS, or one per core. */
-export function defaultThreads(): number {
+/** Threads to use: as many as wanted, else DEMASK_THREADS, else one per core. Throws where that is no number of threads. */
+export function chooseThreads(wanted: number | undefined): number {
+  if (wanted !== undefined) return wanted
   const text = process.env.DEMASK_THREADS
   if (text === undefined || text === '') return availableParallelism()
   const threads = Number(text)
   if (!Number.isInteger(threads) || threads < 1)
-    throw new Error(`DEMASK_THREADS: wanted a whole number of at least 1, got '${text}'`)
+    throw new RangeError(`DEMASK_THREADS: wanted a whole number of at least 1, got '${text}'`)
   return threads
 }
 

@@ -3,10 +3,15 @@
  * Chosen by the "#wasm-host" import of package.json; host-node.ts is its twin in Node.
  */
 
-/** One thread per core where memory can be shared; else one, and a line that says why. */
-export function defaultThreads(): number {
-  if (globalThis.crossOriginIsolated) return navigator.hardwareConcurrency
-  console.warn('wasm: the page is not cross-origin isolated (COOP and COEP headers), so there is one thread')
+let said = false
+
+/** Threads to use: as many as wanted or one per core; where memory cannot be shared one, and a line that says why. */
+export function chooseThreads(wanted: number | undefined): number {
+  if (globalThis.crossOriginIsolated) return wanted ?? navigator.hardwareConcurrency
+  if (wanted !== 1 && !said) {
+    said = true
+    console.warn('wasm: one thread only: the page is not cross-origin isolated (it lacks COOP and COEP headers)')
+  }
   return 1
 }
 

@@ -6,7 +6,7 @@
  * where the memory once did, so views of data are made anew after each growth. Next: backend.ts.
  */
 
-import { defaultThreads, enableRelaxedSimd, startWorker } from '#wasm-host'
+import { chooseThreads, enableRelaxedSimd, startWorker } from '#wasm-host'
 import { Allocator } from './memory.ts'
 
 /** Which build runs: they differ in the last bits, so checkpoints record it. */
@@ -138,7 +138,7 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
     throw new Error('wasm: this JavaScript engine has no WebAssembly SIMD')
   const hasRelaxed = WebAssembly.validate(new Uint8Array(relaxedProbe))
   const build = options.build ?? (hasRelaxed ? 'relaxed' : 'simd')
-  const threads = options.threads ?? defaultThreads()
+  const threads = chooseThreads(options.threads)
   if (!Number.isInteger(threads) || threads < 1)
     throw new RangeError(`wasm: threads: wanted a whole number of at least 1, got ${threads}`)
   const module = await WebAssembly.compile(decode(await loadBase64(build)))
