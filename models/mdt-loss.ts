@@ -43,6 +43,22 @@ export function drawPasses(
   return { full: draw(() => null), masked: draw(() => model.drawMask(N, rng)) }
 }
 
+/**
+ * The loss of one pass over pictures x0 (N, C, H, W) at steps t (N), per picture. Backward after each of the two passes,
+ * rather than after both, halves the memory. The weighting is that of the model's version unless said. Throws ShapeError
+ * and RangeError.
+ */
+export function passLoss(
+  model: MaskedDiffusionTransformer,
+  diffusion: GaussianDiffusion,
+  x0: Tensor,
+  t: ArrayLike<number>,
+  { noise, labels, mask }: Pass,
+  options: LossOptions = { weighting: model.weighting },
+): LossTerms {
+  return trainingLoss(diffusion, (xt, time) => model.forward(xt, time, labels, mask), x0, t, noise, options)
+}
+
 export interface MDTLoss {
   /** Terms per picture, (N) each. */
   readonly full: LossTerms
@@ -51,20 +67,16 @@ export interface MDTLoss {
   readonly loss: Tensor
 }
 
-/**
- * The loss of pictures x0 (N, C, H, W) at steps t (N). The weighting is that of the model's version unless said. Throws
- * ShapeError and RangeError.
- */
+/** Both passes of `passLoss`, and their sum. */
 export function mdtLoss(
   model: MaskedDiffusionTransformer,
   diffusion: GaussianDiffusion,
   x0: Tensor,
   t: ArrayLike<number>,
-  { full, masked }: Passes,
-  options: LossOptions = { weighting: model.weighting },
+  passes: Passes,
+  options?: LossOptions,
 ): MDTLoss {
-  const of = ({ noise, labels, mask }: Pass) =>
-    trainingLoss(diffusion, (x, time) => model.forward(x, time, labels, mask), x0, t, noise, options)
-  const terms = { full: of(full), masked: of(masked) }
-  return { ...terms, loss: add(mean(terms.full.loss), mean(terms.masked.loss)) }
+  const full = passLoss(model, diffusion, x0, t, passes.full, options)
+  const masked = passLoss(model, diffusion, x0, t, passes.masked, options)
+  return { full, masked, loss: add(mean(full.loss), mean(masked.loss)) }
 }

@@ -254,6 +254,9 @@ export class MDTv2 extends MaskedDiffusionTransformer {
   /** Throws RangeError on sizes that do not fit. */
   constructor(options: MDTOptions, init: Init) {
     super(options, init)
+    const { maskRatio } = options
+    if (maskRatio !== null && maskRatio > 0.8)
+      throw new RangeError(`MDTv2: maskRatio: wanted at most 0.8, as up to 0.2 is added, got ${maskRatio}`)
     const half = Math.floor((options.depth - options.decodeLayer) / 2)
     this.en_inblocks = blocks(half, options, init)
     this.en_outblocks = blocks(half, options, init, true)

@@ -245,6 +245,7 @@ test('bad input is one line that says what was wanted and what came', () => {
     [make({ maskRatio: Number.NaN }), /maskRatio.*got NaN/],
     [make({ decodeLayer: 5 }), /^MDT: decodeLayer: wanted an integer in \[1, 4\], got 5$/],
     [make({ decodeLayer: 0 }), /decodeLayer.*got 0/],
+    [() => new MDTv2({ ...small, maskRatio: 0.85 }, init), /^MDTv2: maskRatio: wanted at most 0\.8, .*got 0\.85$/],
   ]
   for (const [run, message] of wrong) assert.throws(run, message)
 
