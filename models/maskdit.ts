@@ -132,6 +132,8 @@ export class MaskDiT extends Module {
     const { decoder = officialDecoder, maeLossCoef = 0.1 } = options
     if (!(maeLossCoef >= 0 && maeLossCoef < Infinity))
       throw new RangeError(`MaskDiT: maeLossCoef: wanted a number from 0, got ${maeLossCoef}`)
+    if (decoder !== null && !(Number.isInteger(decoder.depth) && decoder.depth >= 1))
+      throw new RangeError(`MaskDiT: wanted decoder.depth: an integer from 1, got ${decoder.depth}`)
     const grid = gridOf(options)
     const positions = (width: number) => frozen(given(sinCos2d(width, grid))([1, grid[0] * grid[1], width], init))
     this.options = options
