@@ -22,5 +22,5 @@ export {
   unmaskingTuning,
 } from './maskdit-loss.ts'
 export { MaskedDiffusionTransformer, MDT, MDTBlock, type MDTOptions, MDTv2 } from './mdt.ts'
-export { drawPasses, type MDTLoss, mdtLoss, type Pass, type Passes } from './mdt-loss.ts'
+export { drawPasses, type MDTLoss, mdtLoss, type Pass, type Passes, passLoss } from './mdt-loss.ts'
 export * from './presets.ts'
