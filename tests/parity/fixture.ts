@@ -12,6 +12,7 @@ import type { HostTensor } from '../../core/safetensors.ts'
 import { readSafetensors } from '../../core/safetensors-node.ts'
 import { sizeOf } from '../../core/shape.ts'
 
+/** What JSON.parse gives. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json }
 export type JsonObject = { readonly [key: string]: Json }
 
@@ -21,6 +22,7 @@ export interface Run {
   readonly dtype: 'f32' | 'f64'
 }
 
+/** A fixture that was read. */
 export class Fixture {
   readonly dir: string
   readonly manifest: JsonObject
@@ -113,6 +115,7 @@ export function onDevice({ dtype, data, shape }: HostTensor, { backend, dtype: f
   return tensor(data, { shape, backend, dtype: dtype.startsWith('F') ? float : 'i32' })
 }
 
+/** Whether it is an object and no list. */
 export function isObject(value: Json | undefined): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
