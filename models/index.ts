@@ -1,6 +1,6 @@
 /**
- * demask's models. Read them in the order dit.ts, mdt.ts, mdt-loss.ts, maskdit.ts, maskdit-loss.ts; presets.ts has their
- * sizes.
+ * demask's models. Read them in the order dit.ts, mdt.ts, mdt-loss.ts, maskdit.ts, maskdit-loss.ts,
+ * maskdm.ts, maskdm-diffusion.ts; presets.ts and maskdm-presets.ts have their sizes.
  */
 
 export { DiT, DiTBlock, FinalLayer, type TransformerOptions } from './dit.ts'
@@ -21,6 +21,27 @@ export {
   maskRatioSchedule,
   unmaskingTuning,
 } from './maskdit-loss.ts'
+export { extraTokens, type MaskDMOptions, MaskedUViT, UViTAttention, UViTBlock, UViTEncoder } from './maskdm.ts'
+export {
+  drawMaskDM,
+  type MaskDMDiffusionOptions,
+  type MaskDMDraws,
+  type MaskDMLossOptions,
+  type MaskDMSampling,
+  maskdmDiffusion,
+  maskdmSample,
+  maskdmSteps,
+  maskedDenoisingScoreMatching,
+} from './maskdm-diffusion.ts'
+export {
+  type MaskDMPreset,
+  type MaskDMTraining,
+  maskdmOptimizer,
+  maskdmPreset,
+  maskdmPresets,
+} from './maskdm-presets.ts'
+export { loadPretrained, networkState, resizePositions } from './maskdm-transfer.ts'
 export { MaskedDiffusionTransformer, MDT, MDTBlock, type MDTOptions, MDTv2 } from './mdt.ts'
+export { type AblatedLoss, AblatedMDT, ablatedLoss, type MDTAblation } from './mdt-ablations.ts'
 export { drawPasses, type MDTLoss, mdtLoss, type Pass, type Passes, passLoss } from './mdt-loss.ts'
 export * from './presets.ts'
