@@ -20,11 +20,11 @@ import {
   zeros,
 } from '../core/index.ts'
 import { callNetwork, type GaussianDiffusion, qSample } from '../diffusion/gaussian.ts'
-import { type Diffused, hybridLoss, type LossOptions, type LossTerms, trainingLoss } from '../diffusion/losses.ts'
+import { type Diffused, hybridLoss, type LossOptions, type LossTerms } from '../diffusion/losses.ts'
 import type { TokenMask } from '../diffusion/masking.ts'
 import { frozen, type Init, type Module, ModuleList } from '../nn/index.ts'
 import { MDT, MDTBlock, type MDTOptions } from './mdt.ts'
-import type { Pass, Passes } from './mdt-loss.ts'
+import { type Pass, type Passes, passLoss } from './mdt-loss.ts'
 
 /** One option for each row; unless said, all are as in the paper's model. */
 export interface MDTAblation {
@@ -159,15 +159,11 @@ export function ablatedLoss(
   options: LossOptions = { weighting: model.weighting },
 ): AblatedLoss {
   const { latentType, supervisedParts } = model.ablation
-  const network =
-    ({ labels, mask }: Pass) =>
-    (x: Tensor, time: ArrayLike<number>) =>
-      model.forward(x, time, labels, mask)
-  const onAll = (pass: Pass) => trainingLoss(diffusion, network(pass), x0, t, pass.noise, options)
-  const onRemoved = (pass: Pass): LossTerms => {
-    const xt = qSample(diffusion, x0, t, pass.noise)
-    const output = callNetwork(diffusion, network(pass), xt, t)
-    return lossOfRemoved(model, diffusion, output, { x0, xt, noise: pass.noise, t }, pass.mask, options)
+  const onAll = (pass: Pass) => passLoss(model, diffusion, x0, t, pass, options)
+  const onRemoved = ({ noise, labels, mask }: Pass): LossTerms => {
+    const xt = qSample(diffusion, x0, t, noise)
+    const output = callNetwork(diffusion, (x, time) => model.forward(x, time, labels, mask), xt, t)
+    return lossOfRemoved(model, diffusion, output, { x0, xt, noise, t }, mask, options)
   }
   const terms = {
     full: latentType === 'masked' ? null : onAll(full),
