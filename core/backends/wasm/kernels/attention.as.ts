@@ -1,6 +1,6 @@
 /**
- * Multi-head self-attention on the packed projection qkv (N, T, 3, h, d), one head of one picture at a time, in blocks of
- * query rows: scores = q kᵀ, their softmax with scale and bias, times v. Each product runs on packed panels as in
+ * Multi-head self-attention on the packed projection qkv (N, T, 3, h, d), one head of one picture at a time, in blocks
+ * of query rows: scores = q kᵀ, their softmax with scale and bias, times v. Each product runs on packed panels as in
  * gemm.as.ts. No T × T matrix outlives its block: the gradient computes the probabilities again from qkv.
  * Next: optimizer.as.ts.
  */
@@ -122,7 +122,10 @@ function addRow(from: usize, to: usize, n: i32, accumulate: bool): void {
     const v = v128.load(from)
     v128.store(to, accumulate ? f32x4.add(v, v128.load(to)) : v)
   }
-  for (; i < n; ++i, from += WORD, to += WORD) store<f32>(to, accumulate ? load<f32>(from) + load<f32>(to) : load<f32>(from))
+  for (; i < n; ++i, from += WORD, to += WORD) {
+    const v = load<f32>(from)
+    store<f32>(to, accumulate ? v + load<f32>(to) : v)
+  }
 }
 
 /**

@@ -3,10 +3,9 @@
  * latency of the unit. bench/ceiling.ts times it; every GFLOP/s figure of this backend is a fraction of it.
  */
 
-import { madd, number, arg, pointer } from './simd.as'
+import { arg, madd, number, pointer } from './simd.as'
 
-/** Multiply-adds per round of the loop below, in flops: 12 vectors × 4 lanes × 2. */
-// args: rounds, x, out
+/** args: 0 rounds, each of 12 vectors × 4 lanes × 2 flops, 1 x, 2 out */
 export function ceiling(args: usize, chunk: i32): void {
   const x = f32x4.splat(number(args, 1))
   let a = x, b = x, c = x, d = x, e = x, f = x, g = x, h = x, i = x, j = x, k = x, l = x

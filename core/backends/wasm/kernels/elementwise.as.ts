@@ -104,7 +104,8 @@ export function unaryPow(args: usize, chunk: i32): void {
   const x = pointer(args, 0)
   const y = pointer(args, 1)
   const end = min(arg(args, 2) << 2, first + per)
-  for (let i = <usize>first << 2; i < <usize>end << 2; i += 4) store<f32>(y + i, <f32>Math.pow(<f64>load<f32>(x + i), p))
+  for (let i = <usize>first << 2; i < <usize>end << 2; i += 4)
+    store<f32>(y + i, <f32>Math.pow(<f64>load<f32>(x + i), p))
 }
 
 /** Every word of y. args: 0 y, 1 vectors, 2 vectors per chunk, 3 word */
@@ -157,8 +158,10 @@ function zip<F>(args: usize, chunk: i32): void {
   while (row < end) {
     const outer = row / mid
     const m = row - outer * mid
-    let a = pointer(args, 0) + offsetAt(args + 56, rank, 2, 0, outer) + <usize>m * pointer(args, 11) + (<usize>(column * aStep) << 2)
-    let b = pointer(args, 1) + offsetAt(args + 56, rank, 2, 1, outer) + <usize>m * pointer(args, 12) + (<usize>(column * bStep) << 2)
+    let a = pointer(args, 0) + offsetAt(args + 56, rank, 2, 0, outer) + <usize>m * pointer(args, 11)
+    let b = pointer(args, 1) + offsetAt(args + 56, rank, 2, 1, outer) + <usize>m * pointer(args, 12)
+    a += <usize>(column * aStep) << 2
+    b += <usize>(column * bStep) << 2
     let y = pointer(args, 2) + ((<usize>row * length + column) << 2)
     const stop = min(end, row + mid - m)
     for (; row < stop; ++row) {

@@ -61,10 +61,12 @@ function packFour(from: usize, step: usize, next: usize, length: i32, count: i32
 }
 
 /**
- * Sixteen lines that lie side by side: each k is one cache line, whose four quarters go to to, to + q1, to + q2 and to + q3. Packing four
- * lines at a time instead would fetch every cache line four times.
+ * Sixteen lines that lie side by side: each k is one cache line, whose quarters go to `to`, `to + q1`, `to + q2` and
+ * `to + q3`. Packing four lines at a time instead would fetch every cache line four times.
  */
-function packSixteen(from: usize, step: usize, length: i32, to: usize, stride: usize, q1: usize, q2: usize, q3: usize): void {
+function packSixteen(
+  from: usize, step: usize, length: i32, to: usize, stride: usize, q1: usize, q2: usize, q3: usize,
+): void {
   for (let k = 0; k < length; ++k, to += stride, from += step) {
     v128.store(to, v128.load(from))
     v128.store(to + q1, v128.load(from, VEC))
@@ -176,7 +178,8 @@ export function multiplyPacked(
     const column = out + (<usize>n << 2)
     const columnBias = bias != 0 ? bias + (<usize>n << 2) : 0
     for (let m = 0; m < M; m += ROWS) {
-      tile(panel, b, K, column + <usize>m * outStep, outStep, min(M - m, ROWS), min(N - n, COLS), columnBias, accumulate)
+      const to = column + <usize>m * outStep
+      tile(panel, b, K, to, outStep, min(M - m, ROWS), min(N - n, COLS), columnBias, accumulate)
       panel += <usize>K * VEC
     }
     b += <usize>K * (2 * VEC)

@@ -51,7 +51,7 @@ function power2(n: v128): v128 {
   return i32x4.shl(i32x4.add(n, c(BIAS)), 23)
 }
 
-/** eˣ = 2ⁿ·eʳ with |r| ≤ ½ ln 2; 2ⁿ is applied in two parts, so that the largest and the subnormal results are right. */
+/** eˣ = 2ⁿ·eʳ with |r| ≤ ½ ln 2; 2ⁿ is applied in two parts, so that largest and subnormal results are right. */
 @inline
 export function exp(x: v128): v128 {
   // Beyond these the result is 0 or infinity anyway. pmin and pmax, one instruction each, keep a NaN that comes first.

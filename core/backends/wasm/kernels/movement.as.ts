@@ -43,8 +43,10 @@ export function copyRows(args: usize, chunk: i32): void {
   while (row < end) {
     const outer = row / mid
     const m = <usize>(row - outer * mid)
-    let from = pointer(args, 0) + offsetAt(args + 52, rank, 2, 0, outer) + m * pointer(args, 10) + <usize>column * fromStep
-    let to = pointer(args, 1) + offsetAt(args + 52, rank, 2, 1, outer) + m * pointer(args, 11) + <usize>column * toStep
+    let from = pointer(args, 0) + offsetAt(args + 52, rank, 2, 0, outer) + m * pointer(args, 10)
+    let to = pointer(args, 1) + offsetAt(args + 52, rank, 2, 1, outer) + m * pointer(args, 11)
+    from += <usize>column * fromStep
+    to += <usize>column * toStep
     const stop = min(end, row + mid - <i32>m)
     for (; row < stop; ++row) {
       if (fromStep == 4 && toStep == 4) copyWords(from, to, columns)

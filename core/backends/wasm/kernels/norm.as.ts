@@ -144,12 +144,15 @@ export function gatedResidual(args: usize, chunk: i32): void {
   const end = min(arg(args, 4), (chunk + 1) * per)
   for (let row = chunk * per; row < end; ++row) {
     const shift = <usize>row * step
+    const x = pointer(args, 0) + shift
     const gate = pointer(args, 1) + <usize>(row / arg(args, 7)) * step
+    const y = pointer(args, 2) + shift
+    const z = pointer(args, 3) + shift
     let i = 0
     for (let at: usize = 0; i < D; i += 4, at += VEC) {
-      const v = madd(v128.load(gate + at), v128.load(pointer(args, 2) + shift + at), v128.load(pointer(args, 0) + shift + at))
-      if (i + 4 <= D) v128.store(pointer(args, 3) + shift + at, v)
-      else storeFirst(pointer(args, 3) + shift + at, v, D - i)
+      const v = madd(v128.load(gate + at), v128.load(y + at), v128.load(x + at))
+      if (i + 4 <= D) v128.store(z + at, v)
+      else storeFirst(z + at, v, D - i)
     }
   }
 }
@@ -172,16 +175,19 @@ export function gatedResidualGrad(args: usize, chunk: i32): void {
   memory.fill(ggate, 0, step)
   for (let row = first; row < end; ++row) {
     const shift = <usize>row * step
+    const g = pointer(args, 0) + shift
+    const y = pointer(args, 2) + shift
+    const gy = pointer(args, 3) + shift
     let i = 0
     for (let at: usize = 0; i < D; i += 4, at += VEC) {
-      const g = v128.load(pointer(args, 0) + shift + at)
-      const gy = f32x4.mul(g, v128.load(gate + at))
-      const sum = madd(g, v128.load(pointer(args, 2) + shift + at), v128.load(ggate + at))
+      const gi = v128.load(g + at)
+      const product = f32x4.mul(gi, v128.load(gate + at))
+      const sum = madd(gi, v128.load(y + at), v128.load(ggate + at))
       if (i + 4 <= D) {
-        v128.store(pointer(args, 3) + shift + at, gy)
+        v128.store(gy + at, product)
         v128.store(ggate + at, sum)
       } else {
-        storeFirst(pointer(args, 3) + shift + at, gy, D - i)
+        storeFirst(gy + at, product, D - i)
         storeFirst(ggate + at, sum, D - i)
       }
     }

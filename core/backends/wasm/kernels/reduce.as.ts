@@ -83,8 +83,8 @@ function extreme<F>(x: usize, n: i32, none: v128): f32 {
 }
 
 /**
- * Rows of R floats → one float per segment. args: 0 x, 1 y, 2 R, 3 segments in all (rows × segments per row), 4 segments
- * per chunk, 5 floats per segment, 6 segments per row
+ * Rows of R floats → one float per segment. args: 0 x, 1 y, 2 R, 3 segments in all (rows × segments per row),
+ * 4 segments per chunk, 5 floats per segment, 6 segments per row
  */
 @inline
 function rows<F>(args: usize, chunk: i32): void {
@@ -125,8 +125,8 @@ function joinRows<F>(x: usize, step: usize, count: i32, y: usize, n: i32): void 
 }
 
 /**
- * (outer, R, inner) → (outer, segments, inner). args: 0 x, 1 y, 2 R, 3 inner, 4 units (outer × segments × column blocks),
- * 5 units per chunk, 6 rows per segment, 7 segments, 8 columns per block, 9 column blocks
+ * (outer, R, inner) → (outer, segments, inner). args: 0 x, 1 y, 2 R, 3 inner, 4 units (outer × segments × column
+ * blocks), 5 units per chunk, 6 rows per segment, 7 segments, 8 columns per block, 9 column blocks
  */
 @inline
 function columns<F>(args: usize, chunk: i32): void {

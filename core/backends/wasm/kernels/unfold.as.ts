@@ -47,7 +47,8 @@ export function unfold(args: usize, chunk: i32): void {
           let pixel = from + (<usize>(y * W + start * dx + offset) << 2)
           if (dx == 1) copyWords(pixel, to + (<usize>start << 2), stop - start)
           else {
-            for (let c = start; c < stop; ++c, pixel += <usize>dx << 2) store<u32>(to + (<usize>c << 2), load<u32>(pixel))
+            for (let c = start; c < stop; ++c, pixel += <usize>dx << 2)
+              store<u32>(to + (<usize>c << 2), load<u32>(pixel))
           }
         }
       }
