@@ -51,9 +51,9 @@ import { once, type Results } from '../kind.ts'
 export function compute(fixture: Fixture, run: Run): Results {
   const results: Results = new Map()
   for (const key of fixture.names('out.')) {
-    const [op, result] = key.split('.')
+    const [op, result, ...rest] = key.split('.')
     const evaluate = opNamed(op)
-    if (evaluate === undefined || result !== 'y') continue
+    if (evaluate === undefined || result !== 'y' || rest.length > 0) continue
     const names = fixture.names(`in.${op}.`).filter(name => name !== 'dy')
     const text = `${op.replaceAll('_', ' ')} ${describe(fixture, `out.${key}`)}`
     const { shape } = fixture.tensors.get(`out.${key}`)!
