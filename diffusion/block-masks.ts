@@ -126,6 +126,8 @@ export function maskOfFlags(
   [N, T]: readonly [N: number, T: number],
   options: { readonly backend?: Backend } = {},
 ): TokenMask {
+  if (flags.length !== N * T)
+    throw new ShapeError(`maskOfFlags: wanted flags for ${N} pictures of ${T} tokens, got ${flags.length}`)
   const kept = new Int32Array(N)
   for (let i = 0; i < flags.length; i++) if (flags[i] === 0) kept[Math.floor(i / T)]++
   if (kept[0] === 0 || kept.some(count => count !== kept[0]))
