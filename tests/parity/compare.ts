@@ -36,6 +36,7 @@ export function toleranceOf(kind: string, key: string, precision: Precision, lr:
   if (kind === 'trajectory') return f64 ? 1e-8 : isWeights(key) ? 0.07 * lr : 1e-5
   if (key.startsWith('grad')) return f64 ? 1e-8 : 3e-4
   if (kind === 'sampling' || isSampled(key)) return f64 ? 1e-8 : 1e-4
+  if (kind === 'vae') return f64 ? 1e-9 : 5e-5
   return f64 ? 1e-9 : 2e-5
 }
 
