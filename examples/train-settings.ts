@@ -1,12 +1,14 @@
 /**
- * The flags of train-mdt-s.ts, and the settings that follow from them, the preset and the run that is resumed.
+ * The flags of train-mdt-s.ts, and the settings that follow from them, the preset and the run that is resumed. What other
+ * training programs have too is run-settings.ts.
  */
 
-import { type BackendName, backendNames } from '../core/index.ts'
+import type { BackendName } from '../core/index.ts'
 import type { ImageDataset } from '../diffusion/data/index.ts'
 import { duration, UserError } from '../diffusion/training/index.ts'
 import { type MDTOptions, mdtPreset, presetNames, type Training, trainingPreset } from '../models/index.ts'
 import { type Flags, readFlags, type Values } from './flags.ts'
+import { runFlags, settled } from './run-settings.ts'
 
 /** All that decides what a run computes: kept in its checkpoints. */
 export interface Settings extends Training {
@@ -27,23 +29,14 @@ export interface Described {
 
 const flags = {
   preset: { type: 'text', choices: presetNames, about: 'the model (default S/2)' },
-  data: { type: 'text', about: 'emoji:smileys (default), emoji, or a folder of pictures, by class or not' },
-  size: { type: 'integer', min: 1, max: 256, about: 'height and width of the pictures (default 16)' },
-  steps: { type: 'integer', min: 1, default: 10_000, about: 'steps in all, those before a resume among them' },
-  minutes: { type: 'number', min: 0, about: 'stop after so many minutes, if that comes first' },
-  batch: { type: 'integer', min: 1, about: 'pictures per step (default by preset)' },
-  lr: { type: 'number', min: 0, about: 'learning rate after the warm-up (default by preset)' },
+  ...runFlags,
   'mask-ratio': {
     type: 'number',
     min: 0,
     max: 0.95,
     about: 'share of tokens removed in the masked pass (default 0.3)',
   },
-  seed: { type: 'integer', min: 0, about: 'the same seed gives the same run (default 0)' },
-  backend: { type: 'text', choices: backendNames, about: 'where tensors live (default wasm)' },
-  threads: { type: 'integer', min: 1, max: 256, about: 'threads of the wasm backend (default one per core)' },
   out: { type: 'text', value: 'DIR', about: 'the folder of the run (default runs/mdt-PRESET)' },
-  resume: { type: 'switch', about: 'go on from the last checkpoint in DIR' },
 } as const satisfies Flags
 
 export const command = 'npx tsx examples/train-mdt-s.ts'
@@ -82,14 +75,7 @@ export function settingsOf(given: ReturnType<typeof trainingFlags>, started: Set
     maskRatio: 0.3,
     ...trainingPreset(asked.preset ?? 'S/2'),
   }
-  const fixed = ['preset', 'size', 'data', 'seed', 'batch', 'maskRatio'] as const
-  for (const name of started === undefined ? [] : fixed)
-    if (asked[name] !== undefined && asked[name] !== base[name])
-      throw new UserError(
-        `--${name === 'maskRatio' ? 'mask-ratio' : name}: the run in ${given.out} has ${base[name]}, got ${asked[name]}: a change needs a new run`,
-      )
-  const chosen = Object.entries(base).map(([name, value]) => [name, asked[name as keyof typeof asked] ?? value])
-  return Object.fromEntries(chosen) as unknown as Settings
+  return settled(base, asked, { out: given.out, resumed: started !== undefined })
 }
 
 /** Steps until samples on emoji:smileys at 16 px are recognisable as faces. */

@@ -1,0 +1,48 @@
+/**
+ * Flags that every training program has, and how a run's settings follow from them: a resumed run keeps those it began
+ * with. Used by train-settings.ts and maskdit-settings.ts.
+ */
+
+import { backendNames } from '../core/index.ts'
+import { UserError } from '../diffusion/training/index.ts'
+import type { Flags } from './flags.ts'
+
+export const runFlags = {
+  data: { type: 'text', about: 'emoji:smileys (default), emoji, or a folder of pictures, by class or not' },
+  size: { type: 'integer', min: 1, max: 256, about: 'height and width of the pictures (default 16)' },
+  steps: { type: 'integer', min: 1, default: 10_000, about: 'steps in all, those before a resume among them' },
+  minutes: { type: 'number', min: 0, about: 'stop after so many minutes, if that comes first' },
+  batch: { type: 'integer', min: 1, about: 'pictures per step (default by preset)' },
+  lr: { type: 'number', min: 0, about: 'learning rate after the warm-up (default by preset)' },
+  seed: { type: 'integer', min: 0, about: 'the same seed gives the same run (default 0)' },
+  backend: { type: 'text', choices: backendNames, about: 'where tensors live (default wasm)' },
+  threads: { type: 'integer', min: 1, max: 256, about: 'threads of the wasm backend (default one per core)' },
+  resume: { type: 'switch', about: 'go on from the last checkpoint in DIR' },
+} as const satisfies Flags
+
+/** Settings that a resumed run may change: all others decide what its steps so far have computed. */
+const mayChange = new Set(['lr'])
+
+/**
+ * `base`, with the values of the flags that were given in place of its own. Throws UserError where that would change what
+ * a resumed run in `out` has computed.
+ */
+export function settled<S extends object>(
+  base: S,
+  asked: Readonly<Record<string, unknown>>,
+  { out, resumed }: { readonly out: string; readonly resumed: boolean },
+): S {
+  const chosen = Object.entries(base).map(([name, value]) => {
+    const given = asked[name]
+    if (given === undefined) return [name, value]
+    if (resumed && given !== value && !mayChange.has(name))
+      throw new UserError(`--${dashed(name)}: the run in ${out} has ${value}, got ${given}: a change needs a new run`)
+    return [name, given]
+  })
+  return Object.fromEntries(chosen) as S
+}
+
+/** maskRatio as the flag: mask-ratio. */
+function dashed(name: string): string {
+  return name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
+}
