@@ -4,7 +4,7 @@
  */
 
 import * as assert from 'uvu/assert'
-import { type Backend, cpu, type NestedNumbers, scope, type Tensor, tensor } from '../core/index.ts'
+import { add, type Backend, cpu, mul, type NestedNumbers, scope, sub, type Tensor, tensor } from '../core/index.ts'
 import { rng } from '../core/random.ts'
 import { type Shape, sizeOf } from '../core/shape.ts'
 
@@ -29,6 +29,19 @@ export function close(got: ArrayLike<number>, wanted: ArrayLike<number>, toleran
   for (let i = 0; i < got.length; i++)
     if (!(Math.abs(got[i] - wanted[i]) <= tolerance * Math.max(1, Math.abs(wanted[i]))))
       assert.unreachable(`${what} element ${i}: wanted ${wanted[i]} to ${tolerance}, got ${got[i]}`)
+}
+
+/** An in-place write, as an optimizer does it: every element moves by 1. */
+export function shiftInPlace(x: Tensor): void {
+  const always = ones([], { dtype: x.dtype, backend: x.backend })
+  x.backend.kernels.lerp!([x], [add(x.detach(), 1)], 1, always)
+  x.storage.version++
+}
+
+/** The derivative of f at x along v, by central differences of f's values. */
+export function slope(f: (x: Tensor) => Tensor, x: Tensor, v: Tensor, h = 1e-5): number[] {
+  const [plus, minus] = [f(add(x, mul(v, h))), f(sub(x, mul(v, h)))]
+  return values(mul(sub(plus, minus), 1 / (2 * h)))
 }
 
 /** Runs `fn` in a scope and checks that the backend holds as many bytes and storages afterwards as before. */

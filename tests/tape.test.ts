@@ -1,9 +1,8 @@
 /**
- * The tape: what backward sums and frees, which gradients `gradients` and `grad` give, derivatives of derivatives, and
- * checkpoints. Rules of single ops are checked by tests/registry.test.ts; here is how they are put together.
+ * The tape: what backward sums, records, keeps and frees, and which gradients `gradients` gives. Rules of single ops are
+ * checked by registry.test.ts; derivatives of derivatives by second-order.test.ts, checkpoints by checkpoint.test.ts.
  */
 
-import fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { newestNode } from '../core/graph.ts'
@@ -12,29 +11,21 @@ import {
   backward,
   broadcastTo,
   cast,
-  checkpoint,
   concat,
-  copy,
   cpu,
   enableGrad,
   exp,
   gather,
-  grad,
   gradEnabled,
   gradients,
   layerNorm,
   linear,
-  matmul,
   mean,
   mul,
   neg,
   noGrad,
-  pow,
   reshape,
-  rng,
   scope,
-  selfAttention,
-  silu,
   sin,
   slice,
   softmax,
@@ -46,23 +37,8 @@ import {
   tanh,
   tensor,
   where,
-  zeros,
 } from '../core/index.ts'
-import { close, f64, leavesNothing, normal, values } from './helpers.ts'
-
-/** An in-place write, as an optimizer does it: every element moves by 1. */
-function shiftInPlace(x: Tensor): void {
-  const one = add(zeros(x.shape, { dtype: x.dtype, backend: x.backend }), 1)
-  const [moved, all] = [add(x.detach(), one), add(zeros([], { dtype: x.dtype, backend: x.backend }), 1)]
-  x.backend.kernels.lerp!([x], [moved], 1, all)
-  x.storage.version++
-}
-
-/** The derivative of f at x along v, by central differences of f's values. */
-function slope(f: (x: Tensor) => Tensor, x: Tensor, v: Tensor, h = 1e-5): number[] {
-  const [plus, minus] = [f(add(x, mul(v, h))), f(sub(x, mul(v, h)))]
-  return values(mul(sub(plus, minus), 1 / (2 * h)))
-}
+import { close, f64, leavesNothing, normal, shiftInPlace, slope, values } from './helpers.ts'
 
 // ---- what is summed -------------------------------------------------------------------------------------------------
 
@@ -354,329 +330,6 @@ test('gradients do not walk what no target lies under', () => {
     backward(shared) // still there
     close(values(w.grad!), [Math.exp(3)], 1e-14)
     w.grad!.dispose()
-  })
-})
-
-// ---- grad(f), first and second order --------------------------------------------------------------------------------
-
-test('grad(f) of first, second and third order', () => {
-  leavesNothing(() => {
-    const f = (x: Tensor) => sum(mul(sin(x), exp(x)))
-    const of = (f: (x: Tensor) => Tensor) => (x: Tensor) => sum(grad(f)(x)[0])
-    const x = f64([0.3, -1.2])
-    const at = (g: (x: number) => number) => values(x).map(g)
-    const [s, c, e] = [Math.sin, Math.cos, Math.exp]
-    close(
-      values(grad(f)(x)[0]),
-      at(x => e(x) * (s(x) + c(x))),
-      1e-14,
-    )
-    close(
-      values(grad(of(f))(x)[0]),
-      at(x => 2 * e(x) * c(x)),
-      1e-14,
-    )
-    close(
-      values(grad(of(of(f)))(x)[0]),
-      at(x => 2 * e(x) * (c(x) - s(x))),
-      1e-14,
-    )
-    assert.is(x.node, null)
-  })
-})
-
-test('grad(f) takes its arguments as independent of each other, also where they are one tensor', () => {
-  leavesNothing(() => {
-    const p = (a: Tensor, b: Tensor) => sum(mul(square(a), b))
-    const x = f64([3])
-    assert.equal(grad(p)(x, x).map(values), [[18], [9]])
-    const y = x.requireGrad()
-    assert.equal(grad(p)(y, y).map(values), [[18], [9]])
-    assert.equal(grad(p)(y, square(y)).map(values), [[54], [9]])
-    // d/da of ∂p/∂a (a, a) = 2a·a
-    assert.equal(values(grad((a: Tensor) => sum(grad(p)(a, a)[0]))(x)[0]), [12])
-    assert.is(y.grad, null)
-  })
-})
-
-test('grad inside noGrad still finds gradients', () => {
-  leavesNothing(() => {
-    assert.equal(values(noGrad(() => grad((x: Tensor) => sum(square(x)))(f64([4])))[0]), [8])
-  })
-})
-
-test('createGraph: a gradient that is constant has no graph, and gradient 0', () => {
-  leavesNothing(() => {
-    const [x, c] = [f64([2]).requireGrad(), f64([5])]
-    const [gx] = gradients(mul(x, c), [x], { createGraph: true })
-    assert.equal(values(gx), [5])
-    assert.not.ok(gx.requiresGrad)
-    assert.equal(values(gradients(gx, [x])[0]), [0])
-  })
-})
-
-test('createGraph frees nothing: the same graph can be walked again', () => {
-  leavesNothing(() => {
-    const x = f64([2]).requireGrad()
-    const y = pow(x, 3)
-    const first = gradients(y, [x], { createGraph: true })[0]
-    const again = gradients(y, [x], { createGraph: true })[0]
-    assert.equal(values(first), values(again))
-    backward(y)
-    backward(add(first, again)) // through what createGraph recorded
-    assert.equal(values(x.grad!), [12 + 12 + 12])
-    x.grad!.dispose()
-  })
-})
-
-test('a fused gradient of one tensor in two places: d/dx of x silu′(x)', () => {
-  leavesNothing(() => {
-    const at = (x: Tensor) => gradients(silu(x), [x], { cotangent: x, createGraph: true })[0]
-    const x = f64([0.7, -1.1]).requireGrad()
-    const [second] = gradients(sum(at(x)), [x])
-    const numeric = slope(x => at(x.requireGrad()), x.detach(), f64([1, 1]))
-    close(values(second), numeric, 1e-8)
-  })
-})
-
-test('a fused gradient of one tensor in two places, of several results: layerNorm(x, x, x)', () => {
-  leavesNothing(() => {
-    const u = normal([5], 1)
-    const at = (x: Tensor) => gradients(layerNorm(x, x, x, 1e-3), [x], { cotangent: u, createGraph: true })[0]
-    const [x, v] = [normal([5], 2), normal([5], 3)]
-    const leaf = x.requireGrad()
-    const [second] = gradients(sum(mul(at(leaf), v)), [leaf])
-    const numeric = slope(x => sum(mul(at(x.requireGrad()), v)), x, u)
-    close(values(sum(mul(second, u))), numeric, 1e-7)
-  })
-})
-
-test('a loss that contains a first derivative: a gradient penalty and its backward into the weights', () => {
-  leavesNothing(() => {
-    const [x, w1, w2] = [normal([5, 3], 1), normal([4, 3], 2), normal([1, 4], 3)]
-    const loss = (w1: Tensor, w2: Tensor) => {
-      const input = x.requireGrad()
-      const critic = linear(silu(linear(input, w1)), w2) // (5, 1)
-      const [gx] = gradients(sum(critic), [input], { createGraph: true })
-      const penalty = mean(square(sub(pow(sum(square(gx), 1), 0.5), 1))) // (‖∂D/∂x‖ − 1)²
-      return add(mean(critic), mul(penalty, 10))
-    }
-    const [a, b] = [w1.requireGrad(), w2.requireGrad()]
-    backward(loss(a, b))
-    const [v1, v2] = [normal([4, 3], 4), normal([1, 4], 5)]
-    close(
-      values(sum(mul(a.grad!, v1))),
-      slope(w => loss(w, w2), w1, v1),
-      1e-7,
-    )
-    close(
-      values(sum(mul(b.grad!, v2))),
-      slope(w => loss(w1, w), w2, v2),
-      1e-7,
-    )
-    for (const leaf of [a, b]) leaf.grad!.dispose()
-  })
-})
-
-test('a Hessian-vector product through attention, against differences of the gradient', () => {
-  leavesNothing(() => {
-    const [N, T, heads, d] = [2, 5, 2, 3]
-    const [x, bias] = [normal([N, T, 3 * heads * d], 1), normal([heads, T, T], 2)]
-    const target = normal([N, T, heads * d], 3)
-    const loss = (x: Tensor, bias: Tensor) => mean(square(sub(selfAttention(x, bias, heads), target)))
-    const [vx, vb] = [normal(x.shape, 4), normal(bias.shape, 5)]
-    const product = grad((x: Tensor, bias: Tensor) => {
-      const [gx, gb] = grad(loss)(x, bias)
-      return add(sum(mul(gx, vx)), sum(mul(gb, vb)))
-    })
-    const [hx, hb] = product(x, bias)
-    const h = 1e-5
-    const at = (sign: number) => grad(loss)(add(x, mul(vx, sign * h)), add(bias, mul(vb, sign * h)))
-    const [plus, minus] = [at(1), at(-1)]
-    close(values(hx), values(mul(sub(plus[0], minus[0]), 0.5 / h)), 1e-9)
-    close(values(hb), values(mul(sub(plus[1], minus[1]), 0.5 / h)), 1e-9)
-  })
-})
-
-test('second derivatives are symmetric: u·(H v) = v·(H u), for random compositions', () => {
-  const unary = [sin, tanh, silu, exp, square, softmax, copy] as const
-  fc.assert(
-    fc.property(fc.array(fc.nat(unary.length - 1), { minLength: 1, maxLength: 4 }), fc.nat(1000), (chosen, seed) =>
-      leavesNothing(() => {
-        const [w, x, u, v] = [
-          normal([3, 3], seed),
-          normal([2, 3], seed + 1),
-          normal([2, 3], seed + 2),
-          normal([2, 3], 9),
-        ]
-        const f = (x: Tensor) => mean(square(chosen.reduce((y, k) => matmul(tanh(unary[k](y)), w), x)))
-        const along = (v: Tensor) => grad((x: Tensor) => sum(mul(grad(f)(x)[0], v)))(x)[0]
-        close(values(sum(mul(along(v), u))), values(sum(mul(along(u), v))), 1e-9)
-      }),
-    ),
-    { numRuns: 40 },
-  )
-})
-
-// ---- checkpoint -----------------------------------------------------------------------------------------------------
-
-/** A block with a captured weight, as a model's layer has it. */
-const block = (w: Tensor) => (xs: readonly Tensor[]) => tanh(linear(xs[0], w))
-
-test('a checkpoint gives the same bytes of values and gradients, and holds less in between', () => {
-  const weights = Array.from({ length: 6 }, (_, i) => normal([64, 64], i))
-  const run = (useCheckpoint: boolean) => {
-    const leaves = weights.map(w => w.requireGrad())
-    const x = normal([32, 64], 99).requireGrad()
-    const layer = (w: Tensor) => (xs: readonly Tensor[]) => block(w)([silu(exp(mul(xs[0], 0.1)))])
-    let held = 0
-    const loss = scope(() => {
-      const start = cpu.stats().bytes
-      const y = scope(() =>
-        leaves.reduce((h, w) => (useCheckpoint ? checkpoint(layer(w), [h]) : layer(w)([h])), x.alias()),
-      )
-      held = cpu.stats().bytes - start
-      const loss = mean(square(y))
-      backward(loss)
-      return loss.dataSync()[0]
-    })
-    const results = { loss, held, grads: [x, ...leaves].map(leaf => values(leaf.grad!)) }
-    for (const leaf of [x, ...leaves]) {
-      leaf.grad!.dispose()
-      leaf.dispose()
-    }
-    return results
-  }
-  const before = cpu.stats().bytes
-  const [plain, saving] = [run(false), run(true)]
-  assert.is(plain.loss, saving.loss)
-  assert.equal(plain.grads, saving.grads)
-  const activation = 32 * 64 * 8
-  assert.is(saving.held, 6 * activation) // the result of each layer
-  assert.is(plain.held, 6 * 3 * activation) // and what exp, silu and linear saved
-  assert.is(cpu.stats().bytes - before, 2 * activation) // the two x that the leaves were made of
-})
-
-test('a checkpoint: captured leaves get gradients, by backward and by gradients', () => {
-  leavesNothing(() => {
-    const [x, w] = [f64([[1, 2]]).requireGrad(), f64([[3, 4]]).requireGrad()]
-    const make = () => checkpoint(([a]) => sum(mul(square(a), w)), [x])
-    backward(make())
-    assert.equal(values(x.grad!), [6, 16])
-    assert.equal(values(w.grad!), [1, 4])
-    const [gw, gx] = gradients(mul(make(), 2), [w, x])
-    assert.equal(values(gw), [2, 8])
-    assert.equal(values(gx), [12, 32])
-    // By the weight alone: the input need not want a gradient.
-    assert.equal(
-      values(
-        gradients(
-          checkpoint(([a]) => sum(mul(a, w)), [f64([[5, 6]])]),
-          [w],
-        )[0],
-      ),
-      [5, 6],
-    )
-    for (const leaf of [x, w]) leaf.grad!.dispose()
-  })
-})
-
-test('a checkpoint of one tensor twice, of an input that plays no part, and of an input returned as it is', () => {
-  leavesNothing(() => {
-    const [x, idle] = [f64([3]).requireGrad(), f64([1]).requireGrad()]
-    const [gx, gi] = gradients(
-      checkpoint(([a, b]) => mul(square(a), b), [x, x, idle]),
-      [x, idle],
-    )
-    assert.equal([values(gx), values(gi)], [[27], [0]])
-    assert.equal(
-      values(
-        gradients(
-          checkpoint(([a]) => a, [square(x)]),
-          [x],
-        )[0],
-      ),
-      [6],
-    )
-  })
-})
-
-test('a checkpoint draws the same random numbers again, and leaves its rng where one run leaves it', () => {
-  leavesNothing(() => {
-    const x = normal([50], 1).requireGrad()
-    const stream = rng(7).fork('dropout')
-    let runs = 0
-    const y = checkpoint(
-      ([a], r) => {
-        runs++
-        return mul(a, r!.uniform(a.shape, { dtype: 'f64', backend: cpu }))
-      },
-      [x],
-      stream,
-    )
-    const after = stream.state()
-    stream.uniformArray(1000)
-    const [g] = gradients(sum(y), [x])
-    assert.is(runs, 2)
-    const drawn = rng(7).fork('dropout')
-    assert.equal(values(g), Array.from(drawn.uniformArray(50)))
-    assert.equal(after, drawn.state())
-  })
-})
-
-test('nested checkpoints, also where the inner one captures an input of the outer', () => {
-  leavesNothing(() => {
-    const [x, w] = [f64([2]).requireGrad(), f64([5]).requireGrad()]
-    const y = checkpoint(
-      ([a]) =>
-        checkpoint(
-          ([h]) =>
-            mul(
-              mul(h, a),
-              checkpoint(([k]) => mul(k, w), [h]),
-            ),
-          [square(a)],
-        ),
-      [x],
-    )
-    // y = a² · a · a² w
-    const [gx, gw] = gradients(y, [x, w])
-    assert.equal(values(gx), [5 * 16 * 5])
-    assert.equal(values(gw), [32])
-  })
-})
-
-test('a checkpoint refuses a captured result, and createGraph', () => {
-  leavesNothing(() => {
-    const x = f64([2]).requireGrad()
-    const h = square(x)
-    assert.throws(
-      () =>
-        gradients(
-          checkpoint(([a]) => mul(a, h), [x]),
-          [x],
-        ),
-      /checkpoint: fn used a result of 'square' from outside; pass it as an input/,
-    )
-    assert.throws(
-      () =>
-        gradients(
-          checkpoint(([a]) => square(a), [x]),
-          [x],
-          { createGraph: true },
-        ),
-      /checkpoint: createGraph through a checkpoint is not supported/,
-    )
-  })
-})
-
-test('a checkpoint sees an input that was changed in place, and records nothing under noGrad', () => {
-  leavesNothing(() => {
-    const x = f64([2]).requireGrad()
-    const y = checkpoint(([a]) => square(a), [x])
-    shiftInPlace(x)
-    assert.throws(() => backward(y), /a tensor that 'checkpoint' saved for its gradient was changed in place/)
-    assert.not.ok(noGrad(() => checkpoint(([a]) => square(a), [x])).requiresGrad)
   })
 })
 
