@@ -72,11 +72,7 @@ function collect(value: unknown, into: Set<Tensor>): void {
 }
 
 function close(frame: Frame, kept: ReadonlySet<Tensor>): void {
-  const needed = reachable([...kept, ...frame.tensors.filter(tensor => tensor.persistent)])
-  for (const node of frame.nodes) {
-    if (!needed.has(node)) node.release()
-    else frame.parent?.nodes.push(node)
-  }
+  if (frame.nodes.length > 0) releaseGraph(frame, kept)
   for (const tensor of frame.tensors) {
     if (tensor.persistent) continue
     if (kept.has(tensor)) frame.parent?.tensors.push(tensor)
@@ -94,12 +90,23 @@ function handOver(leaf: Tensor, gradient: Tensor, to: Frame | null): void {
   to?.tensors.push(gradient)
 }
 
-function reachable(from: readonly Tensor[]): Set<Node> {
+/** Lets go of the nodes that nothing kept leads to. */
+function releaseGraph({ nodes, tensors, parent }: Frame, kept: ReadonlySet<Tensor>): void {
+  const oldest = nodes.reduce((least, { id }) => Math.min(least, id), Infinity)
+  const needed = reachable([...kept, ...tensors.filter(tensor => tensor.persistent)], oldest)
+  for (const node of nodes) {
+    if (!needed.has(node)) node.release()
+    else parent?.nodes.push(node)
+  }
+}
+
+/** The nodes under `from` that are not older than `oldest`: inputs are older than their consumers. */
+function reachable(from: readonly Tensor[], oldest: number): Set<Node> {
   const found = new Set<Node>()
   const open: Node[] = []
   for (const { node } of from) if (node !== null) open.push(node)
   for (let node = open.pop(); node !== undefined; node = open.pop()) {
-    if (found.has(node)) continue
+    if (node.id < oldest || found.has(node)) continue
     found.add(node)
     for (const input of node.inputs) if (input !== null) open.push(input)
   }
