@@ -65,11 +65,12 @@ class Denoiser extends Module {
 }
 
 await main(async () => {
-  const { steps, out } = readFlags({
+  const { steps, points: count, out } = readFlags({
     command: 'npx tsx examples/03-ddpm-2d.ts',
     about: 'Trains a diffusion model on a Swiss roll and draws its samples beside the data.',
     flags: {
       steps: { type: 'integer', min: 1, default: 3000, about: 'optimizer steps' },
+      points: { type: 'integer', min: 1, default: 2000, about: 'points to draw' },
       out: { type: 'text', value: 'DIR', default: 'runs/03-ddpm-2d', about: 'where the picture goes' },
     },
     examples: [['--steps 500', 'see a blurred roll']],
@@ -106,7 +107,6 @@ await main(async () => {
   }
 
   const network = (x: Tensor, t: ArrayLike<number>) => ema.average.forward(x, t)
-  const count = 2000
   const noise = random.normal([count, 2])
   const few = respace(diffusion, spaceTimesteps(diffusion.steps, '50'))
   const panels = [

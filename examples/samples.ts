@@ -1,5 +1,5 @@
 /**
- * Pictures from noise: what train-mdt-s.ts shows at intervals and sample.ts makes. Every picture has a seed of its own,
+ * Pictures from noise: what training programs show at intervals and sample.ts makes. Every picture has a seed of its own,
  * which gives the same picture whatever others are drawn beside it.
  */
 
@@ -30,6 +30,19 @@ export interface SampleOptions {
   readonly stop?: () => Promise<boolean>
 }
 
+/** Standard normal noise (N, …shape), new at every call, from one stream per seed. */
+export function noiseOf(seeds: readonly number[], shape: readonly number[]): () => Tensor {
+  const size = shape.reduce((product, n) => product * n, 1)
+  const streams = seeds.map(seed => rng(seed))
+  return () => {
+    const values = new Float32Array(seeds.length * size)
+    streams.forEach((stream, n) => {
+      values.set(stream.normalArray(size), n * size)
+    })
+    return tensor(values, { shape: [seeds.length, ...shape] })
+  }
+}
+
 /** Pictures (N, C, S, S) in about [-1, 1], or null where `stop` said so. Throws RangeError on steps that do not fit. */
 export async function drawSamples(
   model: MDT,
@@ -37,15 +50,7 @@ export async function drawSamples(
   { seeds, labels, sampler = 'ddim', steps = 25, guidance, stop }: SampleOptions,
 ): Promise<Float32Array | null> {
   const { inputSize: S, inChannels: C, numClasses } = model.options
-  const shape = [seeds.length, C, S, S]
-  const streams = seeds.map(seed => rng(seed))
-  const noise = (): Tensor => {
-    const values = new Float32Array(seeds.length * C * S * S)
-    streams.forEach((stream, n) => {
-      values.set(stream.normalArray(C * S * S), n * C * S * S)
-    })
-    return tensor(values, { shape })
-  }
+  const noise = noiseOf(seeds, [C, S, S])
   const plain: Network = (x, t) => model.forward(x, t, labels)
   const network =
     guidance && labels ? withGuidance(model, [...labels, ...labels.map(() => numClasses)], guidance) : plain

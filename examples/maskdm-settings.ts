@@ -1,0 +1,137 @@
+/**
+ * The command line of train-maskdm.ts, `pretrain` or `finetune` and flags, and the settings that follow from it, the preset
+ * and the run that is resumed.
+ */
+
+import { existsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import type { BackendName } from '../core/index.ts'
+import { readSafetensors } from '../core/safetensors-node.ts'
+import { cropSize, type Masking } from '../diffusion/index.ts'
+import { latestCheckpoint, UserError } from '../diffusion/training/index.ts'
+import { type MaskDMOptions, type MaskDMTraining, maskdmPreset, maskdmPresets } from '../models/index.ts'
+import type { HostState } from '../nn/index.ts'
+import { type Flags, readFlags, type Values } from './flags.ts'
+import { runFlags, settled } from './run-settings.ts'
+
+export type Stage = 'pretrain' | 'finetune'
+
+/** All that decides what a run computes: kept in its checkpoints. */
+export interface Settings extends MaskDMTraining {
+  readonly stage: Stage
+  readonly preset: string
+  readonly size: number
+  readonly data: string
+  readonly seed: number
+  /** What pre-training hides; `maskSize` is a block's side, in patches. */
+  readonly mask: Masking['way']
+  readonly maskRatio: number
+  readonly maskSize: number
+  /** What fine-tuning begins with: a run, a checkpoint, a file of weights, or `scratch`. */
+  readonly from: string
+}
+
+/** What a checkpoint says of its run, so that it can be read without it. */
+export interface Described {
+  readonly settings: Settings
+  readonly model: MaskDMOptions
+}
+
+const flags = {
+  preset: { type: 'text', choices: Object.keys(maskdmPresets), about: 'the model (default tiny)' },
+  ...runFlags,
+  mask: { type: 'text', choices: ['patch', 'block', 'crop'], about: 'what pretrain hides (default by preset)' },
+  'mask-ratio': {
+    type: 'number',
+    min: 0,
+    max: 0.95,
+    about: 'share of patches that pretrain hides (default by preset)',
+  },
+  'mask-size': { type: 'integer', min: 1, about: "a block's side, in patches (default by preset)" },
+  from: {
+    type: 'text',
+    value: 'PATH',
+    about:
+      'finetune begins with this run, checkpoint or .safetensors file, or from scratch (default what pretrain left)',
+  },
+  out: { type: 'text', value: 'DIR', about: 'the folder of the run (default runs/maskdm-PRESET-STAGE)' },
+} as const satisfies Flags
+
+export const command = 'npx tsx examples/train-maskdm.ts'
+
+type Given = Omit<Values<typeof flags>, 'out' | 'backend'> & { stage: Stage; out: string; backend?: BackendName }
+
+/** What stands on the command line. Throws UserError. */
+export function commandLine(args = process.argv.slice(2)): Given {
+  const [stage, ...rest] = args[0]?.startsWith('-') ? [undefined, ...args] : args
+  const given = readFlags(
+    {
+      command: `${command} pretrain|finetune`,
+      about: 'Trains MaskDM on pictures in two stages: first on masked ones, which is cheap, then on whole ones.',
+      flags,
+      examples: [
+        ['', 'the first stage on smileys, then the second, which begins with what the first has learnt'],
+        ['--mask-ratio 0.9', 'pretrain on a tenth of every picture'],
+        ['--size 32 --data my-pictures --from runs/maskdm-tiny-pretrain', 'finetune on other, larger pictures'],
+      ],
+    },
+    rest,
+  )
+  if (stage !== 'pretrain' && stage !== 'finetune')
+    throw new UserError(
+      `wanted pretrain or finetune before the flags, got ${stage === undefined ? 'none' : `'${stage}'`}`,
+    )
+  const { preset = 'tiny', out = `runs/maskdm-${preset.replaceAll('/', '-')}-${stage}` } = given
+  return { ...given, stage, out, backend: given.backend as BackendName | undefined }
+}
+
+/**
+ * The settings of a run: `started` are those of the run that is resumed. Throws UserError on a flag that contradicts them,
+ * and on one that the stage has no use for.
+ */
+export function settingsOf(given: Given, started: Settings | undefined): Settings {
+  const useless = given.stage === 'pretrain' ? (['from'] as const) : (['mask', 'mask-ratio', 'mask-size'] as const)
+  for (const name of useless)
+    if (given[name] !== undefined)
+      throw new UserError(`--${name}: ${given.stage} has no use for it, got ${given[name]}`)
+  const asked = { ...given, maskRatio: given['mask-ratio'], maskSize: given['mask-size'] }
+  const { preset = 'tiny' } = asked
+  const { network, masking, training } = maskdmPreset(preset)
+  const base: Settings = started ?? {
+    stage: given.stage,
+    preset,
+    size: network.inputSize,
+    data: 'emoji:smileys',
+    seed: 0,
+    mask: masking?.way ?? 'block',
+    maskRatio: masking !== null && 'ratio' in masking ? masking.ratio : 0.5,
+    maskSize: masking !== null && 'size' in masking ? masking.size : 2,
+    from: given.stage === 'pretrain' ? 'scratch' : `runs/maskdm-${preset.replaceAll('/', '-')}-pretrain`,
+    ...training,
+  }
+  return settled(base, asked, { out: given.out, resumed: started !== undefined })
+}
+
+/** The network for a run's settings. Throws UserError where patches do not divide the pictures. */
+export function modelOptions({ preset, size }: Settings): MaskDMOptions {
+  const { network } = maskdmPreset(preset)
+  if (size % network.patchSize !== 0)
+    throw new UserError(`--size: wanted a multiple of ${preset}'s patch size, ${network.patchSize}, got ${size}`)
+  return { ...network, inputSize: size }
+}
+
+/** What a step hides of a grid of side·side patches: nothing in fine-tuning. */
+export function maskingOf({ stage, mask, maskRatio: ratio, maskSize: size }: Settings, side: number): Masking | null {
+  if (stage === 'finetune') return null
+  if (mask === 'patch') return { way: 'patch', ratio }
+  return mask === 'block' ? { way: 'block', ratio, size } : { way: 'crop', size: cropSize([side, side], ratio) }
+}
+
+/** The weights that fine-tuning begins with, those of the last step as in the official code; null from scratch. Throws UserError. */
+export function pretrained({ from }: Settings): ReadonlyMap<string, HostState> | null {
+  if (from === 'scratch') return null
+  const folder = statSync(from, { throwIfNoEntry: false })?.isDirectory() === true
+  const path = folder ? join(latestCheckpoint(from)?.path ?? from, 'model.safetensors') : from
+  if (!existsSync(path)) throw new UserError(`--from: wanted a run, a checkpoint or a file of weights, got ${from}`)
+  return readSafetensors(path).tensors
+}

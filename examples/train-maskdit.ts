@@ -1,0 +1,140 @@
+/**
+ * Trains MaskDiT [MaskDiT] on pictures of which half of the patches are removed, and with --tune on whole ones again: the
+ * same loop, in which the mask ratio is constant, zero or falling. Before the first step of tuning, weights, averages and
+ * optimizer are those that the trained run left. Run: npx tsx examples/train-maskdit.ts (--help lists the flags), then
+ * npx tsx examples/train-maskdit.ts --tune cosine. Before: train-mdt-s.ts, which has the parts around the loop in common
+ * and fuller comments. Settings are in maskdit-settings.ts. Next: models/maskdit.ts.
+ */
+
+import { join } from 'node:path'
+import { backward, mean, mul, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
+import { type Batch, Batches, openDataset } from '../diffusion/data/index.ts'
+import { heunSteps, sigmaSteps } from '../diffusion/index.ts'
+import * as training from '../diffusion/training/index.ts'
+import { drawMaskDiT, maskDiTLoss, PreconditionedMaskDiT } from '../models/index.ts'
+import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
+import {
+  command,
+  type Described,
+  modelOptions,
+  ratioOf,
+  settingsOf,
+  trainedRun,
+  trainingFlags,
+} from './maskdit-settings.ts'
+import { noiseOf } from './samples.ts'
+
+await training.main(async () => {
+  const flags = trainingFlags()
+  const { out, minutes = Infinity } = flags
+  const from = training.startingPoint(out, flags.resume)
+  const before = from && training.readState<training.RunState<Described>>(from.path)
+  const trained = flags.tune !== undefined && from === undefined ? trainedRun(flags.from) : undefined
+  const settings = settingsOf(flags, before?.settings, trained?.settings)
+  const { preset, batch, seed, tune } = settings
+  const steps = settings.steps ?? flags.steps ?? 10_000
+  const samples = preset === 'tiny' ? 48 : 24 // in a grid
+
+  const backend = await ready(flags)
+  const data = await openDataset(settings.data, settings.size)
+  const random = rng(seed).fork(tune ?? 'train')
+  const options = modelOptions(settings, data)
+  const net = new PreconditionedMaskDiT(options, { rng: random.fork('weights') })
+  const decay = warmUpDecay(settings.emaDecay)
+  const ema = new Ema(net, new PreconditionedMaskDiT(options, { rng: null }), { decay, skipFrozen: true })
+  const optimizer = new AdamW(net.namedParameters(), settings)
+  const schedule = warmUp(settings.warmUpSteps, constant(settings.lr))
+  const maskRatio = ratioOf(settings)
+  const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true })
+  const state = { model: net, ema, optimizer }
+  const start = from ?? trained
+  if (start !== undefined) training.restore(start, state)
+  const first = from?.step ?? 0
+  let step = first
+
+  /** Forward and backward over a batch: loss and its term on visible patches, means over N. */
+  function pass({ images, labels }: Batch, ratio: number, draw: Rng): Tensor[] {
+    const y = tensor(images, { shape: [batch, data.channels, data.size, data.size] }) // (N, C, H, W)
+    const { loss, dsm } = scope(() => {
+      const draws = drawMaskDiT(net, y, options.numClasses > 0 ? labels : null, ratio, draw)
+      const terms = maskDiTLoss(net, y, draws)
+      return { loss: mean(terms.loss), dsm: mean(terms.dsm).detach() }
+    })
+    backward(loss)
+    return [loss.detach(), dsm]
+  }
+
+  const what = `MaskDiT-${preset} on the ${data.length} pictures of ${data.name} at ${data.size} px`
+  const size = `${(net.countParameters().total / 1e6).toFixed(1)} M parameters`
+  console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}`)
+  if (trained !== undefined) console.log(`tuning (${tune}) what ${trained.path} has learned, for ${steps} steps`)
+  const resume = `${command} --out ${out} --resume`
+  training.writeRunReadme(out, { title: what, command: [command, ...process.argv.slice(2)].join(' '), resume })
+  const log = new training.MetricsLog(out, step)
+  const progress = new training.Progress({ total: steps, done: step, minutes })
+  const interrupt = new training.Interrupt(() => progress.log('saving after this step; Ctrl-C again stops without'))
+  const stop = () => interrupt.asked()
+  const end = performance.now() + 60_000 * minutes
+  let checkpoint = from?.path
+
+  while (step < steps && performance.now() < end && !(await stop())) {
+    const began = performance.now()
+    const pictures = await batches.at(step)
+    const draw = () => random.fork('step').fork(step)
+    const lr = schedule(step + 1)
+    const ratio = maskRatio(tune === null ? 0 : step / steps)
+    const report = scope(() => {
+      const terms = pass(pictures, ratio, draw())
+      const { norm, finite } = optimizer.step({ lr })
+      ema.update(finite)
+      optimizer.zeroGrad()
+      return stack([...terms, norm], 0)
+    })
+    const [loss, dsm, gradNorm] = await report.data()
+    report.dispose()
+    if (!Number.isFinite(loss + gradNorm))
+      throw training.notFinite(step + 1, out, () => void pass(pictures, ratio, draw()))
+
+    step++
+    const seconds = (performance.now() - began) / 1000
+    log.write({ step, loss, dsm, ratio, gradNorm, lr }, { step, seconds, time: Date.now() / 1000 })
+    progress.update(step, loss, batch)
+    if (step === first + 2) progress.log(`${seconds.toFixed(2)} s a step`)
+    if (step % (step < 500 ? 50 : 250) === 0 && step < steps) await keep()
+  }
+  progress.close()
+  if (step > first) await keep()
+  interrupt.close()
+  log.close()
+  console.log(`${checkpoint ?? out} after step ${step}${step < steps ? `; go on with: ${resume}` : ''}`)
+
+  /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
+  async function keep(): Promise<void> {
+    log.sync()
+    const described: Described = { settings, model: options, classes: data.classes }
+    checkpoint = await training.save(out, state, { step, backend: training.arithmetic(backend), ...described })
+    const rows = training.readRows(join(out, 'metrics.jsonl'))
+    await training.writeLossCurve(join(out, 'loss.png'), rows, ['loss', 'dsm'])
+    await writeSamples(join(out, `samples-${String(step).padStart(8, '0')}.png`))
+    progress.pause()
+  }
+
+  /** A grid of pictures of seeds 0, 1, …, of all classes in turn, by 18 steps of Heun's method. [EDM alg. 2] */
+  async function writeSamples(path: string): Promise<void> {
+    const { inputSize: S, inChannels: C, numClasses } = options
+    const seeds = Array.from({ length: samples }, (_, i) => i)
+    const denoiser = ema.average.denoiser(numClasses > 0 ? seeds.map(i => i % numClasses) : null)
+    const levels = sigmaSteps(18)
+    const x0 = scope(() => mul(noiseOf(seeds, [C, S, S])(), levels[0]))
+    try {
+      for (const { x, next } of heunSteps(denoiser, x0, levels)) {
+        if (await stop()) return
+        if (next > 0) continue
+        const shape = [samples, C, S, S] as const
+        await training.writeGrid(path, await x.data(), shape, { columns: 12, magnify: Math.ceil(48 / S) })
+      }
+    } finally {
+      x0.dispose()
+    }
+  }
+})

@@ -1,0 +1,132 @@
+/**
+ * Trains MaskDM in its two stages [MaskDM §3.2]. Run: npx tsx examples/train-maskdm.ts pretrain, which shows the model only
+ * some patches of every picture and so costs a part of a step on whole ones; then npx tsx examples/train-maskdm.ts finetune,
+ * which begins with what pretrain left, on whole pictures, these or others (--help lists the flags). The loop is that of
+ * train-mdt-s.ts with one pass a step. Settings are in maskdm-settings.ts. Next: models/maskdm.ts.
+ */
+
+import { join } from 'node:path'
+import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
+import { Batches, openDataset } from '../diffusion/data/index.ts'
+import * as training from '../diffusion/training/index.ts'
+import {
+  drawMaskDM,
+  loadPretrained,
+  MaskedUViT,
+  maskdmDiffusion,
+  maskdmOptimizer,
+  maskdmPreset,
+  maskdmSteps,
+  maskedDenoisingScoreMatching,
+} from '../models/index.ts'
+import { AdamW, constant, Ema, powerDecay, warmUp } from '../nn/index.ts'
+import {
+  command,
+  commandLine,
+  type Described,
+  maskingOf,
+  modelOptions,
+  pretrained,
+  settingsOf,
+} from './maskdm-settings.ts'
+
+await training.main(async () => {
+  const flags = commandLine()
+  const { out, steps, stage, minutes = Infinity } = flags
+  const from = training.startingPoint(out, flags.resume)
+  const before = from && training.readState<training.RunState<Described>>(from.path)
+  const settings = settingsOf(flags, before?.settings)
+  const { preset, batch, seed, maxNorm } = settings
+  const options = modelOptions(settings)
+  const masking = maskingOf(settings, options.inputSize / options.patchSize)
+
+  const backend = await ready(flags)
+  const data = await openDataset(settings.data, settings.size)
+  const random = rng(seed)
+  const model = new MaskedUViT(options, { rng: random.fork('weights') })
+  const weights = from === undefined && stage === 'finetune' ? pretrained(settings) : null
+  if (weights !== null) loadPretrained(model, weights)
+  const ema = new Ema(model, new MaskedUViT(options, { rng: null }), { decay: powerDecay(settings.emaDecay) })
+  const optimizer = new AdamW(model.namedParameters(), maskdmOptimizer)
+  const schedule = warmUp(settings.warmUpSteps, constant(settings.lr))
+  const diffusion = maskdmDiffusion({ schedule: maskdmPreset(preset).schedule })
+  const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true })
+  const state = { model, ema, optimizer }
+  if (from !== undefined) training.restore(from, state)
+  let step = from?.step ?? 0
+
+  /** Forward and backward over a batch: the loss. */
+  function pass(images: Float32Array, draw: Rng): Tensor {
+    const x0 = tensor(images, { shape: [batch, data.channels, data.size, data.size] }) // (N, C, H, W)
+    const t = draw.integersArray(0, diffusion.steps, batch)
+    const draws = drawMaskDM(model, x0, masking, draw)
+    const loss = mean(maskedDenoisingScoreMatching(model, diffusion, x0, t, draws))
+    backward(loss)
+    return loss
+  }
+
+  const what = `MaskDM-${preset}, ${stage}, on the ${data.length} pictures of ${data.name} at ${data.size} px`
+  const size = `${(model.countParameters().total / 1e6).toFixed(1)} M parameters`
+  console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}`)
+  if (weights !== null) console.log(`begins with ${settings.from}`)
+  const resume = `${command} ${stage} --out ${out} --resume`
+  training.writeRunReadme(out, { title: what, command: [command, ...process.argv.slice(2)].join(' '), resume })
+  const log = new training.MetricsLog(out, step)
+  const progress = new training.Progress({ total: steps, done: step, minutes })
+  const interrupt = new training.Interrupt(() => progress.log('saving after this step; Ctrl-C again stops without'))
+  const end = performance.now() + 60_000 * minutes
+  const first = step
+  let checkpoint = from?.path
+
+  while (step < steps && performance.now() < end && !(await interrupt.asked())) {
+    const start = performance.now()
+    const { images } = await batches.at(step)
+    const draw = () => random.fork('step').fork(step) // a step's random numbers follow from seed and step alone
+    const lr = schedule(step)
+    const report = scope(() => {
+      const loss = pass(images, draw())
+      const { norm, finite } = optimizer.step({ lr, maxNorm: maxNorm ?? undefined })
+      ema.update(finite)
+      optimizer.zeroGrad()
+      return stack([loss.detach(), norm], 0)
+    })
+    const [loss, gradNorm] = await report.data()
+    report.dispose()
+    if (!Number.isFinite(loss + gradNorm)) throw training.notFinite(step + 1, out, () => void pass(images, draw()))
+
+    step++
+    log.write(
+      { step, loss, gradNorm, lr },
+      { step, seconds: (performance.now() - start) / 1000, time: Date.now() / 1000 },
+    )
+    progress.update(step, loss, batch)
+    if (step % (step < 500 ? 50 : 250) === 0 && step < steps) await keep()
+  }
+  progress.close()
+  if (step > first) await keep()
+  interrupt.close()
+  log.close()
+  console.log(`${checkpoint ?? out} after step ${step}${step < steps ? `; go on with: ${resume}` : ''}`)
+
+  /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
+  async function keep(): Promise<void> {
+    log.sync()
+    const described: Described = { settings, model: options }
+    checkpoint = await training.save(out, state, { step, backend: training.arithmetic(backend), ...described })
+    await training.writeLossCurve(join(out, 'loss.png'), training.readRows(join(out, 'metrics.jsonl')), ['loss'])
+    await writeSamples(join(out, `samples-${String(step).padStart(8, '0')}.png`))
+    progress.pause()
+  }
+
+  /** The same 48 seeds every time, by 25 steps without fresh noise. */
+  async function writeSamples(path: string): Promise<void> {
+    const shape = [48, data.channels, data.size, data.size] as const
+    using xT = random.fork('samples').normal(shape)
+    const network = (x: Tensor, t: ArrayLike<number>) => ema.average.forward(x, t)
+    for (const { x, step: at } of maskdmSteps(diffusion, network, xT, { steps: 25, eta: 0 })) {
+      if (await interrupt.asked()) return
+      if (at === 24)
+        await training.writeGrid(path, await x.data(), shape, { columns: 12, magnify: Math.ceil(48 / data.size) })
+    }
+  }
+})
