@@ -7,7 +7,7 @@ import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { BackendName } from '../core/index.ts'
 import { readSafetensors } from '../core/safetensors-node.ts'
-import { cropSize, type Masking } from '../diffusion/index.ts'
+import { cropSize, keptPatches, type Masking } from '../diffusion/index.ts'
 import { latestCheckpoint, UserError } from '../diffusion/training/index.ts'
 import { type MaskDMOptions, type MaskDMTraining, maskdmPreset, maskdmPresets } from '../models/index.ts'
 import type { HostState } from '../nn/index.ts'
@@ -63,19 +63,22 @@ type Given = Omit<Values<typeof flags>, 'out' | 'backend'> & { stage: Stage; out
 
 /** What stands on the command line. Throws UserError. */
 export function commandLine(args = process.argv.slice(2)): Given {
-  const [stage, ...rest] = args[0]?.startsWith('-') ? [undefined, ...args] : args
+  const stage = args[0]?.startsWith('-') ? undefined : args[0]
   const given = readFlags(
     {
-      command: `${command} pretrain|finetune`,
-      about: 'Trains MaskDM on pictures in two stages: first on masked ones, which is cheap, then on whole ones.',
+      command,
+      about:
+        'Trains MaskDM on pictures in two stages, which the first word names: pretrain, on masked ones, is cheap; finetune\n' +
+        'goes on with whole ones.',
       flags,
       examples: [
-        ['', 'the first stage on smileys, then the second, which begins with what the first has learnt'],
-        ['--mask-ratio 0.9', 'pretrain on a tenth of every picture'],
-        ['--size 32 --data my-pictures --from runs/maskdm-tiny-pretrain', 'finetune on other, larger pictures'],
+        ['pretrain', 'the first stage, on smileys'],
+        ['finetune', 'the second, which begins with what the first has learnt'],
+        ['pretrain --mask-ratio 0.9', 'learn from a tenth of every picture'],
+        ['finetune --from runs/maskdm-tiny-pretrain --data my-pictures --size 32', 'other pictures, larger ones'],
       ],
     },
-    rest,
+    stage === undefined ? args : args.slice(1),
   )
   if (stage !== 'pretrain' && stage !== 'finetune')
     throw new UserError(
@@ -120,11 +123,17 @@ export function modelOptions({ preset, size }: Settings): MaskDMOptions {
   return { ...network, inputSize: size }
 }
 
-/** What a step hides of a grid of side·side patches: nothing in fine-tuning. */
+/** What a step hides of a grid of side·side patches: nothing in fine-tuning. Throws RangeError where it does not fit. */
 export function maskingOf({ stage, mask, maskRatio: ratio, maskSize: size }: Settings, side: number): Masking | null {
   if (stage === 'finetune') return null
-  if (mask === 'patch') return { way: 'patch', ratio }
-  return mask === 'block' ? { way: 'block', ratio, size } : { way: 'crop', size: cropSize([side, side], ratio) }
+  const grid = [side, side] as const
+  const ways = {
+    patch: { way: 'patch', ratio },
+    block: { way: 'block', ratio, size },
+    crop: { way: 'crop', size: cropSize(grid, ratio) },
+  } as const
+  keptPatches(ways[mask], grid) // says what does not fit before a run begins
+  return ways[mask]
 }
 
 /** The weights that fine-tuning begins with, those of the last step as in the official code; null from scratch. Throws UserError. */

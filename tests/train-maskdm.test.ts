@@ -1,0 +1,68 @@
+/** train-maskdm.ts as a person runs it: both stages, going on, and what it says to a wrong command. */
+
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { bytesOf, fail, inFolder, succeed } from './example.ts'
+
+const small = ['--size', '8', '--batch', '2', '--threads', '1']
+
+test('pretrain, then finetune from it on larger pictures, and both go on', () =>
+  inFolder(async folder => {
+    const [masked, whole, unbroken] = ['masked', 'whole', 'unbroken'].map(name => join(folder, name))
+    const said = await succeed('train-maskdm', ['pretrain', ...small, '--steps', '1', '--out', masked])
+    assert.match(said, /^MaskDM-tiny, pretrain, on the 169 pictures of emoji:smileys at 8 px: 1\.1 M parameters/)
+    assert.match(said, /go on with: .*train-maskdm\.ts pretrain --out|after step 1\n$/)
+    await succeed('train-maskdm', ['pretrain', '--threads', '1', '--steps', '2', '--out', masked, '--resume'])
+    await succeed('train-maskdm', ['pretrain', ...small, '--steps', '2', '--out', unbroken])
+    const last = (run: string) => {
+      const files = Object.entries(bytesOf(run)).filter(([name]) => /checkpoint-0*2\/|metrics/.test(name))
+      assert.ok(files.length === 5, files.join())
+      return files
+    }
+    assert.equal(last(masked), last(unbroken))
+
+    const tuned = await succeed('train-maskdm', [
+      ...['finetune', '--from', masked, '--size', '16', '--batch', '2'],
+      ...['--threads', '1', '--steps', '2', '--out', whole],
+    ])
+    assert.match(tuned, new RegExp(`\\nbegins with ${masked}\\n`))
+    const rows = readFileSync(join(whole, 'metrics.jsonl'), 'utf8').trim().split('\n')
+    assert.equal(
+      rows.map(row => Object.keys(JSON.parse(row))),
+      [0, 1].map(() => ['step', 'loss', 'gradNorm', 'lr']),
+    )
+    for (const name of ['loss.png', 'samples-00000002.png', 'README.md']) assert.ok(existsSync(join(whole, name)), name)
+  }))
+
+test('a wrong command is one line, before anything is written', () =>
+  inFolder(async folder => {
+    const out = join(folder, 'run')
+    await fail('train-maskdm', ['--out', out], /wanted pretrain or finetune before the flags, got none/)
+    await fail('train-maskdm', ['pretrain', '--from', folder, '--out', out], /--from: pretrain has no use for it, got /)
+    await fail(
+      'train-maskdm',
+      ['finetune', '--mask', 'crop', '--out', out],
+      /--mask: finetune has no use for it, got crop/,
+    )
+    await fail('train-maskdm', ['finetune', '--from', out, '--out', out], /--from: wanted a run, .*, got .*run/)
+    await fail(
+      'train-maskdm',
+      ['pretrain', '--size', '9', '--out', out],
+      /--size: wanted a multiple of tiny's patch size, 2/,
+    )
+    await fail(
+      'train-maskdm',
+      ['pretrain', '--mask-ratio', '1', '--out', out],
+      /--mask-ratio: wanted a number in \[0, 0\.95\]/,
+    )
+    await fail(
+      'train-maskdm',
+      ['pretrain', '--mask-size', '3', '--out', out],
+      /block size: wanted one that divides .* 8×8/,
+    )
+    assert.not.ok(existsSync(out))
+  }))
+
+test.run()
