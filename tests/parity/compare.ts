@@ -13,6 +13,12 @@ export function isAtTimeZero(key: string): boolean {
   return /[._]t0[._]/.test(key)
 }
 
+/** Why a result is checked in f64 alone; null where it is checked in both precisions. */
+export function whyOnlyInF64(kind: string, key: string): string | null {
+  if (kind === 'metrics') return 'metrics in f64 only'
+  return isAtTimeZero(key) ? 't = 0 in f64 only' : null
+}
+
 /** A stored result that keeps the reference code's f32 roundings: `…_f32cast`, `…_f32`. */
 export function hasRoundings(key: string): boolean {
   return /_f32(cast)?$/.test(key)
@@ -37,7 +43,13 @@ export function toleranceOf(kind: string, key: string, precision: Precision, lr:
   if (key.startsWith('grad')) return f64 ? 1e-8 : 3e-4
   if (kind === 'sampling' || isSampled(key)) return f64 ? 1e-8 : 1e-4
   if (kind === 'vae') return f64 ? 1e-9 : 5e-5
+  if (kind === 'metrics' && key.startsWith('scalar.')) return 1e-7
   return f64 ? 1e-9 : 2e-5
+}
+
+/** What errors are relative to at least: a metric of about 0 is allowed 1e-9. */
+export function leastScaleOf(kind: string, key: string): number {
+  return kind === 'metrics' && key.startsWith('scalar.') ? 1e-2 : 0
 }
 
 export interface Stored {
@@ -47,17 +59,18 @@ export interface Stored {
 }
 
 export interface Comparison {
-  /** Largest absolute difference over the largest stored entry (over 1 where that is below 1e-12). */
+  /** Largest absolute difference over the largest stored entry, or `leastScale` (over 1 where that is below 1e-12). */
   readonly error: number
   /** Why the two cannot be compared, if they cannot. */
   readonly problem?: string
 }
 
-/** Compares elements for which `counts` holds (all unless said). */
+/** Compares elements for which `counts` holds (all unless said). `leastScale`: see `leastScaleOf`. */
 export function compare(
   stored: Stored,
   got: { readonly data: ArrayLike<number>; readonly shape: Shape },
   counts: (index: number) => boolean = () => true,
+  leastScale = 0,
 ): Comparison {
   if (!sameShape(stored.shape, got.shape))
     return { error: Number.NaN, problem: `wanted shape ${show(stored.shape)}, got ${show(got.shape)}` }
@@ -69,7 +82,7 @@ export function compare(
     if (counts(i) && !(d <= difference)) difference = d // NaN stays
     if (Number.isNaN(difference)) break
   }
-  return { error: difference / (largest < 1e-12 ? 1 : largest) }
+  return { error: difference / (largest < 1e-12 ? 1 : Math.max(largest, leastScale)) }
 }
 
 /** Leaves out the key third of a qkv bias: its true gradient is 0, and an optimizer makes a drift of the noise in f32. */
