@@ -1,6 +1,6 @@
 /**
  * How MaskDM's network is trained and sampled. Masked pre-training takes noise off the visible patches only, and so learns
- * the marginal distributions of which the picture's has all [MaskDM §3.2, eq. 4]; denoising fine-tuning is the same loss
+ * the marginal distributions of which the picture's has all [MaskDM §3.2]; denoising fine-tuning is the same loss
  * without a mask. Sampling is DDIM as the official code has it: η = 1 unless said, the predicted x_0 is clipped while the
  * ε beside it is kept, and the pictures come out in [0, 1]. Read maskdm.ts first; masks are diffusion/block-masks.ts.
  */
@@ -67,7 +67,7 @@ export interface MaskDMLossOptions {
 
 /**
  * L_mdsm = E ‖ε̂ − ε_θ(√ᾱ_t x̂_0 + √(1−ᾱ_t) ε̂, t)‖², where x̂_0 and ε̂ are the visible patches of x0 and noise, (N, C, H, W)
- * both, at steps t (N); of all patches, and so the usual loss, without a mask. Mean per picture, (N). [MaskDM eq. 4]
+ * both, at steps t (N); of all patches, and so the usual loss, without a mask. Mean per picture, (N). [MaskDM §3.2]
  * Throws ShapeError and RangeError.
  */
 export function maskedDenoisingScoreMatching(

@@ -81,7 +81,7 @@ export function resizePositions(positions: Tensor, E: number, side: number): [ex
 
 /**
  * How much each of S samples on a line contributes to each of `side` samples on the same line, (side, S): cubic convolution
- * [Keys 1981, eq. 15 with a = −3/4, as PyTorch's], pixel centres aligned, the border repeated.
+ * [Keys] with a = −3/4, as in PyTorch, pixel centres aligned, the border repeated.
  */
 function bicubicWeights(S: number, side: number): Float64Array {
   const a = -0.75

@@ -1,7 +1,7 @@
 /**
  * Documents keep their word: every TypeScript block type-checks and runs, and prints what its comments say; every shell
- * line names scripts, files and flags that exist; links lead somewhere; the tour quotes the source as it is; every
- * paper cited in a comment is listed. Needs Node.
+ * line names scripts, files and flags that exist; links lead somewhere; the tour and the papers' pages quote the source as it
+ * is; every paper cited in a comment is listed. Needs Node.
  */
 
 import { execFile, execFileSync } from 'node:child_process'
@@ -10,12 +10,12 @@ import { dirname, join, relative, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type Block, blocks, find, localLinks, quotations, read, root } from './markdown.ts'
+import { type Block, blocks, find, linkTo, localLinks, quotations, quoting, read, root } from './markdown.ts'
 
 const documents = [
   'README.md',
   'CONTRIBUTING.md',
-  ...readdirSync(join(root, 'docs')).map(name => `docs/${name}`),
+  ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' }).map(name => `docs/${name}`),
 ].filter(name => name.endsWith('.md'))
 const folders = ['core', 'nn', 'diffusion', 'models', 'examples', 'bench', 'tests']
 
@@ -48,7 +48,7 @@ function promises(block: Block): (string | undefined)[] {
 
 const programs = documents.flatMap(document =>
   blocks(read(document))
-    .filter(({ language, text }) => language === 'ts' && (document !== 'docs/tour.md' || text.includes('import ')))
+    .filter(({ language, text }) => language === 'ts' && (!quoting().includes(document) || text.includes('import ')))
     .map(block => ({ document, block, file: join(workshop, `${document.replace(/\W/g, '-')}-${block.line}.ts`) })),
 )
 
@@ -171,20 +171,21 @@ for (const document of documents)
       assert.ok(existsSync(resolve(root, dirname(document), target)), `${target} does not exist`)
   })
 
-test('docs/tour.md quotes the source where it says', () => {
-  const quoted = quotations(read('docs/tour.md'))
-  assert.ok(quoted.length >= 10)
-  for (const { path, line, lines, link } of quoted) {
-    const at = find(path, lines)
-    const where =
-      at.length === 0 ? 'which is gone' : `which is at ${at.join(', ')} (npx tsx tests/markdown.ts mends it)`
-    assert.ok(at.includes(line), `${path}:${line} is quoted with '${lines[0]}', ${where}`)
-    assert.is(link, `[${path}:${line}](../${path}#L${line})`)
-  }
-})
+for (const document of quoting())
+  test(`${document} quotes the source where it says`, () => {
+    const quoted = quotations(read(document))
+    assert.ok(quoted.length >= (document === 'docs/tour.md' ? 10 : 1))
+    for (const { path, line, lines, link } of quoted) {
+      const at = find(path, lines)
+      const where =
+        at.length === 0 ? 'which is gone' : `which is at ${at.join(', ')} (npx tsx tests/markdown.ts mends it)`
+      assert.ok(at.includes(line), `${path}:${line} is quoted with '${lines[0]}', ${where}`)
+      assert.is(link, linkTo(path, line, document))
+    }
+  })
 
 test('every citation in a comment is listed in docs/references.md', () => {
-  const listed = new Set([...read('docs/references.md').matchAll(/^- \*\*\[([\w+-]+)\]\*\*/gm)].map(match => match[1]))
+  const listed = new Set([...read('docs/references.md').matchAll(/^- \*\*\[([\w+–-]+)\]\*\*/gm)].map(match => match[1]))
   assert.ok(listed.has('MDT') && listed.has('DDPM'))
   const unknown: string[] = []
   let cited = 0

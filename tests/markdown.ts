@@ -1,10 +1,11 @@
 /**
  * Documents as data: their code blocks, links and quotations of source lines. Used by docs.test.ts; run by itself,
- * `npx tsx tests/markdown.ts`, it finds each line that docs/tour.md quotes again after code has moved. Needs Node.
+ * `npx tsx tests/markdown.ts`, it finds each line that the tour and the papers' pages quote again after code has moved. Needs
+ * Node.
  */
 
-import { readFileSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
 export const root = resolve(import.meta.dirname, '..')
@@ -65,14 +66,26 @@ export function find(path: string, lines: readonly string[]): number[] {
   return source.flatMap((_, at) => (matches(at) ? [at + 1] : []))
 }
 
-/** docs/tour.md with every line number as the source has it now. Throws where a quotation is gone or stands twice. */
-export function renumbered(markdown: string): string {
+/** The documents whose TypeScript blocks quote the source. */
+export function quoting(): string[] {
+  const papers = join(root, 'docs/papers')
+  return ['docs/tour.md', ...(existsSync(papers) ? readdirSync(papers) : []).map(name => `docs/papers/${name}`)]
+}
+
+/** How a document links to a line of the source. */
+export function linkTo(path: string, line: number, document: string): string {
+  return `[${path}:${line}](${relative(dirname(document), path)}#L${line})`
+}
+
+/** A document with every line number as the source has it now. Throws where a quotation is gone or stands twice. */
+export function renumbered(document: string): string {
+  const markdown = read(document)
   return quotations(markdown).reduce((text, { path, lines, link }) => {
     const at = find(path, lines)
     if (at.length !== 1) throw new Error(`${path} has '${lines[0]}' … ${at.length} times, wanted once`)
-    return text.replace(link, `[${path}:${at[0]}](../${path}#L${at[0]})`)
+    return text.replace(link, linkTo(path, at[0], document))
   }, markdown)
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href)
-  writeFileSync(join(root, 'docs/tour.md'), renumbered(read('docs/tour.md')))
+  for (const document of quoting()) writeFileSync(join(root, document), renumbered(document))
