@@ -42,7 +42,7 @@ export async function openFolder(path: string, size: number): Promise<ImageDatas
   const keep = Math.floor(cacheBytes / (3 * size * size))
   const pixels = (i: number): Uint8Array | Promise<Uint8Array> =>
     cache.get(i) ??
-    decode(files[i].path, size).then(planes => {
+    readPicture(files[i].path, size).then(planes => {
       if (cache.size < keep) cache.set(i, planes)
       return planes
     })
@@ -78,8 +78,8 @@ function list(path: string): { pictures: string[]; folders: string[] } {
   }
 }
 
-/** (3, size, size) */
-async function decode(path: string, size: number): Promise<Uint8Array> {
+/** The picture in a file as bytes, (3, size, size). Throws UserError. */
+export async function readPicture(path: string, size: number): Promise<Uint8Array> {
   try {
     const { data, info } = await sharp(path)
       .autoOrient()

@@ -3,5 +3,5 @@
 export { type Batch, Batches, type BatchOptions } from './batches.ts'
 export { type ImageDataset, planesOf, toByte, toModelRange } from './dataset.ts'
 export { openEmoji } from './emoji.ts'
-export { openFolder } from './folder.ts'
+export { openFolder, readPicture } from './folder.ts'
 export { openDataset } from './open.ts'

@@ -1,0 +1,174 @@
+/**
+ * Fills in a part of a picture with a trained model, in three ways. All put what is known back at every step, noised as
+ * much as the rest: `replace` does no more, `repaint` goes back up now and then [RePaint], and `mdt`, which the paper's
+ * authors describe, removes the hole's tokens in the first, noisiest steps, so that the side-interpolator fills them in,
+ * and is `replace` from there on. It cannot go on like that to the end: an MDT predicts noise, and of the noise under
+ * removed tokens the others tell nothing (docs/papers/mdt.md). Run: npx tsx examples/inpaint.ts --help.
+ * Before: sample.ts. The sampler is diffusion/inpainting.ts.
+ */
+
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
+import { SingleBar } from 'cli-progress'
+import { backendNames, ready, rng, type Tensor, tensor } from '../core/index.ts'
+import { SafetensorsFile } from '../core/safetensors-node.ts'
+import {
+  gaussianDiffusion,
+  inpaintSteps,
+  linearBetas,
+  type Network,
+  repaintLevels,
+  respace,
+  spaceTimesteps,
+} from '../diffusion/index.ts'
+import { latestCheckpoint, main, type RunState, readState, UserError, writeGrid } from '../diffusion/training/index.ts'
+import { MaskedDiffusionTransformer } from '../models/index.ts'
+import { readFlags } from './flags.ts'
+import { holeAt, holeIn, maskOf, pictures } from './inpaint-inputs.ts'
+import { recognise, stateOf } from './recognise.ts'
+import type { Described } from './train-settings.ts'
+
+const methods = ['replace', 'repaint', 'mdt'] as const
+type Method = (typeof methods)[number]
+
+await main(async () => {
+  const flags = readFlags({
+    command: 'npx tsx examples/inpaint.ts',
+    about: 'Fills in a part of pictures with a trained MDT (or DiT).',
+    flags: {
+      from: { type: 'text', value: 'PATH', default: 'runs/mdt-s-2', about: 'a run, a checkpoint, a .safetensors file' },
+      weights: { type: 'text', choices: ['ema', 'model'], default: 'ema', about: 'averaged weights, or the last ones' },
+      image: { type: 'text', value: 'FILE', about: 'the picture (default some of those the model was trained on)' },
+      pictures: { type: 'integer', min: 1, max: 16, default: 4, about: 'how many of those' },
+      hole: {
+        type: 'text',
+        value: 'WHERE',
+        about: 'left, right, center or x,y,w,h in pixels of the model (default center)',
+      },
+      mask: { type: 'text', value: 'FILE', about: 'a picture that is bright where the hole is, in place of --hole' },
+      method: { type: 'text', choices: [...methods, 'all'], default: 'all', about: 'how to fill it' },
+      samples: { type: 'integer', min: 1, max: 16, default: 3, about: 'results of each method' },
+      class: { type: 'integer', min: 0, about: 'number of the class (default that of the picture, if it is known)' },
+      steps: { type: 'integer', min: 1, max: 1000, default: 50, about: 'levels of noise' },
+      jump: { type: 'integer', min: 1, default: 5, about: 'repaint: how many levels a jump goes up' },
+      resamplings: { type: 'integer', min: 1, default: 5, about: 'repaint: how often each level is gone through' },
+      'masked-share': {
+        type: 'number',
+        min: 0,
+        max: 1,
+        default: 0.2,
+        about: 'mdt: share of steps without the tokens of the hole',
+      },
+      seed: { type: 'integer', min: 0, default: 0, about: 'the same seed gives the same result' },
+      out: { type: 'text', value: 'FILE', default: 'inpainted.png', about: 'picture, hole and results, side by side' },
+      backend: { type: 'text', choices: backendNames, about: 'where tensors live (default wasm)' },
+      threads: { type: 'integer', min: 1, max: 256, about: 'threads of the wasm backend (default one per core)' },
+    },
+    examples: [
+      ['--from runs/mdt-tiny --hole right', 'the right halves of faces, in all three ways'],
+      [
+        '--from runs/mdt-s-2 --image face.png --hole 4,6,8,4 --method repaint --resamplings 10',
+        'a picture of your own',
+      ],
+    ],
+  })
+  const { path, run } = locate(flags.from, flags.weights)
+  using file = new SafetensorsFile(path)
+  const found = recognise(stateOf(file), path)
+  if (found.family === 'MaskDiT' || found.family === 'MaskDM')
+    throw new UserError(`--from: wanted an MDT or DiT, got a ${found.family}: ${path}`)
+  const { inputSize: S, inChannels: C, patchSize: P, numClasses } = found.options
+  if (C !== 3) throw new UserError(`--from: wanted a model of RGB pictures, got one of ${C} channels: ${path}`)
+  if (flags.class !== undefined && flags.class >= numClasses)
+    throw new UserError(`--class: wanted a number below ${numClasses}, got ${flags.class}`)
+  const hole = flags.mask === undefined ? holeAt(flags.hole ?? 'center', S) : await holeIn(flags.mask, S)
+  const inputs = await pictures(flags, run?.settings.data ?? null, S)
+
+  await ready({ backend: backendNames.find(name => name === flags.backend), threads: flags.threads })
+  const model = found.make({ rng: null })
+  try {
+    model.loadStateDict(found.state)
+  } catch (error) {
+    throw new UserError(`${path}: ${(error as Error).message}`, { cause: error })
+  }
+  const maskable = model instanceof MaskedDiffusionTransformer
+  if (!maskable && flags.method === 'mdt')
+    throw new UserError(`--method: mdt wants an MDT, got a ${found.family}: ${path}`)
+  const chosen = methods.filter(each => (flags.method === 'all' ? maskable || each !== 'mdt' : each === flags.method))
+  const jumps = (method: Method) => (method === 'repaint' ? flags : { resamplings: 1 })
+
+  // One batch: every picture as often as there are results of it.
+  const [M, K] = [inputs.length, flags.samples]
+  const N = M * K
+  const area = C * S * S
+  const known = new Float32Array(N * area)
+  for (let n = 0; n < N; n++) known.set(inputs[Math.floor(n / K)].pixels, n * area)
+  const labels =
+    numClasses === 0
+      ? null
+      : Int32Array.from({ length: N }, (_, n) => flags.class ?? inputs[Math.floor(n / K)].label ?? numClasses)
+  const full: Network = (x, t) => model.forward(x, t, labels)
+  const early = flags['masked-share'] * 1000
+  const withoutHole: Network = (x, t) => {
+    if (!(model instanceof MaskedDiffusionTransformer) || t[0] < 1000 - early) return full(x, t)
+    return model.forward(x, t, labels, maskOf(hole, N, S, P))
+  }
+
+  const diffusion = respace(gaussianDiffusion({ betas: linearBetas(1000) }), spaceTimesteps(1000, String(flags.steps)))
+  const steps = chosen.map(method => repaintLevels(diffusion.steps, jumps(method)).length - 1)
+  const bar = new SingleBar({ format: '{bar} {value}/{total} steps  {method}', stream: process.stdout })
+  bar.start(
+    steps.reduce((a, b) => a + b),
+    0,
+    { method: '' },
+  )
+  const results = new Map<Method, Float32Array>()
+  for (const method of chosen) {
+    const random = rng(flags.seed) // the same noise for each method
+    const [xT, picture] = [random.normal([N, C, S, S]), tensor(known, { shape: [N, C, S, S] })]
+    const where = tensor(hole, { shape: [S, S], dtype: 'i32' })
+    const options = {
+      known: picture,
+      hole: where,
+      rng: random,
+      clip: true,
+
+      ...jumpOptions(jumps(method)),
+    }
+    let x: Tensor | undefined
+    for (const step of inpaintSteps(diffusion, method === 'mdt' ? withoutHole : full, xT, options)) {
+      x?.dispose()
+      x = step.x.alias()
+      bar.increment(1, { method })
+    }
+    results.set(method, (await x!.data()) as Float32Array)
+    for (const used of [x!, xT, picture, where]) used.dispose()
+  }
+  bar.stop()
+
+  const columns = 2 + chosen.length * K
+  const sheet = new Float32Array(M * columns * area)
+  inputs.forEach(({ pixels }, m) => {
+    const row = [pixels, pixels.map((v, i) => (hole[i % (S * S)] === 1 ? 0 : v))]
+    for (const of of results.values())
+      for (let k = 0; k < K; k++) row.push(of.subarray((m * K + k) * area, (m * K + k + 1) * area))
+    for (const [i, image] of row.entries()) sheet.set(image, (m * columns + i) * area)
+  })
+  await writeGrid(flags.out, sheet, [M * columns, C, S, S], { columns, magnify: Math.ceil(64 / S) })
+  const told = chosen.map((method, i) => `${K} by ${method} (${steps[i]} steps)`).join(', ')
+  console.log(`${flags.out}: ${M === 1 ? 'the picture' : `${M} pictures`}, hole in grey, ${told}; weights of ${path}`)
+})
+
+/** Only what the sampler knows of. */
+function jumpOptions({ jump, resamplings }: { jump?: number; resamplings: number }) {
+  return { jump, resamplings }
+}
+
+/** The file of weights, and what a checkpoint says of its run. Throws UserError. */
+function locate(from: string, weights: string): { path: string; run: RunState<Described> | null } {
+  const kind = statSync(from, { throwIfNoEntry: false })
+  if (kind === undefined) throw new UserError(`--from: no such file or folder: ${from}`)
+  if (!kind.isDirectory()) return { path: from, run: null }
+  const checkpoint = latestCheckpoint(from)?.path ?? from
+  return { path: join(checkpoint, `${weights}.safetensors`), run: readState<RunState<Described>>(checkpoint) }
+}
