@@ -1,6 +1,6 @@
 /**
- * The Fréchet distance between two sets of pictures, each seen as a normal distribution of features [FID §3]. On
- * Inception's pool features it is FID, on the first channels of a spatial layer sFID [sFID §3]; on features of another
+ * The Fréchet distance between two sets of pictures, each seen as a normal distribution of features [FID]. On
+ * Inception's pool features it is FID, on the first channels of a spatial layer sFID [sFID]; on features of another
  * network it is neither, and must not be called so. Next: inception-score.ts.
  */
 
@@ -10,7 +10,7 @@ import { singularValueSum } from './singular-values.ts'
 import type { FeatureGaussian } from './statistics.ts'
 
 /**
- * |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½)  [FID eq. 6], which is symmetric and, but for rounding, not negative.
+ * |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½)  [FID], which is symmetric and, but for rounding, not negative.
  *
  * No square root of a matrix is taken: with Σ₁ = AᵀA and Σ₂ = BᵀB, the eigenvalues of Σ₁Σ₂ are the squares of the
  * singular values of A Bᵀ, so tr (Σ₁Σ₂)^½ is their sum. Singular covariances, of fewer pictures than features, need no

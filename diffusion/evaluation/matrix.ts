@@ -106,7 +106,7 @@ export function transposed({ rows, columns, data }: Matrix): Matrix {
 
 /**
  * R (r, n) with RᵀR = S for a covariance S (n, n): its Cholesky factor, worked out by the largest remaining variance
- * first and ended where what remains is rounding, so that r is the rank of S. [LAPACK-pstrf]
+ * first and ended where what remains is rounding, so that r is the rank of S. [Higham]
  */
 export function covarianceFactor(S: Matrix): Matrix {
   const n = S.rows

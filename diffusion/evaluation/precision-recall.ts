@@ -1,5 +1,5 @@
 /**
- * Improved precision and recall [PR §3]: a set of pictures covers the balls around its features that reach to their k-th
+ * Improved precision and recall [PR §2]: a set of pictures covers the balls around its features that reach to their k-th
  * neighbours. Precision is the part of the samples that the reference covers, recall the part of the reference that the
  * samples cover. As in ADM's evaluator, from which figures in the papers come, radii are kept in f32.
  */

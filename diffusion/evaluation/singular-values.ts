@@ -7,7 +7,7 @@
 
 import { type Matrix, transposed } from './matrix.ts'
 
-/** Σ σᵢ of a (M, N). Throws where the iteration does not converge, as on NaN. */
+/** Σ σᵢ of a (M, N). Throws RangeError on elements that are not finite. */
 export function singularValueSum(a: Matrix): number {
   const { diagonal, above } = bidiagonal(a.rows >= a.columns ? a : transposed(a))
   const n = diagonal.length
@@ -16,13 +16,13 @@ export function singularValueSum(a: Matrix): number {
     e[2 * i] = diagonal[i]
     e[2 * i + 1] = i + 1 < n ? above[i] : 0
   }
-  // diag(0) beside d₀ e₀ d₁ e₁ …: the eigenvalues are ±σᵢ. [Golub–Kahan §3]
+  // diag(0) beside d₀ e₀ d₁ e₁ …: the eigenvalues are ±σᵢ. [Golub-Kahan]
   return eigenvalues(new Float64Array(2 * n), e).reduce((sum, x) => sum + Math.abs(x) / 2, 0)
 }
 
 /**
  * A bidiagonal matrix with the singular values of a (M, N), M ≥ N, by reflections from both sides in turn; `above` is
- * what stands right of the diagonal. [Golub–Kahan §2]
+ * what stands right of the diagonal. [Golub-Kahan]
  */
 function bidiagonal({ rows: M, columns: N, data }: Matrix): { diagonal: Float64Array; above: Float64Array } {
   const A = Float64Array.from(data)
@@ -62,7 +62,6 @@ function bidiagonal({ rows: M, columns: N, data }: Matrix): { diagonal: Float64A
 
 /**
  * The reflection 1 − scale · v vᵀ that maps x[from, to) onto `image` times the first unit vector; v takes the place of x.
- * [Householder]
  */
 function reflection(x: Float64Array, from: number, to: number): { scale: number; image: number } {
   let squares = 0
@@ -77,18 +76,19 @@ function reflection(x: Float64Array, from: number, to: number): { scale: number;
 
 /**
  * Eigenvalues, in no order, of the symmetric tridiagonal matrix with this diagonal d and e[i] beside d[i] and d[i + 1];
- * both are used up. Implicit QL steps with Wilkinson's shift. [tql]
+ * both are used up. Implicit QL steps with Wilkinson's shift. [QL]
  */
 function eigenvalues(d: Float64Array, e: Float64Array): Float64Array {
   const n = d.length
   const largest = e.reduce((most, x) => Math.max(most, Math.abs(x)), 0)
+  if (!Number.isFinite(largest)) throw new RangeError(`singularValueSum: wanted finite elements, got ${largest}`)
   const nothing = Number.EPSILON * largest
   for (let first = 0; first < n; first++) {
     for (let step = 0; ; step++) {
       let last = first
       while (last + 1 < n && Math.abs(e[last]) > nothing) last++
       if (last === first) break
-      if (step === 100 || Number.isNaN(d[first] + e[first]))
+      if (step === 100)
         throw new Error(`singularValueSum: wanted convergence within 100 steps, got e[${first}] = ${e[first]}`)
       shiftedStep(d, e, first, last)
     }

@@ -31,11 +31,16 @@ export class FeatureStatistics {
     this.scatter = zeroMatrix(D, D)
   }
 
-  /** Takes in features (N, D), or none. Throws ShapeError on another D. */
+  /** Takes in features (N, D), or none. Throws ShapeError on another D, RangeError on a number that is not finite. */
   add(features: Features): void {
     if (features.shape[0] === 0) return
     const [N, D] = sizeOfFeatures('FeatureStatistics.add', features)
     this.#check(D)
+    for (let i = 0; i < N * D; i++)
+      if (!Number.isFinite(features.data[i]))
+        throw new RangeError(
+          `FeatureStatistics.add: wanted finite features, got ${features.data[i]} at [${Math.floor(i / D)}, ${i % D}]`,
+        )
     for (let from = 0; from < N; from += batchRows)
       this.#merge(momentsOf(features.data, D, from, Math.min(from + batchRows, N)))
   }
@@ -58,7 +63,7 @@ export class FeatureStatistics {
     return { mean: this.mean, covariance: this.covariance() }
   }
 
-  // Means are weighted by count; scatters add up, and to them what the means differ by. [Chan eq. 2.1]
+  // Means are weighted by count; scatters add up, and to them what the means differ by. [Chan]
   #merge(other: Pick<FeatureStatistics, 'count' | 'mean' | 'scatter'>): void {
     const { mean, scatter } = this
     const D = mean.length
