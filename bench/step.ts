@@ -62,7 +62,11 @@ export async function step(backend: Backend): Promise<void> {
   const before = stats(backend)
   const large = trainer('S/2', 8)
   backend.resetPeak()
+  const processor = process.cpuUsage()
+  const started = performance.now()
   const ms = median(times(5, large.run))
+  const { user, system } = process.cpuUsage(processor)
+  const busy = (user + system) / 1000 / (performance.now() - started)
   const { peakBytes, fallbacks } = stats(backend)
   rows.push([
     'step of MDT-S/2, batch 8',
@@ -71,6 +75,12 @@ export async function step(backend: Backend): Promise<void> {
     ...share(large.flops / ms / 1e6),
   ])
   console.log(`${table(rows)}\n`)
+  if (busy < 0.95) {
+    const [rate, part] = share(large.flops / (ms * busy) / 1e6)
+    console.log(
+      `the machine was busy: the step had ${(100 * busy).toFixed(0)} % of a processor; by processor time ${rate}, ${part}`,
+    )
+  }
   large.dispose()
 
   const ours = median(chainTimes(backend, 20))
