@@ -33,7 +33,7 @@ await training.main(async () => {
   const settings = settingsOf(flags, before?.settings, trained?.settings)
   const { preset, batch, seed, tune } = settings
   const steps = settings.steps ?? flags.steps ?? 10_000
-  const samples = preset === 'tiny' ? 48 : 24 // in a grid
+  const samples = 24 // in a grid
 
   const backend = await ready(flags)
   const data = await openDataset(settings.data, settings.size)
