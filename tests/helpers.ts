@@ -4,7 +4,18 @@
  */
 
 import * as assert from 'uvu/assert'
-import { add, type Backend, cpu, mul, type NestedNumbers, ones, scope, sub, type Tensor, tensor } from '../core/index.ts'
+import {
+  add,
+  type Backend,
+  cpu,
+  mul,
+  type NestedNumbers,
+  ones,
+  scope,
+  sub,
+  type Tensor,
+  tensor,
+} from '../core/index.ts'
 import { rng } from '../core/random.ts'
 import { type Shape, sizeOf } from '../core/shape.ts'
 
