@@ -134,12 +134,11 @@ function orthogonal(n: number, seed: number): Matrix {
 test('statistics batch by batch, and of parts merged, are those of the whole', () => {
   const features = randomFeatures(2500, 5, 3, 100)
   const { data } = features
-  const column = (d: number) => Array.from({ length: 2500 }, (_, n) => data[n * 5 + d])
-  const mean = [0, 1, 2, 3, 4].map(d => column(d).reduce((s, x) => s + x, 0) / 2500)
-  const covariance = Array.from({ length: 25 }, (_, at) => {
-    const [i, j] = [Math.floor(at / 5), at % 5]
-    return column(i).reduce((s, x, n) => s + (x - mean[i]) * (column(j)[n] - mean[j]), 0) / 2499
-  })
+  const columns = [0, 1, 2, 3, 4].map(d => Array.from({ length: 2500 }, (_, n) => data[n * 5 + d]))
+  const mean = columns.map(column => column.reduce((s, x) => s + x, 0) / 2500)
+  const covariance = columns.flatMap((a, i) =>
+    columns.map((b, j) => a.reduce((s, x, n) => s + (x - mean[i]) * (b[n] - mean[j]), 0) / 2499),
+  )
   const part = (from: number, to: number): Features => ({
     shape: [to - from, 5],
     data: data.slice(from * 5, to * 5),
