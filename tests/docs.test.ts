@@ -38,8 +38,8 @@ function programOf(block: Block): string {
 
 const opCheck = `import { gradcheckOp } from '${relative(workshop, join(root, 'core/gradcheck.ts'))}'
 import { registry } from '${relative(workshop, join(root, 'core/op.ts'))}'
-const { first } = gradcheckOp([...registry().values()].at(-1)!)
-if (!(first! <= 1e-6)) throw new Error(\`relative error of the gradient: \${first}\`)`
+const { first, second } = gradcheckOp([...registry().values()].at(-1)!)
+if (!(first! <= 1e-6 && second! <= 1e-6)) throw new Error(\`errors of the derivatives: \${first}, \${second}\`)`
 
 /** What `console.log(…) // text` says it prints, in order; undefined where there is no comment. */
 function promises(block: Block): (string | undefined)[] {
