@@ -59,11 +59,12 @@ await training.main(async () => {
 
   const what = `MDT-${preset} on the ${data.length} pictures of ${data.name} at ${data.size} px`
   const size = `${(model.countParameters().total / 1e6).toFixed(1)} M parameters`
-  console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}`)
+  console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}; see ${out} for what it draws`)
   if (before !== undefined && before.backend !== training.arithmetic(backend))
     console.log(`the run was on ${before.backend} until now: expect other last digits`)
   const resume = `${command} --out ${out} --resume`
-  training.writeRunReadme(out, { title: what, command: [command, ...process.argv.slice(2)].join(' '), resume })
+  const started = [command, ...process.argv.slice(2)].join(' ')
+  if (from === undefined) training.writeRunReadme(out, { title: what, command: started, resume })
   const log = new training.MetricsLog(out, step)
   const progress = new training.Progress({ total: steps, done: step, minutes })
   const interrupt = new training.Interrupt(() => progress.log('saving after this step; Ctrl-C again stops without'))
@@ -71,34 +72,38 @@ await training.main(async () => {
   const end = performance.now() + 60_000 * minutes
   let checkpoint = from?.path
 
-  while (step < steps && performance.now() < end && !(await stop())) {
-    const start = performance.now()
-    const pictures = await batches.at(step)
-    const draw = () => random.fork('step').fork(step) // a step's random numbers follow from seed and step alone
-    const lr = schedule(step + 1)
-    const report = scope(() => {
-      const terms = passes(pictures, draw())
-      const { norm, finite } = optimizer.step({ lr }) // does nothing where the norm is not finite
-      ema.update(finite)
-      optimizer.zeroGrad()
-      return stack([...terms, norm], 0)
-    })
-    const [mse, vb, maskedMse, maskedVb, gradNorm] = await report.data()
-    report.dispose()
-    const loss = mse + vb + maskedMse + maskedVb
-    if (!Number.isFinite(loss + gradNorm)) throw training.notFinite(step + 1, out, () => void passes(pictures, draw()))
+  try {
+    while (step < steps && performance.now() < end && !(await stop())) {
+      const start = performance.now()
+      const pictures = await batches.at(step)
+      const draw = () => random.fork('step').fork(step) // a step's random numbers follow from seed and step alone
+      const lr = schedule(step + 1)
+      const report = scope(() => {
+        const terms = passes(pictures, draw())
+        const { norm, finite } = optimizer.step({ lr }) // does nothing where the norm is not finite
+        ema.update(finite)
+        optimizer.zeroGrad()
+        return stack([...terms, norm], 0)
+      })
+      const [mse, vb, maskedMse, maskedVb, gradNorm] = await report.data()
+      report.dispose()
+      const loss = mse + vb + maskedMse + maskedVb
+      if (!Number.isFinite(loss + gradNorm))
+        throw training.notFinite(step + 1, out, () => void passes(pictures, draw()))
 
-    step++
-    const seconds = (performance.now() - start) / 1000
-    log.write(
-      { step, loss, full: mse + vb, mse, vb, masked: maskedMse + maskedVb, maskedMse, maskedVb, gradNorm, lr },
-      { step, seconds, time: Date.now() / 1000 },
-    )
-    progress.update(step, mse + vb, batch)
-    if (step === first + 2) progress.log(expected(settings, step, seconds))
-    if (step % (step < 500 ? 50 : 250) === 0 && step < steps) await keep()
+      step++
+      const seconds = (performance.now() - start) / 1000
+      log.write(
+        { step, loss, full: mse + vb, mse, vb, masked: maskedMse + maskedVb, maskedMse, maskedVb, gradNorm, lr },
+        { step, seconds, time: Date.now() / 1000 },
+      )
+      progress.update(step, mse + vb, batch)
+      if (step === first + 2) progress.log(expected(settings, step, seconds))
+      if (step % (step < 500 ? 50 : 250) === 0 && step < steps) await keep()
+    }
+  } finally {
+    progress.close()
   }
-  progress.close()
   if (step > first) await keep()
   interrupt.close()
   log.close()
