@@ -22,8 +22,16 @@ import {
   sum,
   Tensor,
 } from '../core/index.ts'
-import { type Conv2d, type GroupNorm, type HostState, type Init, Layer, Module, ModuleList } from '../nn/index.ts'
-import type { StateSource } from '../nn/module.ts'
+import {
+  type Conv2d,
+  type GroupNorm,
+  type HostState,
+  type Init,
+  Layer,
+  Module,
+  ModuleList,
+  type StateSource,
+} from '../nn/index.ts'
 import {
   activated,
   conv3,

@@ -63,8 +63,8 @@ export function compute(fixture: Fixture): Results {
 }
 
 /** The first D/2 of the features (N, D): fewer than numbers in each, so that their covariance is singular. */
-function firstHalfOfWidth({ data, shape: [, D] }: Features): Features {
-  const N = Math.floor(D / 2)
+function firstHalfOfWidth({ data, shape: [all, D] }: Features): Features {
+  const N = Math.min(Math.floor(D / 2), all)
   return { data: Array.from({ length: N * D }, (_, i) => data[i]), shape: [N, D] }
 }
 
