@@ -1,5 +1,6 @@
 /**
- * The flags of train-maskdit.ts, and the settings that follow from them, the preset and the run that is resumed or tuned.
+ * The flags of train-maskdit.ts, and the settings that follow from them, the preset and the run that is resumed or
+ * tuned.
  */
 
 import type { BackendName } from '../core/index.ts'
@@ -94,8 +95,8 @@ export function trainedRun(from: string): { path: string; step: number; settings
 }
 
 /**
- * The settings of a run: those of the resumed one, from which only the learning rate may differ; those of the trained one
- * at half its learning rate; or the preset's. Throws UserError on a flag that contradicts them.
+ * The settings of a run: those of the resumed one, from which only the learning rate may differ; those of the trained
+ * one at half its learning rate; or the preset's. Throws UserError on a flag that contradicts them.
  */
 export function settingsOf(given: Given, resumed: Settings | undefined, trained: Settings | undefined): Settings {
   const { 'mask-ratio': maskRatio, tune, steps = 1000 } = given

@@ -24,8 +24,8 @@ export const runFlags = {
 const mayChange = new Set(['lr'])
 
 /**
- * `base`, with the values of the flags that were given in place of its own. Throws UserError where that would change what
- * a resumed run in `out` has computed.
+ * `base`, with the values of the flags that were given in place of its own. Throws UserError where that would change
+ * what a resumed run in `out` has computed.
  */
 export function settled<S extends object>(
   base: S,

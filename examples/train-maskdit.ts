@@ -1,9 +1,9 @@
 /**
- * Trains MaskDiT [MaskDiT] on pictures of which half of the patches are removed, and with --tune on whole ones again: the
- * same loop, in which the mask ratio is constant, zero or falling. Before the first step of tuning, weights, averages and
- * optimizer are those that the trained run left. Run: npx tsx examples/train-maskdit.ts (--help lists the flags), then
- * npx tsx examples/train-maskdit.ts --tune cosine. Before: train-mdt-s.ts, which has the parts around the loop in common
- * and fuller comments. Settings are in maskdit-settings.ts. Next: models/maskdit.ts.
+ * Trains MaskDiT [MaskDiT] on pictures of which half of the patches are removed, and with --tune on whole ones again:
+ * the same loop, in which the mask ratio is constant, zero or falling. Before the first step of tuning, weights,
+ * averages and optimizer are those that the trained run left. Run: npx tsx examples/train-maskdit.ts (--help lists the
+ * flags), then npx tsx examples/train-maskdit.ts --tune cosine. Before: train-mdt-s.ts, which has the parts around the
+ * loop in common and fuller comments. Settings are in maskdit-settings.ts. Next: models/maskdit.ts.
  */
 
 import { join } from 'node:path'

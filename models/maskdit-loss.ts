@@ -123,7 +123,7 @@ function meanOverTokens(x: Tensor, { mask, kept }: TokenMask, which: 'kept' | 'r
   return mul(sum(chosen, 1), 1 / (which === 'kept' ? kept : x.shape[1] - kept)) // (N)
 }
 
-// ---- the share of tokens to remove, over a phase of training ---------------------------------------------------------
+// ---- the share of tokens to remove, over a phase of training --------------------------------------------------------
 
 /** A mask ratio by how much of the phase is over, in [0, 1]. */
 export type MaskRatio = (progress: number) => number

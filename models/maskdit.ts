@@ -1,9 +1,9 @@
 /**
- * MaskDiT, trained with half of the tokens removed [MaskDiT §2.2]: the encoder, a DiT, sees the visible tokens only; a light
- * decoder gets all, a learned mask token in place of those removed, and predicts every patch. Around it lies EDM's
- * preconditioning: the network's time is ln(σ)/4. Without a mask, as in sampling, encoder and decoder see all tokens.
- * The loss and the schedules of the mask ratio are maskdit-loss.ts. Leaves out the official code's class token and
- * features as conditions, which no published model has. Read dit.ts first; samplers are diffusion/edm-samplers.ts.
+ * MaskDiT, trained with half of the tokens removed [MaskDiT §2.2]: the encoder, a DiT, sees the visible tokens only; a
+ * light decoder gets all, a learned mask token in place of those removed, and predicts every patch. Around it lies
+ * EDM's preconditioning: the network's time is ln(σ)/4. Without a mask, as in sampling, encoder and decoder see all
+ * tokens. The loss and the schedules of the mask ratio are maskdit-loss.ts. Leaves out the official code's class token
+ * and features as conditions, which no published model has. Read dit.ts first; samplers are diffusion/edm-samplers.ts.
  */
 
 import {
@@ -56,7 +56,9 @@ export const officialDecoder: DecoderOptions = { hiddenSize: 512, depth: 8, numH
 export interface MaskDiTOptions extends Omit<TransformerOptions, 'learnSigma'> {
   /** `officialDecoder` unless said; null for none: removed patches are then predicted as 0. */
   readonly decoder?: DecoderOptions | null
-  /** Weight of the reconstruction of removed patches. Default 0.1; at 0 there is no mask token, its place holds zeros. */
+  /**
+   * Weight of the reconstruction of removed patches. Default 0.1; at 0 there is no mask token, its place holds zeros.
+   */
   readonly maeLossCoef?: number
 }
 
@@ -174,7 +176,8 @@ export class MaskDiT extends Module {
     if (!(scale >= 0 && scale < Infinity))
       throw new RangeError(`MaskDiT: guidance: scale: wanted a number from 0, got ${scale}`)
     const [c, labels] = [Array.from(cNoise), Array.from(y)]
-    const both = this.forward(concat([x, x], 0), [...c, ...c], [...labels, ...labels.map(() => numClasses)]) // (2N, C, H, W)
+    const all = [...labels, ...labels.map(() => numClasses)]
+    const both = this.forward(concat([x, x], 0), [...c, ...c], all) // (2N, C, H, W)
     const [conditional, unconditional] = split(both, 2, 0) // (N, C, H, W) each
     return add(unconditional, mul(sub(conditional, unconditional), scale))
   }
@@ -272,8 +275,8 @@ export class PreconditionedMaskDiT extends Module {
   }
 
   /**
-   * A mask for each of N pictures that removes a share `ratio` of the tokens, in [0, 1); null where that removes none, as
-   * at the end of unmasking tuning. Throws RangeError.
+   * A mask for each of N pictures that removes a share `ratio` of the tokens, in [0, 1); null where that removes none,
+   * as at the end of unmasking tuning. Throws RangeError.
    */
   drawMask(N: number, ratio: number, rng: Rng): TokenMask | null {
     const T = this.model.pos_embed.shape[1]

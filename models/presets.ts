@@ -42,7 +42,9 @@ export interface Training {
   /** Over so many steps the rate rises linearly to lr (`warmUp`). */
   readonly warmUpSteps: number
   readonly weightDecay: number
-  /** Of the moving average of weights, from which pictures are drawn, with a shorter memory at first (`warmUpDecay`). */
+  /**
+   * Of the moving average of weights, from which pictures are drawn, with a shorter memory at first (`warmUpDecay`).
+   */
   readonly emaDecay: number
 }
 
@@ -72,8 +74,8 @@ export function mdtV2Preset(name: string, pictures: Pictures): MDTOptions {
 }
 
 /**
- * MaskDiT-S/2 … MaskDiT-XL/8, MaskDiT-H/2 … H/8, or tiny: a decoder of 8 blocks of width 512 whatever the size (tiny: 2 of
- * 128), reconstruction with weight 0.1. The official models without a decoder have `decoder: null, maeLossCoef: 0`.
+ * MaskDiT-S/2 … MaskDiT-XL/8, MaskDiT-H/2 … H/8, or tiny: a decoder of 8 blocks of width 512 whatever the size (tiny: 2
+ * of 128), reconstruction with weight 0.1. The official models without a decoder have `decoder: null, maeLossCoef: 0`.
  * Throws RangeError on an unknown name.
  */
 export function maskDiTPreset(name: string, pictures: Pictures): MaskDiTOptions {
@@ -90,8 +92,8 @@ function dropoutOf({ numClasses }: Pictures): number {
 }
 
 /**
- * How an MDT preset is trained on small pictures. The paper's rate, 3e-4, is for batches of 256; S and tiny have rates at
- * which faces take shape within minutes. Throws RangeError on an unknown name.
+ * How an MDT preset is trained on small pictures. The paper's rate, 3e-4, is for batches of 256; S and tiny have rates
+ * at which faces take shape within minutes. Throws RangeError on an unknown name.
  */
 export function trainingPreset(name: string): Training {
   bodyOf(name)

@@ -1,6 +1,6 @@
 /**
- * MaskDiT beyond parity: official sizes and names, first values, what a mask hides, both loss terms against plain loops,
- * schedules of the mask ratio, bad arguments, training. Needs Node.
+ * MaskDiT beyond parity: official sizes and names, first values, what a mask hides, both loss terms against plain
+ * loops, schedules of the mask ratio, bad arguments, training. Needs Node.
  */
 
 import { readFileSync } from 'node:fs'
@@ -376,7 +376,7 @@ test('bad input is one line that says what was wanted and what came', () => {
 
 // ---- sampling and training ------------------------------------------------------------------------------------------
 
-test('guidance: scale 1 is the labelled prediction, 0 the one without, between and beyond on the line through both', () => {
+test('guidance: scale 1 is the labelled prediction, 0 the one without, others on the line through both', () => {
   const net = opened()
   const [x, sigma] = [pictures(2), Float64Array.of(0.4, 9)]
   const at = (scale: number) => net.denoiser([1, 3], scale)(x, sigma)

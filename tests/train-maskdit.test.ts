@@ -1,4 +1,6 @@
-/** train-maskdit.ts as a person runs it: training, going on, both ways of tuning, and what it says to a wrong command. */
+/**
+ * train-maskdit.ts as a person runs it: training, going on, both ways of tuning, and what it says to a wrong command.
+ */
 
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

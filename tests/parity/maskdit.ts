@@ -1,6 +1,6 @@
 /**
- * What the kinds that run MaskDiT have in common: the model that a fixture's configuration and parameters describe, labels
- * from one-hot rows, and a training step from stored draws. A setting that is not known here throws.
+ * What the kinds that run MaskDiT have in common: the model that a fixture's configuration and parameters describe,
+ * labels from one-hot rows, and a training step from stored draws. A setting that is not known here throws.
  */
 
 import { mean } from '../../core/index.ts'
@@ -25,7 +25,9 @@ export function isMaskDiT(fixture: Fixture): boolean {
   return fixture.names('param.model.').length > 0
 }
 
-/** What kind `trajectory` trains: masked at the configured ratio up to `unmasked_from_step`, if the manifest has that. */
+/**
+ * What kind `trajectory` trains: masked at the configured ratio up to `unmasked_from_step`, if the manifest has that.
+ */
 export function maskDiTTrainee(fixture: Fixture, run: Run): Trainee {
   const model = maskDiTOf(fixture, run)
   const { train } = fixture.manifest
@@ -102,8 +104,8 @@ export function labelsOf({ data, shape: [N, classes] }: HostTensor): Int32Array 
 }
 
 /**
- * What a training step draws, from stored values by name: `rnd_normal`, `noise`, `drop_u`, `mask_noise`; labels are those
- * before dropping. Without a ratio nothing is removed.
+ * What a training step draws, from stored values by name: `rnd_normal`, `noise`, `drop_u`, `mask_noise`; labels are
+ * those before dropping. Without a ratio nothing is removed.
  */
 export function storedDraws(
   net: PreconditionedMaskDiT,

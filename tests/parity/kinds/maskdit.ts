@@ -1,6 +1,6 @@
 /**
- * Kind `maskdit`: the raw network and the preconditioned one, masked and not, guidance, EDM's loss with both its terms and
- * its gradient, sampling over noise levels, and the schedules of the mask ratio.
+ * Kind `maskdit`: the raw network and the preconditioned one, masked and not, guidance, EDM's loss with both its terms
+ * and its gradient, sampling over noise levels, and the schedules of the mask ratio.
  */
 
 import { add, gradients, mean, mul } from '../../../core/index.ts'
