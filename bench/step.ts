@@ -14,7 +14,7 @@ import { stepBytes, stepFlops } from './cost.ts'
 import { median, table, times } from './table.ts'
 
 /** A model and its optimizer, and one step of them on pictures of noise. */
-function trainer(preset: string, N: number) {
+export function trainer(preset: string, N: number) {
   const options = mdtPreset(preset, { inputSize: 16, inChannels: 3, numClasses: 0 })
   const random = rng(1)
   const model = new MDT(options, { rng: random.fork('weights') })
@@ -38,7 +38,7 @@ function trainer(preset: string, N: number) {
     optimizer.dispose()
     model.dispose()
   }
-  return { run, dispose, flops: stepFlops(options, N), bytes: stepBytes(options, parameters, N), parameters }
+  return { run, dispose, options, parameters, flops: stepFlops(options, N), bytes: stepBytes(options, parameters, N) }
 }
 
 export async function step(backend: Backend): Promise<void> {
