@@ -1,7 +1,7 @@
 /**
- * MaskDM's official configurations under their official names, and `tiny`, which learns to draw 16-pixel pictures in minutes
- * on a laptop. A configuration is one stage of training: masked for pre-training, or unmasked for fine-tuning and for the
- * model without pre-training it is compared with. The other models' sizes are presets.ts.
+ * MaskDM's official configurations under their official names, and `tiny`, a small one for pictures of 16 pixels. A
+ * configuration is one stage of training: masked for pre-training, or unmasked for fine-tuning and for the model without
+ * pre-training it is compared with. The other models' sizes are presets.ts.
  */
 
 import type { Masking } from '../diffusion/block-masks.ts'
