@@ -114,6 +114,25 @@ test('sampling keeps the ε that the network said, where the x_0 beside it is cl
   close([first], [Math.sqrt(next) + Math.sqrt(1 - next) * eps], 1e-12)
 })
 
+test('with the exact ε of Gaussian pictures, sampling draws such pictures', () => {
+  // Data N(μ, s²): ε = √(1−ᾱ) (x − √ᾱ μ)/(ᾱ s² + 1 − ᾱ)
+  const [mu, s, d] = [0.2, 0.25, maskdmDiffusion()]
+  const exact = (x: Tensor, t: ArrayLike<number>) => {
+    const a = d.alphaBar[t[0]]
+    const slope = Math.sqrt(1 - a) / (a * s * s + 1 - a)
+    return affine(x, slope, -slope * Math.sqrt(a) * mu)
+  }
+  for (const eta of [0, 1]) {
+    const drawn = scope(() =>
+      values(maskdmSample(d, exact, rng(3).normal([1, 1, 64, 64], f64), { steps: 250, eta, noise: rng(4) })),
+    )
+    const pixels = drawn.map(v => 2 * v - 1)
+    const average = pixels.reduce((a, b) => a + b, 0) / pixels.length
+    const spread = Math.sqrt(pixels.reduce((a, b) => a + (b - average) ** 2, 0) / pixels.length)
+    assert.ok(Math.abs(average - mu) < 0.02 && Math.abs(spread - s) < 0.02, `η = ${eta}: ${average} ± ${spread}`)
+  }
+})
+
 // ---- training -------------------------------------------------------------------------------------------------------
 
 const eight = { ...small, hiddenSize: 32, numHeads: 4 }
