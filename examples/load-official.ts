@@ -31,9 +31,9 @@ import {
   maskdmSample,
   type PreconditionedMaskDiT,
 } from '../models/index.ts'
-import type { Module } from '../nn/index.ts'
+import type { Init, Module } from '../nn/index.ts'
 import { readFlags } from './flags.ts'
-import { recognise, type State, stateOf } from './recognise.ts'
+import { type Recognised, recognise, type State, stateOf } from './recognise.ts'
 
 /** What a sampler is told. */
 interface Wanted {
@@ -94,10 +94,6 @@ await main(async () => {
     throw new UserError(`--guidance: wanted a model that is guided by classes, got ${name} with ${classes}`)
 
   await ready({ threads: flags.threads })
-  const model = found.make({ rng: null })
-  load(model, found.state, flags.from)
-  console.log(`${model.countParameters().total.toLocaleString('en')} parameters, all of them from the file`)
-
   const N = flags.count
   const steps = flags.steps ?? (found.family === 'MaskDiT' ? 18 : 50)
   const spread = (n: number) => Math.floor((n * numClasses) / N)
@@ -114,28 +110,44 @@ await main(async () => {
       if (process.stdout.isTTY) process.stdout.write(`\rstep ${done}/${steps}${done === steps ? '\n' : ''}`)
     },
   }
-  const schedule =
-    flags.schedule === undefined ? scheduleOf(found.preset) : flags.schedule === 'cosine' ? 'cosine' : 'linear'
-  const sample =
-    found.family === 'MaskDiT'
-      ? sampleMaskDiT(model as PreconditionedMaskDiT, wanted)
-      : found.family === 'MaskDM'
-        ? sampleMaskDM(model as MaskedUViT, wanted, schedule)
-        : sampleDiT(model as DiT | MDT | MDTv2, wanted)
+  const x = draw(found, flags.from, wanted, flags.schedule)
   const latent = C !== 3 && C !== 1
   if (latent && flags.vae !== undefined) {
-    model.dispose() // both would be large
-    const pictures = decoded(sample, flags.vae)
+    const pictures = decoded(x, flags.vae)
     await writeGrid(flags.out, pictures.dataSync(), pictures.shape as Wanted['shape'])
     console.log(`${flags.out}: ${N} pictures, decoded by ${flags.vae}`)
     return
   }
-  const images = await sample.data()
+  const images = await x.data()
   const shown = latent ? falseColour(images, wanted.shape) : images
   await writeGrid(flags.out, shown, wanted.shape, { magnify: Math.ceil(64 / S) })
   const how = 'latents in false colour (channels 1 to 3, each stretched to its own range); --vae decodes them'
   console.log(`${flags.out}: ${N} ${latent ? how : 'pictures'}`)
 })
+
+/** Samples of a recognised model by its paper's sampler. Throws UserError. */
+function draw(found: Recognised, path: string, wanted: Wanted, schedule?: string): Tensor {
+  const by = <M extends Module>(make: (init: Init) => M, sample: (model: M) => Tensor): Tensor => {
+    const model = make({ rng: null })
+    load(model, found.state, path)
+    console.log(`${model.countParameters().total.toLocaleString('en')} parameters, all of them from the file`)
+    const x = sample(model)
+    model.dispose() // an autoencoder may need the room
+    return x
+  }
+  switch (found.family) {
+    case 'MaskDiT':
+      return by(found.make, net => sampleMaskDiT(net, wanted))
+    case 'MaskDM':
+      return by(found.make, model => sampleMaskDM(model, wanted, schedule ?? scheduleOf(found.preset)))
+    case 'DiT':
+      return by(found.make, model => sampleDiT(model, wanted))
+    case 'MDT':
+      return by(found.make, model => sampleDiT(model, wanted))
+    case 'MDTv2':
+      return by(found.make, model => sampleDiT(model, wanted))
+  }
+}
 
 /** Latents (N, C, h, w) to pictures (N, 3, H, W), one at a time. Throws UserError on weights of another autoencoder. */
 function decoded(latents: Tensor, path: string): Tensor {
@@ -187,14 +199,10 @@ function sampleMaskDiT(net: PreconditionedMaskDiT, { shape, labels, guidance, st
 }
 
 /** DDIM with η = 1, as the official code has it. */
-function sampleMaskDM(
-  model: MaskedUViT,
-  { shape, labels, steps, seed, onStep }: Wanted,
-  schedule: 'cosine' | 'linear',
-): Tensor {
+function sampleMaskDM(model: MaskedUViT, { shape, labels, steps, seed, onStep }: Wanted, schedule: string): Tensor {
   const random = rng(seed)
   const network: Network = (x, t) => model.forward(x, t, labels)
-  const d = maskdmDiffusion({ schedule })
+  const d = maskdmDiffusion({ schedule: schedule === 'linear' ? 'linear' : 'cosine' })
   const x = maskdmSample(d, network, random.normal(shape), { steps, noise: random, onStep }) // in [0, 1]
   const shown = tensor(
     x.dataSync().map(v => 2 * v - 1),
