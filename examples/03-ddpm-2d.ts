@@ -65,7 +65,11 @@ class Denoiser extends Module {
 }
 
 await main(async () => {
-  const { steps, points: count, out } = readFlags({
+  const {
+    steps,
+    points: count,
+    out,
+  } = readFlags({
     command: 'npx tsx examples/03-ddpm-2d.ts',
     about: 'Trains a diffusion model on a Swiss roll and draws its samples beside the data.',
     flags: {
