@@ -12,12 +12,13 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Block, blocks, find, linkTo, localLinks, quotations, quoting, read, root } from './markdown.ts'
 
-const documents = [
-  'README.md',
-  'CONTRIBUTING.md',
-  ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' }).map(name => `docs/${name}`),
-].filter(name => name.endsWith('.md'))
+const documents = ['README.md', 'CONTRIBUTING.md', ...listed('docs')].filter(name => name.endsWith('.md'))
 const folders = ['core', 'nn', 'diffusion', 'models', 'examples', 'bench', 'tests']
+
+/** All files under a folder, with its name before theirs. */
+function listed(folder: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map(name => `${folder}/${name}`)
+}
 
 // ---- TypeScript blocks ----------------------------------------------------------------------------------------------
 
@@ -96,9 +97,7 @@ for (const { document, block, file } of programs)
 // ---- shell blocks ---------------------------------------------------------------------------------------------------
 
 const scripts = JSON.parse(read('package.json')).scripts as Record<string, string>
-const tests = readdirSync(join(root, 'tests'), { recursive: true, encoding: 'utf8' }).filter(name =>
-  name.endsWith('.test.ts'),
-)
+const tests = listed('tests').filter(name => name.endsWith('.test.ts'))
 const help = new Map<string, string>()
 
 /** What `--help` of an example prints. */
@@ -185,21 +184,19 @@ for (const document of quoting())
   })
 
 test('every citation in a comment is listed in docs/references.md', () => {
-  const listed = new Set([...read('docs/references.md').matchAll(/^- \*\*\[([\w+–-]+)\]\*\*/gm)].map(match => match[1]))
-  assert.ok(listed.has('MDT') && listed.has('DDPM'))
+  const papers = new Set([...read('docs/references.md').matchAll(/^- \*\*\[([\w+–-]+)\]\*\*/gm)].map(match => match[1]))
+  assert.ok(papers.has('MDT') && papers.has('DDPM'))
   const unknown: string[] = []
   let cited = 0
-  for (const path of folders.flatMap(folder =>
-    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map(name => join(folder, name)),
-  )) {
+  for (const path of folders.flatMap(listed)) {
     if (!path.endsWith('.ts') || path.includes('generated') || path.includes('node_modules')) continue
     const comments = read(path).match(/\/\*\*.*?\*\/|\/\/.*$/gms) ?? []
     // A citation tells a place in a paper, or is nothing but a tag.
     for (const [, inside] of comments.join('\n').matchAll(/\[([^[\]\n]+)\]/g)) {
-      const isCitation = /§|\b(eq|alg|fig)\.|\b(table|line|appendix) [\dA-Z]/.test(inside) || listed.has(inside)
+      const isCitation = /§|\b(eq|alg|fig)\.|\b(table|line|appendix) [\dA-Z]/.test(inside) || papers.has(inside)
       if (!isCitation || !/^[A-Za-z]/.test(inside)) continue
       const [tag] = inside.split(/[ ,]/)
-      if (listed.has(tag)) cited++
+      if (papers.has(tag)) cited++
       else unknown.push(`${path}: [${inside}]`)
     }
   }
