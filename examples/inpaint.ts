@@ -7,8 +7,6 @@
  * Before: sample.ts. The sampler is diffusion/inpainting.ts.
  */
 
-import { statSync } from 'node:fs'
-import { join } from 'node:path'
 import { SingleBar } from 'cli-progress'
 import { backendNames, ready, rng, type Tensor, tensor } from '../core/index.ts'
 import { SafetensorsFile } from '../core/safetensors-node.ts'
@@ -21,12 +19,12 @@ import {
   respace,
   spaceTimesteps,
 } from '../diffusion/index.ts'
-import { latestCheckpoint, main, type RunState, readState, UserError, writeGrid } from '../diffusion/training/index.ts'
+import { main, UserError, writeGrid } from '../diffusion/training/index.ts'
 import { MaskedDiffusionTransformer } from '../models/index.ts'
 import { readFlags } from './flags.ts'
 import { holeAt, holeIn, maskOf, pictures } from './inpaint-inputs.ts'
-import { recognise, stateOf } from './recognise.ts'
-import type { Described } from './train-settings.ts'
+import { recognise } from './recognise.ts'
+import { labelOf, load, locate, stateOf } from './weights.ts'
 
 const methods = ['replace', 'repaint', 'mdt'] as const
 type Method = (typeof methods)[number]
@@ -48,7 +46,7 @@ await main(async () => {
       mask: { type: 'text', value: 'FILE', about: 'a picture that is bright where the hole is, in place of --hole' },
       method: { type: 'text', choices: [...methods, 'all'], default: 'all', about: 'how to fill it' },
       samples: { type: 'integer', min: 1, max: 16, default: 3, about: 'results of each method' },
-      class: { type: 'integer', min: 0, about: 'number of the class (default that of the picture, if it is known)' },
+      class: { type: 'text', about: 'name or number of the class (default that of the picture, if it is known)' },
       steps: { type: 'integer', min: 1, max: 1000, default: 50, about: 'levels of noise' },
       jump: { type: 'integer', min: 1, default: 5, about: 'repaint: how many levels a jump goes up' },
       resamplings: { type: 'integer', min: 1, default: 5, about: 'repaint: how often each level is gone through' },
@@ -79,18 +77,13 @@ await main(async () => {
     throw new UserError(`--from: wanted an MDT or DiT, got a ${found.family}: ${path}`)
   const { inputSize: S, inChannels: C, patchSize: P, numClasses } = found.options
   if (C !== 3) throw new UserError(`--from: wanted a model of RGB pictures, got one of ${C} channels: ${path}`)
-  if (flags.class !== undefined && flags.class >= numClasses)
-    throw new UserError(`--class: wanted a number below ${numClasses}, got ${flags.class}`)
+  const label = flags.class === undefined ? null : labelOf(flags.class, numClasses, run?.classes ?? [])
   const hole = flags.mask === undefined ? holeAt(flags.hole ?? 'center', S) : await holeIn(flags.mask, S)
   const inputs = await pictures(flags, run?.settings.data ?? null, S)
 
   await ready({ backend: backendNames.find(name => name === flags.backend), threads: flags.threads })
   const model = found.make({ rng: null })
-  try {
-    model.loadStateDict(found.state)
-  } catch (error) {
-    throw new UserError(`${path}: ${(error as Error).message}`, { cause: error })
-  }
+  load(model, found.state, path)
   const maskable = model instanceof MaskedDiffusionTransformer
   if (!maskable && flags.method === 'mdt')
     throw new UserError(`--method: mdt wants an MDT, got a ${found.family}: ${path}`)
@@ -106,7 +99,7 @@ await main(async () => {
   const labels =
     numClasses === 0
       ? null
-      : Int32Array.from({ length: N }, (_, n) => flags.class ?? inputs[Math.floor(n / K)].label ?? numClasses)
+      : Int32Array.from({ length: N }, (_, n) => label ?? inputs[Math.floor(n / K)].label ?? numClasses)
   const full: Network = (x, t) => model.forward(x, t, labels)
   const early = flags['masked-share'] * 1000
   const withoutHole: Network = (x, t) => {
@@ -162,13 +155,4 @@ await main(async () => {
 /** Only what the sampler knows of. */
 function jumpOptions({ jump, resamplings }: { jump?: number; resamplings: number }) {
   return { jump, resamplings }
-}
-
-/** The file of weights, and what a checkpoint says of its run. Throws UserError. */
-function locate(from: string, weights: string): { path: string; run: RunState<Described> | null } {
-  const kind = statSync(from, { throwIfNoEntry: false })
-  if (kind === undefined) throw new UserError(`--from: no such file or folder: ${from}`)
-  if (!kind.isDirectory()) return { path: from, run: null }
-  const checkpoint = latestCheckpoint(from)?.path ?? from
-  return { path: join(checkpoint, `${weights}.safetensors`), run: readState<RunState<Described>>(checkpoint) }
 }

@@ -33,7 +33,8 @@ import {
 } from '../models/index.ts'
 import type { Init, Module } from '../nn/index.ts'
 import { readFlags } from './flags.ts'
-import { type Recognised, recognise, type State, stateOf } from './recognise.ts'
+import { type Recognised, recognise } from './recognise.ts'
+import { load, stateOf } from './weights.ts'
 
 /** What a sampler is told. */
 interface Wanted {
@@ -156,15 +157,6 @@ function decoded(latents: Tensor, path: string): Tensor {
   load(vae, stateOf(file), path)
   const pictures = noGrad(() => split(latents, latents.shape[0], 0).map(z => vae.pictures(z)))
   return concat(pictures, 0)
-}
-
-/** Throws UserError where not all weights fit. */
-function load(model: Module, state: State, path: string): void {
-  try {
-    model.loadStateDict(state)
-  } catch (error) {
-    throw new UserError(`${path}: ${(error as Error).message}`, { cause: error })
-  }
 }
 
 /** Ancestral sampling, the guided half of a doubled batch [DiT §4]: latents are not clipped, pixels are. */

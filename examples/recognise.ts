@@ -1,11 +1,10 @@
 /**
  * Which model a file of weights is of, from the names and shapes of its tensors: family, sizes, and the preset that has
  * them. What leaves no trace in shapes, the number of heads, comes from the preset, or has to be told. Used by
- * load-official.ts and inpaint.ts.
+ * sample.ts, inpaint.ts and load-official.ts.
  */
 
 import type { Shape } from '../core/index.ts'
-import type { SafetensorsFile } from '../core/safetensors-node.ts'
 import { UserError } from '../diffusion/training/index.ts'
 import {
   type DecoderOptions,
@@ -231,18 +230,4 @@ function maskdm(checkpoint: State, path: string, { heads }: Told): FoundMaskDM {
     mlpTimeEmbed: shapes.has('encoder.time_embed.0.weight'),
   }
   return { family: 'MaskDM', options, preset, state, make: init => new MaskedUViT(options, init) }
-}
-
-/** The tensors of an open file: each is read when its data are asked for, so that one at a time is on the host. */
-export function stateOf(file: SafetensorsFile): State {
-  const entries = Array.from(file.header.tensors, ([name, { shape }]): [string, HostState] => [
-    name,
-    {
-      shape,
-      get data() {
-        return file.read(name).data
-      },
-    },
-  ])
-  return new Map(entries)
 }

@@ -4,16 +4,14 @@
  * `--seed` + i, and the same seed gives the same picture however many are drawn. Before: train-mdt-s.ts.
  */
 
-import { statSync } from 'node:fs'
-import { join } from 'node:path'
-import { backendNames, type HostTensor, ready } from '../core/index.ts'
+import { backendNames, ready } from '../core/index.ts'
 import { readSafetensors } from '../core/safetensors-node.ts'
 import { gaussianDiffusion, linearBetas } from '../diffusion/index.ts'
-import { latestCheckpoint, main, type RunState, readState, UserError, writeGrid } from '../diffusion/training/index.ts'
-import { MDT, type MDTOptions } from '../models/index.ts'
+import { main, UserError, writeGrid } from '../diffusion/training/index.ts'
 import { readFlags } from './flags.ts'
+import { recognise } from './recognise.ts'
 import { drawSamples } from './samples.ts'
-import type { Described } from './train-settings.ts'
+import { labelOf, load, locate } from './weights.ts'
 
 /** Pictures drawn at a time. */
 const together = 48
@@ -47,20 +45,18 @@ await main(async () => {
       ['--sampler ddpm --steps 250', 'the slow sampler'],
     ],
   })
-  const { path, classes } = locate(from, weights)
+  const { path, run } = locate(from, weights)
   const tensors = readSafetensors(path).tensors
-  const options = optionsOf(tensors, path)
-  const label = flags.class === undefined ? null : labelOf(flags.class, options, classes)
+  const found = recognise(tensors, path)
+  if (found.family !== 'MDT') throw new UserError(`${path}: wanted an MDT, got a ${found.family}`)
+  const { options } = found
+  const label = flags.class === undefined ? null : labelOf(flags.class, options.numClasses, run?.classes ?? [])
   if (flags.guidance !== 1 && options.numClasses === 0)
     throw new UserError(`--guidance: wanted a model with classes, got one without: ${path}`)
 
   await ready({ backend: backendNames.find(name => name === flags.backend), threads: flags.threads })
-  const model = new MDT(options, { rng: null })
-  try {
-    model.loadStateDict(tensors)
-  } catch (error) {
-    throw new UserError(`${path}: ${(error as Error).message}`, { cause: error })
-  }
+  const model = found.make({ rng: null })
+  load(model, tensors, path)
   const diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
   const { inputSize: S, inChannels: C, numClasses } = options
   const images = new Float32Array(count * C * S * S)
@@ -78,52 +74,3 @@ await main(async () => {
   await writeGrid(out, images, [count, C, S, S], { columns: Math.min(12, count), magnify: Math.ceil(48 / S) })
   console.log(`${out}: ${count} pictures of ${S} px, ${steps} steps of ${sampler.toUpperCase()}, weights of ${path}`)
 })
-
-/** The file of weights, and the names of the classes where they are known. Throws UserError. */
-function locate(from: string, weights: string): { path: string; classes: readonly string[] } {
-  const kind = statSync(from, { throwIfNoEntry: false })
-  if (kind === undefined) throw new UserError(`--from: no such file or folder: ${from}`)
-  if (!kind.isDirectory()) return { path: from, classes: [] }
-  const checkpoint = latestCheckpoint(from)?.path ?? from
-  const { classes } = readState<RunState<Described>>(checkpoint)
-  return { path: join(checkpoint, `${weights}.safetensors`), classes }
-}
-
-/** What the shapes of its tensors tell about an MDT. Throws UserError where they are not those of one. */
-function optionsOf(tensors: ReadonlyMap<string, Pick<HostTensor, 'shape'>>, path: string): MDTOptions {
-  const shapeOf = (name: string, rank: number): readonly number[] => {
-    const shape = tensors.get(name)?.shape
-    if (shape?.length !== rank)
-      throw new UserError(
-        `${path}: wanted an MDT's ${name} with ${rank} axes, got ${shape ? `[${shape.join(', ')}]` : 'none'}`,
-      )
-    return shape
-  }
-  const [hiddenSize, inChannels, patchSize] = shapeOf('x_embedder.proj.weight', 4)
-  const [, T] = shapeOf('pos_embed', 3)
-  const [, numHeads] = shapeOf('blocks.0.attn.rel_pos_bias.relative_position_bias_table', 2)
-  const depth = 1 + Math.max(...Array.from(tensors.keys(), name => Number(/^blocks\.(\d+)\./.exec(name)?.[1] ?? 0)))
-  const table = 'y_embedder.embedding_table.weight'
-  const labelled = tensors.has(table)
-  return {
-    inputSize: Math.round(Math.sqrt(T)) * patchSize,
-    patchSize,
-    inChannels,
-    hiddenSize,
-    depth,
-    numHeads,
-    numClasses: labelled ? shapeOf(table, 2)[0] - 1 : 0,
-    classDropoutProb: labelled ? 0.1 : 0, // what matters here is that there is a row for 'no label'
-    maskRatio: 0.3,
-    decodeLayer: 2,
-  }
-}
-
-/** A class by name or number. Throws UserError. */
-function labelOf(name: string, { numClasses }: MDTOptions, classes: readonly string[]): number {
-  if (numClasses === 0) throw new UserError('--class: wanted a model with classes, got one without')
-  const label = classes.includes(name) ? classes.indexOf(name) : /^\d+$/.test(name) ? Number(name) : -1
-  if (label >= 0 && label < numClasses) return label
-  const known = classes.length > 0 ? ` or one of ${classes.join(', ')}` : ''
-  throw new UserError(`--class: wanted a number below ${numClasses}${known}, got '${name}'`)
-}
