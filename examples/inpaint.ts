@@ -8,7 +8,7 @@
  */
 
 import { SingleBar } from 'cli-progress'
-import { backendNames, ready, rng, type Tensor, tensor } from '../core/index.ts'
+import { backendNames, ready, rng, tensor } from '../core/index.ts'
 import { SafetensorsFile } from '../core/safetensors-node.ts'
 import {
   gaussianDiffusion,
@@ -84,11 +84,11 @@ await main(async () => {
   await ready({ backend: backendNames.find(name => name === flags.backend), threads: flags.threads })
   const model = found.make({ rng: null })
   load(model, found.state, path)
-  const maskable = model instanceof MaskedDiffusionTransformer
-  if (!maskable && flags.method === 'mdt')
+  const masked = model instanceof MaskedDiffusionTransformer ? model : null
+  if (masked === null && flags.method === 'mdt')
     throw new UserError(`--method: mdt wants an MDT, got a ${found.family}: ${path}`)
-  const chosen = methods.filter(each => (flags.method === 'all' ? maskable || each !== 'mdt' : each === flags.method))
-  const jumps = (method: Method) => (method === 'repaint' ? flags : { resamplings: 1 })
+  const possible = methods.filter(each => each !== 'mdt' || masked !== null)
+  const chosen = flags.method === 'all' ? possible : possible.filter(each => each === flags.method)
 
   // One batch: every picture as often as there are results of it.
   const [M, K] = [inputs.length, flags.samples]
@@ -101,41 +101,32 @@ await main(async () => {
       ? null
       : Int32Array.from({ length: N }, (_, n) => label ?? inputs[Math.floor(n / K)].label ?? numClasses)
   const full: Network = (x, t) => model.forward(x, t, labels)
-  const early = flags['masked-share'] * 1000
-  const withoutHole: Network = (x, t) => {
-    if (!(model instanceof MaskedDiffusionTransformer) || t[0] < 1000 - early) return full(x, t)
-    return model.forward(x, t, labels, maskOf(hole, N, S, P))
-  }
+  const mask = chosen.includes('mdt') ? maskOf(hole, N, S, P) : null
+  const lastMasked = 1000 * (1 - flags['masked-share'])
+  const withoutHole: Network = (x, t) => (t[0] < lastMasked ? full(x, t) : masked!.forward(x, t, labels, mask))
 
   const diffusion = respace(gaussianDiffusion({ betas: linearBetas(1000) }), spaceTimesteps(1000, String(flags.steps)))
+  const jumps = (method: Method) =>
+    method === 'repaint' ? { jump: flags.jump, resamplings: flags.resamplings } : { resamplings: 1 }
   const steps = chosen.map(method => repaintLevels(diffusion.steps, jumps(method)).length - 1)
-  const bar = new SingleBar({ format: '{bar} {value}/{total} steps  {method}', stream: process.stdout })
-  bar.start(
-    steps.reduce((a, b) => a + b),
-    0,
-    { method: '' },
-  )
-  const results = new Map<Method, Float32Array>()
+  const total = steps.reduce((a, b) => a + b)
+  const format = '{bar} {value}/{total} steps  {method}'
+  const bar = new SingleBar({ format, stream: process.stdout, gracefulExit: false }) // Ctrl-C ends it at once
+  bar.start(total, 0, { method: '' })
+  const results: Float32Array[] = []
   for (const method of chosen) {
     const random = rng(flags.seed) // the same noise for each method
-    const [xT, picture] = [random.normal([N, C, S, S]), tensor(known, { shape: [N, C, S, S] })]
+    const picture = tensor(known, { shape: [N, C, S, S] })
     const where = tensor(hole, { shape: [S, S], dtype: 'i32' })
-    const options = {
-      known: picture,
-      hole: where,
-      rng: random,
-      clip: true,
-
-      ...jumpOptions(jumps(method)),
-    }
-    let x: Tensor | undefined
-    for (const step of inpaintSteps(diffusion, method === 'mdt' ? withoutHole : full, xT, options)) {
-      x?.dispose()
+    const options = { known: picture, hole: where, rng: random, clip: true, ...jumps(method) }
+    const network = method === 'mdt' ? withoutHole : full
+    let x = random.normal([N, C, S, S])
+    for (const step of inpaintSteps(diffusion, network, x, options)) {
+      x.dispose()
       x = step.x.alias()
       bar.increment(1, { method })
     }
-    results.set(method, (await x!.data()) as Float32Array)
-    for (const used of [x!, xT, picture, where]) used.dispose()
+    results.push((await x.data()) as Float32Array)
   }
   bar.stop()
 
@@ -143,16 +134,11 @@ await main(async () => {
   const sheet = new Float32Array(M * columns * area)
   inputs.forEach(({ pixels }, m) => {
     const row = [pixels, pixels.map((v, i) => (hole[i % (S * S)] === 1 ? 0 : v))]
-    for (const of of results.values())
-      for (let k = 0; k < K; k++) row.push(of.subarray((m * K + k) * area, (m * K + k + 1) * area))
+    for (const result of results)
+      for (let k = 0; k < K; k++) row.push(result.subarray((m * K + k) * area, (m * K + k + 1) * area))
     for (const [i, image] of row.entries()) sheet.set(image, (m * columns + i) * area)
   })
   await writeGrid(flags.out, sheet, [M * columns, C, S, S], { columns, magnify: Math.ceil(64 / S) })
   const told = chosen.map((method, i) => `${K} by ${method} (${steps[i]} steps)`).join(', ')
   console.log(`${flags.out}: ${M === 1 ? 'the picture' : `${M} pictures`}, hole in grey, ${told}; weights of ${path}`)
 })
-
-/** Only what the sampler knows of. */
-function jumpOptions({ jump, resamplings }: { jump?: number; resamplings: number }) {
-  return { jump, resamplings }
-}
