@@ -65,7 +65,8 @@ export function inpaintSteps(
 ): Generator<InpaintStep, void> {
   if (known.shape.join() !== xT.shape.join())
     throw new ShapeError(`inpaintSteps: wanted known [${xT.shape.join(', ')}], got [${known.shape.join(', ')}]`)
-  const noise = () => rng.normal(xT.shape, { dtype: xT.dtype, backend: xT.backend })
+  const { shape, dtype, backend } = xT
+  const noise = () => rng.normal(shape, { dtype, backend })
   const levels = repaintLevels(d.steps, { jump, resamplings })
   const plans = levels.slice(1).map((to, i) => ({ from: levels[i], to }))
   return stepping(xT, plans, (x, { from, to }, _, last) => {
