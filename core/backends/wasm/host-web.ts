@@ -32,6 +32,7 @@ export function startWorker(
 }`
   const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }))
   const worker = new Worker(url)
+  worker.onerror = ({ message }) => console.warn(`wasm: a worker ended: ${message}; going on without it`)
   worker.postMessage({ module, memory, index })
   return () => {
     worker.terminate()
