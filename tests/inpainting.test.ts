@@ -5,7 +5,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { cpu, matmul, mul, rng, stats, tensor } from '../core/index.ts'
+import { cpu, full, matmul, mul, rng, stats, tensor } from '../core/index.ts'
 import { linearBetas } from '../diffusion/betas.ts'
 import { gaussianDiffusion, type Network, respace, spaceTimesteps } from '../diffusion/index.ts'
 import { inpaintSteps, repaintLevels } from '../diffusion/inpainting.ts'
@@ -71,6 +71,25 @@ test('RePaint reaches the conditional distribution, plain replacement falls shor
   assert.ok(Math.abs(jumping.mean - mean) < 0.1, `mean ${jumping.mean}, wanted ${mean}`)
   assert.ok(Math.abs(jumping.variance - variance) < 0.06, `variance ${jumping.variance}, wanted ${variance}`)
   assert.ok(mean - plain.mean > 0.35 && plain.variance - variance > 0.1, `${plain.mean}, ${plain.variance}`)
+})
+
+test('a step up adds the noise of the level it goes to', () => {
+  const d = gaussianDiffusion({ betas: [0.1, 0.5, 0.9], variance: 'fixedLarge' })
+  const count = 20_000
+  const known = full([count, 1], 2, f64)
+  const options = { known, hole: full([], 0, f64), rng: rng(3), jump: 1, resamplings: 2 }
+  const ups: number[] = []
+  for (const { x, from, to } of inpaintSteps(d, z => mul(z, 0), rng(4).normal([count, 1], f64), options)) {
+    if (to < from) continue
+    ups.push(to)
+    // All is known, so x is q(x_t | x_0) at either level.
+    const mean = values(x).reduce((sum, v) => sum + v, 0) / count
+    const variance = values(x).reduce((sum, v) => sum + (v - mean) ** 2, 0) / count
+    const alphaBar = d.alphaBar[to]
+    assert.ok(Math.abs(mean - 2 * Math.sqrt(alphaBar)) < 0.03, `mean ${mean} at ${to}`)
+    assert.ok(Math.abs(variance / (1 - alphaBar) - 1) < 0.05, `variance ${variance} at ${to}`)
+  }
+  assert.equal(ups, [2, 1])
 })
 
 test('every step leaves what is known as noisy as the rest, and nothing behind', () => {
