@@ -15,13 +15,16 @@ import {
   drawMaskDM,
   drawPasses,
   type MaskDiTOptions,
+  type MaskedDiffusionTransformer,
   MaskedUViT,
   MDT,
+  MDTv2,
   maskDiTLoss,
   maskdmDiffusion,
   maskdmPreset,
   maskedDenoisingScoreMatching,
   mdtPreset,
+  mdtV2Preset,
   officialDecoder,
   PreconditionedMaskDiT,
   passLoss,
@@ -78,26 +81,21 @@ const dit = (name: string, options: TransformerOptions) =>
     },
   )
 
-const mdt = (name: string, pass: 'full' | 'masked') =>
-  step(
-    name,
-    () => new MDT(mdtPreset('S/2', latents), init),
-    (model, x0, random) => {
-      const passes = drawPasses(model, x0, labelsFor(x0, random), random)
-      return mean(passLoss(model, diffusion, x0, timesteps(x0, random), passes[pass]).loss)
-    },
-  )
+const versions = {
+  MDT: () => new MDT(mdtPreset('S/2', latents), init),
+  MDTv2: () => new MDTv2(mdtV2Preset('S/2', latents), init),
+} as const
 
-const mdtBoth: Step = {
-  name: 'MDT-S/2, both passes: a step',
-  model: () => new MDT(mdtPreset('S/2', latents), init),
+/** Some of the passes of an MDT's step. */
+const mdt = (name: string, version: keyof typeof versions, which: readonly ('full' | 'masked')[]): Step => ({
+  name,
+  model: versions[version],
   *losses(model, x0, random) {
-    const [m, t] = [model as MDT, timesteps(x0, random)]
+    const [m, t] = [model as MaskedDiffusionTransformer, timesteps(x0, random)]
     const passes = drawPasses(m, x0, labelsFor(x0, random), random)
-    yield mean(passLoss(m, diffusion, x0, t, passes.full).loss)
-    yield mean(passLoss(m, diffusion, x0, t, passes.masked).loss)
+    for (const pass of which) yield mean(passLoss(m, diffusion, x0, t, passes[pass]).loss)
   },
-}
+})
 
 const maskdit = (name: string, options: MaskDiTOptions, ratio: number) =>
   step(
@@ -122,10 +120,18 @@ const lightDecoder = { hiddenSize: 512, depth: 2, numHeads: 16 }
 
 const comparisons: Readonly<Record<string, Comparison>> = {
   mdt: {
-    name: 'MDT-S/2, 256 tokens, batch 2, mask ratio 0.3',
+    name: 'MDT-S/2, 256 tokens, batch 2, mask ratio 0.3, in version 2 from 0.3 to 0.5',
     pictures: [2, 4, 32, 32],
     patchSize: 2,
-    steps: [dit('DiT-S/2', small), mdt('MDT-S/2, full pass', 'full'), mdt('MDT-S/2, masked pass', 'masked'), mdtBoth],
+    steps: [
+      dit('DiT-S/2', small),
+      mdt('MDT, full pass', 'MDT', ['full']),
+      mdt('MDT, masked pass', 'MDT', ['masked']),
+      mdt('MDT, a step: both', 'MDT', ['full', 'masked']),
+      mdt('MDTv2, full pass', 'MDTv2', ['full']),
+      mdt('MDTv2, masked pass', 'MDTv2', ['masked']),
+      mdt('MDTv2, a step: both', 'MDTv2', ['full', 'masked']),
+    ],
   },
   maskdit: {
     name: "MaskDiT at XL/2's proportions: encoder 8 × 1152, decoder 2 × 512, 256 tokens, batch 2",
