@@ -79,7 +79,7 @@ export function settingsOf(given: ReturnType<typeof trainingFlags>, started: Set
 }
 
 /** Steps until samples on emoji:smileys at 16 px are recognisable as faces. */
-const facesAfter = { tiny: 400, S: 800, B: 1500, L: 3000, XL: 4000 } as const
+const facesAfter = { tiny: 500, S: 800, B: 1500, L: 3000, XL: 4000 } as const
 
 /** What a run can hope for, once a step has been timed. */
 export function expected({ preset, data, size }: Settings, step: number, seconds: number): string {
