@@ -8,6 +8,7 @@
 import { type Backend, ready } from '../core/index.ts'
 import { main, UserError } from '../diffusion/training/index.ts'
 import { checkpointing } from './checkpoint.ts'
+import { memory } from './memory.ts'
 import { micro } from './micro.ts'
 import { step } from './step.ts'
 
@@ -15,6 +16,7 @@ const benches: Record<string, (backend: Backend) => Promise<void> | void> = {
   micro,
   step,
   checkpoint: checkpointing,
+  memory,
 }
 
 await main(async () => {

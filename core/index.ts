@@ -5,7 +5,7 @@
 
 export type { Backend, BackendStats, FusedKernels, Kernels, Operand, Spec, Storage, Window2d } from './backend.ts'
 export { cpu } from './backends/cpu/backend.ts'
-export { shapes } from './backends/shapes.ts'
+export { createShapes, shapes } from './backends/shapes.ts'
 export { defaultBackend, setDefaultBackend } from './default-backend.ts'
 export type { DType, TypedArray } from './dtype.ts'
 export { enableGrad, gradEnabled, noGrad } from './graph.ts'

@@ -5,7 +5,7 @@
  * out the in-context and cross-attention variants that the paper compares with. Next: mdt.ts.
  */
 
-import { adaLayerNorm, add, gatedResidual, ShapeError, type Tensor } from '../core/index.ts'
+import { adaLayerNorm, add, gatedResidual, ShapeError, scope, type Tensor } from '../core/index.ts'
 import { show } from '../core/shape.ts'
 import {
   Attention,
@@ -125,11 +125,13 @@ export class DiTBlock extends Module {
     this.adaLN_modulation = new Modulation(conditionSize ?? D, D, 6, init)
   }
 
-  /** x (N, T, D), c (N, conditionSize) → (N, T, D) */
+  /** x (N, T, D), c (N, conditionSize) → (N, T, D). What lies between goes at once, but for what a gradient needs. */
   forward(x: Tensor, c: Tensor): Tensor {
-    const [shift1, scale1, gate1, shift2, scale2, gate2] = this.adaLN_modulation.vectors(c)
-    const y = gatedResidual(x, gate1, this.attn.forward(adaLayerNorm(x, shift1, scale1, eps)))
-    return gatedResidual(y, gate2, this.mlp.forward(adaLayerNorm(y, shift2, scale2, eps)))
+    return scope(() => {
+      const [shift1, scale1, gate1, shift2, scale2, gate2] = this.adaLN_modulation.vectors(c)
+      const y = gatedResidual(x, gate1, this.attn.forward(adaLayerNorm(x, shift1, scale1, eps)))
+      return gatedResidual(y, gate2, this.mlp.forward(adaLayerNorm(y, shift2, scale2, eps)))
+    })
   }
 }
 

@@ -16,6 +16,7 @@ import {
   patchify,
   reshape,
   ShapeError,
+  scope,
   selfAttention,
   silu,
   slice,
@@ -111,11 +112,16 @@ export class UViTBlock extends Module {
     this.skip_linear = skip ? new Linear(2 * D, D, init, { weight }) : null
   }
 
-  /** x (N, T, D), and in blocks with a skip that too, (N, T, D) → (N, T, D) */
+  /**
+   * x (N, T, D), and in blocks with a skip that too, (N, T, D) → (N, T, D). What lies between goes at once, but for what a
+   * gradient needs.
+   */
   forward(x: Tensor, skip: Tensor | null = null): Tensor {
-    const joined = skip === null ? x : this.skip_linear!.forward(concat([x, skip], 2)) // (N, T, D)
-    const y = add(joined, this.attn.forward(this.norm1.forward(joined)))
-    return add(y, this.mlp.forward(this.norm2.forward(y)))
+    return scope(() => {
+      const joined = skip === null ? x : this.skip_linear!.forward(concat([x, skip], 2)) // (N, T, D)
+      const y = add(joined, this.attn.forward(this.norm1.forward(joined)))
+      return add(y, this.mlp.forward(this.norm2.forward(y)))
+    })
   }
 }
 

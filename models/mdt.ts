@@ -15,6 +15,7 @@ import {
   gather,
   type Rng,
   reshape,
+  scope,
   type Tensor,
   where,
 } from '../core/index.ts'
@@ -77,13 +78,15 @@ export class MDTBlock extends Module {
 
   /**
    * x (N, T, D), c (N, D), and in blocks with a skip that too, (N, T, D) → (N, T, D). With kept tokens (N, K, D), `pairs`
-   * are theirs (keptPairs).
+   * are theirs (keptPairs). What lies between goes at once, but for what a gradient needs.
    */
   forward(x: Tensor, c: Tensor, pairs: Tensor | null = null, skip: Tensor | null = null): Tensor {
-    const [shift1, scale1, gate1, shift2, scale2, gate2] = this.adaLN_modulation.vectors(c)
-    const joined = skip === null ? x : this.skip_linear!.forward(concat([x, skip], 2)) // (N, T, D)
-    const y = gatedResidual(joined, gate1, this.attn.forward(adaLayerNorm(joined, shift1, scale1, eps), pairs))
-    return gatedResidual(y, gate2, this.mlp.forward(adaLayerNorm(y, shift2, scale2, eps)))
+    return scope(() => {
+      const [shift1, scale1, gate1, shift2, scale2, gate2] = this.adaLN_modulation.vectors(c)
+      const joined = skip === null ? x : this.skip_linear!.forward(concat([x, skip], 2)) // (N, T, D)
+      const y = gatedResidual(joined, gate1, this.attn.forward(adaLayerNorm(joined, shift1, scale1, eps), pairs))
+      return gatedResidual(y, gate2, this.mlp.forward(adaLayerNorm(y, shift2, scale2, eps)))
+    })
   }
 }
 

@@ -3,6 +3,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { stepBytes, stepFlops } from '../bench/cost.ts'
+import { trainingBytes } from '../bench/memory.ts'
 import { trainer } from '../bench/step.ts'
 import { profile, ready, stats } from '../core/index.ts'
 
@@ -26,6 +27,19 @@ test("the formulas for MDT's step agree with its products, and with its bytes at
   assert.is(stats(backend).bytes, bytes, 'a step leaves nothing behind')
   assert.is(stats(backend).fallbacks, 0)
   dispose()
+  backend.dispose()
+})
+
+test('the bytes of a step as counted without memory are those of wasm', async () => {
+  const backend = await ready({ backend: 'wasm', threads: 1 })
+  const pictures = { inputSize: 16, inChannels: 4, numClasses: 5 }
+  for (const family of ['DiT', 'MDT', 'MDTv2', 'MaskDiT'])
+    assert.is(
+      trainingBytes(family, 'tiny', 3, { pictures }),
+      trainingBytes(family, 'tiny', 3, { pictures, backend }),
+      family,
+    )
+  assert.is(stats(backend).bytes, 0)
   backend.dispose()
 })
 

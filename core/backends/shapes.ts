@@ -1,30 +1,38 @@
 /**
- * A backend without memory: its kernels hand out storages of the right dtype and length that hold nothing. Modules
- * built on it cost no bytes, so the parameters of the largest models can be counted exactly, and a forward pass on it
- * tells every shape and, under `profile`, every FLOP. Fused kernels are absent: ops run as their decompositions.
+ * A backend without memory: its kernels hand out storages of the right dtype and length that hold nothing, and count
+ * the bytes that they would take. Modules built on it cost nothing, so the parameters of the largest models can be
+ * counted exactly, a forward pass on it tells every shape and, under `profile`, every FLOP, and a training step the
+ * memory that it would need. `shapes` has no fused kernels: ops run as their decompositions.
  */
 
-import type { Backend, Spec, Storage } from '../backend.ts'
-import type { DType } from '../dtype.ts'
+import type { Backend, FusedKernels, Kernels, Operand, Spec, Storage } from '../backend.ts'
+import { bytesPerElement, type DType } from '../dtype.ts'
 import { sizeOf } from '../shape.ts'
-
-function storage(dtype: DType, length: number): Storage {
-  return { backend: shapes, dtype, length, version: 0, holds: 0 }
-}
-
-function like({ dtype, shape }: Spec): Storage {
-  return storage(dtype, sizeOf(shape))
-}
 
 function unreadable(): never {
   throw new Error("shapes: this backend holds no values; build on 'cpu' or 'wasm' to read them")
 }
 
-/** Tensors with shape and dtype only. Reading one throws. */
-export const shapes: Backend = {
-  name: 'shapes',
-  dtypes: ['f32', 'f64', 'i32'],
-  kernels: {
+/**
+ * Tensors with shape and dtype only; reading one throws. With `fused`, ops run fused where wasm has a kernel for that, so
+ * that stats() says what wasm's would.
+ */
+export function createShapes({ fused = false } = {}): Backend {
+  let bytes = 0
+  let peakBytes = 0
+  let storages = 0
+
+  function alloc(dtype: DType, length: number): Storage {
+    bytes += length * bytesPerElement[dtype]
+    storages++
+    peakBytes = Math.max(peakBytes, bytes)
+    return { backend, dtype, length, version: 0, holds: 0 }
+  }
+
+  const like = ({ dtype, shape }: Spec) => alloc(dtype, sizeOf(shape))
+  const likeAll = (...xs: readonly (Operand | null)[]) => xs.flatMap(x => (x === null ? [] : like(x)))
+
+  const required: Kernels = {
     fill: (_, out) => like(out),
     unary: (_, __, out) => like(out),
     binary: (_, __, ___, out) => like(out),
@@ -41,13 +49,47 @@ export const shapes: Backend = {
     unfold: (_, __, out) => like(out),
     fold: (_, __, out) => like(out),
     copy: like,
-  },
-  alloc: storage,
-  free() {},
-  write() {},
-  read: async () => unreadable(),
-  readSync: unreadable,
-  stats: () => ({ bytes: 0, peakBytes: 0, storages: 0, fallbacks: 0, reads: 0 }),
-  resetPeak() {},
-  dispose() {},
+  }
+
+  const fusedKernels: FusedKernels = {
+    linear: (_, __, ___, out) => like(out),
+    softmax: (_, out) => like(out),
+    softmaxGrad: (_, __, out) => like(out),
+    logSoftmax: (_, out) => like(out),
+    logSoftmaxGrad: (_, __, out) => like(out),
+    layerNorm: (_, __, ___, ____, out) => like(out),
+    layerNormGrad: (_, x, w) => likeAll(x, w, w),
+    adaLayerNorm: (_, __, ___, ____, out) => like(out),
+    adaLayerNormGrad: (_, x, scale) => likeAll(x, scale, scale),
+    gatedResidual: (_, __, ___, out) => like(out),
+    gatedResidualGrad: (_, gate, y) => likeAll(gate, y),
+    selfAttention: (_, __, ___, out) => like(out),
+    selfAttentionGrad: (_, qkv, bias) => likeAll(qkv, bias),
+    sumOfSquares: (_, out) => like(out),
+    adamW() {},
+    lerp() {},
+  }
+
+  const backend: Backend = {
+    name: 'shapes',
+    dtypes: ['f32', 'f64', 'i32'],
+    kernels: fused ? { ...required, ...fusedKernels } : required,
+    alloc,
+    free({ dtype, length }) {
+      bytes -= length * bytesPerElement[dtype]
+      storages--
+    },
+    write() {},
+    read: async () => unreadable(),
+    readSync: unreadable,
+    stats: () => ({ bytes, peakBytes, storages, fallbacks: 0, reads: 0 }),
+    resetPeak() {
+      peakBytes = bytes
+    },
+    dispose() {},
+  }
+  return backend
 }
+
+/** Without fused kernels. */
+export const shapes: Backend = createShapes()
