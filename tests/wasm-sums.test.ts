@@ -82,6 +82,8 @@ test('matmul and linear', () => {
     [15, 29, 37],
     [8, 600, 65],
     [70, 5, 3],
+    [5, 601, 1031],
+    [1, 45, 1030],
   ])
     for (const bias of [true, false])
       check(

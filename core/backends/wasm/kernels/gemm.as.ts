@@ -4,7 +4,8 @@
  * inner loop reads it in a straight line; a block of rows of a is packed into panels of 4 rows alike; then a 4×8 tile
  * of the result stays in registers while k runs from end to end. All four transpose cases are decided in packing
  * (two strides), and edges too: panels are padded with zeros, so only the store of a tile knows about them.
- * The k loop is not unrolled: V8 then spills registers and loses half the speed. Next: attention.as.ts reuses this.
+ * The k loop is not unrolled: V8 then spills registers and loses half the speed. Next: few-rows.as.ts, where packing does not pay; attention.as.ts reuses
+ * this.
  */
 
 import { VEC, WORD, arg, madd, pointer, storeFirst } from './simd.as'

@@ -1,16 +1,19 @@
 /**
- * Launches matrix products: cuts them in blocks and decides strides; kernels/gemm.as.ts does the work. Next: reduce.ts.
+ * Launches matrix products: cuts them in blocks and decides strides; kernels/gemm.as.ts does the work, and
+ * for a few rows kernels/few-rows.as.ts. Next: reduce.ts.
  */
 
 import type { FusedKernels, Kernels, Operand } from '../../../backend.ts'
 import { broadcastStrides, sizeOf } from '../../../shape.ts'
-import { at, type Context, ceilDiv, type WasmStorage } from '../storage.ts'
+import { at, CHUNK, type Context, ceilDiv, type WasmStorage } from '../storage.ts'
 
 /** Columns of b packed by one chunk. */
 const PACK_COLUMNS = 64
 /** Rows of a block, and the smallest number of columns: below it packing rows again costs more than a chunk gains. */
 const BLOCK_ROWS = 64
 const BLOCK_COLUMNS = 256
+/** Up to so many rows, b is used as it lies where its columns lie along k. */
+const FEW_ROWS = 8
 
 /** A matrix in memory: its address, and bytes from row to row and from column to column. */
 interface Matrix {
@@ -38,9 +41,21 @@ export function matmul(context: Context, loops: Kernels): Pick<Kernels, 'matmul'
   const { runtime } = context
   const packKernel = runtime.kernel('gemmPackB')
   const gemmKernel = runtime.kernel('gemm')
+  const fewRowsKernel = runtime.kernel('fewRows')
 
-  function multiply({ M, N, K, batch, a, b, countB, offsets, bias }: Product, out: WasmStorage): void {
+  function multiply(product: Product, out: WasmStorage): void {
     if (out.length === 0) return
+    if (product.M <= FEW_ROWS && liesAlongK(product)) multiplyFewRows(product, out)
+    else multiplyPacked(product, out)
+  }
+
+  function multiplyFewRows({ M, N, K, a, b, bias }: Product, out: WasmStorage): void {
+    // Of cache lines of the result, for some thousand products: by shape only, as everywhere.
+    const columns = Math.max(16, Math.ceil((4 * CHUNK) / (16 * Math.max(K, 1))) * 16)
+    runtime.launch(fewRowsKernel, ceilDiv(N, columns), a.address, b.address, out.address, bias, M, N, K, columns)
+  }
+
+  function multiplyPacked({ M, N, K, batch, a, b, countB, offsets, bias }: Product, out: WasmStorage): void {
     const packedColumns = ceilDiv(N, 8) * 8
     const packedBytes = 4 * packedColumns * K
     const blockRows = Math.min(BLOCK_ROWS, ceilDiv(M, 4) * 4)
@@ -134,6 +149,13 @@ export function matmul(context: Context, loops: Kernels): Pick<Kernels, 'matmul'
       return y
     },
   }
+}
+
+/** Whether one product is asked for, of rows of a with columns of b that both are k after k, one after the other. */
+function liesAlongK({ M, N, K, batch, a, b, countB }: Product): boolean {
+  const rows = a.columnStep === 4 && (M === 1 || a.rowStep === 4 * K)
+  const columns = b.rowStep === 4 && (N === 1 || b.columnStep === 4 * K)
+  return batch === 1 && countB === 1 && rows && columns
 }
 
 /** For each element of a broadcast batch, in order: which matrix of a and which of b it multiplies. */

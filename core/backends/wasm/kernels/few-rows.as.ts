@@ -1,0 +1,99 @@
+/**
+ * Products of a few rows with a weight (as of a condition with the layers that modulate): out[m, n] = Σ_k a[m, k]·w[n, k]
+ * + bias[n]. Here every weight is used so rarely that packing it, as gemm.as.ts does, costs more than the products; so
+ * rows of a and of w, which both lie along k, are multiplied as they are, four lanes of k at a time, 4×2 sums in registers.
+ */
+
+import { VEC, arg, firstLanes, madd, pointer, splat } from './simd.as'
+
+/** The sums of four vectors' lanes, as one vector. */
+@inline
+function sums(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 1, 5), v128.shuffle<f32>(a, b, 2, 6, 3, 7))
+  const cd = f32x4.add(v128.shuffle<f32>(c, d, 0, 4, 1, 5), v128.shuffle<f32>(c, d, 2, 6, 3, 7))
+  return f32x4.add(v128.shuffle<f64>(ab, cd, 0, 2), v128.shuffle<f64>(ab, cd, 1, 3))
+}
+
+/** Up to four floats of a vector, `step` bytes apart. */
+@inline
+function storeDown(to: usize, step: usize, v: v128, count: i32): void {
+  store<f32>(to, f32x4.extract_lane(v, 0))
+  if (count > 1) store<f32>(to + step, f32x4.extract_lane(v, 1))
+  if (count > 2) store<f32>(to + 2 * step, f32x4.extract_lane(v, 2))
+  if (count > 3) store<f32>(to + 3 * step, f32x4.extract_lane(v, 3))
+}
+
+/** Rows from a on (`rows` ≤ 4 of them) times two rows of w; w1 = w where there is one only. */
+function tile(a: usize, w: usize, w1: usize, K: i32, rows: i32, out: usize, outStep: usize, bias: usize, two: bool): void {
+  const step = <usize>K << 2
+  // Rows that do not exist are read from row 0 and never stored.
+  let a1 = rows > 1 ? a + step : a
+  let a2 = rows > 2 ? a + 2 * step : a
+  let a3 = rows > 3 ? a + 3 * step : a
+  let c00 = splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00
+  const end = a + (<usize>(K & ~3) << 2)
+  while (a < end) {
+    const w0 = v128.load(w)
+    const w8 = v128.load(w1)
+    let x = v128.load(a)
+    c00 = madd(x, w0, c00)
+    c01 = madd(x, w8, c01)
+    x = v128.load(a1)
+    c10 = madd(x, w0, c10)
+    c11 = madd(x, w8, c11)
+    x = v128.load(a2)
+    c20 = madd(x, w0, c20)
+    c21 = madd(x, w8, c21)
+    x = v128.load(a3)
+    c30 = madd(x, w0, c30)
+    c31 = madd(x, w8, c31)
+    a += VEC
+    a1 += VEC
+    a2 += VEC
+    a3 += VEC
+    w += VEC
+    w1 += VEC
+  }
+  if ((K & 3) != 0) {
+    const mask = firstLanes(K & 3)
+    const w0 = v128.and(v128.load(w), mask)
+    const w8 = v128.and(v128.load(w1), mask)
+    let x = v128.and(v128.load(a), mask)
+    c00 = madd(x, w0, c00)
+    c01 = madd(x, w8, c01)
+    x = v128.and(v128.load(a1), mask)
+    c10 = madd(x, w0, c10)
+    c11 = madd(x, w8, c11)
+    x = v128.and(v128.load(a2), mask)
+    c20 = madd(x, w0, c20)
+    c21 = madd(x, w8, c21)
+    x = v128.and(v128.load(a3), mask)
+    c30 = madd(x, w0, c30)
+    c31 = madd(x, w8, c31)
+  }
+  const left = sums(c00, c10, c20, c30)
+  storeDown(out, outStep, bias == 0 ? left : f32x4.add(left, splat(load<f32>(bias))), rows)
+  if (!two) return
+  const right = sums(c01, c11, c21, c31)
+  storeDown(out + 4, outStep, bias == 0 ? right : f32x4.add(right, splat(load<f32>(bias, 4))), rows)
+}
+
+/** args: 0 a (M, K), 1 w (N, K), 2 out (M, N), 3 bias or 0, 4 M, 5 N, 6 K, 7 columns per chunk, an even number */
+export function fewRows(args: usize, chunk: i32): void {
+  const M = arg(args, 4)
+  const N = arg(args, 5)
+  const K = arg(args, 6)
+  const step = <usize>K << 2
+  const outStep = <usize>N << 2
+  const end = min(N, (chunk + 1) * arg(args, 7))
+  for (let n = chunk * arg(args, 7); n < end; n += 2) {
+    const w = pointer(args, 1) + <usize>n * step
+    const two = n + 1 < N
+    const column = <usize>n << 2
+    const bias = pointer(args, 3) != 0 ? pointer(args, 3) + column : 0
+    for (let m = 0; m < M; m += 4) {
+      const out = pointer(args, 2) + <usize>m * outStep + column
+      tile(pointer(args, 0) + <usize>m * step, w, two ? w + step : w, K, min(M - m, 4), out, outStep, bias, two)
+    }
+  }
+}
