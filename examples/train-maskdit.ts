@@ -24,7 +24,7 @@ import {
 } from './maskdit-settings.ts'
 import { noiseOf } from './samples.ts'
 
-await training.main(async () => {
+await training.attended(async () => {
   const flags = trainingFlags()
   const { out, minutes = Infinity } = flags
   const from = training.startingPoint(out, flags.resume)

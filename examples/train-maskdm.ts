@@ -30,7 +30,7 @@ import {
   settingsOf,
 } from './maskdm-settings.ts'
 
-await training.main(async () => {
+await training.attended(async () => {
   const flags = commandLine()
   const { out, steps, stage, minutes = Infinity } = flags
   const from = training.startingPoint(out, flags.resume)

@@ -16,7 +16,7 @@ import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
 import { writeSamples } from './samples.ts'
 import { command, type Described, expected, modelOptions, settingsOf, trainingFlags } from './train-settings.ts'
 
-await training.main(async () => {
+await training.attended(async () => {
   const flags = trainingFlags()
   const { out, steps, minutes = Infinity } = flags
   const from = training.startingPoint(out, flags.resume)

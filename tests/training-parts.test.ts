@@ -358,32 +358,4 @@ test('an error ends a program with one line and exit code 1, with its stack only
   assert.is(errorLine(flag), "error: Unknown option '--nope'")
 })
 
-test('the first signal asks a busy loop to stop, the second ends the process', async () => {
-  const loop = (stops: boolean) => `
-    import { Interrupt } from './diffusion/training/interrupt.ts'
-    const interrupt = new Interrupt(() => console.log('saving'))
-    console.log('ready')
-    for (;;) {
-      const end = performance.now() + 5
-      while (performance.now() < end);
-      if ((await interrupt.asked()) && ${stops}) break
-    }
-    interrupt.close()
-    console.log('done')`
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    const child = program(loop(true))
-    const output = outputOf(child)
-    await once(child.stdout!, 'data')
-    child.kill(signal)
-    assert.equal(await output, { code: 0, out: 'ready\nsaving\ndone\n', err: '' })
-  }
-  const stubborn = program(loop(false))
-  const output = outputOf(stubborn)
-  await once(stubborn.stdout!, 'data')
-  stubborn.kill('SIGINT')
-  await once(stubborn.stdout!, 'data')
-  stubborn.kill('SIGINT')
-  assert.equal(await output, { code: 130, out: 'ready\nsaving\n', err: '' })
-})
-
 test.run()

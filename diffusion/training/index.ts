@@ -3,6 +3,7 @@
  * signals, errors. Needs Node. Read checkpoint.ts first.
  */
 
+export { attended } from './attended.ts'
 export { type Scatter, writeLossCurve, writeScatter } from './charts.ts'
 export {
   type Checkpoint,

@@ -1,18 +1,18 @@
 /**
- * Stopping a run by Ctrl-C or SIGTERM. Needs Node. The first one asks the loop to save and stop after the step it is in;
- * the second ends the process at once (finished checkpoints stay whole).
+ * Stopping a run by Ctrl-C or SIGTERM. Needs Node. A signal asks the loop to save and stop after the step it is in; that
+ * a second one ends the run without, is for attended.ts, which is not busy when it comes.
  */
 
 /** Listens from its making until `close`. */
 export class Interrupt {
-  #asked: NodeJS.Signals | null = null
-  readonly #listener: (signal: NodeJS.Signals) => void
+  #asked = false
+  readonly #listener: () => void
 
   /** `onAsked` tells the person what will happen; it is called at the first signal. */
   constructor(onAsked: () => void = () => {}) {
-    this.#listener = signal => {
-      if (this.#asked !== null) process.exit(signal === 'SIGINT' ? 130 : 143) // 128 + the signal's number
-      this.#asked = signal
+    this.#listener = () => {
+      if (this.#asked) return
+      this.#asked = true
       onAsked()
     }
     process.on('SIGINT', this.#listener)
@@ -22,7 +22,7 @@ export class Interrupt {
   /** Whether the loop should stop. Gives Node a turn, without which a busy loop would not hear of signals. */
   async asked(): Promise<boolean> {
     await new Promise(resolve => setImmediate(resolve))
-    return this.#asked !== null
+    return this.#asked
   }
 
   close(): void {
