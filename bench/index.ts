@@ -1,31 +1,66 @@
 /**
- * `npm run bench`: micro-benchmarks of the ops that time goes into. `npm run bench -- step`: a training step of MDT-S/2
- * against what this machine can do, and what it needs of memory. `-- checkpoint`: what checkpointing its blocks saves.
- * `-- memory`: what each model needs. `-- savings`: what two things that are not done could save. One thread, so that
- * figures compare between machines. For quiet figures leave the machine alone meanwhile.
+ * `npm run bench [-- --record]`: everything that says how fast demask is on this machine, some minutes in all: ops by
+ * benny (micro.ts), ops and steps of all models on one thread and two (full.ts), masked steps against full ones
+ * (masking.ts). `npm run bench -- micro`, `full` and `masking` are its parts; `step`, `checkpoint` and `memory` tell more
+ * about MDT-S/2: its memory, what checkpointing its blocks saves, what each model needs. For quiet figures leave the
+ * machine alone meanwhile.
  */
 
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { type Backend, ready } from '../core/index.ts'
 import { main, UserError } from '../diffusion/training/index.ts'
 import { checkpointing } from './checkpoint.ts'
+import { full } from './full.ts'
 import { memory } from './memory.ts'
 import { micro } from './micro.ts'
-import { savings } from './savings.ts'
+import { keep, machineNow, warnOfLoad } from './record.ts'
 import { step } from './step.ts'
 
-const benches: Record<string, (backend: Backend) => Promise<void> | void> = {
-  micro,
-  step,
-  checkpoint: checkpointing,
-  memory,
-  savings,
+/** On one thread, so that figures compare between machines. */
+const alone = (bench: (backend: Backend) => Promise<void> | void) => async () => {
+  const backend = await ready({ backend: 'wasm', threads: 1 })
+  await bench(backend)
+  backend.dispose()
+}
+
+/** The comparisons that take no more than a minute or two; the others by `npx tsx bench/masking.ts`. */
+function masking(): void {
+  const script = fileURLToPath(new URL('masking.ts', import.meta.url))
+  const { status } = spawnSync(process.execPath, [...process.execArgv, script, 'mdt', 'maskdit-s', 'maskdm'], {
+    stdio: 'inherit',
+  })
+  if (status !== 0) process.exitCode = 1
+}
+
+async function all(record: boolean): Promise<void> {
+  const machine = machineNow()
+  warnOfLoad(machine)
+  await alone(micro)()
+  console.log()
+  keep('own', { machine, results: await full() }, record)
+  console.log()
+  masking()
 }
 
 await main(async () => {
-  const [what = 'micro', ...rest] = process.argv.slice(2)
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: { record: { type: 'boolean', default: false } },
+  })
+  const benches: Record<string, () => Promise<void> | void> = {
+    all: () => all(values.record),
+    micro: alone(micro),
+    full: async () => void (await full()),
+    masking,
+    step: alone(step),
+    checkpoint: alone(checkpointing),
+    memory: alone(memory),
+  }
+  const [what = 'all', ...rest] = positionals
   if (!Object.hasOwn(benches, what) || rest.length > 0)
-    throw new UserError(`bench: wanted ${Object.keys(benches).join(', ')}, got '${process.argv.slice(2).join(' ')}'`)
-  const backend = await ready({ backend: 'wasm', threads: 1 })
-  await benches[what](backend)
-  backend.dispose()
+    throw new UserError(`bench: wanted ${Object.keys(benches).join(', ')}, got '${positionals.join(' ')}'`)
+  if (values.record && what !== 'all') throw new UserError(`bench: --record: wanted with everything, got '${what}'`)
+  await benches[what]()
 })

@@ -20,6 +20,7 @@ import {
 } from '../core/index.ts'
 import { DiTBlock } from '../models/index.ts'
 import { table } from './table.ts'
+import { adamW } from './workloads.ts'
 
 interface Case {
   readonly name: string
@@ -38,10 +39,11 @@ function cases(backend: Backend): Case[] {
     draw(1536, 384),
     draw(4096, 384),
     draw(3072, 64),
-    draw(2 ** 20),
+    draw(2 ** 22),
     draw(8, 64, 3 * 384),
     draw(6, 64, 64),
   ]
+  const adam = adamW(backend, 33 * 10 ** 6)
   const block = new DiTBlock({ hiddenSize: 384, numHeads: 6 }, { rng: random, backend })
   const [tokens, condition] = [draw(8, 64, 384).requireGrad(), draw(8, 384).requireGrad()]
   return [
@@ -49,8 +51,9 @@ function cases(backend: Backend): Case[] {
     { name: 'linear 512×384 → 1536', flops: 2 * 512 * 384 * 1536, run: () => linear(x, w) },
     { name: 'layer norm 4096×384', bytes: 8 * rows.size, run: () => layerNorm(rows, null, null, 1e-6) },
     { name: 'softmax 3072×64', bytes: 8 * scores.size, run: () => softmax(scores) },
-    { name: 'gelu (tanh) 1M', bytes: 8 * wide.size, run: () => geluTanh(wide) },
+    { name: 'gelu (tanh) 4M', bytes: 8 * wide.size, run: () => geluTanh(wide) },
     { name: 'attention 8×64, 6 heads, bias', flops: 4 * 8 * 64 * 64 * 384, run: () => selfAttention(qkv, bias, 6) },
+    { name: adam.name, bytes: adam.parts[0].bytes, run: adam.run },
     {
       name: 'DiT block 8×64, forward + backward',
       flops: 3 * 8 * (64 * 24 * 384 ** 2 + 4 * 64 ** 2 * 384 + 12 * 384 ** 2),
