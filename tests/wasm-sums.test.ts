@@ -250,6 +250,33 @@ test('optimizer', () => {
   }
 })
 
+test('whole numbers: reduce, scatterAdd, fold', () => {
+  const cases: [Shape, number[], Shape][] = [
+    [[3, 1031], [1], [3]],
+    [[1031, 37], [0], [37]],
+    [
+      [5, 41, 7, 3],
+      [0, 2],
+      [41, 3],
+    ],
+    [[4, 1, 9], [1], [4, 9]],
+    [[2, 0, 3], [1], [2, 3]],
+    [[17, 5], [0, 1], []],
+  ]
+  for (const name of ['sum', 'max', 'min'] as const)
+    for (const [shape, axes, out] of cases)
+      check(`${name} i32 ${show(shape)}`, [ints(shape, -99, 99)], (k, [x]) =>
+        k.reduce(name, x, axes, { shape: out, dtype: 'i32' }),
+      )
+  check('scatterAdd i32', [ints([2, 9], 0, 5), ints([2, 9, 131], -9, 9)], (k, [i, s]) =>
+    k.scatterAdd(i, s, { shape: [2, 5, 131], dtype: 'i32' }),
+  )
+  const window = { kernel: [3, 2], stride: [1, 1], padding: [1, 1, 0, 0] } as const
+  check('fold i32', [ints([2, 3 * 6, 7 * 8], -9, 9)], (k, [x]) =>
+    k.fold(x, window, { shape: [2, 3, 7, 9], dtype: 'i32' }),
+  )
+})
+
 test.after(disposeAll)
 
 test.run()

@@ -70,9 +70,9 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
   const reduce = reducer(context)
   const kernels: Kernels & FusedKernels = {
     ...elementwise(context, loops),
-    ...movement(context, loops, () => kernels),
-    ...reductions(context, loops, reduce),
-    ...windows(context, loops),
+    ...movement(context, () => kernels),
+    ...reductions(context, reduce),
+    ...windows(context),
     ...matmul(context, loops),
     ...norms(context, reduce),
     ...attention(context, reduce),

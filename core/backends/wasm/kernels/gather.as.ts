@@ -37,7 +37,8 @@ export function gather(args: usize, chunk: i32): void {
  * y[b, index[b, k]] += source[b, k], y zero before; k rising, so the order of sums is fixed.
  * args: 0 index, 1 source, 2 y, 3 R, 4 K, 5 D, 6 columns per chunk, 7 column chunks. A chunk is (b, columns).
  */
-export function scatterAdd(args: usize, chunk: i32): void {
+@inline
+function scatter<T>(args: usize, chunk: i32): void {
   const R = arg(args, 3)
   const K = arg(args, 4)
   const D = arg(args, 5)
@@ -50,13 +51,16 @@ export function scatterAdd(args: usize, chunk: i32): void {
   for (let r = 0; r < R; ++r, row += step) memory.fill(row, 0, <usize>columns << 2)
   const index = pointer(args, 0) + (<usize>b * K << 2)
   let from = pointer(args, 1) + ((<usize>b * K * D + column) << 2)
-  for (let k = 0; k < K; ++k, from += step) addRow(from, y + <usize>load<i32>(index + (<usize>k << 2)) * step, columns)
+  for (let k = 0; k < K; ++k, from += step) addRow<T>(from, y + <usize>load<i32>(index + (<usize>k << 2)) * step, columns)
 }
 
-/** to += from, n floats. */
+export function scatterAdd(args: usize, chunk: i32): void { scatter<f32>(args, chunk) }
+export function scatterAddInts(args: usize, chunk: i32): void { scatter<i32>(args, chunk) }
+
+/** to += from, n words. */
 @inline
-function addRow(from: usize, to: usize, n: i32): void {
+function addRow<T>(from: usize, to: usize, n: i32): void {
   let i = 0
-  for (; i + 4 <= n; i += 4, from += VEC, to += VEC) v128.store(to, f32x4.add(v128.load(to), v128.load(from)))
-  for (; i < n; ++i, from += 4, to += 4) store<f32>(to, load<f32>(to) + load<f32>(from))
+  for (; i + 4 <= n; i += 4, from += VEC, to += VEC) v128.store(to, v128.add<T>(v128.load(to), v128.load(from)))
+  for (; i < n; ++i, from += 4, to += 4) store<T>(to, <T>(load<T>(to) + load<T>(from)))
 }

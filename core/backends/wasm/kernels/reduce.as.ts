@@ -151,3 +151,32 @@ function columns<F>(args: usize, chunk: i32): void {
 export function sumColumns(args: usize, chunk: i32): void { columns<Sum>(args, chunk) }
 export function maxColumns(args: usize, chunk: i32): void { columns<Max>(args, chunk) }
 export function minColumns(args: usize, chunk: i32): void { columns<Min>(args, chunk) }
+
+/** Of whole numbers; sums wrap around. */
+@final @unmanaged class IntSum { @inline of(a: i32, b: i32): i32 { return a + b } }
+@final @unmanaged class IntMax { @inline of(a: i32, b: i32): i32 { return max(a, b) } }
+@final @unmanaged class IntMin { @inline of(a: i32, b: i32): i32 { return min(a, b) } }
+
+/** (outer, R, inner) → (outer, inner), R ≥ 1. args: 0 x, 1 y, 2 R, 3 inner, 4 results, 5 results per chunk */
+@inline
+function ints<F>(args: usize, chunk: i32): void {
+  const R = arg(args, 2)
+  const inner = arg(args, 3)
+  const per = arg(args, 5)
+  const step = <usize>inner << 2
+  const end = min(arg(args, 4), (chunk + 1) * per)
+  for (let i = chunk * per; i < end; ++i) {
+    const outer = i / inner
+    let x = pointer(args, 0) + ((<usize>outer * R * inner + (i - outer * inner)) << 2)
+    let result = load<i32>(x)
+    for (let r = 1; r < R; ++r) {
+      x += step
+      result = changetype<F>(0).of(result, load<i32>(x))
+    }
+    store<i32>(pointer(args, 1) + (<usize>i << 2), result)
+  }
+}
+
+export function sumInts(args: usize, chunk: i32): void { ints<IntSum>(args, chunk) }
+export function maxInts(args: usize, chunk: i32): void { ints<IntMax>(args, chunk) }
+export function minInts(args: usize, chunk: i32): void { ints<IntMin>(args, chunk) }

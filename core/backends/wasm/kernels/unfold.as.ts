@@ -57,7 +57,8 @@ export function unfold(args: usize, chunk: i32): void {
 }
 
 /** The adjoint, with the same arguments: patches are summed where they overlap, in the order of the taps. */
-export function fold(args: usize, chunk: i32): void {
+@inline
+function foldOf<T>(args: usize, chunk: i32): void {
   const H = arg(args, 4), W = arg(args, 5), kh = arg(args, 6), kw = arg(args, 7)
   const dy = arg(args, 8), dx = arg(args, 9)
   const outH = arg(args, 12), outW = arg(args, 13)
@@ -79,12 +80,15 @@ export function fold(args: usize, chunk: i32): void {
           let c = start
           if (dx == 1) {
             for (; c + 4 <= stop; c += 4, pixel += VEC)
-              v128.store(pixel, f32x4.add(v128.load(pixel), v128.load(from + (<usize>c << 2))))
+              v128.store(pixel, v128.add<T>(v128.load(pixel), v128.load(from + (<usize>c << 2))))
           }
           for (; c < stop; ++c, pixel += <usize>dx << 2)
-            store<f32>(pixel, load<f32>(pixel) + load<f32>(from + (<usize>c << 2)))
+            store<T>(pixel, <T>(load<T>(pixel) + load<T>(from + (<usize>c << 2))))
         }
       }
     }
   }
 }
+
+export function fold(args: usize, chunk: i32): void { foldOf<f32>(args, chunk) }
+export function foldInts(args: usize, chunk: i32): void { foldOf<i32>(args, chunk) }

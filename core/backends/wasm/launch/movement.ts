@@ -13,13 +13,13 @@ const BAND = 16
 
 type Names = 'permute' | 'slice' | 'pad' | 'concat' | 'gather' | 'scatterAdd'
 
-export function movement(context: Context, loops: Kernels, kernels: () => Kernels): Pick<Kernels, Names> {
+export function movement(context: Context, kernels: () => Kernels): Pick<Kernels, Names> {
   const { runtime } = context
   const copyKernel = runtime.kernel('copyRows')
   const transposeKernel = runtime.kernel('transpose')
   const firstBadKernel = runtime.kernel('firstBad')
   const gatherKernel = runtime.kernel('gather')
-  const scatterKernel = runtime.kernel('scatterAdd')
+  const scatterKernels = { f32: runtime.kernel('scatterAdd'), i32: runtime.kernel('scatterAddInts') }
 
   /** Copies a box of `extents` from one address to another, each with its own strides in elements. */
   function copyBox(
@@ -155,7 +155,6 @@ export function movement(context: Context, loops: Kernels, kernels: () => Kernel
     },
 
     scatterAdd(index, source, out) {
-      if (out.dtype !== 'f32') return loops.scatterAdd(index, source, out)
       const [B, R, D] = out.shape
       const K = index.shape[1]
       checkIndices('scatterAdd', index, R)
@@ -163,7 +162,8 @@ export function movement(context: Context, loops: Kernels, kernels: () => Kernel
       // Columns in multiples of a cache line, so that threads do not share lines; about CHUNK elements in all.
       const columns = Math.max(64, Math.ceil(CHUNK / Math.max(R + K, 1) / 16) * 16)
       const columnChunks = ceilDiv(D, columns)
-      runtime.launch(scatterKernel, B * columnChunks, at(index), at(source), y.address, R, K, D, columns, columnChunks)
+      const kernel = scatterKernels[out.dtype as 'f32' | 'i32']
+      runtime.launch(kernel, B * columnChunks, at(index), at(source), y.address, R, K, D, columns, columnChunks)
       return y
     },
   }

@@ -88,38 +88,58 @@ export function reducer(context: Context): Reduce {
   }
 }
 
-export function reductions(context: Context, loops: Kernels, reduce: Reduce): Pick<Kernels, 'reduce'> {
+/** Of whole numbers, one result after the other: nobody waits for them. */
+function intReducer({ runtime }: Context): Reduce {
+  const kernels = { sum: runtime.kernel('sumInts'), max: runtime.kernel('maxInts'), min: runtime.kernel('minInts') }
+  return (name, from, to, outer, R, inner) => {
+    const perChunk = Math.max(1, Math.floor(CHUNK / R))
+    runtime.launch(kernels[name], ceilDiv(outer * inner, perChunk), from, to, R, inner, outer * inner, perChunk)
+  }
+}
+
+export function reductions(context: Context, reduce: Reduce): Pick<Kernels, 'reduce'> {
+  const reduceInts = intReducer(context)
+
   return {
     reduce(name, x, axes, out) {
-      if (x.dtype !== 'f32') return loops.reduce(name, x, axes, out)
       const y = context.output(out)
+      const whole = x.dtype === 'i32'
       if (sizeOf(x.shape) === 0) {
-        context.runtime.floats(y.address, y.length).fill(identities[name])
+        if (whole) context.runtime.ints(y.address, y.length).fill(identities[name])
+        else context.runtime.floats(y.address, y.length).fill(identities[name])
         return y
       }
+      const passOf = whole ? reduceInts : reduce
       const groups = groupsOf(x.shape, axes)
       const passes = groups.filter(group => group.reduced).length
       // At least one pass, if only over groups of one: that copies.
       if (passes === 0) {
-        reduce(name, at(x), y.address, 1, 1, y.length)
+        passOf(name, at(x), y.address, 1, 1, y.length)
         return y
       }
-      pass(groups, passes, at(x), y.address, name)
+      pass(passOf, groups, passes, at(x), y.address, name)
       return y
     },
   }
 
-  function pass(groups: readonly Group[], passes: number, from: number, to: number, name: ReduceName): void {
+  function pass(
+    run: Reduce,
+    groups: readonly Group[],
+    passes: number,
+    from: number,
+    to: number,
+    name: ReduceName,
+  ): void {
     const last = groups.findLastIndex(group => group.reduced)
     const outer = sizeOf(groups.slice(0, last).map(group => group.extent))
     const inner = sizeOf(groups.slice(last + 1).map(group => group.extent))
     if (passes === 1) {
-      reduce(name, from, to, outer, groups[last].extent, inner)
+      run(name, from, to, outer, groups[last].extent, inner)
       return
     }
     context.scratch(4 * outer * inner, between => {
-      reduce(name, from, between, outer, groups[last].extent, inner)
-      pass(groups.toSpliced(last, 1), passes - 1, between, to, name)
+      run(name, from, between, outer, groups[last].extent, inner)
+      pass(run, groups.toSpliced(last, 1), passes - 1, between, to, name)
     })
   }
 }

@@ -5,10 +5,10 @@
 import type { Kernels, Operand, Spec, Storage, Window2d } from '../../../backend.ts'
 import { at, CHUNK, type Context, ceilDiv } from '../storage.ts'
 
-export function windows(context: Context, loops: Kernels): Pick<Kernels, 'unfold' | 'fold'> {
+export function windows(context: Context): Pick<Kernels, 'unfold' | 'fold'> {
   const { runtime } = context
   const unfoldKernel = runtime.kernel('unfold')
-  const foldKernel = runtime.kernel('fold')
+  const foldKernels = { f32: runtime.kernel('fold'), i32: runtime.kernel('foldInts') }
 
   /** Both kernels: `image` (N, C, H, W) and `patches` (N, C·kh·kw, H'·W') are addresses, one of them of the result. */
   function launch(kernel: number, image: number, patches: number, shape: readonly number[], window: Window2d): void {
@@ -49,9 +49,8 @@ export function windows(context: Context, loops: Kernels): Pick<Kernels, 'unfold
     },
 
     fold(x: Operand, window: Window2d, out: Spec): Storage {
-      if (out.dtype !== 'f32') return loops.fold(x, window, out)
       const y = context.output(out)
-      launch(foldKernel, y.address, at(x), out.shape, window)
+      launch(foldKernels[out.dtype as 'f32' | 'i32'], y.address, at(x), out.shape, window)
       return y
     },
   }
