@@ -2,8 +2,8 @@
  * `npm run bench [-- --record]`: everything that says how fast demask is on this machine, some minutes in all: ops by
  * benny (micro.ts), ops and steps of all models on one thread and two (full.ts), masked steps against full ones
  * (masking.ts). `npm run bench -- micro`, `full` and `masking` are its parts; `step`, `checkpoint` and `memory` tell more
- * about MDT-S/2: its memory, what checkpointing its blocks saves, what each model needs. For quiet figures leave the
- * machine alone meanwhile.
+ * about MDT-S/2: its memory, what checkpointing its blocks saves, what each model needs; `savings` bounds what two things
+ * that are not done could save. For quiet figures leave the machine alone meanwhile.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -16,6 +16,7 @@ import { full } from './full.ts'
 import { memory } from './memory.ts'
 import { micro } from './micro.ts'
 import { keep, machineNow, warnOfLoad } from './record.ts'
+import { savings } from './savings.ts'
 import { step } from './step.ts'
 
 /** On one thread, so that figures compare between machines. */
@@ -57,6 +58,7 @@ await main(async () => {
     step: alone(step),
     checkpoint: alone(checkpointing),
     memory: alone(memory),
+    savings: alone(savings),
   }
   const [what = 'all', ...rest] = positionals
   if (!Object.hasOwn(benches, what) || rest.length > 0)
