@@ -6,7 +6,6 @@
  * loop in common and fuller comments. Settings are in maskdit-settings.ts. Next: models/maskdit.ts.
  */
 
-import { join } from 'node:path'
 import { backward, mean, mul, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
 import { type Batch, Batches, openDataset } from '../diffusion/data/index.ts'
 import { heunSteps, sigmaSteps } from '../diffusion/index.ts'
@@ -77,32 +76,35 @@ await training.attended(async () => {
   const end = performance.now() + 60_000 * minutes
   let checkpoint = from?.path
 
-  while (step < steps && performance.now() < end && !(await stop())) {
-    const began = performance.now()
-    const pictures = await batches.at(step)
-    const draw = () => random.fork('step').fork(step)
-    const lr = schedule(step + 1)
-    const ratio = maskRatio(tune === null ? 0 : step / steps)
-    const report = scope(() => {
-      const terms = pass(pictures, ratio, draw())
-      const { norm, finite } = optimizer.step({ lr })
-      ema.update(finite)
-      optimizer.zeroGrad()
-      return stack([...terms, norm], 0)
-    })
-    const [loss, dsm, gradNorm] = await report.data()
-    report.dispose()
-    if (!Number.isFinite(loss + gradNorm))
-      throw training.notFinite(step + 1, out, () => void pass(pictures, ratio, draw()))
+  try {
+    while (step < steps && performance.now() < end && !(await stop())) {
+      const began = performance.now()
+      const pictures = await batches.at(step)
+      const draw = () => random.fork('step').fork(step)
+      const lr = schedule(step + 1)
+      const ratio = maskRatio(tune === null ? 0 : step / steps)
+      const report = scope(() => {
+        const terms = pass(pictures, ratio, draw())
+        const { norm, finite } = optimizer.step({ lr })
+        ema.update(finite)
+        optimizer.zeroGrad()
+        return stack([...terms, norm], 0)
+      })
+      const [loss, dsm, gradNorm] = await report.data()
+      report.dispose()
+      if (!Number.isFinite(loss + gradNorm))
+        throw training.notFinite(step + 1, out, () => void pass(pictures, ratio, draw()))
 
-    step++
-    const seconds = (performance.now() - began) / 1000
-    log.write({ step, loss, dsm, ratio, gradNorm, lr }, { step, seconds, time: Date.now() / 1000 })
-    progress.update(step, loss, batch)
-    if (step === first + 2) progress.log(`${seconds.toFixed(2)} s a step`)
-    if (step % (step < 500 ? 50 : 250) === 0 && step < steps) await keep()
+      step++
+      const seconds = (performance.now() - began) / 1000
+      log.write({ step, loss, dsm, ratio, gradNorm, lr }, { step, seconds, time: Date.now() / 1000 })
+      progress.update(step, loss, batch)
+      if (step === first + 2) progress.log(`${seconds.toFixed(2)} s a step`)
+      if (step % (step < 500 ? 50 : 250) === 0 && step < steps) await keep()
+    }
+  } finally {
+    progress.close()
   }
-  progress.close()
   if (step > first) await keep()
   interrupt.close()
   log.close()
@@ -110,12 +112,9 @@ await training.attended(async () => {
 
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
-    log.sync()
     const described: Described = { settings, model: options, classes: data.classes }
-    checkpoint = await training.save(out, state, { step, backend: training.arithmetic(backend), ...described })
-    const rows = training.readRows(join(out, 'metrics.jsonl'))
-    await training.writeLossCurve(join(out, 'loss.png'), rows, ['loss', 'dsm'])
-    await writeSamples(join(out, `samples-${String(step).padStart(8, '0')}.png`))
+    const at = { step, backend: training.arithmetic(backend), ...described }
+    checkpoint = await training.keep(out, log, state, at, ['loss', 'dsm'], writeSamples)
     progress.pause()
   }
 

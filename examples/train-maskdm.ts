@@ -5,7 +5,6 @@
  * train-mdt-s.ts with one pass a step. Settings are in maskdm-settings.ts. Next: models/maskdm.ts.
  */
 
-import { join } from 'node:path'
 import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
 import { Batches, openDataset } from '../diffusion/data/index.ts'
 import * as training from '../diffusion/training/index.ts'
@@ -78,31 +77,34 @@ await training.attended(async () => {
   const first = step
   let checkpoint = from?.path
 
-  while (step < steps && performance.now() < end && !(await interrupt.asked())) {
-    const start = performance.now()
-    const { images } = await batches.at(step)
-    const draw = () => random.fork('step').fork(step) // a step's random numbers follow from seed and step alone
-    const lr = schedule(step)
-    const report = scope(() => {
-      const loss = pass(images, draw())
-      const { norm, finite } = optimizer.step({ lr, maxNorm: maxNorm ?? undefined })
-      ema.update(finite)
-      optimizer.zeroGrad()
-      return stack([loss.detach(), norm], 0)
-    })
-    const [loss, gradNorm] = await report.data()
-    report.dispose()
-    if (!Number.isFinite(loss + gradNorm)) throw training.notFinite(step + 1, out, () => void pass(images, draw()))
+  try {
+    while (step < steps && performance.now() < end && !(await interrupt.asked())) {
+      const start = performance.now()
+      const { images } = await batches.at(step)
+      const draw = () => random.fork('step').fork(step) // a step's random numbers follow from seed and step alone
+      const lr = schedule(step)
+      const report = scope(() => {
+        const loss = pass(images, draw())
+        const { norm, finite } = optimizer.step({ lr, maxNorm: maxNorm ?? undefined })
+        ema.update(finite)
+        optimizer.zeroGrad()
+        return stack([loss.detach(), norm], 0)
+      })
+      const [loss, gradNorm] = await report.data()
+      report.dispose()
+      if (!Number.isFinite(loss + gradNorm)) throw training.notFinite(step + 1, out, () => void pass(images, draw()))
 
-    step++
-    log.write(
-      { step, loss, gradNorm, lr },
-      { step, seconds: (performance.now() - start) / 1000, time: Date.now() / 1000 },
-    )
-    progress.update(step, loss, batch)
-    if (step % (step < 500 ? 50 : 250) === 0 && step < steps) await keep()
+      step++
+      log.write(
+        { step, loss, gradNorm, lr },
+        { step, seconds: (performance.now() - start) / 1000, time: Date.now() / 1000 },
+      )
+      progress.update(step, loss, batch)
+      if (step % (step < 500 ? 50 : 250) === 0 && step < steps) await keep()
+    }
+  } finally {
+    progress.close()
   }
-  progress.close()
   if (step > first) await keep()
   interrupt.close()
   log.close()
@@ -110,11 +112,9 @@ await training.attended(async () => {
 
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
-    log.sync()
     const described: Described = { settings, model: options }
-    checkpoint = await training.save(out, state, { step, backend: training.arithmetic(backend), ...described })
-    await training.writeLossCurve(join(out, 'loss.png'), training.readRows(join(out, 'metrics.jsonl')), ['loss'])
-    await writeSamples(join(out, `samples-${String(step).padStart(8, '0')}.png`))
+    const at = { step, backend: training.arithmetic(backend), ...described }
+    checkpoint = await training.keep(out, log, state, at, ['loss'], writeSamples)
     progress.pause()
   }
 

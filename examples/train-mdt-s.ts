@@ -6,7 +6,6 @@
  * and what a run's folder holds, in diffusion/training/. Before: 03-ddpm-2d.ts. Next: models/mdt.ts, sample.ts.
  */
 
-import { join } from 'node:path'
 import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
 import { type Batch, Batches, openDataset } from '../diffusion/data/index.ts'
 import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index.ts'
@@ -111,12 +110,11 @@ await training.attended(async () => {
 
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
-    log.sync()
     const described: Described = { settings, model: options, classes: data.classes }
-    checkpoint = await training.save(out, state, { step, backend: training.arithmetic(backend), ...described })
-    const rows = training.readRows(join(out, 'metrics.jsonl'))
-    await training.writeLossCurve(join(out, 'loss.png'), rows, ['full', 'masked'])
-    await writeSamples(join(out, `samples-${String(step).padStart(8, '0')}.png`), ema.average, diffusion, samples, stop)
+    const at = { step, backend: training.arithmetic(backend), ...described }
+    checkpoint = await training.keep(out, log, state, at, ['full', 'masked'], path =>
+      writeSamples(path, ema.average, diffusion, samples, stop),
+    )
     progress.pause()
   }
 })

@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Backend, firstNonFinite, scope } from '../../core/index.ts'
 import type { Ema, Module, Optimizer } from '../../nn/index.ts'
+import { writeLossCurve } from './charts.ts'
 import {
   type Checkpoint,
   type CheckpointState,
@@ -15,6 +16,7 @@ import {
   saveCheckpoint,
 } from './checkpoint.ts'
 import { UserError } from './errors.ts'
+import { type MetricsLog, readRows } from './metrics.ts'
 
 /** Everything that a step changes. */
 export interface TrainingState {
@@ -64,17 +66,27 @@ export function arithmetic(backend: Backend): string {
   return 'build' in backend ? `${backend.name} ${backend.build}` : backend.name
 }
 
-/** Writes a checkpoint of `state.step` steps; returns its path. Throws UserError where the disk refuses. */
-export function save<Own>(
+/**
+ * All that a run leaves at a step: its log on the disk, a checkpoint, the loss curve of these `terms` of the log, and the
+ * picture `draw` makes at the path it is given. Returns the checkpoint's path. Throws UserError where the disk refuses.
+ */
+export async function keep<Own>(
   folder: string,
+  log: MetricsLog,
   { model, ema, optimizer }: TrainingState,
   state: Own & Omit<RunState<unknown>, 'emaUpdates'>,
+  terms: readonly string[],
+  draw: (path: string) => Promise<void>,
 ): Promise<string> {
-  return saveCheckpoint(
+  log.sync()
+  const checkpoint = await saveCheckpoint(
     folder,
     { model: model.stateDict(), ema: ema.average.stateDict(), optimizer: optimizer.stateDict() },
     { ...state, emaUpdates: ema.updates },
   )
+  await writeLossCurve(join(folder, 'loss.png'), readRows(join(folder, 'metrics.jsonl')), terms)
+  await draw(join(folder, `samples-${String(state.step).padStart(8, '0')}.png`))
+  return checkpoint
 }
 
 /**
