@@ -13,10 +13,10 @@ import { table } from './table.ts'
 
 /** Processor milliseconds of a call: the least of some runs of `calls` calls. */
 function processorTime(calls: number, run: () => void): number {
-  scope(run)
+  scope(() => void run())
   const runs = Array.from({ length: 10 }, () => {
     const before = process.cpuUsage()
-    for (let i = 0; i < calls; i++) scope(run)
+    for (let i = 0; i < calls; i++) scope(() => void run())
     const { user, system } = process.cpuUsage(before)
     return (user + system) / 1000 / calls
   })
