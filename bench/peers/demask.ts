@@ -16,6 +16,7 @@ import {
   type Tensor,
   tensor,
 } from '../../core/index.ts'
+import { arithmetic } from '../../diffusion/training/index.ts'
 import { DiT, DiTBlock, ditPreset } from '../../models/index.ts'
 import { AdamW } from '../../nn/index.ts'
 import { blockGradients, digest, type Problem } from './problem.ts'
@@ -115,7 +116,7 @@ function forwardOnly(problem: Problem): Work {
   }
 }
 
-await serve(`demask ${version} (wasm, ${backend.name})`, {
+await serve(`demask ${version} (${arithmetic(backend)})`, {
   matmul: product,
   layerNorm: op('rows', x => layerNorm(x, null, null, 1e-6)),
   softmax: op('scores', x => softmax(x)),
