@@ -18,7 +18,6 @@ import {
   observe,
   type Rng,
   rng,
-  scope,
   square,
   stats,
   sum,
@@ -40,6 +39,7 @@ import {
 } from '../models/maskdit-loss.ts'
 import { maskDiTPreset } from '../models/presets.ts'
 import { AdamW, shapesOnly } from '../nn/index.ts'
+import { learn } from './by-heart.ts'
 
 const wasm = await ready({ threads: 1 })
 test.after(() => wasm.dispose())
@@ -394,21 +394,11 @@ test('learns eight pictures by heart, in constant memory and without fallbacks; 
   const y = pictures(N, place)
   const labels = Array.from({ length: N }, (_, n) => n)
   const fallbacks = stats(wasm).fallbacks
-  const losses: number[] = []
-  const bytes: number[] = []
-  for (let step = 0; step < 90; step++) {
-    const loss = scope(() => {
-      // The same draws at every step: nothing but learning lowers the loss.
-      const loss = mean(maskDiTLoss(net, y, drawMaskDiT(net, y, labels, 0.5, rng(13))).loss)
-      backward(loss)
-      optimizer.step()
-      optimizer.zeroGrad()
-      return loss
-    })
-    losses.push(await loss.item())
-    loss.dispose()
-    bytes.push(stats(wasm).bytes)
-  }
+  const lossOf = () => mean(maskDiTLoss(net, y, drawMaskDiT(net, y, labels, 0.5, rng(13))).loss)
+  const { losses, bytes } = await learn(wasm, 90, lossOf, () => {
+    optimizer.step()
+    optimizer.zeroGrad()
+  })
   assert.ok(losses[89] < 0.2 * losses[0], `${losses[0]} → ${losses[89]}`)
   assert.is(bytes[89], bytes[3])
 

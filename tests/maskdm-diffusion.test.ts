@@ -18,6 +18,7 @@ import {
 } from '../models/maskdm-diffusion.ts'
 import { maskdmOptimizer } from '../models/maskdm-presets.ts'
 import { AdamW, Ema, powerDecay } from '../nn/index.ts'
+import { learn } from './by-heart.ts'
 import { close, values } from './helpers.ts'
 import { f64, labelled, make, type Place, pictures, small } from './maskdm-models.ts'
 
@@ -147,25 +148,17 @@ test('learns 8 pictures by heart, masked and then whole, in constant memory and 
   const fallbacks = stats(wasm).fallbacks
   const bytes: number[] = []
 
-  async function train(masking: Masking | null, steps: number): Promise<number[]> {
+  async function train(masking: Masking | null, steps: number): Promise<readonly number[]> {
     const optimizer = new AdamW(model.namedParameters(), { lr: 3e-3, ...maskdmOptimizer })
-    const losses: number[] = []
-    for (let step = 0; step < steps; step++) {
-      const loss = scope(() => {
-        // The same draws at every step: nothing but learning lowers the loss.
-        const loss = mean(maskedDenoisingScoreMatching(model, d, x0, t, drawMaskDM(model, x0, masking, rng(31))))
-        backward(loss)
-        const { finite } = optimizer.step({ maxNorm: 1 })
-        optimizer.zeroGrad()
-        ema.update(finite)
-        return loss
-      })
-      losses.push(await loss.item())
-      loss.dispose()
-      bytes.push(stats(wasm).bytes)
-    }
+    const lossOf = () => mean(maskedDenoisingScoreMatching(model, d, x0, t, drawMaskDM(model, x0, masking, rng(31))))
+    const learned = await learn(wasm, steps, lossOf, () => {
+      const { finite } = optimizer.step({ maxNorm: 1 })
+      optimizer.zeroGrad()
+      ema.update(finite)
+    })
     optimizer.dispose()
-    return losses
+    bytes.push(...learned.bytes)
+    return learned.losses
   }
 
   const masked = await train({ way: 'block', ratio: 0.5, size: 2 }, 80)

@@ -35,6 +35,7 @@ import { MDT, type MDTOptions, MDTv2 } from '../models/mdt.ts'
 import { drawPasses, mdtLoss } from '../models/mdt-loss.ts'
 import { ditPreset, mdtPreset, mdtV2Preset, presetNames, trainingPreset } from '../models/presets.ts'
 import { AdamW, type Module, shapesOnly } from '../nn/index.ts'
+import { learn } from './by-heart.ts'
 
 const wasm = await ready({ threads: 1 })
 test.after(() => wasm.dispose())
@@ -407,20 +408,10 @@ for (const [name, make] of learners)
     const [model, lossOf] = make({ ...small, hiddenSize: 48, numHeads: 4 }, { backend: wasm, dtype: 'f32' })
     const optimizer = new AdamW(model.namedParameters(), { lr: 4e-3, weightDecay: 0 })
     const fallbacks = stats(wasm).fallbacks
-    const losses: number[] = []
-    const bytes: number[] = []
-    for (let step = 0; step < 100; step++) {
-      const loss = scope(() => {
-        const loss = lossOf()
-        backward(loss)
-        optimizer.step()
-        optimizer.zeroGrad()
-        return loss
-      })
-      losses.push(await loss.item())
-      loss.dispose()
-      bytes.push(stats(wasm).bytes)
-    }
+    const { losses, bytes } = await learn(wasm, 100, lossOf, () => {
+      optimizer.step()
+      optimizer.zeroGrad()
+    })
     assert.ok(losses[99] < 0.2 * losses[0], `${losses[0]} → ${losses[99]}`)
     assert.is(bytes[99], bytes[3])
     assert.is(stats(wasm).fallbacks, fallbacks)
