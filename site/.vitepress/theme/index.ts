@@ -1,0 +1,7 @@
+/** VitePress' own theme, with the style of formulas. */
+
+import 'katex/dist/katex.min.css'
+import './style.css'
+import theme from 'vitepress/theme'
+
+export default theme

@@ -1,0 +1,35 @@
+/**
+ * Links from prose to files of the repository lead to their page of the site, /source/…, at the line that was meant; links
+ * between pages stay as they are. Needs Node. Used by .vitepress/config.ts.
+ */
+
+import { existsSync, statSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import type MarkdownIt from 'markdown-it'
+import { root } from './regions.ts'
+
+/** What a page at `page` (a path below docs/) links to as `href`. Throws where the repository has no such file. */
+export function target(href: string, page: string): string {
+  if (/^([a-z]+:|#)/.test(href)) return href
+  const [path, anchor] = href.split('#')
+  const inSite = path.startsWith('/')
+    ? path.slice(1)
+    : relative(join(root, 'docs'), join(root, 'docs', dirname(page), path))
+  const inRepository = path.startsWith('/') ? path.slice(1) : relative(root, join(root, 'docs', dirname(page), path))
+  if (!inSite.startsWith('..') && !isSource(inRepository)) return href
+  if (!existsSync(join(root, inRepository))) throw new Error(`${page}: the link ${href} leads nowhere`)
+  const folder = statSync(join(root, inRepository)).isDirectory()
+  return folder ? `/source/#${inRepository}` : `/source/${inRepository}${anchor === undefined ? '' : `#${anchor}`}`
+}
+
+function isSource(path: string): boolean {
+  return !path.startsWith('docs/') && existsSync(join(root, path)) && path !== ''
+}
+
+/** A plugin of markdown-it. */
+export function sourceLinks(md: MarkdownIt): void {
+  md.core.ruler.push('source-links', state => {
+    for (const token of state.tokens.flatMap(({ children }) => children ?? []))
+      if (token.type === 'link_open') token.attrSet('href', target(token.attrGet('href')!, state.env.relativePath))
+  })
+}

@@ -1,0 +1,16 @@
+/**
+ * Serves the built site on this machine, with the headers that let a page share memory between threads. Any static server
+ * does; without those headers the playground computes on one thread. Run: npm run site (from the root). Needs Node.
+ */
+
+import { preview } from 'vite'
+
+const port = Number(process.env.PORT ?? 4173)
+const { isolation } = await import('./.vitepress/config.ts')
+const server = await preview({
+  configFile: false,
+  root: import.meta.dirname,
+  build: { outDir: 'dist' },
+  preview: { port, headers: isolation },
+})
+server.printUrls()

@@ -1,0 +1,34 @@
+/** What stands beside a page: the chapters, in the order of their numbers. Needs Node. Used by .vitepress/config.ts. */
+
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { DefaultTheme } from 'vitepress'
+import { root } from './regions.ts'
+
+export function sidebar(): DefaultTheme.SidebarItem[] {
+  return [
+    { text: 'Tour', items: pages('tour') },
+    { text: 'Playground', items: pages('playground') },
+    { text: 'Papers', items: pages('papers') },
+    {
+      text: 'Look up',
+      items: ['notation', 'references', 'differences', 'ops', 'errors']
+        .filter(name => existsSync(join(root, `docs/${name}.md`)))
+        .map(name => entry(`${name}.md`))
+        .concat({ text: 'Reference', link: '/reference/' }, { text: 'Source', link: '/source/' }),
+    },
+  ]
+}
+
+function pages(folder: string): DefaultTheme.SidebarItem[] {
+  const names = readdirSync(join(root, 'docs', folder)).filter(name => name.endsWith('.md'))
+  const number = (name: string) => (name === 'index.md' ? -1 : Number.parseInt(name, 10) || 0)
+  return names.sort((a, b) => number(a) - number(b) || a.localeCompare(b)).map(name => entry(`${folder}/${name}`))
+}
+
+/** A page under its own heading. */
+function entry(path: string): { text: string; link: string } {
+  const heading = /^# (.+)$/m.exec(readFileSync(join(root, 'docs', path), 'utf8'))
+  if (heading === null) throw new Error(`docs/${path}: wanted a heading, got none`)
+  return { text: heading[1], link: `/${path.replace(/(index)?\.md$/, '')}` }
+}
