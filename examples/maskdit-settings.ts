@@ -3,7 +3,6 @@
  * tuned.
  */
 
-import type { BackendName } from '../core/index.ts'
 import type { ImageDataset } from '../diffusion/data/index.ts'
 import { latestCheckpoint, type RunState, readState, UserError } from '../diffusion/training/index.ts'
 import {
@@ -16,7 +15,7 @@ import {
   trainingPreset,
   unmaskingTuning,
 } from '../models/index.ts'
-import { type Flags, readFlags, type Values } from './flags.ts'
+import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
 import { runFlags, settled } from './run-settings.ts'
 
 /** All that decides what a run computes: kept in its checkpoints. */
@@ -58,13 +57,9 @@ const flags = {
   out: { type: 'text', value: 'DIR', about: 'the folder of the run (default runs/maskdit-PRESET, tuning with -WAY)' },
 } as const satisfies Flags
 
-export const command = 'npx tsx examples/train-maskdit.ts'
+export const command = commandOf('examples/train-maskdit.ts')
 
-type Given = Omit<Values<typeof flags>, 'out' | 'from' | 'backend'> & {
-  readonly out: string
-  readonly from: string
-  readonly backend?: BackendName
-}
+type Given = Omit<Values<typeof flags>, 'out' | 'from'> & { readonly out: string; readonly from: string }
 
 /** What stands on the command line. Throws UserError. */
 export function trainingFlags(): Given {
@@ -82,7 +77,7 @@ export function trainingFlags(): Given {
   if (given.from !== undefined && given.tune === undefined) throw new UserError('--from: wanted with --tune only')
   const trained = `runs/maskdit-${(given.preset ?? 'tiny').toLowerCase().replace('/', '-')}`
   const { from = trained, out = given.tune === undefined ? trained : `${from}-${given.tune}` } = given
-  return { ...given, from, out, backend: given.backend as BackendName | undefined }
+  return { ...given, from, out }
 }
 
 /** The checkpoint that tuning begins with, and the settings it was made with. Throws UserError. */

@@ -5,13 +5,12 @@
 
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import type { BackendName } from '../core/index.ts'
 import { readSafetensors } from '../core/safetensors-node.ts'
 import { cropSize, keptPatches, type Masking } from '../diffusion/index.ts'
 import { latestCheckpoint, UserError } from '../diffusion/training/index.ts'
 import { type MaskDMOptions, type MaskDMTraining, maskdmPreset, maskdmPresets } from '../models/index.ts'
 import type { HostState } from '../nn/index.ts'
-import { type Flags, readFlags, type Values } from './flags.ts'
+import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
 import { runFlags, settled } from './run-settings.ts'
 
 export type Stage = 'pretrain' | 'finetune'
@@ -57,35 +56,27 @@ const flags = {
   out: { type: 'text', value: 'DIR', about: 'the folder of the run (default runs/maskdm-PRESET-STAGE)' },
 } as const satisfies Flags
 
-export const command = 'npx tsx examples/train-maskdm.ts'
+export const command = commandOf('examples/train-maskdm.ts')
 
-type Given = Omit<Values<typeof flags>, 'out' | 'backend'> & { stage: Stage; out: string; backend?: BackendName }
+type Given = Omit<Values<typeof flags>, 'out'> & { readonly stage: Stage; readonly out: string }
 
 /** What stands on the command line. Throws UserError. */
-export function commandLine(args = process.argv.slice(2)): Given {
-  const stage = args[0]?.startsWith('-') ? undefined : args[0]
-  const given = readFlags(
-    {
-      command,
-      about:
-        'Trains MaskDM on pictures in two stages, which the first word names: pretrain, on masked ones, is cheap; finetune\n' +
-        'goes on with whole ones.',
-      flags,
-      examples: [
-        ['pretrain', 'the first stage, on smileys'],
-        ['finetune', 'the second, which begins with what the first has learnt'],
-        ['pretrain --mask-ratio 0.9', 'learn from a tenth of every picture'],
-        ['finetune --from runs/maskdm-tiny-pretrain --data my-pictures --size 32', 'other pictures, larger ones'],
-      ],
-    },
-    stage === undefined ? args : args.slice(1),
-  )
-  if (stage !== 'pretrain' && stage !== 'finetune')
-    throw new UserError(
-      `wanted pretrain or finetune before the flags, got ${stage === undefined ? 'none' : `'${stage}'`}`,
-    )
-  const { preset = 'tiny', out = `runs/maskdm-${preset.replaceAll('/', '-')}-${stage}` } = given
-  return { ...given, stage, out, backend: given.backend as BackendName | undefined }
+export function commandLine(): Given {
+  const given = readFlags({
+    command,
+    about:
+      'Trains MaskDM on pictures in two stages: the first, on masked ones, is cheap; the second goes on with whole ones.',
+    operands: { stage: { about: 'the first stage or the second', choices: ['pretrain', 'finetune'] } },
+    flags,
+    examples: [
+      ['pretrain', 'the first stage, on smileys'],
+      ['finetune', 'the second, which begins with what the first has learnt'],
+      ['pretrain --mask-ratio 0.9', 'learn from a tenth of every picture'],
+      ['finetune --from runs/maskdm-tiny-pretrain --data my-pictures --size 32', 'other pictures, larger ones'],
+    ],
+  })
+  const { preset = 'tiny', stage, out = `runs/maskdm-${preset.replaceAll('/', '-')}-${stage}` } = given
+  return { ...given, out }
 }
 
 /**

@@ -12,6 +12,7 @@ import { heunSteps, sigmaSteps } from '../diffusion/index.ts'
 import * as training from '../diffusion/training/index.ts'
 import { drawMaskDiT, maskDiTLoss, PreconditionedMaskDiT } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
+import { repeated } from './flags.ts'
 import {
   command,
   type Described,
@@ -68,7 +69,7 @@ await training.attended(async () => {
   console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}`)
   if (trained !== undefined) console.log(`tuning (${tune}) what ${trained.path} has learned, for ${steps} steps`)
   const resume = `${command} --out ${out} --resume`
-  training.writeRunReadme(out, { title: what, command: [command, ...process.argv.slice(2)].join(' '), resume })
+  training.writeRunReadme(out, { title: what, command: repeated(command), resume })
   const log = new training.MetricsLog(out, step)
   const progress = new training.Progress({ total: steps, done: step, minutes })
   const interrupt = new training.Interrupt(() => progress.log('saving after this step; Ctrl-C again stops without'))

@@ -19,6 +19,7 @@ import {
   maskedDenoisingScoreMatching,
 } from '../models/index.ts'
 import { AdamW, constant, Ema, powerDecay, warmUp } from '../nn/index.ts'
+import { repeated } from './flags.ts'
 import {
   command,
   commandLine,
@@ -69,7 +70,7 @@ await training.attended(async () => {
   console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}`)
   if (weights !== null) console.log(`begins with ${settings.from}`)
   const resume = `${command} ${stage} --out ${out} --resume`
-  training.writeRunReadme(out, { title: what, command: [command, ...process.argv.slice(2)].join(' '), resume })
+  training.writeRunReadme(out, { title: what, command: repeated(command), resume })
   const log = new training.MetricsLog(out, step)
   const progress = new training.Progress({ total: steps, done: step, minutes })
   const interrupt = new training.Interrupt(() => progress.log('saving after this step; Ctrl-C again stops without'))

@@ -12,6 +12,7 @@ import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index
 import * as training from '../diffusion/training/index.ts'
 import { drawPasses, MDT } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
+import { repeated } from './flags.ts'
 import { writeSamples } from './samples.ts'
 import { command, type Described, expected, modelOptions, settingsOf, trainingFlags } from './train-settings.ts'
 
@@ -62,8 +63,7 @@ await training.attended(async () => {
   if (before !== undefined && before.backend !== training.arithmetic(backend))
     console.log(`the run was on ${before.backend} until now: expect other last digits`)
   const resume = `${command} --out ${out} --resume`
-  const started = [command, ...process.argv.slice(2)].join(' ')
-  if (from === undefined) training.writeRunReadme(out, { title: what, command: started, resume })
+  if (from === undefined) training.writeRunReadme(out, { title: what, command: repeated(command), resume })
   const log = new training.MetricsLog(out, step)
   const progress = new training.Progress({ total: steps, done: step, minutes })
   const interrupt = new training.Interrupt(() => progress.log('saving after this step; Ctrl-C again stops without'))

@@ -3,11 +3,10 @@
  * training programs have too is run-settings.ts.
  */
 
-import type { BackendName } from '../core/index.ts'
 import type { ImageDataset } from '../diffusion/data/index.ts'
 import { duration, UserError } from '../diffusion/training/index.ts'
 import { type MDTOptions, mdtPreset, presetNames, type Training, trainingPreset } from '../models/index.ts'
-import { type Flags, readFlags, type Values } from './flags.ts'
+import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
 import { runFlags, settled } from './run-settings.ts'
 
 /** All that decides what a run computes: kept in its checkpoints. */
@@ -39,13 +38,10 @@ const flags = {
   out: { type: 'text', value: 'DIR', about: 'the folder of the run (default runs/mdt-PRESET)' },
 } as const satisfies Flags
 
-export const command = 'npx tsx examples/train-mdt-s.ts'
+export const command = commandOf('examples/train-mdt-s.ts')
 
 /** What stands on the command line. Throws UserError. */
-export function trainingFlags(): Omit<Values<typeof flags>, 'out' | 'backend'> & {
-  out: string
-  backend?: BackendName
-} {
+export function trainingFlags(): Omit<Values<typeof flags>, 'out'> & { readonly out: string } {
   const given = readFlags({
     command,
     about: 'Trains a masked diffusion transformer [MDT] on pictures and shows what it draws.',
@@ -58,7 +54,7 @@ export function trainingFlags(): Omit<Values<typeof flags>, 'out' | 'backend'> &
     ],
   })
   const { preset = 'S/2', out = `runs/mdt-${preset.toLowerCase().replace('/', '-')}` } = given
-  return { ...given, out, backend: given.backend as BackendName | undefined }
+  return { ...given, out }
 }
 
 /**

@@ -21,9 +21,10 @@ export interface RunOptions {
   readonly interruptAt?: RegExp
 }
 
-/** Runs examples/`name`.ts to its end. */
+/** Runs examples/`name`.ts, or cli/index.ts as `demask`, to its end. */
 export function run(name: string, args: readonly string[], { interruptAt }: RunOptions = {}): Promise<Ended> {
-  const file = fileURLToPath(new URL(`../examples/${name}.ts`, import.meta.url))
+  const path = name === 'demask' ? 'cli/index.ts' : `examples/${name}.ts`
+  const file = fileURLToPath(new URL(`../${path}`, import.meta.url))
   const child = spawn(process.execPath, [...process.execArgv, file, ...args], {
     env: { ...process.env, DEMASK_DEBUG: '' },
   })

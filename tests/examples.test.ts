@@ -162,7 +162,7 @@ test('whatever is wrong is one line, and nothing is left behind', () =>
     const out = join(folder, 'out')
     const train = (...args: string[]) => [[...small, '--steps', '1', '--out', out, ...args]] as const
     const cases: [string, readonly string[], RegExp][] = [
-      ['train-mdt-s', ...train('--stpes', '5'), /Unknown option '--stpes'/],
+      ['train-mdt-s', ...train('--stpes', '5'), /unknown option '--stpes' \(Did you mean --steps\?\)/],
       ['train-mdt-s', ...train('--steps', '0'), /--steps: wanted a whole number of at least 1, got '0'/],
       ['train-mdt-s', ...train('--preset', 'S/3'), /--preset: wanted one of tiny, S\/2.*got 'S\/3'/],
       ['train-mdt-s', ...train('--size', '7'), /size/],
@@ -173,7 +173,7 @@ test('whatever is wrong is one line, and nothing is left behind', () =>
       ['train-mdt-s', ['--out', existing], /existing: there is a run already/],
       ['sample', ['--from', join(folder, 'nowhere')], /no such file or folder: .*nowhere/],
       ['sample', ['--from', empty], /state\.json: wanted the state of a checkpoint: no such file/],
-      ['sample', ['--form', empty], /Unknown option '--form'/],
+      ['sample', ['--form', empty], /unknown option '--form' \(Did you mean --from\?\)/],
     ]
     for (let i = 0; i < cases.length; i += 2) await Promise.all(cases.slice(i, i + 2).map(each => fail(...each)))
     assert.not(existsSync(out))

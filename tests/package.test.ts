@@ -11,10 +11,10 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { read, root } from './markdown.ts'
 
-const layers = ['core', 'nn', 'diffusion', 'models', 'examples']
+const layers = ['core', 'nn', 'diffusion', 'models', 'examples', 'cli']
 /** Folders that need Node, and files that say so. */
 const needsNode =
-  /^(diffusion\/(data|training)\/|examples\/|core\/(safetensors-node|backends\/wasm\/(host-node|build))\.ts$)/
+  /^(diffusion\/(data|training)\/|examples\/|cli\/|core\/([\w-]+-node|backends\/wasm\/(host-node|build))\.ts$)/
 
 const files = layers.flatMap(folder =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })

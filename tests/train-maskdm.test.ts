@@ -39,7 +39,7 @@ test('pretrain, then finetune from it on larger pictures, and both go on', () =>
 test('a wrong command is one line, before anything is written', () =>
   inFolder(async folder => {
     const out = join(folder, 'run')
-    await fail('train-maskdm', ['--out', out], /wanted pretrain or finetune before the flags, got none/)
+    await fail('train-maskdm', ['--out', out], /missing required argument 'STAGE'/)
     await fail('train-maskdm', ['pretrain', '--from', folder, '--out', out], /--from: pretrain has no use for it, got /)
     await fail(
       'train-maskdm',

@@ -1,0 +1,20 @@
+/**
+ * What a command of `demask` is. Its file exports `run`, which reads its own words with `readFlags` (examples/flags.ts: flags,
+ * operands, examples) under the name `${demask} <its name>`; cli/index.ts lists it with one line and loads it only when
+ * it is asked for. Needs Node.
+ */
+
+/** How a person types `demask` here: the built package's bin, or this source. */
+export const demask = import.meta.url.endsWith('.ts') ? 'npx tsx cli/index.ts' : 'npx demask'
+
+export interface Command {
+  /** A line for the list of commands. */
+  readonly about: string
+  readonly load: () => Promise<CommandModule>
+}
+
+/** A command's file. */
+export interface CommandModule {
+  /** `words` are those after the command's name. Throws UserError, whose line the person sees. */
+  readonly run: (words: readonly string[]) => void | Promise<void>
+}

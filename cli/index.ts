@@ -1,0 +1,46 @@
+#!/usr/bin/env node
+/**
+ * The `demask` command: its subcommands, each of which is a file of this folder that is loaded when it is asked for, so that
+ * --help answers at once. Needs Node. From source: npm run demask -- --help. Read command.ts, then any other file here.
+ */
+
+import { Command as Parser } from 'commander'
+import { main } from '../diffusion/training/errors.ts'
+import { ended, examplesOf } from '../examples/flags.ts'
+import { type Command, demask } from './command.ts'
+import { version } from './version.ts'
+
+const commands: Readonly<Record<string, Command>> = {
+  train: { about: 'trains a model on pictures: mdt, maskdit or maskdm', load: () => import('./train.ts') },
+}
+
+const examples = [
+  ['train mdt --preset tiny', 'a small model of faces, in minutes'],
+  ['train maskdit --help', 'the flags of a command'],
+] as const
+
+await main(async () => {
+  const words = process.argv.slice(2)
+  const parser = new Parser(demask)
+    .usage('COMMAND [words and flags of the command]')
+    .description('Masked diffusion transformers: pictures in, weights out, and pictures again.')
+    .helpOption('--help', 'this text; after a command, its own')
+    .helpCommand('help COMMAND', "a command's own help")
+    .version(version(), '--version', 'the version of demask')
+    .addHelpText('after', examplesOf(demask, examples))
+    .configureOutput({ outputError: () => {} })
+    .enablePositionalOptions() // what follows a command is the command's
+    .exitOverride(ended)
+  for (const [name, { about, load }] of Object.entries(commands))
+    parser
+      .command(name)
+      .usage(' ')
+      .description(about)
+      .helpOption(false)
+      .allowUnknownOption()
+      .allowExcessArguments()
+      .exitOverride(ended)
+      .action(async () => (await load()).run(words.slice(1)))
+  if (words[0] === 'help' && words[1] in commands) return (await commands[words[1]].load()).run(['--help'])
+  await parser.parseAsync(words.length === 0 ? ['--help'] : words, { from: 'user' })
+})
