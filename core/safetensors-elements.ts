@@ -6,7 +6,18 @@
 import type { DType, TypedArray } from './dtype.ts'
 
 /** Bytes of one element of each stored type. */
-export const safetensorsBytes = { F64: 8, I64: 8, F32: 4, I32: 4, F16: 2, BF16: 2, U8: 1, BOOL: 1 } as const
+export const safetensorsBytes = {
+  F64: 8,
+  I64: 8,
+  F32: 4,
+  I32: 4,
+  F16: 2,
+  BF16: 2,
+  I16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
+} as const
 
 export type SafetensorsDType = keyof typeof safetensorsBytes
 
@@ -24,7 +35,7 @@ export function quote(name: string): string {
 }
 
 /**
- * The elements of a stored tensor: F64 as f64; F32, F16, BF16 as f32; I32, I64, U8, BOOL as i32. `bytes` may be a view
+ * The elements of a stored tensor: F64 as f64; F32, F16, BF16 as f32; I64 to I8, U8, BOOL as i32. `bytes` may be a view
  * at any offset, its length a multiple of the element's; the result is a copy. Throws SafetensorsError on an I64 outside
  * i32 and on a BOOL other than 0 and 1, naming `where`.
  */
@@ -35,6 +46,8 @@ export function decodeElements(dtype: SafetensorsDType, bytes: Uint8Array, where
     return new Int32Array(bytes)
   }
   const buffer = new Uint8Array(bytes).buffer // a copy, and aligned
+  if (dtype === 'I8') return new Int32Array(new Int8Array(buffer))
+  if (dtype === 'I16') return new Int32Array(new Int16Array(buffer))
   if (dtype === 'F64') return new Float64Array(buffer)
   if (dtype === 'F32') return new Float32Array(buffer)
   if (dtype === 'I32') return new Int32Array(buffer)
@@ -52,16 +65,28 @@ export function encodeElements(dtype: SafetensorsDType, data: ArrayLike<number>,
   if (dtype === 'F16') return bytesOf(toHalves(data, 10, -14))
   if (dtype === 'BF16') return bytesOf(toHalves(data, 7, -126))
   if (dtype === 'I32' && data instanceof Int32Array) return bytesOf(data)
-  const [low, high] = { BOOL: [0, 1], U8: [0, 255], I32: [-(2 ** 31), 2 ** 31 - 1], I64: [-(2 ** 53), 2 ** 53] }[dtype]
+  if (dtype === 'U8' && data instanceof Uint8Array) return bytesOf(data)
+  const [low, high] = integerRange[dtype]
   for (let i = 0; i < data.length; i++)
     if (!Number.isInteger(data[i]) || data[i] < low || data[i] > high)
       throw new SafetensorsError(
         `${where}: element ${i}: wanted an integer in [${low}, ${high}] for ${dtype}, got ${data[i]}`,
       )
   if (dtype === 'I32') return bytesOf(new Int32Array(data))
+  if (dtype === 'I16') return bytesOf(new Int16Array(data))
   if (dtype === 'I64') return bytesOf(BigInt64Array.from(Array.from(data, BigInt)))
-  return new Uint8Array(data)
+  return new Uint8Array(data) // of an I8 too: it wraps
 }
+
+/** The integers that a type holds, of I64 those that a number here does. */
+const integerRange = {
+  BOOL: [0, 1],
+  U8: [0, 255],
+  I8: [-128, 127],
+  I16: [-(2 ** 15), 2 ** 15 - 1],
+  I32: [-(2 ** 31), 2 ** 31 - 1],
+  I64: [-(2 ** 53), 2 ** 53],
+} as const
 
 function bytesOf(array: ArrayBufferView): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength)

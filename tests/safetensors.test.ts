@@ -28,6 +28,8 @@ const element: Record<SafetensorsDType, fc.Arbitrary<number>> = {
   F16: fc.nat(0xffff).map(bits => decodeElements('F16', Uint8Array.of(bits & 255, bits >> 8), '')[0]),
   BF16: fc.nat(0xffff).map(bits => decodeElements('BF16', Uint8Array.of(bits & 255, bits >> 8), '')[0]),
   I64: int32,
+  I16: fc.integer({ min: -(2 ** 15), max: 2 ** 15 - 1 }),
+  I8: fc.integer({ min: -128, max: 127 }),
   I32: int32,
   U8: fc.nat(255),
   BOOL: fc.nat(1),
