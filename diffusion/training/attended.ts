@@ -14,8 +14,11 @@ const sameSignalMs = 1000
 
 /** `main` in a child process: arguments, terminal and exit code are those of this one. */
 export async function attended(program: () => void | Promise<void>): Promise<void> {
-  if (process.env[mark] === String(process.ppid)) {
-    // Should the waiting process be killed, the run is saved rather than left behind.
+  const waiting = process.env[mark]
+  if (waiting !== undefined) {
+    delete process.env[mark] // it is about this process, not about those that it starts
+    // Should the waiting process be killed, the run is saved rather than left behind; or not begun.
+    if (waiting !== String(process.ppid) || !process.connected) return
     process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
     process.channel?.unref()
     return main(program)

@@ -15,6 +15,7 @@ export {
 } from './checkpoint.ts'
 export { errorLine, main, reason, UserError } from './errors.ts'
 export { Interrupt } from './interrupt.ts'
+export { lockFolder } from './lock.ts'
 export { MetricsLog, type Row, readRows } from './metrics.ts'
 export { type GridOptions, writeGrid } from './pictures.ts'
 export { duration, Progress, type ProgressOptions } from './progress.ts'

@@ -4,19 +4,11 @@
  * clock says. A resumed run first cuts both back to its checkpoint's step.
  */
 
-import {
-  appendFileSync,
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  writeFileSync,
-} from 'node:fs'
-import { join } from 'node:path'
+import { appendFileSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { latestCheckpoint } from './checkpoint.ts'
 import { reason, UserError } from './errors.ts'
+import { replaceFile } from './replace.ts'
 
 /** One line: the step it belongs to, and named numbers. */
 export interface Row {
@@ -88,11 +80,7 @@ class LogFile {
   constructor(path: string, step: number) {
     this.#path = path
     const lines = readLines(path).filter(({ row }) => row.step <= step)
-    this.#guard(() => {
-      // Written aside and renamed: a log is never half cut.
-      writeFileSync(`${path}.tmp`, lines.map(({ line }) => `${line}\n`).join(''), { flush: true })
-      renameSync(`${path}.tmp`, path)
-    })
+    replaceFile(path, lines.map(({ line }) => `${line}\n`).join('')) // a log is never half cut
     this.#descriptor = openSync(path, 'a')
   }
 
@@ -112,7 +100,9 @@ class LogFile {
     try {
       action()
     } catch (error) {
-      throw new UserError(`${this.#path}: could not be written: ${reason(error)}`, { cause: error })
+      const last = latestCheckpoint(dirname(this.#path))?.path
+      const good = last === undefined ? 'there is no checkpoint yet' : `the last good checkpoint is ${last}`
+      throw new UserError(`${this.#path}: could not be written: ${reason(error)}; ${good}`, { cause: error })
     }
   }
 }

@@ -2,10 +2,9 @@
  * Pictures of pictures: a grid of images as PNG. Needs Node. Charts are in charts.ts.
  */
 
-import { writeFile } from 'node:fs/promises'
 import sharp, { type Sharp } from 'sharp'
 import { toByte } from '../data/dataset.ts'
-import { reason, UserError } from './errors.ts'
+import { replaceFile } from './replace.ts'
 
 export interface GridOptions {
   /** Images in a row; by default about as many as rows. */
@@ -50,10 +49,5 @@ export async function writeGrid(
 
 /** Encodes and writes a PNG. Throws UserError where the file cannot be written. */
 export async function writePng(path: string, image: Sharp): Promise<void> {
-  const bytes = await image.png().toBuffer()
-  try {
-    await writeFile(path, bytes)
-  } catch (error) {
-    throw new UserError(`${path}: could not be written: ${reason(error)}`, { cause: error })
-  }
+  replaceFile(path, await image.png().toBuffer())
 }

@@ -2,9 +2,9 @@
  * The page that explains a run's folder to whoever opens it next year. Needs Node.
  */
 
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { reason, UserError } from './errors.ts'
+import { replaceFile } from './replace.ts'
 
 export interface RunDescription {
   /** What was trained on what. */
@@ -13,10 +13,17 @@ export interface RunDescription {
   readonly command: string
   /** The command that goes on from its last checkpoint. */
   readonly resume: string
+  /** What `samples-<step>.png` shows, where that is not what was drawn. */
+  readonly pictures?: string
+  /** Other files, and what they are. */
+  readonly also?: readonly (readonly [name: string, what: string])[]
 }
 
 /** Writes `run`/README.md, replacing an earlier one. Throws UserError where it cannot be written. */
-export function writeRunReadme(run: string, { title, command, resume }: RunDescription): void {
+export function writeRunReadme(
+  run: string,
+  { title, command, resume, pictures = 'pictures drawn with the averaged weights', also = [] }: RunDescription,
+): void {
   const text = `# ${title}
 
 Started with \`${command}\`.
@@ -31,15 +38,12 @@ Goes on from its last checkpoint with \`${resume}\`.
 | \`checkpoint-<step>/state.json\` | the step, the random streams and all options: with the tensors, all that resuming needs |
 | \`metrics.jsonl\` | a line a step of what was computed: losses, gradient norm, learning rate. The same seed gives the same bytes |
 | \`timing.jsonl\` | a line a step of what the clock said |
-| \`loss.png\`, \`samples-<step>.png\` | the loss curve; pictures drawn with the averaged weights |
-
+| \`loss.png\`, \`samples-<step>.png\` | the loss curve; ${pictures} |
+${also.map(([name, what]) => `| \`${name}\` | ${what} |\n`).join('')}
 A folder \`.tmp-checkpoint-…\` is a checkpoint that was cut off while it was written. It can be deleted; the next
-checkpoint does so too.
+checkpoint does so too. A file \`.lock-<n>\` says which process works here, or did until it was killed; the next run takes
+such a folder over by itself.
 `
-  try {
-    mkdirSync(run, { recursive: true })
-    writeFileSync(join(run, 'README.md'), text)
-  } catch (error) {
-    throw new UserError(`${join(run, 'README.md')}: could not be written: ${reason(error)}`, { cause: error })
-  }
+  mkdirSync(run, { recursive: true })
+  replaceFile(join(run, 'README.md'), text)
 }

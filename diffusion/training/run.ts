@@ -16,6 +16,7 @@ import {
   saveCheckpoint,
 } from './checkpoint.ts'
 import { UserError } from './errors.ts'
+import { lockFolder } from './lock.ts'
 import { type MetricsLog, readRows } from './metrics.ts'
 
 /** Everything that a step changes. */
@@ -34,15 +35,27 @@ export type RunState<Own> = Own &
   }
 
 /**
- * The checkpoint that a run in `folder` goes on from; undefined for a new run. Throws UserError where there is nothing
- * to resume, and where a new run would write over another.
+ * The checkpoint that a run in `folder` goes on from; undefined for a new run, and for one that ended before its first
+ * checkpoint, which begins again. From now on the folder is this process's. Throws UserError where there is nothing to
+ * resume, where a new run would write over another, and where another process is at work.
  */
 export function startingPoint(folder: string, resume: boolean): Checkpoint | undefined {
-  const checkpoint = latestCheckpoint(folder)
-  if (resume && checkpoint === undefined) throw new UserError(`${folder}: wanted a checkpoint to resume from, got none`)
-  if (!resume && (checkpoint !== undefined || existsSync(join(folder, 'metrics.jsonl'))))
-    throw new UserError(`${folder}: there is a run already: --resume goes on with it, --out chooses another folder`)
-  return resume ? checkpoint : undefined
+  const nothing = () => new UserError(`${folder}: wanted a checkpoint to resume from, got none`)
+  if (resume && !begun(folder)) throw nothing() // before a folder is made
+  const release = lockFolder(folder)
+  try {
+    if (resume && !begun(folder)) throw nothing()
+    if (!resume && begun(folder))
+      throw new UserError(`${folder}: there is a run already: --resume goes on with it, --out chooses another folder`)
+  } catch (error) {
+    release()
+    throw error
+  }
+  return latestCheckpoint(folder)
+}
+
+function begun(folder: string): boolean {
+  return latestCheckpoint(folder) !== undefined || existsSync(join(folder, 'metrics.jsonl'))
 }
 
 /** Puts everything where `checkpoint` left it. Throws UserError or SafetensorsError where it is damaged or of another model. */
