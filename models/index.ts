@@ -1,10 +1,18 @@
 /**
  * demask's models. Read them in the order dit.ts, mdt.ts, mdt-loss.ts, maskdit.ts, maskdit-loss.ts,
  * maskdm.ts, maskdm-diffusion.ts; presets.ts and maskdm-presets.ts have their sizes. The latents that they are trained on
- * are made by autoencoder-kl.ts.
+ * are made by autoencoder-kl.ts; autoencoder-kl-config.ts has its sizes.
  */
 
 export { AutoencoderKL, type AutoencoderKLOptions, DiagonalGaussian, stableDiffusionVae } from './autoencoder-kl.ts'
+export {
+  type AutoencoderPresetName,
+  autoencoderConfig,
+  autoencoderOptions,
+  autoencoderOptionsOfShapes,
+  autoencoderPresetNames,
+  autoencoderPresets,
+} from './autoencoder-kl-config.ts'
 export { DiT, DiTBlock, FinalLayer, type TransformerOptions } from './dit.ts'
 export {
   type DecoderOptions,

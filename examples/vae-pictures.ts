@@ -1,0 +1,84 @@
+/**
+ * What train-vae.ts shows of its model beside the loss: pictures and what is left of them after the way through latents,
+ * and how widely latents spread. Both look at pictures evenly taken from the set, in their own order. Needs Node.
+ */
+
+import { noGrad, scope, type Tensor, tensor } from '../core/index.ts'
+import { type ImageDataset, toModelRange } from '../diffusion/data/index.ts'
+import { writeGrid } from '../diffusion/training/index.ts'
+import type { AutoencoderKL } from '../models/index.ts'
+
+/** Pictures that are encoded at a time: as many as have the pixels of one of Stable Diffusion's. */
+export const togetherAt = (size: number): number => Math.min(Math.max(Math.floor((256 / size) ** 2), 1), 64)
+
+/** Up to `count` pictures of the set in turn, as batches (N, 3, S, S) in [-1, 1]. */
+async function* evenly(data: ImageDataset, count: number): AsyncGenerator<Float32Array> {
+  const { length, size } = data
+  const chosen = Array.from({ length: Math.min(count, length) }, (_, i) => Math.floor((i * length) / count) % length)
+  const N = togetherAt(size)
+  for (let i = 0; i < chosen.length; i += N) {
+    const pictures = await Promise.all(chosen.slice(i, i + N).map(each => data.pixels(each)))
+    yield Float32Array.from(pictures.flatMap(bytes => Array.from(bytes, toModelRange)))
+  }
+}
+
+/** `images` as a tensor (N, 3, S, S). */
+const batchOf = (images: Float32Array, { channels: C, size: S }: ImageDataset): Tensor =>
+  tensor(images, { shape: [images.length / (C * S * S), C, S, S] })
+
+/**
+ * Writes `count` pictures, each with its reconstruction to the right, as a PNG. The latents are the posterior's means.
+ * Returns the signal-to-noise ratio in dB, 10 log₁₀(2² / mean square error); null, and nothing is written, where `stop`
+ * says so. Throws UserError where the file cannot be written.
+ */
+export async function writeReconstructions(
+  path: string,
+  model: AutoencoderKL,
+  data: ImageDataset,
+  count: number,
+  stop: () => Promise<boolean>,
+): Promise<number | null> {
+  const { channels: C, size: S } = data
+  const each = C * S * S
+  const both = new Float32Array(2 * Math.min(count, data.length) * each)
+  let [at, error] = [0, 0]
+  for await (const images of evenly(data, count)) {
+    if (await stop()) return null
+    const decoded = noGrad(() => scope(() => model.decode(model.encode(batchOf(images, data)).mean)))
+    const values = await decoded.data()
+    decoded.dispose()
+    for (let i = 0; i < images.length; i++) error += (images[i] - values[i]) ** 2
+    for (let i = 0; i < images.length; i += each, at += 2 * each) {
+      both.set(images.subarray(i, i + each), at)
+      both.set(values.subarray(i, i + each), at + each)
+    }
+  }
+  const shape = [both.length / each, C, S, S] as const
+  await writeGrid(path, both, shape, { columns: 12, magnify: Math.ceil(64 / S) })
+  return 10 * Math.log10(4 / (error / (both.length / 2)))
+}
+
+/**
+ * What latents are to be multiplied by, so that their variance over pictures is 1: the mean square of draws from up to 256
+ * posteriors, less their mean squared. [LDM §G] took one batch of draws.
+ */
+export async function scalingFactorOf(model: AutoencoderKL, data: ImageDataset): Promise<number> {
+  let [n, sum, squares] = [0, 0, 0]
+  for await (const images of evenly(data, 256)) {
+    const [mean, std] = noGrad(() =>
+      scope(() => {
+        const posterior = model.encode(batchOf(images, data))
+        return [posterior.mean, posterior.std()] as const
+      }),
+    )
+    const [m, s] = [await mean.data(), await std.data()]
+    mean.dispose()
+    std.dispose()
+    n += m.length
+    for (let i = 0; i < m.length; i++) {
+      sum += m[i]
+      squares += m[i] ** 2 + s[i] ** 2 // of a draw, on average
+    }
+  }
+  return 1 / Math.sqrt(squares / n - (sum / n) ** 2)
+}
