@@ -1,0 +1,33 @@
+/** Solutions of docs/tour/5-layers.md. */
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { backward, rng, square, sub, sum } from '../../core/index.ts'
+import { DiTBlock } from '../../models/index.ts'
+import { AdamW, relativePositions } from '../../nn/index.ts'
+import { normal, values } from '../helpers.ts'
+import { f64 } from '../near.ts'
+
+test('1: a new block is the identity, and learns not to be', () => {
+  const block = new DiTBlock({ hiddenSize: 8, numHeads: 2 }, { rng: rng(1), ...f64 })
+  const [x, c] = [normal([2, 3, 8], 2), normal([2, 8], 3)]
+  assert.equal(values(block.forward(x, c)), values(x))
+
+  backward(sum(square(sub(block.forward(x, c), normal([2, 3, 8], 4)))))
+  new AdamW(block.namedParameters(), { lr: 1e-3 }).step()
+  assert.not.equal(values(block.forward(x, c)), values(x))
+})
+
+test('2: 2 × 3 tokens have 15 offsets', () => {
+  const [rows, columns] = [2, 3]
+  const T = rows * columns
+  const pairs = relativePositions(
+    Array.from({ length: T }, (_, i) => i),
+    T,
+    [rows, columns],
+  )
+  // Rows differ by −1, 0 or 1, columns by −2 … 2, and every combination occurs.
+  assert.is(new Set(pairs).size, (2 * rows - 1) * (2 * columns - 1))
+})
+
+test.run()
