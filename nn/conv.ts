@@ -12,18 +12,25 @@ export interface Conv2dOptions extends ConvOptions {
   readonly weight?: Initializer
 }
 
-/** A square kernel over an image, with zero padding. */
+/** A kernel over an image, k × k or of a height and a width, with zero padding. */
 export class Conv2d extends Layer {
-  /** (out, in, k, k) */
+  /** (out, in, height, width) of the kernel */
   readonly weight: Tensor
   /** (out), begins at 0; null without. */
   readonly bias: Tensor | null
   readonly options: ConvOptions
 
-  constructor(inChannels: number, outChannels: number, k: number, init: Init, options: Conv2dOptions = {}) {
+  constructor(
+    inChannels: number,
+    outChannels: number,
+    k: number | readonly [height: number, width: number],
+    init: Init,
+    options: Conv2dOptions = {},
+  ) {
     super()
-    const { bias = true, weight = uniform(1 / Math.sqrt(inChannels * k * k)), ...rest } = options
-    this.weight = parameter(weight([outChannels, inChannels, k, k], init))
+    const [kh, kw] = typeof k === 'number' ? [k, k] : k
+    const { bias = true, weight = uniform(1 / Math.sqrt(inChannels * kh * kw)), ...rest } = options
+    this.weight = parameter(weight([outChannels, inChannels, kh, kw], init))
     this.bias = bias ? parameter(constantZero([outChannels], init)) : null
     this.options = rest
   }

@@ -3,9 +3,9 @@
  * Next: embedding.ts.
  */
 
-import { groupNorm, layerNorm, type Tensor } from '../core/index.ts'
+import { add, affine, groupNorm, layerNorm, mul, reshape, rsqrt, sub, type Tensor } from '../core/index.ts'
 import { constantOne, constantZero, type Init } from './init.ts'
-import { Layer, parameter } from './module.ts'
+import { buffer, Layer, parameter } from './module.ts'
 
 export interface LayerNormOptions {
   /** Added to the variance. PyTorch's default is 1e-5; DiT, MDT and MaskDiT use 1e-6. */
@@ -55,5 +55,42 @@ export class GroupNorm extends Layer {
   /** x (N, C, H, W) → (N, C, H, W). Throws ShapeError. */
   forward(x: Tensor): Tensor {
     return groupNorm(x, this.groups, this.weight, this.bias, this.eps)
+  }
+}
+
+/**
+ * Batch norm as it is once a network is trained: (x − mean) / √(var + eps) ⊙ weight + bias per channel, with the mean and
+ * variance that training left behind. Leaves out the training itself, whose moments are those of a batch.
+ */
+export class BatchNorm2d extends Layer {
+  /** (C), begins at 1. */
+  readonly weight: Tensor
+  /** (C), begins at 0. */
+  readonly bias: Tensor
+  /** (C), begins at 0. */
+  readonly running_mean: Tensor
+  /** (C), begins at 1. */
+  readonly running_var: Tensor
+  readonly eps: number
+
+  constructor(C: number, init: Init, { eps = 1e-5 }: { readonly eps?: number } = {}) {
+    super()
+    this.weight = parameter(constantOne([C], init))
+    this.bias = parameter(constantZero([C], init))
+    this.running_mean = buffer(constantZero([C], init))
+    this.running_var = buffer(constantOne([C], init))
+    this.eps = eps
+  }
+
+  /** Scale and shift, (C) each: all that batch norm does is y = x ⊙ scale + shift per channel. */
+  affine(): { readonly scale: Tensor; readonly shift: Tensor } {
+    const scale = mul(this.weight, rsqrt(affine(this.running_var, 1, this.eps)))
+    return { scale, shift: sub(this.bias, mul(this.running_mean, scale)) }
+  }
+
+  /** x (N, C, H, W) → (N, C, H, W). Throws ShapeError. */
+  forward(x: Tensor): Tensor {
+    const { scale, shift } = this.affine()
+    return add(mul(x, reshape(scale, [-1, 1, 1])), reshape(shift, [-1, 1, 1]))
   }
 }

@@ -7,9 +7,9 @@ import type { Window2d } from '../backend.ts'
 import { apply, defineOp, type Unary } from '../op.ts'
 import { type Shape, ShapeError, show } from '../shape.ts'
 import { type Tensor, tensor } from '../tensor.ts'
-import { add } from './elementwise.ts'
+import { add, mul } from './elementwise.ts'
 import { matmul } from './matmul.ts'
-import { permute, reshape } from './movement.ts'
+import { pad, permute, reshape } from './movement.ts'
 import { max, mean } from './reduce.ts'
 
 type Pair = readonly [number, number]
@@ -130,14 +130,37 @@ function pooled(op: string, x: Tensor, size: number, stride: number): Tensor {
   return reshape(unfold(x, window), [N, C, size * size, rows, columns]) // (N, C, k·k, H', W')
 }
 
-/** Mean over size × size windows. x (N, C, H, W). Throws ShapeError. */
-export function avgPool2d(x: Tensor, size: number, stride = size): Tensor {
-  return mean(pooled('avgPool2d', x, size, stride), 2)
+/** x (N, C, H, W) with a border of `value`, `width` pixels wide. */
+function bordered(x: Tensor, width: number, value: number): Tensor {
+  if (width === 0) return x
+  const [N, C, H, W] = x.shape
+  return pad(x, [0, 0, width, width], [N, C, H + 2 * width, W + 2 * width], value)
 }
 
-/** Largest element of size × size windows. x (N, C, H, W). Throws ShapeError. */
-export function maxPool2d(x: Tensor, size: number, stride = size): Tensor {
-  return max(pooled('maxPool2d', x, size, stride), 2)
+/**
+ * Mean over size × size windows of x (N, C, H, W). What a window covers of the zero padding does not count, as PyTorch's
+ * `count_include_pad=False`. Throws ShapeError.
+ */
+export function avgPool2d(x: Tensor, size: number, stride = size, padding = 0): Tensor {
+  checkImage('avgPool2d', x.shape)
+  const average = mean(pooled('avgPool2d', bordered(x, padding, 0), size, stride), 2) // (N, C, H', W')
+  if (padding === 0) return average
+  const [, , H, W] = x.shape
+  const share = (extent: number, n: number) =>
+    Float64Array.from({ length: n }, (_, i) => {
+      const from = i * stride - padding
+      return size / (Math.min(from + size, extent) - Math.max(from, 0))
+    })
+  const [rows, columns] = average.shape.slice(2)
+  const like = { dtype: x.dtype, backend: x.backend }
+  const down = tensor(share(H, rows), { ...like, shape: [rows, 1] })
+  return mul(average, mul(down, tensor(share(W, columns), { ...like, shape: [1, columns] })))
+}
+
+/** Largest element of size × size windows of x (N, C, H, W); padding is never the largest. Throws ShapeError. */
+export function maxPool2d(x: Tensor, size: number, stride = size, padding = 0): Tensor {
+  checkImage('maxPool2d', x.shape)
+  return max(pooled('maxPool2d', bordered(x, padding, Number.NEGATIVE_INFINITY), size, stride), 2)
 }
 
 /**

@@ -4,6 +4,7 @@
  * precision-recall.ts.
  */
 
+export type { FeatureNetwork, PictureFeatures } from './features.ts'
 export { frechetDistance } from './frechet.ts'
 export { inceptionScore } from './inception-score.ts'
 export type { Features, Matrix } from './matrix.ts'
