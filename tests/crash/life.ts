@@ -1,0 +1,153 @@
+/**
+ * One life of a training program, from its start to its end by itself or by a signal, and what it must leave. Needs
+ * Node. The program runs in a process group of its own with the process that waits for it, as in a terminal: a signal to
+ * the group is what a key press or a power cut is. Used by run.ts and crash.test.ts.
+ */
+
+import { spawn } from 'node:child_process'
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import * as assert from 'uvu/assert'
+import type { Rng } from '../../core/index.ts'
+import { latestCheckpoint, loadCheckpoint } from '../../diffusion/training/index.ts'
+import { bytesOf } from '../example.ts'
+
+/** A training program and the flags of its smallest run, all but --out, --steps, --threads and --resume. */
+export interface Trainee {
+  readonly program: string
+  readonly args: readonly string[]
+}
+
+const small = ['--size', '8', '--batch', '1']
+
+/** The smallest runs that the programs can do: steps of some milliseconds. */
+export const trainees: Readonly<Record<string, Trainee>> = {
+  mdt: { program: 'train-mdt-s', args: ['--preset', 'tiny', ...small] },
+  maskdit: { program: 'train-maskdit', args: small },
+  maskdm: { program: 'train-maskdm', args: ['pretrain', ...small] },
+}
+
+export interface Life {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+  /** Whether a checkpoint was being written when it ended. */
+  readonly whileSaving: boolean
+}
+
+export interface Fate {
+  readonly signal: 'SIGKILL' | 'SIGINT'
+  /** Milliseconds after the start, or after a checkpoint began to be written. */
+  readonly after: number
+  readonly from: 'start' | 'save'
+}
+
+export interface LifeOptions {
+  readonly out: string
+  readonly steps: number
+  readonly threads?: number
+  readonly fate?: Fate
+  /** The disk is full from this write on. */
+  readonly fullAtWrite?: number
+}
+
+const fullDisk = new URL('./full-disk.ts', import.meta.url).href
+const hooks = [...process.execArgv]
+const groups = new Set<number>()
+process.on('exit', () => {
+  for (const group of groups) end(group, 'SIGKILL')
+})
+
+/** Runs a program until it ends; goes on with the run in `out` where there is one. */
+export async function live({ program, args }: Trainee, options: LifeOptions): Promise<Life> {
+  const { out, steps, threads = 1, fate, fullAtWrite } = options
+  const file = fileURLToPath(new URL(`../../examples/${program}.ts`, import.meta.url))
+  const preload = fullAtWrite === undefined ? [] : ['--import', fullDisk]
+  const run = [
+    '--out',
+    out,
+    '--steps',
+    String(steps),
+    '--threads',
+    String(threads),
+    ...(begun(out) ? ['--resume'] : []),
+  ]
+  const child = spawn(process.execPath, [...hooks, ...preload, file, ...args, ...run], {
+    detached: true,
+    env: { ...process.env, DEMASK_DEBUG: '', FULL_AT_WRITE: String(fullAtWrite ?? '') },
+  })
+  const group = child.pid!
+  groups.add(group)
+  let [stdout, stderr] = ['', '']
+  child.stdout.on('data', chunk => (stdout += chunk))
+  child.stderr.on('data', chunk => (stderr += chunk))
+  const timer = fate && strike(fate, out, () => end(group, fate.signal))
+  const code = await new Promise<number | null>(resolve => child.on('close', resolve))
+  timer?.()
+  groups.delete(group)
+  return { code, stdout, stderr, whileSaving: unfinished(out).length > 0 }
+}
+
+/** Calls `hit` at the moment that fate has chosen, unless the function returned is called before. */
+function strike({ from, after }: Fate, out: string, hit: () => void): () => void {
+  if (from === 'start') {
+    const timer = setTimeout(hit, after)
+    return () => clearTimeout(timer)
+  }
+  let seenAt: number | null = null
+  const before = latestCheckpoint(out)?.step
+  const timer = setInterval(() => {
+    if (seenAt === null && (unfinished(out).length > 0 || latestCheckpoint(out)?.step !== before))
+      seenAt = performance.now()
+    if (seenAt === null || performance.now() < seenAt + after) return
+    clearInterval(timer)
+    hit()
+  }, 1)
+  return () => clearInterval(timer)
+}
+
+function end(group: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-group, signal)
+  } catch {
+    // All of it has ended already.
+  }
+}
+
+/** Whether there is a run in `out` that can be gone on with. */
+export function begun(out: string): boolean {
+  return existsSync(join(out, 'metrics.jsonl')) || latestCheckpoint(out) !== undefined
+}
+
+function unfinished(out: string): string[] {
+  return existsSync(out) ? readdirSync(out).filter(name => name.startsWith('.tmp-checkpoint-')) : []
+}
+
+/** What the seed decides of a run that is at `step`: its log, and its checkpoint with weights, averages, moments, RNG. */
+export function decided(out: string, step: number): Record<string, string> {
+  const checkpoint = `checkpoint-${String(step).padStart(8, '0')}`
+  const files = Object.entries(bytesOf(out)).filter(
+    ([name]) => name === 'metrics.jsonl' || name.startsWith(`${checkpoint}/`),
+  )
+  assert.is(files.length, 5, `${out}: wanted the log and 4 files of ${checkpoint}, got ${files.map(([name]) => name)}`)
+  return Object.fromEntries(files)
+}
+
+/** Whatever became of a run, its last checkpoint is whole. Throws SafetensorsError, UserError. */
+export function checkLast(out: string): void {
+  const last = latestCheckpoint(out)
+  if (last !== undefined) loadCheckpoint(last.path)
+}
+
+/** A run that ended by itself leaves no lock and nothing unfinished. */
+export function checkTidy(out: string): void {
+  const left = readdirSync(out).filter(name => name.startsWith('.') || name.endsWith('.tmp'))
+  assert.equal(left, [], `${out}: left behind`)
+}
+
+/** A moment for a signal: half of them at any time of a life, half within or just after the writing of a checkpoint. */
+export function anyFate(random: Rng, signal: Fate['signal'], lifeMs: number): Fate {
+  const [which, when] = random.uniformArray(2)
+  return which < 0.5 ? { signal, from: 'start', after: lifeMs * when } : { signal, from: 'save', after: 120 * when }
+}
