@@ -16,6 +16,8 @@ export interface Settings extends Training {
   readonly data: string
   readonly seed: number
   readonly maskRatio: number
+  /** Whether the model is told the class of each picture. */
+  readonly labels: 'yes' | 'no'
 }
 
 /** What a checkpoint says of its run, so that it can be read without it. */
@@ -34,6 +36,11 @@ const flags = {
     min: 0,
     max: 0.95,
     about: 'share of tokens removed in the masked pass (default 0.3)',
+  },
+  labels: {
+    type: 'text',
+    choices: ['yes', 'no'],
+    about: 'tell the model the class of each picture (default yes; no with tiny)',
   },
   out: { type: 'text', value: 'DIR', about: 'the folder of the run (default runs/mdt-PRESET)' },
 } as const satisfies Flags
@@ -69,6 +76,7 @@ export function settingsOf(given: ReturnType<typeof trainingFlags>, started: Set
     data: 'emoji:smileys',
     seed: 0,
     maskRatio: 0.3,
+    labels: asked.preset === 'tiny' ? 'no' : 'yes', // tiny learns faster without
     ...trainingPreset(asked.preset ?? 'S/2'),
   }
   return settled(base, asked, { out: given.out, resumed: started !== undefined })
@@ -86,9 +94,12 @@ export function expected({ preset, data, size }: Settings, step: number, seconds
   return preset === 'tiny' ? hope : `${hope}, by estimate (--preset tiny gets there in minutes)`
 }
 
-/** The model for a run's settings and pictures: MDT with their classes, but for tiny, which learns faster without. */
-export function modelOptions({ preset, size, maskRatio }: Settings, { classes, channels }: ImageDataset): MDTOptions {
-  const numClasses = preset === 'tiny' ? 0 : classes.length
+/** The model for a run's settings and pictures. */
+export function modelOptions(
+  { preset, size, maskRatio, labels }: Settings,
+  { classes, channels }: ImageDataset,
+): MDTOptions {
+  const numClasses = labels === 'yes' ? classes.length : 0
   const options = { ...mdtPreset(preset, { inputSize: size, inChannels: channels, numClasses }), maskRatio }
   if (size % options.patchSize !== 0)
     throw new UserError(`--size: wanted a multiple of ${preset}'s patch size, ${options.patchSize}, got ${size}`)
