@@ -8,10 +8,10 @@ import { bytesOf, inFolder, succeed } from './example.ts'
 
 const small = ['--preset', 'tiny', '--size', '8', '--batch', '2', '--steps', '10']
 
-/** What the seed decides: all but the clock's log and the page that quotes the command. */
+/** What the seed decides: all but what tells of the clock, and the pages that quote the command. */
 function computed(run: string): Record<string, string> {
-  const { 'timing.jsonl': _, 'README.md': __, ...rest } = bytesOf(run)
-  return rest
+  const others = /^(timing\.jsonl|README\.md|report\.html|run\.json|events\..*)$/
+  return Object.fromEntries(Object.entries(bytesOf(run)).filter(([name]) => !others.test(name)))
 }
 
 /** All but the checkpoint and samples of `step`, which must be there. */

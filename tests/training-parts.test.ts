@@ -150,11 +150,13 @@ test('the same on a file system that is really full, for logs too', async () => 
     const log = new MetricsLog(run, 1)
     const message = /checkpoint-00000002: .* no space left on the disk; the last good one is .*-00000001$/
     await refused(() => saveCheckpoint(run, contents(2, 100_000), { step: 2 }), message)
-    assert.equal(readdirSync(run).sort(), ['checkpoint-00000001', 'metrics.jsonl', 'timing.jsonl'])
+    const [checkpoint, events, ...logs] = readdirSync(run).sort()
+    assert.match(events, /^events\./)
+    assert.equal([checkpoint, ...logs], ['checkpoint-00000001', 'metrics.jsonl', 'timing.jsonl'])
     assert.is(loadCheckpoint(good).model.get('w')!.data[9_999], 1)
     await refused(() => {
       for (let step = 2; step < 20_000; step++) log.write({ step, loss: step / 7 }, { step, seconds: 0.1 })
-    }, /(metrics|timing)\.jsonl: could not be written: no space left on the disk/)
+    }, /(metrics\.jsonl|timing\.jsonl|events\.[\w.]+): could not be written: no space left on the disk/)
     log.close()
     const rows = readRows(join(run, 'metrics.jsonl'))
     assert.ok(rows.length > 100 && rows.every((row, i) => row.step === i + 2))

@@ -1,14 +1,17 @@
 /**
  * The two logs of a run, one JSON object a line. Needs Node. `metrics.jsonl` holds what the computation decides (step,
  * losses, gradient norm, learning rate), so two runs of the same seed write the same bytes; `timing.jsonl` holds what the
- * clock says. A resumed run first cuts both back to its checkpoint's step.
+ * clock says. A resumed run first cuts both back to its checkpoint's step, and with them what TensorBoard shows
+ * (tensorboard.ts).
  */
 
-import { appendFileSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { latestCheckpoint } from './checkpoint.ts'
-import { reason, UserError } from './errors.ts'
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { AppendedFile } from './append.ts'
+import { UserError } from './errors.ts'
+import { samplesOf } from './pictures.ts'
 import { replaceFile } from './replace.ts'
+import { imageEvent, openEvents, scalarsEvent } from './tensorboard.ts'
 
 /** One line: the step it belongs to, and named numbers. */
 export interface Row {
@@ -16,9 +19,11 @@ export interface Row {
   readonly [name: string]: number
 }
 
-/** Appends to both logs of the run in a folder. */
+/** Appends to both logs of the run in a folder, and to what TensorBoard shows of them. */
 export class MetricsLog {
-  readonly #files: readonly [metrics: LogFile, timing: LogFile]
+  readonly #metrics: AppendedFile
+  readonly #timing: AppendedFile
+  readonly #events: AppendedFile
 
   /**
    * Opens the logs in `run` after `step` steps: lines of later steps, and a last line that was cut off, are removed.
@@ -26,23 +31,52 @@ export class MetricsLog {
    */
   constructor(run: string, step: number) {
     mkdirSync(run, { recursive: true })
-    this.#files = [new LogFile(join(run, 'metrics.jsonl'), step), new LogFile(join(run, 'timing.jsonl'), step)]
+    const [metrics, timing] = ['metrics.jsonl', 'timing.jsonl'].map(name => cutBack(join(run, name), step))
+    const times = new Map(timing.rows.map(row => [row.step, row.time]))
+    const scalars = metrics.rows.map(row =>
+      scalarsEvent({ step: row.step, time: times.get(row.step) ?? 0 }, numbersOf(row)),
+    )
+    const pictures = samplesOf(run, step).map(({ path, step }) => pictureEvent(path, step))
+    this.#metrics = new AppendedFile(metrics.path)
+    this.#timing = new AppendedFile(timing.path)
+    this.#events = openEvents(run, [...scalars, ...pictures])
   }
 
   /** One line to each log. Throws UserError where the disk is full. */
   write(metrics: Row, timing: Row): void {
-    this.#files[0].write(metrics)
-    this.#files[1].write(timing)
+    this.#metrics.write(`${JSON.stringify(metrics)}\n`)
+    this.#timing.write(`${JSON.stringify(timing)}\n`)
+    this.#events.write(scalarsEvent({ step: metrics.step, time: timing.time ?? 0 }, numbersOf(metrics)))
+  }
+
+  /** Shows a picture of samples to TensorBoard too: a PNG that is in the folder. */
+  picture(path: string, step: number): void {
+    this.#events.write(pictureEvent(path, step))
   }
 
   /** Waits until what was written is on the disk: before a checkpoint that counts on it. */
   sync(): void {
-    for (const file of this.#files) file.sync()
+    for (const file of [this.#metrics, this.#timing]) file.sync()
   }
 
   close(): void {
-    for (const file of this.#files) file.close()
+    for (const file of [this.#metrics, this.#timing, this.#events]) file.close()
   }
+}
+
+/** A log's rows up to a step, which are all that is left of it: a log is never half cut. */
+function cutBack(path: string, step: number): { path: string; rows: Row[] } {
+  const kept = readLines(path).filter(({ row }) => row.step <= step)
+  replaceFile(path, kept.map(({ line }) => `${line}\n`).join(''))
+  return { path, rows: kept.map(({ row }) => row) }
+}
+
+function numbersOf({ step: _, ...numbers }: Row): Record<string, number> {
+  return numbers
+}
+
+function pictureEvent(path: string, step: number): Uint8Array {
+  return imageEvent({ step, time: statSync(path).mtimeMs / 1000 }, 'samples', readFileSync(path))
 }
 
 /** The rows of a log, without a last line that was cut off. Throws UserError on another line that is no row. */
@@ -69,40 +103,5 @@ function parseRow(line: string): Row | undefined {
       : undefined
   } catch {
     return undefined
-  }
-}
-
-/** A log that is open for appending. */
-class LogFile {
-  readonly #path: string
-  readonly #descriptor: number
-
-  constructor(path: string, step: number) {
-    this.#path = path
-    const lines = readLines(path).filter(({ row }) => row.step <= step)
-    replaceFile(path, lines.map(({ line }) => `${line}\n`).join('')) // a log is never half cut
-    this.#descriptor = openSync(path, 'a')
-  }
-
-  write(row: Row): void {
-    this.#guard(() => appendFileSync(this.#descriptor, `${JSON.stringify(row)}\n`))
-  }
-
-  sync(): void {
-    this.#guard(() => fsyncSync(this.#descriptor))
-  }
-
-  close(): void {
-    closeSync(this.#descriptor)
-  }
-
-  #guard(action: () => void): void {
-    try {
-      action()
-    } catch (error) {
-      const last = latestCheckpoint(dirname(this.#path))?.path
-      const good = last === undefined ? 'there is no checkpoint yet' : `the last good checkpoint is ${last}`
-      throw new UserError(`${this.#path}: could not be written: ${reason(error)}; ${good}`, { cause: error })
-    }
   }
 }

@@ -2,6 +2,8 @@
  * Pictures of pictures: a grid of images as PNG. Needs Node. Charts are in charts.ts.
  */
 
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import sharp, { type Sharp } from 'sharp'
 import { toByte } from '../data/dataset.ts'
 import { replaceFile } from './replace.ts'
@@ -50,4 +52,20 @@ export async function writeGrid(
 /** Encodes and writes a PNG. Throws UserError where the file cannot be written. */
 export async function writePng(path: string, image: Sharp): Promise<void> {
   replaceFile(path, await image.png().toBuffer())
+}
+
+/** Where a run in `folder` has the picture of samples that it drew after `step` steps. */
+export function samplesPath(folder: string, step: number): string {
+  return join(folder, `samples-${String(step).padStart(8, '0')}.png`)
+}
+
+/** The pictures of samples in a run's folder up to `step`, in order. */
+export function samplesOf(folder: string, step = Infinity): { readonly path: string; readonly step: number }[] {
+  if (!existsSync(folder)) return []
+  return readdirSync(folder)
+    .flatMap(name => {
+      const digits = /^samples-(\d{8,})\.png$/.exec(name)?.[1]
+      return digits === undefined || Number(digits) > step ? [] : { path: join(folder, name), step: Number(digits) }
+    })
+    .sort((a, b) => a.step - b.step)
 }

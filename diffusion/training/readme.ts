@@ -38,6 +38,7 @@ Goes on from its last checkpoint with \`${resume}\`.
 | \`checkpoint-<step>/state.json\` | the step, the random streams and all options: with the tensors, all that resuming needs |
 | \`metrics.jsonl\` | a line a step of what was computed: losses, gradient norm, learning rate. The same seed gives the same bytes |
 | \`timing.jsonl\` | a line a step of what the clock said |
+| \`events.out.tfevents.…\` | both, and the samples, for \`tensorboard --logdir\`, written anew when the run goes on |
 | \`loss.png\`, \`samples-<step>.png\` | the loss curve; ${pictures} |
 ${also.map(([name, what]) => `| \`${name}\` | ${what} |\n`).join('')}
 A folder \`.tmp-checkpoint-…\` is a checkpoint that was cut off while it was written. It can be deleted; the next

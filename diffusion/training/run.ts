@@ -18,6 +18,7 @@ import {
 import { UserError } from './errors.ts'
 import { lockFolder } from './lock.ts'
 import { type MetricsLog, readRows } from './metrics.ts'
+import { samplesPath } from './pictures.ts'
 
 /** Everything that a step changes. */
 export interface TrainingState {
@@ -98,7 +99,9 @@ export async function keep<Own>(
     { ...state, emaUpdates: ema.updates },
   )
   await writeLossCurve(join(folder, 'loss.png'), readRows(join(folder, 'metrics.jsonl')), terms)
-  await draw(join(folder, `samples-${String(state.step).padStart(8, '0')}.png`))
+  const samples = samplesPath(folder, state.step)
+  await draw(samples)
+  if (existsSync(samples)) log.picture(samples, state.step)
   return checkpoint
 }
 
