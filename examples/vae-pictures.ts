@@ -4,7 +4,7 @@
  */
 
 import { noGrad, scope, type Tensor, tensor } from '../core/index.ts'
-import { type ImageDataset, toModelRange } from '../diffusion/data/index.ts'
+import { type ImageDataset, imagesOf } from '../diffusion/data/index.ts'
 import { writeGrid } from '../diffusion/training/index.ts'
 import type { AutoencoderKL } from '../models/index.ts'
 
@@ -18,7 +18,7 @@ async function* evenly(data: ImageDataset, count: number): AsyncGenerator<Float3
   const N = togetherAt(size)
   for (let i = 0; i < chosen.length; i += N) {
     const pictures = await Promise.all(chosen.slice(i, i + N).map(each => data.pixels(each)))
-    yield Float32Array.from(pictures.flatMap(bytes => Array.from(bytes, toModelRange)))
+    yield imagesOf(pictures, size)
   }
 }
 

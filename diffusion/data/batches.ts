@@ -1,11 +1,12 @@
 /**
- * Batches of pictures. Batch k is a pure function of (stream, k): a run that is resumed at step k goes on with the batch
+ * Batches of pictures, or of latents drawn from their posteriors. Batch k is a pure function of (stream, k): a run that is resumed at step k goes on with the batch
  * that the unbroken run would have seen, whatever was drawn before. Batches ahead are decoded in the background while
  * the step before computes.
  */
 
 import type { Rng } from '../../core/random.ts'
-import { type ImageDataset, toModelRange } from './dataset.ts'
+import { type ImageDataset, imagesOf } from './dataset.ts'
+import { drawLatents, type LatentDataset } from './latents.ts'
 
 export interface BatchOptions {
   /** Pictures in a batch, N. */
@@ -19,7 +20,7 @@ export interface BatchOptions {
 }
 
 export interface Batch {
-  /** (N, 3, H, W) in [-1, 1] */
+  /** Pictures (N, 3, H, W) in [-1, 1], or latents (N, C, h, w) with a spread of about 1. */
   readonly images: Float32Array
   /** (N) */
   readonly labels: Int32Array
@@ -31,18 +32,21 @@ export interface Batch {
 const ahead = 2
 
 export class Batches {
-  readonly #dataset: ImageDataset
+  /** Seconds that callers of `at` have waited for batches. */
+  waited = 0
+  readonly #dataset: ImageDataset | LatentDataset
   readonly #options: BatchOptions
   readonly #pending = new Map<number, Promise<Batch>>()
   readonly #epochs = new Map<number, Int32Array>()
 
-  constructor(dataset: ImageDataset, options: BatchOptions) {
+  constructor(dataset: ImageDataset | LatentDataset, options: BatchOptions) {
     this.#dataset = dataset
     this.#options = options
   }
 
   /** Batch `step`, and in the background the ones after it. Rejects with what decoding a picture threw. */
-  at(step: number): Promise<Batch> {
+  async at(step: number): Promise<Batch> {
+    const start = performance.now()
     for (const other of this.#pending.keys()) if (other < step || other > step + ahead) this.#pending.delete(other)
     for (let k = step; k <= step + ahead; k++) {
       if (this.#pending.has(k)) continue
@@ -50,7 +54,11 @@ export class Batches {
       batch.catch(() => {}) // it is reported to whoever asks for this batch
       this.#pending.set(k, batch)
     }
-    return this.#pending.get(step)!
+    try {
+      return await this.#pending.get(step)!
+    } finally {
+      this.waited += (performance.now() - start) / 1000
+    }
   }
 
   /** Which pictures batch `step` holds, (N). Without replacement, epochs follow each other without a gap. */
@@ -76,20 +84,15 @@ export class Batches {
   }
 
   async #make(step: number): Promise<Batch> {
-    const { batch, rng, flip = this.#dataset.flips } = this.#options
-    const { size } = this.#dataset
+    const dataset = this.#dataset
+    const { batch, rng, flip = dataset.flips } = this.#options
     const indices = this.indices(step)
-    const pictures = await Promise.all(Array.from(indices, i => this.#dataset.pixels(i)))
     const coins = rng.fork('flip').fork(step).uniformArray(batch)
-    const images = new Float32Array(batch * 3 * size * size)
-    for (let i = 0; i < batch; i++) {
-      const mirror = flip && coins[i] < 0.5
-      for (let row = 0; row < 3 * size; row++)
-        for (let x = 0; x < size; x++) {
-          const byte = pictures[i][row * size + (mirror ? size - 1 - x : x)]
-          images[(i * 3 * size + row) * size + x] = toModelRange(byte)
-        }
-    }
-    return { images, labels: indices.map(i => this.#dataset.label(i)), indices }
+    const mirrored = (i: number) => flip && coins[i] < 0.5
+    const images =
+      'moments' in dataset
+        ? await drawLatents(dataset, indices, mirrored, rng.fork('posterior').fork(step))
+        : imagesOf(await Promise.all(Array.from(indices, i => dataset.pixels(i))), dataset.size, mirrored)
+    return { images, labels: indices.map(i => dataset.label(i)), indices }
   }
 }

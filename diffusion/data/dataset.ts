@@ -1,22 +1,27 @@
 /**
  * What the training loop needs to know of a set of pictures, and the conversion of pictures to what models see. Where
- * pictures come from: emoji.ts and folder.ts. How they become batches: batches.ts.
+ * pictures come from: emoji.ts and folder.ts; latents of pictures: latents.ts. How they become batches: batches.ts.
  */
 
-/** Square RGB pictures with one class each. */
-export interface ImageDataset {
-  /** What openDataset was asked for. */
+/** What models are trained on: squares of some channels, pictures or their latents, with one class each. */
+export interface TrainingSet {
+  /** What openDataset was asked for, or the folder of latents. */
   readonly name: string
   /** Number of pictures. */
   readonly length: number
-  /** Height and width. */
+  /** Height and width, of what a model sees. */
   readonly size: number
-  readonly channels: 3
+  readonly channels: number
   readonly classes: readonly string[]
   /** Whether a picture's mirror image could be of the set too. */
   readonly flips: boolean
   /** Index in `classes` of picture `i`. */
   label(i: number): number
+}
+
+/** Square RGB pictures. */
+export interface ImageDataset extends TrainingSet {
+  readonly channels: 3
   /** Picture `i` as bytes, (3, size, size). At once where it is in memory; not to be written to. */
   pixels(i: number): Uint8Array | Promise<Uint8Array>
 }
@@ -24,6 +29,22 @@ export interface ImageDataset {
 /** Bytes in [0, 255] to [-1, 1]. */
 export function toModelRange(byte: number): number {
   return byte / 127.5 - 1
+}
+
+/** Pictures as bytes, each (3, size, size), to what models see: (N, 3, size, size) in [-1, 1], some mirrored. */
+export function imagesOf(
+  pictures: readonly Uint8Array[],
+  size: number,
+  mirrored: (i: number) => boolean = () => false,
+): Float32Array {
+  const images = new Float32Array(pictures.length * 3 * size * size)
+  for (const [i, bytes] of pictures.entries()) {
+    const mirror = mirrored(i)
+    for (let row = 0; row < 3 * size; row++)
+      for (let x = 0; x < size; x++)
+        images[(i * 3 * size + row) * size + x] = toModelRange(bytes[row * size + (mirror ? size - 1 - x : x)])
+  }
+  return images
 }
 
 /** [-1, 1] to bytes, rounded and clipped. */
