@@ -40,6 +40,24 @@ export function newestNode(): number {
   return created
 }
 
+let current: string | null = null
+
+/** What is being computed, as `labelled` said; null where nobody did. */
+export function label(): string | null {
+  return current
+}
+
+/** Runs `fn` with a name for what it computes. Gradients are known by the name of what they are the gradient of. */
+export function labelled<T>(name: string | null, fn: () => T): T {
+  const before = current
+  current = name
+  try {
+    return fn()
+  } finally {
+    current = before
+  }
+}
+
 /** Where a value came from. `op` is null for a leaf, whose gradient lands in `leaf.grad`. */
 export class Node {
   /** Rises with creation: an input's node is always older than its consumer's. */
@@ -47,6 +65,7 @@ export class Node {
   readonly op: AnyOp | null
   readonly attrs: unknown
   readonly leaf: Tensor | null
+  readonly label = current
   /** Per input: the node that made it, or null where no gradient is wanted; and which of that node's outputs it is. */
   readonly inputs: readonly (Node | null)[]
   readonly inputIndex: readonly number[]

@@ -5,9 +5,13 @@
 
 import type { Backend, BackendStats } from './backend.ts'
 import { defaultBackend } from './default-backend.ts'
+import { label, noGrad } from './graph.ts'
 import { erase, observe } from './op.ts'
+import { add, cast, finite, mul } from './ops/elementwise.ts'
+import { min } from './ops/reduce.ts'
+import { scope } from './scope.ts'
 import type { Shape } from './shape.ts'
-import { liveTensors } from './tensor.ts'
+import { liveTensors, ones, type Tensor, zeros } from './tensor.ts'
 
 /** Live tensor handles of the process, and bytes, peak bytes, reads and fallbacks of one backend. */
 export function stats(backend: Backend = defaultBackend()): BackendStats & { readonly tensors: number } {
@@ -46,28 +50,71 @@ export interface NonFinite {
   readonly shape: Shape
   /** How many ops had run before. */
   readonly position: number
+  /** What was being computed, where `labelled` said it. */
+  readonly label: string | null
 }
 
-class Found extends Error {
-  readonly where: NonFinite
-  constructor(where: NonFinite) {
-    super(`${where.op} made a NaN or infinity`)
-    this.where = where
-  }
+/** What is known of the results so far on one backend: scalars there. */
+interface Sound {
+  /** 1 while all were finite. */
+  all: Tensor
+  /** How many were, before the first that was not. */
+  count: Tensor
+  /** Who made each. */
+  readonly makers: NonFinite[]
 }
 
-/** Runs `fn`, reading every result, and stops at the first op that made a NaN or infinity; null when none did. */
-export function firstNonFinite(fn: () => void): NonFinite | null {
+/**
+ * Runs `fn` and tells the first op that made a NaN or infinity; null when none did. Results are looked at where they
+ * are, and what was found is read once, after all of it.
+ */
+export async function firstNonFinite(fn: () => void): Promise<NonFinite | null> {
+  const backends = new Map<Backend, Sound>()
   let position = 0
+  let looking = false
   try {
-    observe((op, _, __, results) => {
-      for (const y of results)
-        if (!y.dataSync().every(Number.isFinite)) throw new Found({ op: op.name, shape: y.shape, position })
+    observe(({ name }, _, __, results) => {
+      if (looking) return // these ops are our own
+      looking = true
+      for (const y of results) {
+        if (y.dtype === 'i32' || y.size === 0) continue
+        const sound = backends.get(y.backend) ?? start(y.backend)
+        backends.set(y.backend, sound)
+        look(sound, y)
+        sound.makers.push({ op: name, shape: y.shape, position, label: label() })
+      }
       position++
+      looking = false
     }, fn)
-  } catch (error) {
-    if (error instanceof Found) return error.where
-    throw error
+    const found: NonFinite[] = []
+    for (const { count, makers } of backends.values()) {
+      const n = await count.item()
+      if (n < makers.length) found.push(makers[n])
+    }
+    return found.sort((a, b) => a.position - b.position)[0] ?? null
+  } finally {
+    for (const { all, count } of backends.values()) for (const x of [all, count]) x.dispose()
   }
-  return null
+}
+
+function start(backend: Backend): Sound {
+  return {
+    all: ones([], { backend, dtype: 'f32' }).persist(),
+    count: zeros([], { backend, dtype: 'f32' }).persist(),
+    makers: [],
+  }
+}
+
+/** Counts `y` where it and all before it are finite. */
+function look(sound: Sound, y: Tensor): void {
+  const { all, count } = sound
+  noGrad(() =>
+    scope(() => {
+      const finiteHere = cast(min(finite(y)), 'f32')
+      sound.all = mul(all, finiteHere).persist()
+      sound.count = add(count, sound.all).persist()
+    }),
+  )
+  all.dispose()
+  count.dispose()
 }

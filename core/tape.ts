@@ -5,7 +5,7 @@
  * The rules are in the op records; here is only the order in which they run and what is summed.
  */
 
-import { enableGrad, gradEnabled, Node, newestNode, noGrad } from './graph.ts'
+import { enableGrad, gradEnabled, labelled, Node, newestNode, noGrad } from './graph.ts'
 import { NewestFirst } from './newest-first.ts'
 import { type AnyOp, erase } from './op.ts'
 import { add } from './ops/elementwise.ts'
@@ -72,7 +72,8 @@ function walk(outputs: readonly Tensor[], cotangents: readonly Tensor[], plan: W
       const { inputs, inputIndex } = node
       const at = node
       const captured: Captured[] = []
-      const run = () => [inputGradients(at, slots, plan, captured), captured] as const
+      const name = at.label === null ? null : `the gradient of ${at.label}`
+      const run = () => labelled(name, () => [inputGradients(at, slots, plan, captured), captured] as const)
       const [gs] = createGraph ? run() : scope(run)
       for (const { node, index, g } of captured) plan.sink(node, index, g)
       for (let i = 0; i < inputs.length; i++) {

@@ -4,7 +4,14 @@
  */
 
 import type { ImageDataset } from '../diffusion/data/index.ts'
-import { latestCheckpoint, type RunState, readState, UserError } from '../diffusion/training/index.ts'
+import {
+  latestCheckpoint,
+  type RunState,
+  readState,
+  type StepGuardOptions,
+  UserError,
+  unguarded,
+} from '../diffusion/training/index.ts'
 import {
   type MaskDiTOptions,
   type MaskRatio,
@@ -19,7 +26,7 @@ import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
 import { runFlags, settled } from './run-settings.ts'
 
 /** All that decides what a run computes: kept in its checkpoints. */
-export interface Settings extends Training {
+export interface Settings extends Training, StepGuardOptions {
   readonly preset: string
   readonly size: number
   readonly data: string
@@ -113,6 +120,7 @@ export function settingsOf(given: Given, resumed: Settings | undefined, trained:
     data: 'emoji:smileys',
     seed: 0,
     maskRatio: 0.5,
+    ...unguarded,
     ...trainingPreset(given.preset ?? 'tiny'),
     tune: null,
     steps: null,

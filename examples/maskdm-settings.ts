@@ -7,7 +7,7 @@ import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { readSafetensors } from '../core/safetensors-node.ts'
 import { cropSize, keptPatches, type Masking } from '../diffusion/index.ts'
-import { latestCheckpoint, UserError } from '../diffusion/training/index.ts'
+import { latestCheckpoint, type StepGuardOptions, UserError, unguarded } from '../diffusion/training/index.ts'
 import { type MaskDMOptions, type MaskDMTraining, maskdmPreset, maskdmPresets } from '../models/index.ts'
 import type { HostState } from '../nn/index.ts'
 import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
@@ -16,7 +16,7 @@ import { runFlags, settled } from './run-settings.ts'
 export type Stage = 'pretrain' | 'finetune'
 
 /** All that decides what a run computes: kept in its checkpoints. */
-export interface Settings extends MaskDMTraining {
+export interface Settings extends MaskDMTraining, StepGuardOptions {
   readonly stage: Stage
   readonly preset: string
   readonly size: number
@@ -101,6 +101,7 @@ export function settingsOf(given: Given, started: Settings | undefined): Setting
     maskRatio: masking !== null && 'ratio' in masking ? masking.ratio : 0.5,
     maskSize: masking !== null && 'size' in masking ? masking.size : 2,
     from: given.stage === 'pretrain' ? 'scratch' : `runs/maskdm-${preset.replaceAll('/', '-')}-pretrain`,
+    ...unguarded,
     ...training,
   }
   return settled(base, asked, { out: given.out, resumed: started !== undefined })

@@ -4,7 +4,7 @@
  */
 
 import { backendNames } from '../core/index.ts'
-import { UserError } from '../diffusion/training/index.ts'
+import { UserError, unguarded } from '../diffusion/training/index.ts'
 import type { Flags } from './flags.ts'
 
 export const runFlags = {
@@ -14,6 +14,12 @@ export const runFlags = {
   minutes: { type: 'number', min: 0, about: 'stop after so many minutes, if that comes first' },
   batch: { type: 'integer', min: 1, about: 'pictures per step (default by preset)' },
   lr: { type: 'number', min: 0, about: 'learning rate after the warm-up (default by preset)' },
+  clip: { type: 'number', min: 1e-6, about: 'scale gradients of a larger norm down to this (default by preset)' },
+  'skip-nonfinite': {
+    type: 'integer',
+    min: 0,
+    about: 'skip up to N steps in a row whose loss or gradient is NaN or infinite; default 0, stop at once',
+  },
   seed: { type: 'integer', min: 0, about: 'the same seed gives the same run (default 0)' },
   backend: { type: 'text', choices: backendNames, about: 'where tensors live (default wasm)' },
   threads: { type: 'integer', min: 1, max: 256, about: 'threads of the wasm backend (default one per core)' },
@@ -21,7 +27,7 @@ export const runFlags = {
 } as const satisfies Flags
 
 /** Settings that a resumed run may change: all others decide what its steps so far have computed. */
-const mayChange = new Set(['lr'])
+const mayChange = new Set(['lr', 'maxNorm', 'skipNonfinite'])
 
 /**
  * `base`, with the values of the flags that were given in place of its own. Throws UserError where that would change
@@ -32,8 +38,10 @@ export function settled<S extends object>(
   asked: Readonly<Record<string, unknown>>,
   { out, resumed }: { readonly out: string; readonly resumed: boolean },
 ): S {
-  const chosen = Object.entries(base).map(([name, value]) => {
-    const given = asked[name]
+  const flags = { ...asked, maxNorm: asked.clip, skipNonfinite: asked['skip-nonfinite'] }
+  // Runs of earlier versions have no such settings.
+  const chosen = Object.entries({ ...unguarded, ...base }).map(([name, value]) => {
+    const given = flags[name as keyof typeof flags]
     if (given === undefined) return [name, value]
     if (resumed && given !== value && !mayChange.has(name))
       throw new UserError(`--${dashed(name)}: the run in ${out} has ${value}, got ${given}: a change needs a new run`)

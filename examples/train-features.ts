@@ -72,7 +72,8 @@ await training.attended(async () => {
   const optimizer = new AdamW(model.namedParameters(), { lr, weightDecay: 0.05 })
   const schedule = warmUp(50, constant(lr))
   const batches = new Batches(seen, { batch, rng: random.fork('pictures'), replacement: false })
-  const state = { model, ema, optimizer }
+  const guard = new training.StepGuard(out, model, training.unguarded)
+  const state = { model, ema, optimizer, guard }
   if (from !== undefined) training.restore(from, state)
   const first = from?.step ?? 0
   let step = first
@@ -106,15 +107,15 @@ await training.attended(async () => {
       const report = scope(() => {
         const loss = lossOf(pictures, draw())
         backward(loss)
-        const { norm, finite } = optimizer.step({ lr: schedule(step + 1) })
+        const { norm, finite } = optimizer.step({ lr: schedule(step + 1), losses: [loss.detach()] })
         ema.update(finite)
         optimizer.zeroGrad()
-        return stack([loss.detach(), norm], 0)
+        return stack([loss.detach(), norm, finite], 0)
       })
-      const [loss, gradNorm] = await report.data()
+      const [loss, gradNorm, finite] = await report.data()
       report.dispose()
-      if (!Number.isFinite(loss + gradNorm))
-        throw training.notFinite(step + 1, out, () => void backward(lossOf(pictures, draw())))
+      const replay = () => backward(lossOf(pictures, draw()))
+      await guard.judge({ step: step + 1, gradNorm, finite, replay }, progress)
       step++
       log.write(
         { step, loss, gradNorm },

@@ -46,7 +46,8 @@ await training.attended(async () => {
   const schedule = warmUp(settings.warmUpSteps, constant(settings.lr))
   const maskRatio = ratioOf(settings)
   const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true })
-  const state = { model: net, ema, optimizer }
+  const guard = new training.StepGuard(out, net, settings)
+  const state = { model: net, ema, optimizer, guard }
   const start = from ?? trained
   if (start !== undefined) training.restore(start, state)
   const first = from?.step ?? 0
@@ -67,9 +68,11 @@ await training.attended(async () => {
   const what = `MaskDiT-${preset} on the ${data.length} pictures of ${data.name} at ${data.size} px`
   const size = `${(net.countParameters().total / 1e6).toFixed(1)} M parameters`
   console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}`)
+  const other = training.otherArithmetic(before, backend)
+  if (other !== null) console.log(other)
   if (trained !== undefined) console.log(`tuning (${tune}) what ${trained.path} has learned, for ${steps} steps`)
   const resume = `${command} --out ${out} --resume`
-  training.writeRunReadme(out, { title: what, command: repeated(command), resume })
+  if (from === undefined) training.writeRunReadme(out, { title: what, command: repeated(command), resume })
   const log = new training.MetricsLog(out, step)
   const progress = new training.Progress({ total: steps, done: step, minutes })
   const interrupt = new training.Interrupt(() => progress.log('saving after this step; Ctrl-C again stops without'))
@@ -86,19 +89,19 @@ await training.attended(async () => {
       const ratio = maskRatio(tune === null ? 0 : step / steps)
       const report = scope(() => {
         const terms = pass(pictures, ratio, draw())
-        const { norm, finite } = optimizer.step({ lr })
+        const { norm, finite } = optimizer.step({ lr, maxNorm: settings.maxNorm ?? undefined, losses: terms })
         ema.update(finite)
         optimizer.zeroGrad()
-        return stack([...terms, norm], 0)
+        return stack([...terms, norm, finite], 0)
       })
-      const [loss, dsm, gradNorm] = await report.data()
+      const [loss, dsm, gradNorm, finite] = await report.data()
       report.dispose()
-      if (!Number.isFinite(loss + gradNorm))
-        throw training.notFinite(step + 1, out, () => void pass(pictures, ratio, draw()))
+      const replay = () => pass(pictures, ratio, draw())
+      const acted = await guard.judge({ step: step + 1, gradNorm, finite, replay }, progress)
 
       step++
       const seconds = (performance.now() - began) / 1000
-      log.write({ step, loss, dsm, ratio, gradNorm, lr }, { step, seconds, time: Date.now() / 1000 })
+      log.write({ step, loss, dsm, ratio, gradNorm, lr, ...acted }, { step, seconds, time: Date.now() / 1000 })
       progress.update(step, loss, batch)
       if (step === first + 2) progress.log(`${seconds.toFixed(2)} s a step`)
       if (step % (step < 500 ? 50 : 250) === 0 && step < steps) await keep()

@@ -51,7 +51,8 @@ await training.attended(async () => {
   const schedule = warmUp(settings.warmUpSteps, constant(settings.lr))
   const diffusion = maskdmDiffusion({ schedule: maskdmPreset(preset).schedule })
   const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true })
-  const state = { model, ema, optimizer }
+  const guard = new training.StepGuard(out, model, settings)
+  const state = { model, ema, optimizer, guard }
   if (from !== undefined) training.restore(from, state)
   let step = from?.step ?? 0
 
@@ -68,9 +69,11 @@ await training.attended(async () => {
   const what = `MaskDM-${preset}, ${stage}, on the ${data.length} pictures of ${data.name} at ${data.size} px`
   const size = `${(model.countParameters().total / 1e6).toFixed(1)} M parameters`
   console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}`)
+  const other = training.otherArithmetic(before, backend)
+  if (other !== null) console.log(other)
   if (weights !== null) console.log(`begins with ${settings.from}`)
   const resume = `${command} ${stage} --out ${out} --resume`
-  training.writeRunReadme(out, { title: what, command: repeated(command), resume })
+  if (from === undefined) training.writeRunReadme(out, { title: what, command: repeated(command), resume })
   const log = new training.MetricsLog(out, step)
   const progress = new training.Progress({ total: steps, done: step, minutes })
   const interrupt = new training.Interrupt(() => progress.log('saving after this step; Ctrl-C again stops without'))
@@ -85,19 +88,20 @@ await training.attended(async () => {
       const draw = () => random.fork('step').fork(step) // a step's random numbers follow from seed and step alone
       const lr = schedule(step)
       const report = scope(() => {
-        const loss = pass(images, draw())
-        const { norm, finite } = optimizer.step({ lr, maxNorm: maxNorm ?? undefined })
+        const loss = pass(images, draw()).detach()
+        const { norm, finite } = optimizer.step({ lr, maxNorm: maxNorm ?? undefined, losses: [loss] })
         ema.update(finite)
         optimizer.zeroGrad()
-        return stack([loss.detach(), norm], 0)
+        return stack([loss, norm, finite], 0)
       })
-      const [loss, gradNorm] = await report.data()
+      const [loss, gradNorm, finite] = await report.data()
       report.dispose()
-      if (!Number.isFinite(loss + gradNorm)) throw training.notFinite(step + 1, out, () => void pass(images, draw()))
+      const replay = () => pass(images, draw())
+      const acted = await guard.judge({ step: step + 1, gradNorm, finite, replay }, progress)
 
       step++
       log.write(
-        { step, loss, gradNorm, lr },
+        { step, loss, gradNorm, lr, ...acted },
         { step, seconds: (performance.now() - start) / 1000, time: Date.now() / 1000 },
       )
       progress.update(step, loss, batch)

@@ -35,7 +35,8 @@ await training.attended(async () => {
   const schedule = warmUp(settings.warmUpSteps, constant(settings.lr))
   const diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
   const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true })
-  const state = { model, ema, optimizer }
+  const guard = new training.StepGuard(out, model, settings)
+  const state = { model, ema, optimizer, guard }
   if (from !== undefined) training.restore(from, state)
   const first = from?.step ?? 0
   let step = first
@@ -60,8 +61,8 @@ await training.attended(async () => {
   const what = `MDT-${preset} on the ${data.length} pictures of ${data.name} at ${data.size} px`
   const size = `${(model.countParameters().total / 1e6).toFixed(1)} M parameters`
   console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}; see ${out} for what it draws`)
-  if (before !== undefined && before.backend !== training.arithmetic(backend))
-    console.log(`the run was on ${before.backend} until now: expect other last digits`)
+  const other = training.otherArithmetic(before, backend)
+  if (other !== null) console.log(other)
   const resume = `${command} --out ${out} --resume`
   if (from === undefined) training.writeRunReadme(out, { title: what, command: repeated(command), resume })
   const log = new training.MetricsLog(out, step)
@@ -79,21 +80,34 @@ await training.attended(async () => {
       const lr = schedule(step + 1)
       const report = scope(() => {
         const terms = passes(pictures, draw())
-        const { norm, finite } = optimizer.step({ lr }) // does nothing where the norm is not finite
+        // Does nothing where a loss or the norm is not finite.
+        const { norm, finite } = optimizer.step({ lr, maxNorm: settings.maxNorm ?? undefined, losses: terms })
         ema.update(finite)
         optimizer.zeroGrad()
-        return stack([...terms, norm], 0)
+        return stack([...terms, norm, finite], 0)
       })
-      const [mse, vb, maskedMse, maskedVb, gradNorm] = await report.data()
+      const [mse, vb, maskedMse, maskedVb, gradNorm, finite] = await report.data()
       report.dispose()
       const loss = mse + vb + maskedMse + maskedVb
-      if (!Number.isFinite(loss + gradNorm))
-        throw training.notFinite(step + 1, out, () => void passes(pictures, draw()))
+      const replay = () => passes(pictures, draw())
+      const acted = await guard.judge({ step: step + 1, gradNorm, finite, replay }, progress)
 
       step++
       const seconds = (performance.now() - start) / 1000
       log.write(
-        { step, loss, full: mse + vb, mse, vb, masked: maskedMse + maskedVb, maskedMse, maskedVb, gradNorm, lr },
+        {
+          step,
+          loss,
+          full: mse + vb,
+          mse,
+          vb,
+          masked: maskedMse + maskedVb,
+          maskedMse,
+          maskedVb,
+          gradNorm,
+          lr,
+          ...acted,
+        },
         { step, seconds, time: Date.now() / 1000 },
       )
       progress.update(step, mse + vb, batch)

@@ -4,13 +4,13 @@
  */
 
 import type { ImageDataset } from '../diffusion/data/index.ts'
-import { duration, UserError } from '../diffusion/training/index.ts'
+import { duration, type StepGuardOptions, UserError, unguarded } from '../diffusion/training/index.ts'
 import { type MDTOptions, mdtPreset, presetNames, type Training, trainingPreset } from '../models/index.ts'
 import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
 import { runFlags, settled } from './run-settings.ts'
 
 /** All that decides what a run computes: kept in its checkpoints. */
-export interface Settings extends Training {
+export interface Settings extends Training, StepGuardOptions {
   readonly preset: string
   readonly size: number
   readonly data: string
@@ -77,6 +77,7 @@ export function settingsOf(given: ReturnType<typeof trainingFlags>, started: Set
     seed: 0,
     maskRatio: 0.3,
     labels: asked.preset === 'tiny' ? 'no' : 'yes', // tiny learns faster without
+    ...unguarded,
     ...trainingPreset(asked.preset ?? 'S/2'),
   }
   return settled(base, asked, { out: given.out, resumed: started !== undefined })

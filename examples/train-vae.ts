@@ -35,7 +35,8 @@ await training.attended(async () => {
   const optimizer = new AdamW(model.namedParameters(), settings)
   const schedule = warmUp(settings.warmUpSteps, constant(settings.lr))
   const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true })
-  const state = { model, ema, optimizer }
+  const guard = new training.StepGuard(out, model, settings)
+  const state = { model, ema, optimizer, guard }
   if (from !== undefined) training.restore(from, state)
   const first = from?.step ?? 0
   let step = first
@@ -60,6 +61,8 @@ await training.attended(async () => {
   const size = `${(model.countParameters().total / 1e6).toFixed(1)} M parameters`
   const side = data.size / model.downsampling
   console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}`)
+  const other = training.otherArithmetic(before, backend)
+  if (other !== null) console.log(other)
   console.log(`${options.latentChannels} × ${side} × ${side} latents a picture; see ${out} for what they keep of it`)
   const resume = `${command} --out ${out} --resume`
   if (from === undefined)
@@ -85,18 +88,19 @@ await training.attended(async () => {
       const lr = schedule(step + 1)
       const report = scope(() => {
         const terms = pass(pictures, draw())
-        const { norm, finite } = optimizer.step({ lr, maxNorm: 1 })
+        const { norm, finite } = optimizer.step({ lr, maxNorm: settings.maxNorm ?? undefined, losses: terms })
         ema.update(finite)
         optimizer.zeroGrad()
-        return stack([...terms, norm], 0)
+        return stack([...terms, norm, finite], 0)
       })
-      const [loss, error, kl, gradNorm] = await report.data()
+      const [loss, error, kl, gradNorm, finite] = await report.data()
       report.dispose()
-      if (!Number.isFinite(loss + gradNorm)) throw training.notFinite(step + 1, out, () => void pass(pictures, draw()))
+      const replay = () => pass(pictures, draw())
+      const acted = await guard.judge({ step: step + 1, gradNorm, finite, replay }, progress)
 
       step++
       const seconds = (performance.now() - start) / 1000
-      log.write({ step, loss, error, kl, gradNorm, lr }, { step, seconds, time: Date.now() / 1000 })
+      log.write({ step, loss, error, kl, gradNorm, lr, ...acted }, { step, seconds, time: Date.now() / 1000 })
       progress.update(step, loss, batch)
       if (step === first + 2) progress.log(`${seconds.toFixed(2)} s a step`)
       if (step % (step < 500 ? 50 : 250) === 0 && step < steps) await keep()
@@ -115,7 +119,7 @@ await training.attended(async () => {
     const described: Described = { settings, model: options }
     const at = { step, backend: training.arithmetic(backend), ...described }
     checkpoint = await training.keep(out, log, state, at, ['error'], async path => {
-      await saveVae(join(out, vaeFile), ema.average, await scalingFactorOf(ema.average, data))
+      await saveVae(join(out, vaeFile), ema.average, await scalingFactorOf(ema.average, data), data.size)
       const ratio = await writeReconstructions(path, ema.average, data, 48, stop)
       if (ratio !== null) progress.log(`step ${step}: reconstructions at ${ratio.toFixed(1)} dB`)
     })

@@ -4,7 +4,7 @@
  */
 
 import type { ImageDataset } from '../diffusion/data/index.ts'
-import { UserError } from '../diffusion/training/index.ts'
+import { type StepGuardOptions, UserError, unguarded } from '../diffusion/training/index.ts'
 import {
   type AutoencoderKLOptions,
   type AutoencoderPresetName,
@@ -16,7 +16,7 @@ import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
 import { runFlags, settled } from './run-settings.ts'
 
 /** All that decides what a run computes: kept in its checkpoints. */
-export interface Settings extends Training {
+export interface Settings extends Training, StepGuardOptions {
   readonly preset: AutoencoderPresetName
   readonly size: number
   readonly data: string
@@ -79,6 +79,8 @@ export function settingsOf(given: ReturnType<typeof trainingFlags>, started: Set
     data: 'emoji:smileys',
     seed: 0,
     klWeight: 1e-3,
+    ...unguarded,
+    maxNorm: 1,
     ...trainingOf(preset),
   }
   return settled(base, asked, { out: given.out, resumed: started !== undefined })

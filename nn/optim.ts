@@ -1,7 +1,7 @@
 /**
  * What all optimizers share: named parameters, the global norm of their gradients, and state that can be saved. A step
  * is dispatched without reading anything back: the norm, whether it is finite, the clipping coefficient and the count of
- * steps are scalars on the device, and a step whose gradient norm is not finite changes nothing. A parameter without a
+ * steps are scalars on the device, and a step whose gradient norm or loss is not finite changes nothing. A parameter without a
  * gradient is left out of the step, as in PyTorch.
  *
  * Gradient accumulation needs no code of its own: `backward` adds to `.grad`. For k parts, backward(mul(loss, 1 / k)) for
@@ -41,13 +41,15 @@ export interface StepOptions {
   readonly lr?: number
   /** Clips the gradients' global norm, on the way, to this. */
   readonly maxNorm?: number
+  /** What the gradients are of, or its terms: a step in which one of these scalars is not finite does nothing either. */
+  readonly losses?: readonly Tensor[]
 }
 
 /** Scalars on the device, shape []. */
 export interface StepInfo {
   /** Of all gradients together, before clipping. */
   readonly norm: Tensor
-  /** 1, or 0 where `norm` is not finite and the step did nothing. */
+  /** 1, or 0 where `norm` or a loss is not finite and the step did nothing. */
   readonly finite: Tensor
 }
 
@@ -99,12 +101,12 @@ export abstract class Optimizer {
   }
 
   /** Moves the parameters that have gradients. The gradients stay; call `zeroGrad` before the next backward. */
-  step({ lr = this.lr, maxNorm }: StepOptions = {}): StepInfo {
+  step({ lr = this.lr, maxNorm, losses = [] }: StepOptions = {}): StepInfo {
     return noGrad(() =>
       scope(() => {
         const active = [...this.parameters].flatMap(([name, p]) => (p.grad === null ? [] : { name, p, g: p.grad }))
         const norm = active.length === 0 ? zeros([], this.place) : gradNorm(active.map(({ g }) => g))
-        const finite = finiteOf(norm)
+        const finite = losses.reduce((all, loss) => mul(all, finiteOf(loss)), finiteOf(norm))
         const clip = maxNorm === undefined ? ones([], this.place) : this.clipCoefficient(norm, maxNorm)
         this.update(active, { lr, clip, finite })
         return { norm, finite }

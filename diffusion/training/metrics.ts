@@ -95,9 +95,12 @@ function readLines(path: string): { line: string; row: Row }[] {
   })
 }
 
+/** JSON has no NaN and writes null. */
+const nullIsNaN = (_: string, value: unknown) => (value === null ? Number.NaN : value)
+
 function parseRow(line: string): Row | undefined {
   try {
-    const row: unknown = JSON.parse(line)
+    const row: unknown = line.includes('null') ? JSON.parse(line, nullIsNaN) : JSON.parse(line)
     return typeof row === 'object' && row !== null && 'step' in row && Number.isInteger(row.step)
       ? (row as Row)
       : undefined

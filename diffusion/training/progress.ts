@@ -31,6 +31,7 @@ export class Progress {
   #loss = 0
   #step: number
   #summary = ''
+  #note = ''
 
   constructor({ total, done = 0, minutes = Infinity, stream = process.stdout }: ProgressOptions) {
     this.#total = total
@@ -52,19 +53,29 @@ export class Progress {
     this.#bar?.start(total, done, { summary: '' })
   }
 
-  /** After step number `step` on `pictures` pictures. */
-  update(step: number, loss: number, pictures: number): void {
+  /**
+   * After step number `step` on `pictures` pictures. A loss that is not finite is left out of the mean; null where the
+   * steps have none.
+   */
+  update(step: number, loss: number | null, pictures: number): void {
     const now = performance.now()
     // Means with exponential weights, the plain mean of the first few steps.
     const weight = Math.max(1 / (step - this.#first), 1 / window)
     this.#secondsPerStep += weight * ((now - this.#at) / 1000 - this.#secondsPerStep)
-    this.#loss += weight * (loss - this.#loss)
+    if (loss !== null && Number.isFinite(loss)) this.#loss += weight * (loss - this.#loss)
     this.#at = now
     this.#step = step
     const left = Math.min((this.#total - step) * this.#secondsPerStep, Math.max(this.#deadline - now, 0) / 1000)
-    this.#summary = `${(pictures / this.#secondsPerStep).toFixed(1)} img/s  loss ${this.#loss.toFixed(4)}  ETA ${duration(left)}`
+    const speed = `${(pictures / this.#secondsPerStep).toFixed(1)} img/s`
+    const shown = loss === null ? '' : `  loss ${this.#loss.toFixed(4)}`
+    this.#summary = `${speed}${shown}  ETA ${duration(left)}${this.#note}`
     if (this.#bar !== null) this.#bar.update(step, { summary: this.#summary })
     else if (now - this.#lineAt >= 1000 * lineEvery || step === this.#total) this.#line(now)
+  }
+
+  /** A few words behind the figures, until others replace them. */
+  note(text: string): void {
+    this.#note = `  ${text}`
   }
 
   /** A line of text above the bar. */

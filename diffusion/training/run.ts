@@ -1,11 +1,11 @@
 /**
  * Where a run begins and how it goes on: a new run never writes over another, a resumed one is the unbroken one continued,
- * and a step that fails says why. Needs Node. The files themselves are checkpoint.ts and metrics.ts.
+ * and what it leaves can be gone on with. Needs Node. The files themselves are checkpoint.ts and metrics.ts.
  */
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Backend, firstNonFinite, scope } from '../../core/index.ts'
+import type { Backend } from '../../core/index.ts'
 import type { Ema, Module, Optimizer } from '../../nn/index.ts'
 import { writeLossCurve } from './charts.ts'
 import {
@@ -19,18 +19,22 @@ import { UserError } from './errors.ts'
 import { lockFolder } from './lock.ts'
 import { type MetricsLog, readRows } from './metrics.ts'
 import { samplesPath } from './pictures.ts'
+import type { StepGuard } from './step-guard.ts'
 
 /** Everything that a step changes. */
 export interface TrainingState {
   readonly model: Module
   readonly ema: Ema<Module>
   readonly optimizer: Optimizer
+  readonly guard: StepGuard
 }
 
 /** What is in state.json: with the tensors, all that a run needs to go on; `Own` is what the program adds. */
 export type RunState<Own> = Own &
   CheckpointState & {
     readonly emaUpdates: number
+    /** Steps in a row, the last among them, that were skipped; absent for none. */
+    readonly skipped?: number
     /** What `arithmetic` says of the backend. */
     readonly backend: string
   }
@@ -60,7 +64,7 @@ function begun(folder: string): boolean {
 }
 
 /** Puts everything where `checkpoint` left it. Throws UserError or SafetensorsError where it is damaged or of another model. */
-export function restore({ path }: Checkpoint, { model, ema, optimizer }: TrainingState): void {
+export function restore({ path }: Pick<Checkpoint, 'path'>, { model, ema, optimizer, guard }: TrainingState): void {
   const { state, ...saved } = loadCheckpoint<RunState<unknown>>(path)
   const load = (part: keyof typeof saved, into: Pick<Module | Optimizer, 'loadStateDict'>) => {
     try {
@@ -73,6 +77,13 @@ export function restore({ path }: Checkpoint, { model, ema, optimizer }: Trainin
   load('ema', ema.average)
   load('optimizer', optimizer)
   ema.updates = state.emaUpdates
+  guard.skipped = state.skipped ?? 0
+}
+
+/** What to tell a person whose run was on another backend or build until now; null where it was on this one. */
+export function otherArithmetic(before: RunState<unknown> | undefined, backend: Backend): string | null {
+  if (before === undefined || before.backend === arithmetic(backend)) return null
+  return `the run was on ${before.backend} until now: expect other last digits`
 }
 
 /** A backend and its build, 'wasm relaxed' or 'cpu': what may differ in the last bits from another one. */
@@ -87,8 +98,8 @@ export function arithmetic(backend: Backend): string {
 export async function keep<Own>(
   folder: string,
   log: MetricsLog,
-  { model, ema, optimizer }: TrainingState,
-  state: Own & Omit<RunState<unknown>, 'emaUpdates'>,
+  { model, ema, optimizer, guard }: TrainingState,
+  state: Own & Omit<RunState<unknown>, 'emaUpdates' | 'skipped'>,
   terms: readonly string[],
   draw: (path: string) => Promise<void>,
 ): Promise<string> {
@@ -96,27 +107,11 @@ export async function keep<Own>(
   const checkpoint = await saveCheckpoint(
     folder,
     { model: model.stateDict(), ema: ema.average.stateDict(), optimizer: optimizer.stateDict() },
-    { ...state, emaUpdates: ema.updates },
+    { ...state, emaUpdates: ema.updates, ...(guard.skipped > 0 && { skipped: guard.skipped }) },
   )
   await writeLossCurve(join(folder, 'loss.png'), readRows(join(folder, 'metrics.jsonl')), terms)
   const samples = samplesPath(folder, state.step)
   await draw(samples)
   if (existsSync(samples)) log.picture(samples, state.step)
   return checkpoint
-}
-
-/**
- * The message for a step whose loss or gradient is NaN or infinite: it is computed again by `replay`, from the same
- * batch and random numbers, until the op that made the first such value.
- */
-export function notFinite(step: number, folder: string, replay: () => void): UserError {
-  const found = firstNonFinite(() => scope(replay))
-  const culprit =
-    found === null
-      ? 'every value is finite, so the norm of the gradients overflowed'
-      : `the first such value was made by '${found.op}', op ${found.position + 1} of the step, of shape [${found.shape.join(', ')}]`
-  const last = latestCheckpoint(folder)?.path ?? 'there is none yet'
-  return new UserError(
-    `step ${step}: the loss or its gradient is NaN or infinite: ${culprit}. Last good checkpoint: ${last}`,
-  )
 }
