@@ -368,7 +368,7 @@ class Machine {
     if (length > 255) this.#fail(`wanted an integer of at most 255 bytes, got one of ${length}`)
     const digits = Array.from(this.#slice(length), byte => byte.toString(16).padStart(2, '0')).reverse()
     const value = BigInt.asIntN(8 * length, BigInt(`0x0${digits.join('')}`))
-    return BigInt(Number(value)) === value && Number.isSafeInteger(Number(value)) ? Number(value) : value
+    return Number.isSafeInteger(Number(value)) ? Number(value) : value
   }
 
   #fail(problem: string): never {

@@ -36,7 +36,7 @@ export function stateDicts(root: unknown): Map<string, StateDict> {
     for (const [path, value] of level) {
       if (!(value instanceof Map) || seen.has(value)) continue
       seen.add(value)
-      const entries = [...value].map(([key, each]) => [String(key), each] as const)
+      const entries = [...value].flatMap(([key, each]) => (isName(key) ? [[String(key), each] as const] : []))
       const tensors = entries.filter((entry): entry is [string, StoredTensor] => entry[1] instanceof StoredTensor)
       if (tensors.length > 0) found.set(path.join('.'), new Map(tensors))
       for (const [key, each] of entries) next.push([[...path, key], each])
@@ -44,6 +44,11 @@ export function stateDicts(root: unknown): Map<string, StateDict> {
     level = next
   }
   return found
+}
+
+/** Optimizers number their parameters. */
+function isName(key: unknown): key is string | number {
+  return typeof key === 'string' || typeof key === 'number'
 }
 
 /**
