@@ -11,6 +11,8 @@ import {
   ddimSteps,
   ddpmSample,
   dpmSolverSample,
+  eulerSample,
+  fromNoise,
   type GaussianDiffusion,
   gaussianDiffusion,
   heunSample,
@@ -22,6 +24,8 @@ import {
   respace,
   sigmaSteps,
   spaceTimesteps,
+  timestepDenoiser,
+  timestepSigmas,
 } from '../diffusion/index.ts'
 import { f64, near, normal } from './near.ts'
 
@@ -161,6 +165,40 @@ test('guidance: which channels it touches, and what happens to the second half',
   assert.is(powerCosineScale(4, 4, 1000), 1)
   assert.is(powerCosineScale(4, 4, 0), 4)
   assert.ok(Math.abs(powerCosineScale(4, 1, 500) - 2.5) < 1e-14)
+})
+
+// ---- timesteps as noise levels ------------------------------------------------------------------------------------
+
+test("Euler's method over the levels of timesteps is DDIM; second-order samplers come closer to its limit", () => {
+  // ε of data of variance 1/4, for which the flow from noise to data is known.
+  const d = linear(1000)
+  const best: Network = (x, t) => {
+    const factor = Float64Array.from(t, i => Math.sqrt(1 - d.alphaBar[i]) / (1 - 0.75 * d.alphaBar[i]))
+    return mul(x, tensor(factor, { shape: [t.length, 1, 1, 1], dtype: 'f64', backend: cpu }))
+  }
+  const xT = normal(3, 2, 1, 2, 2)
+  const few = (steps: number) => ({
+    ...respace(d, spaceTimesteps(1000, String(steps))),
+    variance: 'fixedSmall' as const,
+  })
+  const error: Record<string, number> = {}
+  for (const [name, sample] of Object.entries({ eulerSample, heunSample, dpmSolverSample })) {
+    const it = few(10)
+    const got = sample(timestepDenoiser(it, best), fromNoise(it, xT), timestepSigmas(it))
+    if (name === 'eulerSample') near(got, ddimSample(it, best, xT), 1e-13, 'Euler and DDIM')
+    // The flow keeps x̃/√(σ² + 1/4) as it is.
+    const first = timestepSigmas(it)[0]
+    const limit = mul(fromNoise(it, xT), 0.5 / Math.hypot(first, 0.5))
+    error[name] = Math.max(...got.dataSync().map((v, i) => Math.abs(v - limit.dataSync()[i])))
+  }
+  assert.ok(
+    error.heunSample < error.eulerSample / 3 && error.dpmSolverSample < error.eulerSample / 3,
+    JSON.stringify(error),
+  )
+  assert.throws(
+    () => timestepDenoiser(few(10), best)(xT, Float64Array.of(1, 1)),
+    /timestepDenoiser: sigma: wanted one of the 10 steps' levels, got 1/,
+  )
 })
 
 test.run()

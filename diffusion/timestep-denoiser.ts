@@ -1,0 +1,56 @@
+/**
+ * A network of timesteps as a denoiser of noise levels, so that the samplers of edm-samplers.ts drive DiT, MDT and MaskDM
+ * too. With x̃ = x_t/√ᾱ_t = x_0 + σ_t ε and σ_t = √((1−ᾱ_t)/ᾱ_t) both are the same process [EDM §4, DDIM eq. 14]; Euler's method
+ * over these levels is DDIM. Only levels that are timesteps can be asked for, so nothing is interpolated.
+ */
+
+import type { Tensor } from '../core/index.ts'
+import type { Denoiser } from './edm.ts'
+import { type ClipOption, callNetwork, type GaussianDiffusion, type Network, pMeanVariance } from './gaussian.ts'
+import { checkCount, scaled } from './per-sample.ts'
+
+/** σ_t of every step of d, the noisiest first, then 0: d.steps + 1 levels. */
+export function timestepSigmas(d: GaussianDiffusion): Float64Array {
+  const rising = Float64Array.from(d.alphaBar, sigmaOf)
+  return Float64Array.of(...rising.reverse(), 0)
+}
+
+function sigmaOf(alphaBar: number): number {
+  return Math.sqrt((1 - alphaBar) / alphaBar)
+}
+
+/** x̃ for the first level, from x_T (N, C, …), which is noise of variance 1: x_T/√ᾱ_T. */
+export function fromNoise(d: GaussianDiffusion, xT: Tensor): Tensor {
+  return scaled(xT, new Float64Array(xT.shape[0]).fill(d.alphaBar[d.steps - 1]), alphaBar => 1 / Math.sqrt(alphaBar))
+}
+
+/** D(x̃; σ): the x_0 that a network of timesteps predicts. Calling it throws RangeError on a σ that is no step's of d. */
+export function timestepDenoiser(d: GaussianDiffusion, network: Network, options: ClipOption = {}): Denoiser {
+  const steps = new Map(Array.from(d.alphaBar, (alphaBar, t) => [sigmaOf(alphaBar), t]))
+  return (x, sigma) => {
+    const t = Int32Array.from(sigma, level => {
+      const step = steps.get(level)
+      if (step === undefined)
+        throw new RangeError(`timestepDenoiser: sigma: wanted one of the ${d.steps} steps' levels, got ${level}`)
+      return step
+    })
+    const xt = scaled(x, t, i => Math.sqrt(d.alphaBar[i]))
+    return pMeanVariance(d, callNetwork(d, network, xt, t), xt, t, options).predXStart
+  }
+}
+
+/**
+ * Timesteps of d for so many steps, rising, whose ln σ are as evenly spread as timesteps can be: what DPM-Solver++, which
+ * looks back by one step, wants [DPM++ §5]. Fewer where neighbours would be the same one. Throws RangeError on steps
+ * outside [2, d.steps].
+ */
+export function logSnrTimesteps(d: GaussianDiffusion, steps: number): Int32Array {
+  checkCount('logSnrTimesteps', 'steps', steps, 2, d.steps)
+  const logs = Array.from(d.alphaBar, alphaBar => Math.log(sigmaOf(alphaBar)))
+  const nearest = (wanted: number) =>
+    logs.reduce((best, log, t) => (Math.abs(log - wanted) < Math.abs(logs[best] - wanted) ? t : best), 0)
+  const width = logs[d.steps - 1] - logs[0]
+  return Int32Array.from(
+    new Set(Array.from({ length: steps }, (_, i) => d.timesteps[nearest(logs[0] + (i / (steps - 1)) * width)])),
+  )
+}
