@@ -3,13 +3,11 @@
  * and how widely latents spread. Both look at pictures evenly taken from the set, in their own order. Needs Node.
  */
 
-import { noGrad, scope, type Tensor, tensor } from '../core/index.ts'
+import { noGrad, scope, tensor } from '../core/index.ts'
 import { type ImageDataset, imagesOf } from '../diffusion/data/index.ts'
 import { writeGrid } from '../diffusion/training/index.ts'
 import type { AutoencoderKL } from '../models/index.ts'
-
-/** Pictures that are encoded at a time: as many as have the pixels of one of Stable Diffusion's. */
-export const togetherAt = (size: number): number => Math.min(Math.max(Math.floor((256 / size) ** 2), 1), 64)
+import { momentsOf, togetherAt } from './latents.ts'
 
 /** Up to `count` pictures of the set in turn, as batches (N, 3, S, S) in [-1, 1]. */
 async function* evenly(data: ImageDataset, count: number): AsyncGenerator<Float32Array> {
@@ -21,10 +19,6 @@ async function* evenly(data: ImageDataset, count: number): AsyncGenerator<Float3
     yield imagesOf(pictures, size)
   }
 }
-
-/** `images` as a tensor (N, 3, S, S). */
-const batchOf = (images: Float32Array, { channels: C, size: S }: ImageDataset): Tensor =>
-  tensor(images, { shape: [images.length / (C * S * S), C, S, S] })
 
 /**
  * Writes `count` pictures, each with its reconstruction to the right, as a PNG. The latents are the posterior's means.
@@ -44,7 +38,8 @@ export async function writeReconstructions(
   let [at, error] = [0, 0]
   for await (const images of evenly(data, count)) {
     if (await stop()) return null
-    const decoded = noGrad(() => scope(() => model.decode(model.encode(batchOf(images, data)).mean)))
+    const x = () => tensor(images, { shape: [images.length / each, C, S, S] })
+    const decoded = noGrad(() => scope(() => model.decode(model.encode(x()).mean)))
     const values = await decoded.data()
     decoded.dispose()
     for (let i = 0; i < images.length; i++) error += (images[i] - values[i]) ** 2
@@ -65,19 +60,11 @@ export async function writeReconstructions(
 export async function scalingFactorOf(model: AutoencoderKL, data: ImageDataset): Promise<number> {
   let [n, sum, squares] = [0, 0, 0]
   for await (const images of evenly(data, 256)) {
-    const [mean, std] = noGrad(() =>
-      scope(() => {
-        const posterior = model.encode(batchOf(images, data))
-        return [posterior.mean, posterior.std()] as const
-      }),
-    )
-    const [m, s] = [await mean.data(), await std.data()]
-    mean.dispose()
-    std.dispose()
-    n += m.length
-    for (let i = 0; i < m.length; i++) {
-      sum += m[i]
-      squares += m[i] ** 2 + s[i] ** 2 // of a draw, on average
+    const { mean, std } = await momentsOf(model, images, data.size)
+    n += mean.length
+    for (let i = 0; i < mean.length; i++) {
+      sum += mean[i]
+      squares += mean[i] ** 2 + std[i] ** 2 // of a draw, on average
     }
   }
   return 1 / Math.sqrt(squares / n - (sum / n) ** 2)

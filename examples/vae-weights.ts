@@ -1,21 +1,15 @@
 /**
  * Autoencoders on disk: a safetensors file under diffusers' names that says in its metadata what it is of, as train-vae.ts
  * writes; the same without, with diffusers' config.json beside it or none; or a folder with one of these. Needs Node.
- * Used by train-vae.ts, latent-pictures.ts and the command encode-latents.
+ * Used by train-vae.ts, latents.ts and the command encode-latents.
  */
 
 import { existsSync, readFileSync, statSync } from 'node:fs'
-import { rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { SafetensorsFile, storable, writeSafetensors } from '../core/safetensors-node.ts'
+import { writeAside } from '../diffusion/training/aside.ts'
 import { reason, UserError } from '../diffusion/training/index.ts'
-import {
-  AutoencoderKL,
-  type AutoencoderKLOptions,
-  autoencoderConfig,
-  autoencoderOptions,
-  autoencoderOptionsOfShapes,
-} from '../models/index.ts'
+import { AutoencoderKL, autoencoderConfig, autoencoderOptions, autoencoderOptionsOfShapes } from '../models/index.ts'
 import { load, stateOf } from './weights.ts'
 
 /** What train-vae.ts calls the file that it leaves, and what diffusers calls its own. */
@@ -34,24 +28,33 @@ export function locateVae(path: string): string {
   throw new UserError(`--vae: wanted ${vaeFile} or ${diffusersFile} in ${path}, got neither`)
 }
 
+/** An autoencoder, and the size of pictures that it was trained on where the file says so. */
+export interface Vae {
+  readonly model: AutoencoderKL
+  readonly size: number | null
+}
+
 /**
  * The autoencoder in a file, with its weights, on the default backend. Throws UserError or SafetensorsError, with the path,
  * where it is damaged or of something else.
  */
-export function loadVae(path: string): AutoencoderKL {
+export function loadVae(path: string): Vae {
   const file = new SafetensorsFile(path)
   try {
     const state = stateOf(file)
-    const config = file.header.metadata.get('config') ?? configBeside(path)
+    const text = file.header.metadata.get('config') ?? configBeside(path)
     let model: AutoencoderKL
+    let size: number | null = null
     try {
-      const options = config === undefined ? autoencoderOptionsOfShapes(state) : autoencoderOptions(JSON.parse(config))
+      const config: { readonly sample_size?: unknown } | null = text === undefined ? null : JSON.parse(text)
+      const options = config === null ? autoencoderOptionsOfShapes(state) : autoencoderOptions(config)
+      if (Number.isSafeInteger(config?.sample_size)) size = Number(config?.sample_size)
       model = new AutoencoderKL(options, { rng: null })
     } catch (error) {
       throw new UserError(`${path}: ${reason(error)}`, { cause: error })
     }
     load(model, state, path)
-    return model
+    return { model, size }
   } finally {
     file.close()
   }
@@ -62,19 +65,15 @@ function configBeside(path: string): string | undefined {
   return path.endsWith(diffusersFile) && existsSync(config) ? readFileSync(config, 'utf8') : undefined
 }
 
-/** Writes the weights and, as metadata, what they are of: aside, then renamed. Throws UserError where the disk refuses. */
-export async function saveVae(path: string, model: AutoencoderKL, scalingFactor: number): Promise<void> {
-  const options: AutoencoderKLOptions = { ...model.options, scalingFactor }
+/**
+ * Writes the weights of a model for pictures of `size` and, as metadata, what they are of. Appears whole. Throws UserError
+ * where the disk refuses.
+ */
+export async function saveVae(path: string, model: AutoencoderKL, scalingFactor: number, size: number): Promise<void> {
+  const config = { ...autoencoderConfig({ ...model.options, scalingFactor }), sample_size: size }
   const metadata = new Map([
     ['format', 'pt'], // which diffusers insists on
-    ['config', JSON.stringify(autoencoderConfig(options))],
+    ['config', JSON.stringify(config)],
   ])
-  const aside = `${path}.tmp`
-  try {
-    await writeSafetensors(aside, storable(model.stateDict()), metadata)
-    await rename(aside, path)
-  } catch (error) {
-    await rm(aside, { force: true })
-    throw new UserError(`${path}: could not be written: ${reason(error)}`, { cause: error })
-  }
+  await writeAside(path, aside => writeSafetensors(aside, storable(model.stateDict()), metadata))
 }

@@ -44,7 +44,7 @@ export interface EncodeOptions {
   readonly stop?: () => Promise<boolean>
   /** Told of what a person should know: pictures left out, shards that are made again. */
   readonly say?: (line: string) => void
-  /** Told how many pictures of the set are done. */
+  /** Told how many pictures of the set are done, at first those of an earlier call. */
   readonly done?: (pictures: number) => void
 }
 
@@ -75,6 +75,7 @@ export async function writeLatents(
     replaceFile(join(folder, indexFile), `${JSON.stringify(index, null, 2)}\n`)
   }
   for (const { first, end } of index.shards) pictures += end - first
+  options.done?.(pictures)
 
   for (const [start, until] of missing(index.shards, data.length))
     for (let first = start; first < until; ) {
@@ -115,7 +116,7 @@ async function begin(folder: string, source: LatentSource, say: (line: string) =
     } catch (error) {
       say(`${errorLine(error).replace(/^error: /, '')}; it is made again`)
     }
-  return { ...before, complete: shards.reduce((n, { first, end }) => n + end - first, 0) === source.pictures, shards }
+  return { ...before, ...source, complete: shards.reduce((n, { first, end }) => n + end - first, 0) === source.pictures, shards }
 }
 
 /** The ranges of pictures that are in no shard. */
