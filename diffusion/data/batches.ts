@@ -1,12 +1,13 @@
 /**
- * Batches of pictures, or of latents drawn from their posteriors. Batch k is a pure function of (stream, k): a run that is resumed at step k goes on with the batch
- * that the unbroken run would have seen, whatever was drawn before. Batches ahead are decoded in the background while
- * the step before computes.
+ * Batches of pictures, or of latents drawn from their posteriors. Batch k is a pure function of (stream, k): a run that is
+ * resumed at step k goes on with the batch that the unbroken run would have seen, whatever was drawn before. Batches ahead
+ * are decoded in the background while the step before computes.
  */
 
 import type { Rng } from '../../core/random.ts'
+import { sizeOf } from '../../core/shape.ts'
 import { type ImageDataset, imagesOf } from './dataset.ts'
-import { drawLatents, type LatentDataset } from './latents.ts'
+import type { LatentDataset } from './latents.ts'
 
 export interface BatchOptions {
   /** Pictures in a batch, N. */
@@ -95,4 +96,20 @@ export class Batches {
         : imagesOf(await Promise.all(Array.from(indices, i => dataset.pixels(i))), dataset.size, mirrored)
     return { images, labels: indices.map(i => dataset.label(i)), indices }
   }
+}
+
+/** (mean + std ⊙ ε) · scale for each of these pictures, (N, C, h, w): what a model is trained on. [LDM §3.1] */
+async function drawLatents(
+  set: LatentDataset,
+  indices: Int32Array,
+  mirrored: (i: number) => boolean,
+  rng: Rng,
+): Promise<Float32Array> {
+  const posteriors = await Promise.all(Array.from(indices, (index, i) => set.moments(index, mirrored(i))))
+  const { shape, vae } = set.index
+  const values = sizeOf(shape)
+  const out = rng.normalArray(indices.length * values)
+  for (const [i, { mean, std }] of posteriors.entries())
+    for (let k = 0; k < values; k++) out[i * values + k] = vae.scalingFactor * (mean[k] + std[k] * out[i * values + k])
+  return out
 }

@@ -157,19 +157,3 @@ class ShardFile {
     this.#descriptor = null
   }
 }
-
-/** (mean + std ⊙ ε) · scale for each of these pictures, (N, C, h, w): what a model is trained on. [LDM §3.1] */
-export async function drawLatents(
-  set: LatentDataset,
-  indices: Int32Array,
-  mirrored: (i: number) => boolean,
-  rng: Rng,
-): Promise<Float32Array> {
-  const posteriors = await Promise.all(Array.from(indices, (index, i) => set.moments(index, mirrored(i))))
-  const { shape, vae } = set.index
-  const values = sizeOf(shape)
-  const out = rng.normalArray(indices.length * values)
-  for (const [i, { mean, std }] of posteriors.entries())
-    for (let k = 0; k < values; k++) out[i * values + k] = vae.scalingFactor * (mean[k] + std[k] * out[i * values + k])
-  return out
-}
