@@ -1,0 +1,231 @@
+/**
+ * The shader of matrix products. A workgroup makes a tile of `rows` × `columns` results, an invocation `down` × `across`
+ * of them, in registers. k is walked `depth` at a time: while one slab of both operands is multiplied from workgroup
+ * memory, the next is on its way into registers, from there to the other half of that memory, so that one barrier a slab
+ * will do. Slabs lie k by k, and what is multiplied is read from them four elements at once. Loops are unrolled here,
+ * since an array that is indexed at run time would not stay in registers.
+ *
+ * Reads past an edge of the tile are led back to the last row or column, whose results are not stored; past the end of k
+ * they count as 0. So the inner loop knows no edges.
+ */
+
+/** Rows and columns of results of a workgroup, and of an invocation (`down`, `across`, multiples of 4). */
+export interface Tile {
+  readonly name: string
+  readonly rows: number
+  readonly columns: number
+  readonly depth: number
+  readonly down: number
+  readonly across: number
+}
+
+/** How an operand lies in memory: neighbours along k, or along the tile, and then perhaps in aligned fours. */
+export interface Operand {
+  readonly along: 'k' | 'tile'
+  readonly wide: boolean
+}
+
+/** A leading axis: its length, and elements from one matrix to the next, 0 where broadcast. */
+export interface Axis {
+  readonly size: number
+  readonly stepA: number
+  readonly stepB: number
+}
+
+interface Multiply {
+  readonly tile: Tile
+  readonly a: Operand
+  readonly b: Operand
+  /** How many leading axes there are. */
+  readonly axes: number
+  readonly bias: boolean
+  /** Whether rows of the result are a multiple of four long. */
+  readonly wideOut: boolean
+}
+
+export function threadsOf({ rows, columns, down, across }: Tile): number {
+  return (rows / down) * (columns / across)
+}
+
+const range = (n: number) => Array.from({ length: n }, (_, i) => i)
+const lines = (parts: readonly string[]) => parts.join('\n')
+
+/** WGSL of the product; matmul.ts has the parameters. */
+export function multiply({ tile, a, b, axes, bias, wideOut }: Multiply) {
+  const { rows, columns, depth, down, across } = tile
+  const threads = threadsOf(tile)
+  const [perRow, perColumn] = [columns / across, rows / down]
+  const slabA = new Slab('a', a, 'M', rows, depth, threads)
+  const slabB = new Slab('b', b, 'N', columns, depth, threads)
+  const cells = range(down).flatMap(i => range(across / 4).map(j => [i, j]))
+
+  const products = (k: number) => [
+    ...range(down / 4).map(i => `    let a${k}_${i} = ${slabA.at(k, i, perColumn)};`),
+    ...range(across / 4).map(j => `    let b${k}_${j} = ${slabB.at(k, j, perRow)};`),
+    ...cells.map(([i, j]) => `    c${i}_${j} += a${k}_${Math.floor(i / 4)}.${'xyzw'[i % 4]} * b${k}_${j};`),
+  ]
+
+  const body = () => `
+  let tile = group % params.tiles;
+  let above = group / params.tiles;
+  let part = above % params.ranges;
+  let product = above / params.ranges;
+  let row0 = tile / params.tilesN * ${rows}u;
+  let column0 = tile % params.tilesN * ${columns}u;
+  let down = thread / ${perRow}u;
+  let across = thread % ${perRow}u;
+${locate(axes)}
+  let begin = part * params.range;
+  let end = min(begin + params.range, params.K);
+${slabA.prepare('row0')}
+${slabB.prepare('column0')}
+${lines(cells.map(([i, j]) => `  var c${i}_${j} = vec4f();`))}
+  var half = 0u;
+  var k0 = begin;
+${slabA.load()}
+${slabB.load()}
+${slabA.store()}
+${slabB.store()}
+  workgroupBarrier();
+  while (k0 < end) {
+    k0 += ${depth}u;
+    if (k0 < end) {
+${slabA.load()}
+${slabB.load()}
+    }
+${lines(range(depth).flatMap(products))}
+    half = 1u - half;
+    if (k0 < end) {
+${slabA.store()}
+${slabB.store()}
+    }
+    workgroupBarrier();
+  }
+  let result = (part * params.products + product) * params.M * params.N;
+${lines(range(across / 4).map(j => storeColumn(j)))}`
+
+  /** The results of an invocation in one column of fours. */
+  function storeColumn(j: number): string {
+    const column = `column${j}`
+    const biased = ['x', 'y', 'z', 'w'].map((_, q) => `bias[min(${column} + ${q}u, params.N - 1u)]`).join(', ')
+    const added = bias
+      ? `  let bias${j} = select(vec4f(), vec4f(${biased}), part == 0u);\n${lines(range(down).map(i => `  c${i}_${j} += bias${j};`))}\n`
+      : ''
+    const stores = range(down).map(i => {
+      const row = `(row0 + (down + ${Math.floor(i / 4) * perColumn}u) * 4u + ${i % 4}u)`
+      const at = `result + ${row} * params.N + ${column}`
+      const store = wideOut
+        ? `if (${column} < params.N) { out[(${at}) / 4u] = c${i}_${j}; }`
+        : lines(
+            range(4).map(q => `if (${column} + ${q}u < params.N) { out[${at} + ${q}u] = c${i}_${j}.${'xyzw'[q]}; }`),
+          )
+      return `  if (${row} < params.M) { ${store} }`
+    })
+    return `  let ${column} = column0 + (across + ${j * perRow}u) * 4u;\n${added}${lines(stores)}`
+  }
+
+  return { declarations: () => `${slabA.declare()}\n${slabB.declare()}`, body }
+}
+
+/** WGSL: `baseA` and `baseB`, where the matrices of a product begin. */
+function locate(axes: number): string {
+  const steps = range(axes)
+    .reverse()
+    .map(
+      i => `  baseA += rest % params.size${i} * params.stepA${i};
+  baseB += rest % params.size${i} * params.stepB${i};
+  rest /= params.size${i};`,
+    )
+  if (axes === 0) return '  let baseA = 0u;\n  let baseB = 0u;'
+  return `  var baseA = 0u;\n  var baseB = 0u;\n  var rest = product;\n${lines(steps)}`
+}
+
+/**
+ * What one operand has in workgroup memory: `depth` rows of `size` elements, twice. An invocation brings some fours of
+ * it, each at one k. Where memory runs along k, so do neighbouring invocations, and the fours of a row trade places by
+ * k, so that neighbours write to different banks.
+ */
+class Slab {
+  readonly #name: string
+  readonly #operand: Operand
+  /** The parameter that says how long the matrix is along the tile. */
+  readonly #extent: string
+  readonly #fours: number
+  readonly #depth: number
+  readonly #threads: number
+  readonly #units: readonly number[]
+  readonly #swap: number
+
+  constructor(name: string, operand: Operand, extent: string, size: number, depth: number, threads: number) {
+    this.#name = name
+    this.#operand = operand
+    this.#extent = `params.${extent}`
+    this.#fours = size / 4
+    this.#depth = depth
+    this.#threads = threads
+    this.#units = range((this.#fours * depth) / threads)
+    this.#swap = operand.along === 'k' ? Math.min(this.#fours, 8) - 1 : 0
+  }
+
+  get #memory(): string {
+    return `${this.#name}Slabs`
+  }
+
+  declare(): string {
+    return `var<workgroup> ${this.#memory}: array<vec4f, ${2 * this.#fours * this.#depth}>;`
+  }
+
+  /** Where each four of an invocation comes from, at k = 0, and where it goes; `first` is where the tile begins. */
+  prepare(first: string): string {
+    const [name, extent] = [this.#name, this.#extent]
+    const base = `base${name.toUpperCase()}`
+    return lines(
+      this.#units.map(u => {
+        const unit = `(thread + ${u * this.#threads}u)`
+        const [k, four] =
+          this.#operand.along === 'k'
+            ? [`${unit} % ${this.#depth}u`, `${unit} / ${this.#depth}u`]
+            : [`${unit} / ${this.#fours}u`, `${unit} % ${this.#fours}u`]
+        const element = (q: number) => `min(${first} + ${name}Four${u} * 4u + ${q}u, ${extent} - 1u)`
+        const from = this.#operand.wide
+          ? [`(${base} + min(${first} + ${name}Four${u} * 4u, ${extent} - 4u)) / 4u`]
+          : range(4).map(q => `${base} + ${element(q)}${this.#operand.along === 'k' ? ' * params.K' : ''}`)
+        return `  let ${name}K${u} = ${k};
+  let ${name}Four${u} = ${four};
+  let ${name}To${u} = ${name}K${u} * ${this.#fours}u + (${name}Four${u} ^ (${name}K${u} & ${this.#swap}u));
+${lines(from.map((f, q) => `  let ${name}From${u}_${q} = ${f};`))}
+  var ${name}Next${u} = vec4f();`
+      }),
+    )
+  }
+
+  /** Brings the slab at k0 into registers. */
+  load(): string {
+    const [name, extent] = [this.#name, this.#extent]
+    return lines(
+      this.#units.map(u => {
+        const k = `min(k0 + ${name}K${u}, params.K - 1u)`
+        const step = { k: k, tile: this.#operand.wide ? `${k} * (${extent} / 4u)` : `${k} * ${extent}` }
+        const read = (q: number) => `${name}[${name}From${u}_${q} + ${step[this.#operand.along]}]`
+        const four = this.#operand.wide ? read(0) : `vec4f(${range(4).map(read).join(', ')})`
+        return `  ${name}Next${u} = select(vec4f(), ${four}, k0 + ${name}K${u} < end);`
+      }),
+    )
+  }
+
+  /** From registers to the half that is free. */
+  store(): string {
+    const { length } = this.#units
+    const stores = range(length).map(
+      u => `  ${this.#memory}[half * ${this.#fours * this.#depth}u + ${this.#name}To${u}] = ${this.#name}Next${u};`,
+    )
+    return lines(stores)
+  }
+
+  /** The four number `index` · `apart` + the invocation's own, at k of the slab. */
+  at(k: number, index: number, apart: number): string {
+    const own = this.#name === 'a' ? 'down' : 'across'
+    const four = `((${own} + ${index * apart}u) ^ ${k & this.#swap}u)`
+    return `${this.#memory}[half * ${this.#fours * this.#depth}u + ${k * this.#fours}u + ${four}]`
+  }
+}
