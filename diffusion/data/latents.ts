@@ -7,7 +7,6 @@
 import { closeSync, openSync, read } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import type { Rng } from '../../core/random.ts'
 import { sizeOf } from '../../core/shape.ts'
 import { reason, UserError } from '../training/errors.ts'
 import type { TrainingSet } from './dataset.ts'
