@@ -9,7 +9,6 @@
 
 import { SingleBar } from 'cli-progress'
 import { backendNames, ready, rng, tensor } from '../core/index.ts'
-import { SafetensorsFile } from '../core/safetensors-node.ts'
 import {
   gaussianDiffusion,
   inpaintSteps,
@@ -24,7 +23,7 @@ import { MaskedDiffusionTransformer } from '../models/index.ts'
 import { readFlags } from './flags.ts'
 import { holeAt, holeIn, maskOf, pictures } from './inpaint-inputs.ts'
 import { recognise } from './recognise.ts'
-import { labelOf, load, locate, stateOf } from './weights.ts'
+import { labelOf, load, locate, openWeights } from './weights.ts'
 
 const methods = ['replace', 'repaint', 'mdt'] as const
 type Method = (typeof methods)[number]
@@ -34,7 +33,12 @@ await main(async () => {
     command: 'npx tsx examples/inpaint.ts',
     about: 'Fills in a part of pictures with a trained MDT (or DiT).',
     flags: {
-      from: { type: 'text', value: 'PATH', default: 'runs/mdt-s-2', about: 'a run, a checkpoint, a .safetensors file' },
+      from: {
+        type: 'text',
+        value: 'PATH',
+        default: 'runs/mdt-s-2',
+        about: 'a run, a checkpoint, a .safetensors or .pt file',
+      },
       weights: { type: 'text', choices: ['ema', 'model'], default: 'ema', about: 'averaged weights, or the last ones' },
       image: { type: 'text', value: 'FILE', about: 'the picture (default some of those the model was trained on)' },
       pictures: { type: 'integer', min: 1, max: 16, default: 4, about: 'how many of those' },
@@ -71,8 +75,8 @@ await main(async () => {
     ],
   })
   const { path, run } = locate(flags.from, flags.weights)
-  using file = new SafetensorsFile(path)
-  const found = recognise(stateOf(file), path)
+  using file = await openWeights(path, { weights: flags.weights })
+  const found = recognise(file.state, path)
   if (found.family === 'MaskDiT' || found.family === 'MaskDM')
     throw new UserError(`--from: wanted an MDT or DiT, got a ${found.family}: ${path}`)
   const { inputSize: S, inChannels: C, patchSize: P, numClasses } = found.options

@@ -1,13 +1,12 @@
 /**
- * Draws with a published checkpoint: a state dict of DiT, MDT (either version), MaskDiT or MaskDM that was saved as
- * safetensors. Which model it is follows from names and shapes (recognise.ts); the weights must all fit, and the sampler is
- * that of the paper. To write such a file from PyTorch: safetensors.torch.save_file(state_dict, 'model.safetensors').
+ * Draws with a published checkpoint: a state dict of DiT, MDT (either version), MaskDiT or MaskDM, as safetensors or as
+ * PyTorch's own .pt. Which model it is follows from names and shapes (recognise.ts); the weights must all fit, and the
+ * sampler is that of the paper.
  * Latents become pictures by way of Stable Diffusion's autoencoder (--vae, in diffusers' safetensors); without it their
  * first three channels stand for red, green and blue. Run: npx tsx examples/load-official.ts --help. Before: sample.ts.
  */
 
 import { concat, noGrad, ready, rng, slice, split, type Tensor, tensor } from '../core/index.ts'
-import { SafetensorsFile } from '../core/safetensors-node.ts'
 import {
   classifierFreeGuidance,
   ddpmSample,
@@ -34,7 +33,7 @@ import {
 import type { Init, Module } from '../nn/index.ts'
 import { readFlags } from './flags.ts'
 import { type Recognised, recognise } from './recognise.ts'
-import { load, stateOf } from './weights.ts'
+import { load, openWeights } from './weights.ts'
 
 /** What a sampler is told. */
 interface Wanted {
@@ -51,7 +50,7 @@ interface Wanted {
 await main(async () => {
   const flags = readFlags({
     command: 'npx tsx examples/load-official.ts',
-    about: 'Draws with an official checkpoint of DiT, MDT, MaskDiT or MaskDM, saved as safetensors.',
+    about: 'Draws with an official checkpoint of DiT, MDT, MaskDiT or MaskDM: .safetensors or .pt.',
     flags: {
       from: { type: 'text', value: 'FILE', about: 'the state dict (needed)' },
       count: { type: 'integer', min: 1, max: 64, default: 4, about: 'pictures' },
@@ -76,14 +75,14 @@ await main(async () => {
       threads: { type: 'integer', min: 1, max: 256, about: 'threads of the wasm backend (default one per core)' },
     },
     examples: [
-      ['--from DiT-XL-2-256x256.safetensors --class 207 --guidance 4', 'golden retrievers, as latents'],
-      ['--from mdt-xl2-v1.safetensors --guidance 3.8 --power 4', "MDT's guidance"],
+      ['--from DiT-XL-2-256x256.pt --class 207 --guidance 4', 'golden retrievers, as latents'],
+      ['--from mdt_xl2_v1_ckpt.pt --guidance 3.8 --power 4', "MDT's guidance"],
     ],
   })
-  if (flags.from === undefined) throw new UserError('--from: wanted a safetensors file, got none')
-  using file = new SafetensorsFile(flags.from)
+  if (flags.from === undefined) throw new UserError('--from: wanted a .safetensors or .pt file, got none')
+  using file = await openWeights(flags.from)
   const told = { heads: flags.heads, decoderHeads: flags['decoder-heads'] }
-  const found = recognise(stateOf(file), flags.from, told)
+  const found = recognise(file.state, flags.from, told)
   const { inputSize: S, inChannels: C, numClasses, depth, hiddenSize, numHeads, patchSize } = found.options
   const name = found.preset === null ? found.family : `${found.family} ${found.preset}`
   const classes = numClasses > 0 ? `${numClasses} classes` : 'no classes'
@@ -114,7 +113,7 @@ await main(async () => {
   const x = draw(found, flags.from, wanted, flags.schedule)
   const latent = C !== 3 && C !== 1
   if (latent && flags.vae !== undefined) {
-    const pictures = decoded(x, flags.vae)
+    const pictures = await decoded(x, flags.vae)
     await writeGrid(flags.out, pictures.dataSync(), pictures.shape as Wanted['shape'])
     console.log(`${flags.out}: ${N} pictures, decoded by ${flags.vae}`)
     return
@@ -151,10 +150,10 @@ function draw(found: Recognised, path: string, wanted: Wanted, schedule?: string
 }
 
 /** Latents (N, C, h, w) to pictures (N, 3, H, W), one at a time. Throws UserError on weights of another autoencoder. */
-function decoded(latents: Tensor, path: string): Tensor {
+async function decoded(latents: Tensor, path: string): Promise<Tensor> {
   const vae = new AutoencoderKL(stableDiffusionVae, { rng: null })
-  using file = new SafetensorsFile(path)
-  load(vae, stateOf(file), path)
+  using file = await openWeights(path)
+  load(vae, file.state, path)
   const pictures = noGrad(() => split(latents, latents.shape[0], 0).map(z => vae.pictures(z)))
   return concat(pictures, 0)
 }

@@ -1,17 +1,16 @@
 /**
- * Draws pictures with a trained MDT: from a run's folder, one of its checkpoints, or a safetensors file under the
+ * Draws pictures with a trained MDT: from a run's folder, one of its checkpoints, or a file of weights under the
  * official names, from whose shapes the model is told. Run: npx tsx examples/sample.ts --help. Picture i has seed
  * `--seed` + i, and the same seed gives the same picture however many are drawn. Before: train-mdt-s.ts.
  */
 
 import { backendNames, ready } from '../core/index.ts'
-import { readSafetensors } from '../core/safetensors-node.ts'
 import { gaussianDiffusion, linearBetas } from '../diffusion/index.ts'
 import { main, UserError, writeGrid } from '../diffusion/training/index.ts'
 import { readFlags } from './flags.ts'
 import { recognise } from './recognise.ts'
 import { drawSamples } from './samples.ts'
-import { labelOf, load, locate } from './weights.ts'
+import { labelOf, load, locate, openWeights } from './weights.ts'
 
 /** Pictures drawn at a time. */
 const together = 48
@@ -25,7 +24,7 @@ await main(async () => {
         type: 'text',
         value: 'PATH',
         default: 'runs/mdt-s-2',
-        about: 'a run, a checkpoint or a .safetensors file',
+        about: 'a run, a checkpoint, a .safetensors or .pt file',
       },
       weights: { type: 'text', choices: ['ema', 'model'], default: 'ema', about: 'averaged weights, or the last ones' },
       class: { type: 'text', about: 'name or number of a class (default all in turn)' },
@@ -46,8 +45,8 @@ await main(async () => {
     ],
   })
   const { path, run } = locate(from, weights)
-  const tensors = readSafetensors(path).tensors
-  const found = recognise(tensors, path)
+  using file = await openWeights(path, { weights })
+  const found = recognise(file.state, path)
   if (found.family !== 'MDT') throw new UserError(`${path}: wanted an MDT, got a ${found.family}`)
   const { options } = found
   const label = flags.class === undefined ? null : labelOf(flags.class, options.numClasses, run?.classes ?? [])
@@ -56,7 +55,7 @@ await main(async () => {
 
   await ready({ backend: backendNames.find(name => name === flags.backend), threads: flags.threads })
   const model = found.make({ rng: null })
-  load(model, tensors, path)
+  load(model, found.state, path)
   const diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
   const { inputSize: S, inChannels: C, numClasses } = options
   const images = new Float32Array(count * C * S * S)

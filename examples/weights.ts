@@ -1,14 +1,16 @@
 /**
- * Weights on disk, as sample.ts, inpaint.ts and load-official.ts take them: a run's folder, one of its checkpoints, or a
- * safetensors file. Whose weights they are: recognise.ts.
+ * Weights on disk, as sample.ts, inpaint.ts and load-official.ts take them: a run's folder, one of its checkpoints, a
+ * safetensors file, or a checkpoint of PyTorch. Whose weights they are: recognise.ts.
  */
 
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
-import type { SafetensorsFile } from '../core/safetensors-node.ts'
+import { chooseStateDict, unwrapped } from '../core/pytorch/state-dicts.ts'
+import { PyTorchFile } from '../core/pytorch-node.ts'
+import type { HostTensor } from '../core/safetensors.ts'
+import { SafetensorsFile } from '../core/safetensors-node.ts'
 import { latestCheckpoint, type RunState, readState, UserError } from '../diffusion/training/index.ts'
-import type { HostState, Module, StateSource } from '../nn/index.ts'
-import type { State } from './recognise.ts'
+import type { Module, StateSource } from '../nn/index.ts'
 import type { Described } from './train-settings.ts'
 
 /** The file of weights, and what its checkpoint says of the run; null for a file by itself. Throws UserError. */
@@ -20,18 +22,69 @@ export function locate(from: string, weights: string): { path: string; run: RunS
   return { path: join(checkpoint, `${weights}.safetensors`), run: readState<RunState<Described>>(checkpoint) }
 }
 
-/** The tensors of an open file: each is read when its data are asked for, so that one at a time is on the host. */
-export function stateOf(file: SafetensorsFile): State {
-  const entries = Array.from(file.header.tensors, ([name, { shape }]): [string, HostState] => [
-    name,
-    {
-      shape,
-      get data() {
-        return file.read(name).data
-      },
+/** An open file of weights. `close` it, or declare it with `using`. */
+export interface WeightsFile extends Disposable {
+  /**
+   * Its tensors by their names, without what wrappers left in front of all of them (`unwrapped`). Each is read when its
+   * data are asked for, so that one at a time is on the host.
+   */
+  readonly state: ReadonlyMap<string, HostTensor>
+  /** The keys that lead to this state dict in a checkpoint of PyTorch; '' where it is all of the file. */
+  readonly part: string
+  readonly metadata: ReadonlyMap<string, string>
+  close(): void
+}
+
+/** Which of a checkpoint's state dicts: `part` must be there, `weights` is taken if it is, or else the usual one. */
+export interface WhichWeights {
+  readonly part?: string
+  readonly weights?: string
+}
+
+const pytorch = /\.(pt|pth|ckpt|bin)$/i
+
+/** Opens a .safetensors or .pt file. Rejects with one line that names the path on a file that is neither, or damaged. */
+export async function openWeights(path: string, { part, weights }: WhichWeights = {}): Promise<WeightsFile> {
+  if (!pytorch.test(path)) {
+    if (part !== undefined) throw new UserError(`--part: wanted a checkpoint of PyTorch (.pt), got ${path}`)
+    const file = new SafetensorsFile(path)
+    return weightsFile(unwrapped(stateOf(file)), '', file.header.metadata, () => file.close())
+  }
+  const file = await PyTorchFile.open(path)
+  try {
+    const preferred = weights !== undefined && file.stateDicts.has(weights) ? weights : undefined
+    const chosen = chooseStateDict(file.stateDicts, part ?? preferred, path)
+    const stored = [...file.stateDicts.get(chosen)!]
+    const tensors = stored.map(([name, at]) => [name, lazy(at, () => file.read(at, name).data)] as const)
+    return weightsFile(unwrapped(new Map(tensors)), chosen, new Map(), () => file.close())
+  } catch (error) {
+    file.close()
+    throw error
+  }
+}
+
+/** The tensors of an open file: each is read when its data are asked for. */
+export function stateOf(file: SafetensorsFile): ReadonlyMap<string, HostTensor> {
+  return new Map(Array.from(file.header.tensors, ([name, at]) => [name, lazy(at, () => file.read(name).data)]))
+}
+
+function lazy({ dtype, shape }: Omit<HostTensor, 'data'>, read: () => HostTensor['data']): HostTensor {
+  return {
+    dtype,
+    shape,
+    get data() {
+      return read()
     },
-  ])
-  return new Map(entries)
+  }
+}
+
+function weightsFile(
+  state: WeightsFile['state'],
+  part: string,
+  metadata: WeightsFile['metadata'],
+  close: () => void,
+): WeightsFile {
+  return { state, part, metadata, close, [Symbol.dispose]: close }
 }
 
 /** Puts a file's weights into a model. Throws UserError, with the path, where not all of them fit. */

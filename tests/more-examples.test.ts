@@ -148,7 +148,7 @@ test('load-official.ts: what is wrong is one line', async () => {
   await writeSafetensors(lacking, state)
   const path = await stored('whole', model)
   const wrong: readonly (readonly [readonly string[], RegExp])[] = [
-    [[], /--from: wanted a safetensors file, got none/],
+    [[], /--from: wanted a .safetensors or .pt file, got none/],
     [['--from', lacking], /lacking\.safetensors: loadStateDict: MDT: missing: mask_token/],
     [
       ['--from', path, '--steps', '2', '--count', '1', '--vae', path],
