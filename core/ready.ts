@@ -7,12 +7,13 @@ import type { Backend } from './backend.ts'
 import { cpu } from './backends/cpu/backend.ts'
 import { setDefaultBackend } from './default-backend.ts'
 
-export type BackendName = 'cpu' | 'wasm' | 'gpu'
+/** `gpu` takes the best device there is; with a colon, that one. */
+export type BackendName = 'cpu' | 'wasm' | 'gpu' | 'gpu:webgpu' | 'gpu:webgl2' | 'gpu:cpu'
 
-export const backendNames: readonly BackendName[] = ['cpu', 'wasm', 'gpu']
+export const backendNames: readonly BackendName[] = ['cpu', 'wasm', 'gpu', 'gpu:webgpu', 'gpu:webgl2', 'gpu:cpu']
 
 export interface ReadyOptions {
-  /** Without a name: wasm, or cpu with one line of warning where wasm SIMD is missing. With a name: that one, or it throws. */
+  /** Without a name: wasm, or cpu with one line of warning where wasm SIMD is missing. With a name: that one, or it throws; a gpu says which it is in one line. */
   readonly backend?: BackendName
   /** Threads of the wasm backend, the main one included. Default: DEMASK_THREADS, or one per core. */
   readonly threads?: number
@@ -27,8 +28,11 @@ export async function ready({ backend, threads }: ReadyOptions = {}): Promise<Ba
 
 async function load(name: BackendName, threads: number | undefined): Promise<Backend> {
   if (name === 'wasm') return (await import('./backends/wasm/index.ts')).createWasm({ threads })
-  if (name === 'gpu') return (await import('./backends/gpu/index.ts')).gpu()
-  return cpu
+  if (name === 'cpu') return cpu
+  const { deviceModes, gpu } = await import('./backends/gpu/index.ts')
+  const backend = await gpu({ device: deviceModes.find(mode => name === `gpu:${mode}`) })
+  console.info(backend.device.about)
+  return backend
 }
 
 async function fastest(threads: number | undefined): Promise<Backend> {

@@ -1,17 +1,26 @@
 /**
- * A thin backend on gpu.js, for now in its CPU mode: the required kernels in f32, i32 carried as f32 (exact up to 2^24;
- * `write` refuses more). It is here so that the contract is known to fit a device: results stay behind handles, nothing
- * is read back unless asked, dispatch is synchronous and queued, and only `read` waits. An error inside a kernel, an
- * index out of range among them, is thrown by the next read and names the op. Next: queue.ts, device.ts, required.ts.
+ * The backend on gpu.js: every kernel is a flat function that gpu.js translates, on WebGPU to WGSL; where that cannot say
+ * what pays (memory shared by a workgroup), hand-written shaders take its place (wgsl/). Results stay behind handles,
+ * nothing is read back unless asked, dispatch is synchronous, and only `read` waits. What goes wrong on the device, an
+ * index out of range among it, is thrown by the next read and names the op. f32, and i32 carried as f32: exact up to
+ * 2^24, and `write` refuses more. Next: program.ts, device.ts, fused.ts.
  */
 
-import type { Backend, Storage } from '../../backend.ts'
+import type { Backend, FusedKernels, Kernels, Operand, Storage } from '../../backend.ts'
 import { bytesPerElement, type DType, type TypedArray } from '../../dtype.ts'
 import { sizeOf } from '../../shape.ts'
 import { openDevice } from './device.ts'
-import type { Handle } from './kernels.ts'
-import { TicketQueue } from './queue.ts'
-import { requiredKernels } from './required.ts'
+import { attentions } from './kernels/attention.ts'
+import { elementwise } from './kernels/elementwise.ts'
+import { gathering, outside } from './kernels/gather.ts'
+import { products } from './kernels/matmul.ts'
+import { movement } from './kernels/movement.ts'
+import { norms } from './kernels/norm.ts'
+import { updates } from './kernels/optimizer.ts'
+import { reduceMiddleOf, reductions } from './kernels/reduce.ts'
+import { softmaxes } from './kernels/softmax.ts'
+import { windows } from './kernels/window.ts'
+import type { Device, DeviceMode, Handle, Launcher } from './program.ts'
 
 const largestInteger = 2 ** 24
 
@@ -21,8 +30,10 @@ class GpuStorage implements Storage {
   readonly length: number
   version = 0
   holds = 0
-  /** Null before the ticket that fills it has run, and after it was freed. */
+  /** Null before anything was written, and after it was freed. */
   handle: Handle | null = null
+  /** Smallest and largest element, where the host wrote them and nothing has since. */
+  range: readonly [number, number] | null = null
 
   constructor(backend: Backend, dtype: DType, length: number) {
     this.backend = backend
@@ -31,15 +42,37 @@ class GpuStorage implements Storage {
   }
 }
 
-/** Opens the backend. Throws when the package gpu.js is not installed. */
-export async function gpu(): Promise<Backend> {
-  const device = await openDevice()
-  const queue = new TicketQueue()
+export interface GpuOptions {
+  /** Which device; the best there is unless said. */
+  readonly device?: DeviceMode
+  /** Whether hand-written shaders may take the place of gpu.js' kernels where the device takes them. Default true. */
+  readonly wgsl?: boolean
+}
+
+export interface GpuBackend extends Backend {
+  readonly device: Device
+}
+
+/** An index check whose outcome the device knows: how many were out of range, in a handle of one element. */
+interface Check {
+  readonly op: string
+  readonly rows: number
+  handle: Handle
+}
+
+/** Opens the backend. Throws when there is no such device, or the package gpu.js is not installed. */
+export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Promise<GpuBackend> {
+  const device = await openDevice(wanted)
   let [bytes, peakBytes, storages, reads] = [0, 0, 0, 0]
-  let checks: Promise<Error | null>[] = []
+  const checks = new Map<string, Check>()
 
   function alloc(dtype: DType, length: number): GpuStorage {
     if (dtype === 'f64') throw new Error('gpu: wanted f32 or i32, got f64; f64 lives on the cpu backend')
+    if (length > device.maxElements)
+      throw new RangeError(
+        `gpu: wanted an array of ${length} elements, got a device that takes ${device.maxElements} (${device.about}); ` +
+          'lower the batch size or the width of the model',
+      )
     bytes += length * bytesPerElement[dtype]
     peakBytes = Math.max(peakBytes, bytes)
     storages++
@@ -49,72 +82,124 @@ export async function gpu(): Promise<Backend> {
   function free(storage: Storage): void {
     bytes -= storage.length * bytesPerElement[storage.dtype]
     storages--
-    queue.append('free', () => replace(storage as GpuStorage, null))
+    replace(storage as GpuStorage, null)
   }
 
   function replace(storage: GpuStorage, handle: Handle | null): void {
     if (storage.handle !== null) device.release(storage.handle)
     storage.handle = handle
+    storage.range = null
   }
 
-  /** Waits for all that was dispatched before. Rejects when a kernel failed, with that kernel's error. */
-  function download(storage: Storage): Promise<Float32Array> {
-    reads++
-    return new Promise((resolve, reject) => {
-      queue.append('read', async () => {
-        const failure = queue.takeFailure()
-        const { handle } = storage as GpuStorage
-        if (failure !== null) reject(failure)
-        else if (handle === null) reject(new Error('gpu: read of a storage that nothing was written to'))
-        else resolve(await device.download(handle))
-      })
-    })
+  function handleOf({ storage }: Operand): Handle {
+    const { handle } = storage as GpuStorage
+    if (handle === null) throw new Error('gpu: read of a storage that nothing was written to')
+    return handle
   }
 
-  const kernels = requiredKernels({
-    launch(program, operands, args, out) {
+  const launcher: Launcher = {
+    device,
+    launch(program, operands, out, ints = [], floats = []) {
       const y = alloc(out.dtype, sizeOf(out.shape))
-      const inputs = operands.map(x => x.storage as GpuStorage)
-      queue.append(program.key, async () => {
-        const handles = inputs.map(({ handle }) => {
-          if (handle === null) throw new Error('an operand was never computed')
-          return handle
-        })
-        y.handle = await device.run(program, y.length, [...handles, ...args])
-      })
+      y.handle = device.run(program, y.length, operands.map(handleOf), ints, floats)
       return y
     },
-    free,
-    expectZero(op, count, message) {
-      const checked = download(count).then(
-        ([n]) => (n === 0 ? null : new RangeError(`${op}: ${message(n)}`)),
-        (error: Error) => error,
-      )
-      checks.push(checked)
-      free(count)
+    update(target, program, operands, ints = [], floats = []) {
+      const storage = target.storage as GpuStorage
+      replace(storage, device.run(program, storage.length, operands.map(handleOf), ints, floats))
     },
-  })
+    plan(plan, named, results) {
+      const handles = Object.fromEntries(Object.entries(named).map(([name, x]) => [name, handleOf(x)]))
+      const made = Object.entries(results).map(([name, { dtype, shape }]) => ({ name, y: alloc(dtype, sizeOf(shape)) }))
+      const found = device.plan!(plan, handles, Object.fromEntries(made.map(({ name, y }) => [name, y.length])))
+      return made.map(({ name, y }) => {
+        y.handle = found[name]
+        return y
+      })
+    },
+    free,
+    checkIndices(op, index, R) {
+      const { range } = index.storage as GpuStorage
+      if (range !== null) {
+        const wrong = range.find(i => i < 0 || i >= R)
+        if (wrong !== undefined) throw new RangeError(`${op}: wanted indices in [0, ${R}), got ${wrong}`)
+        return
+      }
+      const flags = { dtype: 'f32', shape: index.shape } as const
+      const storage = launcher.launch({ key: 'outside', kernel: outside }, [index], flags, [R])
+      const count = middle('sum', { ...flags, storage }, sizeOf(index.shape), 1, { dtype: 'f32', shape: [] })
+      free(storage)
+      const key = `${op} ${R}`
+      const before = checks.get(key)
+      const handle = (count as GpuStorage).handle!
+      if (before === undefined) checks.set(key, { op, rows: R, handle })
+      else {
+        const scalar = { dtype: 'f32', shape: [] } as const
+        const held = new GpuStorage(backend, 'f32', 1)
+        held.handle = before.handle
+        const total = all.binary('add', { ...scalar, storage: held }, { ...scalar, storage: count }, scalar)
+        device.release(before.handle)
+        free(count)
+        before.handle = (total as GpuStorage).handle!
+        forget(total as GpuStorage)
+        return
+      }
+      forget(count as GpuStorage)
+    },
+  }
 
-  const backend: Backend = {
+  /** Lets a storage go whose handle lives on elsewhere. */
+  function forget(storage: GpuStorage): void {
+    storage.handle = null
+    free(storage)
+  }
+
+  const middle = reduceMiddleOf(launcher)
+  const one = elementwise(launcher)
+  const moving = movement(launcher, one)
+  const soft = softmaxes(launcher, middle)
+  const all: Kernels & FusedKernels = {
+    ...one,
+    ...moving,
+    ...reductions(launcher, { ...one, ...moving }, middle),
+    ...products(launcher),
+    ...gathering(launcher),
+    ...windows(launcher),
+    ...soft,
+    ...norms(launcher, one, middle),
+    ...attentions(launcher, soft, middle),
+    ...updates(launcher),
+  }
+
+  const backend: GpuBackend = {
     name: 'gpu',
+    device,
     dtypes: ['f32', 'i32'],
-    kernels,
+    kernels: all,
     alloc,
     free,
     write(storage, data) {
       if (data.length !== storage.length)
         throw new RangeError(`write: wanted ${storage.length} elements, got ${data.length}`)
-      if (storage.dtype === 'i32' && data.some(value => Math.abs(value) > largestInteger))
+      const range = storage.dtype === 'i32' ? rangeOf(data) : null
+      if (range !== null && Math.max(-range[0], range[1]) > largestInteger)
         throw new RangeError(`gpu: i32 is exact up to ±${largestInteger}, got a larger value`)
-      const copy = Float32Array.from(data)
-      queue.append('write', () => replace(storage as GpuStorage, device.upload(copy)))
+      replace(storage as GpuStorage, device.upload(Float32Array.from(data)))
+      ;(storage as GpuStorage).range = range
     },
     async read(storage): Promise<TypedArray> {
-      const found = checks
-      checks = []
-      const values = await download(storage)
-      for (const failure of await Promise.all(found)) if (failure !== null) throw failure
-      return storage.dtype === 'i32' ? Int32Array.from(values) : values
+      const { handle, length, dtype } = storage as GpuStorage
+      if (handle === null) throw new Error('gpu: read of a storage that nothing was written to')
+      reads++
+      const open = [...checks.values()]
+      checks.clear()
+      const downloading = device.download([handle, ...open.map(check => check.handle)], [length, ...open.map(() => 1)])
+      for (const check of open) device.release(check.handle)
+      const [values, ...counts] = await downloading
+      open.forEach(({ op, rows }, i) => {
+        if (counts[i][0] > 0) throw new RangeError(`${op}: wanted indices in [0, ${rows}), got ${counts[i][0]} outside`)
+      })
+      return dtype === 'i32' ? Int32Array.from(values) : values
     },
     stats: () => ({ bytes, peakBytes, storages, fallbacks: 0, reads }),
     resetPeak() {
@@ -122,5 +207,15 @@ export async function gpu(): Promise<Backend> {
     },
     dispose: () => device.destroy(),
   }
+  void wgsl
   return backend
+}
+
+function rangeOf(data: TypedArray): readonly [number, number] {
+  let [low, high] = [0, 0]
+  for (let i = 0; i < data.length; i++) {
+    if (i === 0 || data[i] < low) low = data[i]
+    if (i === 0 || data[i] > high) high = data[i]
+  }
+  return [low, high]
 }

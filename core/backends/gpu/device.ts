@@ -1,74 +1,55 @@
 /**
- * gpu.js behind four verbs: upload, run, download, release. Nothing else here knows what a handle is. The package is
- * loaded when a device is opened, not before. Compiled kernels are kept by shape class: the kernel, the scalar function
- * in it, the number of axes that it loops over, and the bound of its loop rounded up to a power of two.
+ * Chooses a device: WebGPU where there is an adapter, else gpu.js on WebGL 2 (in browsers) or headless WebGL, else gpu.js
+ * on the CPU, which is for tests. gpu.js is loaded here and nowhere before. Next: adapter.ts, webgpu.ts, gpujs.ts.
  */
 
-import type { IKernelRunShortcut } from 'gpu.js'
-import type { Handle, Thread } from './kernels.ts'
-import { library } from './scalars.ts'
+import { closeAdapter, openAdapter } from './adapter.ts'
+import { openGpuJs } from './gpujs.ts'
+import type { Device, DeviceMode } from './program.ts'
+import { openWebGpu } from './webgpu.ts'
 
-/** A kernel with what is spliced into it. Two with the same key must be the same. */
-export interface Program {
-  readonly key: string
-  readonly kernel: (this: Thread, ...args: never[]) => number
-  /** Sources of `unaryOp`, `binaryOp`, `join` or `store`, by name. */
-  readonly functions?: Readonly<Record<string, string>>
-  /** Axes that the kernel loops over. */
-  readonly rank?: number
-  /** How often its other loops may run: gpu.js stops them after 1,000 unless told. */
-  readonly loop?: number
+export const deviceModes: readonly DeviceMode[] = ['webgpu', 'webgl2', 'cpu']
+
+/** Opens the first device that there is, or the one that is asked for. Throws, in one line, why it cannot be had. */
+export async function openDevice(wanted?: DeviceMode): Promise<Device> {
+  const missing: string[] = []
+  for (const mode of wanted === undefined ? deviceModes : [wanted]) {
+    try {
+      return await open(mode, missing)
+    } catch (error) {
+      missing.push(`${mode}: ${(error as Error).message}`)
+    }
+  }
+  throw new Error(`gpu: ${missing.join('; ')}`)
 }
 
-export type Argument = Handle | number
-
-export interface Device {
-  upload(data: Float32Array): Handle
-  /** A new handle with `size` elements. */
-  run(program: Program, size: number, args: readonly Argument[]): Handle | Promise<Handle>
-  /** A copy. */
-  download(handle: Handle): Promise<Float32Array>
-  release(handle: Handle): void
-  destroy(): void
+async function open(mode: DeviceMode, missing: readonly string[]): Promise<Device> {
+  const why = missing.length === 0 ? '' : ` (${missing.join('; ')})`
+  if (mode === 'webgpu') {
+    const opened = await openAdapter()
+    try {
+      const { GPU } = await loadGpuJs()
+      const kind = opened.software ? ', which computes on the CPU: right, but slow' : ''
+      return openWebGpu(new GPU({ mode: 'webgpu' as 'gpu' }), opened, `gpu: webgpu on ${opened.name}${kind}${why}`)
+    } catch (error) {
+      opened.device.destroy()
+      closeAdapter()
+      throw error
+    }
+  }
+  const { GPU } = await loadGpuJs()
+  if (mode === 'cpu') return openGpuJs(new GPU({ mode: 'cpu' }), 'cpu', `gpu: gpu.js on the CPU, for tests${why}`)
+  const own = (['webgl2', 'headlessgl'] as const).find(name =>
+    name === 'webgl2' ? GPU.isWebGL2Supported : GPU.isHeadlessGLSupported,
+  )
+  if (own === undefined) throw new Error('neither WebGL 2 nor headless WebGL is here')
+  return openGpuJs(new GPU({ mode: own }), 'webgl2', `gpu: gpu.js on ${own}${why}`)
 }
 
-/** gpu.js in its CPU mode, where a handle is a Float32Array that each call makes anew. */
-export async function openDevice(): Promise<Device> {
-  const { GPU } = await import('gpu.js').catch(error => {
-    throw new Error(`gpu: wanted the package gpu.js; run npm install gpu.js (${(error as Error).message})`)
+async function loadGpuJs(): Promise<typeof import('gpu.js')> {
+  const loaded = await import('gpu.js').catch(error => {
+    throw new Error(`the package gpu.js is missing: npm install gpu.js@2.24.1 (${(error as Error).message})`)
   })
-  const gpu = new GPU({ mode: 'cpu' })
-  const compiled = new Map<string, IKernelRunShortcut>()
-
-  function compile({ kernel, functions = {}, rank = 0 }: Program, loop: number): IKernelRunShortcut {
-    const own = Object.entries(functions).map(([name, source]) => ({ name, source, settings: {} }))
-    const shared = library.map(f => ({ name: f.name, source: f.toString(), settings: {} }))
-    return gpu
-      .createKernel(kernel.toString(), { pipeline: true, immutable: true, dynamicOutput: true, dynamicArguments: true })
-      .setFunctions([...own, ...shared])
-      .setConstants({ rank })
-      .setLoopMaxIterations(loop) as IKernelRunShortcut
-  }
-
-  return {
-    upload: data => data.slice(),
-    run(program, size, args) {
-      if (size === 0) return new Float32Array(0)
-      const loop = 2 ** Math.ceil(Math.log2(Math.max(program.loop ?? 0, 64)))
-      const key = `${program.key} ${program.rank ?? 0} ${loop}`
-      let kernel = compiled.get(key)
-      if (kernel === undefined) {
-        kernel = compile(program, loop)
-        compiled.set(key, kernel)
-      }
-      kernel.setOutput([size])
-      return kernel(...args) as Handle
-    },
-    download: async handle => handle.slice(),
-    release() {},
-    destroy() {
-      compiled.clear()
-      void gpu.destroy()
-    },
-  }
+  // A bundle for browsers has all of it in `default`.
+  return 'GPU' in loaded ? loaded : (loaded as { default: typeof import('gpu.js') }).default
 }

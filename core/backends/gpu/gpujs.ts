@@ -1,0 +1,116 @@
+/**
+ * gpu.js' own kernel calls, for its two modes that run at once: `cpu`, where a handle is an array, and `webgl2`, where it
+ * is a texture. Numbers are floats there: WebGL takes arrays of up to 2^22 elements, below which the half that
+ * `quotient` adds keeps indices right. Next: webgpu.ts.
+ */
+
+import type { GPU, IKernelRunShortcut } from 'gpu.js'
+import { library, offsetHelper } from './library.ts'
+import type { Device, Elements, Handle, Program, Thread } from './program.ts'
+
+interface Texture {
+  toArray(): Float32Array
+  delete(): void
+}
+
+function identity(this: Thread, x: Elements): number {
+  return x[this.thread.x]
+}
+
+/** What gpu.js is told of a program with `arrays` of `arrayType`, `ints` and `floats`. */
+export function kernelSettings({ functions = {}, rank = 0 }: Program, arrays: number, ints: number, floats: number) {
+  const own = Object.entries(functions).map(([name, source]) => ({ name, source, settings: numbersOf(source) }))
+  return {
+    functions: [
+      ...own,
+      ...library.map(({ name, source, settings }) => ({ name, source, settings })),
+      offsetHelper(rank),
+    ],
+    argumentTypes: (arrayType: string) => [
+      ...Array.from({ length: arrays }, () => arrayType),
+      ...Array.from({ length: ints }, () => 'Integer'),
+      ...Array.from({ length: floats }, () => 'Float'),
+    ],
+  }
+}
+
+/** Types of a spliced function: numbers that need not be whole. */
+function numbersOf(source: string) {
+  const parameters = source.slice(source.indexOf('(') + 1, source.indexOf(')')).split(',')
+  return { argumentTypes: parameters.map(() => 'Number'), returnType: 'Number' }
+}
+
+/** Programs that differ in these are compiled apart. */
+export function keyOf({ key, rank = 0 }: Program): string {
+  return `${key}/${rank}`
+}
+
+export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Device {
+  const compiled = new Map<string, IKernelRunShortcut>()
+  let dispatches = 0
+  const onCpu = mode === 'cpu'
+  const arrayType = onCpu ? 'Array' : 'ArrayTexture(1)'
+
+  function compile(program: Program, types: (arrayType: string) => string[], functions: readonly object[]) {
+    return gpu
+      .createKernel(program.kernel.toString(), {
+        pipeline: true,
+        immutable: true,
+        dynamicOutput: true,
+        dynamicArguments: true,
+        argumentTypes: types(arrayType),
+        precision: 'single',
+      } as object)
+      .setFunctions(functions as never)
+      .setLoopMaxIterations(2 ** 31 - 1) as IKernelRunShortcut
+  }
+
+  let uploader: IKernelRunShortcut | null = null
+
+  return {
+    mode,
+    about,
+    maxElements: onCpu ? 2 ** 31 : 2 ** 22,
+    upload(data) {
+      if (onCpu) return data.slice()
+      uploader ??= gpu.createKernel(identity.toString(), {
+        pipeline: true,
+        immutable: true,
+        dynamicOutput: true,
+        dynamicArguments: true,
+      }) as IKernelRunShortcut
+      return uploader.setOutput([data.length])(data) as object
+    },
+
+    run(program, size, arrays, ints, floats) {
+      if (size === 0) return new Float32Array(0)
+      const key = keyOf(program)
+      let kernel = compiled.get(key)
+      if (kernel === undefined) {
+        const { functions, argumentTypes } = kernelSettings(program, arrays.length, ints.length, floats.length)
+        kernel = compile(program, argumentTypes, functions)
+        compiled.set(key, kernel)
+      }
+      dispatches++
+      return kernel.setOutput([size])(...([...arrays, ...ints, ...floats] as never[])) as object
+    },
+
+    async download(handles, sizes) {
+      return handles.map((handle, i) => {
+        if (handle instanceof Float32Array) return handle.slice(0, sizes[i])
+        return (handle as Texture).toArray().slice(0, sizes[i])
+      })
+    },
+
+    release(handle: Handle) {
+      if (!(handle instanceof Float32Array)) (handle as Texture).delete()
+    },
+
+    counters: () => ({ built: compiled.size, dispatches, submits: dispatches, reserved: 0, allocations: 0 }),
+
+    destroy() {
+      compiled.clear()
+      void gpu.destroy()
+    },
+  }
+}

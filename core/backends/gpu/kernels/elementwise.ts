@@ -1,0 +1,119 @@
+/**
+ * Elementwise kernels. A kernel is a flat function that gpu.js translates, one call per element of its result; it closes
+ * over nothing and calls what is spliced in: library.ts, and here `unaryOp`, `binaryOp` and `store` from scalars.ts.
+ * Operands that are broadcast are read by strides: sizes n and strides of each operand, last axis first.
+ * Next: movement.ts.
+ */
+
+import type { Kernels, Spec } from '../../../backend.ts'
+import { broadcastStrides, type Shape } from '../../../shape.ts'
+import { functionOf, maxRank } from '../library.ts'
+import type { Elements, Launcher, Thread } from '../program.ts'
+import { binaryScalars, stores, unaryScalars } from '../scalars.ts'
+
+declare function offset(at: number, ...sizesAndStrides: number[]): number
+declare function unaryOp(x: number, p: number, q: number): number
+declare function binaryOp(a: number, b: number): number
+declare function store(x: number): number
+
+function fill(this: Thread, value: number): number {
+  return store(value)
+}
+
+function unary(this: Thread, x: Elements, p: number, q: number): number {
+  return store(unaryOp(x[this.thread.x], p, q))
+}
+
+function aligned(this: Thread, a: Elements, b: Elements): number {
+  return store(binaryOp(a[this.thread.x], b[this.thread.x]))
+}
+
+// biome-ignore format: one group of parameters a line
+function binary(
+  this: Thread, a: Elements, b: Elements,
+  n1: number, n2: number, n3: number, n4: number, n5: number,
+  a1: number, a2: number, a3: number, a4: number, a5: number, a6: number,
+  b1: number, b2: number, b3: number, b4: number, b5: number, b6: number,
+): number {
+  return store(
+    binaryOp(
+      a[offset(this.thread.x, n1, n2, n3, n4, n5, a1, a2, a3, a4, a5, a6)],
+      b[offset(this.thread.x, n1, n2, n3, n4, n5, b1, b2, b3, b4, b5, b6)],
+    ),
+  )
+}
+
+// biome-ignore format: one group of parameters a line
+function where(
+  this: Thread, condition: Elements, a: Elements, b: Elements,
+  n1: number, n2: number, n3: number, n4: number, n5: number,
+  c1: number, c2: number, c3: number, c4: number, c5: number, c6: number,
+  a1: number, a2: number, a3: number, a4: number, a5: number, a6: number,
+  b1: number, b2: number, b3: number, b4: number, b5: number, b6: number,
+): number {
+  if (condition[offset(this.thread.x, n1, n2, n3, n4, n5, c1, c2, c3, c4, c5, c6)] !== 0) {
+    return a[offset(this.thread.x, n1, n2, n3, n4, n5, a1, a2, a3, a4, a5, a6)]
+  }
+  return b[offset(this.thread.x, n1, n2, n3, n4, n5, b1, b2, b3, b4, b5, b6)]
+}
+
+type Names = 'fill' | 'unary' | 'binary' | 'where' | 'cast' | 'copy'
+
+export function elementwise({ launch }: Launcher): Pick<Kernels, Names> {
+  const map: Kernels['unary'] = (name, x, out, p = 0, q = 0) => {
+    const functions = { unaryOp: functionOf('unaryOp', 3, unaryScalars[name]), ...storeOf(out) }
+    return launch({ key: `${name} ${out.dtype}`, kernel: unary, functions }, [x], out, [], [p, q])
+  }
+  return {
+    unary: map,
+    cast: (x, out) => map('affine', x, out, 1, 0),
+    copy: x => map('affine', x, x, 1, 0),
+    fill: (value, out) =>
+      launch({ key: `fill ${out.dtype}`, kernel: fill, functions: storeOf(out) }, [], out, [], [value]),
+
+    binary(name, a, b, out) {
+      const functions = { binaryOp: functionOf('binaryOp', 2, binaryScalars[name]), ...storeOf(out) }
+      const { ints, rank } = walk(out.shape, [a, b])
+      const key = `${name} ${out.dtype}`
+      if (rank === 1 && ints[maxRank - 1] === 1 && ints[2 * maxRank - 1] === 1)
+        return launch({ key: `${key} aligned`, kernel: aligned, functions }, [a, b], out)
+      return launch({ key, kernel: binary, functions, rank }, [a, b], out, ints)
+    },
+
+    where(condition, a, b, out) {
+      const { ints, rank } = walk(out.shape, [condition, a, b])
+      return launch({ key: 'where', kernel: where, rank }, [condition, a, b], out, ints)
+    },
+  }
+}
+
+function walk(shape: Shape, operands: readonly { readonly shape: Shape }[]) {
+  return axesOf(
+    shape,
+    operands.map(x => broadcastStrides(x.shape, shape)),
+  )
+}
+
+/** How a value is stored: i32 is carried as f32 and keeps no fraction. */
+export function storeOf({ dtype }: Spec): Record<string, string> {
+  return { store: functionOf('store', 1, stores[dtype === 'i32' ? 'i32' : 'f32']) }
+}
+
+/**
+ * What `offset` is told of a shape, last axis first: n1 … n5, then for each operand its strides s1 … s6. Axes of size 1
+ * are left out, and neighbours along which every operand runs on are one axis, so most calls are of rank 1.
+ * Throws RangeError on more axes than that.
+ */
+export function axesOf(shape: Shape, strides: readonly (readonly number[])[]): { ints: number[]; rank: number } {
+  const rows: number[][] = []
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    if (shape[axis] === 1) continue
+    const inner = rows[rows.length - 1]
+    if (inner !== undefined && strides.every((s, k) => s[axis] === inner[0] * inner[k + 1])) inner[0] *= shape[axis]
+    else rows.push([shape[axis], ...strides.map(s => s[axis])])
+  }
+  if (rows.length > maxRank) throw new RangeError(`gpu: wanted at most ${maxRank} axes in disorder, got ${rows.length}`)
+  const column = (k: number, count: number) =>
+    Array.from({ length: count }, (_, i) => rows[i]?.[k] ?? (k === 0 ? 1 : 0))
+  return { ints: [...column(0, maxRank - 1), ...strides.flatMap((_, k) => column(k + 1, maxRank))], rank: rows.length }
+}

@@ -1,0 +1,111 @@
+/**
+ * Reductions: an array seen as (outer, length, inner) is reduced over the middle, 64 elements into one at a time, so that
+ * f32 is enough for long sums. Invocations of one pass read neighbouring elements. Next: matmul.ts.
+ */
+
+import type { FusedKernels, Kernels, Operand, ReduceName, Spec, Storage } from '../../../backend.ts'
+import { sizeOf } from '../../../shape.ts'
+import { functionOf } from '../library.ts'
+import { coordinate, type Elements, type Launcher, type Program, type Thread } from '../program.ts'
+import { reduceScalars } from '../scalars.ts'
+
+declare function quotient(a: number, b: number): number
+declare function remainder(a: number, b: number): number
+declare function along(at: number, n: number, inner: number): number
+declare function element(outer: number, rows: number, row: number, width: number, column: number): number
+declare function join(a: number, b: number): number
+
+/** Elements that one invocation joins. */
+const chunk = 64
+
+/** x (outer, length, inner) → (outer, chunks, inner): every `chunks`-th element from the place of the result on. */
+function reduceChunks(this: Thread, x: Elements, length: number, inner: number, chunks: number): number {
+  const outer = quotient(this.thread.x, inner * chunks)
+  const first = along(this.thread.x, chunks, inner)
+  const column = remainder(this.thread.x, inner)
+  let total = x[element(outer, length, first, inner, column)]
+  for (let k = 1; k < 64; k++) {
+    if (first + k * chunks < length) {
+      total = join(total, x[element(outer, length, first + k * chunks, inner, column)])
+    }
+  }
+  return total
+}
+
+/** Lanes of sums of squares so far, and the squares of x in every `lanes`-th place added to them. */
+function addSquares(this: Thread, x: Elements, before: Elements, length: number, lanes: number): number {
+  let total = before[this.thread.x]
+  for (let k = 0; k * lanes < length; k++) {
+    if (k * lanes + this.thread.x < length) {
+      total += x[k * lanes + this.thread.x] * x[k * lanes + this.thread.x]
+    }
+  }
+  return total
+}
+
+/** Lanes of a sum of squares: enough to keep a device busy, few enough to cost nothing for small tensors. */
+const squareLanes = 4096
+
+/** x seen as (outer, length, inner), reduced over the middle: what `reduceMiddle` is told beside the shape of the result. */
+export type ReduceMiddle = (name: ReduceName, x: Operand, length: number, inner: number, out: Spec) => Storage
+
+export function reduceMiddleOf({ launch, free }: Launcher): ReduceMiddle {
+  const middle: ReduceMiddle = (name, x, length, inner, out) => {
+    const program: Program = {
+      key: `reduce ${name}`,
+      kernel: reduceChunks,
+      functions: { join: functionOf('join', 2, reduceScalars[name]) },
+    }
+    const chunks = Math.ceil(length / chunk)
+    coordinate('reduce', Math.max(length, inner, sizeOf(out.shape) / inner))
+    if (chunks <= 1) return launch(program, [x], out, [length, inner, 1])
+    const partial = { dtype: out.dtype, shape: [sizeOf(out.shape) * chunks] }
+    const storage = launch(program, [x], partial, [length, inner, chunks])
+    const y = middle(name, { ...partial, storage }, chunks, inner, out)
+    free(storage)
+    return y
+  }
+  return middle
+}
+
+export function reductions(
+  { launch, free }: Launcher,
+  { fill, permute }: Pick<Kernels, 'fill' | 'permute'>,
+  middle: ReduceMiddle,
+): Pick<Kernels, 'reduce'> & Pick<FusedKernels, 'sumOfSquares'> {
+  return {
+    reduce(name, x, axes, out) {
+      if (sizeOf(x.shape) === 0) return fill({ sum: 0, max: -Infinity, min: Infinity }[name], out)
+      const length = sizeOf(axes.map(axis => x.shape[axis]))
+      // Axes of size 1 lie together with any others.
+      const among = axes.filter(axis => x.shape[axis] !== 1)
+      const together = among.every((axis, i) => i === 0 || sizeOf(x.shape.slice(among[i - 1] + 1, axis)) === 1)
+      if (together) {
+        const inner = among.length === 0 ? 1 : sizeOf(x.shape.slice(among[among.length - 1] + 1))
+        return middle(name, x, length, inner, out)
+      }
+      // Axes that do not lie together are brought to the end first.
+      const order = [...x.shape.keys()].sort((i, j) => Number(axes.includes(i)) - Number(axes.includes(j)))
+      const turned = { dtype: x.dtype, shape: order.map(axis => x.shape[axis]) }
+      const storage = permute(x, order, turned)
+      const y = middle(name, { ...turned, storage }, length, 1, out)
+      free(storage)
+      return y
+    },
+
+    sumOfSquares(xs, out) {
+      const lanes = { dtype: 'f32', shape: [squareLanes] } as const
+      let total = fill(0, lanes)
+      for (const x of xs) {
+        const length = sizeOf(x.shape)
+        const operands = [x, { ...lanes, storage: total }]
+        const next = launch({ key: 'addSquares', kernel: addSquares }, operands, lanes, [length, squareLanes])
+        free(total)
+        total = next
+      }
+      const y = middle('sum', { ...lanes, storage: total }, squareLanes, 1, out)
+      free(total)
+      return y
+    },
+  }
+}

@@ -1,0 +1,204 @@
+/**
+ * What every kernel may call: functions of numbers that are spliced in as text, so each uses its parameters, `Math`, its
+ * neighbours here, and nothing else. Those of `integers` take and give whole numbers, which gpu.js keeps in i32 as long
+ * as they are handed from call to call: its own local variables are f32, exact to 2^24 only. So kernels keep coordinates
+ * (a row, a column) in variables and form offsets in calls. `wgsl` takes the place of a function's translation on
+ * WebGPU, where gpu.js would divide in f32 and compilers may assume that there is no NaN.
+ * Next: scalars.ts, then kernels/elementwise.ts.
+ */
+
+type NumberFunction = (...values: number[]) => number
+
+export interface Helper {
+  readonly name: string
+  readonly source: string
+  readonly settings: { readonly argumentTypes: string[]; readonly returnType: string }
+  /** Its body in WGSL, in place of the translation. */
+  readonly wgsl?: string
+}
+
+// The names under which they call each other; a bundler leaves them as they are, as it does keys of objects.
+declare function quotient(a: number, b: number): number
+declare function remainder(a: number, b: number): number
+declare function isNan(x: number): number
+declare function notANumber(x: number): number
+declare function exponential(x: number): number
+
+const integers = {
+  /** ⌊a / b⌋ for a ≥ 0. Half is added where numbers are floats, in which 6 / 3 may fall short of 2. */
+  quotient(a: number, b: number): number {
+    return Math.floor((a + 0.5) / b)
+  },
+
+  remainder(a: number, b: number): number {
+    return a - quotient(a, b) * b
+  },
+
+  /** Row-major place of (outer, row, column) in an array (…, rows, width). */
+  element(outer: number, rows: number, row: number, width: number, column: number): number {
+    return (outer * rows + row) * width + column
+  },
+
+  /** i s + j t + k u */
+  place(i: number, s: number, j: number, t: number, k: number, u: number): number {
+    return i * s + j * t + k * u
+  },
+
+  /** Index along the middle axis of (…, n, inner), in `at`. */
+  along(at: number, n: number, inner: number): number {
+    return remainder(quotient(at, inner), n)
+  },
+}
+
+const numbers = {
+  /** 1 or 0 */
+  isNan(x: number): number {
+    return x >= 0 || x < 0 ? 0 : 1
+  },
+
+  isNumber(x: number): number {
+    return x - x === 0 ? 1 : 0
+  },
+
+  /** For all x. */
+  notANumber(x: number): number {
+    return Math.sqrt(-1 - Math.abs(x))
+  },
+
+  exponential(x: number): number {
+    return Math.exp(x)
+  },
+
+  logarithm(x: number): number {
+    return Math.log(x)
+  },
+
+  larger(a: number, b: number): number {
+    return Math.max(a, b)
+  },
+
+  smaller(a: number, b: number): number {
+    return Math.min(a, b)
+  },
+
+  /**
+   * 1 − erf(x) with a relative error below 1.2e-7, about what f32 can tell: the Chebyshev fit of W. H. Press et al.,
+   * "Numerical Recipes in C", 2nd ed., §6.2.
+   */
+  erfc(x: number): number {
+    const z = Math.abs(x)
+    const t = 1 / (1 + 0.5 * z)
+    let s = -0.82215223 + t * 0.17087277
+    s = 1.48851587 + t * s
+    s = -1.13520398 + t * s
+    s = 0.27886807 + t * s
+    s = -0.18628806 + t * s
+    s = 0.09678418 + t * s
+    s = 0.37409196 + t * s
+    s = 1.00002368 + t * s
+    const tail = t * exponential(-z * z - 1.26551223 + t * s)
+    return x >= 0 ? tail : 2 - tail
+  },
+
+  sigmoid(x: number): number {
+    return 1 / (1 + exponential(-x))
+  },
+
+  /** x·σ(2u) is GELU's tanh form: 2u = 2√(2/π)(x + 0.044715 x³). */
+  twiceU(x: number): number {
+    return 1.5957691216057308 * x + 0.0713548162726009 * x * x * x
+  },
+
+  /** WGSL's own tanh may be off by 1e-5. */
+  tangentH(x: number): number {
+    if (Math.abs(x) < 0.2) {
+      const s = x * x
+      return x * (1 + s * (-0.3333333333 + s * (0.1333333333 - s * 0.05396825397)))
+    }
+    return 2 / (1 + exponential(-2 * x)) - 1
+  },
+
+  /** sin(x + quarter · π/2): WGSL's own may be off by 5e-4. Taylor's series after a reduction in three steps. */
+  sine(x: number, quarter: number): number {
+    const k = Math.floor(x * 0.6366197723675814 + 0.5)
+    const r = x - k * 1.5703125 - k * 4.837512969970703e-4 - k * 7.54978995489188e-8
+    const turn = k + quarter - 4 * Math.floor((k + quarter) * 0.25)
+    const s = r * r
+    const odd = r * (1 + s * (-0.16666666666 + s * (0.00833333333 - s * (0.000198412698 - s * 0.0000027557))))
+    const even = 1 + s * (-0.5 + s * (0.04166666666 - s * (0.00138888888 - s * (0.0000248015873 - s * 0.00000027557))))
+    const value = turn === 0 || turn === 2 ? odd : even
+    return turn >= 2 ? -value : value
+  },
+
+  /** x^p */
+  power(x: number, p: number): number {
+    if (p === 0) {
+      return 1
+    }
+    if (isNan(x) === 1 || isNan(p) === 1 || (x < 0 && p !== Math.floor(p))) {
+      return notANumber(x)
+    }
+    const size = Math.abs(x) ** p
+    return x < 0 && p - 2 * Math.floor(0.5 * p) === 1 ? -size : size
+  },
+}
+
+const bits = (x: string) => `(bitcast<u32>(user_${x}) & 0x7fffffffu)`
+const nanFirst = `if (${bits('a')} > 0x7f800000u) { return user_a; } if (${bits('b')} > 0x7f800000u) { return user_b; }`
+
+/** Bodies in WGSL; gpu.js writes a parameter `x` as `user_x`. */
+const wgsl: Readonly<Record<string, string>> = {
+  quotient: 'return user_a / user_b;',
+  remainder: 'return user_a % user_b;',
+  isNan: `return select(0.0, 1.0, ${bits('x')} > 0x7f800000u);`,
+  isNumber: `return select(0.0, 1.0, ${bits('x')} < 0x7f800000u);`,
+  notANumber: 'return bitcast<f32>(bitcast<u32>(user_x) | 0x7fc00000u);',
+  exponential: `if (${bits('x')} > 0x7f800000u) { return user_x; } return exp(user_x);`,
+  logarithm:
+    `if (user_x < 0.0 || ${bits('x')} > 0x7f800000u) { return bitcast<f32>(bitcast<u32>(user_x) | 0x7fc00000u); }` +
+    ' return log(user_x);',
+  larger: `${nanFirst} return max(user_a, user_b);`,
+  smaller: `${nanFirst} return min(user_a, user_b);`,
+}
+
+export const library: readonly Helper[] = [
+  ...Object.entries(integers).map(([name, fn]) => helper(name, fn, 'Integer')),
+  ...Object.entries(numbers).map(([name, fn]) => helper(name, fn, 'Number')),
+]
+
+function helper(name: string, fn: NumberFunction, type: 'Integer' | 'Number'): Helper {
+  const argumentTypes = Array.from({ length: fn.length }, () => type)
+  return { name, source: `function ${fn.toString()}`, settings: { argumentTypes, returnType: type }, wgsl: wgsl[name] }
+}
+
+/** Axes that `offset` knows. */
+export const maxRank = 6
+
+/**
+ * offset(at, n1 … n5, s1 … s6): where element `at` of an array of sizes n, last axis first, lies by strides s. Sizes
+ * beyond `rank` − 1 and strides beyond `rank` are not looked at.
+ */
+export function offsetHelper(rank: number): Helper {
+  const sizes = Array.from({ length: maxRank - 1 }, (_, i) => `n${i + 1}`)
+  const strides = Array.from({ length: maxRank }, (_, i) => `s${i + 1}`)
+  const from = (axis: number, at: string): string =>
+    axis === rank - 1
+      ? `${at} * ${strides[axis]}`
+      : `remainder(${at}, ${sizes[axis]}) * ${strides[axis]} + ${from(axis + 1, `quotient(${at}, ${sizes[axis]})`)}`
+  const parameters = ['at', ...sizes, ...strides]
+  const argumentTypes = parameters.map(() => 'Integer')
+  const source = `function offset(${parameters.join(', ')}) { return ${rank === 0 ? '0 * at' : from(0, 'at')} }`
+  return { name: 'offset', source, settings: { argumentTypes, returnType: 'Integer' } }
+}
+
+/** The source of a function `name` of `count` numbers from an arrow with an expression, whose parameters are the first. */
+export function functionOf(name: string, count: number, arrow: (...values: never[]) => number): string {
+  const source = arrow.toString()
+  const [head, body] = [source.slice(0, source.indexOf('=>')), source.slice(source.indexOf('=>') + 2)]
+  const own = head
+    .replace(/[()\s]/g, '')
+    .split(',')
+    .filter(Boolean)
+  const parameters = Array.from({ length: count }, (_, i) => own[i] ?? `unused${i}`)
+  return `function ${name}(${parameters.join(', ')}) { return ${body} }`
+}

@@ -1,0 +1,166 @@
+/**
+ * WebGPU: kernels in the WGSL that gpu.js makes of them, and hand-written shaders (wgsl/), on one device with one pool of
+ * buffers and one encoder. Dispatch is synchronous; what goes wrong on the device is told by the next download.
+ * Next: kernels/elementwise.ts, wgsl/program.ts.
+ */
+
+import type { GPU as GpuJs } from 'gpu.js'
+import { closeAdapter, type Opened } from './adapter.ts'
+import { Encoder, type Shader } from './encoder.ts'
+import { mapRead, usage } from './flags.ts'
+import { keyOf } from './gpujs.ts'
+import { BufferPool, type PooledBuffer } from './pool.ts'
+import type { Device, Handle, Program } from './program.ts'
+import { type Translation, translate, workgroupSize } from './translate.ts'
+import { folded } from './wgsl/program.ts'
+
+interface Compiled {
+  readonly shader: Shader
+  readonly translation: Translation
+  /** The uniform block of the next call. */
+  readonly block: Uint32Array
+  readonly floats: Float32Array
+}
+
+export interface WebGpuDevice extends Device {
+  readonly gpu: GPUDevice
+  readonly encoder: Encoder
+}
+
+export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string): WebGpuDevice {
+  let failure: Error | null = null
+  const failed = (error: Error) => {
+    failure ??= error
+  }
+  const pool = new BufferPool(device, failed)
+  const encoder = new Encoder(device)
+  const compiled = new Map<string, Compiled>()
+  const written = new Map<string, Shader>()
+  let closed = false
+
+  device.onuncapturederror = ({ error }) => failed(new Error(`gpu: ${error.message}`))
+  device.lost.then(({ reason, message }) => {
+    if (!closed)
+      failed(
+        new Error(
+          `gpu: the device ${name} was lost (${message || reason}); its tensors are gone: start again from a checkpoint, ` +
+            'with a smaller batch if it was memory or a time limit',
+        ),
+      )
+  })
+
+  function compile(program: Program, arrays: number, ints: number, floats: number): Compiled {
+    const translation = translate(gpuJs, program, arrays, ints, floats)
+    const shader = encoder.shader(program.key, translation.code, translation.byteLength)
+    const block = new Uint32Array(translation.byteLength / 4)
+    return { shader, translation, block, floats: new Float32Array(block.buffer) }
+  }
+
+  const most = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize)
+
+  return {
+    mode: 'webgpu',
+    about,
+    gpu: device,
+    encoder,
+    maxElements: Math.floor(most / 4),
+
+    upload(data) {
+      const buffer = pool.take(data.byteLength)
+      // The queue writes at once: commands that are still to be submitted must have had their turn.
+      if (buffer.batch === encoder.batch) encoder.flush()
+      device.queue.writeBuffer(buffer.gpu, 0, data as Float32Array<ArrayBuffer>)
+      return buffer
+    },
+
+    run(program, size, arrays, ints, floats) {
+      const result = pool.take(4 * size)
+      if (size === 0) return result
+      const key = keyOf(program)
+      let found = compiled.get(key)
+      if (found === undefined) {
+        found = compile(program, arrays.length, ints.length, floats.length)
+        compiled.set(key, found)
+      }
+      const { shader, translation, block } = found
+      const [x, y] = folded(Math.ceil(size / workgroupSize))
+      block[0] = size
+      block[3] = x * workgroupSize
+      for (let i = 0; i < ints.length; i++) block[translation.ints[i]] = ints[i]
+      for (let i = 0; i < floats.length; i++) found.floats[translation.floats[i]] = floats[i]
+      encoder.dispatch(shader, block, [...(arrays as PooledBuffer[]), result], x, y)
+      return result
+    },
+
+    plan({ steps, scratch }, named, results) {
+      const buffers = { ...named } as Record<string, PooledBuffer>
+      for (const [name, size] of Object.entries({ ...scratch, ...results })) buffers[name] = pool.take(4 * size)
+      for (const { program, buffers: names } of steps) {
+        if (program.workgroups === 0) continue
+        const block = new Uint32Array(program.params)
+        let shader = written.get(program.key)
+        if (shader === undefined) {
+          shader = encoder.shader(program.key, program.code(), Math.ceil(program.params.byteLength / 16) * 16)
+          written.set(program.key, shader)
+        }
+        const bound = names.map(name => {
+          if (buffers[name] === undefined) throw new Error(`${program.key}: wanted a buffer '${name}', got none`)
+          return buffers[name]
+        })
+        encoder.dispatch(shader, block, bound, ...folded(program.workgroups))
+      }
+      for (const name of Object.keys(scratch)) pool.give(buffers[name])
+      return Object.fromEntries(Object.keys(results).map(name => [name, buffers[name]]))
+    },
+
+    async download(handles, sizes) {
+      const offsets: number[] = []
+      let bytes = 0
+      for (const size of sizes) {
+        offsets.push(bytes)
+        bytes += 4 * size
+      }
+      const staging = device.createBuffer({
+        size: Math.max(bytes, 4),
+        usage: usage.copyTarget | usage.mapRead,
+      })
+      handles.forEach((handle, i) => {
+        if (sizes[i] > 0) encoder.copy(handle as PooledBuffer, staging, offsets[i], 4 * sizes[i])
+      })
+      encoder.flush()
+      try {
+        await staging.mapAsync(mapRead)
+      } catch (error) {
+        // The device tells why in its own words, a little later.
+        await new Promise(resolve => setTimeout(resolve, 0))
+        failed(new Error(`gpu: ${(error as Error).message}`))
+      }
+      if (failure !== null) {
+        const told = failure
+        failure = null
+        throw told
+      }
+      const all = new Float32Array(staging.getMappedRange().slice(0))
+      staging.destroy()
+      return sizes.map((size, i) => all.subarray(offsets[i] / 4, offsets[i] / 4 + size))
+    },
+
+    release: (handle: Handle) => pool.give(handle as PooledBuffer),
+
+    counters: () => ({
+      built: encoder.shaders,
+      dispatches: encoder.dispatches,
+      submits: encoder.submits,
+      reserved: pool.reserved,
+      allocations: pool.allocations,
+    }),
+
+    destroy() {
+      closed = true
+      encoder.destroy()
+      pool.destroy()
+      device.destroy()
+      closeAdapter()
+    },
+  }
+}

@@ -1,0 +1,25 @@
+/**
+ * The walk over all ops (registry-walk.ts) on WebGPU: once with hand-written shaders where there are such, once with
+ * gpu.js' kernels alone. Skipped without an adapter.
+ */
+
+import { test } from 'uvu'
+import { registry } from '../../core/index.ts'
+import { walk } from '../registry-walk.ts'
+import { openWebGpu } from './device.ts'
+
+const written = await openWebGpu()
+const translated = written && (await openWebGpu({ wgsl: false }))
+const run = written === null ? test.skip : test
+
+for (const op of registry().values()) {
+  run(`${op.name} on webgpu`, () => walk(op, 'webgpu', written!))
+  run(`${op.name} on webgpu, without hand-written shaders`, () => walk(op, 'webgpu without wgsl', translated!))
+}
+
+test.after(() => {
+  written?.dispose()
+  translated?.dispose()
+})
+
+test.run()
