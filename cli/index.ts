@@ -12,6 +12,10 @@ import { version } from './version.ts'
 
 const commands: Readonly<Record<string, Command>> = {
   train: { about: 'trains a model on pictures: mdt, maskdit or maskdm', load: () => import('./train.ts') },
+  convert: {
+    about: 'turns weights of PyTorch, or of safetensors, into safetensors',
+    load: () => import('./convert.ts'),
+  },
 }
 
 const examples = [

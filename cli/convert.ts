@@ -1,0 +1,133 @@
+/**
+ * `demask convert`: weights of PyTorch's checkpoints or of safetensors into safetensors. Needs Node. Nothing in a .pt file
+ * is run (core/pytorch/), tensors pass one by one, and the new file appears whole or not at all. How files are opened: examples/weights.ts.
+ */
+
+import { existsSync, statSync } from 'node:fs'
+import { SingleBar } from 'cli-progress'
+import { type HostTensor, type SafetensorsDType, safetensorsBytes } from '../core/safetensors.ts'
+import { type LazyData, writeSafetensors } from '../core/safetensors-node.ts'
+import { sizeOf } from '../core/shape.ts'
+import { writeAside } from '../diffusion/training/aside.ts'
+import { UserError } from '../diffusion/training/errors.ts'
+import { readFlags } from '../examples/flags.ts'
+import { openWeights, type WeightsFile } from '../examples/weights.ts'
+import { demask } from './command.ts'
+
+/** What floating-point numbers can become, and from where on a number is rounded to infinity there. */
+const targets = {
+  f32: { dtype: 'F32', tooLarge: (2 - 2 ** -24) * 2 ** 127 },
+  f16: { dtype: 'F16', tooLarge: 65520 },
+  bf16: { dtype: 'BF16', tooLarge: (2 - 2 ** -8) * 2 ** 127 },
+} as const
+type Target = keyof typeof targets
+
+export async function run(words: readonly string[]): Promise<void> {
+  const { from, to, part, dtype, strip } = readFlags(
+    {
+      command: `${demask} convert`,
+      about:
+        'Converts weights: .pt, .pth or .safetensors into .safetensors, tensor by tensor. No code in a file is run.',
+      operands: {
+        from: { about: 'a checkpoint of PyTorch, or a safetensors file' },
+        to: { about: 'the new .safetensors file' },
+      },
+      flags: {
+        part: {
+          type: 'text',
+          value: 'KEYS',
+          about: 'which state dict of a checkpoint, as ema or opt.state.0 (default ema, state_dict or model)',
+        },
+        dtype: {
+          type: 'text',
+          choices: Object.keys(targets),
+          about: 'what numbers with a fraction are stored as (default as they are)',
+        },
+        strip: {
+          type: 'text',
+          value: 'PREFIX',
+          about: 'leave this out where a name begins with it (module. and _orig_mod. go by themselves)',
+        },
+      },
+      examples: [
+        ['DiT-XL-2-256x256.pt dit-xl-2.safetensors', 'a published checkpoint'],
+        [
+          'checkpoint.pt weights.safetensors --part model --dtype bf16',
+          'weights that were not averaged, half as large',
+        ],
+      ],
+    },
+    words,
+  )
+  if (!to.endsWith('.safetensors')) throw new UserError(`${to}: wanted a name that ends with .safetensors`)
+  if (existsSync(to)) throw new UserError(`${to}: wanted a new file, got one that is there already`)
+  using file = await openWeights(from, { part })
+  const target = dtype as Target | undefined
+  const tensors = converted(stripped(file.state, strip), target, from)
+  const bar = new SingleBar({ format: '{bar} {value}/{total} tensors  ETA {eta_formatted}', gracefulExit: false })
+  if (process.stdout.isTTY) bar.start(tensors.size, 0)
+  const metadata = new Map([...file.metadata, ['format', 'pt']]) // which other readers insist on
+  await writeAside(to, aside =>
+    writeSafetensors(
+      aside,
+      counted(tensors, () => bar.increment()),
+      metadata,
+    ),
+  ).finally(() => bar.stop())
+  console.log(`${to}: ${summary(tensors)}${ofPart(from, file)}, ${(statSync(to).size / 1e6).toFixed(1)} MB`)
+}
+
+type Tensors = ReadonlyMap<string, HostTensor<() => ArrayLike<number>>>
+
+/** The tensors as they are to be stored; integers stay what they are. Data throw UserError on a number that is too large. */
+function converted(state: WeightsFile['state'], target: Target | undefined, path: string): Tensors {
+  return new Map(
+    Array.from(state, ([name, tensor]) => {
+      const { dtype, shape } = tensor
+      if (target === undefined || !dtype.includes('F')) return [name, { dtype, shape, data: () => tensor.data }]
+      const { dtype: wanted, tooLarge } = targets[target]
+      const data = () => {
+        const values = tensor.data
+        for (const value of values)
+          if (Math.abs(value) >= tooLarge && Number.isFinite(value))
+            throw new UserError(`${path}: ${name}: wanted numbers that ${target} has, got ${value}`)
+        return values
+      }
+      return [name, { dtype: wanted as SafetensorsDType, shape, data }]
+    }),
+  )
+}
+
+/** The same tensors, `prefix` left out in front of their names. Throws UserError where none has it, or two become one. */
+function stripped(state: WeightsFile['state'], prefix: string | undefined): WeightsFile['state'] {
+  if (prefix === undefined) return state
+  const names = [...state.keys()]
+  const short = (name: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : name)
+  if (!names.some(name => name.startsWith(prefix)))
+    throw new UserError(
+      `--strip: wanted a prefix of a name, got '${prefix}'; there are ${names.slice(0, 3).join(', ')}, …`,
+    )
+  const after = new Map(Array.from(state, ([name, tensor]) => [short(name), tensor]))
+  if (after.size < state.size || after.has(''))
+    throw new UserError(`--strip: without '${prefix}' two names are the same, or one is empty`)
+  return after
+}
+
+/** The same tensors, which call `each` when one is read. */
+function counted(tensors: Tensors, each: () => void): Map<string, HostTensor<LazyData>> {
+  const count = (data: () => ArrayLike<number>) => () => {
+    each()
+    return data()
+  }
+  return new Map(Array.from(tensors, ([name, tensor]) => [name, { ...tensor, data: count(tensor.data) }]))
+}
+
+function summary(tensors: Tensors): string {
+  const numbers = [...tensors.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0)
+  const types = Object.keys(safetensorsBytes).filter(type => [...tensors.values()].some(({ dtype }) => dtype === type))
+  return `${tensors.size} tensors, ${numbers.toLocaleString('en')} numbers as ${types.join(' and ')}`
+}
+
+function ofPart(from: string, { part }: WeightsFile): string {
+  return ` from ${part === '' ? '' : `'${part}' of `}${from}`
+}
