@@ -6,6 +6,7 @@
 
 import { join } from 'node:path'
 import { katex } from '@mdit/plugin-katex'
+import type MarkdownIt from 'markdown-it'
 import { defineConfig } from 'vitepress'
 import { sourceLinks } from '../links.ts'
 import { included, root } from '../regions.ts'
@@ -36,7 +37,12 @@ export default defineConfig({
       },
     ],
     config(md) {
-      md.use(katex, { throwOnError: true, strict: 'error', output: 'htmlAndMathml' })
+      // VitePress and the plugin bring different versions of markdown-it's types.
+      md.use(katex as unknown as MarkdownIt.PluginWithOptions, {
+        throwOnError: true,
+        strict: 'error',
+        output: 'htmlAndMathml',
+      })
       md.use(sourceLinks)
       md.core.ruler.before('normalize', 'included', state => {
         state.src = included(state.src)

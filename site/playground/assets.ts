@@ -1,0 +1,20 @@
+/**
+ * Writes what the playground shows before anyone has computed anything, to docs/public/playground: the smileys as bytes, and
+ * the names of their classes. Part of `npm run site:build`. Needs Node. The pictures are Twemoji, CC-BY 4.0. The model beside
+ * them, mdt-tiny.safetensors, is committed: docs/playground/index.md says how it was trained.
+ */
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { openEmoji } from '../../diffusion/data/emoji.ts'
+import { root } from '../regions.ts'
+import type { SmileysHeader } from './smileys.ts'
+
+const folder = join(root, 'docs/public/playground')
+const { length, size, classes, label, pixels } = await openEmoji('smileys', 16)
+const pictures = await Promise.all(Array.from({ length }, (_, i) => pixels(i)))
+const header: SmileysHeader = { size, classes, labels: pictures.map((_, i) => label(i)) }
+
+mkdirSync(folder, { recursive: true })
+writeFileSync(join(folder, 'smileys.json'), JSON.stringify(header))
+writeFileSync(join(folder, 'smileys.bin'), Buffer.concat(pictures))
