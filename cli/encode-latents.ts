@@ -10,7 +10,7 @@ import { openDataset, sha256Of, writeLatents } from '../diffusion/data/index.ts'
 import { arithmetic, attended, Interrupt, lockFolder, Progress, UserError } from '../diffusion/training/index.ts'
 import { readFlags } from '../examples/flags.ts'
 import { momentsOf, togetherAt } from '../examples/latents.ts'
-import { loadVae, locateVae } from '../examples/vae-weights.ts'
+import { loadVae, locateVae, vaeFile } from '../examples/vae-weights.ts'
 import { demask } from './command.ts'
 
 export const run = (words: readonly string[]): Promise<void> =>
@@ -87,7 +87,7 @@ export const run = (words: readonly string[]): Promise<void> =>
         classes,
         mirrored,
         shape: [latentChannels, side, side],
-        vae: { path: resolve(file), sha256, scalingFactor: model.scalingFactor },
+        vae: { file: vaeFile, sha256, from: resolve(file), scalingFactor: model.scalingFactor },
         arithmetic: arithmetic(backend),
       },
       {

@@ -4,9 +4,9 @@
  */
 
 import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { noGrad, scope, tensor } from '../core/index.ts'
 import {
-  type Encoder,
   type ImageDataset,
   type LatentDataset,
   type Moments,
@@ -17,6 +17,7 @@ import {
 } from '../diffusion/data/index.ts'
 import { UserError, writeGrid } from '../diffusion/training/index.ts'
 import type { AutoencoderKL } from '../models/index.ts'
+import type { Flags } from './flags.ts'
 import { loadVae, locateVae } from './vae-weights.ts'
 
 /** Pictures that are encoded or decoded at a time: as many as have the pixels of one of 256 by 256. */
@@ -39,7 +40,36 @@ export async function momentsOf(model: AutoencoderKL, images: Float32Array, size
 
 /** How what a model draws becomes pictures; kept in the checkpoints of a run on latents. */
 export interface LatentSpace {
-  readonly vae: Encoder
+  /** The autoencoder's file, beside the latents. */
+  readonly path: string
+  readonly sha256: string
+  readonly scalingFactor: number
+}
+
+/** Flags of programs that train on latents too. */
+export const latentFlags = {
+  latents: {
+    type: 'text',
+    value: 'DIR',
+    about: 'train on the latents that encode-latents left in DIR, not on pictures',
+  },
+  vae: { type: 'text', value: 'FILE', about: 'the autoencoder of the latents, where it is not where it was' },
+} as const satisfies Flags
+
+/** What a command line with --latents says of the pictures: what they were encoded from. Throws UserError. */
+export function picturesOf(given: { readonly latents?: string; readonly data?: string; readonly size?: number }): {
+  readonly latents: string | null
+  readonly data?: string
+  readonly size?: number
+} {
+  const { latents } = given
+  if (latents === undefined) return { latents: null }
+  for (const name of ['data', 'size'] as const)
+    if (given[name] !== undefined) throw new UserError(`--${name}: wanted without --latents, got ${given[name]}`)
+  const index = readIndex(latents)
+  if (index === undefined)
+    throw new UserError(`--latents: wanted a folder that encode-latents has made, got ${latents}`)
+  return { latents, data: index.data, size: index.size }
 }
 
 /**
@@ -59,15 +89,24 @@ export async function openTrainingSet(
     said = performance.now()
     console.log(`${latents}: checked ${gigabytes(bytes)} of ${gigabytes(total)} GB`)
   })
-  const [had, has] = [before?.latents?.vae, set.index.vae]
+  const [had, has] = [before?.latents, set.index.vae]
   if (had != null && (had.sha256 !== has.sha256 || had.scalingFactor !== has.scalingFactor))
     throw new UserError(`${latents}: wanted latents of the autoencoder ${had.sha256} as before, got ${has.sha256}`)
   return set
 }
 
+/** What a run is trained on, in words. */
+export function contentsOf(data: ImageDataset | LatentDataset): string {
+  if (!('index' in data)) return `the ${data.length} pictures of ${data.name} at ${data.size} px`
+  const { shape, size } = data.index
+  return `latents, ${shape.join(' × ')}, of the ${data.length} pictures of ${data.index.data} at ${size} px`
+}
+
 /** The space of a set's latents; null for pictures. */
 export function spaceOf(data: ImageDataset | LatentDataset): LatentSpace | null {
-  return 'index' in data ? { vae: data.index.vae } : null
+  if (!('index' in data)) return null
+  const { file, sha256, scalingFactor } = data.index.vae
+  return { path: resolve(data.name, file), sha256, scalingFactor }
 }
 
 /** What a model drew, (N, C, S, S), and what it is to be shown as. */
@@ -80,25 +119,28 @@ export interface Drawn {
 export type Decode = (drawn: Drawn) => Promise<Drawn>
 
 /**
- * How latents become pictures: by the autoencoder that made them, in `where` (a flag's value) or where it was then. Null,
- * and `say` is told, where it is nowhere. It is loaded when something is to be decoded, and let go of then. Throws
- * UserError on another autoencoder.
+ * How latents become pictures: by the autoencoder that made them, in `where` (a flag's value) or beside them. It is
+ * loaded when something is to be decoded, and let go of then. Where it is nowhere, `say` is told, and latents are shown as
+ * they are, as colours. Null for a model of pictures. Throws UserError on another autoencoder.
  */
 export async function decoderOf(
-  space: LatentSpace,
+  space: LatentSpace | null | undefined,
   where: string | undefined,
-  say: (line: string) => void,
+  say: (line: string) => void = console.log,
 ): Promise<Decode | null> {
-  const { vae } = space
-  if (where === undefined && !existsSync(vae.path)) {
-    say(`${vae.path}: no such file, so samples show latents as colours; --vae says where the autoencoder is now`)
+  if (space == null) {
+    if (where !== undefined) throw new UserError(`--vae: wanted with latents only, got ${where}`)
     return null
   }
-  const path = locateVae(where ?? vae.path)
+  if (where === undefined && !existsSync(space.path)) {
+    say(`${space.path}: no such file, so samples show latents as colours; --vae says where the autoencoder is now`)
+    return async drawn => drawn
+  }
+  const path = locateVae(where ?? space.path)
   const sha256 = await sha256Of(path)
-  if (sha256 !== vae.sha256)
-    throw new UserError(`${path}: wanted the autoencoder of these latents, of checksum ${vae.sha256}, got ${sha256}`)
-  return drawn => decoded(loadVae(path).model, vae.scalingFactor, drawn)
+  if (sha256 !== space.sha256)
+    throw new UserError(`${path}: wanted the autoencoder of these latents, of checksum ${space.sha256}, got ${sha256}`)
+  return drawn => decoded(loadVae(path).model, space.scalingFactor, drawn)
 }
 
 /** Decodes and disposes of the model. */
@@ -119,7 +161,7 @@ async function decoded(model: AutoencoderKL, scale: number, { values, shape }: D
   return { values: out, shape: [N, outChannels, H, W] }
 }
 
-/** Writes a grid of what a model drew, decoded where it drew latents. Throws UserError where the file cannot be written. */
+/** Writes a grid of what a model drew, decoded where it drew latents, in rows of 12. Throws UserError where the file cannot be written. */
 export async function showDrawn(path: string, drawn: Drawn, decode: Decode | null): Promise<void> {
   const { values, shape } = decode === null ? drawn : await decode(drawn)
   await writeGrid(path, values, shape, { columns: Math.min(12, shape[0]), magnify: Math.ceil(48 / shape[2]) })

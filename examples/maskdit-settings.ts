@@ -3,7 +3,7 @@
  * tuned.
  */
 
-import type { ImageDataset } from '../diffusion/data/index.ts'
+import type { TrainingSet } from '../diffusion/data/index.ts'
 import {
   latestCheckpoint,
   type RunState,
@@ -23,6 +23,7 @@ import {
   unmaskingTuning,
 } from '../models/index.ts'
 import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
+import { type LatentSpace, latentFlags, picturesOf } from './latents.ts'
 import { runFlags, settled } from './run-settings.ts'
 
 /** All that decides what a run computes: kept in its checkpoints. */
@@ -30,6 +31,8 @@ export interface Settings extends Training, StepGuardOptions {
   readonly preset: string
   readonly size: number
   readonly data: string
+  /** A folder of latents of these pictures, or null where the model sees pictures. */
+  readonly latents: string | null
   readonly seed: number
   readonly maskRatio: number
   /** How a run that tunes a trained model unmasks; null in one that trains. */
@@ -44,11 +47,14 @@ export interface Described {
   readonly model: MaskDiTOptions
   /** Names of the classes. */
   readonly classes: readonly string[]
+  /** Null where the model draws pictures; absent in runs of earlier versions. */
+  readonly latents?: LatentSpace | null
 }
 
 const flags = {
   preset: { type: 'text', choices: presetNames, about: 'the model (default tiny)' },
   ...runFlags,
+  ...latentFlags,
   steps: {
     type: 'integer',
     min: 1,
@@ -79,6 +85,7 @@ export function trainingFlags(): Given {
       ['--tune cosine', 'tune what that has learned'],
       ['--resume --steps 20000', 'or go on with the first, for longer'],
       ['--preset S/4 --data my-pictures --size 32 --minutes 60', 'a larger model on pictures of your own'],
+      ['--latents runs/latents-smileys-32', 'on latents that encode-latents left, decoded to be seen'],
     ],
   })
   if (given.from !== undefined && given.tune === undefined) throw new UserError('--from: wanted with --tune only')
@@ -93,7 +100,7 @@ export function trainedRun(from: string): { path: string; step: number; settings
   if (checkpoint === undefined) throw new UserError(`--tune: wanted a trained run in ${from} (--from), got none`)
   const { settings } = readState<RunState<Described>>(checkpoint.path)
   if (settings.tune !== null) throw new UserError(`--tune: wanted a run that trains in ${from}, got one that tunes`)
-  return { ...checkpoint, settings }
+  return { ...checkpoint, settings: withLatents(settings) }
 }
 
 /**
@@ -104,13 +111,14 @@ export function settingsOf(given: Given, resumed: Settings | undefined, trained:
   const { 'mask-ratio': maskRatio, tune, steps = 1000 } = given
   if (resumed !== undefined)
     return settled(
-      resumed,
+      withLatents(resumed),
       { ...given, maskRatio, steps: resumed.tune && given.steps },
       { out: given.out, resumed: true },
     )
   if (trained !== undefined) {
     // The model and what it draws are given; how it is tuned may be chosen.
-    settled(trained, { preset: given.preset, size: given.size, data: given.data }, { out: given.from, resumed: true })
+    const { preset, size, data, latents } = given
+    settled(trained, { preset, size, data, latents }, { out: given.from, resumed: true })
     const tuning = { ...trained, lr: trained.lr / 2, warmUpSteps: 0, tune: tune as Settings['tune'], steps }
     return settled(tuning, { ...given, maskRatio, steps }, { out: given.out, resumed: false })
   }
@@ -118,6 +126,7 @@ export function settingsOf(given: Given, resumed: Settings | undefined, trained:
     preset: 'tiny',
     size: 16,
     data: 'emoji:smileys',
+    ...picturesOf(given),
     seed: 0,
     maskRatio: 0.5,
     ...unguarded,
@@ -128,16 +137,21 @@ export function settingsOf(given: Given, resumed: Settings | undefined, trained:
   return settled(base, { ...given, maskRatio, steps: undefined }, { out: given.out, resumed: false })
 }
 
+/** Runs of earlier versions were all on pictures. */
+const withLatents = (settings: Settings): Settings => ({ ...settings, latents: settings.latents ?? null })
+
 /** The mask ratio over a run: the same throughout training, falling in tuning. */
 export function ratioOf({ tune, maskRatio }: Settings): MaskRatio {
   return tune === null ? maskRatioSchedule('constant', { ratio: maskRatio }) : unmaskingTuning(tune, maskRatio)
 }
 
 /** The model for a run's settings and pictures: with their classes, but for tiny, which learns faster without. */
-export function modelOptions({ preset, size }: Settings, { classes, channels }: ImageDataset): MaskDiTOptions {
+export function modelOptions({ preset, latents }: Settings, { classes, channels, size }: TrainingSet): MaskDiTOptions {
   const numClasses = preset === 'tiny' ? 0 : classes.length
   const options = maskDiTPreset(preset, { inputSize: size, inChannels: channels, numClasses })
   if (size % options.patchSize !== 0)
-    throw new UserError(`--size: wanted a multiple of ${preset}'s patch size, ${options.patchSize}, got ${size}`)
+    throw new UserError(
+      `${latents === null ? '--size' : '--latents'}: wanted a multiple of ${preset}'s patch size, ${options.patchSize}, got ${size}`,
+    )
   return options
 }

@@ -13,8 +13,8 @@ import {
   respace,
   spaceTimesteps,
 } from '../diffusion/index.ts'
-import { writeGrid } from '../diffusion/training/index.ts'
 import type { MDT } from '../models/index.ts'
+import { type Decode, showDrawn } from './latents.ts'
 
 export interface SampleOptions {
   /** One per picture. */
@@ -26,6 +26,8 @@ export interface SampleOptions {
   readonly steps?: number
   /** Classifier-free guidance: 1 is none. With a power, the scale follows MDT's power-cosine. */
   readonly guidance?: { readonly scale: number; readonly power?: number }
+  /** Whether x_0 is clipped to [-1, 1], where pictures are. Default; latents have no such bounds. */
+  readonly clip?: boolean
   /** Asked after every step; the pictures are given up where it says so. */
   readonly stop?: () => Promise<boolean>
 }
@@ -47,7 +49,7 @@ export function noiseOf(seeds: readonly number[], shape: readonly number[]): () 
 export async function drawSamples(
   model: MDT,
   diffusion: GaussianDiffusion,
-  { seeds, labels, sampler = 'ddim', steps = 25, guidance, stop }: SampleOptions,
+  { seeds, labels, sampler = 'ddim', steps = 25, guidance, clip = true, stop }: SampleOptions,
 ): Promise<Float32Array | null> {
   const { inputSize: S, inChannels: C, numClasses } = model.options
   const noise = noiseOf(seeds, [C, S, S])
@@ -58,7 +60,7 @@ export async function drawSamples(
   const few = respace(diffusion, spaceTimesteps(diffusion.steps, String(steps)))
   const xT = noise()
   try {
-    for (const { x, step } of (sampler === 'ddim' ? ddimSteps : ddpmSteps)(few, network, xT, { clip: true, noise })) {
+    for (const { x, step } of (sampler === 'ddim' ? ddimSteps : ddpmSteps)(few, network, xT, { clip, noise })) {
       if (await stop?.()) return null
       if (step === few.steps - 1) return (await x.data()) as Float32Array
     }
@@ -69,7 +71,7 @@ export async function drawSamples(
 }
 
 /**
- * A grid of pictures of seeds 0, 1, …, of all classes in turn, by 25 steps of DDIM: what training shows. Nothing is
+ * A grid of pictures of seeds 0, 1, …, of all classes in turn, by 25 steps of DDIM, decoded where they are latents: what training shows. Nothing is
  * written where `stop` says so. Throws UserError where the file cannot be written.
  */
 export async function writeSamples(
@@ -78,12 +80,13 @@ export async function writeSamples(
   diffusion: GaussianDiffusion,
   count: number,
   stop: () => Promise<boolean>,
+  decode: Decode | null = null,
 ): Promise<void> {
   const { inputSize: S, inChannels: C, numClasses } = model.options
   const seeds = Array.from({ length: count }, (_, i) => i)
   const labels = numClasses > 0 ? seeds.map(i => i % numClasses) : null
-  const images = await drawSamples(model, diffusion, { seeds, labels, stop })
-  if (images !== null) await writeGrid(path, images, [count, C, S, S], { columns: 12, magnify: Math.ceil(48 / S) })
+  const values = await drawSamples(model, diffusion, { seeds, labels, clip: decode === null, stop })
+  if (values !== null) await showDrawn(path, { values, shape: [count, C, S, S] }, decode)
 }
 
 /** The guided network on a plain batch: doubled for the model, and the first half of what comes back. */

@@ -7,12 +7,13 @@
  */
 
 import { backward, mean, mul, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
-import { type Batch, Batches, openDataset } from '../diffusion/data/index.ts'
+import { type Batch, Batches } from '../diffusion/data/index.ts'
 import { heunSteps, sigmaSteps } from '../diffusion/index.ts'
 import * as training from '../diffusion/training/index.ts'
 import { drawMaskDiT, maskDiTLoss, PreconditionedMaskDiT } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
 import { repeated } from './flags.ts'
+import { contentsOf, decoderOf, openTrainingSet, showDrawn, spaceOf } from './latents.ts'
 import {
   command,
   type Described,
@@ -36,7 +37,8 @@ await training.attended(async () => {
   const samples = 24 // in a grid
 
   const backend = await ready(flags)
-  const data = await openDataset(settings.data, settings.size)
+  const data = await openTrainingSet(settings, before)
+  const decode = await decoderOf(spaceOf(data), flags.vae)
   const random = rng(seed).fork(tune ?? 'train')
   const options = modelOptions(settings, data)
   const net = new PreconditionedMaskDiT(options, { rng: random.fork('weights') })
@@ -51,7 +53,7 @@ await training.attended(async () => {
   const start = from ?? trained
   if (start !== undefined) training.restore(start, state)
   const first = from?.step ?? 0
-  let step = first
+  let [step, computing] = [first, 0]
 
   /** Forward and backward over a batch: loss and its term on visible patches, means over N. */
   function pass({ images, labels }: Batch, ratio: number, draw: Rng): Tensor[] {
@@ -65,7 +67,7 @@ await training.attended(async () => {
     return [loss.detach(), dsm]
   }
 
-  const what = `MaskDiT-${preset} on the ${data.length} pictures of ${data.name} at ${data.size} px`
+  const what = `MaskDiT-${preset} on ${contentsOf(data)}`
   const size = `${(net.countParameters().total / 1e6).toFixed(1)} M parameters`
   console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}`)
   const other = training.otherArithmetic(before, backend)
@@ -83,6 +85,7 @@ await training.attended(async () => {
   try {
     while (step < steps && performance.now() < end && !(await stop())) {
       const began = performance.now()
+      const waited = batches.waited
       const pictures = await batches.at(step)
       const draw = () => random.fork('step').fork(step)
       const lr = schedule(step + 1)
@@ -101,7 +104,11 @@ await training.attended(async () => {
 
       step++
       const seconds = (performance.now() - began) / 1000
-      log.write({ step, loss, dsm, ratio, gradNorm, lr, ...acted }, { step, seconds, time: Date.now() / 1000 })
+      computing += seconds
+      log.write(
+        { step, loss, dsm, ratio, gradNorm, lr, ...acted },
+        { step, seconds, waited: batches.waited - waited, time: Date.now() / 1000 },
+      )
       progress.update(step, loss, batch)
       if (step === first + 2) progress.log(`${seconds.toFixed(2)} s a step`)
       if (step % (step < 500 ? 50 : 250) === 0 && step < steps) await keep()
@@ -109,6 +116,7 @@ await training.attended(async () => {
   } finally {
     progress.close()
   }
+  if (step > first) console.log(batches.waitedOf(computing))
   if (step > first) await keep()
   interrupt.close()
   log.close()
@@ -116,7 +124,7 @@ await training.attended(async () => {
 
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
-    const described: Described = { settings, model: options, classes: data.classes }
+    const described: Described = { settings, model: options, classes: data.classes, latents: spaceOf(data) }
     const at = { step, backend: training.arithmetic(backend), ...described }
     checkpoint = await training.keep(out, log, state, at, ['loss', 'dsm'], writeSamples)
     progress.pause()
@@ -133,8 +141,7 @@ await training.attended(async () => {
       for (const { x, next } of heunSteps(denoiser, x0, levels)) {
         if (await stop()) return
         if (next > 0) continue
-        const shape = [samples, C, S, S] as const
-        await training.writeGrid(path, await x.data(), shape, { columns: 12, magnify: Math.ceil(48 / S) })
+        await showDrawn(path, { values: (await x.data()) as Float32Array, shape: [samples, C, S, S] }, decode)
       }
     } finally {
       x0.dispose()

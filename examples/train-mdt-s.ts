@@ -7,12 +7,13 @@
  */
 
 import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
-import { type Batch, Batches, openDataset } from '../diffusion/data/index.ts'
+import { type Batch, Batches } from '../diffusion/data/index.ts'
 import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index.ts'
 import * as training from '../diffusion/training/index.ts'
 import { drawPasses, MDT } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
 import { repeated } from './flags.ts'
+import { contentsOf, decoderOf, openTrainingSet, spaceOf } from './latents.ts'
 import { writeSamples } from './samples.ts'
 import { command, type Described, expected, modelOptions, settingsOf, trainingFlags } from './train-settings.ts'
 
@@ -26,7 +27,8 @@ await training.attended(async () => {
   const samples = preset === 'tiny' ? 96 : 24 // in a grid; larger models take their time
 
   const backend = await ready(flags)
-  const data = await openDataset(settings.data, settings.size)
+  const data = await openTrainingSet(settings, before)
+  const decode = await decoderOf(spaceOf(data), flags.vae) // null where the model draws pictures
   const random = rng(seed)
   const options = modelOptions(settings, data)
   const model = new MDT(options, { rng: random.fork('weights') })
@@ -39,7 +41,7 @@ await training.attended(async () => {
   const state = { model, ema, optimizer, guard }
   if (from !== undefined) training.restore(from, state)
   const first = from?.step ?? 0
-  let step = first
+  let [step, computing] = [first, 0]
 
   /** Both passes over a batch, forward and backward: mse and vb of the full one, then of the masked one; means over N. */
   function passes({ images, labels }: Batch, draw: Rng): Tensor[] {
@@ -58,7 +60,7 @@ await training.attended(async () => {
     })
   }
 
-  const what = `MDT-${preset} on the ${data.length} pictures of ${data.name} at ${data.size} px`
+  const what = `MDT-${preset} on ${contentsOf(data)}`
   const size = `${(model.countParameters().total / 1e6).toFixed(1)} M parameters`
   console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}; see ${out} for what it draws`)
   const other = training.otherArithmetic(before, backend)
@@ -75,6 +77,7 @@ await training.attended(async () => {
   try {
     while (step < steps && performance.now() < end && !(await stop())) {
       const start = performance.now()
+      const waited = batches.waited
       const pictures = await batches.at(step)
       const draw = () => random.fork('step').fork(step) // a step's random numbers follow from seed and step alone
       const lr = schedule(step + 1)
@@ -94,6 +97,7 @@ await training.attended(async () => {
 
       step++
       const seconds = (performance.now() - start) / 1000
+      computing += seconds
       log.write(
         {
           step,
@@ -108,7 +112,7 @@ await training.attended(async () => {
           lr,
           ...acted,
         },
-        { step, seconds, time: Date.now() / 1000 },
+        { step, seconds, waited: batches.waited - waited, time: Date.now() / 1000 },
       )
       progress.update(step, mse + vb, batch)
       if (step === first + 2) progress.log(expected(settings, step, seconds))
@@ -117,6 +121,7 @@ await training.attended(async () => {
   } finally {
     progress.close()
   }
+  if (step > first) console.log(batches.waitedOf(computing))
   if (step > first) await keep()
   interrupt.close()
   log.close()
@@ -124,10 +129,10 @@ await training.attended(async () => {
 
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
-    const described: Described = { settings, model: options, classes: data.classes }
+    const described: Described = { settings, model: options, classes: data.classes, latents: spaceOf(data) }
     const at = { step, backend: training.arithmetic(backend), ...described }
     checkpoint = await training.keep(out, log, state, at, ['full', 'masked'], path =>
-      writeSamples(path, ema.average, diffusion, samples, stop),
+      writeSamples(path, ema.average, diffusion, samples, stop, decode),
     )
     progress.pause()
   }

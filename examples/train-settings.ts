@@ -3,10 +3,11 @@
  * training programs have too is run-settings.ts.
  */
 
-import type { ImageDataset } from '../diffusion/data/index.ts'
+import type { TrainingSet } from '../diffusion/data/index.ts'
 import { duration, type StepGuardOptions, UserError, unguarded } from '../diffusion/training/index.ts'
 import { type MDTOptions, mdtPreset, presetNames, type Training, trainingPreset } from '../models/index.ts'
 import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
+import { type LatentSpace, latentFlags, picturesOf } from './latents.ts'
 import { runFlags, settled } from './run-settings.ts'
 
 /** All that decides what a run computes: kept in its checkpoints. */
@@ -14,6 +15,8 @@ export interface Settings extends Training, StepGuardOptions {
   readonly preset: string
   readonly size: number
   readonly data: string
+  /** A folder of latents of these pictures, or null where the model sees pictures. */
+  readonly latents: string | null
   readonly seed: number
   readonly maskRatio: number
   /** Whether the model is told the class of each picture. */
@@ -26,11 +29,14 @@ export interface Described {
   readonly model: MDTOptions
   /** Names of the classes. */
   readonly classes: readonly string[]
+  /** Null where the model draws pictures; absent in runs of earlier versions. */
+  readonly latents?: LatentSpace | null
 }
 
 const flags = {
   preset: { type: 'text', choices: presetNames, about: 'the model (default S/2)' },
   ...runFlags,
+  ...latentFlags,
   'mask-ratio': {
     type: 'number',
     min: 0,
@@ -58,6 +64,7 @@ export function trainingFlags(): Omit<Values<typeof flags>, 'out'> & { readonly 
       ['--preset tiny', 'a small model: faces in minutes'],
       ['--preset tiny --out runs/mdt-tiny --resume --steps 20000', 'go on with a run, for longer'],
       ['--data my-pictures --size 32 --preset S/4 --minutes 60', 'pictures of your own, for an hour'],
+      ['--latents runs/latents-smileys-32 --preset tiny', 'on latents that encode-latents left, decoded to be seen'],
     ],
   })
   const { preset = 'S/2', out = `runs/mdt-${preset.toLowerCase().replace('/', '-')}` } = given
@@ -70,10 +77,11 @@ export function trainingFlags(): Omit<Values<typeof flags>, 'out'> & { readonly 
  */
 export function settingsOf(given: ReturnType<typeof trainingFlags>, started: Settings | undefined): Settings {
   const asked = { ...given, maskRatio: given['mask-ratio'] }
-  const base: Settings = started ?? {
+  const base: Settings = (started && { ...started, latents: started.latents ?? null }) ?? {
     preset: 'S/2',
     size: 16,
     data: 'emoji:smileys',
+    ...picturesOf(given),
     seed: 0,
     maskRatio: 0.3,
     labels: asked.preset === 'tiny' ? 'no' : 'yes', // tiny learns faster without
@@ -87,22 +95,24 @@ export function settingsOf(given: ReturnType<typeof trainingFlags>, started: Set
 const facesAfter = { tiny: 500, S: 800, B: 1500, L: 3000, XL: 4000 } as const
 
 /** What a run can hope for, once a step has been timed. */
-export function expected({ preset, data, size }: Settings, step: number, seconds: number): string {
+export function expected({ preset, data, size, latents }: Settings, step: number, seconds: number): string {
   const speed = `${seconds.toFixed(2)} s a step`
   const faces = facesAfter[preset.split('/')[0] as keyof typeof facesAfter]
-  if (data !== 'emoji:smileys' || size !== 16 || step >= faces) return speed
+  if (data !== 'emoji:smileys' || size !== 16 || latents !== null || step >= faces) return speed
   const hope = `${speed}: first recognisable faces after about ${faces} steps, in ${duration(seconds * (faces - step))}`
   return preset === 'tiny' ? hope : `${hope}, by estimate (--preset tiny gets there in minutes)`
 }
 
 /** The model for a run's settings and pictures. */
 export function modelOptions(
-  { preset, size, maskRatio, labels }: Settings,
-  { classes, channels }: ImageDataset,
+  { preset, maskRatio, labels, latents }: Settings,
+  { classes, channels, size }: TrainingSet,
 ): MDTOptions {
   const numClasses = labels === 'yes' ? classes.length : 0
   const options = { ...mdtPreset(preset, { inputSize: size, inChannels: channels, numClasses }), maskRatio }
   if (size % options.patchSize !== 0)
-    throw new UserError(`--size: wanted a multiple of ${preset}'s patch size, ${options.patchSize}, got ${size}`)
+    throw new UserError(
+      `${latents === null ? '--size' : '--latents'}: wanted a multiple of ${preset}'s patch size, ${options.patchSize}, got ${size}`,
+    )
   return options
 }

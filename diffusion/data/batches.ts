@@ -62,6 +62,11 @@ export class Batches {
     }
   }
 
+  /** What part of `seconds` of training was spent waiting for data, in words. */
+  waitedOf(seconds: number): string {
+    return `waited for data ${((100 * this.waited) / seconds).toFixed(2)} % of the time`
+  }
+
   /** Which pictures batch `step` holds, (N). Without replacement, epochs follow each other without a gap. */
   indices(step: number): Int32Array {
     const { batch, rng, replacement } = this.#options

@@ -14,10 +14,12 @@ import { sha256Of } from './checksum.ts'
 
 /** The autoencoder that made latents, which alone can make pictures of them. */
 export interface Encoder {
-  /** Where the file of its weights was. */
-  readonly path: string
+  /** A copy of its weights in this folder: the file itself may be trained on, and then fits these latents no more. */
+  readonly file: string
   /** Of that file. */
   readonly sha256: string
+  /** Where it was copied from. */
+  readonly from: string
   /** What latents are multiplied by for a model, so that their spread is about 1. */
   readonly scalingFactor: number
 }
@@ -69,7 +71,7 @@ export const about =
   'Latents of pictures: means and standard deviations of what the encoder of `vae` makes of them, in safetensors shards. ' +
   'A model sees (mean + std * noise) * scalingFactor. Tensors of a shard: mean, std [rows, C, h, w]; mean.mirrored, ' +
   'std.mirrored, of the mirror images; label [rows], a place in `classes`; picture [rows], a place in `data`. ' +
-  '`sha256` is that of a file. Made by demask encode-latents; train with --latents and this folder.'
+  '`vae.file` decodes them. `sha256` is that of a file. Made by demask encode-latents; train with --latents and this folder.'
 
 /** The index of a folder; undefined where there is none. Throws UserError on one that cannot be read or is of something else. */
 export function readIndex(folder: string): LatentIndex | undefined {
@@ -92,7 +94,8 @@ export function readIndex(folder: string): LatentIndex | undefined {
     index.shards.every(
       ({ file, first, end, rows }) => /^[\w-]+\.safetensors$/.test(file) && [first, end, rows].every(whole),
     ) &&
-    index.vae?.scalingFactor > 0
+    /^[\w-]+\.safetensors$/.test(index.vae?.file) &&
+    index.vae.scalingFactor > 0
   if (!sound) throw new UserError(`${path}: wanted shape, classes, vae and shards of latents, got others: damaged`)
   return index
 }

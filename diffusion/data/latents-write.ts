@@ -5,7 +5,8 @@
  * The format is latents-index.ts; the encoder comes in as a function, since models are no business of this folder.
  */
 
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { copyFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { HostTensor } from '../../core/safetensors.ts'
 import { writeSafetensors } from '../../core/safetensors-node.ts'
@@ -18,6 +19,7 @@ import { type ImageDataset, imagesOf } from './dataset.ts'
 import {
   about,
   checkShard,
+  type Encoder,
   indexFile,
   type LatentIndex,
   type LatentSource,
@@ -66,6 +68,7 @@ export async function writeLatents(
   mkdirSync(folder, { recursive: true })
   for (const name of readdirSync(folder)) if (name.startsWith('.tmp-')) rmSync(join(folder, name), { force: true })
   let index = await begin(folder, source, say)
+  await copyEncoder(folder, source.vae)
   let pictures = 0 // encoded or left out
   const add = (shard: Shard, skipped: readonly string[]) => {
     pictures += shard.end - shard.first
@@ -116,7 +119,19 @@ async function begin(folder: string, source: LatentSource, say: (line: string) =
     } catch (error) {
       say(`${errorLine(error).replace(/^error: /, '')}; it is made again`)
     }
-  return { ...before, ...source, complete: shards.reduce((n, { first, end }) => n + end - first, 0) === source.pictures, shards }
+  return {
+    ...before,
+    ...source,
+    complete: shards.reduce((n, { first, end }) => n + end - first, 0) === source.pictures,
+    shards,
+  }
+}
+
+/** Puts the autoencoder's file beside the shards, unless it is there. Throws UserError. */
+async function copyEncoder(folder: string, { file, from, sha256 }: Encoder): Promise<void> {
+  const path = join(folder, file)
+  if (existsSync(path) && (await sha256Of(path)) === sha256) return
+  await writeAside(path, aside => copyFile(from, aside))
 }
 
 /** The ranges of pictures that are in no shard. */
