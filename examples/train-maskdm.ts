@@ -110,7 +110,7 @@ await training.attended(async () => {
   } finally {
     progress.close()
   }
-  if (step > first) await keep()
+  if (step > first || !training.isKept(out, step)) await keep()
   interrupt.close()
   log.close()
   console.log(`${checkpoint ?? out} after step ${step}${step < steps ? `; go on with: ${resume}` : ''}`)

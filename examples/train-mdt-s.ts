@@ -122,7 +122,7 @@ await training.attended(async () => {
     progress.close()
   }
   if (step > first) console.log(batches.waitedOf(computing))
-  if (step > first) await keep()
+  if (step > first || !training.isKept(out, step)) await keep()
   interrupt.close()
   log.close()
   console.log(`${checkpoint ?? out} after step ${step}${step < steps ? `; go on with: ${resume}` : ''}`)

@@ -91,6 +91,11 @@ export function arithmetic(backend: Backend): string {
   return 'build' in backend ? `${backend.name} ${backend.build}` : backend.name
 }
 
+/** Whether a run left all that it should at a step: it did not where it was ended after its checkpoint. */
+export function isKept(folder: string, step: number): boolean {
+  return existsSync(samplesPath(folder, step))
+}
+
 /**
  * All that a run leaves at a step: its log on the disk, a checkpoint, the loss curve of these `terms` of the log, and the
  * picture `draw` makes at the path it is given. Returns the checkpoint's path. Throws UserError where the disk refuses.
