@@ -21,6 +21,7 @@ import { reduceMiddleOf, reductions } from './kernels/reduce.ts'
 import { softmaxes } from './kernels/softmax.ts'
 import { windows } from './kernels/window.ts'
 import type { Device, DeviceMode, Handle, Launcher } from './program.ts'
+import { written } from './written.ts'
 
 const largestInteger = 2 ** 24
 
@@ -158,7 +159,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
   const one = elementwise(launcher)
   const moving = movement(launcher, one)
   const soft = softmaxes(launcher, middle)
-  const all: Kernels & FusedKernels = {
+  const translated: Kernels & FusedKernels = {
     ...one,
     ...moving,
     ...reductions(launcher, { ...one, ...moving }, middle),
@@ -170,6 +171,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     ...attentions(launcher, soft, middle),
     ...updates(launcher),
   }
+  const all = wgsl && device.plan !== undefined ? written(launcher, translated) : translated
 
   const backend: GpuBackend = {
     name: 'gpu',
@@ -207,7 +209,6 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     },
     dispose: () => device.destroy(),
   }
-  void wgsl
   return backend
 }
 
