@@ -5,7 +5,7 @@
  */
 
 import { spawn } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
@@ -26,6 +26,7 @@ export const trainees: Readonly<Record<string, Trainee>> = {
   mdt: { program: 'train-mdt-s', args: ['--preset', 'tiny', ...small] },
   maskdit: { program: 'train-maskdit', args: small },
   maskdm: { program: 'train-maskdm', args: ['pretrain', ...small] },
+  vae: { program: 'train-vae', args: small },
 }
 
 export interface Life {
@@ -48,6 +49,8 @@ export interface LifeOptions {
   readonly steps: number
   readonly threads?: number
   readonly fate?: Fate
+  /** Ctrl-C when this is done. */
+  readonly until?: Promise<unknown>
   /** The disk is full from this write on. */
   readonly fullAtWrite?: number
 }
@@ -61,7 +64,7 @@ process.on('exit', () => {
 
 /** Runs a program until it ends; goes on with the run in `out` where there is one. */
 export async function live({ program, args }: Trainee, options: LifeOptions): Promise<Life> {
-  const { out, steps, threads = 1, fate, fullAtWrite } = options
+  const { out, steps, threads = 1, fate, until, fullAtWrite } = options
   const file = fileURLToPath(new URL(`../../examples/${program}.ts`, import.meta.url))
   const preload = fullAtWrite === undefined ? [] : ['--import', fullDisk]
   const run = [
@@ -77,16 +80,18 @@ export async function live({ program, args }: Trainee, options: LifeOptions): Pr
     detached: true,
     env: { ...process.env, DEMASK_DEBUG: '', FULL_AT_WRITE: String(fullAtWrite ?? '') },
   })
+  const began = Date.now()
   const group = child.pid!
   groups.add(group)
   let [stdout, stderr] = ['', '']
   child.stdout.on('data', chunk => (stdout += chunk))
   child.stderr.on('data', chunk => (stderr += chunk))
   const timer = fate && strike(fate, out, () => end(group, fate.signal))
+  void until?.then(() => end(group, 'SIGINT'))
   const code = await new Promise<number | null>(resolve => child.on('close', resolve))
   timer?.()
   groups.delete(group)
-  return { code, stdout, stderr, whileSaving: unfinished(out).length > 0 }
+  return { code, stdout, stderr, whileSaving: savingSince(out, began) }
 }
 
 /** Calls `hit` at the moment that fate has chosen, unless the function returned is called before. */
@@ -96,9 +101,10 @@ function strike({ from, after }: Fate, out: string, hit: () => void): () => void
     return () => clearTimeout(timer)
   }
   let seenAt: number | null = null
+  const start = Date.now()
   const before = latestCheckpoint(out)?.step
   const timer = setInterval(() => {
-    if (seenAt === null && (unfinished(out).length > 0 || latestCheckpoint(out)?.step !== before))
+    if (seenAt === null && (savingSince(out, start) || latestCheckpoint(out)?.step !== before))
       seenAt = performance.now()
     if (seenAt === null || performance.now() < seenAt + after) return
     clearInterval(timer)
@@ -120,8 +126,14 @@ export function begun(out: string): boolean {
   return existsSync(join(out, 'metrics.jsonl')) || latestCheckpoint(out) !== undefined
 }
 
-function unfinished(out: string): string[] {
-  return existsSync(out) ? readdirSync(out).filter(name => name.startsWith('.tmp-checkpoint-')) : []
+/** Whether there is an unfinished checkpoint that was begun at `moment` or later: earlier lives may have left others. */
+function savingSince(out: string, moment: number): boolean {
+  if (!existsSync(out)) return false
+  return readdirSync(out).some(
+    name =>
+      name.startsWith('.tmp-checkpoint-') &&
+      (statSync(join(out, name), { throwIfNoEntry: false })?.ctimeMs ?? 0) >= moment,
+  )
 }
 
 /** What the seed decides of a run that is at `step`: its log, and its checkpoint with weights, averages, moments, RNG. */

@@ -1,5 +1,5 @@
 /**
- * `npm run crash [-- --kills N --programs mdt,… --seed N]`: training that is killed at random moments, stopped by Ctrl-C
+ * `npm run crash [-- --kills N --stops N --fills N --programs mdt,… --seed N]`: training that is killed at random moments, stopped by Ctrl-C
  * at random moments, and left on a disk that fills up at a random write, and goes on each time, ends with the bytes of
  * a run that nothing happened to: weights, averages, moments, random streams and metrics.jsonl. Every life takes one or
  * two threads by chance. One line per life, a table at the end, exit code 1 where anything differs. Needs Node; several
@@ -29,6 +29,7 @@ import {
 const { values: flags } = parseArgs({
   options: {
     kills: { type: 'string', default: '50' },
+    stops: { type: 'string', default: '50' },
     fills: { type: 'string', default: '10' },
     programs: { type: 'string', default: Object.keys(trainees).join() },
     seed: { type: 'string', default: '0' },
@@ -171,7 +172,7 @@ for (const name of flags.programs.split(',')) {
   const trial = new Trial(name, rng(Number(flags.seed)).fork(name))
   await trial.unbroken()
   tallies.push(await trial.signals('SIGKILL', Number(flags.kills)))
-  tallies.push(await trial.signals('SIGINT', Number(flags.kills)))
+  tallies.push(await trial.signals('SIGINT', Number(flags.stops)))
   tallies.push(await trial.fills(Number(flags.fills)))
 }
 console.table(
