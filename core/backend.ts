@@ -6,6 +6,7 @@
  * Read backends/cpu/ beside this file: it is the specification. Next: op.ts.
  */
 
+import type { Doubles } from './doubles.ts'
 import type { DType, TypedArray } from './dtype.ts'
 import type { Shape } from './shape.ts'
 
@@ -85,7 +86,9 @@ export interface Window2d {
 
 /** The required kernels. Operands of one call share backend and dtype, but for index operands, which are i32. */
 export interface Kernels {
+  /** `value` in every element. */
   fill(value: number, out: Spec): Storage
+  /** f(x), element by element; p and q are what the function of this name takes besides. */
   unary(name: UnaryName, x: Operand, out: Spec, p?: number, q?: number): Storage
   /** a and b broadcast to out.shape. */
   binary(name: BinaryName, a: Operand, b: Operand, out: Spec): Storage
@@ -101,11 +104,13 @@ export interface Kernels {
   slice(x: Operand, starts: readonly number[], out: Spec): Storage
   /** x at `before` in a box of out.shape filled with `value`. */
   pad(x: Operand, before: readonly number[], value: number, out: Spec): Storage
+  /** xs one after the other along `axis`. */
   concat(xs: readonly Operand[], axis: number, out: Spec): Storage
   /** x (B, R, D), index (B, K) i32 → (B, K, D): row index[b, k] of x[b]. Throws on an index out of range. */
   gather(x: Operand, index: Operand, out: Spec): Storage
   /** index (B, K) i32, source (B, K, D) → (B, R, D): sums of source rows by index, 0 where none. */
   scatterAdd(index: Operand, source: Operand, out: Spec): Storage
+  /** x in the dtype of `out`; to i32 by truncation. */
   cast(x: Operand, out: Spec): Storage
   /** x (N, C, H, W) → (N, C·kh·kw, H'·W'): the patch under each window position, channel-major. */
   unfold(x: Operand, window: Window2d, out: Spec): Storage
@@ -140,6 +145,7 @@ export interface FusedKernels {
   softmax(x: Operand, out: Spec): Storage
   /** y ⊙ (g − Σ g ⊙ y), over the last axis. */
   softmaxGrad(g: Operand, y: Operand, out: Spec): Storage
+  /** x − log Σ exp(x), over the last axis. */
   logSoftmax(x: Operand, out: Spec): Storage
   /** g − exp(y) Σ g, over the last axis. */
   logSoftmaxGrad(g: Operand, y: Operand, out: Spec): Storage
@@ -190,8 +196,11 @@ export interface Backend {
   readonly name: string
   readonly dtypes: readonly DType[]
   readonly kernels: Kernels & Partial<FusedKernels>
+  /** Linear algebra in f64 on the host, where there is something faster than plain loops. */
+  readonly doubles?: Doubles
   /** Uninitialised memory. Throws when there is no room, saying how much was asked. */
   alloc(dtype: DType, length: number): Storage
+  /** Gives the memory back; the storage must not be used again. */
   free(storage: Storage): void
   /** Overwrites all elements. */
   write(storage: Storage, data: TypedArray): void
@@ -199,7 +208,9 @@ export interface Backend {
   read(storage: Storage): Promise<TypedArray>
   /** A copy, where the backend can read at once. */
   readSync?(storage: Storage): TypedArray
+  /** Live bytes and counters. */
   stats(): BackendStats
+  /** Makes the bytes that are live now the peak. */
   resetPeak(): void
   /** Releases what the backend holds (memory, threads, device). */
   dispose(): void

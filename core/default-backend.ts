@@ -7,6 +7,7 @@ import { cpu } from './backends/cpu/backend.ts'
 
 let chosen: Backend = cpu
 
+/** Where tensors are made that are not told where: what `ready` loaded last, `cpu` before. */
 export function defaultBackend(): Backend {
   return chosen
 }

@@ -19,6 +19,7 @@ export const safetensorsBytes = {
   BOOL: 1,
 } as const
 
+/** Element types of the format that are read and written. */
 export type SafetensorsDType = keyof typeof safetensorsBytes
 
 /** The stored type that holds a tensor of ours without loss. */

@@ -34,6 +34,7 @@ export interface SafetensorsEntry {
   readonly end: number
 }
 
+/** What a file says of itself: every tensor's place, and the free text of its metadata. */
 export interface SafetensorsHeader {
   /** By name, in the order of the bytes. */
   readonly tensors: ReadonlyMap<string, SafetensorsEntry>

@@ -18,6 +18,7 @@ export function stats(backend: Backend = defaultBackend()): BackendStats & { rea
   return { tensors: liveTensors(), ...backend.stats() }
 }
 
+/** What an op cost, over all its calls. */
 export interface ProfileRow {
   readonly op: string
   calls: number
@@ -45,6 +46,7 @@ export function profile(fn: () => void): ProfileRow[] {
   return [...rows.values()].sort((a, b) => b.ms - a.ms)
 }
 
+/** The first value that was NaN or infinite: who made it. */
 export interface NonFinite {
   readonly op: string
   readonly shape: Shape

@@ -206,6 +206,7 @@ const intoLeaves: Walk = {
   },
 }
 
+/** How a gradient is taken. */
 export interface GradOptions {
   /** Record the gradient's own computation, so that it can be differentiated; the graph is then not freed. */
   readonly createGraph?: boolean

@@ -117,6 +117,7 @@ export class Tensor implements Operand {
     this.grad?.dispose()
   }
 
+  /** What `using` calls: dispose. */
   [Symbol.dispose](): void {
     this.dispose()
   }
@@ -146,6 +147,7 @@ export interface TensorOptions {
   readonly shape?: Shape
 }
 
+/** A number, or lists of them of any depth: 1, [1, 2], [[1, 2], [3, 4]]. */
 export type NestedNumbers = number | ArrayLike<number> | readonly NestedNumbers[]
 
 /**
@@ -203,10 +205,12 @@ export function full(shape: Shape, value: number, options: Omit<TensorOptions, '
   return new Tensor(backend.kernels.fill(value, { shape, dtype }), shape)
 }
 
+/** A tensor of this shape, all 0. */
 export function zeros(shape: Shape, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
   return full(shape, 0, options)
 }
 
+/** A tensor of this shape, all 1. */
 export function ones(shape: Shape, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
   return full(shape, 1, options)
 }

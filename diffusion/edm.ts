@@ -64,6 +64,7 @@ export function logNormalSigma(z: ArrayLike<number>, { mean = -1.2, std = 1.2 } 
   return Float64Array.from(z, n => Math.exp(mean + std * n))
 }
 
+/** The range of a sampler's noise levels. [EDM table 1] */
 export interface SigmaOptions {
   /** Default 0.002. */
   readonly sigmaMin?: number

@@ -28,6 +28,7 @@ export interface GaussianDiffusion extends Schedule {
   readonly variance: Variance
 }
 
+/** What makes a diffusion process: its noise, and what its network says. */
 export interface DiffusionOptions {
   readonly betas: ArrayLike<number>
   readonly prediction?: Prediction
@@ -91,6 +92,7 @@ export interface ReverseStep extends Gaussian {
   readonly predXStart: Tensor
 }
 
+/** Whether a step clips what it predicts. */
 export interface ClipOption {
   /** Clip the predicted x_0 to [−1, 1]: for pixels, whose range that is, and not for latents. Default false. */
   readonly clip?: boolean

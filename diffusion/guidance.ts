@@ -16,6 +16,7 @@ export function powerCosineScale(scale: number, power: number, t: number, T = 10
   return 1 + ((scale - 1) * (1 - Math.cos(Math.PI * (1 - t / T) ** power))) / 2
 }
 
+/** How far guidance goes. */
 export interface GuidanceOptions {
   /** 1 is no guidance; at least 0. */
   readonly scale: number

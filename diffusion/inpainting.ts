@@ -11,6 +11,7 @@ import { type Stepped, stepping } from './loop.ts'
 import { checkCount } from './per-sample.ts'
 import { ddpmStep } from './samplers.ts'
 
+/** How often RePaint goes back, and how far. */
 export interface JumpOptions {
   /** How many steps a jump goes back up. Default 10. */
   readonly jump?: number
@@ -42,6 +43,7 @@ export function repaintLevels(steps: number, { jump = 10, resamplings = 10 }: Ju
   return levels
 }
 
+/** What is known of a picture. */
 export interface Inpainting extends ClipOption, JumpOptions {
   /** The picture, (N, C, H, W); what it holds in the hole is not looked at. */
   readonly known: Tensor

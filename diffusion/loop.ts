@@ -59,6 +59,7 @@ function own({ x, predXStart }: Sampled): Sampled {
 
 /** Called after every step. */
 export interface OnStep<S> {
+  /** Called after every step. */
   readonly onStep?: (step: S) => void
 }
 

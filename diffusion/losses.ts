@@ -19,6 +19,7 @@ export interface LossTerms {
   readonly loss: Tensor
 }
 
+/** How the terms of a loss are weighted. */
 export interface LossOptions {
   /** 'minSnr5' weights the squared error by timestep, as MDT v2 does [Min-SNR §3.4]; 'uniform' (the default) by 1. */
   readonly weighting?: 'uniform' | 'minSnr5'

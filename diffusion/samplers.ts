@@ -40,6 +40,7 @@ function notAtStart(x: Tensor, t: Timesteps): Tensor {
   return perSample(x, t, i => (i === 0 ? 0 : 1))
 }
 
+/** How a DDIM step goes. */
 export interface DdimOptions extends ClipOption {
   /** 0 (the default) gives the same sample for the same noise; 1 adds as much noise as DDPM. In [0, 1]. */
   readonly eta?: number

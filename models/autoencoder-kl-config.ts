@@ -17,8 +17,10 @@ export const autoencoderPresets = {
   sd: stableDiffusionVae,
 } as const satisfies Readonly<Record<string, AutoencoderKLOptions>>
 
+/** Autoencoders that can be had by name. */
 export type AutoencoderPresetName = keyof typeof autoencoderPresets
 
+/** The names of all presets. */
 export const autoencoderPresetNames = Object.keys(autoencoderPresets) as readonly AutoencoderPresetName[]
 
 /** What config.json says of these sizes, under diffusers' names. */

@@ -159,6 +159,7 @@ export class FinalLayer extends Module {
   }
 }
 
+/** The diffusion transformer. [DiT §3] */
 export class DiT extends Module {
   /** (1, T, D) sinusoids of the position, not trained. */
   readonly pos_embed: Tensor

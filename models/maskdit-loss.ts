@@ -128,6 +128,7 @@ function meanOverTokens(x: Tensor, { mask, kept }: TokenMask, which: 'kept' | 'r
 /** A mask ratio by how much of the phase is over, in [0, 1]. */
 export type MaskRatio = (progress: number) => number
 
+/** The official schedules of the mask ratio, by name. */
 export type MaskRatioName = 'constant' | 'linear' | 'exp' | `cosine${2 | 3 | 4 | 5 | 6}`
 
 const cosine = (power: number) => (x: number) => Math.cos((Math.PI * x) / 2) ** power

@@ -25,6 +25,7 @@ import { ddimSteps, type SampleStep } from '../diffusion/samplers.ts'
 import { gridOf } from './dit.ts'
 import type { MaskedUViT } from './maskdm.ts'
 
+/** The process that MaskDM undoes. */
 export interface MaskDMDiffusionOptions {
   /** Default 'cosine'. */
   readonly schedule?: 'cosine' | 'linear'
@@ -58,6 +59,7 @@ export function drawMaskDM(model: MaskedUViT, x0: Tensor, masking: Masking | nul
   }
 }
 
+/** What a loss is told besides pictures. */
 export interface MaskDMLossOptions {
   /** N labels, or null (the default) for none. */
   readonly labels?: ArrayLike<number> | null
@@ -93,6 +95,7 @@ function visiblePatches(x: Tensor, P: number, mask: TokenMask | null): Tensor {
   return reshape(permute(reshape(kept, [N, K, C, P * P]), [0, 1, 3, 2]), [N, K, P * P * C])
 }
 
+/** How pictures are drawn. */
 export interface MaskDMSampling {
   /** Network evaluations, in [1, T]. */
   readonly steps: number

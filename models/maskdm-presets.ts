@@ -19,6 +19,7 @@ export interface MaskDMTraining {
   readonly emaDecay: number
 }
 
+/** A model of the paper with the settings of its two stages. */
 export interface MaskDMPreset {
   readonly network: MaskDMOptions
   /** null for unmasked training. */

@@ -21,6 +21,7 @@ export interface Pass {
   readonly mask: TokenMask | null
 }
 
+/** What is drawn for both passes of a step. */
 export interface Passes {
   readonly full: Pass
   readonly masked: Pass
@@ -59,6 +60,7 @@ export function passLoss(
   return trainingLoss(diffusion, (xt, time) => model.forward(xt, time, labels, mask), x0, t, noise, options)
 }
 
+/** The loss of a step. */
 export interface MDTLoss {
   /** Terms per picture, (N) each. */
   readonly full: LossTerms

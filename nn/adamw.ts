@@ -7,6 +7,7 @@ import { add, affine, copy, div, mul, scope, sqrt, square, sub, type Tensor, zer
 import type { StateSource } from './module.ts'
 import { type Active, assignWhere, type NamedParameters, Optimizer, type StepScalars, valuesOf } from './optim.ts'
 
+/** Settings of AdamW, with PyTorch's defaults. */
 export interface AdamWOptions {
   readonly lr?: number
   /** Share of the old value that the first and the second moment keep in a step. */

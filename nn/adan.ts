@@ -16,6 +16,7 @@ import {
   type StepScalars,
 } from './optim.ts'
 
+/** Settings of Adan. */
 export interface AdanOptions {
   readonly lr?: number
   /** Share of the old value that the moments of g, of its change, and of the square keep in a step. */
@@ -26,6 +27,7 @@ export interface AdanOptions {
   readonly decay?: 'after' | 'before'
 }
 
+/** Adan: a Nesterov momentum of gradients and of their differences. [Adan alg. 1] */
 export class Adan extends Optimizer {
   readonly betas: readonly [number, number, number]
   readonly eps: number

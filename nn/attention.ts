@@ -63,6 +63,7 @@ export function keptPairs(ids: ArrayLike<number>, [N, K]: readonly [number, numb
   return tensor(relativePositions(ids, K, grid), { shape: [N, K, K], dtype: 'i32', backend: like.backend })
 }
 
+/** What an attention has besides its two layers. */
 export interface AttentionOptions {
   readonly qkvBias?: boolean
   /** Adds a relative position bias over this grid of tokens. */

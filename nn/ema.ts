@@ -28,12 +28,14 @@ export function powerDecay(decay: number, after = 100): Decay {
   return update => (update <= after ? 0 : Math.min(decay, 1 - (1 + update - after) ** (-2 / 3)))
 }
 
+/** How an average follows. */
 export interface EmaOptions {
   readonly decay: Decay
   /** Leaves frozen parameters out, as MaskDiT does; DiT averages them too. */
   readonly skipFrozen?: boolean
 }
 
+/** A moving average of a model's weights, in a model of its own. */
 export class Ema<M extends Module> {
   /** The averaged module. */
   readonly average: M

@@ -13,6 +13,7 @@ export function dropLabels(labels: ArrayLike<number>, u: ArrayLike<number>, p: n
   return Int32Array.from(labels, (label, n) => (u[n] < p ? nullLabel : label))
 }
 
+/** A vector for each class, and one for none. [DiT §3] */
 export class LabelEmbedder extends Module {
   /** Row `classes` is the one for "no class"; it is absent when labels are never dropped. */
   readonly embedding_table: Embedding

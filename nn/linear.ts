@@ -6,6 +6,7 @@ import { linear, type Tensor } from '../core/index.ts'
 import { constantZero, type Init, type Initializer, xavierUniform } from './init.ts'
 import { Layer, parameter } from './module.ts'
 
+/** What a linear layer has, and how it begins. */
 export interface LinearOptions {
   readonly bias?: boolean
   /** First weights; Xavier uniform, as DiT, MDT and MaskDiT initialise all linear layers, unless said. */

@@ -7,8 +7,10 @@ import type { Init } from './init.ts'
 import { Linear, type LinearOptions } from './linear.ts'
 import { Layer } from './module.ts'
 
+/** What is between the two layers. */
 export interface MlpOptions {
   /** GELU in its tanh form, as in DiT, MDT and MaskDiT, unless said; MaskDM takes the exact one. */
+  /** Of every hidden value. Default: GELU by tanh. */
   readonly activation?: (x: Tensor) => Tensor
   readonly weight?: LinearOptions['weight']
 }
@@ -17,6 +19,7 @@ export interface MlpOptions {
 export class Mlp extends Layer {
   readonly fc1: Linear
   readonly fc2: Linear
+  /** Of every hidden value. */
   readonly activation: (x: Tensor) => Tensor
 
   constructor(D: number, hidden: number, init: Init, { activation = geluTanh, weight }: MlpOptions = {}) {

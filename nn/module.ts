@@ -54,6 +54,7 @@ export interface HostState {
 /** What a state dict is loaded from. A tensor of another backend than the target's is read at once, where it can be. */
 export type StateSource = ReadonlyMap<string, Tensor | HostState>
 
+/** Parameters, buffers and modules, named by the fields that hold them. */
 export abstract class Module {
   /** This module's own tensors: parameters in the order of the fields, then buffers. */
   *ownState(): Generator<[name: string, tensor: StateTensor]> {
@@ -83,6 +84,7 @@ export abstract class Module {
     return [...this.namedParameters()].flatMap(([, tensor]) => (tensor.requiresGrad ? tensor : []))
   }
 
+  /** Numbers of elements of all state. */
   countParameters(): ParameterCount {
     const count = { total: 0, trainable: 0, buffers: 0 }
     for (const [, { role, size }] of this.namedState()) {
@@ -173,6 +175,7 @@ export class ModuleList<M extends Module> extends Module implements Iterable<M> 
     for (const [i, item] of this.items.entries()) yield [String(i), item]
   }
 
+  /** The modules, in order. */
   [Symbol.iterator](): Iterator<M> {
     return this.items[Symbol.iterator]()
   }
@@ -184,11 +187,13 @@ export class ModuleList<M extends Module> extends Module implements Iterable<M> 
 
 /** A module from a tensor to a tensor. */
 export abstract class Layer extends Module {
+  /** x → y; shapes are the layer's. */
   abstract forward(x: Tensor): Tensor
 }
 
 /** Layers one after the other, named '0', '1', … */
 export class Sequential extends ModuleList<Layer> {
+  /** x through all layers, in order. */
   forward(x: Tensor): Tensor {
     return this.items.reduce((y, layer) => layer.forward(y), x)
   }
@@ -196,6 +201,7 @@ export class Sequential extends ModuleList<Layer> {
 
 /** A function without parameters as a layer, so that those behind it in a Sequential get their official numbers. */
 export class Activation extends Layer {
+  /** The function of every element. */
   readonly f: (x: Tensor) => Tensor
 
   constructor(f: (x: Tensor) => Tensor) {
@@ -203,6 +209,7 @@ export class Activation extends Layer {
     this.f = f
   }
 
+  /** f(x), of the shape of x. */
   forward(x: Tensor): Tensor {
     return this.f(x)
   }

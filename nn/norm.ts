@@ -7,6 +7,7 @@ import { add, affine, groupNorm, layerNorm, mul, reshape, rsqrt, sub, type Tenso
 import { constantOne, constantZero, type Init } from './init.ts'
 import { buffer, Layer, parameter } from './module.ts'
 
+/** What a layer norm has besides. */
 export interface LayerNormOptions {
   /** Added to the variance. PyTorch's default is 1e-5; DiT, MDT and MaskDiT use 1e-6. */
   readonly eps?: number

@@ -34,8 +34,10 @@ import {
 import { sameShape, show } from '../core/shape.ts'
 import { type StateSource, zeroGrad } from './module.ts'
 
+/** Parameters under the names that an optimizer's state is saved by. */
 export type NamedParameters = Iterable<readonly [name: string, parameter: Tensor]>
 
+/** What may change from step to step. */
 export interface StepOptions {
   /** The learning rate of this step; the constructor's unless said. */
   readonly lr?: number
@@ -70,6 +72,7 @@ export interface StepScalars {
 /** Tensors that an optimizer keeps for one parameter, by slot. */
 export type Slots = Readonly<Record<string, Tensor>>
 
+/** What all optimizers do: step, clip, skip what is not finite, keep state under names. */
 export abstract class Optimizer {
   readonly parameters: ReadonlyMap<string, Tensor>
   readonly lr: number
@@ -120,6 +123,7 @@ export abstract class Optimizer {
 
   protected abstract update(active: readonly Active[], scalars: StepScalars): void
 
+  /** Drops the gradients of all parameters. */
   zeroGrad(): void {
     zeroGrad(this.parameters.values())
   }

@@ -5,6 +5,7 @@
 import { add, mul, scope, sub, zeros } from '../core/index.ts'
 import { type Active, assignWhere, type NamedParameters, Optimizer, type StepScalars } from './optim.ts'
 
+/** Settings of SGD, with PyTorch's defaults. */
 export interface SgdOptions {
   readonly lr?: number
   readonly momentum?: number

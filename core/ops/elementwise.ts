@@ -257,14 +257,17 @@ export function log(x: Tensor): Tensor {
   return apply(logOp, [x], none)
 }
 
+/** The sine of x, in radians. */
 export function sin(x: Tensor): Tensor {
   return apply(sinOp, [x], none)
 }
 
+/** The cosine of x, in radians. */
 export function cos(x: Tensor): Tensor {
   return apply(cosOp, [x], none)
 }
 
+/** The hyperbolic tangent. */
 export function tanh(x: Tensor): Tensor {
   return apply(tanhOp, [x], none)
 }

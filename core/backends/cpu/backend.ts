@@ -52,6 +52,7 @@ function readSync(storage: Storage): TypedArray {
   return view(storage).slice()
 }
 
+/** The backend of plain loops, in f32, f64 and i32: the specification, and the default until `ready`. */
 export const cpu: Backend = {
   name: 'cpu',
   dtypes: ['f32', 'f64', 'i32'],
