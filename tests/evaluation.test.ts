@@ -143,21 +143,24 @@ test('statistics batch by batch, and of parts merged, are those of the whole', (
     shape: [to - from, 5],
     data: data.slice(from * 5, to * 5),
   })
+  const seen = (...parts: readonly Features[]) => {
+    const statistics = new FeatureStatistics(5)
+    for (const each of parts) statistics.add(each)
+    return statistics
+  }
+  const whole = seen(features)
+  assert.is(whole.count, 2500)
+  close(whole.mean, mean, 1e-14)
+  close(whole.covariance().data, covariance, 1e-12)
   fc.assert(
-    fc.property(fc.uniqueArray(fc.nat(2500), { minLength: 1, maxLength: 5 }), cuts => {
+    fc.property(fc.uniqueArray(fc.nat(2500), { minLength: 1, maxLength: 5 }), fc.nat(999), (cuts, seed) => {
       const ends = [0, ...cuts.sort((a, b) => a - b), 2500]
-      const whole = new FeatureStatistics(5)
+      const parts = ends.slice(1).map((to, i) => part(ends[i], to))
+      const order = Array.from(rng(seed).permutationArray(parts.length), i => parts[i])
       const merged = new FeatureStatistics(5)
-      for (let i = 0; i + 1 < ends.length; i++) {
-        const own = new FeatureStatistics(5)
-        for (const statistics of [whole, own]) statistics.add(part(ends[i], ends[i + 1]))
-        merged.merge(own)
-      }
-      for (const statistics of [whole, merged]) {
-        assert.is(statistics.count, 2500)
-        close(statistics.mean, mean, 1e-14)
-        close(statistics.covariance().data, covariance, 1e-12)
-      }
+      for (const each of order) merged.merge(FeatureStatistics.from(seen(each).state()))
+      // To the last bit, whatever the cuts and the order.
+      for (const statistics of [seen(...order), merged]) assert.equal(statistics.state(), whole.state())
     }),
     { numRuns: 10 },
   )
@@ -166,7 +169,28 @@ test('statistics batch by batch, and of parts merged, are those of the whole', (
   assert.throws(() => new FeatureStatistics(4).merge(new FeatureStatistics(5)), /wanted features of 4 numbers, got 5/)
   const broken = { shape: [2, 2], data: [1, 2, 3, Number.NaN] }
   assert.throws(() => new FeatureStatistics(2).add(broken), /wanted finite features, got NaN at \[1, 1\]/)
+  const large = { shape: [1, 2], data: [1, -40_000] }
+  assert.throws(() => new FeatureStatistics(2).add(large), /wanted features below 32768, got -40000 at \[0, 1\]/)
+  const many = { shape: [100, 2], data: new Float64Array(200).fill(30_000) }
+  assert.throws(() => new FeatureStatistics(2).add(many), /wanted features whose squares add up to at most 2\^36/)
+  assert.throws(() => FeatureStatistics.from({ ...whole.state(), sums: new Float64Array(8) }), /wanted 20 products/)
   assert.throws(() => new FeatureStatistics(4).add({ shape: [2, 2, 2], data: [] }), /wanted features \[N, D\], got/)
+})
+
+test('a covariance far below the squares of the mean keeps its digits', () => {
+  // In plain f64 nothing would be left of it. Its unit, 2⁻²⁴, is a whole number of those that are kept.
+  const data = Float64Array.from({ length: 60 }, (_, i) => 1000 + ((i * i) % 17) * 2 ** -24)
+  const { data: covariance } = featureGaussian({ shape: [30, 2], data }).covariance
+  const columns = [0, 1].map(c => Array.from({ length: 30 }, (_, n) => (2 * n + c) ** 2 % 17))
+  const means = columns.map(column => column.reduce((sum, x) => sum + x, 0) / 30)
+  const wanted = [0, 1].flatMap(i =>
+    [0, 1].map(j => columns[i].reduce((sum, x, n) => sum + (x - means[i]) * (columns[j][n] - means[j]), 0) / 29),
+  )
+  close(
+    covariance.map(x => x * 2 ** 48),
+    wanted,
+    1e-13,
+  )
 })
 
 // ---- Fréchet distance -----------------------------------------------------------------------------------------------
@@ -206,12 +230,11 @@ test('Fréchet distance: symmetric, zero of a set with itself, the same in turne
   assert.ok(distance > 1)
   close([frechetDistance(b, a), frechetDistance(a, a) + 1], [distance, 1], 1e-12)
   const q = orthogonal(D, 13)
-  const turned = ({ shape, data }: Features) =>
-    featureGaussian({
-      shape,
-      data: timesTransposed({ rows: shape[0], columns: D, data: Float64Array.from(data) }, q).data,
-    })
-  close([frechetDistance(turned(x), turned(y))], [distance], 1e-12)
+  const turned = ({ mean, covariance }: FeatureGaussian): FeatureGaussian => ({
+    mean: timesTransposed({ rows: 1, columns: D, data: Float64Array.from(mean) }, q).data,
+    covariance: timesTransposed(q, timesTransposed(q, covariance)), // Q (Q S)ᵀ
+  })
+  close([frechetDistance(turned(a), turned(b))], [distance], 1e-12)
   assert.throws(() => frechetDistance(a, diagonalGaussian([0], [1])), /wanted means \[24\].*got sizes 1/)
 })
 

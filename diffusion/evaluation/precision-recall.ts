@@ -8,7 +8,7 @@ import { ShapeError } from '../../core/shape.ts'
 import { type Features, type Matrix, matrixOfFeatures, timesTransposed } from './matrix.ts'
 
 /** So many rows of distances are in memory at a time. */
-const rowsAtATime = 64
+const rowsAtATime = 512
 
 /**
  * Squared distance of each feature (N, D) to its k-th neighbour, itself not counted, rounded to f32: (N). Throws

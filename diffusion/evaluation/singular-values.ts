@@ -5,7 +5,8 @@
  * Next: frechet.ts.
  */
 
-import { type Matrix, transposed } from './matrix.ts'
+import { type Doubles, doubles } from '../../core/doubles.ts'
+import { type Matrix, roomFor, transposed } from './matrix.ts'
 
 /** Σ σᵢ of a (M, N). Throws RangeError on elements that are not finite. */
 export function singularValueSum(a: Matrix): number {
@@ -20,44 +21,133 @@ export function singularValueSum(a: Matrix): number {
   return eigenvalues(new Float64Array(2 * n), e).reduce((sum, x) => sum + Math.abs(x) / 2, 0)
 }
 
+/** Columns that are reflected before the rest of the matrix follows. */
+const block = 16
+
 /**
  * A bidiagonal matrix with the singular values of a (M, N), M ≥ N, by reflections from both sides in turn; `above` is
- * what stands right of the diagonal. [Golub-Kahan]
+ * what stands right of the diagonal. [Golub-Kahan] Of a block of reflections the matrix sees nothing until they are all
+ * known: A − V Yᵀ − X Uᵀ is then one product, and in between it is only multiplied with vectors, twice a column. [Dongarra]
  */
 function bidiagonal({ rows: M, columns: N, data }: Matrix): { diagonal: Float64Array; above: Float64Array } {
-  const A = Float64Array.from(data)
-  const diagonal = new Float64Array(N)
-  const above = new Float64Array(Math.max(N - 1, 0))
-  const v = new Float64Array(M)
-  const w = new Float64Array(N)
-  const u = new Float64Array(N)
-  for (let k = 0; k < N; k++) {
-    // v is the reflection of column k, and w = vᵀA what it does to the columns behind.
-    for (let i = k; i < M; i++) v[i] = A[i * N + k]
-    const left = reflection(v, k, M)
-    diagonal[k] = left.image
-    if (k + 1 === N) break
-    w.fill(0)
-    for (let i = k; i < M; i++) for (let j = k + 1, x = v[i], at = i * N; j < N; j++) w[j] += x * A[at + j]
-    // u is the reflection of what is then row k.
-    for (let j = k + 1; j < N; j++) u[j] = A[k * N + j] - left.scale * v[k] * w[j]
-    const right = reflection(u, k + 1, N)
-    above[k] = right.image
-    // Both at once, row by row.
-    for (let i = k + 1; i < M; i++) {
-      const at = i * N
-      const x = left.scale * v[i]
-      let z = 0
-      for (let j = k + 1; j < N; j++) {
-        const y = A[at + j] - x * w[j]
-        A[at + j] = y
-        z += y * u[j]
+  const kernels = doubles()
+  const stride = roomFor(N)
+  const A = kernels.alloc(roomFor(M) * stride)
+  const [v, x] = [kernels.alloc(M), kernels.alloc(M)]
+  const [u, y] = [kernels.alloc(N), kernels.alloc(N)]
+  try {
+    for (let i = 0; i < M; i++) A.set(data.subarray(i * N, (i + 1) * N), i * stride)
+    const diagonal = new Float64Array(N)
+    const above = new Float64Array(Math.max(N - 1, 0))
+    for (let from = 0; from < N; from += block) {
+      const pairs = new Pairs(M, N)
+      const to = Math.min(from + block, N)
+      for (let k = from; k < to; k++) {
+        // v is the reflection of column k, and y what it does to the columns behind.
+        for (let i = k; i < M; i++) v[i] = A[i * stride + k]
+        pairs.subtractColumn(k, v)
+        const left = reflection(v, k, M)
+        diagonal[k] = left.image
+        if (k + 1 === N) break
+        const behind = N - k - 1
+        kernels.multiplyTransposed(A.subarray(k * stride + k + 1), stride, [M - k, behind], v.subarray(k), y)
+        y.copyWithin(k + 1, 0, behind)
+        pairs.subtractTransposed(k, v, y)
+        for (let j = k + 1; j < N; j++) y[j] *= left.scale
+        pairs.addLeft(v, y, k)
+        // u is the reflection of what is then row k, and x what it does to the rows below.
+        for (let j = k + 1; j < N; j++) u[j] = A[k * stride + j]
+        pairs.subtractRow(k, u)
+        const right = reflection(u, k + 1, N)
+        above[k] = right.image
+        const below = M - k - 1
+        kernels.multiply(A.subarray((k + 1) * stride + k + 1), stride, [below, behind], u.subarray(k + 1), x)
+        x.copyWithin(k + 1, 0, below)
+        pairs.subtractProduct(k, u, x)
+        for (let i = k + 1; i < M; i++) x[i] *= right.scale
+        pairs.addRight(x, u, k)
       }
-      z *= right.scale
-      for (let j = k + 1; j < N; j++) A[at + j] -= z * u[j]
+      if (to < N) pairs.subtractFrom(kernels, A, stride, to)
     }
+    return { diagonal, above }
+  } finally {
+    for (const array of [A, v, x, u, y]) kernels.free(array)
   }
-  return { diagonal, above }
+}
+
+/** What a block of reflections takes from a matrix (M, N): Σ cᵢ rᵢᵀ, columns v and x, rows y and u. */
+class Pairs {
+  readonly #columns: Float64Array[] = []
+  readonly #rows: Float64Array[] = []
+  readonly #M: number
+  readonly #N: number
+
+  constructor(M: number, N: number) {
+    this.#M = M
+    this.#N = N
+  }
+
+  /** v yᵀ; before row k, and column k + 1, both are 0. */
+  addLeft(v: Float64Array, y: Float64Array, k: number): void {
+    this.#columns.push(v.slice().fill(0, 0, k))
+    this.#rows.push(y.slice().fill(0, 0, k + 1))
+  }
+
+  /** x uᵀ; both are 0 up to k. */
+  addRight(x: Float64Array, u: Float64Array, k: number): void {
+    this.#columns.push(x.slice().fill(0, 0, k + 1))
+    this.#rows.push(u.slice().fill(0, 0, k + 1))
+  }
+
+  /** Column k, from row k on, as it would be. */
+  subtractColumn(k: number, column: Float64Array): void {
+    for (const [p, c] of this.#columns.entries()) subtract(column, this.#rows[p][k], c, k)
+  }
+
+  /** Row k, from column k + 1 on. */
+  subtractRow(k: number, row: Float64Array): void {
+    for (const [p, r] of this.#rows.entries()) subtract(row, this.#columns[p][k], r, k + 1)
+  }
+
+  /** y = Aᵀ v, from column k + 1 on, for v that begins at row k. */
+  subtractTransposed(k: number, v: Float64Array, y: Float64Array): void {
+    for (const [p, r] of this.#rows.entries()) subtract(y, product(this.#columns[p], v, k), r, k + 1)
+  }
+
+  /** x = A u, from row k + 1 on, for u that begins at column k + 1. */
+  subtractProduct(k: number, u: Float64Array, x: Float64Array): void {
+    for (const [p, c] of this.#columns.entries()) subtract(x, product(this.#rows[p], u, k + 1), c, k + 1)
+  }
+
+  /** The rows and columns of A from `to` on, as they are. */
+  subtractFrom(kernels: Doubles, A: Float64Array, stride: number, to: number): void {
+    const [M, N, K] = [this.#M - to, this.#N - to, this.#columns.length]
+    const side = (vectors: readonly Float64Array[], length: number) => {
+      const packed = new Float64Array(length * K)
+      vectors.forEach((vector, p) => {
+        for (let i = 0; i < length; i++) packed[i * K + p] = vector[to + i]
+      })
+      return packed // (length, K)
+    }
+    const place = A.subarray(to * stride + to)
+    kernels.addProduct(place, stride, side(this.#columns, M), side(this.#rows, N), [M, N, K], { sign: -1 })
+  }
+}
+
+/** x ← x − factor · y, from `from` on. */
+function subtract(x: Float64Array, factor: number, y: Float64Array, from: number): void {
+  for (let i = from; i < x.length; i++) x[i] -= factor * y[i]
+}
+
+/** xᵀ y, from `from` on, in two sums that do not wait for each other. */
+function product(x: Float64Array, y: Float64Array, from: number): number {
+  let [even, odd] = [0, 0]
+  let i = from
+  for (; i + 1 < x.length; i += 2) {
+    even += x[i] * y[i]
+    odd += x[i + 1] * y[i + 1]
+  }
+  return i < x.length ? even + odd + x[i] * y[i] : even + odd
 }
 
 /**

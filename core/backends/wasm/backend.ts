@@ -10,6 +10,7 @@ import { type DType, type TypedArray, viewOf } from '../../dtype.ts'
 import { sizeOf } from '../../shape.ts'
 import { createLoops } from '../cpu/loops.ts'
 import { attention } from './launch/attention.ts'
+import { wasmDoubles } from './launch/doubles.ts'
 import { elementwise } from './launch/elementwise.ts'
 import { matmul } from './launch/matmul.ts'
 import { movement } from './launch/movement.ts'
@@ -86,6 +87,7 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
     threads: runtime.threads,
     runtime,
     kernels,
+    doubles: wasmDoubles(runtime, memory),
     alloc,
     free(storage) {
       memory.free((storage as WasmStorage).block)

@@ -117,6 +117,11 @@ export class Runtime {
     return this.#f32.subarray(address >>> 2, (address >>> 2) + length)
   }
 
+  /** `length` doubles from a byte address that is a multiple of eight. The memory is shared: growth leaves the view valid. */
+  doubles(address: number, length: number): Float64Array {
+    return new Float64Array(this.#memory.buffer, address >>> 0, length)
+  }
+
   #refresh(): void {
     if (this.#memory.buffer === this.#buffer) return
     this.#buffer = this.#memory.buffer
