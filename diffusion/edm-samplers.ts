@@ -27,7 +27,7 @@ export interface Churn {
   readonly noise?: NoiseSource
 }
 
-/** Heun's method, second order: two evaluations per step, one where the next level is 0. [EDM alg. 2] */
+/** Heun's method from x (N, …), second order: two evaluations per step, one where the next level is 0. [EDM alg. 2] */
 export function heunSteps(
   denoiser: Denoiser,
   x: Tensor,
@@ -37,7 +37,7 @@ export function heunSteps(
   return rungeKutta(denoiser, x, sigmas, options, true)
 }
 
-/** Euler's method, first order: one evaluation per step. [EDM alg. 1 without its correction] */
+/** Euler's method from x (N, …), first order: one evaluation per step. [EDM alg. 1 without its correction] */
 export function eulerSteps(
   denoiser: Denoiser,
   x: Tensor,
@@ -72,7 +72,7 @@ function rungeKutta(
   })
 }
 
-/** DPM-Solver++(2M), second order: one evaluation per step and the previous step's. [DPM++ alg. 2] */
+/** DPM-Solver++(2M) from x (N, …), second order: one evaluation per step and the last one's. [DPM++ alg. 2] */
 export function dpmSolverSteps(denoiser: Denoiser, start: Tensor, sigmas: Float64Array): Generator<SigmaStep, void> {
   // With λ = −ln σ as time the linear part is solved exactly, and D is extrapolated to the middle of the step.
   return descend(start, sigmas, (x, { sigma, next }, step, last) => {
@@ -112,7 +112,7 @@ function checkLevels(sigmas: Float64Array): void {
   }
 }
 
-/** The sample of `heunSteps`, which is the caller's to dispose; with a callback. */
+/** The sample of `heunSteps`, (N, …), which is the caller's to dispose; with a callback. */
 export function heunSample(
   denoiser: Denoiser,
   x: Tensor,
@@ -122,7 +122,7 @@ export function heunSample(
   return finish(heunSteps(denoiser, x, sigmas, options), onStep)
 }
 
-/** The sample of `eulerSteps`, with a callback. */
+/** The sample of `eulerSteps`, (N, …), with a callback. */
 export function eulerSample(
   denoiser: Denoiser,
   x: Tensor,
@@ -132,7 +132,7 @@ export function eulerSample(
   return finish(eulerSteps(denoiser, x, sigmas, options), onStep)
 }
 
-/** The sample of `dpmSolverSteps`, with a callback. */
+/** The sample of `dpmSolverSteps`, (N, …), with a callback. */
 export function dpmSolverSample(
   denoiser: Denoiser,
   x: Tensor,

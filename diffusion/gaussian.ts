@@ -51,7 +51,7 @@ export function gaussianDiffusion(options: DiffusionOptions): GaussianDiffusion 
   }
 }
 
-/** The network's output at steps t, for which it is given the original timesteps. Throws ShapeError, RangeError. */
+/** The network's output for x (N, C, …) at steps t (N), for which it is given the original timesteps. Throws ShapeError, RangeError. */
 export function callNetwork(d: GaussianDiffusion, network: Network, x: Tensor, t: Timesteps): Tensor {
   checkTimesteps('callNetwork', x, t, d.steps)
   return network(
@@ -76,7 +76,7 @@ export interface Gaussian {
   readonly logVariance: Tensor
 }
 
-/** q(x_{t−1} | x_t, x_0): the mean mixes x_0 and x_t, the variance is β̃_t. [DDPM eq. 6, 7] */
+/** q(x_{t−1} | x_t, x_0): the mean mixes x_0 and x_t, (N, …) both; the variance is β̃_t. [DDPM eq. 6, 7] */
 export function qPosterior(d: GaussianDiffusion, x0: Tensor, xt: Tensor, t: Timesteps): Gaussian {
   checkTimesteps('qPosterior', xt, t, d.steps)
   const fromX0 = scaled(x0, t, i => d.posteriorMeanX0[i])
@@ -98,7 +98,7 @@ export interface ClipOption {
   readonly clip?: boolean
 }
 
-/** p(x_{t−1} | x_t) from the network's output at (x_t, t). Throws ShapeError when that has the wrong channels. */
+/** p(x_{t−1} | x_t) from the network's output at x_t (N, C, …) and t (N). Throws ShapeError on the wrong channels. */
 export function pMeanVariance(
   d: GaussianDiffusion,
   output: Tensor,
@@ -109,7 +109,7 @@ export function pMeanVariance(
   return reverseStep(d, splitOutput(d, output, xt), xt, t, options)
 }
 
-/** The same from the output's parts. */
+/** The same from the output's parts, (N, C, …). */
 export function reverseStep(
   d: GaussianDiffusion,
   { predicted, range }: OutputParts,

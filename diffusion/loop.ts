@@ -15,7 +15,7 @@ export interface Sampled {
 /** Where a loop's noise comes from: drawn, or given for each step 0, 1, …, of the shape of x. */
 export type NoiseSource = Rng | ((step: number) => Tensor)
 
-/** Noise for a step, like x. Called inside the step's scope, which frees it. */
+/** Noise for a step, of the shape of x. Called inside the step's scope, which frees it. */
 export function noiseLike(x: Tensor, source: NoiseSource, step: number): Tensor {
   return source instanceof Rng ? source.normal(x.shape, { dtype: x.dtype, backend: x.backend }) : source(step)
 }
@@ -24,7 +24,7 @@ export function noiseLike(x: Tensor, source: NoiseSource, step: number): Tensor 
 export type Stepped<Plan> = Plan & Sampled & { readonly step: number }
 
 /**
- * Runs `move` for each plan in turn, from `start`; it is given x and the last step's prediction (null in the first).
+ * Runs `move` for each plan in turn, from `start` (N, …); it is given x and the last step's prediction (null in the first).
  * Yields after every step; those tensors live until the loop goes on or is left, so `x.alias()` whatever is to stay.
  */
 export function* stepping<Plan>(

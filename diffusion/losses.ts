@@ -52,8 +52,8 @@ export function trainingLoss(
 }
 
 /**
- * The same from the network's output: L_simple + λ L_vlb, where λ = 0.001 of the sum over T = 1000 steps is one step's
- * term. [iDDPM eq. 16]
+ * The same from the network's output, (N, C or 2C, …): L_simple + λ L_vlb, where λ = 0.001 of the sum over T = 1000 steps is
+ * one step's term. [iDDPM eq. 16]
  */
 export function hybridLoss(
   d: GaussianDiffusion,

@@ -79,7 +79,7 @@ export function ddimStep(
   return { x: add(mean, random), predXStart }
 }
 
-/** DDIM with η = 0 backwards, from x_t to the x_{t+1} that it would come from: images to their noise. [DDIM §4.3] */
+/** DDIM with η = 0 backwards, from x_t (N, C, …) to the x_{t+1} that it would come from. [DDIM §4.3] */
 export function ddimReverseStep(
   d: GaussianDiffusion,
   network: Network,
@@ -109,7 +109,7 @@ export function ddpmSteps(
   return descend(d, xT, (x, t, step) => ddpmStep(d, network, x, t, noiseLike(x, noise, step), options))
 }
 
-/** DDIM sampling in the same way; `noise` is needed where eta is above 0. */
+/** DDIM sampling from x_T (N, C, …) in the same way; `noise` is needed where eta is above 0. */
 export function ddimSteps(
   d: GaussianDiffusion,
   network: Network,
@@ -130,7 +130,7 @@ function descend(
   return stepping(xT, plans, (x, _, step) => next(x, new Int32Array(x.shape[0]).fill(d.steps - 1 - step), step))
 }
 
-/** The sample of `ddpmSteps`, which is the caller's to dispose; with a callback. */
+/** The sample of `ddpmSteps`, (N, C, …), which is the caller's to dispose; with a callback. */
 export function ddpmSample(
   d: GaussianDiffusion,
   network: Network,
@@ -140,7 +140,7 @@ export function ddpmSample(
   return finish(ddpmSteps(d, network, xT, options), onStep)
 }
 
-/** The sample of `ddimSteps`, with a callback. */
+/** The sample of `ddimSteps`, (N, C, …), with a callback. */
 export function ddimSample(
   d: GaussianDiffusion,
   network: Network,

@@ -85,7 +85,7 @@ export function vlbTerms(
   return vlbTermsOf(d, pMeanVariance(d, output, xt, t, options), x0, xt, t)
 }
 
-/** The same from p(x_{t−1} | x_t). */
+/** The same from p(x_{t−1} | x_t), x0 and x_t (N, …). */
 export function vlbTermsOf(d: GaussianDiffusion, p: Gaussian, x0: Tensor, xt: Tensor, t: Timesteps): Tensor {
   const kl = bitsPerDim(gaussianKl(qPosterior(d, x0, xt, t), p)) // (N)
   const decoder = bitsPerDim(neg(discretizedLogLikelihood(x0, p))) // (N)

@@ -215,7 +215,7 @@ export class AutoencoderKL extends Module {
     )
   }
 
-  /** The distribution of latents, not yet scaled. x as for `moments`. Throws ShapeError. */
+  /** The distribution of latents of x (N, C, H, W), not yet scaled. Throws ShapeError. */
   encode(x: Tensor): DiagonalGaussian {
     return new DiagonalGaussian(this.moments(x))
   }

@@ -98,7 +98,7 @@ export class EmojiFeatures extends Module implements FeatureNetwork {
     })
   }
 
-  /** As `forward`, not recorded. */
+  /** As `forward`, of x (N, C, H, W), not recorded. */
   features(x: Tensor): PictureFeatures<Tensor> {
     return noGrad(() => this.forward(x))
   }

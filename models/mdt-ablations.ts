@@ -149,7 +149,7 @@ export interface AblatedLoss {
   readonly loss: Tensor
 }
 
-/** `mdtLoss` with the rows of the model's ablation that concern it, [MDT tables 5d, 5e]. Throws as that. */
+/** `mdtLoss` of x0 (N, C, H, W) with the rows of the model's ablation that concern it. [MDT tables 5d, 5e] Throws as that. */
 export function ablatedLoss(
   model: AblatedMDT,
   diffusion: GaussianDiffusion,

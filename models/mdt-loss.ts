@@ -69,7 +69,7 @@ export interface MDTLoss {
   readonly loss: Tensor
 }
 
-/** Both passes of `passLoss`, and their sum. */
+/** Both passes of `passLoss` over pictures x0 (N, C, H, W), and their sum. */
 export function mdtLoss(
   model: MaskedDiffusionTransformer,
   diffusion: GaussianDiffusion,

@@ -59,7 +59,7 @@ export class Ema<M extends Module> {
     this.#targets = pairs.map(([name]) => targets.get(name)!)
   }
 
-  /** Follows the model by one step; not at all where `finite`, as the optimizer's step returns it, is 0. */
+  /** Follows the model by one step; not at all where the one number `finite`, as the optimizer's step returns it, is 0. */
   update(finite?: Tensor): void {
     const weight = 1 - this.decay(this.updates)
     this.updates++

@@ -15,6 +15,7 @@ type Role = 'parameter' | 'frozen' | 'buffer'
 export class StateTensor extends Tensor {
   readonly role: Role
 
+  /** With the value and shape of a tensor, whose handle it takes over. */
   constructor(value: Tensor, role: Role) {
     super(value.storage, value.shape, role === 'parameter' ? 'leaf' : null)
     this.role = role
@@ -23,17 +24,17 @@ export class StateTensor extends Tensor {
   }
 }
 
-/** A trainable parameter with this value, whose handle it takes over. */
+/** A trainable parameter with this value and shape, whose handle it takes over. */
 export function parameter(value: Tensor): Tensor {
   return new StateTensor(value, 'parameter')
 }
 
-/** A parameter that is counted and saved as one but is never trained, such as DiT's `pos_embed`. */
+/** A parameter of any shape that is counted and saved as one but is never trained, such as DiT's `pos_embed`. */
 export function frozen(value: Tensor): Tensor {
   return new StateTensor(value, 'frozen')
 }
 
-/** A saved tensor that is no parameter, such as an index table. */
+/** A saved tensor of any shape that is no parameter, such as an index table. */
 export function buffer(value: Tensor): Tensor {
   return new StateTensor(value, 'buffer')
 }
@@ -193,7 +194,7 @@ export abstract class Layer extends Module {
 
 /** Layers one after the other, named '0', '1', … */
 export class Sequential extends ModuleList<Layer> {
-  /** x through all layers, in order. */
+  /** x through all layers, in order; shapes are theirs. */
   forward(x: Tensor): Tensor {
     return this.items.reduce((y, layer) => layer.forward(y), x)
   }

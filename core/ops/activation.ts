@@ -32,12 +32,12 @@ export function softplus(x: Tensor): Tensor {
   return apply(softplusOp, [x], none)
 }
 
-/** max(x, 0) */
+/** max(x, 0): (…) → (…). */
 export function relu(x: Tensor): Tensor {
   return apply(reluOp, [x], none)
 }
 
-/** x · sigmoid(x) */
+/** x · sigmoid(x): (…) → (…). */
 export function silu(x: Tensor): Tensor {
   return apply(siluOp, [x], none)
 }
@@ -89,12 +89,12 @@ export function siluGrad(g: Tensor, x: Tensor): Tensor {
   return apply(siluGradOp, [g, x], none)
 }
 
-/** Gradient of gelu. */
+/** Gradient of gelu: g and x (…) → (…). */
 export function geluGrad(g: Tensor, x: Tensor): Tensor {
   return apply(geluGradOp, [g, x], none)
 }
 
-/** Gradient of geluTanh. */
+/** Gradient of geluTanh: g and x (…) → (…). */
 export function geluTanhGrad(g: Tensor, x: Tensor): Tensor {
   return apply(geluTanhGradOp, [g, x], none)
 }

@@ -123,17 +123,17 @@ export function minimum(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? clamp(a, -Infinity, b) : apply(minimumOp, [a, b], none)
 }
 
-/** 1 where a = b, else 0, in the dtype of a. */
+/** 1 where a = b, else 0, in the dtype of a; broadcast. */
 export function equal(a: Tensor, b: Tensor): Tensor {
   return apply(equalOp, [a, b], none)
 }
 
-/** 1 where a < b, else 0. */
+/** 1 where a < b, else 0; broadcast. */
 export function less(a: Tensor, b: Tensor): Tensor {
   return apply(lessOp, [a, b], none)
 }
 
-/** 1 where a ≤ b, else 0. */
+/** 1 where a ≤ b, else 0; broadcast. */
 export function lessEqual(a: Tensor, b: Tensor): Tensor {
   return apply(lessEqualOp, [a, b], none)
 }
@@ -202,77 +202,77 @@ const erfOp = unary({
   vjp: (g, x) => mul(g, mul(exp(neg(square(x))), 2 / Math.sqrt(Math.PI))),
 })
 
-/** −x */
+/** −x: (…) → (…). */
 export function neg(x: Tensor): Tensor {
   return apply(negOp, [x], none)
 }
 
-/** |x|, with gradient 0 at 0. */
+/** |x|, with gradient 0 at 0: (…) → (…). */
 export function abs(x: Tensor): Tensor {
   return apply(absOp, [x], none)
 }
 
-/** −1, 0 or 1; no gradient. */
+/** −1, 0 or 1; no gradient: (…) → (…). */
 export function sign(x: Tensor): Tensor {
   return apply(signOp, [x], none)
 }
 
-/** The largest integer ≤ x; no gradient. */
+/** The largest integer ≤ x; no gradient: (…) → (…). */
 export function floor(x: Tensor): Tensor {
   return apply(floorOp, [x], none)
 }
 
-/** 1 where x is neither infinite nor NaN, else 0; no gradient. */
+/** 1 where x is neither infinite nor NaN, else 0; no gradient: (…) → (…). */
 export function finite(x: Tensor): Tensor {
   return apply(isFiniteOp, [x], none)
 }
 
-/** x² */
+/** x²: (…) → (…). */
 export function square(x: Tensor): Tensor {
   return apply(squareOp, [x], none)
 }
 
-/** √x */
+/** √x: (…) → (…). */
 export function sqrt(x: Tensor): Tensor {
   return apply(sqrtOp, [x], none)
 }
 
-/** 1/√x */
+/** 1/√x: (…) → (…). */
 export function rsqrt(x: Tensor): Tensor {
   return apply(rsqrtOp, [x], none)
 }
 
-/** 1/x */
+/** 1/x: (…) → (…). */
 export function reciprocal(x: Tensor): Tensor {
   return apply(reciprocalOp, [x], none)
 }
 
-/** eˣ */
+/** eˣ: (…) → (…). */
 export function exp(x: Tensor): Tensor {
   return apply(expOp, [x], none)
 }
 
-/** Natural logarithm. */
+/** Natural logarithm: (…) → (…). */
 export function log(x: Tensor): Tensor {
   return apply(logOp, [x], none)
 }
 
-/** The sine of x, in radians. */
+/** The sine of x, in radians: (…) → (…). */
 export function sin(x: Tensor): Tensor {
   return apply(sinOp, [x], none)
 }
 
-/** The cosine of x, in radians. */
+/** The cosine of x, in radians: (…) → (…). */
 export function cos(x: Tensor): Tensor {
   return apply(cosOp, [x], none)
 }
 
-/** The hyperbolic tangent. */
+/** The hyperbolic tangent: (…) → (…). */
 export function tanh(x: Tensor): Tensor {
   return apply(tanhOp, [x], none)
 }
 
-/** The error function, 2/√π ∫₀ˣ e^(−u²) du. */
+/** The error function, 2/√π ∫₀ˣ e^(−u²) du: (…) → (…). */
 export function erf(x: Tensor): Tensor {
   return apply(erfOp, [x], none)
 }
@@ -288,7 +288,7 @@ const affineOp = defineOp<Unary, { readonly scale: number; readonly shift: numbe
     [[3, 1, 5], [1031], []].map(shape => ({ x: [r(...shape)] as const, attrs: { scale: 1.5, shift: -0.25 } })),
 })
 
-/** scale · x + shift */
+/** scale · x + shift: (…) → (…). */
 export function affine(x: Tensor, scale: number, shift: number): Tensor {
   return apply(affineOp, [x], { scale, shift })
 }
@@ -318,7 +318,7 @@ const clampOp = defineOp<Unary, { readonly low: number; readonly high: number },
     [[3, 1, 5], [1031], []].map(shape => ({ x: [r.distinct(...shape)] as const, attrs: { low: -0.5, high: 1 } })),
 })
 
-/** x limited to [low, high]. */
+/** x limited to [low, high]: (…) → (…). */
 export function clamp(x: Tensor, low: number, high: number): Tensor {
   return apply(clampOp, [x], { low, high })
 }
@@ -360,14 +360,14 @@ const castOp = defineOp<Unary, { readonly to: DType; readonly from: DType }>({
   ],
 })
 
-/** The same values in another dtype; towards i32 they are truncated, and have no gradient. */
+/** The same values, (…), in another dtype; towards i32 they are truncated, and have no gradient. */
 export function cast(x: Tensor, dtype: DType): Tensor {
   if (x.dtype === dtype) return x.alias()
   const run = () => apply(castOp, [x], { from: x.dtype, to: dtype })
   return dtype === 'i32' ? noGrad(run) : run()
 }
 
-/** A copy on another backend or in another dtype, outside the recorded computation. Reads at once where it must. */
+/** A copy, of the same shape, on another backend or in another dtype, outside the recorded computation. Reads at once where it must. */
 export function to(x: Tensor, { backend = x.backend, dtype = x.dtype }: { backend?: Backend; dtype?: DType }): Tensor {
   if (backend === x.backend && dtype === x.dtype) return x.detach()
   return tensor(x.dataSync(), { shape: x.shape, dtype, backend })

@@ -14,17 +14,17 @@ function difference(op: string, a: Tensor, b: Tensor): Tensor {
   return sub(a, b)
 }
 
-/** Mean of (a − b)². Throws ShapeError. */
+/** Mean of (a − b)² over all elements: one number. Throws ShapeError. */
 export function mse(a: Tensor, b: Tensor): Tensor {
   return mean(square(difference('mse', a, b)))
 }
 
-/** Mean of |a − b|. Throws ShapeError. */
+/** Mean of |a − b| over all elements: one number. Throws ShapeError. */
 export function l1(a: Tensor, b: Tensor): Tensor {
   return mean(abs(difference('l1', a, b)))
 }
 
-/** Mean of ½d²/beta where |d| < beta, else |d| − ½beta, with d = a − b. Throws ShapeError. */
+/** Mean of ½d²/beta where |d| < beta, else |d| − ½beta, with d = a − b, over all elements: one number. Throws ShapeError. */
 export function smoothL1(a: Tensor, b: Tensor, beta = 1): Tensor {
   const d = difference('smoothL1', a, b)
   const size = abs(d)

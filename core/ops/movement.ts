@@ -37,12 +37,12 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   return apply(reshapeOp, [x], { shape: shape.with(wild, x.size / known) })
 }
 
-/** The same value and memory behind a graph node of its own. */
+/** The same value, shape and memory behind a graph node of its own. */
 export function view(x: Tensor): Tensor {
   return apply(reshapeOp, [x], { shape: x.shape })
 }
 
-/** `x` with an axis of size 1 inserted at `axis`. */
+/** `x` with an axis inserted at `axis`: (…) → the same shape with a 1 there. */
 export function unsqueeze(x: Tensor, axis: number): Tensor {
   return reshape(x, x.shape.toSpliced(axisOf('unsqueeze', axis, x.shape.length + 1), 0, 1))
 }
@@ -72,12 +72,12 @@ const permuteOp = defineOp<Unary, { readonly order: readonly number[] }>({
   ],
 })
 
-/** Axis i of the result is axis order[i] of x. Throws ShapeError. */
+/** Axis i of the result is axis order[i] of x: (…) → those axes. Throws ShapeError. */
 export function permute(x: Tensor, order: readonly number[]): Tensor {
   return apply(permuteOp, [x], { order })
 }
 
-/** x with its last two axes swapped. */
+/** x with its last two axes swapped: (…, M, N) → (…, N, M). */
 export function transpose(x: Tensor): Tensor {
   const order = x.shape.map((_, i) => i)
   return permute(x, [...order.slice(0, -2), order.length - 1, order.length - 2])
@@ -107,7 +107,7 @@ const broadcastOp = defineOp<Unary, { readonly shape: Shape }>({
   ],
 })
 
-/** x repeated along axes of size 1 and new leading axes. Throws ShapeError. */
+/** x (…) repeated along axes of size 1 and new leading axes, to this shape. Throws ShapeError. */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   return sameShape(x.shape, shape) ? x.alias() : apply(broadcastOp, [x], { shape })
 }
@@ -131,7 +131,7 @@ const sliceOp = defineOp<Unary, { readonly starts: readonly number[]; readonly s
   ],
 })
 
-/** Elements [start, end) along one axis; a negative end counts from the back. Throws ShapeError. */
+/** Elements [start, end) of x (…) along one axis; a negative end counts from the back. Throws ShapeError. */
 export function slice(x: Tensor, axis: number, start: number, end = x.shape.at(axis)!): Tensor {
   const i = axisOf('slice', axis, x.shape.length)
   const stop = end < 0 ? end + x.shape[i] : end
@@ -142,7 +142,7 @@ export function slice(x: Tensor, axis: number, start: number, end = x.shape.at(a
   })
 }
 
-/** Equal parts along an axis. Throws ShapeError when it does not divide. */
+/** Equal parts of x (…) along an axis. Throws ShapeError when it does not divide. */
 export function split(x: Tensor, parts: number, axis: number): Tensor[] {
   const i = axisOf('split', axis, x.shape.length)
   const width = x.shape[i] / parts
@@ -226,7 +226,7 @@ const copyOp = defineOp<Unary, None>({
   samples: r => [[3, 1, 5], [1031]].map(shape => ({ x: [r(...shape)] as const, attrs: {} })),
 })
 
-/** The same values in memory of their own. */
+/** The same values, (…), in memory of their own. */
 export function copy(x: Tensor): Tensor {
   return apply(copyOp, [x], {})
 }

@@ -67,7 +67,7 @@ const layerNormGradOp = defineManyOp<Binary | Ternary, Eps>({
   ],
 })
 
-/** [gx] or, with weight w, [gx, gw, gb]: the gradients of layerNorm. */
+/** [gx] or, with weight w (D), [gx, gw, gb]: the gradients of layerNorm at x (…, D), given g (…, D). */
 export function layerNormGrad(g: Tensor, x: Tensor, w: Tensor | null, eps: number): readonly Tensor[] {
   return applyMany(layerNormGradOp, w === null ? [g, x] : [g, x, w], { eps })
 }

@@ -60,7 +60,7 @@ function extremum(name: 'max' | 'min') {
 const maxOp = extremum('max')
 const minOp = extremum('min')
 
-/** Sum over axes (all unless said); they are dropped, or kept with size 1. */
+/** Sum over axes (all unless said), which the shape of the result lacks, or has with size 1 where `keepDims`. */
 export function sum(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   return apply(sumOp, [x], { axes: axesOf('sum', axes, x.shape.length), keepDims })
 }
@@ -83,13 +83,13 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
   return reshape(sum(x, repeated), shape)
 }
 
-/** Arithmetic mean over axes. */
+/** Arithmetic mean over axes (all unless said); shapes as of `sum`. */
 export function mean(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   const over = axesOf('mean', axes, x.shape.length)
   return div(sum(x, over, keepDims), sizeOf(over.map(axis => x.shape[axis])))
 }
 
-/** Variance over axes: Σ(x − x̄)² / (n − ddof). ddof 0 is the biased one, ddof 1 the unbiased one. */
+/** Variance over axes: Σ(x − x̄)² / (n − ddof). ddof 0 is the biased one, 1 the unbiased one; shapes as of `sum`. */
 export function variance(x: Tensor, axes?: Axes, { ddof = 0, keepDims = false } = {}): Tensor {
   const over = axesOf('variance', axes, x.shape.length)
   const n = sizeOf(over.map(axis => x.shape[axis]))

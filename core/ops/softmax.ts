@@ -59,12 +59,12 @@ const logSoftmaxGradOp = defineOp<Binary, None>({
   samples: r => shapes.map(shape => ({ x: [r(...shape), logSoftmax(r(...shape))] as const, attrs: {} })),
 })
 
-/** y ⊙ (g − Σ g ⊙ y) over the last axis: the gradient of softmax from its result. */
+/** y ⊙ (g − Σ g ⊙ y) over the last axis, (…, D): the gradient of softmax from its result. */
 export function softmaxGrad(g: Tensor, y: Tensor): Tensor {
   return apply(softmaxGradOp, [g, y], {})
 }
 
-/** g − eʸ Σ g over the last axis: the gradient of logSoftmax from its result. */
+/** g − eʸ Σ g over the last axis, (…, D): the gradient of logSoftmax from its result. */
 export function logSoftmaxGrad(g: Tensor, y: Tensor): Tensor {
   return apply(logSoftmaxGradOp, [g, y], {})
 }
@@ -77,12 +77,12 @@ function along(op: string, axis: number, x: Tensor, f: (x: Tensor) => Tensor): T
   return permute(f(permute(x, order)), order)
 }
 
-/** exp(x) / Σ exp(x) along an axis. */
+/** exp(x) / Σ exp(x) along an axis: (…) → (…). */
 export function softmax(x: Tensor, axis = -1): Tensor {
   return along('softmax', axis, x, y => apply(softmaxOp, [y], {}))
 }
 
-/** log softmax(x) along an axis. */
+/** log softmax(x) along an axis: (…) → (…). */
 export function logSoftmax(x: Tensor, axis = -1): Tensor {
   return along('logSoftmax', axis, x, y => apply(logSoftmaxOp, [y], {}))
 }
