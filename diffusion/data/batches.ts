@@ -8,6 +8,7 @@ import type { Rng } from '../../core/random.ts'
 import { sizeOf } from '../../core/shape.ts'
 import { type ImageDataset, imagesOf } from './dataset.ts'
 import type { LatentDataset } from './latents.ts'
+import { readableFrom } from './unreadable.ts'
 
 export interface BatchOptions {
   /** Pictures in a batch, N. */
@@ -95,11 +96,20 @@ export class Batches {
     const indices = this.indices(step)
     const coins = rng.fork('flip').fork(step).uniformArray(batch)
     const mirrored = (i: number) => flip && coins[i] < 0.5
-    const images =
-      'moments' in dataset
-        ? await drawLatents(dataset, indices, mirrored, rng.fork('posterior').fork(step))
-        : imagesOf(await Promise.all(Array.from(indices, i => dataset.pixels(i))), dataset.size, mirrored)
-    return { images, labels: indices.map(i => dataset.label(i)), indices }
+    if ('moments' in dataset) {
+      const images = await drawLatents(dataset, indices, mirrored, rng.fork('posterior').fork(step))
+      return { images, labels: indices.map(i => dataset.label(i)), indices }
+    }
+    const pictures = await Promise.all(Array.from(indices, i => readableFrom(dataset, i)))
+    return {
+      images: imagesOf(
+        pictures.map(({ pixels }) => pixels),
+        dataset.size,
+        mirrored,
+      ),
+      labels: Int32Array.from(pictures, ({ index }) => dataset.label(index)),
+      indices: Int32Array.from(pictures, ({ index }) => index),
+    }
   }
 }
 

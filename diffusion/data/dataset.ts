@@ -3,6 +3,8 @@
  * pictures come from: emoji.ts and folder.ts; latents of pictures: latents.ts. How they become batches: batches.ts.
  */
 
+import type { Skipped } from './unreadable.ts'
+
 /** What models are trained on: squares of some channels, pictures or their latents, with one class each. */
 export interface TrainingSet {
   /** What openDataset was asked for, or the folder of latents. */
@@ -24,6 +26,8 @@ export interface ImageDataset extends TrainingSet {
   readonly channels: 3
   /** Picture `i` as bytes, (3, size, size). At once where it is in memory; not to be written to. */
   pixels(i: number): Uint8Array | Promise<Uint8Array>
+  /** Pictures that cannot be read and are left out; a set without it leaves none out. */
+  readonly skipped?: Skipped
 }
 
 /** Bytes in [0, 255] to [-1, 1]. */
