@@ -81,7 +81,9 @@ export function autoencoderOptions(config: unknown): AutoencoderKLOptions {
     const whole = least === 1
     if (values.every(n => typeof n === 'number' && n >= least && (Number.isSafeInteger(n) || !whole)))
       return values as number[]
-    throw new RangeError(`config: ${name}: wanted ${whole ? 'whole ' : ''}numbers, got ${JSON.stringify(values)}`)
+    throw new RangeError(
+      `config: ${name}: wanted ${whole ? 'whole numbers from 1' : 'numbers above 0'}, got ${JSON.stringify(values)}`,
+    )
   }
   const number = (name: keyof typeof defaults, least = 1) => numbers(name, least)[0]
   return {

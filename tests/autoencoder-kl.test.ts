@@ -39,6 +39,13 @@ import {
   stableDiffusionVae,
 } from '../models/autoencoder-kl.ts'
 import { StripConv2d } from '../models/autoencoder-kl-blocks.ts'
+import {
+  autoencoderConfig,
+  autoencoderOptions,
+  autoencoderOptionsOfShapes,
+  autoencoderPresetNames,
+  autoencoderPresets,
+} from '../models/autoencoder-kl-config.ts'
 import { AdamW, type HostState, shapesOnly } from '../nn/index.ts'
 import { leavesNothing } from './helpers.ts'
 import { f64, near, normal } from './near.ts'
@@ -118,6 +125,49 @@ test('older names and shapes of the attention load as the present ones', () => {
     /missing: quant_conv\.bias; of another shape: decoder\.mid_block.*8, 2/,
   )
   model.dispose()
+})
+
+test('which sizes, by a config as diffusers has it, or by shapes', () => {
+  const published = {
+    _class_name: 'AutoencoderKL',
+    _diffusers_version: '0.4.2',
+    act_fn: 'silu',
+    block_out_channels: [128, 256, 512, 512],
+    down_block_types: Array(4).fill('DownEncoderBlock2D'),
+    in_channels: 3,
+    latent_channels: 4,
+    layers_per_block: 2,
+    norm_num_groups: 32,
+    out_channels: 3,
+    sample_size: 256,
+    up_block_types: Array(4).fill('UpDecoderBlock2D'),
+  }
+  const wanted = { ...stableDiffusionVae, inChannels: 3, outChannels: 3, scalingFactor: 0.18215 }
+  assert.equal(autoencoderOptions(published), wanted)
+  const state: { name: string; shape: number[] }[] = read('state-dicts.json')['AutoencoderKL sd-vae-ft']
+  const shapesByName = new Map(state.map(({ name, shape }) => [name, { shape }]))
+  assert.equal(autoencoderOptionsOfShapes(shapesByName), wanted)
+  for (const name of autoencoderPresetNames) {
+    const options = { ...wanted, ...autoencoderPresets[name], scalingFactor: 0.3 }
+    assert.equal(autoencoderOptions(JSON.parse(JSON.stringify(autoencoderConfig(options)))), options)
+  }
+  const uneven = new Map(new AutoencoderKL({ ...small, normGroups: 1 }, shapesOnly).stateDict())
+  assert.equal(autoencoderOptionsOfShapes(uneven), { ...small, normGroups: 32, scalingFactor: 0.18215 })
+
+  for (const [config, message] of [
+    [[], /config: wanted an object, got \[\]/],
+    [{ _class_name: 'VQModel' }, /config: _class_name: wanted AutoencoderKL, got "VQModel"/],
+    [
+      { up_block_types: ['UpDecoderBlock2D', 'AttnUp'] },
+      /config: up_block_types: wanted UpDecoderBlock2D, got "AttnUp"/,
+    ],
+    [{ latent_channels: 16, shift_factor: 0.1159 }, /config: shift_factor: wanted null, got 0.1159/],
+    [{ layers_per_block: 1.5 }, /config: layers_per_block: wanted whole numbers from 1, got \[1\.5\]/],
+    [{ scaling_factor: 0 }, /config: scaling_factor: wanted numbers above 0, got \[0\]/],
+  ] as const)
+    assert.throws(() => autoencoderOptions(config), message)
+  shapesByName.delete('post_quant_conv.weight')
+  assert.throws(() => autoencoderOptionsOfShapes(shapesByName), /post_quant_conv\.weight with 4 axes, got none/)
 })
 
 // ---- shapes, posterior ----------------------------------------------------------------------------------------------
