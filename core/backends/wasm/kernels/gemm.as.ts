@@ -15,9 +15,12 @@ import { thread } from './threads.as'
 const ROWS: i32 = 4
 const COLS: i32 = 8
 
+/** Steps of k that are packed of one panel before the next: what is read stays in the first-level cache meanwhile. */
+const STRIP: i32 = 8
+
 /**
  * Four lines of `length` floats (a line's floats lie `step` bytes apart, lines `next` bytes apart) → length × 4,
- * interleaved, written every `stride` bytes. Lines beyond `count` are zeros.
+ * interleaved, written every `stride` bytes. Lines beyond `count` are zeros. The naive form of what follows, for edges.
  */
 function packFour(from: usize, step: usize, next: usize, length: i32, count: i32, to: usize, stride: usize): void {
   if (count <= 0) {
@@ -30,63 +33,60 @@ function packFour(from: usize, step: usize, next: usize, length: i32, count: i32
   const l2 = count > 2 ? from + 2 * next : from
   const l3 = count > 3 ? from + 3 * next : from
   const mask = i32x4.lt_s(i32x4(0, 1, 2, 3), i32x4.splat(count))
-  if (next == WORD && count == 4) {
-    // The lines lie side by side: each k is four floats in a row.
-    for (let k = 0; k < length; ++k, to += stride, from += step) v128.store(to, v128.load(from))
-    return
-  }
-  let k = 0
   let offset: usize = 0
-  if (step == WORD) {
-    // Transpose 4×4.
-    for (; k + 4 <= length; k += 4, offset += VEC) {
-      const a = v128.load(l0 + offset)
-      const b = v128.load(l1 + offset)
-      const c = v128.load(l2 + offset)
-      const d = v128.load(l3 + offset)
-      const ab0 = v128.shuffle<f32>(a, b, 0, 4, 1, 5)
-      const ab1 = v128.shuffle<f32>(a, b, 2, 6, 3, 7)
-      const cd0 = v128.shuffle<f32>(c, d, 0, 4, 1, 5)
-      const cd1 = v128.shuffle<f32>(c, d, 2, 6, 3, 7)
-      v128.store(to, v128.and(v128.shuffle<f64>(ab0, cd0, 0, 2), mask))
-      v128.store(to + stride, v128.and(v128.shuffle<f64>(ab0, cd0, 1, 3), mask))
-      v128.store(to + 2 * stride, v128.and(v128.shuffle<f64>(ab1, cd1, 0, 2), mask))
-      v128.store(to + 3 * stride, v128.and(v128.shuffle<f64>(ab1, cd1, 1, 3), mask))
-      to += 4 * stride
-    }
-  }
-  for (; k < length; ++k, to += stride, offset += step) {
+  for (let k = 0; k < length; ++k, to += stride, offset += step) {
     const v = f32x4(load<f32>(l0 + offset), load<f32>(l1 + offset), load<f32>(l2 + offset), load<f32>(l3 + offset))
     v128.store(to, v128.and(v, mask))
   }
 }
 
-/**
- * Sixteen lines that lie side by side: each k is one cache line, whose quarters go to `to`, `to + q1`, `to + q2` and
- * `to + q3`. Packing four lines at a time instead would fetch every cache line four times.
- */
-function packSixteen(
-  from: usize, step: usize, length: i32, to: usize, stride: usize, q1: usize, q2: usize, q3: usize,
-): void {
-  for (let k = 0; k < length; ++k, to += stride, from += step) {
-    v128.store(to, v128.load(from))
-    v128.store(to + q1, v128.load(from, VEC))
-    v128.store(to + q2, v128.load(from, 2 * VEC))
-    v128.store(to + q3, v128.load(from, 3 * VEC))
-  }
+/** The same for four lines that are all there and lie along k: 4 × 4 floats are transposed in registers. */
+@inline
+function transposeFour(from: usize, next: usize, to: usize, stride: usize): void {
+  const a = v128.load(from)
+  const b = v128.load(from + next)
+  const c = v128.load(from + 2 * next)
+  const d = v128.load(from + 3 * next)
+  const ab0 = v128.shuffle<f32>(a, b, 0, 4, 1, 5)
+  const ab1 = v128.shuffle<f32>(a, b, 2, 6, 3, 7)
+  const cd0 = v128.shuffle<f32>(c, d, 0, 4, 1, 5)
+  const cd1 = v128.shuffle<f32>(c, d, 2, 6, 3, 7)
+  v128.store(to, v128.shuffle<f64>(ab0, cd0, 0, 2))
+  v128.store(to + stride, v128.shuffle<f64>(ab0, cd0, 1, 3))
+  v128.store(to + 2 * stride, v128.shuffle<f64>(ab1, cd1, 0, 2))
+  v128.store(to + 3 * stride, v128.shuffle<f64>(ab1, cd1, 1, 3))
 }
 
-/** Rows of a (`rows` of them, at most a block) → panels of 4: for each panel, for each k, four floats. */
+/** Rows of a → panels of 4: for each panel, for each k, four floats. */
 export function packRows(from: usize, rowStep: usize, kStep: usize, rows: i32, K: i32, to: usize): void {
   const panel = <usize>K * VEC
-  let m = 0
+  const whole = rows & ~3
   if (rowStep == WORD) {
-    for (; m + 16 <= rows; m += 16, to += 4 * panel, from += 4 * VEC) {
-      packSixteen(from, kStep, K, to, VEC, panel, 2 * panel, 3 * panel)
+    // Rows lie side by side: each k is copied four floats at a time.
+    for (let k = 0; k < K; k += STRIP) {
+      const last = min(K - k, STRIP)
+      let t = to + <usize>k * VEC
+      let f = from + <usize>k * kStep
+      for (let m = 0; m < whole; m += ROWS, t += panel, f += VEC) {
+        let fk = f
+        for (let i: usize = 0; i < <usize>last; ++i, fk += kStep) v128.store(t + i * VEC, v128.load(fk))
+      }
+    }
+  } else if (kStep == WORD) {
+    let t = to
+    let f = from
+    for (let m = 0; m < whole; m += ROWS, t += panel, f += 4 * rowStep) {
+      let k = 0
+      for (; k + 4 <= K; k += 4) transposeFour(f + (<usize>k << 2), rowStep, t + <usize>k * VEC, VEC)
+      packFour(f + (<usize>k << 2), WORD, rowStep, K - k, ROWS, t + <usize>k * VEC, VEC)
+    }
+  } else {
+    for (let m = 0; m < whole; m += ROWS) {
+      packFour(from + <usize>m * rowStep, kStep, rowStep, K, ROWS, to + <usize>(m >> 2) * panel, VEC)
     }
   }
-  for (; m < rows; m += ROWS, to += panel, from += 4 * rowStep) {
-    packFour(from, kStep, rowStep, K, min(rows - m, ROWS), to, VEC)
+  if (whole < rows) {
+    packFour(from + <usize>whole * rowStep, kStep, rowStep, K, rows - whole, to + <usize>(whole >> 2) * panel, VEC)
   }
 }
 
@@ -95,13 +95,40 @@ export function packColumns(from: usize, columnStep: usize, kStep: usize, column
   const panel = <usize>K * (2 * VEC)
   let n = 0
   if (columnStep == WORD) {
-    for (; n + 16 <= columns; n += 16, to += 2 * panel, from += 4 * VEC) {
-      packSixteen(from, kStep, K, to, 2 * VEC, VEC, panel, panel + VEC)
+    n = columns & ~7
+    for (let k = 0; k < K; k += STRIP) {
+      const last = min(K - k, STRIP)
+      let t = to + <usize>k * (2 * VEC)
+      let f = from + <usize>k * kStep
+      for (let i = 0; i < n; i += COLS, t += panel, f += 2 * VEC) {
+        let fk = f
+        let tk = t
+        for (let j = 0; j < last; ++j, fk += kStep, tk += 2 * VEC) {
+          v128.store(tk, v128.load(fk))
+          v128.store(tk, v128.load(fk, VEC), VEC)
+        }
+      }
+    }
+  } else if (kStep == WORD) {
+    for (; n + 8 <= columns; n += COLS) {
+      const t = to + <usize>(n >> 3) * panel
+      const f = from + <usize>n * columnStep
+      let k = 0
+      for (; k + 4 <= K; k += 4) {
+        const fk = f + (<usize>k << 2)
+        const tk = t + <usize>k * (2 * VEC)
+        transposeFour(fk, columnStep, tk, 2 * VEC)
+        transposeFour(fk + 4 * columnStep, columnStep, tk + VEC, 2 * VEC)
+      }
+      packFour(f + (<usize>k << 2), WORD, columnStep, K - k, 4, t + <usize>k * (2 * VEC), 2 * VEC)
+      packFour(f + 4 * columnStep + (<usize>k << 2), WORD, columnStep, K - k, 4, t + <usize>k * (2 * VEC) + VEC, 2 * VEC)
     }
   }
-  for (; n < columns; n += COLS, to += panel, from += 8 * columnStep) {
-    packFour(from, kStep, columnStep, K, min(columns - n, 4), to, 2 * VEC)
-    packFour(from + 4 * columnStep, kStep, columnStep, K, min(columns - n - 4, 4), to + VEC, 2 * VEC)
+  for (; n < columns; n += COLS) {
+    const t = to + <usize>(n >> 3) * panel
+    const f = from + <usize>n * columnStep
+    packFour(f, kStep, columnStep, K, min(columns - n, 4), t, 2 * VEC)
+    packFour(f + 4 * columnStep, kStep, columnStep, K, min(columns - n - 4, 4), t + VEC, 2 * VEC)
   }
 }
 
@@ -188,25 +215,26 @@ export function multiplyPacked(
 }
 
 /**
- * Packs all matrices b of a batch. args: b, columnStep, kStep (bytes), N, K, packed, columns per chunk (a multiple of
- * 8), chunks per matrix, bytes from matrix to matrix, bytes from packed to packed.
+ * Packs rows of all matrices a of a batch. args: 0 a, 1 rowStep, 2 kStep (bytes), 3 M, 4 K, 5 packed, 6 rows per chunk
+ * (a multiple of 4), 7 chunks per matrix, 8 bytes from matrix to matrix, 9 bytes from packed to packed
  */
-export function gemmPackB(args: usize, chunk: i32): void {
-  const N = arg(args, 3)
+export function gemmPack(args: usize, chunk: i32): void {
+  const M = arg(args, 3)
   const K = arg(args, 4)
-  const columns = arg(args, 6)
+  const rows = arg(args, 6)
   const perMatrix = arg(args, 7)
   const matrix = chunk / perMatrix
-  const n = (chunk - matrix * perMatrix) * columns
-  const from = pointer(args, 0) + <usize>matrix * pointer(args, 8) + <usize>n * pointer(args, 1)
-  const to = pointer(args, 5) + <usize>matrix * pointer(args, 9) + <usize>n * <usize>K * WORD
-  packColumns(from, pointer(args, 1), pointer(args, 2), min(N - n, columns), K, to)
+  const m = (chunk - matrix * perMatrix) * rows
+  const from = pointer(args, 0) + <usize>matrix * pointer(args, 8) + <usize>m * pointer(args, 1)
+  const to = pointer(args, 5) + <usize>matrix * pointer(args, 9) + <usize>m * <usize>K * WORD
+  packRows(from, pointer(args, 1), pointer(args, 2), min(M - m, rows), K, to)
 }
 
 /**
- * One block of the product. args: 0 a, 1 rowStep, 2 kStep (bytes), 3 packed b, 4 out, 5 bias or 0, 6 M, 7 N, 8 K,
+ * One block of the product: its columns of b are packed in the thread's own scratch, where they stay in the cache, and
+ * meet its rows of packed a. args: 0 packed a, 1 b, 2 columnStep, 3 kStep (bytes), 4 out, 5 bias or 0, 6 M, 7 N, 8 K,
  * 9 rows per block, 10 columns per block, 11 scratch, 12 scratch bytes per thread, 13 row blocks, 14 column blocks,
- * 15 table of (offset of a, offset of packed b) in bytes per batch element, or 0.
+ * 15 table of (offset of packed a, offset of b) in bytes per batch element, or 0, 16 whether to add to what out holds.
  */
 export function gemm(args: usize, chunk: i32): void {
   const M = arg(args, 6)
@@ -221,20 +249,20 @@ export function gemm(args: usize, chunk: i32): void {
   const m = (block / columnBlocks) * blockRows
   const n = (block % columnBlocks) * blockColumns
   let a = pointer(args, 0)
-  let b = pointer(args, 3)
+  let b = pointer(args, 1)
   const table = pointer(args, 15)
   if (table != 0) {
     a += load<u32>(table + (batch << 3))
     b += load<u32>(table + (batch << 3), 4)
   }
-  const rows = min(M - m, blockRows)
+  const columns = min(N - n, blockColumns)
   const packed = pointer(args, 11) + <usize>thread * pointer(args, 12)
-  packRows(a + <usize>m * pointer(args, 1), pointer(args, 1), pointer(args, 2), rows, K, packed)
+  packColumns(b + <usize>n * pointer(args, 2), pointer(args, 2), pointer(args, 3), columns, K, packed)
   const outStep = <usize>N << 2
   const out = pointer(args, 4) + (<usize>batch * M + m) * outStep + (<usize>n << 2)
   const bias = pointer(args, 5)
   multiplyPacked(
-    packed, b + <usize>n * <usize>K * WORD, rows, min(N - n, blockColumns), K, out, outStep,
-    bias != 0 ? bias + (<usize>n << 2) : 0, false,
+    a + <usize>m * <usize>K * WORD, packed, min(M - m, blockRows), columns, K, out, outStep,
+    bias != 0 ? bias + (<usize>n << 2) : 0, arg(args, 16) != 0,
   )
 }

@@ -7,11 +7,17 @@ import type { FusedKernels, Kernels, Operand } from '../../../backend.ts'
 import { broadcastStrides, sizeOf } from '../../../shape.ts'
 import { at, CHUNK, type Context, ceilDiv, type WasmStorage } from '../storage.ts'
 
-/** Columns of b packed by one chunk. */
-const PACK_COLUMNS = 64
-/** Rows of a block, and the smallest number of columns: below it packing rows again costs more than a chunk gains. */
-const BLOCK_ROWS = 64
-const BLOCK_COLUMNS = 256
+/** Steps of k in one pass: a packed panel of b, 8 columns, is then 16 KB and stays in the first-level cache. */
+const PASS = 512
+/** Bytes of packed rows of a that meet all columns, a panel at a time: they stay in the second-level cache. */
+const BLOCK_BYTES = 1 << 20
+/** Columns of b packed at once. */
+const BLOCK_COLUMNS = 64
+/** Rows of a packed by one chunk. */
+const PACK_ROWS = 64
+/** Chunks there should be, so that all threads are busy to the end. */
+const ENOUGH = 12
+
 /** Up to so many rows, b is used as it lies where its columns lie along k. */
 const FEW_ROWS = 8
 
@@ -30,8 +36,8 @@ interface Product {
   readonly batch: number
   readonly a: Matrix
   readonly b: Matrix
-  /** Different matrices b, each `K·N` elements from the last. */
-  readonly countB: number
+  /** Different matrices a, each `M·K` elements from the last. */
+  readonly countA: number
   /** Per batch element: which matrix of a and which of b. */
   readonly offsets: readonly (readonly [number, number])[] | null
   readonly bias: number
@@ -39,7 +45,7 @@ interface Product {
 
 export function matmul(context: Context, loops: Kernels): Pick<Kernels, 'matmul'> & Pick<FusedKernels, 'linear'> {
   const { runtime } = context
-  const packKernel = runtime.kernel('gemmPackB')
+  const packKernel = runtime.kernel('gemmPack')
   const gemmKernel = runtime.kernel('gemm')
   const fewRowsKernel = runtime.kernel('fewRows')
 
@@ -55,63 +61,64 @@ export function matmul(context: Context, loops: Kernels): Pick<Kernels, 'matmul'
     runtime.launch(fewRowsKernel, ceilDiv(N, columns), a.address, b.address, out.address, bias, M, N, K, columns)
   }
 
-  function multiplyPacked({ M, N, K, batch, a, b, countB, offsets, bias }: Product, out: WasmStorage): void {
-    const packedColumns = ceilDiv(N, 8) * 8
-    const packedBytes = 4 * packedColumns * K
-    const blockRows = Math.min(BLOCK_ROWS, ceilDiv(M, 4) * 4)
-    const rowBlocks = ceilDiv(M, blockRows)
-    // Enough chunks to keep all threads busy to the end. Every element is one sum over k in rising order, however the
-    // blocks lie, so here the cut may depend on the number of threads.
-    const wanted = Math.max(1, Math.floor((8 * (runtime.threads - 1)) / (rowBlocks * batch)))
-    const blockColumns = Math.max(BLOCK_COLUMNS, ceilDiv(ceilDiv(N, wanted), 8) * 8)
-    const columnBlocks = ceilDiv(N, blockColumns)
-    const threadBytes = 4 * blockRows * K
+  function multiplyPacked({ M, N, K, batch, a, b, countA, offsets, bias }: Product, out: WasmStorage): void {
+    const passes = Math.max(1, ceilDiv(K, PASS))
+    const perPass = ceilDiv(K, passes)
+    const { rows, columns } = blocks(M, N, perPass, batch)
+    const [rowBlocks, columnBlocks] = [ceilDiv(M, rows), ceilDiv(N, columns)]
+    const packedBytes = 4 * ceilDiv(M, 4) * 4 * perPass
+    const threadBytes = 4 * ceilDiv(columns, 8) * 8 * perPass
     const tableBytes = offsets === null ? 0 : 8 * batch
-    context.scratch(countB * packedBytes + runtime.threads * threadBytes + tableBytes, packed => {
-      const perMatrix = ceilDiv(N, PACK_COLUMNS)
-      runtime.launch(
-        packKernel,
-        countB * perMatrix,
-        b.address,
-        b.columnStep,
-        b.rowStep,
-        N,
-        K,
-        packed,
-        PACK_COLUMNS,
-        perMatrix,
-        4 * K * N,
-        packedBytes,
-      )
-      const scratch = packed + countB * packedBytes
+    context.scratch(countA * packedBytes + runtime.threads * threadBytes + tableBytes, packed => {
+      const scratch = packed + countA * packedBytes
       const table = scratch + runtime.threads * threadBytes
       if (offsets !== null) {
         const words = runtime.ints(table, 2 * batch)
         offsets.forEach(([ia, ib], i) => {
-          words[2 * i] = 4 * M * K * ia
-          words[2 * i + 1] = packedBytes * ib
+          words[2 * i] = packedBytes * ia
+          words[2 * i + 1] = 4 * K * N * ib
         })
       }
-      runtime.launch(
-        gemmKernel,
-        batch * rowBlocks * columnBlocks,
-        a.address,
-        a.rowStep,
-        a.columnStep,
-        packed,
-        out.address,
-        bias,
-        M,
-        N,
-        K,
-        blockRows,
-        blockColumns,
-        scratch,
-        threadBytes,
-        rowBlocks,
-        columnBlocks,
-        offsets === null ? 0 : table,
-      )
+      // Every element is one sum over k in rising order, however it is cut.
+      for (let k = 0, pass = 0; pass < passes; pass++, k += perPass) {
+        const length = Math.min(perPass, K - k)
+        const perMatrix = ceilDiv(M, PACK_ROWS)
+        runtime.launch(
+          packKernel,
+          countA * perMatrix,
+          a.address + k * a.columnStep,
+          a.rowStep,
+          a.columnStep,
+          M,
+          length,
+          packed,
+          PACK_ROWS,
+          perMatrix,
+          4 * M * K,
+          packedBytes,
+        )
+        runtime.launch(
+          gemmKernel,
+          batch * rowBlocks * columnBlocks,
+          packed,
+          b.address + k * b.rowStep,
+          b.columnStep,
+          b.rowStep,
+          out.address,
+          k === 0 ? bias : 0,
+          M,
+          N,
+          length,
+          rows,
+          columns,
+          scratch,
+          threadBytes,
+          rowBlocks,
+          columnBlocks,
+          offsets === null ? 0 : table,
+          k === 0 ? 0 : 1,
+        )
+      }
     })
   }
 
@@ -130,12 +137,12 @@ export function matmul(context: Context, loops: Kernels): Pick<Kernels, 'matmul'
       const K = a.shape[a.shape.length - (transposeA ? 2 : 1)]
       const batchShape = out.shape.slice(0, -2)
       const batch = sizeOf(batchShape)
-      const countB = sizeOf(b.shape.slice(0, -2))
-      const product = { N, K, a: matrix(a, transposeA), b: matrix(b, transposeB), countB, bias: 0 }
+      const [countA, countB] = [a, b].map(x => sizeOf(x.shape.slice(0, -2)))
+      const product = { N, K, a: matrix(a, transposeA), b: matrix(b, transposeB), bias: 0 }
       // One b for all: the rows of all a's are the rows of one matrix.
-      if (countB === 1 && !transposeA && sizeOf(a.shape.slice(0, -2)) === batch)
-        multiply({ ...product, M: batch * M, batch: 1, offsets: null }, y)
-      else multiply({ ...product, M, batch, offsets: batch === 1 ? null : pairs(a, b, batchShape) }, y)
+      if (countB === 1 && !transposeA && countA === batch)
+        multiply({ ...product, M: batch * M, batch: 1, countA: 1, offsets: null }, y)
+      else multiply({ ...product, M, batch, countA, offsets: batch === 1 ? null : pairs(a, b, batchShape) }, y)
       return y
     },
 
@@ -145,17 +152,26 @@ export function matmul(context: Context, loops: Kernels): Pick<Kernels, 'matmul'
       const M = N === 0 ? 0 : y.length / N
       const bias = b === null ? 0 : at(b)
       const a = { address: at(x), rowStep: 4 * K, columnStep: 4 }
-      multiply({ M, N, K, batch: 1, a, b: matrix(w, true), countB: 1, offsets: null, bias }, y)
+      multiply({ M, N, K, batch: 1, a, b: matrix(w, true), countA: 1, offsets: null, bias }, y)
       return y
     },
   }
 }
 
 /** Whether one product is asked for, of rows of a with columns of b that both are k after k, one after the other. */
-function liesAlongK({ M, N, K, batch, a, b, countB }: Product): boolean {
+function liesAlongK({ M, N, K, batch, a, b }: Product): boolean {
   const rows = a.columnStep === 4 && (M === 1 || a.rowStep === 4 * K)
   const columns = b.rowStep === 4 && (N === 1 || b.columnStep === 4 * K)
-  return batch === 1 && countB === 1 && rows && columns
+  return batch === 1 && rows && columns
+}
+
+/** Rows and columns of a block: as many rows as the cache holds, but enough blocks. By shape only, as everywhere. */
+function blocks(M: number, N: number, K: number, batch: number): { readonly rows: number; readonly columns: number } {
+  const even = (size: number, most: number, unit: number) => ceilDiv(ceilDiv(size, ceilDiv(size, most)), unit) * unit
+  const columns = Math.min(BLOCK_COLUMNS, ceilDiv(N, 8) * 8)
+  const most = Math.max(4, Math.floor(BLOCK_BYTES / (16 * Math.max(K, 1))) * 4)
+  const narrow = ceilDiv(M, most) * ceilDiv(N, columns) * batch < ENOUGH ? columns / 2 : columns
+  return { rows: even(M, most, 4), columns: Math.max(16, ceilDiv(narrow, 8) * 8) }
 }
 
 /** For each element of a broadcast batch, in order: which matrix of a and which of b it multiplies. */
