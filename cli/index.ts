@@ -11,7 +11,13 @@ import { type Command, demask } from './command.ts'
 import { version } from './version.ts'
 
 const commands: Readonly<Record<string, Command>> = {
-  train: { about: 'trains a model on pictures: mdt, maskdit or maskdm', load: () => import('./train.ts') },
+  train: { about: 'trains a model: mdt, maskdit, maskdm or vae', load: () => import('./train.ts') },
+  sample: { about: 'draws pictures with a trained model', load: () => import('./sample.ts') },
+  evaluate: { about: 'compares pictures with a reference: FID and its kin', load: () => import('./evaluate.ts') },
+  'encode-latents': {
+    about: 'encodes pictures once, for training on their latents',
+    load: () => import('./encode-latents.ts'),
+  },
   convert: {
     about: 'turns weights of PyTorch, or of safetensors, into safetensors',
     load: () => import('./convert.ts'),
@@ -20,7 +26,8 @@ const commands: Readonly<Record<string, Command>> = {
 
 const examples = [
   ['train mdt --preset tiny', 'a small model of faces, in minutes'],
-  ['train maskdit --help', 'the flags of a command'],
+  ['sample --from runs/mdt-tiny --count 96 --out faces.png', 'what it has learned'],
+  ['sample --help', 'the flags of a command'],
 ] as const
 
 await main(async () => {

@@ -11,6 +11,7 @@ const programs = {
   mdt: () => import('../examples/train-mdt-s.ts'),
   maskdit: () => import('../examples/train-maskdit.ts'),
   maskdm: () => import('../examples/train-maskdm.ts'),
+  vae: () => import('../examples/train-vae.ts'),
 }
 
 export async function run(words: readonly string[]): Promise<void> {
@@ -31,6 +32,7 @@ export async function run(words: readonly string[]): Promise<void> {
         ['mdt --preset tiny --resume --steps 20000', 'go on with it'],
         ['maskdit --help', 'what can be chosen of MaskDiT'],
         ['maskdm pretrain', 'the first of two stages'],
+        ['vae --data my-pictures --size 64', 'an autoencoder, whose latents encode-latents makes'],
       ],
     },
     words,

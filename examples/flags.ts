@@ -100,10 +100,9 @@ export function readFlags<const F extends Flags, const O extends Operands = Reco
   const options = Object.entries<Flag>(flags).map(([name, flag]) => [name, optionOf(name, flag)] as const)
   for (const [, option] of options) parser.addOption(option)
   parser.parse(args, { from: 'user' })
-  const value = (option: Option) =>
-    parser.getOptionValue(option.attributeName()) ?? (option.isBoolean() ? false : undefined)
+  const absent = (name: string) => (flags[name].type === 'switch' ? false : 'many' in flags[name] ? [] : undefined)
   return Object.fromEntries([
-    ...options.map(([name, option]) => [name, value(option)]),
+    ...options.map(([name, option]) => [name, parser.getOptionValue(option.attributeName()) ?? absent(name)]),
     ...words.map(([name], i) => [name, parser.processedArgs[i]]),
   ])
 }
@@ -139,8 +138,7 @@ function optionOf(name: string, flag: Flag): Option {
     const option = new Option(`--${name} <${value}>`, flag.about).makeOptionMandatory(needed)
     if (choices !== undefined) option.choices(choices)
     const checked = (text: string) => (choices === undefined ? text : chosen(`--${name}`, choices, text))
-    if (many)
-      return option.default([], 'none').argParser((text: string, before: string[]) => [...before, checked(text)])
+    if (many) return option.argParser((text: string, before: string[] = []) => [...before, checked(text)])
     return option.default(flag.default).argParser(checked)
   }
   return new Option(`--${name} <N>`, flag.about)

@@ -1,7 +1,7 @@
 /**
  * Which model a file of weights is of, from the names and shapes of its tensors: family, sizes, and the preset that has
  * them. What leaves no trace in shapes, the number of heads, comes from the preset, or has to be told. Used by
- * sample.ts, inpaint.ts and load-official.ts.
+ * sample.ts and inpaint.ts.
  */
 
 import type { Shape } from '../core/index.ts'

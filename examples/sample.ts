@@ -1,75 +1,139 @@
 /**
- * Draws pictures with a trained MDT: from a run's folder, one of its checkpoints, or a file of weights under the
- * official names, from whose shapes the model is told. Run: npx tsx examples/sample.ts --help. Picture i has seed
- * `--seed` + i, and the same seed gives the same picture however many are drawn. Before: train-mdt-s.ts.
+ * Draws pictures with a trained model: from a run's folder, one of its checkpoints, or published weights of DiT, MDT (either
+ * version), MaskDiT or MaskDM under their official names. Which model it is follows from names and shapes (recognise.ts);
+ * how its family draws is drawing.ts; latents become pictures by their autoencoder, or are shown in false colour. Every
+ * picture has a seed of its own, and the same seed gives the same picture however many are drawn. Ctrl-C keeps what is
+ * drawn. Run: npx tsx examples/sample.ts --help. Before: train-mdt-s.ts. Next: inpaint.ts.
  */
 
-import { backendNames, ready } from '../core/index.ts'
-import { gaussianDiffusion, linearBetas } from '../diffusion/index.ts'
-import { main, UserError, writeGrid } from '../diffusion/training/index.ts'
-import { readFlags } from './flags.ts'
-import { recognise } from './recognise.ts'
-import { drawSamples } from './samples.ts'
-import { labelOf, load, locate, openWeights } from './weights.ts'
+import { ready } from '../core/index.ts'
+import { sha256Of } from '../diffusion/data/index.ts'
+import { attended, Interrupt, Progress, type RunState, UserError } from '../diffusion/training/index.ts'
+import { maskdmPresets } from '../models/index.ts'
+import type { Init, Module } from '../nn/index.ts'
+import {
+  type Drawing,
+  drawn,
+  type LevelSampler,
+  maskditDrawing,
+  maskdmDrawing,
+  type Request,
+  timestepDiffusion,
+  timestepDrawing,
+} from './drawing.ts'
+import { repeated } from './flags.ts'
+import { type Decode, decoderOf, type LatentSpace } from './latents.ts'
+import { type Recognised, recognise } from './recognise.ts'
+import { falseColour, openOutput } from './sample-output.ts'
+import { command, planOf, type SampleFlags, sampleFlags } from './sample-settings.ts'
+import { loadVae, locateVae } from './vae-weights.ts'
+import { load, locate, openWeights, type Trained } from './weights.ts'
 
-/** Pictures drawn at a time. */
-const together = 48
+await attended(async () => {
+  const flags = sampleFlags()
+  const { path, run } = locate(flags.from, flags.weights)
+  using file = await openWeights(path, { weights: flags.weights, part: flags.part })
+  const { heads = run?.model.numHeads, 'decoder-heads': decoderHeads = run?.model.decoder?.numHeads } = flags
+  const found = recognise(file.state, path, { heads, decoderHeads })
+  const { inputSize: S, inChannels: C } = found.options
+  const latent = run?.latents != null || C > 3
+  const { batch, ...request } = planOf(flags, found, run?.classes ?? [], latent)
+  const { seeds, labels, steps, sampler } = request
+  if (latent && flags.vae === undefined && run?.latents == null && flags.out.endsWith('.npz'))
+    throw new UserError('--vae: wanted with an .npz of pictures, since the model draws latents, got none')
+  const output = openOutput(flags.out, { seeds, labels, about: `Drawn by \`${repeated(command)}\` with ${path}.` })
 
-await main(async () => {
-  const { from, weights, count, seed, out, steps, sampler, ...flags } = readFlags({
-    command: 'npx tsx examples/sample.ts',
-    about: 'Draws pictures with a trained MDT.',
-    flags: {
-      from: {
-        type: 'text',
-        value: 'PATH',
-        default: 'runs/mdt-s-2',
-        about: 'a run, a checkpoint, a .safetensors or .pt file',
-      },
-      weights: { type: 'text', choices: ['ema', 'model'], default: 'ema', about: 'averaged weights, or the last ones' },
-      class: { type: 'text', about: 'name or number of a class (default all in turn)' },
-      guidance: { type: 'number', min: 0, default: 1, about: 'classifier-free guidance: 1 is none' },
-      power: { type: 'number', min: 0, about: "MDT's power-cosine guidance, with this power" },
-      count: { type: 'integer', min: 1, default: 24, about: 'pictures' },
-      seed: { type: 'integer', min: 0, default: 0, about: 'seed of the first picture; the next one has the next seed' },
-      sampler: { type: 'text', choices: ['ddim', 'ddpm'], default: 'ddim', about: 'the sampler' },
-      steps: { type: 'integer', min: 1, max: 1000, default: 25, about: 'its steps' },
-      out: { type: 'text', value: 'FILE', default: 'samples.png', about: 'the grid' },
-      backend: { type: 'text', choices: backendNames, about: 'where tensors live (default wasm)' },
-      threads: { type: 'integer', min: 1, max: 256, about: 'threads of the wasm backend (default one per core)' },
-    },
-    examples: [
-      ['--from runs/mdt-tiny --count 96 --out faces.png', 'a sheet of pictures'],
-      ['--from runs/mdt-s-2 --class face-smiling --guidance 3 --seed 7', 'one class, more typical'],
-      ['--sampler ddpm --steps 250', 'the slow sampler'],
-    ],
-  })
-  const { path, run } = locate(from, weights)
-  using file = await openWeights(path, { weights })
-  const found = recognise(file.state, path)
-  if (found.family !== 'MDT') throw new UserError(`${path}: wanted an MDT, got a ${found.family}`)
-  const { options } = found
-  const label = flags.class === undefined ? null : labelOf(flags.class, options.numClasses, run?.classes ?? [])
-  if (flags.guidance !== 1 && options.numClasses === 0)
-    throw new UserError(`--guidance: wanted a model with classes, got one without: ${path}`)
-
-  await ready({ backend: backendNames.find(name => name === flags.backend), threads: flags.threads })
-  const model = found.make({ rng: null })
-  load(model, found.state, path)
-  const diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
-  const { inputSize: S, inChannels: C, numClasses } = options
-  const images = new Float32Array(count * C * S * S)
-  for (let start = 0; start < count; start += together) {
-    const some = Array.from({ length: Math.min(together, count - start) }, (_, i) => start + i)
-    const drawn = await drawSamples(model, diffusion, {
-      seeds: some.map(i => seed + i),
-      labels: numClasses === 0 ? null : some.map(i => label ?? i % numClasses),
-      sampler: sampler === 'ddpm' ? 'ddpm' : 'ddim',
-      steps,
-      guidance: flags.guidance === 1 ? undefined : { scale: flags.guidance, power: flags.power },
-    })
-    images.set(drawn!, start * C * S * S)
+  await ready(flags)
+  console.log(`${path}: ${describe(found)}`)
+  const { model, draw } = drawerOf(found, path, flags.schedule ?? scheduleOf(run?.settings.preset ?? found.preset))
+  console.log(`${model.countParameters().total.toLocaleString('en')} parameters, all of them from the file`)
+  const decode = await decoder(run?.latents, flags, latent)
+  const batches = Array.from(
+    { length: Math.ceil(seeds.length / batch) },
+    (_, i) => [i * batch, (i + 1) * batch] as const,
+  )
+  const progress = new Progress({ total: batches.length * steps })
+  const interrupt = new Interrupt(() => progress.log('stopping after this step; what is drawn is kept'))
+  const began = performance.now()
+  let [done, pictures] = [0, 0]
+  try {
+    for (const [start, end] of batches) {
+      const some = { ...request, seeds: seeds.slice(start, end), labels: labels?.slice(start, end) ?? null }
+      const N = some.seeds.length
+      const values = await drawn(draw(some), async () => {
+        progress.update(++done, null, N / steps)
+        return interrupt.asked()
+      })
+      if (values === null) break
+      if (end >= seeds.length) model.dispose() // an autoencoder may need the room
+      const made = { values, shape: [N, C, S, S] as const }
+      await output.add({ ...some, ...(decode === null ? made : await decode(made)) })
+      pictures += N
+    }
+  } finally {
+    progress.close()
   }
-  await writeGrid(out, images, [count, C, S, S], { columns: Math.min(12, count), magnify: Math.ceil(48 / S) })
-  console.log(`${out}: ${count} pictures of ${S} px, ${steps} steps of ${sampler.toUpperCase()}, weights of ${path}`)
+  interrupt.close()
+  const speed = `${((1000 * pictures) / (performance.now() - began)).toFixed(2)} img/s`
+  const shown = latent ? `, ${shownAs(flags, run)}` : ''
+  console.log(`${await output.close()}, ${steps} steps of ${sampler}, ${speed}${shown}`)
 })
+
+function describe({ family, preset, options }: Recognised): string {
+  const { inputSize: S, inChannels: C, numClasses, depth, hiddenSize, numHeads, patchSize } = options
+  const sizes = `${depth} blocks × ${hiddenSize}, ${numHeads} heads, patch ${patchSize}`
+  const classes = numClasses > 0 ? `${numClasses} classes` : 'no classes'
+  return `${preset === null ? family : `${family} ${preset}`}: ${sizes}, ${C} × ${S} × ${S}, ${classes}`
+}
+
+/** A recognised model with its weights, and how it draws. Throws UserError where not all weights fit. */
+function drawerOf(
+  found: Recognised,
+  path: string,
+  schedule: 'cosine' | 'linear',
+): { model: Module; draw: (request: Request) => Drawing } {
+  const loaded = <M extends Module>(make: (init: Init) => M): M => {
+    const model = make({ rng: null })
+    load(model, found.state, path)
+    return model
+  }
+  switch (found.family) {
+    case 'MaskDiT': {
+      const model = loaded(found.make)
+      return { model, draw: request => maskditDrawing(model, { ...request, sampler: request.sampler as LevelSampler }) }
+    }
+    case 'MaskDM': {
+      const model = loaded(found.make)
+      return { model, draw: request => maskdmDrawing(model, schedule, request) }
+    }
+    default: {
+      const model = loaded<ReturnType<typeof found.make>>(found.make)
+      const diffusion = timestepDiffusion(model.options)
+      return { model, draw: request => timestepDrawing(model, diffusion, request) }
+    }
+  }
+}
+
+/** How a MaskDM's preset was noised. */
+function scheduleOf(preset: string | null): 'cosine' | 'linear' {
+  return (preset === null ? undefined : maskdmPresets[preset]?.schedule) ?? 'cosine'
+}
+
+/** How what the model draws becomes pictures; null where it draws pictures. */
+async function decoder(
+  space: LatentSpace | null | undefined,
+  { vae }: SampleFlags,
+  latent: boolean,
+): Promise<Decode | null> {
+  if (space != null || !latent) return decoderOf(space, vae) // null for pictures, which have no use for --vae
+  if (vae === undefined) return async latents => falseColour(latents)
+  const path = locateVae(vae)
+  const { model } = loadVae(path)
+  model.dispose()
+  return decoderOf({ path, sha256: await sha256Of(path), scalingFactor: model.scalingFactor }, path)
+}
+
+function shownAs({ vae }: SampleFlags, run: RunState<Trained> | null): string {
+  if (vae !== undefined || run?.latents != null) return `decoded by ${vae ?? run?.latents?.path}`
+  return 'latents in false colour (channels 1 to 3, each stretched to its own range); --vae decodes them'
+}

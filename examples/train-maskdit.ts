@@ -6,14 +6,14 @@
  * loop in common and fuller comments. Settings are in maskdit-settings.ts. Next: models/maskdit.ts.
  */
 
-import { backward, mean, mul, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
+import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
 import { type Batch, Batches } from '../diffusion/data/index.ts'
-import { heunSteps, sigmaSteps } from '../diffusion/index.ts'
 import * as training from '../diffusion/training/index.ts'
 import { drawMaskDiT, maskDiTLoss, PreconditionedMaskDiT } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
+import { type Drawing, maskditDrawing } from './drawing.ts'
 import { repeated } from './flags.ts'
-import { contentsOf, decoderOf, openTrainingSet, showDrawn, spaceOf } from './latents.ts'
+import { contentsOf, decoderOf, openTrainingSet, spaceOf } from './latents.ts'
 import {
   command,
   type Described,
@@ -23,7 +23,7 @@ import {
   trainedRun,
   trainingFlags,
 } from './maskdit-settings.ts'
-import { noiseOf } from './samples.ts'
+import { writeSamples } from './samples.ts'
 
 await training.attended(async () => {
   const flags = trainingFlags()
@@ -122,29 +122,18 @@ await training.attended(async () => {
   log.close()
   console.log(`${checkpoint ?? out} after step ${step}${step < steps ? `; go on with: ${resume}` : ''}`)
 
+  /** By 18 steps of Heun's method [EDM alg. 2], as `demask sample` draws the same seeds. */
+  function draw(seeds: readonly number[], labels: readonly number[] | null): Drawing {
+    return maskditDrawing(ema.average, { seeds, labels, sampler: 'heun', steps: 18 })
+  }
+
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
     const described: Described = { settings, model: options, classes: data.classes, latents: spaceOf(data) }
     const at = { step, backend: training.arithmetic(backend), ...described }
-    checkpoint = await training.keep(out, log, state, at, ['loss', 'dsm'], writeSamples)
+    checkpoint = await training.keep(out, log, state, at, ['loss', 'dsm'], path =>
+      writeSamples(path, options, samples, draw, stop, decode),
+    )
     progress.pause()
-  }
-
-  /** A grid of pictures of seeds 0, 1, …, of all classes in turn, by 18 steps of Heun's method. [EDM alg. 2] */
-  async function writeSamples(path: string): Promise<void> {
-    const { inputSize: S, inChannels: C, numClasses } = options
-    const seeds = Array.from({ length: samples }, (_, i) => i)
-    const denoiser = ema.average.denoiser(numClasses > 0 ? seeds.map(i => i % numClasses) : null)
-    const levels = sigmaSteps(18)
-    const x0 = scope(() => mul(noiseOf(seeds, [C, S, S])(), levels[0]))
-    try {
-      for (const { x, next } of heunSteps(denoiser, x0, levels)) {
-        if (await stop()) return
-        if (next > 0) continue
-        await showDrawn(path, { values: (await x.data()) as Float32Array, shape: [samples, C, S, S] }, decode)
-      }
-    } finally {
-      x0.dispose()
-    }
   }
 })

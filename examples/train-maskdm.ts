@@ -15,10 +15,10 @@ import {
   maskdmDiffusion,
   maskdmOptimizer,
   maskdmPreset,
-  maskdmSteps,
   maskedDenoisingScoreMatching,
 } from '../models/index.ts'
 import { AdamW, constant, Ema, powerDecay, warmUp } from '../nn/index.ts'
+import { type Drawing, maskdmDrawing } from './drawing.ts'
 import { repeated } from './flags.ts'
 import {
   command,
@@ -29,6 +29,7 @@ import {
   pretrained,
   settingsOf,
 } from './maskdm-settings.ts'
+import { writeSamples } from './samples.ts'
 
 await training.attended(async () => {
   const flags = commandLine()
@@ -49,7 +50,8 @@ await training.attended(async () => {
   const ema = new Ema(model, new MaskedUViT(options, { rng: null }), { decay: powerDecay(settings.emaDecay) })
   const optimizer = new AdamW(model.namedParameters(), maskdmOptimizer)
   const schedule = warmUp(settings.warmUpSteps, constant(settings.lr))
-  const diffusion = maskdmDiffusion({ schedule: maskdmPreset(preset).schedule })
+  const { schedule: noising } = maskdmPreset(preset)
+  const diffusion = maskdmDiffusion({ schedule: noising })
   const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true })
   const guard = new training.StepGuard(out, model, settings)
   const state = { model, ema, optimizer, guard }
@@ -115,23 +117,18 @@ await training.attended(async () => {
   log.close()
   console.log(`${checkpoint ?? out} after step ${step}${step < steps ? `; go on with: ${resume}` : ''}`)
 
+  /** As `demask sample` draws the same seeds: by 25 steps without fresh noise. */
+  function draw(seeds: readonly number[], labels: readonly number[] | null): Drawing {
+    return maskdmDrawing(ema.average, noising, { seeds, labels, sampler: 'ddim', steps: 25 })
+  }
+
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
     const described: Described = { settings, model: options }
     const at = { step, backend: training.arithmetic(backend), ...described }
-    checkpoint = await training.keep(out, log, state, at, ['loss'], writeSamples)
+    checkpoint = await training.keep(out, log, state, at, ['loss'], path =>
+      writeSamples(path, options, 48, draw, () => interrupt.asked(), null),
+    )
     progress.pause()
-  }
-
-  /** The same 48 seeds every time, by 25 steps without fresh noise. */
-  async function writeSamples(path: string): Promise<void> {
-    const shape = [48, data.channels, data.size, data.size] as const
-    using xT = random.fork('samples').normal(shape)
-    const network = (x: Tensor, t: ArrayLike<number>) => ema.average.forward(x, t)
-    for (const { x, step: at } of maskdmSteps(diffusion, network, xT, { steps: 25, eta: 0 })) {
-      if (await interrupt.asked()) return
-      if (at === 24)
-        await training.writeGrid(path, await x.data(), shape, { columns: 12, magnify: Math.ceil(48 / data.size) })
-    }
   }
 })

@@ -12,6 +12,7 @@ import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index
 import * as training from '../diffusion/training/index.ts'
 import { drawPasses, MDT } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
+import { type Drawing, timestepDrawing } from './drawing.ts'
 import { repeated } from './flags.ts'
 import { contentsOf, decoderOf, openTrainingSet, spaceOf } from './latents.ts'
 import { writeSamples } from './samples.ts'
@@ -127,12 +128,18 @@ await training.attended(async () => {
   log.close()
   console.log(`${checkpoint ?? out} after step ${step}${step < steps ? `; go on with: ${resume}` : ''}`)
 
+  /** As `demask sample` draws the same seeds. */
+  function draw(seeds: readonly number[], labels: readonly number[] | null): Drawing {
+    const how = { sampler: 'ddim', steps: 25, clip: decode === null } as const
+    return timestepDrawing(ema.average, diffusion, { seeds, labels, ...how })
+  }
+
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
     const described: Described = { settings, model: options, classes: data.classes, latents: spaceOf(data) }
     const at = { step, backend: training.arithmetic(backend), ...described }
     checkpoint = await training.keep(out, log, state, at, ['full', 'masked'], path =>
-      writeSamples(path, ema.average, diffusion, samples, stop, decode),
+      writeSamples(path, options, samples, draw, stop, decode),
     )
     progress.pause()
   }

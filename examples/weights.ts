@@ -1,9 +1,9 @@
 /**
- * Weights on disk, as sample.ts, inpaint.ts and load-official.ts take them: a run's folder, one of its checkpoints, a
+ * Weights on disk, as sample.ts and inpaint.ts take them: a run's folder, one of its checkpoints, a
  * safetensors file, or a checkpoint of PyTorch. Whose weights they are: recognise.ts.
  */
 
-import { statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { chooseStateDict, unwrapped } from '../core/pytorch/state-dicts.ts'
 import { PyTorchFile } from '../core/pytorch-node.ts'
@@ -11,15 +11,25 @@ import type { HostTensor } from '../core/safetensors.ts'
 import { SafetensorsFile } from '../core/safetensors-node.ts'
 import { latestCheckpoint, type RunState, readState, UserError } from '../diffusion/training/index.ts'
 import type { Module, StateSource } from '../nn/index.ts'
-import type { Described } from './train-settings.ts'
+import type { LatentSpace } from './latents.ts'
+
+/** What the checkpoints of all training programs say of their run. */
+export interface Trained {
+  readonly settings: { readonly preset: string; readonly data: string }
+  readonly model: { readonly numHeads: number; readonly decoder?: { readonly numHeads: number } | null }
+  /** Their names; MaskDM is trained without. */
+  readonly classes?: readonly string[]
+  /** null where it was trained on pictures. */
+  readonly latents?: LatentSpace | null
+}
 
 /** The file of weights, and what its checkpoint says of the run; null for a file by itself. Throws UserError. */
-export function locate(from: string, weights: string): { path: string; run: RunState<Described> | null } {
+export function locate(from: string, weights: string): { path: string; run: RunState<Trained> | null } {
   const kind = statSync(from, { throwIfNoEntry: false })
   if (kind === undefined) throw new UserError(`--from: no such file or folder: ${from}`)
   if (!kind.isDirectory()) return { path: from, run: null }
   const checkpoint = latestCheckpoint(from)?.path ?? from
-  return { path: join(checkpoint, `${weights}.safetensors`), run: readState<RunState<Described>>(checkpoint) }
+  return { path: join(checkpoint, `${weights}.safetensors`), run: readState<RunState<Trained>>(checkpoint) }
 }
 
 /** An open file of weights. `close` it, or declare it with `using`. */
@@ -45,6 +55,7 @@ const pytorch = /\.(pt|pth|ckpt|bin)$/i
 
 /** Opens a .safetensors or .pt file. Rejects with one line that names the path on a file that is neither, or damaged. */
 export async function openWeights(path: string, { part, weights }: WhichWeights = {}): Promise<WeightsFile> {
+  if (!existsSync(path)) throw new UserError(`${path}: wanted a file of weights: no such file`)
   if (!pytorch.test(path)) {
     if (part !== undefined) throw new UserError(`--part: wanted a checkpoint of PyTorch (.pt), got ${path}`)
     const file = new SafetensorsFile(path)

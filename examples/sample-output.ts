@@ -1,0 +1,168 @@
+/**
+ * Where drawn pictures go: a grid, a folder of files, or an .npz as ADM's evaluation takes it [ADM]. Needs Node. Whatever
+ * has been added is kept when drawing ends early. What is there already is never replaced, but for the grid.
+ */
+
+import {
+  appendFileSync,
+  closeSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import sharp from 'sharp'
+import { type NpzSource, toByte, writeNpz } from '../diffusion/data/index.ts'
+import { reason, UserError, writeGrid } from '../diffusion/training/index.ts'
+import type { Drawn } from './latents.ts'
+
+/** Some of the pictures, in order; `labels` is null for a model without classes. */
+export interface Batch extends Drawn {
+  readonly seeds: readonly number[]
+  readonly labels: readonly number[] | null
+}
+
+export interface Output {
+  /** Pictures (N, C, H, W) in [-1, 1], C = 1, 3 or more, of which the first three are shown. Throws UserError. */
+  add(batch: Batch): Promise<void>
+  /** Ends it; what a person reads of it. Nothing is left where nothing was added. */
+  close(): Promise<string>
+}
+
+export interface OutputOptions {
+  /** What is going to be drawn. */
+  readonly seeds: readonly number[]
+  readonly labels: readonly number[] | null
+  /** How, for the folder's README. */
+  readonly about: string
+}
+
+/** By the name: .png is a grid, .npz ADM's format, anything else a folder. Throws UserError where something is there already. */
+export function openOutput(path: string, options: OutputOptions): Output {
+  if (/\.png$/i.test(path)) return grid(path)
+  if (/\.npz$/i.test(path)) return npz(path)
+  return folder(path, options)
+}
+
+function grid(path: string): Output {
+  const batches: Batch[] = []
+  return {
+    async add(batch) {
+      batches.push(batch)
+    },
+    async close() {
+      if (batches.length === 0) return `${path}: nothing was drawn`
+      const [, C, H, W] = batches[0].shape
+      const N = batches.reduce((sum, { shape }) => sum + shape[0], 0)
+      const all = new Float32Array(N * C * H * W)
+      let at = 0
+      for (const { values } of batches) {
+        all.set(values, at)
+        at += values.length
+      }
+      await writeGrid(path, all, [N, C, H, W], { columns: Math.min(12, N), magnify: Math.ceil(48 / H) })
+      return `${path}: ${pictures(N)} of ${H} px`
+    },
+  }
+}
+
+function folder(path: string, { seeds, labels, about }: OutputOptions): Output {
+  const nameOf = (seed: number, label: number | undefined) =>
+    `${String(seed).padStart(6, '0')}${label === undefined ? '' : `-${label}`}.png`
+  const there = seeds.map((seed, i) => join(path, nameOf(seed, labels?.[i]))).find(file => existsSync(file))
+  if (there !== undefined)
+    throw new UserError(`--out: ${there} is there already: --seed or another folder avoids drawing over it`)
+  let written = 0
+  return {
+    async add({ values, shape: [N, C, H, W], seeds, labels }) {
+      guarded(path, () => mkdirSync(path, { recursive: true }))
+      for (let n = 0; n < N; n++) {
+        const bytes = rgbOf(values.subarray(n * C * H * W, (n + 1) * C * H * W), C)
+        const file = join(path, nameOf(seeds[n], labels?.[n]))
+        await sharp(bytes, { raw: { width: W, height: H, channels: 3 } })
+          .png()
+          .toFile(file)
+          .catch(error => refuse(file, error))
+        written++
+      }
+    },
+    async close() {
+      if (written === 0) return `${path}: nothing was drawn`
+      const names = `A file is named by its picture's seed${labels === null ? '' : ' and class'}.`
+      guarded(path, () => appendFileSync(join(path, 'README.md'), `${pictures(written)}. ${about}\n${names}\n\n`))
+      return `${path}: ${pictures(written)}`
+    },
+  }
+}
+
+/** Bytes go aside as they come, since an array's length stands before its elements. */
+function npz(path: string): Output {
+  if (existsSync(path)) throw new UserError(`--out: ${path} is there already: another name avoids drawing over it`)
+  const aside = `${path}.part`
+  const allLabels: number[] = []
+  let size: readonly [H: number, W: number] = [0, 0]
+  let descriptor: number | null = null
+  let written = 0
+  return {
+    async add({ values, shape: [N, C, H, W], labels }) {
+      guarded(aside, () => {
+        descriptor ??= openSync(aside, 'w')
+        for (let n = 0; n < N; n++) writeSync(descriptor, rgbOf(values.subarray(n * C * H * W, (n + 1) * C * H * W), C))
+      })
+      written += N
+      size = [H, W]
+      if (labels !== null) allLabels.push(...labels)
+    },
+    async close() {
+      if (descriptor === null) return `${path}: nothing was drawn`
+      closeSync(descriptor)
+      const bytes = () => createReadStream(aside)
+      const arrays = new Map<string, NpzSource>([['arr_0', { dtype: 'U8', shape: [written, ...size, 3], data: bytes }]])
+      if (allLabels.length > 0) arrays.set('arr_1', { dtype: 'I64', shape: [written], data: allLabels })
+      await writeNpz(path, arrays)
+      rmSync(aside)
+      return `${path}: ${pictures(written)} of ${size[0]} px`
+    },
+  }
+}
+
+/** A picture (C, H, W) in [-1, 1] as interleaved bytes, grey as RGB. */
+function rgbOf(values: Float32Array, C: number): Uint8Array {
+  const area = values.length / C
+  const bytes = new Uint8Array(3 * area)
+  for (let c = 0; c < 3; c++)
+    for (let i = 0; i < area; i++) bytes[3 * i + c] = toByte(values[(C < 3 ? 0 : c) * area + i])
+  return bytes
+}
+
+/** Every picture's first three channels, each stretched so that ±2 standard deviations become −1 … 1. */
+export function falseColour({ values, shape }: Drawn): Drawn {
+  const [N, C, H, W] = shape
+  const out = Float32Array.from(values)
+  for (let plane = 0; plane < N * C; plane++) {
+    const some = out.subarray(plane * H * W, (plane + 1) * H * W)
+    const mean = some.reduce((a, b) => a + b, 0) / some.length
+    const deviation = Math.sqrt(some.reduce((sum, v) => sum + (v - mean) ** 2, 0) / some.length) || 1
+    for (let i = 0; i < some.length; i++) some[i] = (some[i] - mean) / (2 * deviation)
+  }
+  return { values: out, shape }
+}
+
+function pictures(count: number): string {
+  return `${count} ${count === 1 ? 'picture' : 'pictures'}`
+}
+
+function guarded(path: string, action: () => void): void {
+  try {
+    action()
+  } catch (error) {
+    refuse(path, error)
+  }
+}
+
+function refuse(path: string, error: unknown): never {
+  throw new UserError(`${path}: could not be written: ${reason(error)}`, { cause: error })
+}
