@@ -51,6 +51,8 @@ export interface GpuOptions {
 }
 
 export interface GpuBackend extends Backend {
+  /** Which kind of device: what results may differ by. */
+  readonly build: DeviceMode
   readonly device: Device
 }
 
@@ -175,6 +177,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
 
   const backend: GpuBackend = {
     name: 'gpu',
+    build: device.mode,
     device,
     dtypes: ['f32', 'i32'],
     kernels: all,
