@@ -64,7 +64,7 @@ export const run = (words: readonly string[]): Promise<void> =>
     if (inChannels !== 3)
       throw new UserError(`${file}: wanted an autoencoder of RGB pictures, got ${inChannels} channels`)
     if (size % factor !== 0) throw new UserError(`--size: wanted a multiple of ${factor}, got ${size}`)
-    const data = await openDataset(dir, size)
+    const data = await openDataset(dir, size, { strict })
     const name = basename(data.name).replace(/[^\w.-]+/g, '-')
     const out = given ?? join('runs', `latents-${name}-${size}`)
 
@@ -93,7 +93,6 @@ export const run = (words: readonly string[]): Promise<void> =>
       {
         encode: images => momentsOf(model, images, size),
         together,
-        strict,
         stop: () => interrupt.asked(),
         say: line => (progress === undefined ? console.log(line) : progress.log(line)),
         done: done => {
@@ -110,7 +109,7 @@ export const run = (words: readonly string[]): Promise<void> =>
       shards.reduce((n, { rows }) => n + rows, 0),
       shards.reduce((n, each) => n + each.bytes, 0),
     ]
-    const left = skipped.length === 0 ? '' : `, ${skipped.length} that could not be read are left out`
+    const left = skipped === 0 ? '' : `; ${skipped} that could not be read are left out`
     console.log(
       `${out}: ${encoded} pictures as ${latentChannels} × ${side} × ${side} latents, ${(bytes / 2 ** 20).toFixed(1)} MiB${left}`,
     )

@@ -122,7 +122,7 @@ await training.attended(async () => {
   } finally {
     progress.close()
   }
-  if (step > first) console.log(batches.waitedOf(computing))
+  if (step > first) console.log(batches.shareOf(computing))
   if (step > first || !training.isKept(out, step)) await keep()
   interrupt.close()
   log.close()

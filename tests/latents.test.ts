@@ -21,7 +21,7 @@ import {
   sha256Of,
   writeLatents,
 } from '../diffusion/data/index.ts'
-import { UserError } from '../diffusion/training/errors.ts'
+import { Skipped, UnreadablePicture } from '../diffusion/data/unreadable.ts'
 import { bytesOf } from './example.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-latents-'))
@@ -168,14 +168,12 @@ test('what ended in between goes on to the same bytes, or after Ctrl-C to the sa
 
 test('pictures that cannot be read are left out and counted, or end it where that is asked', async () => {
   const data = numbered(8)
-  const broken = {
-    ...data,
-    pixels: (i: number) => (i === 4 ? Promise.reject(new UserError('4.png: cut')) : data.pixels(i)),
-  }
+  const pixels = (i: number) => (i === 4 ? Promise.reject(new UnreadablePicture('4.png: cut')) : data.pixels(i))
   const said: string[] = []
+  const broken = { ...data, pixels, skipped: new Skipped(line => void said.push(line)) }
   const folder = fresh()
-  const index = await write(folder, { say: line => void said.push(line) }, broken)
-  assert.equal([index.skipped, said, index.complete], [['4.png: cut'], ['4.png: cut; it is left out'], true])
+  const index = await write(folder, {}, broken)
+  assert.equal([index.skipped, said, index.complete], [1, ['skipped: 4.png: cut'], true])
   assert.equal(
     index.shards.map(({ rows }) => rows),
     [5, 2],
@@ -183,7 +181,7 @@ test('pictures that cannot be read are left out and counted, or end it where tha
   const set = await openLatents(folder)
   assert.equal([set.length, set.label(4)], [7, 1])
   set.close()
-  await refused(write(fresh(), { strict: true }, broken), /^4\.png: cut$/)
+  await refused(write(fresh(), {}, { ...data, pixels }), /^4\.png: cut$/)
 })
 
 test('batches are draws that follow from seed and step, over shards, both ways round', async () => {

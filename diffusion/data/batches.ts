@@ -7,7 +7,8 @@
 import type { Rng } from '../../core/random.ts'
 import { sizeOf } from '../../core/shape.ts'
 import { type ImageDataset, imagesOf } from './dataset.ts'
-import type { LatentDataset } from './latents.ts'
+import type { LatentDataset, Posterior } from './latents.ts'
+import type { LatentIndex } from './latents-index.ts'
 import { readableFrom } from './unreadable.ts'
 
 export interface BatchOptions {
@@ -36,6 +37,8 @@ const ahead = 2
 export class Batches {
   /** Seconds that callers of `at` have waited for batches. */
   waited = 0
+  /** Seconds of work on batches, once their pictures were read. */
+  worked = 0
   readonly #dataset: ImageDataset | LatentDataset
   readonly #options: BatchOptions
   readonly #pending = new Map<number, Promise<Batch>>()
@@ -63,9 +66,10 @@ export class Batches {
     }
   }
 
-  /** What part of `seconds` of training was spent waiting for data, in words. */
-  waitedOf(seconds: number): string {
-    return `waited for data ${((100 * this.waited) / seconds).toFixed(2)} % of the time`
+  /** What part of `seconds` of training went into data, in words. */
+  shareOf(seconds: number): string {
+    const percent = (part: number) => `${((100 * part) / seconds).toFixed(2)} %`
+    return `of the time, steps waited for data ${percent(this.waited)}, and batches took ${percent(this.worked)} to make`
   }
 
   /** Which pictures batch `step` holds, (N). Without replacement, epochs follow each other without a gap. */
@@ -97,33 +101,31 @@ export class Batches {
     const coins = rng.fork('flip').fork(step).uniformArray(batch)
     const mirrored = (i: number) => flip && coins[i] < 0.5
     if ('moments' in dataset) {
-      const images = await drawLatents(dataset, indices, mirrored, rng.fork('posterior').fork(step))
+      const posteriors = await Promise.all(Array.from(indices, (index, i) => dataset.moments(index, mirrored(i))))
+      const images = this.#timed(() => drawLatents(posteriors, dataset.index, rng.fork('posterior').fork(step)))
       return { images, labels: indices.map(i => dataset.label(i)), indices }
     }
-    const pictures = await Promise.all(Array.from(indices, i => readableFrom(dataset, i)))
+    const read = await Promise.all(Array.from(indices, i => readableFrom(dataset, i)))
+    const pictures = read.map(({ pixels }) => pixels)
     return {
-      images: imagesOf(
-        pictures.map(({ pixels }) => pixels),
-        dataset.size,
-        mirrored,
-      ),
-      labels: Int32Array.from(pictures, ({ index }) => dataset.label(index)),
-      indices: Int32Array.from(pictures, ({ index }) => index),
+      images: this.#timed(() => imagesOf(pictures, dataset.size, mirrored)),
+      labels: Int32Array.from(read, ({ index }) => dataset.label(index)),
+      indices: Int32Array.from(read, ({ index }) => index),
     }
+  }
+
+  #timed(work: () => Float32Array): Float32Array {
+    const start = performance.now()
+    const images = work()
+    this.worked += (performance.now() - start) / 1000
+    return images
   }
 }
 
-/** (mean + std ⊙ ε) · scale for each of these pictures, (N, C, h, w): what a model is trained on. [LDM §3.1] */
-async function drawLatents(
-  set: LatentDataset,
-  indices: Int32Array,
-  mirrored: (i: number) => boolean,
-  rng: Rng,
-): Promise<Float32Array> {
-  const posteriors = await Promise.all(Array.from(indices, (index, i) => set.moments(index, mirrored(i))))
-  const { shape, vae } = set.index
+/** (mean + std ⊙ ε) · scale for each of N posteriors, (N, C, h, w): what a model is trained on. [LDM §3.1] */
+function drawLatents(posteriors: readonly Posterior[], { shape, vae }: LatentIndex, rng: Rng): Float32Array {
   const values = sizeOf(shape)
-  const out = rng.normalArray(indices.length * values)
+  const out = rng.normalArray(posteriors.length * values)
   for (const [i, { mean, std }] of posteriors.entries())
     for (let k = 0; k < values; k++) out[i * values + k] = vae.scalingFactor * (mean[k] + std[k] * out[i * values + k])
   return out

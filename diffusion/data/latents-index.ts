@@ -59,8 +59,8 @@ export interface LatentIndex extends LatentSource {
   readonly about: string
   /** Whether every picture of the set has been encoded or skipped. */
   readonly complete: boolean
-  /** Pictures that could not be read, and why. */
-  readonly skipped: readonly string[]
+  /** How many pictures could not be read and were left out. */
+  readonly skipped: number
   /** In the order of the set. */
   readonly shards: readonly Shard[]
 }

@@ -26,6 +26,7 @@ import {
   readIndex,
   type Shard,
 } from './latents-index.ts'
+import { UnreadablePicture } from './unreadable.ts'
 
 /** Means and standard deviations of a batch, (N, C, h, w) each, not scaled. */
 export interface Moments {
@@ -40,11 +41,9 @@ export interface EncodeOptions {
   readonly together: number
   /** A shard is finished before it would be larger. Default 16 MiB: what a kill loses at most. */
   readonly shardBytes?: number
-  /** Ends at a picture that cannot be read, instead of leaving it out. */
-  readonly strict?: boolean
   /** Asked after every batch; what has been encoded is kept. */
   readonly stop?: () => Promise<boolean>
-  /** Told of what a person should know: pictures left out, shards that are made again. */
+  /** Told which shards are damaged, and made again. */
   readonly say?: (line: string) => void
   /** Told how many pictures of the set are done, at first those of an earlier call. */
   readonly done?: (pictures: number) => void
@@ -52,8 +51,8 @@ export interface EncodeOptions {
 
 /**
  * Writes the latents of `data` to `folder`, or what is missing of them. The index that is returned is complete unless
- * `stop` said so. Throws UserError where the folder holds latents of something else, where a picture cannot be read and
- * `strict` is set, and where the disk refuses: the shards before are intact.
+ * `stop` said so. A picture that cannot be read is left out, as `readableFrom` does, or on a strict set an error. Throws
+ * UserError where the folder holds latents of something else, and where the disk refuses: the shards before are intact.
  */
 export async function writeLatents(
   folder: string,
@@ -70,11 +69,12 @@ export async function writeLatents(
   let index = await begin(folder, source, say)
   await copyEncoder(folder, source.vae)
   let pictures = 0 // encoded or left out
-  const add = (shard: Shard, skipped: readonly string[]) => {
+  const skippedAtOnce = data.skipped?.count ?? 0
+  const add = (shard: Shard) => {
     pictures += shard.end - shard.first
     const shards = [...index.shards, shard].sort((a, b) => a.first - b.first)
-    const all = [...new Set([...index.skipped, ...skipped])]
-    index = { ...index, complete: pictures === data.length, skipped: all, shards }
+    const skipped = shards.reduce((n, { first, end, rows }) => n + end - first - rows, skippedAtOnce)
+    index = { ...index, complete: pictures === data.length, skipped, shards }
     replaceFile(join(folder, indexFile), `${JSON.stringify(index, null, 2)}\n`)
   }
   for (const { first, end } of index.shards) pictures += end - first
@@ -92,7 +92,7 @@ export async function writeLatents(
         sha256 = await sha256Of(aside) // of what the disk gives back
       })
       const { end } = rows
-      add({ file, first, end, rows: rows.count, bytes: statSync(path).size, sha256 }, rows.skipped)
+      add({ file, first, end, rows: rows.count, bytes: statSync(path).size, sha256 })
       if (rows.stopped) return index
       first = end
     }
@@ -103,7 +103,7 @@ export async function writeLatents(
 async function begin(folder: string, source: LatentSource, say: (line: string) => void): Promise<LatentIndex> {
   const before = readIndex(folder)
   if (before === undefined)
-    return { format: 'demask latents 1', about, complete: false, ...source, skipped: [], shards: [] }
+    return { format: 'demask latents 1', about, complete: false, ...source, skipped: 0, shards: [] }
   for (const name of Object.keys(source) as (keyof LatentSource)[]) {
     const shown = (of: LatentSource) => JSON.stringify(name === 'vae' ? of.vae.sha256 : of[name])
     if (shown(before) !== shown(source))
@@ -145,7 +145,6 @@ interface Rows {
   readonly tensors: ReadonlyMap<string, HostTensor<ArrayLike<number>>>
   readonly count: number
   readonly end: number
-  readonly skipped: readonly string[]
   readonly stopped: boolean
 }
 
@@ -154,14 +153,13 @@ async function encodeRows(
   data: ImageDataset,
   { mirrored, shape }: LatentSource,
   [first, end]: readonly [number, number],
-  { encode, together, strict = false, stop, say, done }: EncodeOptions,
+  { encode, together, stop, done }: EncodeOptions,
 ): Promise<Rows> {
   const values = sizeOf(shape)
   const ways = mirrored ? ['', '.mirrored'] : ['']
   const room = () => new Float32Array((end - first) * values)
   const moments = new Map(ways.flatMap(way => [`mean${way}`, `std${way}`]).map(name => [name, room()]))
   const picture: number[] = []
-  const skipped: string[] = []
   let [at, stopped] = [first, false]
   while (at < end && !stopped) {
     const batch = Array.from({ length: Math.min(together, end - at) }, (_, i) => at + i)
@@ -172,9 +170,8 @@ async function encodeRows(
         pixels.push(read.value)
         picture.push(batch[k])
       } else {
-        if (strict || !(read.reason instanceof UserError)) throw read.reason
-        skipped.push(read.reason.message)
-        say?.(`${read.reason.message}; it is left out`)
+        if (data.skipped === undefined || !(read.reason instanceof UnreadablePicture)) throw read.reason
+        data.skipped.add(read.reason)
       }
     for (const way of pixels.length > 0 ? ways : []) {
       const { mean, std } = await encode(imagesOf(pixels, data.size, () => way !== ''))
@@ -193,5 +190,5 @@ async function encodeRows(
   ])
   for (const [name, all] of moments)
     tensors.set(name, { dtype: 'F32', shape: [n, ...shape], data: all.subarray(0, n * values) })
-  return { tensors, count: n, end: at, skipped, stopped }
+  return { tensors, count: n, end: at, stopped }
 }
