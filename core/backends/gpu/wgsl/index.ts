@@ -1,4 +1,4 @@
 /** Hand-written shaders, for what gpu.js cannot say: workgroup memory. Begin with program.ts. */
 
-export type { Plan, Program, Step } from './program.ts'
-export { Runner } from './runner.ts'
+export { writtenKernels } from './kernels.ts'
+export { folded, type Plan, type Program, type Step } from './program.ts'

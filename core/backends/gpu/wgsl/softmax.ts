@@ -5,7 +5,7 @@
 
 import { type Shape, sizeOf } from '../../../shape.ts'
 import { ceilDiv, type Plan, type Source, step } from './program.ts'
-import { lanesFor, threads, tree } from './tree.ts'
+import { keepNaN, lanesFor, threads, tree } from './tree.ts'
 
 type Name = 'softmax' | 'logSoftmax' | 'softmaxGrad' | 'logSoftmaxGrad'
 
@@ -25,13 +25,13 @@ export function findRow(lanes: number): string {
 /** x → y. */
 export function softmaxPlan(name: 'softmax' | 'logSoftmax', shape: Shape): Plan {
   return rows(name, shape, ['x'], 'y', lanes => {
-    const result = name === 'softmax' ? 'exp(x[i] - top) / sum' : 'x[i] - top - log(sum)'
+    const result = name === 'softmax' ? 'exp(x[i] - top) / sum' : 'x[i] - top - logarithm(sum)'
     return `
   var top = lowest;
   ${each(lanes, 'top = max(top, x[i]);')}
   top = highest(top, thread);
   var sum = 0.0;
-  ${each(lanes, 'sum += exp(x[i] - top);')}
+  ${each(lanes, 'sum += exponential(x[i] - top);')}
   sum = total(sum, thread);
   ${each(lanes, `y[i] = ${result};`)}`
   })
@@ -41,7 +41,7 @@ export function softmaxPlan(name: 'softmax' | 'logSoftmax', shape: Shape): Plan 
 export function softmaxGradPlan(name: 'softmaxGrad' | 'logSoftmaxGrad', shape: Shape): Plan {
   return rows(name, shape, ['g', 'y'], 'gx', lanes => {
     const [term, result] =
-      name === 'softmaxGrad' ? ['g[i] * y[i]', 'y[i] * (g[i] - sum)'] : ['g[i]', 'g[i] - exp(y[i]) * sum']
+      name === 'softmaxGrad' ? ['g[i] * y[i]', 'y[i] * (g[i] - sum)'] : ['g[i]', 'g[i] - exponential(y[i]) * sum']
     return `
   var sum = 0.0;
   ${each(lanes, `sum += ${term};`)}
@@ -68,7 +68,7 @@ function rows(
     writes: { [write]: 'f32' },
     workgroups: len === 0 ? 0 : ceilDiv(count, threads / lanes),
     threads,
-    declarations: () => `const lowest = -3.40282346e38f;
+    declarations: () => `${keepNaN}
 ${tree('highest', lanes, 'max(a, b)')}
 ${tree('total', lanes)}`,
     body: () => `${findRow(lanes)}${body(lanes)}`,

@@ -2,8 +2,8 @@
  * The shader of matrix products. A workgroup makes a tile of `rows` × `columns` results, an invocation `down` × `across`
  * of them, in registers. k is walked `depth` at a time: while one slab of both operands is multiplied from workgroup
  * memory, the next is on its way into registers, from there to the other half of that memory, so that one barrier a slab
- * will do. Slabs lie k by k, and what is multiplied is read from them four elements at once. Loops are unrolled here,
- * since an array that is indexed at run time would not stay in registers.
+ * will do. Slabs lie k by k, and what is multiplied is read from them four elements at once. Results have names rather
+ * than places in an array, which would not stay in registers.
  *
  * Reads past an edge of the tile are led back to the last row or column, whose results are not stored; past the end of k
  * they count as 0. So the inner loop knows no edges.
@@ -59,10 +59,10 @@ export function multiply({ tile, a, b, axes, bias, wideOut }: Multiply) {
   const slabB = new Slab('b', b, 'N', columns, depth, threads)
   const cells = range(down).flatMap(i => range(across / 4).map(j => [i, j]))
 
-  const products = (k: number) => [
-    ...range(down / 4).map(i => `    let a${k}_${i} = ${slabA.at(k, i, perColumn)};`),
-    ...range(across / 4).map(j => `    let b${k}_${j} = ${slabB.at(k, j, perRow)};`),
-    ...cells.map(([i, j]) => `    c${i}_${j} += a${k}_${Math.floor(i / 4)}.${'xyzw'[i % 4]} * b${k}_${j};`),
+  const products = [
+    ...range(down / 4).map(i => `      let a${i} = ${slabA.at(i, perColumn)};`),
+    ...range(across / 4).map(j => `      let b${j} = ${slabB.at(j, perRow)};`),
+    ...cells.map(([i, j]) => `      c${i}_${j} += a${Math.floor(i / 4)}.${'xyzw'[i % 4]} * b${j};`),
   ]
 
   const body = () => `
@@ -70,15 +70,15 @@ export function multiply({ tile, a, b, axes, bias, wideOut }: Multiply) {
   let above = group / params.tiles;
   let part = above % params.ranges;
   let product = above / params.ranges;
-  let row0 = tile / params.tilesN * ${rows}u;
-  let column0 = tile % params.tilesN * ${columns}u;
+  let top = tile / params.tilesN * ${rows}u;
+  let left = tile % params.tilesN * ${columns}u;
   let down = thread / ${perRow}u;
   let across = thread % ${perRow}u;
 ${locate(axes)}
   let begin = part * params.range;
   let end = min(begin + params.range, params.K);
-${slabA.prepare('row0')}
-${slabB.prepare('column0')}
+${slabA.prepare('top')}
+${slabB.prepare('left')}
 ${lines(cells.map(([i, j]) => `  var c${i}_${j} = vec4f();`))}
   var half = 0u;
   var k0 = begin;
@@ -93,7 +93,9 @@ ${slabB.store()}
 ${slabA.load()}
 ${slabB.load()}
     }
-${lines(range(depth).flatMap(products))}
+    for (var k = 0u; k < ${depth}u; k++) {
+${lines(products)}
+    }
     half = 1u - half;
     if (k0 < end) {
 ${slabA.store()}
@@ -112,7 +114,7 @@ ${lines(range(across / 4).map(j => storeColumn(j)))}`
       ? `  let bias${j} = select(vec4f(), vec4f(${biased}), part == 0u);\n${lines(range(down).map(i => `  c${i}_${j} += bias${j};`))}\n`
       : ''
     const stores = range(down).map(i => {
-      const row = `(row0 + (down + ${Math.floor(i / 4) * perColumn}u) * 4u + ${i % 4}u)`
+      const row = `(top + (down + ${Math.floor(i / 4) * perColumn}u) * 4u + ${i % 4}u)`
       const at = `result + ${row} * params.N + ${column}`
       const store = wideOut
         ? `if (${column} < params.N) { out[(${at}) / 4u] = c${i}_${j}; }`
@@ -121,7 +123,7 @@ ${lines(range(across / 4).map(j => storeColumn(j)))}`
           )
       return `  if (${row} < params.M) { ${store} }`
     })
-    return `  let ${column} = column0 + (across + ${j * perRow}u) * 4u;\n${added}${lines(stores)}`
+    return `  let ${column} = left + (across + ${j * perRow}u) * 4u;\n${added}${lines(stores)}`
   }
 
   return { declarations: () => `${slabA.declare()}\n${slabB.declare()}`, body }
@@ -223,9 +225,9 @@ ${lines(from.map((f, q) => `  let ${name}From${u}_${q} = ${f};`))}
   }
 
   /** The four number `index` · `apart` + the invocation's own, at k of the slab. */
-  at(k: number, index: number, apart: number): string {
+  at(index: number, apart: number): string {
     const own = this.#name === 'a' ? 'down' : 'across'
-    const four = `((${own} + ${index * apart}u) ^ ${k & this.#swap}u)`
-    return `${this.#memory}[half * ${this.#fours * this.#depth}u + ${k * this.#fours}u + ${four}]`
+    const four = `((${own} + ${index * apart}u) ^ (k & ${this.#swap}u))`
+    return `${this.#memory}[half * ${this.#fours * this.#depth}u + k * ${this.#fours}u + ${four}]`
   }
 }

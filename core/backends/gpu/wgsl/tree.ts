@@ -14,16 +14,23 @@ export function lanesFor(length: number): number {
   return lanes
 }
 
-/** Joins two numbers, as WGSL. The extremes keep NaN, which WGSL's own may drop; the test is one that no compiler removes. */
+/**
+ * WGSL for what is not a number, which WGSL's own max, exp and log may drop; the test is one that no compiler removes.
+ * `lowest` is the lowest finite number: from -Infinity itself the distance to another is not a number.
+ */
+export const keepNaN = `const lowest = -3.40282346e38f;
+fn isNaN(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }
+fn exponential(x: f32) -> f32 { return select(exp(x), x, isNaN(x)); }
+fn logarithm(x: f32) -> f32 { return select(log(x), x, isNaN(x)); }`
+
+/** Joins two numbers, as WGSL; the extremes keep what is not a number. */
 export const joins = {
   sum: 'fn join(a: f32, b: f32) -> f32 { return a + b; }',
-  max: `${keepNaN()}fn join(a: f32, b: f32) -> f32 { return select(select(b, a, a > b || isNaN(a)), b, isNaN(b)); }`,
-  min: `${keepNaN()}fn join(a: f32, b: f32) -> f32 { return select(select(b, a, a < b || isNaN(a)), b, isNaN(b)); }`,
+  max: `${keepNaN}
+fn join(a: f32, b: f32) -> f32 { return select(select(b, a, a > b || isNaN(a)), b, isNaN(b)); }`,
+  min: `${keepNaN}
+fn join(a: f32, b: f32) -> f32 { return select(select(b, a, a < b || isNaN(a)), b, isNaN(b)); }`,
 } as const
-
-function keepNaN(): string {
-  return 'fn isNaN(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }\n'
-}
 
 /**
  * WGSL function `name(value, thread)`: `value` joined over the invocations that share a row, given to all of them. The
