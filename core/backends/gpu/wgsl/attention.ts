@@ -102,9 +102,9 @@ export function keysAndValues(spread: Spread): string {
   return fill('first', at(1), at(2), spread)
 }
 
-/** Whether heads of d elements fit; larger ones (past some 250) are for other kernels. */
+/** Whether heads of d elements are for these shaders: of larger ones an invocation would hold too much. */
 export function fits(d: number): boolean {
-  return d <= 256
+  return d <= 128
 }
 
 /** qkv, and bias where there is one → y. */
