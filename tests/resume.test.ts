@@ -1,9 +1,10 @@
 /** A run that was stopped goes on as if it had not been: the same bytes, on any number of threads. */
 
-import { appendFileSync, readFileSync } from 'node:fs'
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { live, trainees } from './crash/life.ts'
 import { bytesOf, inFolder, succeed } from './example.ts'
 
 const small = ['--preset', 'tiny', '--size', '8', '--batch', '2', '--steps', '10']
@@ -59,6 +60,26 @@ test('resuming cuts the log back to the checkpoint, and refuses other settings',
       [1, 2, 3],
     )
     assert.is.not(JSON.parse(rows[2]).loss, 0)
+  }))
+
+test('every program says that a run goes on where the last digits may differ', () =>
+  inFolder(async folder => {
+    const programs = Object.entries(trainees)
+    await Promise.all(
+      [0, 1].map(async half => {
+        for (const [name, trainee] of programs.filter((_, i) => i % 2 === half)) {
+          const out = join(folder, name)
+          await live(trainee, { out, steps: 1 })
+          const state = join(out, 'checkpoint-00000001', 'state.json')
+          const text = readFileSync(state, 'utf8')
+          assert.match(text, /"backend": "wasm (relaxed|simd)"/)
+          writeFileSync(state, text.replace(/"wasm \w+"/, '"wasm of old"'))
+          const { stdout, stderr } = await live(trainee, { out, steps: 2 })
+          assert.is(stderr, '')
+          assert.match(stdout, /\nthe run was on wasm of old until now: expect other last digits\n/, name)
+        }
+      }),
+    )
   }))
 
 test.run()
