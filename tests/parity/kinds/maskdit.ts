@@ -3,7 +3,7 @@
  * and its gradient, sampling over noise levels, and the schedules of the mask ratio.
  */
 
-import { add, gradients, mean, mul } from '../../../core/index.ts'
+import { add, gradients, mean, mul, stack, type Tensor } from '../../../core/index.ts'
 import { type Denoiser, type Preconditioning, preconditioning, sigmaSteps } from '../../../diffusion/edm.ts'
 import { type Churn, eulerSample, heunSample } from '../../../diffusion/edm-samplers.ts'
 import { tokenMask } from '../../../diffusion/masking.ts'
@@ -132,11 +132,11 @@ function setSampling(results: Results, fixture: Fixture, run: Run, net: Precondi
   for (const key of fixture.names('out.').filter(name => /^(heun|euler)(_cfg|_churn)*_final$/.test(name))) {
     const name = key.slice(0, -'_final'.length)
     const loop = once(() => {
-      const seen: { readonly x: ArrayLike<number>; readonly sigma: number }[] = []
+      const seen: { readonly x: Tensor; readonly sigma: number }[] = []
       const scale = name.includes('_cfg') ? fixture.setting('cfg_scale') : undefined
       const denoiser = net.denoiser(y(), scale)
       const watched: Denoiser = (x, sigma) => {
-        seen.push({ x: x.dataSync(), sigma: sigma[0] })
+        seen.push({ x: x.detach().persist(), sigma: sigma[0] })
         return denoiser(x, sigma)
       }
       const levels = sigmas(name)
@@ -149,10 +149,12 @@ function setSampling(results: Results, fixture: Fixture, run: Run, net: Precondi
       const { seen } = loop()
       return { data: seen.map(({ sigma }) => sigma), shape: [seen.length] }
     })
-    results.set(`out.${name}_inputs`, () => {
-      const { x, seen } = loop()
-      return { data: seen.flatMap(one => Array.from(one.x)), shape: [seen.length, ...x.shape] }
-    })
+    results.set(`out.${name}_inputs`, () =>
+      stack(
+        loop().seen.map(({ x }) => x),
+        0,
+      ),
+    )
   }
 }
 
