@@ -5,11 +5,12 @@
  */
 
 import { execFileSync } from 'node:child_process'
+import { writeSmileys } from './playground/assets.ts'
+import { writeReference } from './reference.ts'
 
-const here = import.meta.dirname
-const run = (program: string, ...args: string[]) =>
-  execFileSync(process.execPath, [program, ...args], { cwd: here, stdio: 'inherit' })
-
-execFileSync(process.execPath, [...process.execArgv, 'playground/assets.ts'], { cwd: here, stdio: 'inherit' })
-run('node_modules/typedoc/bin/typedoc')
-run('node_modules/vitepress/bin/vitepress.js', 'build')
+await writeSmileys()
+writeReference()
+execFileSync(process.execPath, ['node_modules/vitepress/bin/vitepress.js', 'build'], {
+  cwd: import.meta.dirname,
+  stdio: 'inherit',
+})

@@ -5,7 +5,7 @@
 
 import { existsSync, statSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
-import type MarkdownIt from 'markdown-it'
+import type { MarkdownRenderer } from 'vitepress'
 import { root } from './regions.ts'
 
 /** What a page at `page` (a path below docs/) links to as `href`. Throws where the repository has no such file. */
@@ -19,7 +19,7 @@ export function target(href: string, page: string): string {
   if (!inSite.startsWith('..') && !isSource(inRepository)) return href
   if (!existsSync(join(root, inRepository))) throw new Error(`${page}: the link ${href} leads nowhere`)
   const folder = statSync(join(root, inRepository)).isDirectory()
-  return folder ? `/source/#${inRepository}` : `/source/${inRepository}${anchor === undefined ? '' : `#${anchor}`}`
+  return folder ? `/source/#${inRepository}` : `/source/${inRepository}.html${anchor === undefined ? '' : `#${anchor}`}`
 }
 
 function isSource(path: string): boolean {
@@ -27,7 +27,7 @@ function isSource(path: string): boolean {
 }
 
 /** A plugin of markdown-it. */
-export function sourceLinks(md: MarkdownIt): void {
+export function sourceLinks(md: MarkdownRenderer): void {
   md.core.ruler.push('source-links', state => {
     for (const token of state.tokens.flatMap(({ children }) => children ?? []))
       if (token.type === 'link_open') token.attrSet('href', target(token.attrGet('href')!, state.env.relativePath))

@@ -1,10 +1,10 @@
 /**
  * Documents as data: their code blocks, links and quotations of source lines. Used by docs.test.ts; run by itself,
- * `npx tsx tests/markdown.ts`, it finds each line that the tour and the papers' pages quote again after code has moved. Needs
- * Node.
+ * `npx tsx tests/markdown.ts`, it finds each line that the papers' pages quote again after code has moved. Needs Node. The
+ * tour takes its code from the source by name (site/regions.ts).
  */
 
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
@@ -68,8 +68,7 @@ export function find(path: string, lines: readonly string[]): number[] {
 
 /** The documents whose TypeScript blocks quote the source. */
 export function quoting(): string[] {
-  const papers = join(root, 'docs/papers')
-  return ['docs/tour.md', ...(existsSync(papers) ? readdirSync(papers) : []).map(name => `docs/papers/${name}`)]
+  return readdirSync(join(root, 'docs/papers')).map(name => `docs/papers/${name}`)
 }
 
 /** How a document links to a line of the source. */

@@ -6,7 +6,6 @@
 
 import { join } from 'node:path'
 import { katex } from '@mdit/plugin-katex'
-import type MarkdownIt from 'markdown-it'
 import { defineConfig } from 'vitepress'
 import { sourceLinks } from '../links.ts'
 import { included, root } from '../regions.ts'
@@ -38,7 +37,7 @@ export default defineConfig({
     ],
     config(md) {
       // VitePress and the plugin bring different versions of markdown-it's types.
-      md.use(katex as unknown as MarkdownIt.PluginWithOptions, {
+      katex(md as never, {
         throwOnError: true,
         strict: 'error',
         output: 'htmlAndMathml',

@@ -10,11 +10,13 @@ import { openEmoji } from '../../diffusion/data/emoji.ts'
 import { root } from '../regions.ts'
 import type { SmileysHeader } from './smileys.ts'
 
-const folder = join(root, 'docs/public/playground')
-const { length, size, classes, label, pixels } = await openEmoji('smileys', 16)
-const pictures = await Promise.all(Array.from({ length }, (_, i) => pixels(i)))
-const header: SmileysHeader = { size, classes, labels: pictures.map((_, i) => label(i)) }
-
-mkdirSync(folder, { recursive: true })
-writeFileSync(join(folder, 'smileys.json'), JSON.stringify(header))
-writeFileSync(join(folder, 'smileys.bin'), Buffer.concat(pictures))
+/** Writes them. */
+export async function writeSmileys(): Promise<void> {
+  const { length, size, classes, label, pixels } = await openEmoji('smileys', 16)
+  const pictures = await Promise.all(Array.from({ length }, (_, i) => pixels(i)))
+  const header: SmileysHeader = { size, classes, labels: pictures.map((_, i) => label(i)) }
+  const folder = join(root, 'docs/public/playground')
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'smileys.json'), JSON.stringify(header))
+  writeFileSync(join(folder, 'smileys.bin'), Buffer.concat(pictures))
+}

@@ -71,7 +71,7 @@ export async function glance(model: MDT, d: GaussianDiffusion, data: ImageDatase
       epsilon: slice(output, 1, 0, 3),
     }
   })
-  const [said, was] = [await epsilon.data(), await noise.data()]
+  const [said, was] = [Array.from(await epsilon.data()), await noise.data()]
   const result = {
     clean: await pictureOf(x0),
     noised: await pictureOf(xt),
@@ -115,7 +115,7 @@ export async function look(model: MDT, d: GaussianDiffusion, data: ImageDataset,
   const blocks: BlockLook[] = []
   for (const { maps, gates } of found) {
     const mean = async (gate: Tensor) => {
-      const values = await gate.data()
+      const values = Array.from(await gate.data())
       return values.reduce((sum, g) => sum + Math.abs(g), 0) / values.length
     }
     blocks.push({ maps: (await maps.data()) as Float32Array, gates: [await mean(gates[0]), await mean(gates[1])] })
