@@ -6,6 +6,8 @@
 import type { FusedKernels, Kernels, Operand, Spec, Storage } from '../../backend.ts'
 import { type Shape, sizeOf } from '../../shape.ts'
 import type { Launcher } from './program.ts'
+import { fits, selfAttentionPlan } from './wgsl/attention.ts'
+import { selfAttentionGradPlan } from './wgsl/attention-grad.ts'
 import { linearPlan, matmulPlan } from './wgsl/matmul.ts'
 import {
   adaLayerNormGradPlan,
@@ -93,6 +95,19 @@ export function written({ plan }: Launcher, kernels: Kernels & FusedKernels): Ke
     },
     gatedResidualGrad: (g, gate, y) =>
       run(`gatedGrad ${y.shape}`, () => gatedResidualGradPlan(y.shape), { g, gate, y }, { ggate: gate, gy: y }),
+
+    selfAttention(qkv, bias, heads, out) {
+      if (isEmpty(qkv) || !fits(qkv.shape[2] / 3 / heads)) return kernels.selfAttention(qkv, bias, heads, out)
+      const key = `selfAttention ${qkv.shape} / ${bias?.shape} / ${heads}`
+      const make = () => selfAttentionPlan(qkv.shape, bias?.shape ?? null, heads)
+      return run(key, make, { qkv, ...operand('bias', bias) }, { y: out })[0]
+    },
+    selfAttentionGrad(g, qkv, bias, heads) {
+      if (isEmpty(qkv) || !fits(qkv.shape[2] / 3 / heads)) return kernels.selfAttentionGrad(g, qkv, bias, heads)
+      const key = `selfAttentionGrad ${qkv.shape} / ${bias?.shape} / ${heads}`
+      const make = () => selfAttentionGradPlan(qkv.shape, bias?.shape ?? null, heads)
+      return run(key, make, { g, qkv, ...operand('bias', bias) }, { gqkv: qkv, ...operand('gbias', bias) })
+    },
 
     sumOfSquares(xs, out) {
       const sizes = xs.map(x => sizeOf(x.shape))
