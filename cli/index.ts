@@ -6,9 +6,9 @@
 
 import { Command as Parser } from 'commander'
 import { main } from '../diffusion/training/errors.ts'
+import { version } from '../diffusion/training/version.ts'
 import { ended, examplesOf } from '../examples/flags.ts'
 import { type Command, demask } from './command.ts'
-import { version } from './version.ts'
 
 const commands: Readonly<Record<string, Command>> = {
   train: { about: 'trains a model: mdt, maskdit, maskdm or vae', load: () => import('./train.ts') },
@@ -22,6 +22,7 @@ const commands: Readonly<Record<string, Command>> = {
     about: 'turns weights of PyTorch, or of safetensors, into safetensors',
     load: () => import('./convert.ts'),
   },
+  report: { about: 'writes a run as a page: pictures, curves, settings', load: () => import('./report.ts') },
 }
 
 const examples = [

@@ -56,6 +56,8 @@ test('training leaves what it promises, and sampling draws from it', () =>
       'events',
       'loss.png',
       'metrics.jsonl',
+      'report.html',
+      'run.json',
       'samples-00000003.png',
       'timing.jsonl',
     ]
@@ -165,8 +167,11 @@ test('whatever is wrong is one line, and nothing is left behind', () =>
     await sharp({ create: { width: 32, height: 32, channels: 3, background: 'red' } }).toFile(join(broken, 'a.png'))
     truncateSync(join(broken, 'a.png'), 60)
     writeFileSync(join(existing, 'metrics.jsonl'), '')
-    const out = join(folder, 'out')
-    const train = (...args: string[]) => [[...small, '--steps', '1', '--out', out, ...args]] as const
+    const outs: string[] = [] // one for each, since two at a time are run and a folder is one process's
+    const train = (...args: string[]) => {
+      outs.push(join(folder, `${outs.length}-out`))
+      return [[...small, '--steps', '1', '--out', outs.at(-1)!, ...args]] as const
+    }
     const cases: [string, readonly string[], RegExp][] = [
       ['train-mdt-s', ...train('--stpes', '5'), /unknown option '--stpes' \(Did you mean --steps\?\)/],
       ['train-mdt-s', ...train('--steps', '0'), /--steps: wanted a whole number of at least 1, got '0'/],
@@ -182,7 +187,7 @@ test('whatever is wrong is one line, and nothing is left behind', () =>
       ['sample', ['--form', empty], /unknown option '--form' \(Did you mean --from\?\)/],
     ]
     for (let i = 0; i < cases.length; i += 2) await Promise.all(cases.slice(i, i + 2).map(each => fail(...each)))
-    assert.not(existsSync(out))
+    assert.equal(outs.filter(existsSync), [])
   }))
 
 test.run()

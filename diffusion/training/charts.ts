@@ -1,10 +1,10 @@
 /**
- * Charts as PNG: loss curves and point clouds, drawn by vega as SVG and rendered by sharp. Needs Node, and a font on the
+ * Charts: curves over steps and point clouds, drawn by vega as SVG, and rendered by sharp where a PNG is wanted. Needs Node, and a font on the
  * system for the labels.
  */
 
 import sharp from 'sharp'
-import { parse, type Spec, View } from 'vega'
+import { type Mark, parse, type Spec, View } from 'vega'
 import type { Row } from './metrics.ts'
 import { writePng } from './pictures.ts'
 
@@ -24,19 +24,48 @@ const mostPoints = 1200
  * UserError where the file cannot be written.
  */
 export async function writeLossCurve(path: string, rows: readonly Row[], terms: readonly string[]): Promise<void> {
-  const curves = terms.map(term => {
+  await draw(path, { ...curves(rows, terms, 'loss'), width: 720, height: 400 })
+}
+
+/** The same of one column as SVG, which scales with the page that it is in. */
+export async function curveSvg(rows: readonly Row[], term: string): Promise<string> {
+  const { legends: _, ...spec } = curves(rows, [term], '')
+  const svg = await svgOf({ ...spec, padding: 4, width: 400, height: 190 })
+  return svg.replace(/^<svg[^>]*?viewBox="([^"]*)"[^>]*>/, '<svg xmlns="http://www.w3.org/2000/svg" viewBox="$1">')
+}
+
+function curves(rows: readonly Row[], terms: readonly string[], title: string): Spec {
+  const drawn = terms.map(term => {
     const points = rows.filter(row => Number.isFinite(row[term])).map(row => ({ step: row.step, value: row[term] }))
     const raw = thin(points).map(point => ({ ...point, term }))
     return { raw, smooth: smooth(raw) }
   })
-  const smoothed = curves.flatMap(curve => curve.smooth)
+  const smoothed = drawn.flatMap(curve => curve.smooth)
   const means = smoothed.map(({ value }) => value)
   const least = means.reduce((a, b) => Math.min(a, b), Infinity)
   const logarithmic = least > 0 && means.some(value => value > 10 * least)
-  const raw = curves.flatMap(curve => curve.raw).filter(({ value }) => !logarithmic || value > 0)
-  await draw(path, {
-    width: 720,
-    height: 400,
+  const raw = drawn.flatMap(curve => curve.raw).filter(({ value }) => !logarithmic || value > 0)
+  const line = (data: string, width: number, opacity: number): Mark => ({
+    type: 'group',
+    from: { facet: { name: `${data}OfTerm`, data, groupby: 'term' } },
+    marks: [
+      {
+        type: 'line',
+        from: { data: `${data}OfTerm` },
+        encode: {
+          enter: {
+            x: { scale: 'x', field: 'step' },
+            y: { scale: 'y', field: 'value' },
+            stroke: { scale: 'colour', field: 'term' },
+            strokeWidth: { value: width },
+            strokeOpacity: { value: opacity },
+            strokeJoin: { value: 'round' },
+          },
+        },
+      },
+    ],
+  })
+  return {
     padding: 16,
     background: 'white',
     data: [
@@ -62,56 +91,25 @@ export async function writeLossCurve(path: string, rows: readonly Row[], terms: 
         grid: true,
         tickCount: 8,
         tickMinStep: 1,
+        labelOverlap: true,
         format: ',.0f',
         ...axis,
       },
       {
         orient: 'left',
         scale: 'y',
-        title: 'loss',
+        title,
         grid: true,
-        ...(logarithmic ? { values: steps125, format: '~g' } : {}),
+        ...(logarithmic ? { values: steps125, labelOverlap: true } : {}),
+        format: '~g',
         ...axis,
       },
     ],
     legends: [
       { stroke: 'colour', orient: 'top-right', symbolType: 'stroke', symbolStrokeWidth: 2.5, labelColor: '#222' },
     ],
-    marks: [
-      {
-        type: 'symbol',
-        from: { data: 'raw' },
-        encode: {
-          enter: {
-            x: { scale: 'x', field: 'step' },
-            y: { scale: 'y', field: 'value' },
-            size: { value: 6 },
-            fill: { scale: 'colour', field: 'term' },
-            fillOpacity: { value: 0.22 },
-          },
-        },
-      },
-      {
-        type: 'group',
-        from: { facet: { name: 'term', data: 'smooth', groupby: 'term' } },
-        marks: [
-          {
-            type: 'line',
-            from: { data: 'term' },
-            encode: {
-              enter: {
-                x: { scale: 'x', field: 'step' },
-                y: { scale: 'y', field: 'value' },
-                stroke: { scale: 'colour', field: 'term' },
-                strokeWidth: { value: 2.2 },
-                strokeJoin: { value: 'round' },
-              },
-            },
-          },
-        ],
-      },
-    ],
-  })
+    marks: [line('raw', 1, 0.3), line('smooth', 2.2, 1)],
+  }
 }
 
 /** Points in the plane, one panel of a scatter picture. */
@@ -177,6 +175,11 @@ export async function writeScatter(path: string, panels: readonly Scatter[]): Pr
 }
 
 async function draw(path: string, spec: Spec): Promise<void> {
+  const svg = await svgOf(spec)
+  await writePng(path, sharp(Buffer.from(svg), { density: 144 })) // 2 pixels for each unit of the chart
+}
+
+async function svgOf(spec: Spec): Promise<string> {
   const text = {
     labelFont: font,
     titleFont: font,
@@ -189,7 +192,7 @@ async function draw(path: string, spec: Spec): Promise<void> {
   })
   const svg = await view.toSVG()
   view.finalize()
-  await writePng(path, sharp(Buffer.from(svg), { density: 144 })) // 2 pixels for each unit of the chart
+  return svg
 }
 
 interface Point {

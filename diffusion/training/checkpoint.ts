@@ -100,8 +100,8 @@ export function readState<State extends CheckpointState>(path: string): State {
   return state
 }
 
-/** From the fewest steps to the most. */
-function checkpoints(run: string): Checkpoint[] {
+/** The finished checkpoints of a run, from the fewest steps to the most. */
+export function checkpoints(run: string): Checkpoint[] {
   if (statSync(run, { throwIfNoEntry: false })?.isDirectory() !== true) return []
   return readdirSync(run)
     .flatMap(name => {

@@ -20,5 +20,16 @@ export { MetricsLog, type Row, readRows } from './metrics.ts'
 export { type GridOptions, writeGrid } from './pictures.ts'
 export { duration, Progress, type ProgressOptions } from './progress.ts'
 export { type RunDescription, writeRunReadme } from './readme.ts'
-export { arithmetic, isKept, keep, otherArithmetic, type RunState, restore, startingPoint, type TrainingState } from './run.ts'
+export { writeReport } from './report.ts'
+export {
+  arithmetic,
+  isKept,
+  keep,
+  otherArithmetic,
+  type RunState,
+  restore,
+  startingPoint,
+  type TrainingState,
+} from './run.ts'
 export { StepGuard, type StepGuardOptions, type StepOutcome, unguarded } from './step-guard.ts'
+export { version } from './version.ts'

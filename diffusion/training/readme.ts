@@ -1,10 +1,11 @@
 /**
- * The page that explains a run's folder to whoever opens it next year. Needs Node.
+ * The page that explains a run's folder to whoever opens it next year, and the same for programs. Needs Node.
  */
 
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { replaceFile } from './replace.ts'
+import { versions } from './version.ts'
 
 export interface RunDescription {
   /** What was trained on what. */
@@ -19,7 +20,10 @@ export interface RunDescription {
   readonly also?: readonly (readonly [name: string, what: string])[]
 }
 
-/** Writes `run`/README.md, replacing an earlier one. Throws UserError where it cannot be written. */
+/** What a run is of, how it was started, and with which versions: for report.ts. */
+export const runFile = 'run.json'
+
+/** Writes `run`/README.md and run.json, replacing earlier ones. Throws UserError where it cannot be written. */
 export function writeRunReadme(
   run: string,
   { title, command, resume, pictures = 'pictures drawn with the averaged weights', also = [] }: RunDescription,
@@ -39,6 +43,8 @@ Goes on from its last checkpoint with \`${resume}\`.
 | \`metrics.jsonl\` | a line a step of what was computed: losses, gradient norm, learning rate. The same seed gives the same bytes |
 | \`timing.jsonl\` | a line a step of what the clock said |
 | \`events.out.tfevents.…\` | both, and the samples, for \`tensorboard --logdir\`, written anew when the run goes on |
+| \`report.html\` | all of it on a page |
+| \`run.json\` | how it was started, and with which versions |
 | \`loss.png\`, \`samples-<step>.png\` | the loss curve; ${pictures} |
 ${also.map(([name, what]) => `| \`${name}\` | ${what} |\n`).join('')}
 A folder \`.tmp-checkpoint-…\` is a checkpoint that was cut off while it was written. It can be deleted; the next
@@ -47,4 +53,6 @@ such a folder over by itself.
 `
   mkdirSync(run, { recursive: true })
   replaceFile(join(run, 'README.md'), text)
+  const described = { title, command, resume, versions: versions() }
+  replaceFile(join(run, runFile), `${JSON.stringify(described, null, 2)}\n`)
 }

@@ -19,6 +19,7 @@ import { UserError } from './errors.ts'
 import { lockFolder } from './lock.ts'
 import { type MetricsLog, readRows } from './metrics.ts'
 import { samplesPath } from './pictures.ts'
+import { writeReport } from './report.ts'
 import type { StepGuard } from './step-guard.ts'
 
 /** Everything that a step changes. */
@@ -97,8 +98,8 @@ export function isKept(folder: string, step: number): boolean {
 }
 
 /**
- * All that a run leaves at a step: its log on the disk, a checkpoint, the loss curve of these `terms` of the log, and the
- * picture `draw` makes at the path it is given. Returns the checkpoint's path. Throws UserError where the disk refuses.
+ * All that a run leaves at a step: its log on the disk, a checkpoint, the loss curve of these `terms` of the log, the
+ * picture `draw` makes at the path it is given, and the page that shows all of it. Returns the checkpoint's path. Throws UserError where the disk refuses.
  */
 export async function keep<Own>(
   folder: string,
@@ -114,9 +115,11 @@ export async function keep<Own>(
     { model: model.stateDict(), ema: ema.average.stateDict(), optimizer: optimizer.stateDict() },
     { ...state, emaUpdates: ema.updates, ...(guard.skipped > 0 && { skipped: guard.skipped }) },
   )
-  await writeLossCurve(join(folder, 'loss.png'), readRows(join(folder, 'metrics.jsonl')), terms)
+  const rows = readRows(join(folder, 'metrics.jsonl'))
+  await writeLossCurve(join(folder, 'loss.png'), rows, terms)
   const samples = samplesPath(folder, state.step)
   await draw(samples)
   if (existsSync(samples)) log.picture(samples, state.step)
+  await writeReport(folder, rows)
   return checkpoint
 }

@@ -1,0 +1,20 @@
+/** `demask report`: writes the page of a run anew. Needs Node. What is on it: diffusion/training/report.ts. */
+
+import { writeReport } from '../diffusion/training/index.ts'
+import { readFlags } from '../examples/flags.ts'
+import { demask } from './command.ts'
+
+export async function run(words: readonly string[]): Promise<void> {
+  const { dir } = readFlags(
+    {
+      command: `${demask} report`,
+      about:
+        'Writes report.html into the folder of a run: pictures, curves, settings, checkpoints. Training does so too.',
+      operands: { dir: { about: 'the folder of the run' } },
+      flags: {},
+      examples: [['runs/mdt-tiny', 'to be opened with a browser, from the disk']],
+    },
+    words,
+  )
+  console.log(await writeReport(dir))
+}
