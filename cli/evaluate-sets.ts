@@ -1,0 +1,165 @@
+/**
+ * What `demask evaluate` compares: pictures from anywhere, as batches that a network takes, or statistics of a file; and
+ * the networks whose features it compares them by. Needs Node. Next: evaluate.ts.
+ */
+
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import sharp from 'sharp'
+import { readStatistics, type StoredStatistics } from '../diffusion/data/feature-statistics.ts'
+import { imagesOf, NpzFile, openDataset, planesOf, toModelRange } from '../diffusion/data/index.ts'
+import type { FeatureNetwork } from '../diffusion/evaluation/index.ts'
+import { reason, UserError } from '../diffusion/training/errors.ts'
+import { load, openWeights } from '../examples/weights.ts'
+import { EmojiFeatures, InceptionV3 } from '../models/index.ts'
+
+/** Pictures in order. */
+export interface Pictures extends Disposable {
+  readonly name: string
+  readonly length: number
+  readonly height: number
+  readonly width: number
+  /** Pictures [from, to), `batch` at a time, as what networks see: (N, 3, H, W) in [−1, 1]. */
+  batches(from: number, to: number, batch: number): AsyncGenerator<Float32Array>
+}
+
+/** A word of the command line: pictures to be measured, or what was measured before. */
+export type Source = { readonly pictures: Pictures } | { readonly stored: StoredStatistics; readonly name: string }
+
+/**
+ * An .npz with arr_0 (ADM's batches) or with mu and sigma, a .safetensors of statistics, a folder of pictures, or what
+ * `openDataset` knows; pictures of a folder at `size`, which without it is the first one's shorter side. Rejects with one
+ * line that names `spec`.
+ */
+export async function openSource(spec: string, size: number | undefined): Promise<Source> {
+  if (spec.endsWith('.safetensors')) return { stored: await readStatistics(present(spec)), name: spec }
+  if (!spec.endsWith('.npz')) return { pictures: await openPictures(spec, size) }
+  const file = await NpzFile.open(present(spec))
+  if (file.arrays.has('arr_0')) return { pictures: batchOf(file) }
+  file.close()
+  return { stored: await readStatistics(spec), name: spec }
+}
+
+function present(path: string): string {
+  if (existsSync(path)) return path
+  throw new UserError(`${path}: wanted a file of pictures or statistics: no such file`)
+}
+
+async function openPictures(spec: string, size: number | undefined): Promise<Pictures> {
+  const isFolder = statSync(spec, { throwIfNoEntry: false })?.isDirectory() === true
+  const set = await openDataset(spec, size ?? (isFolder ? await sizeOfFirst(spec) : 32))
+  return {
+    name: spec,
+    length: set.length,
+    height: set.size,
+    width: set.size,
+    async *batches(from, to, batch) {
+      for (let first = from; first < to; first += batch) {
+        const indices = Array.from({ length: Math.min(batch, to - first) }, (_, k) => first + k)
+        yield imagesOf(await Promise.all(indices.map(i => set.pixels(i))), set.size)
+      }
+    },
+    [Symbol.dispose]() {},
+  }
+}
+
+/** The shorter side of the first picture in a folder. Throws UserError. */
+async function sizeOfFirst(folder: string): Promise<number> {
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort()
+  const first = names.find(name => /\.(png|jpe?g|webp)$/i.test(name))
+  if (first === undefined) throw new UserError(`${folder}: wanted pictures (.png, .jpg, .jpeg, .webp), got none`)
+  const path = join(folder, first)
+  try {
+    const { width, height } = await sharp(path).metadata()
+    return Math.min(width, height)
+  } catch (error) {
+    throw new UserError(`${path}: wanted a picture, got one that cannot be read: ${reason(error)}`)
+  }
+}
+
+/** Pictures of an ADM batch: arr_0, (N, H, W, 3) as bytes. [ADM] */
+function batchOf(file: NpzFile): Pictures {
+  const { dtype, shape } = file.header('arr_0')
+  const [length, height, width, channels] = shape
+  if (dtype !== 'U8' || shape.length !== 4 || channels !== 3 || length === 0) {
+    file.close()
+    throw new UserError(`${file.path}: wanted arr_0 [N, H, W, 3] of U8, got ${dtype} [${shape.join(', ')}]`)
+  }
+  return {
+    name: file.path,
+    length,
+    height,
+    width,
+    async *batches(from, to, batch) {
+      let pictures: Uint8Array[] = []
+      let i = 0
+      for await (const row of file.rows('arr_0')) {
+        if (i >= from) pictures.push(planesOf(row, 3))
+        i++
+        if (pictures.length < batch && i < to) continue
+        if (pictures.length > 0) yield Float32Array.from(Buffer.concat(pictures), toModelRange)
+        if (i >= to) return
+        pictures = []
+      }
+    },
+    [Symbol.dispose]: () => file.close(),
+  }
+}
+
+/** A network, and how its numbers are called: nobody is to take those of one for those of another. */
+export interface Measure {
+  readonly network: FeatureNetwork
+  /** Kept in files of statistics: what was made with another network is refused. */
+  readonly features: string
+  readonly title: string
+  readonly names: Readonly<Record<'distance' | 'spatial' | 'score' | 'precision' | 'recall', string>>
+  /** Widths of `pool` and `spatial`. */
+  readonly widths: readonly [pool: number, spatial: number]
+}
+
+/** Inception v3 with weights of a file, .pth or .safetensors. Rejects with one line that names it. */
+export async function inception(path: string): Promise<Measure> {
+  using file = await openWeights(path)
+  const network = new InceptionV3({ rng: null })
+  load(network, file.state, path)
+  return {
+    network,
+    features: 'inception',
+    title: `Inception v3 (${basename(path)})`,
+    names: {
+      distance: 'FID',
+      spatial: 'sFID',
+      score: 'Inception score',
+      precision: 'precision',
+      recall: 'recall',
+    },
+    widths: [2048, 2023],
+  }
+}
+
+/** The classifier of emoji that comes with demask. */
+export async function emoji(): Promise<Measure> {
+  const places = ['../assets/', '../../assets/'].map(up =>
+    fileURLToPath(new URL(`${up}emoji-features.safetensors`, import.meta.url)),
+  )
+  const path = places.find(place => existsSync(place))
+  if (path === undefined) throw new UserError(`${places[0]}: wanted the weights that come with demask: no such file`)
+  using file = await openWeights(path)
+  const [classes] = file.state.get('fc.weight')?.shape ?? [0]
+  const network = new EmojiFeatures(classes, { rng: null })
+  load(network, file.state, path)
+  return {
+    network,
+    features: 'emoji',
+    title: 'emoji features, which are not those of FID (--inception FILE for FID)',
+    names: {
+      distance: 'Fréchet distance of emoji features (not FID)',
+      spatial: 'spatial Fréchet distance of emoji features (not sFID)',
+      score: 'score of emoji classes (not Inception score)',
+      precision: 'precision by emoji features',
+      recall: 'recall by emoji features',
+    },
+    widths: [128, 448],
+  }
+}

@@ -1,0 +1,46 @@
+/** The network of emoji features with the weights that come with it. Needs Node. */
+
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { ready, scope, tensor } from '../core/index.ts'
+import { readSafetensors } from '../core/safetensors-node.ts'
+import { imagesOf, openDataset } from '../diffusion/data/index.ts'
+import { EmojiFeatures } from '../models/index.ts'
+
+const backend = await ready()
+test.after(() => backend.dispose())
+
+const { tensors } = readSafetensors(join(import.meta.dirname, '../assets/emoji-features.safetensors'))
+const classes = tensors.get('fc.bias')!.shape[0]
+
+test('it names emoji that it was not trained on', async () => {
+  const model = new EmojiFeatures(classes, { rng: null })
+  model.loadStateDict(
+    new Map(Array.from(tensors, ([name, { shape, data }]) => [name, { shape, data: data as Float32Array }])),
+  )
+  const set = await openDataset('emoji', 32)
+  assert.is(set.classes.length, classes)
+  const unseen = Array.from({ length: 63 }, (_, i) => 60 * i) // every tenth was not seen
+  const pictures = await Promise.all(unseen.map(i => set.pixels(i)))
+  const { pool, spatial, logits } = scope(() =>
+    model.features(tensor(imagesOf(pictures, 32), { shape: [pictures.length, 3, 32, 32] })),
+  )
+  assert.equal(
+    [pool.shape, spatial.shape],
+    [
+      [63, 128],
+      [63, 448],
+    ],
+  )
+  assert.not(pool.requiresGrad)
+  const values = await logits.data()
+  const right = unseen.filter((i, n) => {
+    const row = values.subarray(n * classes, (n + 1) * classes)
+    return row.indexOf(Math.max(...row)) === set.label(i)
+  })
+  assert.ok(right.length >= 45, `${right.length} of 63`)
+  assert.throws(() => model.features(tensor([[1]])), /wanted pictures \[N, 3, H, W\], got \[1, 1\]/)
+})
+
+test.run()
