@@ -125,7 +125,7 @@ function counted(tensors: Tensors, each: () => void): Map<string, HostTensor<Laz
 function summary(tensors: Tensors): string {
   const numbers = [...tensors.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0)
   const types = Object.keys(safetensorsBytes).filter(type => [...tensors.values()].some(({ dtype }) => dtype === type))
-  return `${tensors.size} tensors, ${numbers.toLocaleString('en')} numbers as ${types.join(' and ')}`
+  return `${tensors.size} tensors, ${numbers.toLocaleString('en')} numbers as ${types.join(', ')}`
 }
 
 function ofPart(from: string, { part }: WeightsFile): string {

@@ -51,12 +51,15 @@ export interface WhichWeights {
   readonly weights?: string
 }
 
-const pytorch = /\.(pt|pth|ckpt|bin)$/i
+/** Whether a file's name is that of a checkpoint of PyTorch. */
+export function isPyTorch(path: string): boolean {
+  return /\.(pt|pth|ckpt|bin)$/i.test(path)
+}
 
 /** Opens a .safetensors or .pt file. Rejects with one line that names the path on a file that is neither, or damaged. */
 export async function openWeights(path: string, { part, weights }: WhichWeights = {}): Promise<WeightsFile> {
   if (!existsSync(path)) throw new UserError(`${path}: wanted a file of weights: no such file`)
-  if (!pytorch.test(path)) {
+  if (!isPyTorch(path)) {
     if (part !== undefined) throw new UserError(`--part: wanted a checkpoint of PyTorch (.pt), got ${path}`)
     const file = new SafetensorsFile(path)
     return weightsFile(unwrapped(stateOf(file)), '', file.header.metadata, () => file.close())

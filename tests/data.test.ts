@@ -9,7 +9,17 @@ import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { rng } from '../core/random.ts'
-import { type Batch, Batches, type ImageDataset, openDataset, toByte, toModelRange } from '../diffusion/data/index.ts'
+import {
+  type Batch,
+  Batches,
+  type ImageDataset,
+  openDataset,
+  readableFrom,
+  Skipped,
+  toByte,
+  toModelRange,
+  UnreadablePicture,
+} from '../diffusion/data/index.ts'
 import { UserError } from '../diffusion/training/errors.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-data-'))
@@ -159,10 +169,14 @@ test('a folder that is missing, empty or mixed, and pictures that are cut short,
       .toBuffer()
     for (const length of [0, 10, bytes.length >> 1]) {
       writeFileSync(join(folder, `half.${extension}`), bytes.subarray(0, length))
-      await refused(
-        openDataset(folder, 8),
-        new RegExp(`half.${extension}: wanted a picture, got one that cannot be read: .`),
-      )
+      const wanted = new RegExp(`half.${extension}: wanted a picture, got one that cannot be read: .`)
+      await refused(openDataset(folder, 8, { strict: true }), wanted)
+      const said: string[] = []
+      const set = await openDataset(folder, 8, { report: line => said.push(line) })
+      assert.is(set.length, 1)
+      assert.is(set.skipped!.count, 1)
+      assert.is(said.length, 1)
+      assert.match(said[0], wanted)
     }
   }
 })
@@ -240,6 +254,34 @@ test('the next batches are decoded before they are asked for, and an error waits
   await refused(failing.at(2), 'bad.png: cut short')
 })
 
+test('a batch takes the next picture in place of one that cannot be read, with its label and number', async () => {
+  const dataset = numbered(10)
+  const pixels = dataset.pixels.bind(dataset)
+  const bad = new Set([3, 4])
+  dataset.pixels = i => (bad.has(i) ? Promise.reject(new UnreadablePicture(`${i}.png: cut short`)) : pixels(i))
+  const said: string[] = []
+  const skipping = { ...dataset, skipped: new Skipped(line => said.push(line)) }
+  const batches = new Batches(skipping, { batch: 10, rng: rng(3) })
+  const wanted = batches.indices(0).map(i => (bad.has(i) ? 5 : i))
+  const { images, labels, indices } = await batches.at(0)
+  assert.equal(indices, wanted)
+  assert.equal(
+    labels,
+    wanted.map(i => i % 2),
+  )
+  assert.equal(
+    Array.from(indices, (_, i) => toByte(images[12 * i + 1])),
+    Array.from(wanted),
+  )
+  assert.equal([...said].sort(), ['skipped: 3.png: cut short', 'skipped: 4.png: cut short'])
+  const none = { ...skipping, pixels: (i: number) => Promise.reject(new UnreadablePicture(`${i}.png: cut short`)) }
+  await refused(
+    new Batches(none, { batch: 1, rng: rng(3) }).at(0),
+    'numbered: wanted pictures that can be read, got none',
+  )
+  assert.is(skipping.skipped.count, 10)
+})
+
 test('large sets are decoded only when they are drawn', async () => {
   await paint('many/good.png', 3, 3, 'red')
   const bytes = readFileSync(join(root, 'many/good.png'))
@@ -249,6 +291,16 @@ test('large sets are decoded only when they are drawn', async () => {
   assert.is(set.length, 4098)
   assert.is((await set.pixels(4095)).length, 12)
   await refused(Promise.resolve(set.pixels(4096)), /bad\.png: wanted a picture/) // bad and good come after the digits
+  const said: string[] = []
+  const skipping = await openDataset(join(root, 'many'), 2, { report: line => said.push(line) })
+  const { index, pixels } = await readableFrom(skipping, 4096)
+  assert.is(index, 4097)
+  assert.equal(pixels, await set.pixels(4097))
+  await readableFrom(skipping, 4096)
+  assert.equal(said.length, 1)
+  assert.is(skipping.skipped!.count, 1)
+  const strict = await openDataset(join(root, 'many'), 2, { strict: true })
+  await refused(readableFrom(strict, 4096), /bad\.png: wanted a picture/)
 })
 
 test.run()

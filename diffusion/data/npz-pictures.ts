@@ -5,6 +5,7 @@
  * such a file nothing is known. The file itself: npz.ts.
  */
 
+import { existsSync } from 'node:fs'
 import { UserError } from '../training/errors.ts'
 import { type ImageDataset, planesOf } from './dataset.ts'
 import { NpzFile } from './npz.ts'
@@ -20,6 +21,7 @@ const mostBytes = 2 ** 31
 
 /** The set in an .npz, at `size`. Rejects with UserError, and with one line on a damaged file as NpzFile does. */
 export async function openNpz(path: string, size: number): Promise<ImageDataset> {
+  if (!existsSync(path)) throw new UserError(`${path}: wanted an .npz file: no such file`)
   const file = await NpzFile.open(path)
   const { dtype, shape } = file.header(pictures)
   const [count, height, width] = shape
