@@ -103,12 +103,14 @@ const scripts = JSON.parse(read('package.json')).scripts as Record<string, strin
 const tests = listed('tests').filter(name => name.endsWith('.test.ts'))
 const help = new Map<string, string>()
 
-/** What `--help` of an example prints. */
-function helpOf(script: string): string {
-  let text = help.get(script)
+/** What `--help` of an example prints, or of a command of `demask`, which has its name after the file's. */
+function helpOf(script: string, words: readonly string[]): string {
+  const name = [script, ...words].join(' ')
+  let text = help.get(name)
   if (text === undefined) {
-    text = execFileSync(process.execPath, [...process.execArgv, join(root, script), '--help'], { encoding: 'utf8' })
-    help.set(script, text)
+    const args = [...process.execArgv, join(root, script), ...words, '--help']
+    text = execFileSync(process.execPath, args, { encoding: 'utf8' })
+    help.set(name, text)
   }
   return text
 }
@@ -135,8 +137,9 @@ function checkCommand(command: string): void {
   assert.equal([program, args[0]], ['npx', 'tsx'], `a command of a kind that is not checked: ${command}`)
   const [, script, ...flags] = args
   assert.ok(existsSync(join(root, script)), `${command}: no file ${script}`)
+  const words = script === 'cli/index.ts' ? flags.slice(0, flags[0] === 'train' ? 2 : 1) : []
   for (const flag of flags.filter(flag => flag.startsWith('--')))
-    assert.ok(helpOf(script).includes(flag), `${command}: ${script} has no flag ${flag}`)
+    assert.ok(helpOf(script, words).includes(flag), `${command}: ${script} has no flag ${flag}`)
 }
 
 for (const document of documents)

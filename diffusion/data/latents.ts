@@ -1,7 +1,7 @@
 /**
  * A folder of latents as a training set. Needs Node. Pictures are read one by one from their places in the shards, so of
  * a set of any size no more than a window is in memory, and a batch may come from all over it. What a model sees is drawn
- * anew each time from the posterior, as MaskDiT does. [MaskDiT §4.1] The format is latents-index.ts. Before: dataset.ts.
+ * anew each time from the posterior, as MaskDiT does. [MaskDiT] The format is latents-index.ts. Before: dataset.ts.
  */
 
 import { closeSync, openSync, read } from 'node:fs'
