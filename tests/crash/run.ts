@@ -123,7 +123,7 @@ class Trial {
     const how = mounts ? 'a full tmpfs' : 'a full disk, injected'
     const tally: Tally = { what: `${this.#name}: ${how}`, cut: 0, whileSaving: 0, runs: 0 }
     while (tally.cut < count) {
-      const disk = join(root, `${this.#name}-disk-${tally.cut}`)
+      const disk = join(root, `${this.#name}-disk-${tally.runs}`)
       mkdirSync(disk)
       const out = join(disk, 'run')
       const [chance] = this.#random.uniformArray(1)

@@ -18,9 +18,9 @@ export function chooseThreads(wanted: number | undefined): number {
   return threads
 }
 
-/** Node 20 knows relaxed SIMD but keeps it behind a flag; from Node 22 on the flag does nothing. */
+/** Node 20 knows relaxed SIMD but keeps it behind a flag, which later ones do not need and 24 complains of. */
 export function enableRelaxedSimd(): void {
-  setFlagsFromString('--experimental-wasm-relaxed-simd')
+  if (Number.parseInt(process.versions.node, 10) < 22) setFlagsFromString('--experimental-wasm-relaxed-simd')
 }
 
 // The worker's life is one call into the module. It loads nothing else, so no loader hooks are inherited.
