@@ -51,7 +51,7 @@ const places: Record<string, Place> = {
   'cpu f64': { backend: cpu, dtype: 'f64' },
   'cpu f32': { backend: cpu, dtype: 'f32' },
   'wasm f32': { backend: await createWasm(), dtype: 'f32' },
-  'gpu f32': { backend: await gpu(), dtype: 'f32' },
+  'gpu f32': { backend: await gpu({ device: 'cpu' }), dtype: 'f32' },
 }
 const f64 = places['cpu f64']
 

@@ -13,6 +13,7 @@ declare function quotient(a: number, b: number): number
 declare function remainder(a: number, b: number): number
 declare function along(at: number, n: number, inner: number): number
 declare function element(outer: number, rows: number, row: number, width: number, column: number): number
+declare function place(i: number, s: number, j: number, t: number, k: number, u: number): number
 declare function join(a: number, b: number): number
 
 /** Elements that one invocation joins. */
@@ -25,8 +26,8 @@ function reduceChunks(this: Thread, x: Elements, length: number, inner: number, 
   const column = remainder(this.thread.x, inner)
   let total = x[element(outer, length, first, inner, column)]
   for (let k = 1; k < 64; k++) {
-    if (first + k * chunks < length) {
-      total = join(total, x[element(outer, length, first + k * chunks, inner, column)])
+    if (place(first, 1, k, chunks, 0, 0) < length) {
+      total = join(total, x[element(outer, length, place(first, 1, k, chunks, 0, 0), inner, column)])
     }
   }
   return total
@@ -57,7 +58,7 @@ export function reduceMiddleOf({ launch, free }: Launcher): ReduceMiddle {
       functions: { join: functionOf('join', 2, reduceScalars[name]) },
     }
     const chunks = Math.ceil(length / chunk)
-    coordinate('reduce', Math.max(length, inner, sizeOf(out.shape) / inner))
+    coordinate('reduce', Math.max(chunks, inner, sizeOf(out.shape) / inner))
     if (chunks <= 1) return launch(program, [x], out, [length, inner, 1])
     const partial = { dtype: out.dtype, shape: [sizeOf(out.shape) * chunks] }
     const storage = launch(program, [x], partial, [length, inner, chunks])
