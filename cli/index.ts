@@ -22,6 +22,7 @@ const commands: Readonly<Record<string, Command>> = {
     about: 'turns weights of PyTorch, or of safetensors, into safetensors',
     load: () => import('./convert.ts'),
   },
+  info: { about: 'tells what is in a checkpoint, a run, latents or an npz', load: () => import('./info.ts') },
   report: { about: 'writes a run as a page: pictures, curves, settings', load: () => import('./report.ts') },
 }
 

@@ -68,6 +68,14 @@ export function recognise(state: State, path: string, told: Told = {}): Recognis
   return dit(state, shapes, told)
 }
 
+/** A model in a line. */
+export function describe({ family, preset, options }: Recognised): string {
+  const { inputSize: S, inChannels: C, numClasses, depth, hiddenSize, numHeads, patchSize } = options
+  const sizes = `${depth} blocks × ${hiddenSize}, ${numHeads} heads, patch ${patchSize}`
+  const classes = numClasses > 0 ? `${numClasses} classes` : 'no classes'
+  return `${preset === null ? family : `${family} ${preset}`}: ${sizes}, ${C} × ${S} × ${S}, ${classes}`
+}
+
 /** Shapes by name. */
 class Shapes {
   readonly #state: State

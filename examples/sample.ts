@@ -23,7 +23,7 @@ import {
 } from './drawing.ts'
 import { repeated } from './flags.ts'
 import { type Decode, decoderOf, type LatentSpace } from './latents.ts'
-import { type Recognised, recognise } from './recognise.ts'
+import { describe, type Recognised, recognise } from './recognise.ts'
 import { falseColour, openOutput } from './sample-output.ts'
 import { command, planOf, type SampleFlags, sampleFlags } from './sample-settings.ts'
 import { loadVae, locateVae } from './vae-weights.ts'
@@ -78,13 +78,6 @@ await attended(async () => {
   const shown = latent ? `, ${shownAs(flags, run)}` : ''
   console.log(`${await output.close()}, ${steps} steps of ${sampler}, ${speed}${shown}`)
 })
-
-function describe({ family, preset, options }: Recognised): string {
-  const { inputSize: S, inChannels: C, numClasses, depth, hiddenSize, numHeads, patchSize } = options
-  const sizes = `${depth} blocks × ${hiddenSize}, ${numHeads} heads, patch ${patchSize}`
-  const classes = numClasses > 0 ? `${numClasses} classes` : 'no classes'
-  return `${preset === null ? family : `${family} ${preset}`}: ${sizes}, ${C} × ${S} × ${S}, ${classes}`
-}
 
 /** A recognised model with its weights, and how it draws. Throws UserError where not all weights fit. */
 function drawerOf(
