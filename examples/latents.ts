@@ -10,6 +10,7 @@ import {
   type ImageDataset,
   type LatentDataset,
   type Moments,
+  type OpenOptions,
   openDataset,
   openLatents,
   readIndex,
@@ -79,8 +80,9 @@ export function picturesOf(given: { readonly latents?: string; readonly data?: s
 export async function openTrainingSet(
   { latents, data, size }: { readonly latents: string | null; readonly data: string; readonly size: number },
   before?: { readonly latents?: LatentSpace | null },
+  options?: OpenOptions,
 ): Promise<ImageDataset | LatentDataset> {
-  if (latents === null) return openDataset(data, size)
+  if (latents === null) return openDataset(data, size, options)
   const total = readIndex(latents)?.shards.reduce((sum, { bytes }) => sum + bytes, 0) ?? 0
   const gigabytes = (bytes: number) => (bytes / 1e9).toFixed(1)
   let said = performance.now()

@@ -4,11 +4,13 @@
  */
 
 import { backendNames } from '../core/index.ts'
+import { dataHelp } from '../diffusion/data/open.ts'
 import { UserError, unguarded } from '../diffusion/training/index.ts'
 import type { Flags } from './flags.ts'
 
 export const runFlags = {
-  data: { type: 'text', about: 'emoji:smileys (default), emoji, or a folder of pictures, by class or not' },
+  data: { type: 'text', value: 'SET', about: `${dataHelp} (default emoji:smileys)` },
+  strict: { type: 'switch', about: 'end at a picture that cannot be read, in place of leaving it out' },
   size: { type: 'integer', min: 1, max: 256, about: 'height and width of the pictures (default 16)' },
   steps: { type: 'integer', min: 1, default: 10_000, about: 'steps in all, those before a resume among them' },
   minutes: { type: 'number', min: 0, about: 'stop after so many minutes, if that comes first' },

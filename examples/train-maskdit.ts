@@ -37,7 +37,7 @@ await training.attended(async () => {
   const samples = 24 // in a grid
 
   const backend = await ready(flags)
-  const data = await openTrainingSet(settings, before)
+  const data = await openTrainingSet(settings, before, flags)
   const decode = await decoderOf(spaceOf(data), flags.vae)
   const random = rng(seed).fork(tune ?? 'train')
   const options = modelOptions(settings, data)

@@ -42,7 +42,7 @@ await training.attended(async () => {
   const masking = maskingOf(settings, options.inputSize / options.patchSize)
 
   const backend = await ready(flags)
-  const data = await openDataset(settings.data, settings.size)
+  const data = await openDataset(settings.data, settings.size, flags)
   const random = rng(seed)
   const model = new MaskedUViT(options, { rng: random.fork('weights') })
   const weights = from === undefined && stage === 'finetune' ? pretrained(settings) : null

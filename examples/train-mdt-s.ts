@@ -28,7 +28,7 @@ await training.attended(async () => {
   const samples = preset === 'tiny' ? 96 : 24 // in a grid; larger models take their time
 
   const backend = await ready(flags)
-  const data = await openTrainingSet(settings, before)
+  const data = await openTrainingSet(settings, before, flags)
   const decode = await decoderOf(spaceOf(data), flags.vae) // null where the model draws pictures
   const random = rng(seed)
   const options = modelOptions(settings, data)

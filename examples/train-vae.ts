@@ -27,7 +27,7 @@ await training.attended(async () => {
   const { preset, batch, seed, klWeight } = settings
 
   const backend = await ready(flags)
-  const data = await openDataset(settings.data, settings.size)
+  const data = await openDataset(settings.data, settings.size, flags)
   const random = rng(seed)
   const options = modelOptions(settings, data)
   const model = new AutoencoderKL(options, { rng: random.fork('weights') })
