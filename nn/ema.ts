@@ -40,7 +40,7 @@ export class Ema<M extends Module> {
   /** The averaged module. */
   readonly average: M
   readonly decay: Decay
-  /** Updates so far: what a resumed run must set again. */
+  /** Updates asked for so far, those of skipped steps too: what a resumed run must set again. */
   updates = 0
   readonly #targets: readonly Tensor[]
   readonly #sources: readonly Tensor[]
