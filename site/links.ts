@@ -19,7 +19,9 @@ export function target(href: string, page: string): string {
   if (!inSite.startsWith('..') && !isSource(inRepository)) return href
   if (!existsSync(join(root, inRepository))) throw new Error(`${page}: the link ${href} leads nowhere`)
   const folder = statSync(join(root, inRepository)).isDirectory()
-  return folder ? `/source/#${inRepository}` : `/source/${inRepository}.html${anchor === undefined ? '' : `#${anchor}`}`
+  return folder
+    ? `/source/#${inRepository}`
+    : `/source/${inRepository.replace(/\.md$/, '')}.html${anchor === undefined ? '' : `#${anchor}`}`
 }
 
 function isSource(path: string): boolean {

@@ -18,6 +18,11 @@ export function sources(): string[] {
   return [...found.sort(), ...others]
 }
 
+/** VitePress takes `.md` for its own. */
+function pageOf(file: string): string {
+  return file.replace(/\.md$/, '')
+}
+
 const language = { ts: 'ts', vue: 'vue', json: 'json', md: 'md' } as const
 
 export default {
@@ -26,6 +31,6 @@ export default {
       const text = readFileSync(join(root, file), 'utf8').trimEnd()
       const fence = '`'.repeat(5)
       const name = language[file.slice(file.lastIndexOf('.') + 1) as keyof typeof language]
-      return { params: { file }, content: `${fence}${name}:line-numbers source\n${text}\n${fence}` }
+      return { params: { file: pageOf(file) }, content: `${fence}${name}:line-numbers source\n${text}\n${fence}` }
     }),
 }

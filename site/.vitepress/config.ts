@@ -21,6 +21,7 @@ export default defineConfig({
   title: 'demask',
   description: 'Tensors, automatic differentiation and masked diffusion transformers, from scratch in TypeScript.',
   lang: 'en',
+  head: [['link', { rel: 'icon', href: '/icon.svg' }]],
   srcDir: '../docs',
   outDir: '../site/dist',
   cacheDir: '../site/.cache',
