@@ -1,9 +1,9 @@
 /**
- * What a hand-written shader needs to run. `plan` functions of this folder take shapes and give a `Plan`: dispatches in
- * order, the buffers that each binds, by name, and the scratch that they share. They are pure: no device is touched until
- * runner.ts encodes a plan. Shapes travel in a uniform block, so shaders are compiled once for a class of shapes.
- * All elements are f32; every buffer that is written must be none of those that are read.
- * Next: runner.ts, then matmul.ts, reduce.ts, softmax.ts, norm.ts, attention.ts.
+ * What a hand-written shader needs to run. The `…Plan` functions of this folder take shapes and give a `Plan`: dispatches
+ * in order, the buffers that each binds, by name, and the scratch that they share. They are pure, so plans can be kept by
+ * shape; ../webgpu.ts encodes them. Shapes travel in a uniform block, so that shaders are compiled once for a class of
+ * shapes. All elements are f32, indices u32; a buffer that is written must be none of those that are read.
+ * Next: tree.ts, reduce.ts, softmax.ts, norm.ts; matmul.ts, tile.ts; attention.ts.
  */
 
 /** A compute shader with the numbers of one call. */
@@ -48,7 +48,7 @@ export interface Source {
   readonly name: string
   /** All that `body` and `declarations` depend on, beside `name`. */
   readonly variant: readonly (string | number | boolean)[]
-  /** Fields of `params`. A value may not change from call to call of equal shapes: blocks are kept by content. */
+  /** Fields of `params`, after the number of workgroups. */
   readonly params: Readonly<Record<string, Param>>
   /** Buffers in the order of their bindings. */
   readonly reads: Readonly<Record<string, Element>>
