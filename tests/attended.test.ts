@@ -18,6 +18,7 @@ const training = new URL('../diffusion/training/index.ts', import.meta.url).href
 const tsx = fileURLToPath(new URL('../node_modules/tsx/dist/cli.mjs', import.meta.url))
 const saved = join(folder, 'saved')
 const waitingPid = join(folder, 'waiting-pid')
+const workingPid = join(folder, 'working-pid')
 
 /**
  * A loop with steps of 300 ms that saves when asked to stop; a stubborn one never stops. tsx kills even the waiting process
@@ -32,6 +33,7 @@ function start(name: string, { stubborn = false, through = 'node' as 'node' | 't
     await attended(async () => {
       if (process.argv[2] === 'fail') throw new UserError('data: no such folder')
       writeFileSync(${JSON.stringify(waitingPid)}, String(process.ppid))
+      writeFileSync(${JSON.stringify(workingPid)}, String(process.pid))
       const interrupt = new Interrupt(() => console.log('saving'))
       console.log('ready')
       for (;;) {
@@ -97,6 +99,15 @@ test('a program whose waiting process is killed saves all the same', async () =>
   process.kill(Number(readFileSync(waitingPid, 'utf8')), 'SIGKILL')
   for (let i = 0; i < 100 && !existsSync(saved); i++) await sleep(50)
   assert.is(readFileSync(saved, 'utf8'), 'orphan')
+})
+
+test('a program that something else killed does not end without a word', async () => {
+  const child = start('killed')
+  const output = outputOf(child)
+  await once(child.stdout!, 'data')
+  process.kill(Number(readFileSync(workingPid, 'utf8')), 'SIGKILL')
+  const err = 'error: ended by SIGKILL, as a system does when its memory is used up\n'
+  assert.equal(await output, { code: 137, out: 'ready\n', err })
 })
 
 test('errors and exit codes pass through', async () => {

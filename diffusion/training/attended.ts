@@ -45,4 +45,8 @@ export async function attended(program: () => void | Promise<void>): Promise<voi
   if (signal === 'SIGKILL' && asked !== Number.POSITIVE_INFINITY)
     process.exitCode = 130 // 128 + SIGINT
   else process.exitCode = code ?? 128 + constants.signals[signal!]
+  if (signal !== null && asked === Number.POSITIVE_INFINITY)
+    console.error(
+      `error: ended by ${signal}${signal === 'SIGKILL' ? ', as a system does when its memory is used up' : ''}`,
+    )
 }
