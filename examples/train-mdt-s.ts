@@ -3,7 +3,7 @@
  * the full picture and one with some of its patches removed, and in both the model learns to tell noise from picture.
  * Run: npx tsx examples/train-mdt-s.ts (--help lists the flags). Loss curve and samples appear as it goes, Ctrl-C saves,
  * --resume goes on, the same seed gives the same bytes. Settings are in train-settings.ts; the parts around the loop,
- * and what a run's folder holds, in diffusion/training/. Before: 03-ddpm-2d.ts. Next: models/mdt.ts, sample.ts.
+ * and what a run's folder holds, in diffusion/training/. Before: 04-marginals-2d.ts. Next: models/mdt.ts, sample.ts.
  */
 
 import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'

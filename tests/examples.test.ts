@@ -43,6 +43,13 @@ test('03-ddpm-2d trains and draws samples beside the data', () =>
     assert.ok((await decoded(join(out, 'samples.png')))[0] > 1000)
   }))
 
+test('04-marginals-2d draws shadows and roll', () =>
+  inFolder(async out => {
+    const said = await succeed('04-marginals-2d', ['--before', '2', '--steps', '2', '--points', '20', '--out', out])
+    assert.is([...said.matchAll(/: [\d.]+ from the nearest point of the data/g)].length, 3)
+    assert.ok((await decoded(join(out, 'samples.png')))[0] > 1000)
+  }))
+
 test('training leaves what it promises, and sampling draws from it', () =>
   inFolder(async folder => {
     const out = join(folder, 'run')
