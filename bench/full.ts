@@ -1,5 +1,5 @@
 /**
- * The second half of `npm run bench`: ops, a DiT block, training steps of the four models and a sampling step, on one
+ * The second half of `npm run bench`: ops, a DiT block, training steps of all models and a sampling step, on one
  * thread and on two in turns, each as a fraction of what the same run measures the machine to be capable of. Products are
  * held against multiply-adds on registers, passes over memory against memory bandwidth. Next: workloads.ts.
  */
@@ -9,11 +9,13 @@ import { table } from './table.ts'
 import { alternate, type Lane, openLanes, settleLanes, type Timing } from './threads.ts'
 import {
   adamW,
+  autoencoderStep,
   ditBlock,
   ditStep,
   maskditStep,
   maskdmStep,
   mdtStep,
+  mdtV2Step,
   productFlops,
   samplingStep,
   type Workload,
@@ -89,8 +91,10 @@ const steps: readonly ((backend: Backend) => Workload)[] = [
   ditBlock,
   ditStep,
   mdtStep,
+  mdtV2Step,
   maskditStep,
   maskdmStep,
+  autoencoderStep,
   samplingStep,
 ]
 

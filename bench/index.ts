@@ -1,9 +1,10 @@
 /**
- * `npm run bench [-- --record]`: everything that says how fast demask is on this machine, some minutes in all: ops by
- * benny (micro.ts), ops and steps of all models on one thread and two (full.ts), masked steps against full ones
+ * `npm run bench [-- --record] [-- --quick]`: everything that says how fast demask is on this machine, some minutes in
+ * all: ops by benny (micro.ts), ops and steps of all models on one thread and two (full.ts), masked steps against full ones
  * (masking.ts). `npm run bench -- micro`, `full` and `masking` are its parts; `step`, `checkpoint` and `memory` tell more
- * about MDT-S/2: its memory, what checkpointing its blocks saves, what each model needs; `savings` bounds what two things
- * that are not done could save. For quiet figures leave the machine alone meanwhile.
+ * about MDT-S/2: its memory, what checkpointing its blocks saves, what each model needs; `growth` whether memory stays flat
+ * while models train; `conv` how fast convolutions are; `savings` bounds what two things that are not done could save.
+ * For quiet figures leave the machine alone meanwhile; `--quick` times every step once, to see that all is well.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -12,7 +13,9 @@ import { parseArgs } from 'node:util'
 import { type Backend, ready } from '../core/index.ts'
 import { main, UserError } from '../diffusion/training/index.ts'
 import { checkpointing } from './checkpoint.ts'
+import { conv } from './conv.ts'
 import { full } from './full.ts'
+import { growth } from './growth.ts'
 import { memory } from './memory.ts'
 import { micro } from './micro.ts'
 import { keep, machineNow, warnOfLoad } from './record.ts'
@@ -35,12 +38,12 @@ function masking(): void {
   if (status !== 0) process.exitCode = 1
 }
 
-async function all(record: boolean): Promise<void> {
+async function all(record: boolean, quick: boolean): Promise<void> {
   const machine = machineNow()
   warnOfLoad(machine)
   await alone(micro)()
   console.log()
-  keep('own', { machine, results: await full() }, record)
+  keep('own', { machine, results: await full({ quick }) }, record)
   console.log()
   masking()
 }
@@ -48,16 +51,18 @@ async function all(record: boolean): Promise<void> {
 await main(async () => {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
-    options: { record: { type: 'boolean', default: false } },
+    options: { record: { type: 'boolean', default: false }, quick: { type: 'boolean', default: false } },
   })
   const benches: Record<string, () => Promise<void> | void> = {
-    all: () => all(values.record),
+    all: () => all(values.record, values.quick),
     micro: alone(micro),
-    full: async () => void (await full()),
+    full: async () => void (await full({ quick: values.quick })),
     masking,
     step: alone(step),
     checkpoint: alone(checkpointing),
     memory: alone(memory),
+    growth,
+    conv: alone(conv),
     savings: alone(savings),
   }
   const [what = 'all', ...rest] = positionals

@@ -1,8 +1,8 @@
 /**
  * `npm run profile -- TARGET [--threads N] [--repeats N]`: where the time of a workload goes. Per op: calls, milliseconds,
  * GFLOP/s and the fraction of the multiply-adds this machine can do, or for ops that are no products GB/s and the
- * fraction of the memory bandwidth, both ceilings measured in the same run. Targets: step (DiT-S/2), mdt, maskdit,
- * maskdm, dit-block, sample. What happens between ops, in JavaScript, is the last row.
+ * fraction of the memory bandwidth, both ceilings measured in the same run. Targets: step (DiT-S/2), mdt, mdtv2,
+ * maskdit, maskdm, autoencoder, dit-block, sample. What happens between ops, in JavaScript, is the last row.
  */
 
 import { parseArgs } from 'node:util'
@@ -12,11 +12,13 @@ import { measureBandwidth } from './bandwidth.ts'
 import { measureCeiling } from './ceiling.ts'
 import { table } from './table.ts'
 import {
+  autoencoderStep,
   ditBlock,
   ditStep,
   maskditStep,
   maskdmStep,
   mdtStep,
+  mdtV2Step,
   productFlops,
   productOps,
   samplingStep,
@@ -26,8 +28,10 @@ import {
 const targets: Readonly<Record<string, (backend: Backend) => Workload>> = {
   step: ditStep,
   mdt: mdtStep,
+  mdtv2: mdtV2Step,
   maskdit: maskditStep,
   maskdm: maskdmStep,
+  autoencoder: autoencoderStep,
   'dit-block': ditBlock,
   sample: samplingStep,
 }

@@ -1,7 +1,7 @@
 /**
  * A training step of MDT-S/2 (16 px, 64 tokens, batch 8) on one thread: its speed as a fraction of the multiply-adds
- * that the same run measures, what an op costs beyond its arithmetic, and whether memory stays flat. The counts are in
- * cost.ts.
+ * that the same run measures, and what an op costs beyond its arithmetic. The counts are in cost.ts. Next: growth.ts,
+ * whether memory stays flat.
  */
 
 import { type Backend, backward, matmul, mean, rng, scope, stats, type Tensor, tensor } from '../core/index.ts'
@@ -94,18 +94,5 @@ export async function step(backend: Backend): Promise<void> {
   console.log(
     `peak of the S/2 step: ${mega(peak)}, by the formula ${mega(large.bytes)} (${((100 * peak) / large.bytes - 100).toFixed(1)} % apart); ` +
       `fallbacks ${fallbacks}`,
-  )
-
-  const small = trainer('tiny', 8)
-  const marks = new Map<number, { bytes: number; resident: number }>()
-  for (let i = 1; i <= 200; i++) {
-    small.run()
-    if ([4, 50, 200].includes(i)) marks.set(i, { bytes: stats(backend).bytes, resident: process.memoryUsage().rss })
-  }
-  const [at4, at50, at200] = [4, 50, 200].map(i => marks.get(i)!)
-  small.dispose()
-  console.log(
-    `200 steps of tiny, batch 8: the backend's bytes after step 4 ${at4.bytes}, after step 200 ${at200.bytes}; ` +
-      `resident memory from step 50 to 200 ${mega(at200.resident - at50.resident)}`,
   )
 }

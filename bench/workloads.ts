@@ -1,5 +1,5 @@
 /**
- * What is timed and profiled: training steps of the four models, a sampling step and a DiT block, each on pictures of
+ * What is timed and profiled: training steps of all models, a sampling step and a DiT block, each on pictures of
  * noise, with weights, optimizer and moving average of its own. A workload is a list of parts, so that a profile can tell
  * ops from what runs outside of them (the optimizer's one launch). Next: full.ts, profile.ts.
  */
@@ -23,22 +23,28 @@ import {
 } from '../core/index.ts'
 import { ddimStep, gaussianDiffusion, linearBetas, respace } from '../diffusion/index.ts'
 import {
+  AutoencoderKL,
+  type AutoencoderKLOptions,
   DiT,
   DiTBlock,
   ditPreset,
   drawMaskDiT,
   drawMaskDM,
   drawPasses,
+  type MaskedDiffusionTransformer,
   MaskedUViT,
   MDT,
+  MDTv2,
   maskDiTLoss,
   maskDiTPreset,
   maskdmDiffusion,
   maskdmPreset,
   maskedDenoisingScoreMatching,
   mdtPreset,
+  mdtV2Preset,
   PreconditionedMaskDiT,
   passLoss,
+  stableDiffusionVae,
 } from '../models/index.ts'
 import { AdamW, constantDecay, Ema, type Init, type Module } from '../nn/index.ts'
 
@@ -114,14 +120,15 @@ const diffusion = gaussianDiffusion({ betas: linearBetas(steps) })
 const maskdmSteps = maskdmDiffusion()
 const timesteps = (random: Rng, N: number) => random.integersArray(1, steps, N)
 
-/** 16 × 16 latents in patches of 2: 64 tokens. */
+/** 16 × 16 pixels or latents in patches of 2: 64 tokens. */
+const pictures = { inputSize: 16, inChannels: 3, numClasses: 0 }
 const latents = { inputSize: 16, inChannels: 4, numClasses: 0 }
 
 /** W2: a plain pass of DiT-S/2 over 64 tokens, batch 8, towards the noise. */
-export function ditStep(backend: Backend, N = 8): Workload {
+export function ditStep(backend: Backend, N = 8, preset = 'S/2'): Workload {
   return training(backend, {
-    name: `DiT-S/2 step (W2), ${N} × 64 tokens`,
-    model: init => new DiT({ ...ditPreset('S/2', latents), learnSigma: false }, init),
+    name: `DiT-${preset} step${preset === 'S/2' ? ' (W2)' : ''}, ${N} × 64 tokens`,
+    model: init => new DiT({ ...ditPreset(preset, latents), learnSigma: false }, init),
     *losses(model, random) {
       yield scope(() => {
         const [x, noise] = [random.normal([N, 4, 16, 16]), random.normal([N, 4, 16, 16])]
@@ -132,11 +139,11 @@ export function ditStep(backend: Backend, N = 8): Workload {
   })
 }
 
-/** Both passes of MDT-S/2 with 64 tokens, and the moving average: a step of `npm run train`. */
-export function mdtStep(backend: Backend, N = 8): Workload {
+/** Both passes of an MDT with 64 tokens, and the moving average: a step of `npm run train`. */
+function twoPasses(backend: Backend, N: number, name: string, model: (init: Init) => MaskedDiffusionTransformer) {
   return training(backend, {
-    name: `MDT-S/2 step, two passes, EMA, ${N} × 64 tokens`,
-    model: init => new MDT(mdtPreset('S/2', { inputSize: 16, inChannels: 3, numClasses: 0 }), init),
+    name: `${name} step, two passes, EMA, ${N} × 64 tokens`,
+    model,
     *losses(model, random) {
       const x0 = random.uniform([N, 3, 16, 16])
       const t = timesteps(random, N)
@@ -147,11 +154,21 @@ export function mdtStep(backend: Backend, N = 8): Workload {
   })
 }
 
+/** MDT-S/2 or another preset. */
+export function mdtStep(backend: Backend, N = 8, preset = 'S/2'): Workload {
+  return twoPasses(backend, N, `MDT-${preset}`, init => new MDT(mdtPreset(preset, pictures), init))
+}
+
+/** MDTv2: its mask ratio, and with it the number of tokens, is drawn for each step. */
+export function mdtV2Step(backend: Backend, N = 8, preset = 'S/2'): Workload {
+  return twoPasses(backend, N, `MDTv2-${preset}`, init => new MDTv2(mdtV2Preset(preset, pictures), init))
+}
+
 /** MaskDiT-S/2 with the official decoder of 8 × 512, half of 64 tokens removed. */
-export function maskditStep(backend: Backend, N = 8): Workload {
+export function maskditStep(backend: Backend, N = 8, preset = 'S/2'): Workload {
   return training(backend, {
-    name: `MaskDiT-S/2 step, ratio 0.5, EMA, ${N} × 64 tokens`,
-    model: init => new PreconditionedMaskDiT(maskDiTPreset('S/2', latents), init),
+    name: `MaskDiT-${preset} step, ratio 0.5, EMA, ${N} × 64 tokens`,
+    model: init => new PreconditionedMaskDiT(maskDiTPreset(preset, latents), init),
     *losses(model, random) {
       const x0 = random.normal([N, 4, 16, 16])
       const draws = drawMaskDiT(model, x0, null, 0.5, random)
@@ -162,17 +179,36 @@ export function maskditStep(backend: Backend, N = 8): Workload {
 }
 
 /** MaskDM's small network on 64-pixel pictures, half of 256 tokens removed in blocks of 4 × 4. */
-export function maskdmStep(backend: Backend, N = 2): Workload {
-  const { network, masking } = maskdmPreset('ablation/pretrain/block4/celeba_50p')
+export function maskdmStep(backend: Backend, N = 2, preset = 'ablation/pretrain/block4/celeba_50p'): Workload {
+  const { network, masking } = maskdmPreset(preset)
+  const { inputSize, patchSize, inChannels } = network
   return training(backend, {
-    name: `MaskDM small step, 50 % of blocks, EMA, ${N} × 256 tokens`,
+    name: `MaskDM ${preset === 'tiny' ? preset : 'small'} step, 50 % of blocks, EMA, ${N} × ${(inputSize / patchSize) ** 2} tokens`,
     model: init => new MaskedUViT(network, init),
     *losses(model, random) {
-      const x0 = random.uniform([N, 3, 64, 64])
+      const x0 = random.uniform([N, inChannels, inputSize, inputSize])
       const draws = drawMaskDM(model, x0, masking, random)
       yield scope(() => mean(maskedDenoisingScoreMatching(model, maskdmSteps, x0, timesteps(random, N), draws)))
     },
     ema: true,
+  })
+}
+
+/** Stable Diffusion's autoencoder on 32-pixel pictures: reconstruction and divergence. */
+export function autoencoderStep(backend: Backend, N = 1, options: AutoencoderKLOptions = stableDiffusionVae): Workload {
+  const size = 32
+  return training(backend, {
+    name: `autoencoder step, ${options.blockOutChannels.join('-')} channels, ${N} × ${size}²`,
+    model: init => new AutoencoderKL(options, init),
+    *losses(model, random) {
+      yield scope(() => {
+        const x = random.uniform([N, 3, size, size])
+        const posterior = model.encode(x)
+        const decoded = model.decode(posterior.sample(random.normal(posterior.mean.shape)))
+        return add(mse(decoded, x), mul(mean(posterior.kl()), 1e-6))
+      })
+    },
+    ema: false,
   })
 }
 

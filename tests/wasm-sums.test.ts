@@ -64,6 +64,8 @@ test('matmul and linear', () => {
     [[], [], [], 7, 20, 0],
     [[], [], [], 1, 300, 70],
     [[], [], [], 300, 1, 70],
+    [[], [], [], 700, 9, 520],
+    [[2], [3, 1], [3, 2], 3, 700, 101],
   ]
   for (const [a, b, batch, M, N, K] of cases)
     for (const ta of [false, true])

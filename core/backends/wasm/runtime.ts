@@ -91,6 +91,11 @@ export class Runtime {
     for (let i = 1; i < threads; i++) this.#stopWorkers.push(startWorker(module, this.#memory, i, fillTable))
   }
 
+  /** Bytes of the linear memory, which only grows. */
+  get memoryBytes(): number {
+    return this.#memory.buffer.byteLength
+  }
+
   /** The number of a kernel, for `launch`. Throws when the build does not have it. */
   kernel(name: string): number {
     const number = this.#numbers.get(name)

@@ -1,10 +1,11 @@
 /**
  * Products of a few rows with a weight (as of a condition with the layers that modulate): out[m, n] = Σ_k a[m, k]·w[n, k]
- * + bias[n]. Here every weight is used so rarely that packing it, as gemm.as.ts does, costs more than the products; so
- * rows of a and of w, which both lie along k, are multiplied as they are, four lanes of k at a time, 4×2 sums in registers.
+ * + bias[n]. Here every weight is used so rarely that packing it, as gemm.as.ts does, costs more than the products. Where
+ * rows of a and of w both lie along k (`fewRows`) they are multiplied as they are, four lanes of k at a time, 4×2 sums in
+ * registers; where w lies along n (`fewRowsAlong`), rows of w are added to rows of the result, four at a time.
  */
 
-import { VEC, arg, firstLanes, madd, pointer, splat } from './simd.as'
+import { VEC, WORD, arg, firstLanes, madd, pointer, splat, storeFirst } from './simd.as'
 
 /** The sums of four vectors' lanes, as one vector. */
 @inline
@@ -94,6 +95,73 @@ export function fewRows(args: usize, chunk: i32): void {
     for (let m = 0; m < M; m += 4) {
       const out = pointer(args, 2) + <usize>m * outStep + column
       tile(pointer(args, 0) + <usize>m * step, w, two ? w + step : w, K, min(M - m, 4), out, outStep, bias, two)
+    }
+  }
+}
+
+/** n floats: to += Σ x_i·b_i over four rows of b, `step` bytes apart, and four factors x_i. */
+function addFour(b: usize, step: usize, x0: v128, x1: v128, x2: v128, x3: v128, to: usize, n: i32): void {
+  const b1 = b + step
+  const b2 = b1 + step
+  const b3 = b2 + step
+  let at: usize = 0
+  for (; n > 0; n -= 4, at += VEC) {
+    let sum = madd(x0, v128.load(b + at), v128.load(to + at))
+    sum = madd(x1, v128.load(b1 + at), sum)
+    sum = madd(x2, v128.load(b2 + at), sum)
+    sum = madd(x3, v128.load(b3 + at), sum)
+    if (n >= 4) v128.store(to + at, sum)
+    else storeFirst(to + at, sum, n)
+  }
+}
+
+/** n floats: to += x·b */
+function addOne(b: usize, x: v128, to: usize, n: i32): void {
+  for (; n > 0; n -= 4, b += VEC, to += VEC) {
+    const sum = madd(x, v128.load(b), v128.load(to))
+    if (n >= 4) v128.store(to, sum)
+    else storeFirst(to, sum, n)
+  }
+}
+
+/**
+ * args: 0 a, 1 rowStep, 2 kStep (bytes), 3 b, 4 bytes from k to k in b, 5 out (M, N), 6 bias or 0, 7 M, 8 N, 9 K,
+ * 10 columns per chunk
+ */
+export function fewRowsAlong(args: usize, chunk: i32): void {
+  const rowStep = pointer(args, 1)
+  const kStep = pointer(args, 2)
+  const step = pointer(args, 4)
+  const M = arg(args, 7)
+  const N = arg(args, 8)
+  const K = arg(args, 9)
+  const n = chunk * arg(args, 10)
+  const columns = min(N - n, arg(args, 10))
+  const shift = <usize>n << 2
+  const out = pointer(args, 5) + shift
+  const outStep = <usize>N << 2
+  for (let m = 0; m < M; ++m) {
+    const row = out + <usize>m * outStep
+    if (pointer(args, 6) != 0) memory.copy(row, pointer(args, 6) + shift, <usize>columns * WORD)
+    else memory.fill(row, 0, <usize>columns * WORD)
+  }
+  let k = 0
+  for (; k + 4 <= K; k += 4) {
+    const b = pointer(args, 3) + <usize>k * step + shift
+    let a = pointer(args, 0) + <usize>k * kStep
+    let to = out
+    for (let m = 0; m < M; ++m, a += rowStep, to += outStep) {
+      const x0 = v128.load32_splat(a)
+      const x1 = v128.load32_splat(a + kStep)
+      const x2 = v128.load32_splat(a + 2 * kStep)
+      addFour(b, step, x0, x1, x2, v128.load32_splat(a + 3 * kStep), to, columns)
+    }
+  }
+  for (; k < K; ++k) {
+    const b = pointer(args, 3) + <usize>k * step + shift
+    const a = pointer(args, 0) + <usize>k * kStep
+    for (let m = 0; m < M; ++m) {
+      addOne(b, v128.load32_splat(a + <usize>m * rowStep), out + <usize>m * outStep, columns)
     }
   }
 }

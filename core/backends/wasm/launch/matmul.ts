@@ -18,8 +18,10 @@ const PACK_ROWS = 64
 /** Chunks there should be, so that all threads are busy to the end. */
 const ENOUGH = 12
 
-/** Up to so many rows, b is used as it lies where its columns lie along k. */
+/** Up to so many rows, b is used as it lies. */
 const FEW_ROWS = 8
+/** Elements of b from which a product of few rows is worth a launch of its own. */
+const ALONG = 1 << 16
 
 /** A matrix in memory: its address, and bytes from row to row and from column to column. */
 interface Matrix {
@@ -48,10 +50,14 @@ export function matmul(context: Context, loops: Kernels): Pick<Kernels, 'matmul'
   const packKernel = runtime.kernel('gemmPack')
   const gemmKernel = runtime.kernel('gemm')
   const fewRowsKernel = runtime.kernel('fewRows')
+  const alongKernel = runtime.kernel('fewRowsAlong')
 
   function multiply(product: Product, out: WasmStorage): void {
     if (out.length === 0) return
-    if (product.M <= FEW_ROWS && liesAlongK(product)) multiplyFewRows(product, out)
+    const { M, N, K, batch, b } = product
+    if (M > FEW_ROWS) multiplyPacked(product, out)
+    else if (liesAlongK(product)) multiplyFewRows(product, out)
+    else if (b.columnStep === 4 && (batch === 1 || N * K >= ALONG)) multiplyAlong(product, out)
     else multiplyPacked(product, out)
   }
 
@@ -59,6 +65,28 @@ export function matmul(context: Context, loops: Kernels): Pick<Kernels, 'matmul'
     // Of cache lines of the result, for some thousand products: by shape only, as everywhere.
     const columns = Math.max(16, Math.ceil((4 * CHUNK) / (16 * Math.max(K, 1))) * 16)
     runtime.launch(fewRowsKernel, ceilDiv(N, columns), a.address, b.address, out.address, bias, M, N, K, columns)
+  }
+
+  function multiplyAlong({ M, N, K, batch, a, b, offsets, bias }: Product, out: WasmStorage): void {
+    const columns = Math.max(64, Math.min(512, ceilDiv(ceilDiv(N, 16), 16) * 16))
+    for (let i = 0; i < batch; i++) {
+      const [ia, ib] = offsets === null ? [0, 0] : offsets[i]
+      runtime.launch(
+        alongKernel,
+        ceilDiv(N, columns),
+        a.address + 4 * M * K * ia,
+        a.rowStep,
+        a.columnStep,
+        b.address + 4 * K * N * ib,
+        b.rowStep,
+        out.address + 4 * M * N * i,
+        bias,
+        M,
+        N,
+        K,
+        columns,
+      )
+    }
   }
 
   function multiplyPacked({ M, N, K, batch, a, b, countA, offsets, bias }: Product, out: WasmStorage): void {
