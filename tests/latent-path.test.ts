@@ -1,6 +1,6 @@
 /**
  * The latent path as a person takes it, from a folder of pictures to pictures: an autoencoder of one's own, latents, a
- * transformer on them, samples. And what every part says when it is given the wrong thing. Needs Node.
+ * transformer on them, samples, how good they are. And what every part says when it is given the wrong thing. Needs Node.
  */
 
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
@@ -9,6 +9,9 @@ import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { readSafetensors } from '../core/safetensors-node.ts'
+import { openLatents } from '../diffusion/data/index.ts'
+import { decoderOf, openTrainingSet, picturesOf, spaceOf } from '../examples/latents.ts'
+import { loadVae, locateVae } from '../examples/vae-weights.ts'
 import { bytesOf, fail, inFolder, run, succeed } from './example.ts'
 
 const one = ['--threads', '1']
@@ -30,14 +33,16 @@ async function pictures(folder: string): Promise<void> {
 
 /** What the seed decides: all but what the clock and the command line say. */
 const computed = (folder: string) =>
-  Object.fromEntries(Object.entries(bytesOf(folder)).filter(([name]) => !/^(timing|README|events)/.test(name)))
+  Object.fromEntries(
+    Object.entries(bytesOf(folder)).filter(([name]) => !/^(timing|README|events|report|run\.json)/.test(name)),
+  )
 
 async function sizeOf(path: string): Promise<[number, number]> {
   const { info } = await sharp(path).raw().toBuffer({ resolveWithObject: true })
   return [info.width, info.height]
 }
 
-test('a folder of pictures, train vae, encode-latents, train mdt, sample', () =>
+test('a folder of pictures, train vae, encode-latents, train mdt, sample, evaluate, report', () =>
   inFolder(async folder => {
     const at = (name: string) => join(folder, name)
     await pictures(at('shapes'))
@@ -89,81 +94,78 @@ test('a folder of pictures, train vae, encode-latents, train mdt, sample', () =>
       .map(row => JSON.parse(row))
     assert.ok(timing.every(({ seconds, waited }) => waited >= 0 && waited <= seconds))
 
-    const sample = ['sample', '--from', at('run'), '--count', '2', '--class', 'squares', '--steps', '3', ...one]
-    await succeed('demask', [...sample, '--out', at('squares.png')])
+    // Pictures, by class, and how near they are to those in the folder.
+    const sample = ['sample', '--from', at('run'), '--steps', '3', ...one]
+    await succeed('demask', [...sample, '--count', '2', '--class', 'squares', '--out', at('squares.png')])
     assert.ok((await sizeOf(at('squares.png')))[0] >= 2 * 16)
+    await succeed('demask', [...sample, '--count', '12', '--out', at('drawn.npz')])
+    const evaluate = ['evaluate', at('drawn.npz'), at('shapes'), '--size', '16', '--threads', '1']
+    assert.match(await succeed('demask', evaluate), /\d/)
+    await succeed('demask', ['report', at('run')])
+    assert.match(readFileSync(at('run/report.html'), 'utf8'), /latents, 4 × 4 × 4, of the 12 pictures/)
 
-    await Promise.all([
-      succeed('train-maskdit', [
-        '--latents',
-        at('latents'),
-        '--batch',
-        '4',
-        '--steps',
-        '1',
-        ...one,
-        '--out',
-        at('maskdit'),
-      ]),
-      wrongThings(folder),
-    ])
+    const maskdit = ['--latents', at('latents'), '--batch', '4', '--steps', '1', ...one, '--out', at('maskdit')]
+    await Promise.all([succeed('train-maskdit', maskdit), interrupted(folder)])
+    await wrongThings(folder)
     assert.ok(existsSync(at('maskdit/samples-00000001.png')))
     assert.equal(bytesOf(at('latents')), latents, 'nobody wrote there')
   }))
 
-/** One line, exit code 1, and what was there stays. */
+/** Rejects with a message that matches. */
+async function refused(promise: Promise<unknown>, wanted: RegExp): Promise<void> {
+  assert.match(await promise.then(String, (error: Error) => error.message), wanted)
+}
+
+/** What a person gives that does not fit: one line, and what was there stays. */
 async function wrongThings(folder: string): Promise<void> {
   const at = (name: string) => join(folder, name)
-  const vae = at('latents/vae.safetensors')
+  const [vae, mdt] = [at('latents/vae.safetensors'), at('run/checkpoint-00000002/ema.safetensors')]
   writeFileSync(at('text.safetensors'), 'no weights')
   cpSync(at('latents'), at('damaged'), { recursive: true })
   truncateSync(at('damaged/latents-00000000.safetensors'), 1000)
-  const other = readSafetensors(vae)
-  cpSync(at('run/checkpoint-00000002/ema.safetensors'), at('mdt.safetensors'))
-  const shapes = at('shapes')
-  const mdt = ['train', 'mdt', '--preset', 'tiny', ...one, '--out', at('none')]
-  const cases: [readonly string[], RegExp][] = [
-    [['encode-latents', shapes], /required option '--vae <FILE>' not specified/],
-    [['encode-latents', shapes, '--vae', at('nothing')], /--vae: no such file or folder: .*nothing/],
-    [['encode-latents', shapes, '--vae', shapes], /--vae: wanted vae\.safetensors or diffusion_pytorch_model/],
-    [['encode-latents', shapes, '--vae', at('text.safetensors')], /text\.safetensors: wanted a header of at most/],
-    [
-      ['encode-latents', shapes, '--vae', at('mdt.safetensors')],
-      /mdt\.safetensors: wanted the weights of an AutoencoderKL/,
-    ],
-    [['encode-latents', shapes, '--vae', vae, '--size', '18'], /--size: wanted a multiple of 4, got 18/],
-    [
-      ['encode-latents', shapes, '--vae', vae, '--size', '8', '--out', at('latents')],
-      /latents already, of size 16, got 8/,
-    ],
-    [[...mdt, '--latents', at('damaged')], /latents-00000000\.safetensors: .*cut short/],
-    [[...mdt, '--latents', shapes], /--latents: wanted a folder that encode-latents has made, got .*shapes/],
-    [[...mdt, '--latents', at('latents'), '--size', '16'], /--size: wanted without --latents, got 16/],
-    [
-      [...mdt, '--latents', at('latents'), '--vae', at('mdt.safetensors')],
-      /mdt\.safetensors: wanted the autoencoder of these/,
-    ],
-    [
-      ['sample', '--from', at('run'), '--vae', at('mdt.safetensors')],
-      /mdt\.safetensors: wanted the autoencoder of these/,
-    ],
-  ]
-  assert.is(other.tensors.get('quant_conv.weight')!.shape[0], 8)
-  for (let i = 0; i < cases.length; i += 2)
-    await Promise.all(cases.slice(i, i + 2).map(([words, wanted]) => fail('demask', words, wanted)))
+  await fail(
+    'demask',
+    ['train', 'mdt', '--latents', at('damaged'), '--out', at('none')],
+    /00000000\.safetensors: .*cut short/,
+  )
   assert.not(existsSync(at('none')))
+  const other = ['encode-latents', at('shapes'), '--vae', vae, '--size', '8', '--out', at('latents'), ...one]
+  await fail('demask', other, /latents already, of size 16, got 8/)
+
+  assert.throws(() => locateVae(at('nothing')), /--vae: no such file or folder: .*nothing/)
+  assert.throws(() => locateVae(at('shapes')), /--vae: wanted vae\.safetensors or diffusion_pytorch_model/)
+  assert.throws(() => loadVae(at('text.safetensors')), /text\.safetensors: wanted a header of at most/)
+  assert.throws(
+    () => loadVae(mdt),
+    /ema\.safetensors: wanted the weights of an AutoencoderKL: .*conv1\.weight .* got none/,
+  )
+  assert.throws(() => picturesOf({ latents: at('shapes') }), /--latents: wanted a folder that encode-latents has made/)
+  assert.throws(() => picturesOf({ latents: at('latents'), size: 16 }), /--size: wanted without --latents, got 16/)
+  const space = spaceOf(await openLatents(at('latents')))!
+  await refused(
+    decoderOf(space, mdt),
+    /ema\.safetensors: wanted the autoencoder of these latents, of checksum \w{64}, got/,
+  )
+  await refused(decoderOf(null, vae), /--vae: wanted with latents only/)
+  const said: string[] = []
+  const plain = await decoderOf({ ...space, path: at('gone') }, undefined, line => void said.push(line))
+  assert.match(said.join(), /gone: no such file, so samples show latents as colours/)
+  const drawn = { values: new Float32Array(4), shape: [1, 4, 1, 1] } as const
+  assert.is(await plain!(drawn), drawn)
+  const changed = { latents: { ...space, sha256: 'f'.repeat(64) } }
+  const settings = { latents: at('latents'), data: '', size: 16 }
+  await refused(openTrainingSet(settings, changed), /wanted latents of the autoencoder f{64} as before, got /)
 }
 
-test('Ctrl-C keeps what is encoded, and the same command goes on', () =>
-  inFolder(async folder => {
-    const out = join(folder, 'latents')
-    await succeed('train-vae', ['--size', '16', '--batch', '2', '--steps', '1', ...one, '--out', join(folder, 'vae')])
-    const words = ['encode-latents', 'emoji', '--vae', join(folder, 'vae'), '--out', out, ...one]
-    const { stdout, code } = await run('demask', words, { interruptAt: /step \d/ })
-    assert.is(code, 0)
-    const done = Number(/latents: (\d+) pictures as .*\nof 3781; go on with the same command\n$/.exec(stdout)?.[1])
-    assert.ok(done >= 64 && done < 3781, stdout)
-    assert.match(await succeed('demask', words), /3781 pictures as 4 × 4 × 4 latents/)
-  }))
+/** Ctrl-C keeps what is encoded; that the same command goes on, latents.test.ts shows. */
+async function interrupted(folder: string): Promise<void> {
+  const out = join(folder, 'emoji')
+  const words = ['encode-latents', 'emoji', '--vae', join(folder, 'latents'), '--out', out, ...one]
+  const { stdout, code } = await run('demask', words, { interruptAt: /step \d/ })
+  assert.is(code, 0)
+  const done = Number(/emoji: (\d+) pictures as .*\nof 3781; go on with the same command\n$/.exec(stdout)?.[1])
+  assert.ok(done >= 64 && done < 3781, stdout)
+  await refused(openLatents(out), new RegExp(`wanted all latents of 3781 pictures, got ${done}`))
+}
 
 test.run()
