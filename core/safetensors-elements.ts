@@ -64,7 +64,7 @@ export function encodeElements(dtype: SafetensorsDType, data: ArrayLike<number>,
   if (dtype === 'F64') return bytesOf(data instanceof Float64Array ? data : new Float64Array(data))
   if (dtype === 'F32') return bytesOf(data instanceof Float32Array ? data : new Float32Array(data))
   if (dtype === 'F16') return bytesOf(toHalves(data, 10, -14))
-  if (dtype === 'BF16') return bytesOf(toHalves(data, 7, -126))
+  if (dtype === 'BF16') return bytesOf(data instanceof Float32Array ? upperHalves(data) : toHalves(data, 7, -126))
   if (dtype === 'I32' && data instanceof Int32Array) return bytesOf(data)
   if (dtype === 'U8' && data instanceof Uint8Array) return bytesOf(data)
   const [low, high] = integerRange[dtype]
@@ -112,6 +112,17 @@ function fromBFloat16(halves: Uint16Array): Float32Array {
   const bits = new Uint32Array(halves.length)
   for (let i = 0; i < bits.length; i++) bits[i] = halves[i] << 16
   return new Float32Array(bits.buffer)
+}
+
+/** The same of numbers that are float32, by their bits: rounded to nearest, ties to even, where a half is dropped. */
+function upperHalves(data: Float32Array): Uint16Array {
+  const bits = new Uint32Array(data.buffer, data.byteOffset, data.length)
+  const out = new Uint16Array(data.length)
+  for (let i = 0; i < out.length; i++) {
+    const isNaN = (bits[i] & 0x7fffffff) > 0x7f800000
+    out[i] = isNaN ? 0x7fc0 : (bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) >>> 16
+  }
+  return out
 }
 
 /** Exponent and mantissa moved to their places in a float32: a number too small by the difference of biases, 2^112. */

@@ -152,6 +152,13 @@ test('16-bit floats: every pattern survives, and rounding is to nearest, ties to
   assert.equal(Array.from(brain), [0x3eab, 0x4049, 0x3f80])
 })
 
+test('bfloat16 of float32, by its bits, is that of the same numbers in another array', () => {
+  const bits = new Uint32Array(2 ** 18).map((_, i) => ((i >> 2) << 16) | [0, 0x7fff, 0x8000, 0x8001][i & 3])
+  const floats = new Float32Array(bits.buffer) // every upper half, below, on and above the tie
+  const [some, numbers] = [floats.subarray(1), Float64Array.from(floats.subarray(1))]
+  assert.ok(Buffer.compare(encodeElements('BF16', some, ''), encodeElements('BF16', numbers, '')) === 0)
+})
+
 test('numbers that a type cannot hold are refused by name', () => {
   const one = (dtype: SafetensorsDType, x: number) => () =>
     encodeSafetensors(new Map([['w', { dtype, shape: [1], data: [x] }]]))
