@@ -55,7 +55,7 @@ await training.attended(async () => {
       resume: { type: 'switch', about: 'go on from the last checkpoint in DIR' },
     },
     examples: [
-      ['', 'the network that comes with demask, in a quarter of an hour on 2 cores'],
+      ['--steps 863', 'the network that comes with demask, in a quarter of an hour on 2 cores'],
       ['--resume --steps 3000', 'go on with it'],
     ],
   })
