@@ -186,7 +186,7 @@ test('whatever is wrong is one line, and nothing is left behind', () =>
       ['train-mdt-s', ...train('--size', '7'), /size/],
       ['train-mdt-s', ...train('--data', join(folder, 'nowhere')), /nowhere: .*no such file or folder/],
       ['train-mdt-s', ...train('--data', empty), /empty: wanted pictures .* got none/],
-      ['train-mdt-s', ...train('--data', broken), /a\.png: wanted a picture/],
+      ['train-mdt-s', ...train('--data', broken, '--strict'), /a\.png: wanted a picture/],
       ['train-mdt-s', ...train('--resume'), /out: wanted a checkpoint to resume from, got none/],
       ['train-mdt-s', ['--out', existing], /existing: there is a run already/],
       ['sample', ['--from', join(folder, 'nowhere')], /no such file or folder: .*nowhere/],

@@ -4,9 +4,19 @@
  */
 
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative, resolve } from 'node:path'
+import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { read, root } from './markdown.ts'
@@ -48,7 +58,7 @@ test('what must run in a browser imports nothing but itself', () => {
     .filter(([, target]) => !target.startsWith('.') && target !== '#wasm-host')
   // gpu.js is loaded when it is asked for, and its types at no cost.
   assert.equal(
-    found.filter(([path, target]) => !(path === 'core/backends/gpu/device.ts' && target === 'gpu.js')),
+    found.filter(([path, target]) => !(path.startsWith('core/backends/gpu/') && target === 'gpu.js')),
     [],
   )
   for (const path of files.filter(path => !needsNode.test(path)))
@@ -62,7 +72,7 @@ test('what needs Node says so at its top', () => {
     assert.match(read(path).split('*/')[0], /Node|node:/, path)
 })
 
-test('the built package works by its published names, with declarations', () => {
+test('the built package works by its published names, with declarations, and so does its command', async () => {
   const place = mkdtempSync(join(tmpdir(), 'demask-package-'))
   try {
     const home = join(place, 'node_modules/demask')
@@ -98,9 +108,35 @@ console.log(backend.name, [...(await x.grad!.data())], shape, linearBetas(1000).
     assert.is(run('program.js').trim(), 'wasm [ 2, 4 ] [ 1, 3 ] 1000 12')
     const host = readFileSync(join(home, 'dist/core/backends/wasm/host-web.js'), 'utf8')
     assert.not.match(host, /node:/)
+    await commandWorks(place, home)
   } finally {
     rmSync(place, { recursive: true })
   }
 })
+
+/** `npx demask` in a project that has installed the package, with what that depends on and nothing else. */
+async function commandWorks(place: string, home: string): Promise<void> {
+  const { bin, dependencies, version } = JSON.parse(readFileSync(join(home, 'package.json'), 'utf8'))
+  for (const name of Object.keys(dependencies))
+    symlinkSync(join(root, 'node_modules', name), join(place, 'node_modules', name))
+  const demask = (...words: string[]) =>
+    execFileSync(process.execPath, [join(home, bin.demask), ...words], { cwd: place, encoding: 'utf8' })
+  assert.match(readFileSync(join(home, bin.demask), 'utf8'), /^#!\/usr\/bin\/env node\n/)
+  assert.is(demask('--version'), `${version}\n`)
+  const pictures = join(place, 'pictures')
+  mkdirSync(pictures)
+  for (const background of ['red', 'blue'])
+    await sharp({ create: { width: 16, height: 16, channels: 3, background } }).toFile(
+      join(pictures, `${background}.png`),
+    )
+  const small = ['--preset', 'tiny', '--size', '8', '--batch', '1', '--threads', '1', '--data', 'pictures']
+  const said = demask('train', 'mdt', ...small, '--steps', '1', '--out', 'run')
+  assert.match(
+    said,
+    /MDT-tiny on the 2 pictures of pictures at 8 px.*\n(.*\n)*run\/checkpoint-00000001 after step 1\n$/,
+  )
+  assert.match(readFileSync(join(place, 'run/README.md'), 'utf8'), '`npx demask train mdt --out run --resume`')
+  assert.match(demask('sample', '--from', 'run', '--count', '1', '--steps', '2'), 'samples.png: 1 picture of 8 px')
+}
 
 test.run()

@@ -70,7 +70,9 @@ function packageFolder(): string {
   try {
     return dirname(createRequire(import.meta.url).resolve('emoji-datasource-twitter/package.json'))
   } catch (error) {
-    throw new UserError(`emoji: wanted the package emoji-datasource-twitter (npm ci installs it): ${reason(error)}`)
+    throw new UserError(
+      `emoji: wanted the package emoji-datasource-twitter (npm install emoji-datasource-twitter): ${reason(error)}`,
+    )
   }
 }
 
