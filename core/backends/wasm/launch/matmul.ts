@@ -12,7 +12,7 @@ const PASS = 512
 /** Bytes of packed rows of a that meet all columns, a panel at a time: they stay in the second-level cache. */
 const BLOCK_BYTES = 1 << 20
 /** Columns of b packed at once. */
-const BLOCK_COLUMNS = 64
+const BLOCK_COLUMNS = 32
 /** Rows of a packed by one chunk. */
 const PACK_ROWS = 64
 /** Chunks there should be, so that all threads are busy to the end. */
