@@ -1,8 +1,9 @@
 /**
  * What browser.test.ts runs in a page and in Node: kernels launched in the same tick as the workers' creation, and steps
- * of MDT-tiny on one batch. Only what runs in both is used here. Next: browser.test.ts.
+ * of MDT-tiny on one batch, on wasm and on WebGPU. Only what runs in both is used here. Next: browser.test.ts.
  */
 
+import type { GpuBackend } from '../core/backends/gpu/index.ts'
 import type { WasmBackend } from '../core/backends/wasm/index.ts'
 import {
   backward,
@@ -53,6 +54,14 @@ export async function run(threads: number): Promise<Report> {
   }
   backend.dispose()
   return report
+}
+
+/** The same training on WebGPU: which device, and the losses. */
+export async function runOnWebGpu(): Promise<{ readonly about: string; readonly losses: readonly number[] }> {
+  const backend = (await ready({ backend: 'gpu:webgpu' })) as GpuBackend
+  const losses = await train()
+  backend.dispose()
+  return { about: backend.device.about, losses }
 }
 
 /** The bytes that some kernels give. */

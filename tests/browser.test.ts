@@ -1,76 +1,32 @@
 /**
  * demask in a browser: a bundle of the source in headless Chromium, on a page that is cross-origin isolated and on one
- * that is not, against the same program in Node. Skipped where there is no Chromium. Needs Node.
+ * that is not, against the same program in Node. Skipped where there is no Chromium; webgpu/browser.test.ts has WebGPU.
+ * Needs Node.
  */
 
-import { existsSync } from 'node:fs'
-import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
-import { type Browser, chromium } from 'playwright-core'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { type BrowserHost, executable, openBrowser } from './browser-host.ts'
 import { type Report, run } from './browser-page.ts'
 
-const executable = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
 const inBrowser = executable === undefined ? test.skip : test
-
-let server: Server
-let browser: Browser | undefined
-
-/** The page's program as one script that leaves `demask.run` behind. */
-async function bundle(): Promise<string> {
-  const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(new URL('browser-page.ts', import.meta.url))],
-    bundle: true,
-    format: 'iife',
-    globalName: 'demask',
-    platform: 'browser',
-    target: 'es2022',
-    external: ['gpu.js'],
-    write: false,
-  })
-  return outputFiles[0].text
-}
+let host: BrowserHost | undefined
 
 test.before(async () => {
-  if (executable === undefined) return
-  const script = await bundle()
-  const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
-  server = createServer(({ url }, response) => {
-    const headers = url!.startsWith('/isolated/') ? isolation : {}
-    const isScript = url!.endsWith('.js')
-    response.writeHead(200, { 'Content-Type': `text/${isScript ? 'javascript' : 'html'}; charset=utf-8`, ...headers })
-    response.end(isScript ? script : '<!doctype html><link rel="icon" href="data:,"><script src="program.js"></script>')
-  })
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  browser = await chromium.launch({
-    executablePath: executable,
-    headless: true,
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--no-first-run',
-    ],
-  })
+  if (executable !== undefined) host = await openBrowser(['--disable-gpu'], ['gpu.js'])
 })
 
 test.after(async () => {
-  await browser?.close()
-  server?.close()
+  await host?.close()
 })
 
 /** What the program reports from a page, one report for each number of threads, and what the page said meanwhile. */
-async function report(folder: string, threads: readonly number[]): Promise<{ reports: Report[]; said: string[] }> {
-  const page = await browser!.newPage()
+async function report(
+  folder: 'isolated' | 'plain',
+  threads: readonly number[],
+): Promise<{ reports: Report[]; said: string[] }> {
   const said: string[] = []
-  page.on('console', message => said.push(message.text()))
-  page.on('pageerror', error => said.push(error.message))
-  const { port } = server.address() as AddressInfo
-  await page.goto(`http://127.0.0.1:${port}/${folder}/`)
+  const page = await host!.open(folder, text => said.push(text))
   const reports: Report[] = []
   for (const count of threads)
     reports.push(
