@@ -119,8 +119,8 @@ function upperHalves(data: Float32Array): Uint16Array {
   const bits = new Uint32Array(data.buffer, data.byteOffset, data.length)
   const out = new Uint16Array(data.length)
   for (let i = 0; i < out.length; i++) {
-    const isNaN = (bits[i] & 0x7fffffff) > 0x7f800000
-    out[i] = isNaN ? 0x7fc0 : (bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) >>> 16
+    const nan = (bits[i] & 0x7fffffff) > 0x7f800000
+    out[i] = nan ? 0x7fc0 : (bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) >>> 16
   }
   return out
 }

@@ -172,6 +172,12 @@ test('a tensor past 4 GiB in a sparse file is read at its offset', async () => {
 
 const hostile = suite('hostile files')
 
+/** A container that says its directory's end is there. */
+function endAt(bytes: Buffer, position: number): Buffer {
+  bytes.writeBigUInt64LE(BigInt(position), bytes.lastIndexOf('PK\x06\x07') + 8)
+  return bytes
+}
+
 hostile('containers that contradict themselves', async () => {
   const good = { name: 'a/data.pkl', data: dict('w', int(1)) }
   const refused: [string, Buffer, RegExp][] = [
@@ -195,6 +201,11 @@ hostile('containers that contradict themselves', async () => {
     ],
     ['a bomb', zipOf([{ ...good, claims: { method: 8, size: 2 ** 40 } }]), /it claims 1099511627776 bytes of/],
     ['a place outside', zipOf([{ ...good, claims: { offset: 2 ** 40 } }]), /damaged/],
+    [
+      'an end that is nowhere',
+      endAt(zipOf([good]), 2 ** 63),
+      /it leads to 56 bytes at 9223372036854776000, outside of/,
+    ],
     ['more entries', zipOf([good], { entries: 2 ** 40 }), /damaged/],
     ['no pickle', zipOf([{ ...good, name: 'a/b.pkl' }]), /got a ZIP with 0 data\.pkl/],
     ['two pickles', zipOf([good, { ...good, name: 'b/data.pkl' }]), /got a ZIP with 2 data\.pkl/],
