@@ -1,0 +1,22 @@
+/** A few hundred changed files for every reader; `npm run fuzz` reads them for minutes. */
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { openCases } from './fuzz/cases.ts'
+import { targets } from './fuzz/targets.ts'
+
+for (const target of targets)
+  test(`${target.name}: 150 changed files are read, or refused with one line`, async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'demask-fuzz-'))
+    try {
+      const run = await openCases(target, 1, folder)
+      for (let number = 0; number < 150; number++) assert.is(await run(number), null)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+
+test.run()

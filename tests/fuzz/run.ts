@@ -1,0 +1,131 @@
+/**
+ * `npm run fuzz [-- --minutes N] [--only NAME,…] [--seed N] [--replay NAME:NUMBER]`: reads changed files until the time is
+ * over, N minutes for every target (default 3), and prints what it found. Where it got to is kept in runs/fuzz, and the next
+ * run goes on from there; a file that led to a finding is kept there too. A target that hangs or dies is a finding, and goes
+ * on with the next case. Exit code 1 where there is one. Needs Node.
+ */
+
+import { fork } from 'node:child_process'
+import {
+  appendFileSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { type Finding, openCases } from './cases.ts'
+import { targets } from './targets.ts'
+
+const { values: flags } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '3' },
+    only: { type: 'string' },
+    seed: { type: 'string', default: '0' },
+    replay: { type: 'string' },
+    from: { type: 'string' },
+  },
+})
+const seed = Number(flags.seed)
+const kept = 'runs/fuzz'
+const progress = join(kept, `progress-${seed}.json`)
+const hang = 30_000
+
+/** What a process that reads tells the one that watches. */
+type Message = { readonly at: number } | { readonly finding: Finding }
+
+/** In a process of its own: cases of one target from a number on, until it is ended. */
+async function readOn(name: string, from: number): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'demask-fuzz-'))
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+  process.on('SIGTERM', () => process.exit())
+  const run = await openCases(targets.find(target => target.name === name)!, seed, folder)
+  for (let number = from; ; number++) {
+    process.send!({ at: number } satisfies Message)
+    const finding = await run(number)
+    if (finding !== null) process.send!({ finding } satisfies Message)
+    if (number % 64 === 0) await new Promise(resolve => setImmediate(resolve))
+  }
+}
+
+/** Cases of a target from `from` until `end`: the number to go on with, and what was found. */
+async function watch(name: string, from: number, end: number): Promise<{ next: number; findings: Finding[] }> {
+  const findings: Finding[] = []
+  let at = from
+  while (performance.now() < end) {
+    const child = fork(fileURLToPath(import.meta.url), ['--seed', String(seed), '--only', name, '--from', String(at)], {
+      execArgv: [...process.execArgv, '--max-old-space-size=1024'],
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    })
+    let said = ''
+    let last = performance.now()
+    let ended = ''
+    child.stderr!.on('data', chunk => (said = (said + chunk).slice(-2000)))
+    child.on('message', (message: Message) => {
+      last = performance.now()
+      if ('at' in message) at = message.at
+      else findings.push(message.finding)
+    })
+    const timer = setInterval(() => {
+      if (performance.now() >= end) ended = 'time'
+      else if (performance.now() - last > hang) ended = `no answer for ${hang / 1000} s`
+      if (ended !== '') child.kill('SIGKILL')
+    }, 200)
+    const code = await new Promise(resolve => child.on('exit', (code, signal) => resolve(code ?? signal)))
+    clearInterval(timer)
+    if (ended === 'time') break
+    findings.push({ target: name, number: at, file: '?', what: ended || `it ended with ${code}: ${said}` })
+    at++
+  }
+  return { next: at, findings }
+}
+
+async function all(): Promise<void> {
+  mkdirSync(kept, { recursive: true })
+  const begun: Record<string, number> = existsSync(progress) ? JSON.parse(readFileSync(progress, 'utf8')) : {}
+  const chosen = targets.filter(({ name }) => flags.only === undefined || flags.only.split(',').includes(name))
+  let found = 0
+  for (const { name } of chosen) {
+    const from = begun[name] ?? 0
+    const { next, findings } = await watch(name, from, performance.now() + 60_000 * Number(flags.minutes))
+    begun[name] = next
+    writeFileSync(progress, `${JSON.stringify(begun, null, 2)}\n`)
+    found += findings.length
+    console.log(
+      `${name.padEnd(12)} ${String(next - from).padStart(8)} cases, ${next} in all, ${findings.length} findings`,
+    )
+    for (const finding of findings) {
+      console.log(`  ${name}:${finding.number} (${finding.file}): ${finding.what.split('\n').slice(0, 3).join(' ')}`)
+      appendFileSync(join(kept, 'findings.jsonl'), `${JSON.stringify({ seed, ...finding })}\n`)
+    }
+  }
+  console.log(`${found} findings`)
+  process.exitCode = found === 0 ? 0 : 1
+}
+
+/** One case again, with its stack and a copy of its file. */
+async function replay(word: string): Promise<void> {
+  const [name, number] = word.split(':')
+  const target = targets.find(each => each.name === name)
+  if (target === undefined)
+    throw new Error(`--replay: wanted one of ${targets.map(each => each.name).join(', ')}, got ${name}`)
+  const folder = mkdtempSync(join(tmpdir(), 'demask-fuzz-'))
+  const read = (at: string, file: string) => {
+    copyFileSync(file, join(kept, `${name}-${number}`))
+    return target.read(at, file)
+  }
+  const run = await openCases({ ...target, read }, seed, folder)
+  mkdirSync(kept, { recursive: true })
+  console.log((await run(Number(number)))?.what ?? 'nothing found')
+  rmSync(folder, { recursive: true })
+}
+
+if (flags.from !== undefined) await readOn(flags.only!, Number(flags.from))
+else if (flags.replay !== undefined) await replay(flags.replay)
+else await all()

@@ -1,0 +1,197 @@
+/**
+ * What is fuzzed: every reader of files, each with right files to begin from and with the errors that it may end in. Any other
+ * error is a finding. Needs Node. Used by run.ts.
+ */
+
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import sharp from 'sharp'
+import { type HostTensor, rng, SafetensorsError } from '../../core/index.ts'
+import { PickleError } from '../../core/pytorch/pickle.ts'
+import { readSafetensors, writeSafetensors } from '../../core/safetensors-node.ts'
+import { ZipError } from '../../core/zip-node.ts'
+import { openCifar } from '../../diffusion/data/cifar.ts'
+import { readPicture } from '../../diffusion/data/folder.ts'
+import { openIdx } from '../../diffusion/data/idx.ts'
+import { type ImageDataset, openLatents, writeLatents } from '../../diffusion/data/index.ts'
+import { readNpz, writeNpz } from '../../diffusion/data/npz.ts'
+import { openNpz } from '../../diffusion/data/npz-pictures.ts'
+import { readState, UserError } from '../../diffusion/training/index.ts'
+import { readRows } from '../../diffusion/training/metrics.ts'
+import { openWeights } from '../../examples/weights.ts'
+import { root } from '../markdown.ts'
+
+export interface Target {
+  readonly name: string
+  /** Writes right files into a folder that is empty. */
+  seed(folder: string): Promise<void>
+  /** Reads `folder`, one of whose files was changed: all of it, as the programs do. */
+  read(folder: string, file: string): Promise<void>
+}
+
+/** The errors that a person is meant to see. */
+export const ours = [UserError, SafetensorsError, PickleError, ZipError]
+
+const tensors = new Map<string, HostTensor<ArrayLike<number>>>([
+  ['a.weight', { dtype: 'F32', shape: [3, 4], data: rng(1).normalArray(12) }],
+  ['b', { dtype: 'I64', shape: [2], data: [1, -1] }],
+  ['c', { dtype: 'BF16', shape: [2, 2], data: [0, 1, 2, 3] }],
+])
+
+const copy = (folder: string, from: string) => {
+  for (const name of readdirSync(from))
+    if (statSync(join(from, name)).isFile()) writeFileSync(join(folder, name), readFileSync(join(from, name)))
+}
+
+/** All pictures of a set, some at least. */
+async function look(data: ImageDataset): Promise<void> {
+  for (let i = 0; i < Math.min(data.length, 8); i++) {
+    data.label(i)
+    await data.pixels(i)
+  }
+}
+
+const bigEndian = (...values: number[]) =>
+  Buffer.from(values.flatMap(v => [v >>> 24, (v >>> 16) & 255, (v >>> 8) & 255, v & 255]))
+
+function writeIdx(folder: string): void {
+  const images = Buffer.concat([bigEndian(0x803, 3, 4, 4), Buffer.alloc(48, 7)])
+  const labels = Buffer.concat([bigEndian(0x801, 3), Buffer.from([0, 1, 2])])
+  writeFileSync(join(folder, 'train-images-idx3-ubyte'), images)
+  writeFileSync(join(folder, 'train-labels-idx1-ubyte'), labels)
+}
+
+/** Sixteen pictures of one colour each. */
+const plain: ImageDataset = {
+  name: 'plain',
+  length: 16,
+  size: 4,
+  channels: 3,
+  classes: ['one', 'two'],
+  flips: true,
+  label: i => i % 2,
+  pixels: i => new Uint8Array(48).fill(i),
+}
+
+export const targets: readonly Target[] = [
+  {
+    name: 'safetensors',
+    seed: folder => writeSafetensors(join(folder, 'weights.safetensors'), tensors),
+    read: async (_, file) => void readSafetensors(file),
+  },
+  {
+    name: 'pytorch',
+    seed: async folder => copy(folder, join(root, 'tests/fixtures/pytorch')),
+    async read(_, file) {
+      if (!/\.(pt|pth|ckpt|bin)$/.test(file)) return
+      using weights = await openWeights(file)
+      for (const { data } of weights.state.values()) data.length
+    },
+  },
+  {
+    name: 'pictures',
+    async seed(folder) {
+      const image = sharp({ create: { width: 20, height: 12, channels: 3, background: '#a51' } })
+      for (const format of ['png', 'jpeg', 'webp'] as const)
+        writeFileSync(join(folder, `picture.${format}`), await image.toFormat(format).toBuffer())
+    },
+    read: async (_, file) => void (await readPicture(file, 8)),
+  },
+  {
+    name: 'idx',
+    seed: async folder => writeIdx(folder),
+    read: async folder => look(await openIdx(join(folder, 'train-images-idx3-ubyte'), 4)),
+  },
+  {
+    name: 'idx-gzip',
+    async seed(folder) {
+      writeIdx(folder)
+      for (const name of readdirSync(folder))
+        writeFileSync(join(folder, `${name}.gz`), gzipSync(readFileSync(join(folder, name))))
+    },
+    read: async folder => look(await openIdx(join(folder, 'train-images-idx3-ubyte.gz'), 4)),
+  },
+  {
+    name: 'cifar',
+    async seed(folder) {
+      for (let i = 1; i <= 5; i++) writeFileSync(join(folder, `data_batch_${i}.bin`), Buffer.alloc(2 * 3073, i))
+      writeFileSync(join(folder, 'test_batch.bin'), Buffer.alloc(2 * 3073, 6))
+      writeFileSync(join(folder, 'batches.meta.txt'), Array.from({ length: 10 }, (_, i) => `class ${i}\n`).join(''))
+    },
+    read: async folder => look(openCifar('cifar10', folder, 32)),
+  },
+  {
+    name: 'npz',
+    seed: folder =>
+      writeNpz(
+        join(folder, 'samples.npz'),
+        new Map([
+          ['arr_0', { dtype: 'U8' as const, shape: [2, 4, 4, 3], data: Uint8Array.from({ length: 96 }, (_, i) => i) }],
+          ['arr_1', { dtype: 'I64' as const, shape: [2], data: [0, 1] }],
+        ]),
+      ),
+    async read(_, file) {
+      await readNpz(file)
+      await look(await openNpz(file, 4))
+    },
+  },
+  {
+    name: 'latents',
+    async seed(folder) {
+      const weights = join(folder, 'vae.safetensors')
+      await writeSafetensors(weights, tensors)
+      const { sha256Of } = await import('../../diffusion/data/index.ts')
+      const vae = { file: 'vae.safetensors', sha256: await sha256Of(weights), from: weights, scalingFactor: 0.5 }
+      const { name, size, length: pictures, classes, flips: mirrored } = plain
+      const source = {
+        data: name,
+        size,
+        pictures,
+        classes,
+        mirrored,
+        shape: [1, 2, 2] as const,
+        vae,
+        arithmetic: 'none',
+      }
+      const encode = async (images: Float32Array) => {
+        const values = new Float32Array((images.length / 48) * 4).fill(images[0])
+        return { mean: values, std: values }
+      }
+      await writeLatents(join(folder, 'latents'), plain, source, { encode, together: 4, shardBytes: 512 })
+      copy(folder, join(folder, 'latents'))
+    },
+    async read(folder) {
+      const latents = await openLatents(folder)
+      try {
+        for (let i = 0; i < Math.min(latents.length, 4); i++) await latents.moments(i, i % 2 === 1)
+      } finally {
+        latents.close()
+      }
+    },
+  },
+  {
+    name: 'state',
+    async seed(folder) {
+      const state = { step: 7, emaUpdates: 7, backend: 'wasm relaxed', settings: { lr: 1e-3 }, classes: ['a'] }
+      writeFileSync(join(folder, 'state.json'), JSON.stringify(state))
+    },
+    read: async folder => void readState(folder),
+  },
+  {
+    name: 'metrics',
+    async seed(folder) {
+      const rows = Array.from({ length: 4 }, (_, i) => JSON.stringify({ step: i + 1, loss: 0.5 }))
+      writeFileSync(join(folder, 'metrics.jsonl'), `${rows.join('\n')}\n`)
+    },
+    read: async (_, file) => void readRows(file),
+  },
+]
+
+/** A folder of right files for a target; its files by their names. */
+export async function seeded(target: Target, folder: string): Promise<ReadonlyMap<string, Uint8Array>> {
+  mkdirSync(folder, { recursive: true })
+  await target.seed(folder)
+  const names = readdirSync(folder).filter(name => statSync(join(folder, name)).isFile())
+  return new Map(names.map(name => [name, readFileSync(join(folder, name))]))
+}
