@@ -258,6 +258,7 @@ test('damage of every kind is found before training and repaired by encoding aga
     [index.slice(0, 300), /index\.json: wanted the index of a folder of latents: /],
     ['{"format": 1}', /index\.json: wanted format 'demask latents 1', got 1/],
     [index.replace('latents-00000006', '../elsewhere'), /index\.json: .* damaged/],
+    [index.replace('"shards": [', '"shards": [null,'), /index\.json: .* damaged/],
   ] as const) {
     const folder = spoil(path => writeFileSync(join(path, '../index.json'), text))
     await refused(openLatents(folder), wanted)

@@ -85,16 +85,15 @@ export function readIndex(folder: string): LatentIndex | undefined {
   }
   if (index?.format !== 'demask latents 1')
     throw new UserError(`${path}: wanted format 'demask latents 1', got ${JSON.stringify(index?.format ?? null)}`)
+  const named = /^[\w-]+\.safetensors$/ // in this folder
   const whole = (n: unknown) => Number.isSafeInteger(n) && (n as number) >= 0
   const sound =
     index.shape?.length === 3 &&
     index.shape.every(whole) &&
     Array.isArray(index.classes) &&
     Array.isArray(index.shards) &&
-    index.shards.every(
-      ({ file, first, end, rows }) => /^[\w-]+\.safetensors$/.test(file) && [first, end, rows].every(whole),
-    ) &&
-    /^[\w-]+\.safetensors$/.test(index.vae?.file) &&
+    index.shards.every(shard => named.test(shard?.file) && [shard.first, shard.end, shard.rows].every(whole)) &&
+    named.test(index.vae?.file) &&
     index.vae.scalingFactor > 0
   if (!sound) throw new UserError(`${path}: wanted shape, classes, vae and shards of latents, got others: damaged`)
   return index
