@@ -26,7 +26,7 @@ export interface PickleHost {
 
 /** A checkpoint of a thousand tensors takes about 1 MB. */
 const largestPickle = 2 ** 24
-/** Lists, dicts and calls in one pickle, and what the calls may do in all. */
+/** Lists, dicts and calls in one pickle, values that it remembers, and what the calls may do in all. */
 const mostObjects = 2 ** 20
 const mostSteps = 2 ** 24
 
@@ -313,7 +313,8 @@ class Machine {
   }
 
   #remember(index: number): void {
-    if (this.#memo.size >= 4 * mostObjects && !this.#memo.has(index)) this.#fail('wanted a smaller memo, got more')
+    if (this.#memo.size >= mostObjects && !this.#memo.has(index))
+      this.#fail(`wanted at most ${mostObjects} values to remember, got more`)
     this.#memo.set(index, this.#top())
   }
 
