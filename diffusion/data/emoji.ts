@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import sharp from 'sharp'
-import { reason, UserError } from '../training/errors.ts'
+import { UserError } from '../training/errors.ts'
 import type { ImageDataset } from './dataset.ts'
 
 /** One picture of emoji.json: where it is on the sheet. */
@@ -70,9 +70,8 @@ function packageFolder(): string {
   try {
     return dirname(createRequire(import.meta.url).resolve('emoji-datasource-twitter/package.json'))
   } catch (error) {
-    throw new UserError(
-      `emoji: wanted the package emoji-datasource-twitter (npm install emoji-datasource-twitter): ${reason(error)}`,
-    )
+    const install = 'npm install emoji-datasource-twitter'
+    throw new UserError(`emoji: wanted the package emoji-datasource-twitter, got none: ${install}`, { cause: error })
   }
 }
 
