@@ -3,7 +3,9 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cpu, ready, rng, stats } from '../core/index.ts'
+import { storable } from '../core/safetensors-node.ts'
 import { toByte } from '../diffusion/data/index.ts'
+import { UserError } from '../diffusion/training/index.ts'
 import {
   type Drawing,
   drawn,
@@ -15,6 +17,8 @@ import {
   timestepDiffusion,
   timestepDrawing,
 } from '../examples/drawing.ts'
+import { recognise, type State } from '../examples/recognise.ts'
+import { planOf, type SampleFlags } from '../examples/sample-settings.ts'
 import {
   MaskedUViT,
   MDT,
@@ -110,6 +114,68 @@ test('a loop that is told to stop gives nothing, and leaves nothing', async () =
   assert.is(asked, 2)
   assert.is(stats(backend).bytes, before)
   assert.is(stats(cpu).bytes, 0)
+})
+
+// ---- what is asked for, and what fits -------------------------------------------------------------------------------
+
+const flags: SampleFlags = {
+  from: 'run',
+  weights: 'ema',
+  part: undefined,
+  heads: undefined,
+  'decoder-heads': undefined,
+  schedule: undefined,
+  vae: undefined,
+  count: undefined,
+  seed: '0',
+  class: [],
+  guidance: 1,
+  power: undefined,
+  sampler: undefined,
+  steps: undefined,
+  batch: undefined,
+  out: 'samples.png',
+  backend: undefined,
+  threads: undefined,
+}
+const foundOf = (model: Module) =>
+  recognise(new Map(storable(model.stateDict())) as unknown as State, 'file', { heads: 2, decoderHeads: 2 })
+const plan = (model: Module, given: Partial<SampleFlags>) =>
+  planOf({ ...flags, ...given }, foundOf(model), ['cat', 'dog', 'owl'], false)
+
+test('seeds count up from the first, or are listed; classes take turns', () => {
+  const { seeds, labels, sampler, steps, batch } = plan(mdt, { seed: '7', count: 4 })
+  assert.equal([seeds, labels, sampler, steps, batch], [[7, 8, 9, 10], [0, 1, 2, 0], 'ddim', 25, 48])
+  const listed = plan(mdt, { seed: '5, 3,5', class: ['owl,0', 'cat'] })
+  assert.equal(
+    [listed.seeds, listed.labels],
+    [
+      [5, 3, 5],
+      [2, 0, 0],
+    ],
+  )
+  assert.equal(plan(maskdit, {}).sampler, 'heun')
+  assert.is(plan(maskdm, { count: 2 }).labels, null)
+})
+
+test('what does not fit is one line', () => {
+  const wrong: readonly (readonly [Module, Partial<SampleFlags>, RegExp])[] = [
+    [mdt, { seed: '1,x' }, /^--seed: wanted a whole number, or some with commas between, got '1,x'$/],
+    [mdt, { seed: '-1' }, /^--seed: wanted a whole number/],
+    [mdt, { seed: '1,2', count: 3 }, /^--count: wanted 2, as many as seeds, or none, got 3$/],
+    [mdt, { power: 4 }, /^--power: wanted with --guidance, got it alone$/],
+    [mdt, { class: ['cat,3'] }, /^--class: wanted a number below 3 or one of cat, dog, owl, got '3'$/],
+    [maskdit, { sampler: 'ddpm' }, /^--sampler: wanted one of heun, euler, dpm-solver for a MaskDiT, got ddpm$/],
+    [maskdit, { guidance: 2, power: 4 }, /^--power: wanted a model of timesteps, DiT or MDT, got a MaskDiT$/],
+    [maskdm, { guidance: 2 }, /^--guidance: wanted a model that is guided by classes, got a MaskDM with none$/],
+    [maskdm, { class: ['1'] }, /^--class: wanted a model with classes, got one without$/],
+  ]
+  for (const [model, given, message] of wrong)
+    assert.throws(
+      () => plan(model, given),
+      (error: Error) => error instanceof UserError && message.test(error.message),
+      String(message),
+    )
 })
 
 test.run()
