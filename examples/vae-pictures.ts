@@ -4,7 +4,7 @@
  */
 
 import { noGrad, scope, tensor } from '../core/index.ts'
-import { type ImageDataset, imagesOf } from '../diffusion/data/index.ts'
+import { type ImageDataset, imagesOf, readableFrom } from '../diffusion/data/index.ts'
 import { writeGrid } from '../diffusion/training/index.ts'
 import type { AutoencoderKL } from '../models/index.ts'
 import { momentsOf, togetherAt } from './latents.ts'
@@ -12,11 +12,15 @@ import { momentsOf, togetherAt } from './latents.ts'
 /** Up to `count` pictures of the set in turn, as batches (N, 3, S, S) in [-1, 1]. */
 async function* evenly(data: ImageDataset, count: number): AsyncGenerator<Float32Array> {
   const { length, size } = data
-  const chosen = Array.from({ length: Math.min(count, length) }, (_, i) => Math.floor((i * length) / count) % length)
+  const n = Math.min(count, length)
+  const chosen = Array.from({ length: n }, (_, i) => Math.floor((i * length) / n))
   const N = togetherAt(size)
   for (let i = 0; i < chosen.length; i += N) {
-    const pictures = await Promise.all(chosen.slice(i, i + N).map(each => data.pixels(each)))
-    yield imagesOf(pictures, size)
+    const pictures = await Promise.all(chosen.slice(i, i + N).map(each => readableFrom(data, each)))
+    yield imagesOf(
+      pictures.map(({ pixels }) => pixels),
+      size,
+    )
   }
 }
 

@@ -63,6 +63,14 @@ test('a folder of pictures, train vae, encode-latents, train mdt, sample, evalua
     assert.equal(Object.fromEntries(halves), wanted)
     assert.ok('checkpoint-00000003/optimizer.safetensors' in wanted && 'loss.png' in wanted)
     assert.equal(await sizeOf(at('vae/samples-00000003.png')), [12 * 65 - 1, 2 * 65 - 1])
+    const originals = Array.from({ length: 12 }, (_, i) => ({ left: 130 * (i % 6), top: 65 * Math.floor(i / 6) }))
+    const cells = originals.map(place =>
+      sharp(at('vae/samples-00000003.png'))
+        .extract({ ...place, width: 64, height: 64 })
+        .raw()
+        .toBuffer(),
+    )
+    assert.is(new Set((await Promise.all(cells)).map(String)).size, 12, 'every picture once')
     const rows = readFileSync(at('vae/metrics.jsonl'), 'utf8')
       .trim()
       .split('\n')
