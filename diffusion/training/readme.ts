@@ -42,7 +42,7 @@ Goes on from its last checkpoint with \`${resume}\`.
 | \`checkpoint-<step>/state.json\` | the step, the random streams and all options: with the tensors, all that resuming needs |
 | \`metrics.jsonl\` | a line a step of what was computed: losses, gradient norm, learning rate; \`clip\` where gradients were scaled down, \`skipped\` where a step was left out. The same seed gives the same bytes |
 | \`timing.jsonl\` | a line a step of what the clock said |
-| \`events.out.tfevents.…\` | both, and the samples, for \`tensorboard --logdir\`, written anew when the run goes on |
+| \`events.out.tfevents.…\` | \`metrics.jsonl\` and the samples for \`tensorboard --logdir\`; written anew when the run goes on |
 | \`report.html\` | all of it on a page |
 | \`run.json\` | how it was started, and with which versions |
 | \`loss.png\`, \`samples-<step>.png\` | the loss curve; ${pictures} |
