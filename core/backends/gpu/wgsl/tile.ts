@@ -1,8 +1,8 @@
 /**
  * The shader of matrix products. A workgroup makes a tile of `rows` × `columns` results, an invocation `down` × `across`
- * of them, in registers. k is walked `depth` at a time: while one slab of both operands is multiplied from workgroup
- * memory, the next is on its way into registers, from there to the other half of that memory, so that one barrier a slab
- * will do. Slabs lie k by k, and what is multiplied is read from them four elements at once. Results have names rather
+ * of them, in registers. k is walked `depth` at a time: a round multiplies the slab of both operands that the last round
+ * left in workgroup memory, while the next is on its way into registers, from where it goes to the other half of that
+ * memory, so that one barrier a round will do. Slabs lie k by k, and what is multiplied is read from them four elements at once. Results have names rather
  * than places in an array, which would not stay in registers.
  *
  * Reads past an edge of the tile are led back to the last row or column, whose results are not stored; past the end of k
@@ -81,20 +81,15 @@ ${slabA.prepare('top')}
 ${slabB.prepare('left')}
 ${lines(cells.map(([i, j]) => `  var c${i}_${j} = vec4f();`))}
   var half = 0u;
-  var k0 = begin;
-${slabA.load()}
-${slabB.load()}
-${slabA.store()}
-${slabB.store()}
-  workgroupBarrier();
-  while (k0 < end) {
-    k0 += ${depth}u;
+  for (var k0 = begin; k0 < end + ${depth}u; k0 += ${depth}u) {
     if (k0 < end) {
 ${slabA.load()}
 ${slabB.load()}
     }
-    for (var k = 0u; k < ${depth}u; k++) {
+    if (k0 > begin) {
+      for (var k = 0u; k < ${depth}u; k++) {
 ${lines(products)}
+      }
     }
     half = 1u - half;
     if (k0 < end) {
