@@ -281,6 +281,10 @@ test('latents of something else are left alone', async () => {
     [{ mirrored: false }, /of mirrored true, got false/],
   ] as const)
     await refused(writeLatents(folder, data, { ...source, ...change }, encodeOptions()), wanted)
+  const said: string[] = []
+  const say = (line: string) => void said.push(line)
+  await writeLatents(folder, data, { ...source, arithmetic: 'other' }, encodeOptions({ say }))
+  assert.match(said.join(), /what is there was made on none: expect other last digits$/)
   assert.equal(bytesOf(folder), bytesOf(whole))
 })
 

@@ -38,7 +38,7 @@ export interface LatentSource {
   /** (C, h, w) */
   readonly shape: readonly [C: number, h: number, w: number]
   readonly vae: Encoder
-  /** Backend and build. */
+  /** Backend and build, which decide the last digits. */
   readonly arithmetic: string
 }
 

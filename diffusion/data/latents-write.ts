@@ -43,7 +43,7 @@ export interface EncodeOptions {
   readonly shardBytes?: number
   /** Asked after every batch; what has been encoded is kept. */
   readonly stop?: () => Promise<boolean>
-  /** Told which shards are damaged, and made again. */
+  /** Told which shards are damaged and made again, and where others were made with other arithmetic. */
   readonly say?: (line: string) => void
   /** Told how many pictures of the set are done, at first those of an earlier call. */
   readonly done?: (pictures: number) => void
@@ -104,13 +104,16 @@ async function begin(folder: string, source: LatentSource, say: (line: string) =
   const before = readIndex(folder)
   if (before === undefined)
     return { format: 'demask latents 1', about, complete: false, ...source, skipped: 0, shards: [] }
-  for (const name of Object.keys(source) as (keyof LatentSource)[]) {
-    const shown = (of: LatentSource) => JSON.stringify(name === 'vae' ? of.vae.sha256 : of[name])
+  const { arithmetic, ...decisive } = source
+  for (const name of Object.keys(decisive) as (keyof typeof decisive)[]) {
+    const shown = (of: typeof decisive) => JSON.stringify(name === 'vae' ? of.vae.sha256 : of[name])
     if (shown(before) !== shown(source))
       throw new UserError(
         `${folder}: there are latents already, of ${name} ${shown(before)}, got ${shown(source)}: --out chooses another folder`,
       )
   }
+  if (before.arithmetic !== arithmetic)
+    say(`${folder}: what is there was made on ${before.arithmetic}: expect other last digits`)
   const shards: Shard[] = []
   for (const shard of before.shards)
     try {
@@ -121,7 +124,7 @@ async function begin(folder: string, source: LatentSource, say: (line: string) =
     }
   return {
     ...before,
-    ...source,
+    ...decisive,
     complete: shards.reduce((n, { first, end }) => n + end - first, 0) === source.pictures,
     shards,
   }
