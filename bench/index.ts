@@ -4,17 +4,19 @@
  * (masking.ts). `npm run bench -- micro`, `full` and `masking` are its parts; `step`, `checkpoint` and `memory` tell more
  * about MDT-S/2: its memory, what checkpointing its blocks saves, what each model needs; `growth` whether memory stays flat
  * while models train; `conv` how fast convolutions are; `savings` bounds what two things that are not done could save.
+ * `--backend gpu` is about a GPU (gpu.ts).
  * For quiet figures leave the machine alone meanwhile; `--quick` times every step once, to see that all is well.
  */
 
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { type Backend, ready } from '../core/index.ts'
+import { type Backend, backendNames, ready } from '../core/index.ts'
 import { main, UserError } from '../diffusion/training/index.ts'
 import { checkpointing } from './checkpoint.ts'
 import { conv } from './conv.ts'
 import { full } from './full.ts'
+import { gpuBench } from './gpu.ts'
 import { growth } from './growth.ts'
 import { memory } from './memory.ts'
 import { micro } from './micro.ts'
@@ -48,10 +50,23 @@ async function all(record: boolean, quick: boolean): Promise<void> {
   masking()
 }
 
+async function onGpu(name: string, batch: string, preset: string | undefined, quick: boolean): Promise<void> {
+  const backend = backendNames.find(known => known === name && known.startsWith('gpu'))
+  if (backend === undefined) throw new UserError(`bench: --backend: wanted gpu or one of its devices, got '${name}'`)
+  if (!/^[1-9]\d*$/.test(batch)) throw new UserError(`bench: --batch: wanted a number from 1, got '${batch}'`)
+  await gpuBench({ backend, batch: Number(batch), preset: preset ?? (quick ? 'tiny' : 'S/2'), quick })
+}
+
 await main(async () => {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
-    options: { record: { type: 'boolean', default: false }, quick: { type: 'boolean', default: false } },
+    options: {
+      record: { type: 'boolean', default: false },
+      quick: { type: 'boolean', default: false },
+      backend: { type: 'string' },
+      batch: { type: 'string', default: '64' },
+      preset: { type: 'string' },
+    },
   })
   const benches: Record<string, () => Promise<void> | void> = {
     all: () => all(values.record, values.quick),
@@ -65,6 +80,7 @@ await main(async () => {
     conv: alone(conv),
     savings: alone(savings),
   }
+  if (values.backend !== undefined) return onGpu(values.backend, values.batch, values.preset, values.quick)
   const [what = 'all', ...rest] = positionals
   if (!Object.hasOwn(benches, what) || rest.length > 0)
     throw new UserError(`bench: wanted ${Object.keys(benches).join(', ')}, got '${positionals.join(' ')}'`)

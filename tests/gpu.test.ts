@@ -5,6 +5,8 @@
  */
 
 import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { gpu } from '../core/backends/gpu/index.ts'
@@ -45,6 +47,38 @@ async function rejection(promise: Promise<unknown>): Promise<Error> {
 test('gpu.js is loaded by gpu(), not by core', () => {
   assert.not(loadedWithCore)
   assert.ok(isLoaded())
+})
+
+test('what core, wasm and cpu need has neither gpu.js nor the gpu backend in it', async () => {
+  const { outputs } = await build({
+    entryPoints: [fileURLToPath(new URL('../core/index.ts', import.meta.url))],
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    packages: 'external',
+    outdir: 'nowhere',
+    write: false,
+    metafile: true,
+  }).then(({ metafile }) => metafile)
+  /** What is loaded with a chunk, the chunks that it imports at once included. */
+  const inputsOf = (name: string): string[] => [
+    ...Object.keys(outputs[name].inputs),
+    ...outputs[name].imports.flatMap(({ path, kind, external }) =>
+      external ? [path] : kind === 'import-statement' ? inputsOf(path) : [],
+    ),
+  ]
+  const chunkWith = (file: string) => Object.keys(outputs).find(name => file in outputs[name].inputs)!
+  const entry = Object.keys(outputs).find(name => outputs[name].entryPoint === 'core/index.ts')!
+  for (const name of [entry, chunkWith('core/backends/wasm/backend.ts')]) {
+    const inputs = inputsOf(name)
+    assert.ok(inputs.length > 5)
+    assert.equal(
+      inputs.filter(input => /backends\/gpu|gpu\.js|^webgpu/.test(input)),
+      [],
+    )
+  }
+  assert.ok(inputsOf(chunkWith('core/backends/gpu/backend.ts')).length > 10)
 })
 
 test('reads are asynchronous only, and only reads read', async () => {
