@@ -110,7 +110,7 @@ ${put('gq', 'gqkv', '(tokens + i * 3u * params.D)', 'params.scale', spread)}
   })
 }
 
-/** gk and gv: here \`i\` is a key, and \`j\` goes along the queries. */
+/** gk and gv: here `i` is a key, and `j` goes along the queries. */
 function keys(layout: Heads, spread: Spread): Step {
   const { kind } = layout
   const { reads, ...rest } = source(layout, spread)

@@ -59,7 +59,7 @@ export function locate(kind: BiasKind): string {
   let head = above % params.heads;
   let picture = above / params.heads;
   let i = block * ${rows}u + own;
-  let tokens = picture * params.T * 3u * params.D + head * ${'params.D / params.heads'};
+  let tokens = picture * params.T * 3u * params.D + head * (params.D / params.heads);
   let results = picture * params.T * params.D + head * (params.D / params.heads);
 ${kind === 'none' ? '' : `  let biased = ${kind === 'own' ? 'above' : 'head'} * params.T * params.T;`}`
 }
@@ -73,7 +73,7 @@ export function scores(kind: BiasKind, group: number): string {
   })
 }
 
-/** WGSL: \`top\`, \`shrink\` and the exponentials \`p0\`, … of a group of scores. */
+/** WGSL: `top`, `shrink` and the exponentials `p0`, … of a group of scores. */
 export function softly(group: number): string {
   const highest = Array.from({ length: group }, (_, g) => `s${g}`).reduce((a, b) => `max(${a}, ${b})`, 'top')
   return `      let before = top;
