@@ -10,9 +10,9 @@ import { at, CHUNK, type Context, ceilDiv, type WasmStorage } from '../storage.t
 /** Steps of k in one pass: a packed panel of b, 8 columns, is then 16 KB and stays in the first-level cache. */
 const PASS = 512
 /** Bytes of packed rows of a that meet all columns, a panel at a time: they stay in the second-level cache. */
-const BLOCK_BYTES = 1 << 20
-/** Columns of b packed at once. */
-const BLOCK_COLUMNS = 32
+const ROW_BYTES = 1 << 20
+/** Bytes of columns of b packed at once, a multiple of 32 columns: they stay there, too. */
+const COLUMN_BYTES = 1 << 16
 /** Rows of a packed by one chunk. */
 const PACK_ROWS = 64
 /** Chunks there should be, so that all threads are busy to the end. */
@@ -68,7 +68,7 @@ export function matmul(context: Context, loops: Kernels): Pick<Kernels, 'matmul'
   }
 
   function multiplyAlong({ M, N, K, batch, a, b, offsets, bias }: Product, out: WasmStorage): void {
-    const columns = Math.max(64, Math.min(512, ceilDiv(ceilDiv(N, 16), 16) * 16))
+    const columns = Math.max(192, Math.min(512, ceilDiv(ceilDiv(N, 16), 16) * 16))
     for (let i = 0; i < batch; i++) {
       const [ia, ib] = offsets === null ? [0, 0] : offsets[i]
       runtime.launch(
@@ -193,13 +193,15 @@ function liesAlongK({ M, N, K, batch, a, b }: Product): boolean {
   return batch === 1 && rows && columns
 }
 
-/** Rows and columns of a block: as many rows as the cache holds, but enough blocks. By shape only, as everywhere. */
+/** Rows and columns of a block: as many as the caches hold, but enough blocks. By shape only, as everywhere. */
 function blocks(M: number, N: number, K: number, batch: number): { readonly rows: number; readonly columns: number } {
-  const even = (size: number, most: number, unit: number) => ceilDiv(ceilDiv(size, ceilDiv(size, most)), unit) * unit
-  const columns = Math.min(BLOCK_COLUMNS, ceilDiv(N, 8) * 8)
-  const most = Math.max(4, Math.floor(BLOCK_BYTES / (16 * Math.max(K, 1))) * 4)
-  const narrow = ceilDiv(M, most) * ceilDiv(N, columns) * batch < ENOUGH ? columns / 2 : columns
-  return { rows: even(M, most, 4), columns: Math.max(16, ceilDiv(narrow, 8) * 8) }
+  const fit = Math.max(32, Math.floor(COLUMN_BYTES / (128 * Math.max(K, 1))) * 32)
+  const columns = Math.min(fit, ceilDiv(N, 8) * 8)
+  // Where k is short, the result is what fills the cache.
+  const most = K <= 64 ? 64 : Math.floor(ROW_BYTES / (16 * K)) * 4
+  const wanted = Math.min(ceilDiv(ENOUGH, ceilDiv(N, columns) * batch), ceilDiv(M, 64))
+  const rows = ceilDiv(M, Math.max(ceilDiv(M, most), wanted))
+  return { rows: ceilDiv(rows, 4) * 4, columns }
 }
 
 /** For each element of a broadcast batch, in order: which matrix of a and which of b it multiplies. */
