@@ -1,0 +1,149 @@
+/**
+ * Mutants: the source with one small change, which a test should notice. Here is what is changed (operators, numbers, booleans,
+ * bounds, statements, the order of operands) and what is not: strings, comments, types, messages of errors, and the samples
+ * of op records, which only tests run. Used by run.ts. Next: plan.ts.
+ */
+
+import { parseSync } from 'vite'
+
+export interface Mutant {
+  readonly file: string
+  /** Counted from 1. */
+  readonly line: number
+  /** The line as it stands, without indentation. */
+  readonly text: string
+  /** UTF-16 offsets of what `after` stands for. */
+  readonly start: number
+  readonly end: number
+  readonly before: string
+  readonly after: string
+}
+
+/** A node of the syntax tree (ESTree with TypeScript). */
+interface Node {
+  readonly type: string
+  readonly start: number
+  readonly end: number
+  readonly [field: string]: unknown
+}
+
+const binary: Readonly<Record<string, readonly string[]>> = {
+  '+': ['-'],
+  '-': ['+'],
+  '*': ['/'],
+  '/': ['*'],
+  '%': ['*'],
+  '**': ['*'],
+  '<': ['<=', '>='],
+  '<=': ['<', '>'],
+  '>': ['>=', '<='],
+  '>=': ['>', '<'],
+  '===': ['!=='],
+  '!==': ['==='],
+  '<<': ['>>'],
+  '>>': ['<<'],
+  '>>>': ['<<'],
+  '&': ['|'],
+  '|': ['&'],
+}
+const logical: Readonly<Record<string, string>> = { '&&': '||', '||': '&&', '??': '&&' }
+const assignment: Readonly<Record<string, string>> = { '+=': '-=', '-=': '+=', '*=': '/=', '/=': '*=' }
+const opposite: Readonly<Record<string, string>> = { min: 'max', max: 'min', floor: 'ceil', ceil: 'floor' }
+/** Ops whose operands have an order. */
+const ordered = /^(sub|div|pow|matmul|less|lessEqual|greater|greaterEqual)$/
+
+/** All mutants of a file, in the order of the text. */
+export function mutantsOf(file: string, source: string): Mutant[] {
+  const { program, errors } = parseSync(file, source)
+  if (errors.length > 0) throw new Error(`${file}: ${errors[0].message}`)
+  const found: Mutant[] = []
+  const lines = source.split('\n')
+  const change = (start: number, end: number, after: string) => {
+    const line = source.slice(0, start).split('\n').length
+    found.push({ file, line, text: lines[line - 1].trim(), start, end, before: source.slice(start, end), after })
+  }
+  visit(program as unknown as Node, source, change)
+  return found.sort((a, b) => a.start - b.start || a.end - b.end)
+}
+
+function visit(node: Node, source: string, change: (start: number, end: number, after: string) => void): void {
+  if (isLeftOut(node)) return
+  const child = (name: string) => node[name] as Node
+  const text = ({ start, end }: Node) => source.slice(start, end)
+  /** The operator between two operands. */
+  const operator = (left: Node, right: Node, after: string) => {
+    const start = source.indexOf(node.operator as string, left.end)
+    if (start < right.start) change(start, start + (node.operator as string).length, after)
+  }
+  switch (node.type) {
+    case 'BinaryExpression':
+      if (![child('left'), child('right')].some(isText))
+        for (const after of binary[node.operator as string] ?? []) operator(child('left'), child('right'), after)
+      break
+    case 'LogicalExpression':
+      operator(child('left'), child('right'), logical[node.operator as string])
+      break
+    case 'AssignmentExpression':
+      if (assignment[node.operator as string] !== undefined && !isText(child('right')))
+        operator(child('left'), child('right'), assignment[node.operator as string])
+      break
+    case 'UnaryExpression':
+      if (node.operator === '!' || node.operator === '-') change(node.start, child('argument').start, '')
+      break
+    case 'Literal':
+      if (typeof node.value === 'boolean') change(node.start, node.end, String(!node.value))
+      if (typeof node.value === 'number')
+        for (const step of [1, -1]) change(node.start, node.end, `(${node.value + step})`)
+      break
+    case 'MemberExpression':
+      if (text(child('object')) === 'Math' && opposite[text(child('property'))] !== undefined)
+        change(child('property').start, child('property').end, opposite[text(child('property'))])
+      break
+    case 'ConditionalExpression':
+      change(child('test').start, child('test').end, `!(${text(child('test'))})`)
+      break
+    case 'IfStatement':
+      if (node.alternate === null) change(node.start, node.end, ';')
+      else change(child('test').start, child('test').end, `!(${text(child('test'))})`)
+      break
+    case 'ExpressionStatement':
+      if (typeof node.directive !== 'string' && text(child('expression')).slice(0, 6) !== 'super(')
+        change(node.start, node.end, ';')
+      break
+    case 'CallExpression': {
+      const [a, b, ...rest] = node.arguments as Node[]
+      if (b !== undefined && rest.length === 0 && ordered.test(text(child('callee'))) && text(a) !== text(b))
+        change(a.start, b.end, `${text(b)}, ${text(a)}`)
+      break
+    }
+  }
+  for (const [name, field] of Object.entries(node)) {
+    // What a for statement counts with would only run for ever.
+    if (node.type === 'ForStatement' && name === 'update') continue
+    for (const each of Array.isArray(field) ? field : [field])
+      if (typeof each === 'object' && each !== null && 'type' in each) visit(each as Node, source, change)
+  }
+}
+
+/** Types, imports, what is thrown, and samples. */
+function isLeftOut(node: Node): boolean {
+  const wrappers = ['TSAsExpression', 'TSNonNullExpression', 'TSSatisfiesExpression', 'TSParameterProperty']
+  if (node.type.startsWith('TS') && !wrappers.includes(node.type)) return true
+  if (node.type === 'ImportDeclaration' || node.type === 'ThrowStatement') return true
+  return node.type === 'Property' && (node.key as Node).name === 'samples'
+}
+
+function isText(node: Node): boolean {
+  return node.type === 'TemplateLiteral' || (node.type === 'Literal' && typeof node.value === 'string')
+}
+
+/** The source with the change. */
+export function mutated(source: string, { start, end, after }: Mutant): string {
+  return source.slice(0, start) + after + source.slice(end)
+}
+
+/** What is changed, on one line, as it stands in reports and in equivalent.json. */
+export function changeOf({ before, after }: Mutant): string {
+  const short = (text: string) => text.replace(/\s+/g, ' ').trim()
+  return `${short(before)} → ${short(after) || '(nothing)'}`
+}
