@@ -196,7 +196,7 @@ function ofLatents(path: string): Lines {
     ['shards', `${shards.length}, ${bytes(total)}`],
     [
       'autoencoder',
-      `${JSON.stringify(vae.scalingFactor)} × latents of the one with SHA-256 ${vae.sha256.slice(0, 12)}…`,
+      `SHA-256 ${vae.sha256.slice(0, 12)}…; its latents are scaled by ${Number(vae.scalingFactor.toPrecision(4))}`,
     ],
   ]
   if (classes.length > 0) lines.push(['classes', `${classes.length}: ${shortened(classes.join(', '))}`])
