@@ -200,7 +200,9 @@ test('a piece that is gone is an error that names it', () => {
 })
 
 test('every citation in a comment is listed in docs/references.md', () => {
-  const papers = new Set([...read('docs/references.md').matchAll(/^- \*\*\[([\w+–-]+)\]\*\*/gm)].map(match => match[1]))
+  const tags = [...read('docs/references.md').matchAll(/^- \*\*\[([\w+–-]+)\]\*\*/gm)].map(match => match[1])
+  const papers = new Set(tags)
+  assert.is(papers.size, tags.length, 'each paper is listed once')
   assert.ok(papers.has('MDT') && papers.has('DDPM'))
   const unknown: string[] = []
   let cited = 0
