@@ -35,7 +35,14 @@ export function usePlayground(ready: () => void | Promise<void> = () => {}) {
       await ready()
     }),
   )
-  return { studio, machine, smileys, error, attempt }
+  /** Starts over on another backend. */
+  const reopen = (backend: 'wasm' | 'gpu') =>
+    attempt(async () => {
+      machine.value = null
+      machine.value = await studio.open(withBase('/'), backend)
+    })
+
+  return { studio, machine, smileys, error, attempt, reopen }
 }
 
 /** Picture `i` of the set as RGBA bytes. */

@@ -47,13 +47,14 @@ class Studio {
     if (!crossOriginIsolated)
       notes.push('One thread: the server of this page does not send the headers that let threads share memory.')
     try {
-      this.#backend = await ready({ backend: wanted })
+      this.#backend = await ready({ backend: wanted === 'gpu' ? 'gpu:webgpu' : wanted })
     } catch (error) {
       notes.push(`${(error as Error).message} Going on without it.`)
       this.#backend = await ready()
     }
     const backend = this.#backend
-    const build = 'build' in backend ? ` (${backend.build})` : ''
+    const build =
+      'build' in backend ? ` (${backend.build})` : wanted === 'gpu' && backend.name === 'gpu' ? ' (WebGPU)' : ''
     this.#machine = {
       backend: `${backend.name}${build}`,
       threads: 'threads' in backend ? Number(backend.threads) : 1,
