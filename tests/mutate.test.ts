@@ -21,7 +21,7 @@ test('operators, numbers, booleans, bounds, statements and the order of operands
   ])
   assert.equal(after('const x = c ? a : b'), ['const x = !(c) ? a : b'])
   assert.equal(after('x += y'), [';', 'x -= y'])
-  assert.equal(after('if (c) return\nf()'), [';\nf()', 'if (c) return\n;'])
+  assert.equal(after('if (c) throw d\nf()'), [';\nf()', 'if (c) throw d\n;'])
   assert.equal(after('const x = sub(a, b)'), ['const x = sub(b, a)'])
 })
 

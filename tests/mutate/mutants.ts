@@ -4,7 +4,7 @@
  * of op records, which only tests run. Used by run.ts. Next: plan.ts.
  */
 
-import { parseSync } from 'vite'
+import { below, child, lineAt, list, type Node, parse } from '../syntax.ts'
 
 export interface Mutant {
   readonly file: string
@@ -17,14 +17,6 @@ export interface Mutant {
   readonly end: number
   readonly before: string
   readonly after: string
-}
-
-/** A node of the syntax tree (ESTree with TypeScript). */
-interface Node {
-  readonly type: string
-  readonly start: number
-  readonly end: number
-  readonly [field: string]: unknown
 }
 
 const binary: Readonly<Record<string, readonly string[]>> = {
@@ -54,21 +46,18 @@ const ordered = /^(sub|div|pow|matmul|less|lessEqual|greater|greaterEqual)$/
 
 /** All mutants of a file, in the order of the text. */
 export function mutantsOf(file: string, source: string): Mutant[] {
-  const { program, errors } = parseSync(file, source)
-  if (errors.length > 0) throw new Error(`${file}: ${errors[0].message}`)
   const found: Mutant[] = []
   const lines = source.split('\n')
   const change = (start: number, end: number, after: string) => {
-    const line = source.slice(0, start).split('\n').length
+    const line = lineAt(source, start)
     found.push({ file, line, text: lines[line - 1].trim(), start, end, before: source.slice(start, end), after })
   }
-  visit(program as unknown as Node, source, change)
+  visit(parse(file, source), source, change)
   return found.sort((a, b) => a.start - b.start || a.end - b.end)
 }
 
 function visit(node: Node, source: string, change: (start: number, end: number, after: string) => void): void {
   if (isLeftOut(node)) return
-  const child = (name: string) => node[name] as Node
   const text = ({ start, end }: Node) => source.slice(start, end)
   /** The operator between two operands. */
   const operator = (left: Node, right: Node, after: string) => {
@@ -77,18 +66,19 @@ function visit(node: Node, source: string, change: (start: number, end: number, 
   }
   switch (node.type) {
     case 'BinaryExpression':
-      if (![child('left'), child('right')].some(isText))
-        for (const after of binary[node.operator as string] ?? []) operator(child('left'), child('right'), after)
+      if (![child(node, 'left'), child(node, 'right')].some(isText))
+        for (const after of binary[node.operator as string] ?? [])
+          operator(child(node, 'left'), child(node, 'right'), after)
       break
     case 'LogicalExpression':
-      operator(child('left'), child('right'), logical[node.operator as string])
+      operator(child(node, 'left'), child(node, 'right'), logical[node.operator as string])
       break
     case 'AssignmentExpression':
-      if (assignment[node.operator as string] !== undefined && !isText(child('right')))
-        operator(child('left'), child('right'), assignment[node.operator as string])
+      if (assignment[node.operator as string] !== undefined && !isText(child(node, 'right')))
+        operator(child(node, 'left'), child(node, 'right'), assignment[node.operator as string])
       break
     case 'UnaryExpression':
-      if (node.operator === '!' || node.operator === '-') change(node.start, child('argument').start, '')
+      if (node.operator === '!' || node.operator === '-') change(node.start, child(node, 'argument').start, '')
       break
     case 'Literal':
       if (typeof node.value === 'boolean') change(node.start, node.end, String(!node.value))
@@ -96,33 +86,30 @@ function visit(node: Node, source: string, change: (start: number, end: number, 
         for (const step of [1, -1]) change(node.start, node.end, `(${node.value + step})`)
       break
     case 'MemberExpression':
-      if (text(child('object')) === 'Math' && opposite[text(child('property'))] !== undefined)
-        change(child('property').start, child('property').end, opposite[text(child('property'))])
+      if (text(child(node, 'object')) === 'Math' && opposite[text(child(node, 'property'))] !== undefined)
+        change(child(node, 'property').start, child(node, 'property').end, opposite[text(child(node, 'property'))])
       break
     case 'ConditionalExpression':
-      change(child('test').start, child('test').end, `!(${text(child('test'))})`)
+      change(child(node, 'test').start, child(node, 'test').end, `!(${text(child(node, 'test'))})`)
       break
     case 'IfStatement':
       if (node.alternate === null) change(node.start, node.end, ';')
-      else change(child('test').start, child('test').end, `!(${text(child('test'))})`)
+      else change(child(node, 'test').start, child(node, 'test').end, `!(${text(child(node, 'test'))})`)
       break
     case 'ExpressionStatement':
-      if (typeof node.directive !== 'string' && text(child('expression')).slice(0, 6) !== 'super(')
+      if (typeof node.directive !== 'string' && text(child(node, 'expression')).slice(0, 6) !== 'super(')
         change(node.start, node.end, ';')
       break
     case 'CallExpression': {
-      const [a, b, ...rest] = node.arguments as Node[]
-      if (b !== undefined && rest.length === 0 && ordered.test(text(child('callee'))) && text(a) !== text(b))
+      const [a, b, ...rest] = list(node, 'arguments')
+      if (b !== undefined && rest.length === 0 && ordered.test(text(child(node, 'callee'))) && text(a) !== text(b))
         change(a.start, b.end, `${text(b)}, ${text(a)}`)
       break
     }
   }
-  for (const [name, field] of Object.entries(node)) {
-    // What a for statement counts with would only run for ever.
-    if (node.type === 'ForStatement' && name === 'update') continue
-    for (const each of Array.isArray(field) ? field : [field])
-      if (typeof each === 'object' && each !== null && 'type' in each) visit(each as Node, source, change)
-  }
+  // What a for statement counts with would only run for ever.
+  for (const { field, node: each } of below(node))
+    if (!(node.type === 'ForStatement' && field === 'update')) visit(each, source, change)
 }
 
 /** Types, imports, what is thrown, and samples. */
@@ -130,7 +117,7 @@ function isLeftOut(node: Node): boolean {
   const wrappers = ['TSAsExpression', 'TSNonNullExpression', 'TSSatisfiesExpression', 'TSParameterProperty']
   if (node.type.startsWith('TS') && !wrappers.includes(node.type)) return true
   if (node.type === 'ImportDeclaration' || node.type === 'ThrowStatement') return true
-  return node.type === 'Property' && (node.key as Node).name === 'samples'
+  return node.type === 'Property' && child(node, 'key').name === 'samples'
 }
 
 function isText(node: Node): boolean {

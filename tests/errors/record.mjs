@@ -1,0 +1,45 @@
+/**
+ * Preloaded by `npx tsx site/errors.ts --record`: every error that is made in our source, by whatever test and in whatever
+ * process, is a line of the file that DEMASK_RECORD_ERRORS names: its message, its class, and the places it came from. Needs Node.
+ */
+
+import { appendFileSync } from 'node:fs'
+import { relative, resolve } from 'node:path'
+
+const root = resolve(import.meta.dirname, '../..')
+const place = process.env.DEMASK_RECORD_ERRORS
+const program = relative(root, process.argv[1] ?? '')
+if (program.endsWith('.test.ts')) process.env.DEMASK_RECORD_TEST ??= program
+const frame = new RegExp(`${root}/((?:core|nn|diffusion|models|cli|examples)/[\\w./-]+\\.ts):(\\d+):\\d+`)
+const seen = new Set()
+
+/** Writes down an error whose innermost frame, this file's aside, is one of our source. */
+function note(error) {
+  const frames = String(error.stack)
+    .split('\n')
+    .filter(line => /^ {4}at /.test(line) && !line.includes('/tests/errors/record.mjs'))
+    .slice(0, 4)
+    .map(line => frame.exec(line))
+  if (frames[0] === undefined || frames[0] === null) return
+  const places = frames.filter(found => found !== null).map(([, file, line]) => ({ file, line: Number(line) }))
+  const entry = { test: process.env.DEMASK_RECORD_TEST, name: error.constructor.name, message: error.message, places }
+  const text = JSON.stringify(entry)
+  const key = JSON.stringify(places)
+  if (seen.has(key)) return
+  seen.add(key)
+  appendFileSync(place, `${text}\n`)
+}
+
+/** The same class, whose instances and whose subclasses' are noted. */
+function watched(kind) {
+  return new Proxy(kind, {
+    construct(target, args, newTarget) {
+      const error = Reflect.construct(target, args, newTarget)
+      note(error)
+      return error
+    },
+  })
+}
+
+if (place !== undefined)
+  for (const name of ['Error', 'RangeError', 'TypeError']) globalThis[name] = watched(globalThis[name])
