@@ -488,4 +488,25 @@ test('firstNonFinite names the op, its shape and how many ran before', async () 
   assert.is(another, 'another')
 })
 
+test('a size of −1 in reshape takes what is left, all of it too', () => {
+  const x = f64([1, 2, 3, 4, 5, 6], [2, 3])
+  for (const [shape, wanted] of [
+    [[-1], [6]],
+    [
+      [-1, 1],
+      [6, 1],
+    ],
+    [
+      [3, -1],
+      [3, 2],
+    ],
+    [
+      [1, -1, 6],
+      [1, 1, 6],
+    ],
+  ])
+    assert.equal(reshape(x, shape).shape, wanted)
+  assert.equal(values(reshape(x, [-1])), [1, 2, 3, 4, 5, 6])
+})
+
 test.run()

@@ -208,10 +208,12 @@ async function main(): Promise<void> {
   const survivors = all.filter(([name]) => outcomes[name].by === null)
   const killed = all.length - survivors.length
   const [low, high] = wilson(killed, all.length)
-  for (const [, mutant] of survivors)
-    console.log(
-      `survivor ${mutant.file}:${mutant.line} ${changeOf(mutant)}\n    ${read(mutant.file).split('\n')[mutant.line - 1].trim()}`,
-    )
+  for (const [, mutant] of survivors) {
+    const source = read(mutant.file)
+    const line = (text: string) => text.split('\n')[mutant.line - 1].trim()
+    console.log(`survivor ${mutant.file}:${mutant.line} ${changeOf(mutant)}\n  - ${line(source)}`)
+    console.log(`  + ${line(mutated(source, mutant))}`)
+  }
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`
   console.log(
     `${killed} of ${all.length} killed: ${percent(killed / all.length)}, 95 % between ${percent(low)} and ${percent(high)}`,
