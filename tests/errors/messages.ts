@@ -96,11 +96,13 @@ function visit(node: Node, path: readonly Node[], source: string, made: Thrown[]
     const parameters = (inner === undefined ? [] : list(inner, 'params')).map(param =>
       param.type === 'Identifier' ? String(param.name) : '',
     )
+    // Only of a function that does nothing else.
+    const tells = inner !== undefined && isOnly(node, path.slice(path.indexOf(inner)))
     const parts = partsOf(list(node, 'arguments')[0], text)
     made.push({
       within: within(),
       name: within().split('.').at(-1)!,
-      parameters,
+      parameters: tells ? parameters : [],
       kind: text(child(node, 'callee')),
       parts,
       node,
@@ -111,6 +113,17 @@ function visit(node: Node, path: readonly Node[], source: string, made: Thrown[]
     calls.push({ name, args: list(node, 'arguments').map(arg => partsOf(arg, text)), within: within(), node })
   }
   for (const { node: each } of below(node)) visit(each, [...path, node], source, made, calls)
+}
+
+/** Whether a function, the first of `path`, makes the error and does nothing else but name values for it. */
+function isOnly(node: Node, path: readonly Node[]): boolean {
+  const rest = path.slice(1).filter(({ type }) => !['ThrowStatement', 'ReturnStatement'].includes(type))
+  if (rest.length === 0) return true
+  return (
+    rest.length === 1 &&
+    rest[0].type === 'BlockStatement' &&
+    list(rest[0], 'body').every(({ type, end }) => type === 'VariableDeclaration' || end >= node.end)
+  )
 }
 
 /** Class and method, function, or the constant that holds one. */
@@ -132,12 +145,14 @@ function placeOf(path: readonly Node[], text: (node: Node) => string): string {
 function partsOf(node: Node, text: (node: Node) => string): Part[] {
   if (node.type === 'Literal' && typeof node.value === 'string') return [node.value]
   if (node.type === 'TemplateLiteral')
-    return list(node, 'quasis').flatMap((quasi, i) => [
-      (quasi.value as { cooked: string }).cooked,
-      ...list(node, 'expressions')
-        .slice(i, i + 1)
-        .flatMap(hole => partsOf(hole, text)),
-    ])
+    return list(node, 'quasis')
+      .flatMap((quasi, i) => [
+        (quasi.value as { cooked: string }).cooked,
+        ...list(node, 'expressions')
+          .slice(i, i + 1)
+          .flatMap(hole => partsOf(hole, text)),
+      ])
+      .filter(part => part !== '')
   if (node.type === 'BinaryExpression' && node.operator === '+')
     return [...partsOf(child(node, 'left'), text), ...partsOf(child(node, 'right'), text)]
   return [{ hole: text(node).replace(/\s+/g, ' ') }]

@@ -13,9 +13,11 @@ if (program.endsWith('.test.ts')) process.env.DEMASK_RECORD_TEST ??= program
 const frame = new RegExp(`${root}/((?:core|nn|diffusion|models|cli|examples)/[\\w./-]+\\.ts):(\\d+):\\d+`)
 const seen = new Set()
 
-/** Writes down an error whose innermost frame, this file's aside, is one of our source. */
+/** Writes down an error whose innermost frame, this file's aside, is one of our source. Its own stack is left alone. */
 function note(error) {
-  const frames = String(error.stack)
+  const here = {}
+  Error.captureStackTrace(here)
+  const frames = here.stack
     .split('\n')
     .filter(line => /^ {4}at /.test(line) && !line.includes('/tests/errors/record.mjs'))
     .slice(0, 4)
