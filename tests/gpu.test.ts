@@ -246,7 +246,7 @@ test('every kernel that the ops compile can be translated to WGSL too', async ()
     CPUKernel.prototype.build = build
     fresh.dispose()
   }
-  assert.is(names.size, 33)
+  assert.is(names.size, 34)
 })
 
 test.after(() => backend.dispose())

@@ -166,7 +166,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     ...moving,
     ...reductions(launcher, { ...one, ...moving }, middle),
     ...products(launcher),
-    ...gathering(launcher),
+    ...gathering(launcher, middle),
     ...windows(launcher),
     ...soft,
     ...norms(launcher, one, middle),

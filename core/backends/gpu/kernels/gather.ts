@@ -1,10 +1,13 @@
 /**
- * Rows by index, and sums of rows by index. A result's row does not look through all indices for each of its elements:
- * the first index that names it, and from each the next that names the same, are found once. Next: window.ts.
+ * Rows by index, and sums of rows by index. For wide rows a result's row does not look through all indices for each of
+ * its elements: the first index that names it, and from each the next that names the same, are found once. For few narrow
+ * rows with many indices (the gradient of a table of biases) each element looks through them, part by part.
+ * Next: window.ts.
  */
 
 import type { Kernels } from '../../../backend.ts'
 import { coordinate, type Elements, type Launcher, type Thread } from '../program.ts'
+import type { ReduceMiddle } from './reduce.ts'
 
 declare function quotient(a: number, b: number): number
 declare function remainder(a: number, b: number): number
@@ -64,6 +67,30 @@ function scatterAdd(
   return total
 }
 
+/** index (B, K), source (B, K, D) → (B, chunks, R, D): sums over 256 indices each. */
+function scatterChunks(
+  this: Thread,
+  index: Elements,
+  source: Elements,
+  R: number,
+  K: number,
+  D: number,
+  chunks: number,
+): number {
+  const b = quotient(this.thread.x, chunks * R * D)
+  const from = along(this.thread.x, chunks, R * D) * 256
+  const row = along(this.thread.x, R, D)
+  let total = 0
+  for (let k = 0; k < 256; k++) {
+    if (from + k < K) {
+      if (index[element(b, K, from + k, 1, 0)] === row) {
+        total += source[element(b, K, from + k, D, remainder(this.thread.x, D))]
+      }
+    }
+  }
+  return total
+}
+
 /** 1 where an index is outside [0, R). */
 export function outside(this: Thread, index: Elements, R: number): number {
   if (index[this.thread.x] >= 0 && index[this.thread.x] < R) {
@@ -72,7 +99,10 @@ export function outside(this: Thread, index: Elements, R: number): number {
   return 1
 }
 
-export function gathering({ launch, free, checkIndices }: Launcher): Pick<Kernels, 'gather' | 'scatterAdd'> {
+export function gathering(
+  { launch, free, checkIndices }: Launcher,
+  middle: ReduceMiddle,
+): Pick<Kernels, 'gather' | 'scatterAdd'> {
   return {
     gather(x, index, out) {
       const [B, R, D] = x.shape
@@ -87,6 +117,17 @@ export function gathering({ launch, free, checkIndices }: Launcher): Pick<Kernel
       const K = index.shape[1]
       checkIndices('scatterAdd', index, R)
       coordinate('scatterAdd', Math.max(B, R, K, D))
+      // By indices looked at: R·D·K, or (R + K)·K.
+      if (R * D < R + K) {
+        const chunks = Math.ceil(K / 256)
+        const program = { key: 'scatterChunks', kernel: scatterChunks }
+        if (chunks <= 1) return launch(program, [index, source], out, [R, K, D, 1])
+        const parts = { dtype: out.dtype, shape: [B, chunks, R, D] }
+        const storage = launch(program, [index, source], parts, [R, K, D, chunks])
+        const y = middle('sum', { ...parts, storage }, chunks, R * D, out)
+        free(storage)
+        return y
+      }
       const rows = { dtype: 'i32', shape: [B, R] } as const
       const links = { dtype: 'i32', shape: [B, K] } as const
       const first = launch({ key: 'firstOf', kernel: firstOf }, [index], rows, [R, K])
