@@ -150,7 +150,7 @@ onSite('the expression page: gradients are those of Node, errors are our own', a
 
 onSite('the model that comes with the site denoises, attends and draws', async () => {
   const noise = await open('playground/noise.html')
-  const mse = async () => Number(/noise: ([\d.]+)/.exec((await noise.page.textContent('[data-test=mse]'))!)![1])
+  const mse = async () => Number(/noise: (\d+\.\d+)/.exec((await noise.page.textContent('[data-test=mse]'))!)![1])
   await noise.page.waitForSelector('[data-test=mse]')
   assert.ok((await mse()) < 0.3, `error of the noise at t = 400: ${await mse()}`)
   await noise.page.close()

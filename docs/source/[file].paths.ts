@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 
 const root = resolve(import.meta.dirname, '../..')
-const folders = ['core', 'nn', 'diffusion', 'models', 'examples', 'bench', 'tests', 'site']
+const folders = ['core', 'nn', 'diffusion', 'models', 'examples', 'cli', 'bench', 'tests', 'site']
 const others = ['package.json', 'tsconfig.json', 'README.md', 'CONTRIBUTING.md', 'bench/README.md']
 const left = /node_modules|generated|fixtures|(^|\/)(dist|history|\.\w+)(\/|$)|bench\/peers\//
 
