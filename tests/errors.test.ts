@@ -7,6 +7,7 @@ import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'nod
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { crc32, deflateRawSync } from 'node:zlib'
+import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { gpu } from '../core/backends/gpu/index.ts'
@@ -25,9 +26,11 @@ import {
   type LatentDataset,
   NpzFile,
   openDataset,
+  openFolder,
   openLatents,
   Skipped,
   sha256Of,
+  type TrainingSet,
   UnreadablePicture,
   writeLatents,
   writeNpz,
@@ -37,9 +40,25 @@ import { openNpz } from '../diffusion/data/npz-pictures.ts'
 import { eulerSample, tokenMask } from '../diffusion/index.ts'
 import { lockFolder } from '../diffusion/training/lock.ts'
 import { writeGrid } from '../diffusion/training/pictures.ts'
-import { MaskDiT, maskdmPreset } from '../models/index.ts'
+import { modelOptions as maskditOptions } from '../examples/maskdit-settings.ts'
+import { recognise } from '../examples/recognise.ts'
+import { modelOptions as mdtOptions } from '../examples/train-settings.ts'
+import { modelOptions as vaeOptions } from '../examples/vae-settings.ts'
+import { saveVae } from '../examples/vae-weights.ts'
+import {
+  AutoencoderKL,
+  autoencoderPresets,
+  DiT,
+  MaskDiT,
+  MDT,
+  maskDiTPreset,
+  maskdmPreset,
+  mdtPreset,
+  PreconditionedMaskDiT,
+} from '../models/index.ts'
 import { maskedReconstruction } from '../models/maskdit-loss.ts'
 import { AdamW, unpatchify } from '../nn/index.ts'
+import { fail, succeed } from './example.ts'
 import { zipOf } from './zip.ts'
 
 const place = mkdtempSync(join(tmpdir(), 'demask-errors-'))
@@ -384,6 +403,116 @@ table([
     /shared: process 1 on not-.* works there since noon; if it does no more, delete .*\.lock-1$/,
   ],
   ['a folder in a file', () => lockFolder(at('weights/run')), /weights\/run: could not be locked: not a folder$/],
+])
+
+// ---- programs -------------------------------------------------------------------------------------------------------
+
+const size = { inputSize: 4, patchSize: 2, numClasses: 0, depth: 1, hiddenSize: 24, numHeads: 2, mlpRatio: 1 }
+/** Weights of a DiT that is of no preset. */
+const odd = new DiT({ ...size, inChannels: 4, learnSigma: false }, { rng: rng(0) })
+const oddState = odd.stateDict()
+const set = { classes: ['one'], channels: 3, size: 30 } as unknown as TrainingSet
+const of = (preset: string) => ({ preset, latents: null, labels: 'no', maskRatio: 0.3, size: 30 }) as never
+
+table([
+  [
+    'other weights',
+    () => recognise(new Map([['w', oddState.get('pos_embed')!]]) as never, 'w.pt'),
+    /^w\.pt: wanted the state dict of a DiT, MDT, MaskDiT or MaskDM, got 1 tensors of other names$/,
+  ],
+  [
+    'weights of another rank',
+    () => recognise(new Map([['x_embedder.proj.weight', oddState.get('pos_embed')!]]) as never, 'w.pt'),
+    /^w\.pt: wanted x_embedder\.proj\.weight with 4 axes, got \[1, 4, 24\]$/,
+  ],
+  [
+    'weights of no preset',
+    () => recognise(oddState as never, 'w.pt'),
+    /^w\.pt: no preset has width 24 and this depth: wanted --heads, which no shape tells$/,
+  ],
+  ['MDT at a size', () => mdtOptions(of('S/4'), set), /^--size: wanted a multiple of S\/4's patch size, 4, got 30$/],
+  [
+    'MaskDiT at a size',
+    () => maskditOptions(of('S/4'), set),
+    /^--size: wanted a multiple of S\/4's patch size, 4, got 30$/,
+  ],
+  [
+    'an autoencoder at a size',
+    () => vaeOptions(of('tiny'), set as never),
+    /^--size: wanted a multiple of 4, by which tiny shrinks, got 30$/,
+  ],
+])
+
+/** Two pictures, a folder without, and a file of one; what `evaluate --save` makes of them. */
+async function evaluated(): Promise<void> {
+  for (const folder of ['pictures', 'empty', 'damaged']) mkdirSync(at(folder))
+  for (const [i, background] of ['red', 'blue'].entries())
+    await sharp({ create: { width: 32, height: 32, channels: 3, background } }).toFile(at(`pictures/${i}.png`))
+  writeFileSync(at('damaged/a.png'), 'no picture')
+  await writeNpz(at('numbers.npz'), new Map([['arr_0', mean]]))
+  for (const ending of ['npz', 'safetensors'])
+    await succeed('demask', ['evaluate', at('pictures'), '--save', at(`set.${ending}`)])
+}
+
+test('evaluate says what it cannot measure', async () => {
+  await evaluated()
+  const save = ['--save', at('made.npz')]
+  const evaluate = (words: string[], says: RegExp) => fail('demask', ['evaluate', ...words, ...save], says)
+  await evaluate([at('pictures'), '--part', '3/2'], /--part: wanted I\/N with I from 1 to N, got '3\/2'/)
+  await evaluate([at('empty')], /empty: wanted pictures \(\.png, \.jpg, \.jpeg, \.webp\), got none/)
+  await evaluate([at('numbers.npz')], /numbers\.npz: wanted arr_0 \[N, H, W, 3\] of U8, got F64 \[3\]/)
+  await evaluate([at('set.npz'), '--part', '1/2'], /--part: wanted pictures to measure a part of, got statistics/)
+  await evaluate([at('set.npz'), '--with', at('set.safetensors')], /--with: wanted statistics that can be merged, got/)
+  await evaluate([at('set.safetensors'), '--with', at('set.npz')], /set\.npz: wanted statistics that can be merged/)
+  await evaluate([at('set.npz')], /--save: wanted pictures or mergeable statistics: .*set\.npz/)
+})
+
+/** The weights of a model as a file. */
+async function stored(name: string, model: DiT | MDT | PreconditionedMaskDiT): Promise<string> {
+  const weights = [...model.stateDict()].map(([key, w]) => {
+    const tensor: HostTensor<ArrayLike<number>> = { dtype: 'F32', shape: w.shape, data: w.dataSync() }
+    return [key, tensor] as const
+  })
+  await writeSafetensors(at(name), new Map(weights))
+  return at(name)
+}
+
+test('what needs weights says which they are not', async () => {
+  const sample = [
+    'sample',
+    '--from',
+    await stored('odd.safetensors', odd),
+    '--heads',
+    '2',
+    '--steps',
+    '2',
+    '--out',
+    at('made.npz'),
+  ]
+  await fail('demask', sample, /--vae: wanted with an \.npz of pictures, since the model draws latents, got none/)
+  const pictures = { inputSize: 8, inChannels: 4, numClasses: 0 }
+  const mdt = await stored('mdt.safetensors', new MDT(mdtPreset('tiny', pictures), { rng: rng(0) }))
+  await fail('inpaint', ['--from', mdt], /--from: wanted a model of RGB pictures, got one of 4 channels/)
+  const maskdit = await stored(
+    'maskdit.safetensors',
+    new PreconditionedMaskDiT(maskDiTPreset('tiny', pictures), { rng: rng(0) }),
+  )
+  await fail('inpaint', ['--from', maskdit], /--from: wanted an MDT or DiT, got a MaskDiT/)
+  for (const channels of [1, 3]) {
+    const options = { ...autoencoderPresets.tiny, inChannels: channels, outChannels: channels }
+    await saveVae(at(`vae-${channels}.safetensors`), new AutoencoderKL(options, { rng: rng(0) }), 1, 8)
+  }
+  const encode = ['encode-latents', at('pictures'), '--threads', '1', '--out', at('encoded'), '--vae']
+  await fail('demask', [...encode, at('vae-1.safetensors')], /wanted an autoencoder of RGB pictures, got 1 channels/)
+  await fail('demask', [...encode, at('vae-3.safetensors'), '--size', '30'], /--size: wanted a multiple of \d+, got 30/)
+})
+
+table([
+  [
+    'a folder in which nothing can be read',
+    () => openFolder(at('damaged'), 8, { report: () => {} }),
+    /damaged: wanted pictures, got 1 that cannot be read$/,
+  ],
 ])
 
 test.run()

@@ -122,7 +122,7 @@ export function examplesIn(recorded: readonly Recorded[], all: readonly Message[
   const found = new Map<string, Example>()
   for (const { test, message, places } of recorded) {
     const text = shown(message)
-    if (test === undefined || text.length > 400) continue
+    if (test === undefined || text.length > 1000) continue
     const hits = places.flatMap(({ file, line }) =>
       all.filter(({ file: own, lines: [from, to] }) => own === file && from <= line && line <= to),
     )
