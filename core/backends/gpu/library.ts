@@ -19,7 +19,6 @@ export interface Helper {
 
 // The names under which they call each other; a bundler leaves them as they are, as it does keys of objects.
 declare function quotient(a: number, b: number): number
-declare function remainder(a: number, b: number): number
 declare function isNan(x: number): number
 declare function notANumber(x: number): number
 declare function exponential(x: number): number
@@ -46,7 +45,8 @@ const integers = {
 
   /** Index along the middle axis of (…, n, inner), in `at`. */
   along(at: number, n: number, inner: number): number {
-    return remainder(quotient(at, inner), n)
+    // Not by remainder: gpu.js would write that in GLSL before the quotient that it calls, where a kernel calls both.
+    return quotient(at, inner) - quotient(at, inner * n) * n
   },
 }
 
@@ -150,6 +150,7 @@ const nanFirst = `if (${bits('a')} > 0x7f800000u) { return user_a; } if (${bits(
 const wgsl: Readonly<Record<string, string>> = {
   quotient: 'return user_a / user_b;',
   remainder: 'return user_a % user_b;',
+  along: 'return (user_at / user_inner) % user_n;',
   isNan: `return select(0.0, 1.0, ${bits('x')} > 0x7f800000u);`,
   isNumber: `return select(0.0, 1.0, ${bits('x')} < 0x7f800000u);`,
   notANumber: 'return bitcast<f32>(bitcast<u32>(user_x) | 0x7fc00000u);',
