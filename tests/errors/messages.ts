@@ -133,12 +133,12 @@ function placeOf(path: readonly Node[], text: (node: Node) => string): string {
       return node.id === null ? [] : [text(child(node, 'id'))]
     if (node.type === 'MethodDefinition' || node.type === 'PropertyDefinition') return [text(child(node, 'key'))]
     if (node.type === 'VariableDeclarator' && node.init !== null && /Function/.test(child(node, 'init').type))
-      return [text(child(node, 'id'))]
+      return [String(child(node, 'id').name)]
     return []
   })
   if (names.length > 0) return names.join('.')
   const record = path.find(({ type }) => type === 'VariableDeclarator')
-  return record === undefined ? '(the file)' : text(child(record, 'id'))
+  return String((record && child(record, 'id').name) ?? '(the file)')
 }
 
 /** The message that an expression gives. */
