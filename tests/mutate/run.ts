@@ -189,8 +189,12 @@ async function tryAll(todo: [string, Mutant][], outcomes: Record<string, Outcome
 }
 
 async function main(): Promise<void> {
+  for (const name of ['mutants', 'seed'] as const)
+    if (!/^\d+$/.test(flags[name])) throw new Error(`--${name}: wanted a whole number, got '${flags[name]}'`)
   const mutants = population()
   const wanted = mutants.filter(({ file }) => file.includes(flags.only))
+  if (wanted.length === 0)
+    throw new Error(`--only: wanted a part of a file's path, such as nn/adan, got '${flags.only}'`)
   const taken = sample(wanted, Math.min(Number(flags.mutants), wanted.length), Number(flags.seed))
   const chosen = new Set(taken.filter(mutant => !isEquivalent(mutant)))
   const all = [...named(mutants)].filter(([, mutant]) => chosen.has(mutant))
@@ -222,4 +226,8 @@ async function main(): Promise<void> {
 }
 
 if (flags.help) console.log(usage)
-else await main()
+else
+  await main().catch(error => {
+    console.error(`error: ${error.message}`)
+    process.exit(1)
+  })
