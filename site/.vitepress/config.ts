@@ -61,7 +61,6 @@ export default defineConfig({
     search: {
       provider: 'local',
       options: {
-        translations: { button: { buttonAriaLabel: 'Search K' } }, // what is visible: word and key
         _render: (source, env, md) => (env.relativePath.startsWith('source/') ? '' : md.render(source, env)),
       },
     },
