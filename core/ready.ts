@@ -10,10 +10,15 @@ import { setDefaultBackend } from './default-backend.ts'
 /** `gpu` takes the best device there is; with a colon, that one. */
 export type BackendName = 'cpu' | 'wasm' | 'gpu' | 'gpu:webgpu' | 'gpu:webgl2' | 'gpu:cpu'
 
+/** All of them. */
 export const backendNames: readonly BackendName[] = ['cpu', 'wasm', 'gpu', 'gpu:webgpu', 'gpu:webgl2', 'gpu:cpu']
 
+/** Which backend, and how it runs. */
 export interface ReadyOptions {
-  /** Without a name: wasm, or cpu with one line of warning where wasm SIMD is missing. With a name: that one, or it throws; a gpu says which it is in one line. */
+  /**
+   * Without a name: wasm, or cpu with one line of warning where wasm SIMD is missing. With a name: that one, or it throws;
+   * a gpu says which it is in one line.
+   */
   readonly backend?: BackendName
   /** Threads of the wasm backend, the main one included. Default: DEMASK_THREADS, or one per core. */
   readonly threads?: number
