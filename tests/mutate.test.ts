@@ -33,6 +33,7 @@ test('types, imports, strings, comments, errors and samples are left alone', () 
     'const x = `a 1` + y',
     'function f(x: number): void { throw new Error(`got $' + '{x + 1}`) }',
     'const op = { samples: r => [r(3, 1)] }',
+    'const shapes = [3]\nconst op = { samples: r => shapes.map(r) }',
     'for (const x of y);',
   ])
     assert.equal(after(source), [], source)

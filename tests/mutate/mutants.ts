@@ -52,8 +52,29 @@ export function mutantsOf(file: string, source: string): Mutant[] {
     const line = lineAt(source, start)
     found.push({ file, line, text: lines[line - 1].trim(), start, end, before: source.slice(start, end), after })
   }
-  visit(parse(file, source), source, change)
+  const program = parse(file, source)
+  const samples = samplesIn(program)
+  const rest = samples.reduceRight((text, { start, end }) => text.slice(0, start) + text.slice(end), source)
+  // What is declared for samples alone goes with them.
+  const declared = list(program, 'body').flatMap(each =>
+    each.type === 'VariableDeclaration'
+      ? list(each, 'declarations').map(of => ({ each, name: child(of, 'id').name }))
+      : [],
+  )
+  const forSamples = declared.filter(
+    ({ name }) => samples.length > 0 && rest.match(new RegExp(`\\b${name}\\b`, 'g'))?.length === 1,
+  )
+  for (const { node } of below(program)) if (!forSamples.some(({ each }) => each === node)) visit(node, source, change)
   return found.sort((a, b) => a.start - b.start || a.end - b.end)
+}
+
+/** The `samples` of op records. */
+function samplesIn(node: Node): Node[] {
+  return isSamples(node) ? [node] : below(node).flatMap(each => samplesIn(each.node))
+}
+
+function isSamples(node: Node): boolean {
+  return node.type === 'Property' && child(node, 'key').name === 'samples'
 }
 
 function visit(node: Node, source: string, change: (start: number, end: number, after: string) => void): void {
@@ -117,7 +138,7 @@ function isLeftOut(node: Node): boolean {
   const wrappers = ['TSAsExpression', 'TSNonNullExpression', 'TSSatisfiesExpression', 'TSParameterProperty']
   if (node.type.startsWith('TS') && !wrappers.includes(node.type)) return true
   if (node.type === 'ImportDeclaration' || node.type === 'ThrowStatement') return true
-  return node.type === 'Property' && child(node, 'key').name === 'samples'
+  return isSamples(node)
 }
 
 function isText(node: Node): boolean {
