@@ -509,4 +509,14 @@ test('a size of −1 in reshape takes what is left, all of it too', () => {
   assert.equal(values(reshape(x, [-1])), [1, 2, 3, 4, 5, 6])
 })
 
+test('softmax and logSoftmax go along the last axis, and crossEntropy smooths nothing, unless they are told to', () => {
+  const x = normal([2, 3, 4], 8)
+  assert.equal(values(softmax(x)), values(softmax(x, 2)))
+  assert.equal(values(logSoftmax(x)), values(logSoftmax(x, 2)))
+  const logits = normal([2, 3], 9)
+  const target = tensor([2, 0], { dtype: 'i32', backend: cpu })
+  const logp = values(logSoftmax(logits))
+  close(values(crossEntropy(logits, target)), [-(logp[2] + logp[3]) / 2], 1e-15)
+})
+
 test.run()
