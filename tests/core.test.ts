@@ -517,6 +517,9 @@ test('softmax and logSoftmax go along the last axis, and crossEntropy smooths no
   const target = tensor([2, 0], { dtype: 'i32', backend: cpu })
   const logp = values(logSoftmax(logits))
   close(values(crossEntropy(logits, target)), [-(logp[2] + logp[3]) / 2], 1e-15)
+  // A class that is out of the question costs nothing where nothing is spread over it.
+  const certain = f64([0, -Infinity], [1, 2])
+  assert.equal(values(crossEntropy(certain, tensor([0], { dtype: 'i32', backend: cpu }))).map(Math.abs), [0])
 })
 
 test.run()
