@@ -13,7 +13,7 @@ export interface Helper {
   readonly name: string
   readonly source: string
   readonly settings: { readonly argumentTypes: string[]; readonly returnType: string }
-  /** Its body in WGSL, in place of the translation. */
+  /** Its body in WGSL, in place of the translation; $1, $2, … are its parameters. */
   readonly wgsl?: string
 }
 
@@ -143,23 +143,23 @@ const numbers = {
   },
 }
 
-const bits = (x: string) => `(bitcast<u32>(user_${x}) & 0x7fffffffu)`
-const nanFirst = `if (${bits('a')} > 0x7f800000u) { return user_a; } if (${bits('b')} > 0x7f800000u) { return user_b; }`
+const bits = (x: string) => `(bitcast<u32>(${x}) & 0x7fffffffu)`
+const nanFirst = `if (${bits('$1')} > 0x7f800000u) { return $1; } if (${bits('$2')} > 0x7f800000u) { return $2; }`
 
-/** Bodies in WGSL; gpu.js writes a parameter `x` as `user_x`. */
+/** Bodies in WGSL. $1, $2, … are the parameters, whose names a bundler may have changed. */
 const wgsl: Readonly<Record<string, string>> = {
-  quotient: 'return user_a / user_b;',
-  remainder: 'return user_a % user_b;',
-  along: 'return (user_at / user_inner) % user_n;',
-  isNan: `return select(0.0, 1.0, ${bits('x')} > 0x7f800000u);`,
-  isNumber: `return select(0.0, 1.0, ${bits('x')} < 0x7f800000u);`,
-  notANumber: 'return bitcast<f32>(bitcast<u32>(user_x) | 0x7fc00000u);',
-  exponential: `if (${bits('x')} > 0x7f800000u) { return user_x; } return exp(user_x);`,
+  quotient: 'return $1 / $2;',
+  remainder: 'return $1 % $2;',
+  along: 'return ($1 / $3) % $2;',
+  isNan: `return select(0.0, 1.0, ${bits('$1')} > 0x7f800000u);`,
+  isNumber: `return select(0.0, 1.0, ${bits('$1')} < 0x7f800000u);`,
+  notANumber: 'return bitcast<f32>(bitcast<u32>($1) | 0x7fc00000u);',
+  exponential: `if (${bits('$1')} > 0x7f800000u) { return $1; } return exp($1);`,
   logarithm:
-    `if (user_x < 0.0 || ${bits('x')} > 0x7f800000u) { return bitcast<f32>(bitcast<u32>(user_x) | 0x7fc00000u); }` +
-    ' return log(user_x);',
-  larger: `${nanFirst} return max(user_a, user_b);`,
-  smaller: `${nanFirst} return min(user_a, user_b);`,
+    `if ($1 < 0.0 || ${bits('$1')} > 0x7f800000u) { return bitcast<f32>(bitcast<u32>($1) | 0x7fc00000u); }` +
+    ' return log($1);',
+  larger: `${nanFirst} return max($1, $2);`,
+  smaller: `${nanFirst} return min($1, $2);`,
 }
 
 export const library: readonly Helper[] = [

@@ -67,8 +67,11 @@ function spliced(code: string): string {
   for (const { name, wgsl } of library)
     if (wgsl !== undefined)
       text = text.replace(
-        new RegExp(`(fn fn_${name}\\([^)]*\\) -> \\w+ )\\{[^}]*\\}`),
-        (_, head) => `${head}{ ${wgsl} }`,
+        new RegExp(`(fn fn_${name}\\(([^)]*)\\) -> \\w+ )\\{[^}]*\\}`),
+        (_, head: string, list: string) => {
+          const names = list.split(',').map(parameter => parameter.split(':')[0].trim())
+          return `${head}{ ${wgsl.replace(/\$(\d)/g, (_, i) => names[Number(i) - 1])} }`
+        },
       )
   return text
 }
