@@ -5,12 +5,15 @@
  */
 
 import { execFileSync } from 'node:child_process'
+import { main } from '../diffusion/training/errors.ts'
 import { writeSmileys } from './playground/assets.ts'
 import { writeReference } from './reference.ts'
 
-await writeSmileys()
-writeReference()
-execFileSync(process.execPath, ['node_modules/vitepress/bin/vitepress.js', 'build'], {
-  cwd: import.meta.dirname,
-  stdio: 'inherit',
+await main(async () => {
+  await writeSmileys()
+  writeReference()
+  execFileSync(process.execPath, ['node_modules/vitepress/bin/vitepress.js', 'build'], {
+    cwd: import.meta.dirname,
+    stdio: 'inherit',
+  })
 })
