@@ -5,21 +5,7 @@
  */
 
 import { mkdirSync } from 'node:fs'
-import {
-  add,
-  backward,
-  concat,
-  cos,
-  mean,
-  mul,
-  ready,
-  rng,
-  scope,
-  silu,
-  sin,
-  type Tensor,
-  tensor,
-} from '../core/index.ts'
+import { backward, mean, ready, rng, scope, type Tensor, tensor } from '../core/index.ts'
 import {
   ddimSample,
   ddpmSample,
@@ -30,39 +16,10 @@ import {
   trainingLoss,
 } from '../diffusion/index.ts'
 import { main, writeScatter } from '../diffusion/training/index.ts'
-import { AdamW, Ema, type Init, Linear, Module, TimestepEmbedder, warmUpDecay } from '../nn/index.ts'
+import { AdamW, Ema, warmUpDecay } from '../nn/index.ts'
 import { readFlags } from './flags.ts'
+import { PointDenoiser } from './point-denoiser.ts'
 import { swissRoll } from './swiss-roll.ts'
-
-/** Networks learn fine detail late; sines of the coordinates, each twice as fast as the one before, put it in reach. */
-const octaves = 4
-
-/** ε(x_t, t): points x (N, 2), timesteps t (N) → (N, 2). */
-class Denoiser extends Module {
-  readonly time: TimestepEmbedder
-  readonly first: Linear
-  readonly second: Linear
-  readonly third: Linear
-  readonly last: Linear
-
-  constructor(D: number, init: Init) {
-    super()
-    this.time = new TimestepEmbedder(D, init)
-    this.first = new Linear(2 + 4 * octaves, D, init)
-    this.second = new Linear(D, D, init)
-    this.third = new Linear(D, D, init)
-    this.last = new Linear(D, 2, init)
-  }
-
-  forward(x: Tensor, t: ArrayLike<number>): Tensor {
-    const waves = Array.from({ length: octaves }, (_, k) => mul(x, Math.PI * 2 ** (k - 2)))
-    const features = concat([x, ...waves.map(sin), ...waves.map(cos)], 1) // (N, 2 + 4 octaves)
-    const time = this.time.forward(t) // (N, D)
-    let h = this.first.forward(features) // (N, D)
-    for (const layer of [this.second, this.third]) h = add(h, silu(layer.forward(add(h, time))))
-    return this.last.forward(h) // (N, 2)
-  }
-}
 
 await main(async () => {
   const {
@@ -83,8 +40,8 @@ await main(async () => {
   const [N, D] = [512, 128]
   const random = rng(1)
   const diffusion = gaussianDiffusion({ betas: linearBetas(1000), variance: 'fixedSmall' })
-  const model = new Denoiser(D, { rng: random.fork('weights') })
-  const ema = new Ema(model, new Denoiser(D, { rng: null }), { decay: warmUpDecay(0.999) })
+  const model = new PointDenoiser(D, { rng: random.fork('weights') })
+  const ema = new Ema(model, new PointDenoiser(D, { rng: null }), { decay: warmUpDecay(0.999) })
   const optimizer = new AdamW(model.namedParameters(), { lr: 2e-3, weightDecay: 0 })
 
   const roll = (count: number) => swissRoll(count, 0.02, random).points

@@ -8,18 +8,14 @@
 
 import { mkdirSync } from 'node:fs'
 import {
-  add,
   backward,
   broadcastTo,
   concat,
-  cos,
   mul,
   type Rng,
   ready,
   rng,
   scope,
-  silu,
-  sin,
   slice,
   square,
   sub,
@@ -29,44 +25,16 @@ import {
 } from '../core/index.ts'
 import { ddimSample, gaussianDiffusion, linearBetas, qSample, respace, spaceTimesteps } from '../diffusion/index.ts'
 import { main, writeScatter } from '../diffusion/training/index.ts'
-import { AdamW, type Init, Linear, Module, TimestepEmbedder } from '../nn/index.ts'
+import { AdamW } from '../nn/index.ts'
 import { readFlags } from './flags.ts'
+import { PointDenoiser } from './point-denoiser.ts'
 import { swissRoll } from './swiss-roll.ts'
 
-const octaves = 4
 const D = 128
 const diffusion = gaussianDiffusion({ betas: linearBetas(1000), variance: 'fixedSmall' })
 
-/** ε(x_t, t) of the coordinates that it is shown: x (N, 2), t (N), shown (N, 2) of 0 and 1 → (N, 2). */
-class Denoiser extends Module {
-  readonly time: TimestepEmbedder
-  readonly first: Linear
-  readonly second: Linear
-  readonly third: Linear
-  readonly last: Linear
-
-  constructor(init: Init) {
-    super()
-    this.time = new TimestepEmbedder(D, init)
-    this.first = new Linear(4 + 4 * octaves, D, init)
-    this.second = new Linear(D, D, init)
-    this.third = new Linear(D, D, init)
-    this.last = new Linear(D, 2, init)
-  }
-
-  forward(x: Tensor, t: ArrayLike<number>, shown: Tensor): Tensor {
-    const waves = Array.from({ length: octaves }, (_, k) => mul(x, Math.PI * 2 ** (k - 2)))
-    // What is hidden leaves no trace, as a removed token does.
-    const seen = [x, ...waves.map(sin), ...waves.map(cos)].map(feature => mul(feature, shown))
-    const time = this.time.forward(t) // (N, D)
-    let h = this.first.forward(concat([...seen, shown], 1)) // (N, D)
-    for (const layer of [this.second, this.third]) h = add(h, silu(layer.forward(add(h, time))))
-    return this.last.forward(h) // (N, 2)
-  }
-}
-
 /** Steps of masked denoising score matching, each point shown by one coordinate or by both. */
-function train(model: Denoiser, steps: number, hide: boolean, random: Rng): void {
+function train(model: PointDenoiser, steps: number, hide: boolean, random: Rng): void {
   const N = 512
   const optimizer = new AdamW(model.namedParameters(), { lr: 2e-3, weightDecay: 0 })
   for (let step = 0; step < steps; step++) {
@@ -88,7 +56,7 @@ function train(model: Denoiser, steps: number, hide: boolean, random: Rng): void
 }
 
 /** Points drawn by 50 steps of DDIM; by shadows alone each coordinate goes its own way. (count, 2) */
-async function draw(model: Denoiser, xT: Tensor, shadows: boolean): Promise<Float32Array> {
+async function draw(model: PointDenoiser, xT: Tensor, shadows: boolean): Promise<Float32Array> {
   const flag = (a: number, b: number) => broadcastTo(tensor([[a, b]]), xT.shape)
   const few = respace(diffusion, spaceTimesteps(diffusion.steps, '50'))
   const sample = ddimSample(
@@ -138,7 +106,8 @@ await main(async () => {
   const random = rng(1)
   const data = swissRoll(count, 0.02, random.fork('data')).points
   const xT = random.fork('noise').normal([count, 2])
-  const [tuned, fresh] = [new Denoiser({ rng: random.fork('weights') }), new Denoiser({ rng: random.fork('weights') })]
+  const model = () => new PointDenoiser(D, { rng: random.fork('weights') }, { masked: true })
+  const [tuned, fresh] = [model(), model()]
 
   train(tuned, before, true, random.fork('shadows'))
   const shadows = await draw(tuned, xT, true)
