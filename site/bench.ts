@@ -4,21 +4,20 @@
  * meanwhile. Run: npm run site:build, then npx tsx site/bench.ts. Needs Chromium.
  */
 
-import { existsSync } from 'node:fs'
 import { chromium, type Page } from 'playwright-core'
 import { median, table } from '../bench/table.ts'
 import { ready } from '../core/index.ts'
 import { openEmoji } from '../diffusion/data/emoji.ts'
 import { main, UserError } from '../diffusion/training/index.ts'
+import { executable, quietFlags } from '../tests/browser-host.ts'
 import { built, serveSite } from '../tests/site-server.ts'
 import { Trainer } from './playground/trainer.ts'
 
 const steps = 12
-const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
 
 /** Milliseconds until the page has drawn and answers, and bytes of JavaScript until then. */
 async function firstPage(address: string): Promise<{ milliseconds: number; bytes: number }> {
-  const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-background-networking'] })
+  const browser = await chromium.launch({ executablePath: executable, args: quietFlags })
   const page = await browser.newPage()
   let bytes = 0
   page.on('response', async response => {
@@ -83,10 +82,10 @@ async function inNode(): Promise<number[]> {
 
 await main(async () => {
   if (!built) throw new UserError('site: wanted site/dist; npm run site:build makes it')
-  if (executablePath === undefined) throw new UserError('site: wanted Chromium, got none')
+  if (executable === undefined) throw new UserError('site: wanted Chromium, got none')
   const site = await serveSite({ isolated: true })
   const first = await firstPage(site.address)
-  const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-background-networking'] })
+  const browser = await chromium.launch({ executablePath: executable, args: quietFlags })
   const page = await browser.newPage()
   await page.goto(`${site.address}/playground/train.html`)
   const node = await inNode()

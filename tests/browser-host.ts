@@ -13,6 +13,14 @@ import { type Browser, chromium, type Page } from 'playwright-core'
 /** Where Chromium is; undefined where it is not installed. */
 export const executable = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
 
+/** What keeps Chromium to itself in a test. */
+export const quietFlags = [
+  '--no-sandbox',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--no-first-run',
+]
+
 /** Chromium's software adapter for WebGPU. */
 export const webGpuFlags = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader']
 
@@ -29,7 +37,7 @@ export async function openBrowser(flags: readonly string[], external: string[] =
   const browser: Browser = await chromium.launch({
     executablePath: executable,
     headless: true,
-    args: ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--no-first-run', ...flags],
+    args: [...quietFlags, ...flags],
   })
   return {
     async open(folder, say) {

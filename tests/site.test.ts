@@ -12,12 +12,12 @@ import { type Browser, chromium, type Page } from 'playwright-core'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { gradients, mul, sin, sum } from '../core/index.ts'
+import { executable, quietFlags, webGpuFlags } from './browser-host.ts'
 import { run } from './example.ts'
 import { f64, values } from './helpers.ts'
 import { built, dist, type SiteServer, serveSite } from './site-server.ts'
 
-const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
-const onSite = executablePath === undefined || !built ? test.skip : test
+const onSite = executable === undefined || !built ? test.skip : test
 const folder = mkdtempSync(join(tmpdir(), 'demask-site-'))
 const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js')
 
@@ -26,18 +26,11 @@ let site: SiteServer
 let plain: SiteServer
 
 test.before(async () => {
-  if (executablePath === undefined || !built) return
+  if (executable === undefined || !built) return
   ;[site, plain] = await Promise.all([serveSite({ isolated: true }), serveSite({ isolated: false })])
   browser = await chromium.launch({
-    executablePath,
-    args: [
-      '--no-sandbox',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--no-first-run',
-      '--enable-unsafe-webgpu',
-      '--use-webgpu-adapter=swiftshader',
-    ],
+    executablePath: executable,
+    args: [...quietFlags, ...webGpuFlags],
   })
 })
 
