@@ -1,7 +1,7 @@
 /**
  * The Fréchet distance between two sets of random features, here and by numpy and scipy as pytorch-fid has it, in processes
  * of their own: seconds, peak memory, and how far the results are apart. Needs Node, and numpy and scipy in DEMASK_PYTHON.
- * Run: DEMASK_PYTHON=python npx tsx bench/evaluation.ts [features, 10000] [numbers in each, 2048]
+ * Run: DEMASK_PYTHON=python npx tsx bench/evaluation.ts
  */
 
 import { execFileSync } from 'node:child_process'
@@ -10,6 +10,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ready, rng } from '../core/index.ts'
 import { featureGaussian, frechetDistance } from '../diffusion/evaluation/index.ts'
+import { main } from '../diffusion/training/index.ts'
+import { readFlags } from '../examples/flags.ts'
 import { table } from './table.ts'
 
 interface Answer {
@@ -43,8 +45,8 @@ print(json.dumps({'distance': distance, 'moments': moments - start, 'rest': end 
                   'memory': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
 `
 
-const [N, D] = [process.argv[2] ?? '10000', process.argv[3] ?? '2048'].map(Number)
-if (process.argv[4] === undefined) {
+/** The table, from processes that each compute the distance. */
+function compare(N: number, D: number): void {
   const place = mkdtempSync(join(tmpdir(), 'demask-features-'))
   try {
     const paths = ['first', 'second'].map((name, i) => {
@@ -55,7 +57,8 @@ if (process.argv[4] === undefined) {
     })
     const ask = (program: string, ...args: string[]): Answer =>
       JSON.parse(execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }))
-    const here = ask(process.execPath, ...process.execArgv, import.meta.filename, String(N), String(D), ...paths)
+    const sizes = ['--features', String(N), '--width', String(D)]
+    const here = ask(process.execPath, ...process.execArgv, import.meta.filename, ...sizes, ...paths)
     const scipy = process.env.DEMASK_PYTHON ?? 'python3'
     const root = ask(scipy, '-c', python, String(D), ...paths)
     const eigen = ask(scipy, '-c', python, String(D), ...paths, 'eigen')
@@ -76,9 +79,12 @@ if (process.argv[4] === undefined) {
   } finally {
     rmSync(place, { recursive: true })
   }
-} else {
+}
+
+/** In a process of its own: the distance between two files. */
+async function measure(paths: readonly string[], N: number, D: number): Promise<void> {
   const backend = await ready()
-  const sets = process.argv.slice(4).map(path => {
+  const sets = paths.map(path => {
     const bytes = readFileSync(path)
     return { data: new Float32Array(bytes.buffer, bytes.byteOffset, N * D), shape: [N, D] }
   })
@@ -91,3 +97,20 @@ if (process.argv[4] === undefined) {
   console.log(JSON.stringify({ distance, moments: (moments - start) / 1000, rest: (end - moments) / 1000, memory }))
   backend.dispose()
 }
+
+await main(() => {
+  const { features, width, file } = readFlags({
+    command: 'npx tsx bench/evaluation.ts',
+    about: 'The Fréchet distance of two sets of random features, here and by the numpy and scipy of DEMASK_PYTHON.',
+    operands: { file: { about: 'for the processes that compute: the features', many: true, optional: true } },
+    flags: {
+      features: { type: 'integer', min: 2, default: 10_000, about: 'how many in each set' },
+      width: { type: 'integer', min: 1, default: 2048, about: 'numbers in each feature' },
+    },
+    examples: [
+      ['', 'as many as papers take, some minutes'],
+      ['--features 2000 --width 256', 'a first look'],
+    ],
+  })
+  return file.length === 0 ? compare(features, width) : measure(file, features, width)
+})

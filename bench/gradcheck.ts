@@ -5,25 +5,36 @@
 
 import { gradcheckOp } from '../core/gradcheck.ts'
 import { registry } from '../core/index.ts'
+import { main } from '../diffusion/training/index.ts'
+import { readFlags } from '../examples/flags.ts'
 
 const limit = 1e-6
-const ops = registry()
-const names = process.argv.slice(2)
-const unknown = names.filter(name => !ops.has(name))
-if (unknown.length > 0) {
-  console.error(`gradcheck: no op named ${unknown.join(', ')}; there are ${[...ops.keys()].sort().join(', ')}`)
-  process.exit(1)
-}
 
 const show = (error: number | undefined) => (error === undefined ? '–' : error.toExponential(1)).padStart(10)
 
-let failures = 0
-console.log(`${'op'.padEnd(24)}${'first'.padStart(10)}${'second'.padStart(10)}`)
-for (const name of names.length > 0 ? names : [...ops.keys()].sort()) {
-  const { first, second } = gradcheckOp(ops.get(name)!)
-  const wrong = [first, second].some(error => error !== undefined && !(error <= limit))
-  if (wrong) failures++
-  console.log(`${name.padEnd(24)}${show(first)}${show(second)}${wrong ? '  FAIL' : ''}`)
-}
-console.log(failures === 0 ? `all within ${limit}` : `${failures} above ${limit}`)
-process.exitCode = failures === 0 ? 0 : 1
+await main(() => {
+  const ops = registry()
+  const { op: named } = readFlags({
+    command: 'npm run gradcheck --',
+    about: 'The worst relative error of the derivatives of ops, against differences in f64.',
+    operands: {
+      op: { about: 'these; all where there is none', choices: [...ops.keys()].sort(), many: true, optional: true },
+    },
+    flags: {},
+    examples: [
+      ['', 'all ops'],
+      ['softmax matmul', 'two of them'],
+    ],
+  })
+  const names = named.length > 0 ? named : [...ops.keys()].sort()
+  let failures = 0
+  console.log(`${'op'.padEnd(24)}${'first'.padStart(10)}${'second'.padStart(10)}`)
+  for (const name of names) {
+    const { first, second } = gradcheckOp(ops.get(name)!)
+    const wrong = [first, second].some(error => error !== undefined && !(error <= limit))
+    if (wrong) failures++
+    console.log(`${name.padEnd(24)}${show(first)}${show(second)}${wrong ? '  FAIL' : ''}`)
+  }
+  console.log(failures === 0 ? `all within ${limit}` : `${failures} above ${limit}`)
+  if (failures > 0) process.exitCode = 1
+})

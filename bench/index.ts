@@ -10,9 +10,9 @@
 
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { type Backend, backendNames, ready } from '../core/index.ts'
 import { main, UserError } from '../diffusion/training/index.ts'
+import { readFlags } from '../examples/flags.ts'
 import { checkpointing } from './checkpoint.ts'
 import { conv } from './conv.ts'
 import { full } from './full.ts'
@@ -50,28 +50,45 @@ async function all(record: boolean, quick: boolean): Promise<void> {
   masking()
 }
 
-async function onGpu(name: string, batch: string, preset: string | undefined, quick: boolean): Promise<void> {
-  const backend = backendNames.find(known => known === name && known.startsWith('gpu'))
-  if (backend === undefined) throw new UserError(`bench: --backend: wanted gpu or one of its devices, got '${name}'`)
-  if (!/^[1-9]\d*$/.test(batch)) throw new UserError(`bench: --batch: wanted a number from 1, got '${batch}'`)
-  await gpuBench({ backend, batch: Number(batch), preset: preset ?? (quick ? 'tiny' : 'S/2'), quick })
-}
-
 await main(async () => {
-  const { positionals, values } = parseArgs({
-    allowPositionals: true,
-    options: {
-      record: { type: 'boolean', default: false },
-      quick: { type: 'boolean', default: false },
-      backend: { type: 'string' },
-      batch: { type: 'string', default: '64' },
-      preset: { type: 'string' },
+  const {
+    what = 'all',
+    record,
+    quick,
+    backend,
+    batch,
+    preset = quick ? 'tiny' : 'S/2',
+  } = readFlags({
+    command: 'npm run bench --',
+    about: 'How fast demask is on this machine. Leave it alone meanwhile.',
+    operands: {
+      what: {
+        about: 'a part of it; everything where there is none',
+        choices: ['micro', 'full', 'masking', 'step', 'checkpoint', 'memory', 'growth', 'conv', 'savings'],
+        optional: true,
+      },
     },
+    flags: {
+      record: { type: 'switch', about: 'keep the figures in bench/README.md and bench/history' },
+      quick: { type: 'switch', about: 'every step once, to see that all is well' },
+      backend: {
+        type: 'text',
+        about: 'the bench of a GPU, on this device',
+        choices: backendNames.filter(name => name.startsWith('gpu')),
+      },
+      batch: { type: 'integer', min: 1, default: 64, about: 'pictures in a step, with --backend' },
+      preset: { type: 'text', about: 'size of the models, with --backend' },
+    },
+    examples: [
+      ['', 'everything, some minutes'],
+      ['growth', 'whether memory stays flat while models train'],
+      ['--backend gpu', 'a GPU'],
+    ],
   })
-  const benches: Record<string, () => Promise<void> | void> = {
-    all: () => all(values.record, values.quick),
+  const benches = {
+    all: () => all(record, quick),
     micro: alone(micro),
-    full: async () => void (await full({ quick: values.quick })),
+    full: async () => void (await full({ quick })),
     masking,
     step: alone(step),
     checkpoint: alone(checkpointing),
@@ -80,10 +97,7 @@ await main(async () => {
     conv: alone(conv),
     savings: alone(savings),
   }
-  if (values.backend !== undefined) return onGpu(values.backend, values.batch, values.preset, values.quick)
-  const [what = 'all', ...rest] = positionals
-  if (!Object.hasOwn(benches, what) || rest.length > 0)
-    throw new UserError(`bench: wanted ${Object.keys(benches).join(', ')}, got '${positionals.join(' ')}'`)
-  if (values.record && what !== 'all') throw new UserError(`bench: --record: wanted with everything, got '${what}'`)
+  if (backend !== undefined) return gpuBench({ backend, batch, preset, quick })
+  if (record && what !== 'all') throw new UserError(`bench: --record: wanted with everything, got '${what}'`)
   await benches[what]()
 })

@@ -11,8 +11,8 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { main, UserError } from '../diffusion/training/index.ts'
+import { readFlags } from '../examples/flags.ts'
 import { PeerProcess } from './peer-process.ts'
 import { type WorkName, works, writeProblem } from './peers/problem.ts'
 import { cell, keep, machineNow, warnOfLoad } from './record.ts'
@@ -225,12 +225,18 @@ function print({ peers, works: all }: PeerResults): void {
 }
 
 await main(async () => {
-  const { values } = parseArgs({
-    options: {
-      record: { type: 'boolean', default: false },
-      only: { type: 'string' },
-      seconds: { type: 'string', default: '0.4' },
+  const values = readFlags({
+    command: 'npm run bench:peers --',
+    about: 'The same works by demask and by other frameworks, in turns.',
+    flags: {
+      record: { type: 'switch', about: 'keep the figures in bench/README.md and bench/history' },
+      only: { type: 'text', value: 'NAME,…', about: 'these beside demask' },
+      seconds: { type: 'number', min: 0, default: 0.4, about: 'how long a work is repeated in one of its turns' },
     },
+    examples: [
+      ['', 'all of them, a quarter of an hour'],
+      ['--only torch,jax-js', 'two of them'],
+    ],
   })
   const names = values.only?.split(',') ?? peers.map(({ id }) => id)
   const unknown = names.filter(name => !peers.some(({ id }) => id === name))
@@ -243,7 +249,7 @@ await main(async () => {
   const problem = install()
   if (problem !== undefined) console.log(`npm could not install the peers: ${problem}`)
   const chosen = peers.filter(({ id }) => id === 'demask' || names.includes(id))
-  const results = await compare(chosen, Number(values.seconds))
+  const results = await compare(chosen, values.seconds)
   print(results)
   if (values.only === undefined || !values.record) keep('peers', { machine, results }, values.record)
 })

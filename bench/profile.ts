@@ -5,9 +5,9 @@
  * maskdit, maskdm, autoencoder, dit-block, sample. What happens between ops, in JavaScript, is the last row.
  */
 
-import { parseArgs } from 'node:util'
 import { type Backend, profile, ready, scope } from '../core/index.ts'
-import { main, UserError } from '../diffusion/training/index.ts'
+import { main } from '../diffusion/training/index.ts'
+import { readFlags } from '../examples/flags.ts'
 import { measureBandwidth } from './bandwidth.ts'
 import { measureCeiling } from './ceiling.ts'
 import { table } from './table.ts'
@@ -25,7 +25,7 @@ import {
   type Workload,
 } from './workloads.ts'
 
-const targets: Readonly<Record<string, (backend: Backend) => Workload>> = {
+const targets = {
   step: ditStep,
   mdt: mdtStep,
   mdtv2: mdtV2Step,
@@ -34,7 +34,7 @@ const targets: Readonly<Record<string, (backend: Backend) => Workload>> = {
   autoencoder: autoencoderStep,
   'dit-block': ditBlock,
   sample: samplingStep,
-}
+} satisfies Record<string, (backend: Backend) => Workload>
 
 interface Row {
   readonly name: string
@@ -101,17 +101,29 @@ function cells({ name, calls, ms, flops, bytes }: Row, total: number, ceiling: n
 }
 
 await main(async () => {
-  const { positionals, values } = parseArgs({
-    allowPositionals: true,
-    options: { threads: { type: 'string', default: '1' }, repeats: { type: 'string', default: '3' } },
+  const {
+    target = 'step',
+    threads,
+    repeats,
+  } = readFlags({
+    command: 'npm run profile --',
+    about: 'Where the time of a step goes, op by op.',
+    operands: {
+      target: {
+        about: 'of what; the step of DiT-S/2 where there is none',
+        choices: Object.keys(targets) as (keyof typeof targets)[],
+        optional: true,
+      },
+    },
+    flags: {
+      threads: { type: 'integer', min: 1, default: 1, about: 'threads of the wasm backend' },
+      repeats: { type: 'integer', min: 1, default: 3, about: 'steps that the figures are means of' },
+    },
+    examples: [
+      ['step', 'a training step of DiT-S/2'],
+      ['mdt --threads 2', 'both passes of MDT-S/2, on two threads'],
+    ],
   })
-  const [target = 'step'] = positionals
-  const [threads, repeats] = [values.threads, values.repeats].map(Number)
-  if (!Object.hasOwn(targets, target))
-    throw new UserError(`profile: wanted ${Object.keys(targets).join(', ')}, got '${target}'`)
-  for (const [name, value] of Object.entries({ threads, repeats }))
-    if (!Number.isInteger(value) || value < 1)
-      throw new UserError(`profile: --${name}: wanted a whole number of at least 1`)
   const ceiling = await measureCeiling({ threads })
   const backend = await ready({ backend: 'wasm', threads })
   const bandwidth = await measureBandwidth(backend)

@@ -109,9 +109,10 @@ export function readFlags<const F extends Flags, const O extends Operands = Reco
 
 /** `Examples:` and every example under what it does, as --help ends with. */
 export function examplesOf(command: string, examples: Program<Flags, Operands>['examples']): string {
-  return ['\nExamples:', ...examples.flatMap(([line, what]) => [`  # ${what}`, `  ${command} ${line}`.trimEnd()])].join(
-    '\n',
-  )
+  return [
+    '\nExamples:',
+    ...examples.flatMap(([line, what]) => [`  # ${what}`, `  ${command} ${line}`.replace(/( --)? *$/, '')]),
+  ].join('\n')
 }
 
 /** What commander ends with, a help text that was shown or a mistake, as ours: for `exitOverride`. */
@@ -128,7 +129,9 @@ function argumentOf(name: string, { about, choices, optional, many }: Operand): 
   const shown = `${name.toUpperCase()}${many === true ? '...' : ''}`
   const argument = new Argument(optional === true ? `[${shown}]` : `<${shown}>`, about)
   if (choices === undefined) return argument
-  return argument.choices(choices).argParser((text: string) => chosen(name, choices, text))
+  const checked = (text: string) => chosen(name, choices, text)
+  if (many !== true) return argument.choices(choices).argParser(checked)
+  return argument.choices(choices).argParser((text: string, before: string[] = []) => [...before, checked(text)])
 }
 
 function optionOf(name: string, flag: Flag): Option {

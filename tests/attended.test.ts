@@ -101,6 +101,17 @@ test('a program whose waiting process is killed saves all the same', async () =>
   assert.is(readFileSync(saved, 'utf8'), 'orphan')
 })
 
+test('a program whose output nobody reads any more goes on, and saves', async () => {
+  rmSync(saved, { force: true })
+  const child = start('unread')
+  const output = outputOf(child)
+  await once(child.stdout!, 'data')
+  child.stdout!.destroy()
+  child.kill('SIGINT')
+  assert.equal(await output, { code: 0, out: 'ready\n', err: '' })
+  assert.is(readFileSync(saved, 'utf8'), 'unread')
+})
+
 test('a program that something else killed does not end without a word', async () => {
   const child = start('killed')
   const output = outputOf(child)

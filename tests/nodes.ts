@@ -1,7 +1,7 @@
 /**
- * `npm run test:nodes [-- VERSION… [-- NAME…]]`: the whole of `npm test` under Node 20, 22 and 24, or these versions,
- * one after the other; names after a second -- choose test files. The binaries are those that npm's node-<system> packages
- * hold; they stay in the temporary folder for the next time. Exit code 1 where a test fails in any. Needs Node and npm.
+ * `npm run test:nodes`: the whole of `npm test` under Node 20, 22 and 24, one after the other. The binaries are those that
+ * npm's node-<system> packages hold; they stay in the temporary folder for the next time. Exit code 1 where a test fails
+ * in any. Needs Node and npm.
  */
 
 import { execFileSync, spawn } from 'node:child_process'
@@ -9,12 +9,10 @@ import { existsSync, mkdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { main } from '../diffusion/training/errors.ts'
+import { readFlags } from '../examples/flags.ts'
 
 const repository = fileURLToPath(new URL('..', import.meta.url))
-const given = process.argv.slice(2)
-const split = given.includes('--') ? given.indexOf('--') : given.length
-const versions = split === 0 ? ['20', '22', '24'] : given.slice(0, split)
-const names = given.slice(split + 1)
 
 /** The path of a Node of this major version, fetched where it is not there yet. */
 function fetched(version: string): string {
@@ -33,7 +31,7 @@ function fetched(version: string): string {
 }
 
 /** Runs the tests; their last line, and whether all passed. */
-function test(program: string): Promise<{ passed: boolean; summary: string }> {
+function test(program: string, names: readonly string[]): Promise<{ passed: boolean; summary: string }> {
   return new Promise(resolve => {
     const child = spawn(program, ['--import', 'tsx', join('tests', 'run.ts'), ...names], {
       cwd: repository,
@@ -49,13 +47,25 @@ function test(program: string): Promise<{ passed: boolean; summary: string }> {
   })
 }
 
-const rows: string[] = []
-for (const version of versions) {
-  const program = fetched(version)
-  const exact = execFileSync(program, ['--version'], { encoding: 'utf8' }).trim()
-  console.log(`--- Node ${exact}`)
-  const { passed, summary } = await test(program)
-  rows.push(`Node ${exact}: ${summary}`)
-  if (!passed) process.exitCode = 1
-}
-console.log(`---\n${rows.join('\n')}`)
+await main(async () => {
+  const { version, only } = readFlags({
+    command: 'npm run test:nodes --',
+    about: 'All tests under several versions of Node.',
+    operands: { version: { about: 'major versions; 20, 22 and 24 where there is none', many: true, optional: true } },
+    flags: { only: { type: 'text', value: 'PART', many: true, about: 'test files whose path contains this' } },
+    examples: [
+      ['', 'under all'],
+      ['24 --only resume --only docs', 'two files under one'],
+    ],
+  })
+  const rows: string[] = []
+  for (const each of version.length > 0 ? version : ['20', '22', '24']) {
+    const program = fetched(each)
+    const exact = execFileSync(program, ['--version'], { encoding: 'utf8' }).trim()
+    console.log(`--- Node ${exact}`)
+    const { passed, summary } = await test(program, only)
+    rows.push(`Node ${exact}: ${summary}`)
+    if (!passed) process.exitCode = 1
+  }
+  console.log(`---\n${rows.join('\n')}`)
+})

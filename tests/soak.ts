@@ -1,5 +1,5 @@
 /**
- * `npm run soak [-- --steps N --lives N --only NAME,…]`: what a process holds while it trains for 2,000 steps, and while
+ * `npm run soak`: what a process holds while it trains for 2,000 steps, and while
  * models and backends come and go 1,000 times: resident memory, JavaScript's heap, wasm memory, threads, open files,
  * tensors and their bytes, ten times over the run. After the first tenth all but the first two must stay as they are,
  * and resident memory may grow by 32 MB. Each part runs in a process of its own; exit code 1 where one grows. Needs Node;
@@ -10,24 +10,15 @@ import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { cpu } from '../core/backends/cpu/backend.ts'
 import { gpu } from '../core/backends/gpu/index.ts'
 import { createWasm, type WasmBackend } from '../core/backends/wasm/index.ts'
 import { type Backend, backward, matmul, mean, ones, type Rng, ready, rng, scope, stats, sum } from '../core/index.ts'
 import { gaussianDiffusion, linearBetas } from '../diffusion/index.ts'
-import { loadCheckpoint, saveCheckpoint } from '../diffusion/training/index.ts'
+import { loadCheckpoint, main, saveCheckpoint, UserError } from '../diffusion/training/index.ts'
+import { readFlags } from '../examples/flags.ts'
 import { drawPasses, MDT, type MDTOptions, mdtPreset, passLoss } from '../models/index.ts'
 import { AdamW, Ema, warmUpDecay } from '../nn/index.ts'
-
-const { values: flags } = parseArgs({
-  options: {
-    steps: { type: 'string', default: '2000' },
-    lives: { type: 'string', default: '1000' },
-    only: { type: 'string' },
-    part: { type: 'string' },
-  },
-})
 
 const residentMayGrow = 32 // MB
 
@@ -149,12 +140,12 @@ const tiny = mdtPreset('tiny', pictures)
 const tinier: MDTOptions = { ...tiny, depth: 3, decodeLayer: 1, hiddenSize: 16, numHeads: 2, patchSize: 4 }
 
 /** Trains; a checkpoint is written and read at every hundredth step. */
-async function train(name: 'wasm' | 'gpu:cpu', options: MDTOptions, batch: number): Promise<void> {
+async function train(name: 'wasm' | 'gpu:cpu', options: MDTOptions, batch: number, steps: number): Promise<void> {
   const backend = await ready({ backend: name, threads: name === 'wasm' ? 2 : undefined })
   const folder = mkdtempSync(join(tmpdir(), 'demask-soak-'))
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
   const run = new Training(options, batch)
-  await soak(Number(flags.steps), 'step', backend, async i => {
+  await soak(steps, 'step', backend, async i => {
     await run.step(i)
     if (i % 100 !== 0) return
     const { model, average, optimizer } = run
@@ -165,14 +156,19 @@ async function train(name: 'wasm' | 'gpu:cpu', options: MDTOptions, batch: numbe
   backend.dispose()
 }
 
-const parts: Readonly<Record<string, readonly [what: string, run: () => Promise<void>]>> = {
-  wasm: ['MDT tiny on wasm, 2 threads, batch 2 of 8 px', () => train('wasm', tiny, 2)],
-  gpu: ['a smaller MDT on gpu.js in its cpu mode, batch 1 of 8 px', () => train('gpu:cpu', tinier, 1)],
+interface Counts {
+  readonly steps: number
+  readonly lives: number
+}
+
+const parts: Readonly<Record<string, readonly [what: string, run: (counts: Counts) => Promise<void>]>> = {
+  wasm: ['MDT tiny on wasm, 2 threads, batch 2 of 8 px', ({ steps }) => train('wasm', tiny, 2, steps)],
+  gpu: ['a smaller MDT on gpu.js in its cpu mode, batch 1 of 8 px', ({ steps }) => train('gpu:cpu', tinier, 1, steps)],
   models: [
     'models made, trained for a step and disposed of, on wasm',
-    async () => {
+    async ({ lives }) => {
       const backend = await ready({ backend: 'wasm', threads: 2 })
-      await soak(Number(flags.lives), 'model', backend, async i => {
+      await soak(lives, 'model', backend, async i => {
         const run = new Training(tinier, 1)
         await run.step(i)
         run.dispose()
@@ -181,11 +177,11 @@ const parts: Readonly<Record<string, readonly [what: string, run: () => Promise<
   ],
   'backends-wasm': [
     'wasm backends of 2 threads made, used and disposed of',
-    () => soak(Number(flags.lives), 'backend', null, () => use(() => createWasm({ threads: 2 }))),
+    ({ lives }) => soak(lives, 'backend', null, () => use(() => createWasm({ threads: 2 }))),
   ],
   'backends-gpu': [
     'backends on gpu.js in its cpu mode made, used and disposed of',
-    () => soak(Number(flags.lives), 'backend', null, () => use(() => gpu({ device: 'cpu' }))),
+    ({ lives }) => soak(lives, 'backend', null, () => use(() => gpu({ device: 'cpu' }))),
   ],
 }
 
@@ -203,15 +199,33 @@ async function use(open: () => Promise<Backend>): Promise<void> {
   backend.dispose()
 }
 
-if (flags.part !== undefined) await parts[flags.part][1]()
-else
-  for (const name of flags.only?.split(',') ?? Object.keys(parts)) {
-    if (!(name in parts)) throw new Error(`--only: wanted some of ${Object.keys(parts)}, got '${name}'`)
+await main(async () => {
+  const names = Object.keys(parts)
+  const { steps, lives, only, part } = readFlags({
+    command: 'npm run soak --',
+    about: 'What a process holds while it trains for long, and while models and backends come and go.',
+    flags: {
+      steps: { type: 'integer', min: 1, default: 2000, about: 'training steps' },
+      lives: { type: 'integer', min: 1, default: 1000, about: 'models and backends' },
+      only: { type: 'text', value: 'NAME,…', default: names.join(), about: 'these parts' },
+      part: { type: 'text', choices: names, about: 'for the processes that hold: which part to run' },
+    },
+    examples: [
+      ['', 'all of it, ten minutes'],
+      ['--only wasm --steps 200', 'one part, shorter'],
+    ],
+  })
+  if (part !== undefined) return parts[part][1]({ steps, lives })
+  const chosen = only.split(',')
+  const unknown = chosen.filter(name => !names.includes(name))
+  if (unknown.length > 0) throw new UserError(`--only: wanted some of ${names.join(', ')}, got '${unknown}'`)
+  for (const name of chosen) {
     console.log(`\n${name}: ${parts[name][0]}`)
-    const args = ['--part', name, '--steps', flags.steps, '--lives', flags.lives]
+    const args = ['--part', name, '--steps', String(steps), '--lives', String(lives)]
     const child = spawn(process.execPath, [...process.execArgv, '--expose-gc', import.meta.filename, ...args], {
       stdio: 'inherit',
     })
     const code = await new Promise(resolve => child.on('close', resolve))
     if (code !== 0) process.exitCode = 1
   }
+})

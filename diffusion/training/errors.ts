@@ -9,9 +9,10 @@ export class UserError extends Error {
 
 /**
  * Runs a program. An error ends it with exit code 1 and its message on one line of stderr; the stack is shown where
- * DEMASK_DEBUG=1 is set, and only then.
+ * DEMASK_DEBUG=1 is set, and only then. Where nobody reads what it prints any more (`| head`), it goes on without.
  */
 export async function main(program: () => void | Promise<void>): Promise<void> {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', unlessClosed)
   try {
     await program()
   } catch (error) {
@@ -19,6 +20,11 @@ export async function main(program: () => void | Promise<void>): Promise<void> {
     console.error(errorLine(error))
     if (process.env.DEMASK_DEBUG === '1') console.error(error)
   }
+}
+
+/** For a stream's errors: that its reader has gone is none. */
+function unlessClosed(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error
 }
 
 /** `error: …` on one line; for a mistake in the program itself, how to see where. */

@@ -1,6 +1,6 @@
 /**
- * `npm run crash [-- --kills N --stops N --fills N --programs mdt,… --seed N]`: training that is killed at random moments, stopped by Ctrl-C
- * at random moments, and left on a disk that fills up at a random write, and goes on each time, ends with the bytes of
+ * `npm run crash`: training that is killed at random moments, stopped by Ctrl-C at random moments, and left on a disk that
+ * fills up at a random write, and goes on each time, ends with the bytes of
  * a run that nothing happened to: weights, averages, moments, random streams and metrics.jsonl. Every life takes one or
  * two threads by chance. One line per life, a table at the end, exit code 1 where anything differs. Needs Node; several
  * minutes for each program. Next: life.ts.
@@ -10,10 +10,10 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import * as assert from 'uvu/assert'
 import { type Rng, rng } from '../../core/index.ts'
-import { latestCheckpoint } from '../../diffusion/training/index.ts'
+import { latestCheckpoint, main, UserError } from '../../diffusion/training/index.ts'
+import { readFlags } from '../../examples/flags.ts'
 import {
   anyFate,
   checkLast,
@@ -25,16 +25,6 @@ import {
   type Trainee,
   trainees,
 } from './life.ts'
-
-const { values: flags } = parseArgs({
-  options: {
-    kills: { type: 'string', default: '50' },
-    stops: { type: 'string', default: '50' },
-    fills: { type: 'string', default: '10' },
-    programs: { type: 'string', default: Object.keys(trainees).join() },
-    seed: { type: 'string', default: '0' },
-  },
-})
 
 /** Steps of a run: checkpoints after 50, 100 and the last. */
 const steps = 120
@@ -165,22 +155,41 @@ class Trial {
   }
 }
 
-const began = performance.now()
-const tallies: Tally[] = []
-for (const name of flags.programs.split(',')) {
-  if (!(name in trainees)) throw new Error(`--programs: wanted some of ${Object.keys(trainees)}, got '${name}'`)
-  const trial = new Trial(name, rng(Number(flags.seed)).fork(name))
-  await trial.unbroken()
-  tallies.push(await trial.signals('SIGKILL', Number(flags.kills)))
-  tallies.push(await trial.signals('SIGINT', Number(flags.stops)))
-  tallies.push(await trial.fills(Number(flags.fills)))
-}
-console.table(
-  tallies.map(({ what, cut, whileSaving, runs }) => ({
-    what,
-    'cut short': cut,
-    'while saving': whileSaving,
-    'runs compared, all equal': runs,
-  })),
-)
-console.log(`seed ${flags.seed}, ${((performance.now() - began) / 60_000).toFixed(1)} minutes`)
+await main(async () => {
+  const { kills, stops, fills, programs, seed } = readFlags({
+    command: 'npm run crash --',
+    about:
+      'Training that is killed, stopped and out of disk space at random moments ends with the bytes of an unbroken run.',
+    flags: {
+      kills: { type: 'integer', min: 0, default: 50, about: 'SIGKILLs of each program' },
+      stops: { type: 'integer', min: 0, default: 50, about: 'Ctrl-Cs of each program' },
+      fills: { type: 'integer', min: 0, default: 10, about: 'full disks of each program' },
+      programs: { type: 'text', value: 'NAME,…', default: Object.keys(trainees).join(), about: 'which ones' },
+      seed: { type: 'integer', min: 0, default: 0, about: 'of the moments' },
+    },
+    examples: [
+      ['', 'all of it, half an hour'],
+      ['--programs mdt --kills 5 --stops 0 --fills 0', 'a first look'],
+    ],
+  })
+  const began = performance.now()
+  const tallies: Tally[] = []
+  for (const name of programs.split(',')) {
+    if (!(name in trainees))
+      throw new UserError(`--programs: wanted some of ${Object.keys(trainees).join(', ')}, got '${name}'`)
+    const trial = new Trial(name, rng(seed).fork(name))
+    await trial.unbroken()
+    tallies.push(await trial.signals('SIGKILL', kills))
+    tallies.push(await trial.signals('SIGINT', stops))
+    tallies.push(await trial.fills(fills))
+  }
+  console.table(
+    tallies.map(({ what, cut, whileSaving, runs }) => ({
+      what,
+      'cut short': cut,
+      'while saving': whileSaving,
+      'runs compared, all equal': runs,
+    })),
+  )
+  console.log(`seed ${seed}, ${((performance.now() - began) / 60_000).toFixed(1)} minutes`)
+})

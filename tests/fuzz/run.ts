@@ -1,6 +1,5 @@
 /**
- * `npm run fuzz [-- --minutes N] [--only NAME,…] [--seed N] [--replay NAME:NUMBER]`: reads changed files until the time is
- * over, N minutes for every target (default 3), and prints what it found. Where it got to is kept in runs/fuzz, and the next
+ * `npm run fuzz`: reads changed files until the time is over, some minutes for every target, and prints what it found. Where it got to is kept in runs/fuzz, and the next
  * run goes on from there; a file that led to a finding is kept there too. A target that hangs or dies is a finding, and goes
  * on with the next case. Exit code 1 where there is one. Needs Node.
  */
@@ -19,29 +18,20 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { main, UserError } from '../../diffusion/training/errors.ts'
+import { readFlags } from '../../examples/flags.ts'
 import { type Finding, openCases } from './cases.ts'
 import { targets } from './targets.ts'
 
-const { values: flags } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '3' },
-    only: { type: 'string' },
-    seed: { type: 'string', default: '0' },
-    replay: { type: 'string' },
-    from: { type: 'string' },
-  },
-})
-const seed = Number(flags.seed)
+const names = targets.map(({ name }) => name)
 const kept = 'runs/fuzz'
-const progress = join(kept, `progress-${seed}.json`)
 const hang = 30_000
 
 /** What a process that reads tells the one that watches. */
 type Message = { readonly at: number } | { readonly finding: Finding }
 
 /** In a process of its own: cases of one target from a number on, until it is ended. */
-async function readOn(name: string, from: number): Promise<void> {
+async function readOn(name: string, seed: number, from: number): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'demask-fuzz-'))
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
   process.on('SIGTERM', () => process.exit())
@@ -55,7 +45,12 @@ async function readOn(name: string, from: number): Promise<void> {
 }
 
 /** Cases of a target from `from` until `end`: the number to go on with, and what was found. */
-async function watch(name: string, from: number, end: number): Promise<{ next: number; findings: Finding[] }> {
+async function watch(
+  name: string,
+  seed: number,
+  from: number,
+  end: number,
+): Promise<{ next: number; findings: Finding[] }> {
   const findings: Finding[] = []
   let at = from
   while (performance.now() < end) {
@@ -86,14 +81,14 @@ async function watch(name: string, from: number, end: number): Promise<{ next: n
   return { next: at, findings }
 }
 
-async function all(): Promise<void> {
+async function all(chosen: readonly string[], seed: number, minutes: number): Promise<void> {
+  const progress = join(kept, `progress-${seed}.json`)
   mkdirSync(kept, { recursive: true })
   const begun: Record<string, number> = existsSync(progress) ? JSON.parse(readFileSync(progress, 'utf8')) : {}
-  const chosen = targets.filter(({ name }) => flags.only === undefined || flags.only.split(',').includes(name))
   let found = 0
-  for (const { name } of chosen) {
+  for (const name of chosen) {
     const from = begun[name] ?? 0
-    const { next, findings } = await watch(name, from, performance.now() + 60_000 * Number(flags.minutes))
+    const { next, findings } = await watch(name, seed, from, performance.now() + 60_000 * minutes)
     begun[name] = next
     writeFileSync(progress, `${JSON.stringify(begun, null, 2)}\n`)
     found += findings.length
@@ -110,11 +105,11 @@ async function all(): Promise<void> {
 }
 
 /** One case again, with its stack and a copy of its file. */
-async function replay(word: string): Promise<void> {
+async function replay(word: string, seed: number): Promise<void> {
   const [name, number] = word.split(':')
   const target = targets.find(each => each.name === name)
   if (target === undefined)
-    throw new Error(`--replay: wanted one of ${targets.map(each => each.name).join(', ')}, got ${name}`)
+    throw new UserError(`--replay: wanted NAME:NUMBER with one of ${names.join(', ')}, got '${word}'`)
   const folder = mkdtempSync(join(tmpdir(), 'demask-fuzz-'))
   const read = (at: string, file: string) => {
     copyFileSync(file, join(kept, `${name}-${number}`))
@@ -126,6 +121,26 @@ async function replay(word: string): Promise<void> {
   rmSync(folder, { recursive: true })
 }
 
-if (flags.from !== undefined) await readOn(flags.only!, Number(flags.from))
-else if (flags.replay !== undefined) await replay(flags.replay)
-else await all()
+await main(async () => {
+  const flags = readFlags({
+    command: 'npm run fuzz --',
+    about: 'Reads files that were changed at random: they are read, or refused with one line.',
+    flags: {
+      minutes: { type: 'number', min: 0, default: 3, about: 'for each reader' },
+      only: { type: 'text', value: 'NAME,…', default: names.join(), about: 'these readers' },
+      seed: { type: 'integer', min: 0, default: 0, about: 'of the changes' },
+      replay: { type: 'text', value: 'NAME:NUMBER', about: 'one file again, with the stack' },
+      from: { type: 'integer', min: 0, about: 'for the processes that read: which file to begin with' },
+    },
+    examples: [
+      ['', 'all readers, half an hour; the next run goes on from there'],
+      ['--only npz,cifar --minutes 20', 'two of them'],
+    ],
+  })
+  const chosen = flags.only.split(',')
+  const unknown = chosen.filter(name => !names.includes(name))
+  if (unknown.length > 0) throw new UserError(`--only: wanted some of ${names.join(', ')}, got '${unknown}'`)
+  if (flags.from !== undefined) await readOn(chosen[0], flags.seed, flags.from)
+  else if (flags.replay !== undefined) await replay(flags.replay, flags.seed)
+  else await all(chosen, flags.seed, flags.minutes)
+})

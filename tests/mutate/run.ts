@@ -1,5 +1,5 @@
 /**
- * `npm run mutate [-- --mutants N] [--seed N] [--only PART] [--again]`: changes the source in N places (default 300), one at a
+ * `npm run mutate`: changes the source in N places (default 300), one at a
  * time, each in a copy of the tree, and runs tests until one notices. What none notices is a survivor: it asks for a test,
  * or for a line in equivalent.json that says why no test can notice. Two at a time. Outcomes are kept in runs/mutate and
  * not computed again, after Ctrl-C either; --again tries survivors again, after tests were added. Prints the score with
@@ -10,36 +10,17 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { main, UserError } from '../../diffusion/training/errors.ts'
 import { duration } from '../../diffusion/training/progress.ts'
 import { replaceFile } from '../../diffusion/training/replace.ts'
+import { readFlags } from '../../examples/flags.ts'
 import { read, root } from '../markdown.ts'
 import { changeOf, type Mutant, mutated } from './mutants.ts'
 import { isEquivalent, population, sample, testsOf, wilson } from './plan.ts'
 
-const usage = `npm run mutate -- [flags]
-
-  --mutants N   how many (default 300)
-  --seed N      which ones (default 0)
-  --only PART   of files whose path contains this
-  --again       try survivors again, after tests were added
-
-  npm run mutate -- --mutants 20 --only nn/`
-
-const { values: flags } = parseArgs({
-  options: {
-    mutants: { type: 'string', default: '300' },
-    seed: { type: 'string', default: '0' },
-    only: { type: 'string', default: '' },
-    again: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-})
-
 /** A test has this long, on top of what it takes when nothing is changed, so many times. */
 const patience = { seconds: 30, times: 5 }
 const kept = join(root, 'runs/mutate')
-const statePath = join(kept, `outcomes-${flags.seed}.json`)
 
 interface Outcome {
   /** The test that noticed; null for a survivor. */
@@ -158,7 +139,7 @@ function named(mutants: readonly Mutant[]): Map<string, Mutant> {
 }
 
 /** Two workers take mutants until none is left. */
-async function tryAll(todo: [string, Mutant][], outcomes: Record<string, Outcome>): Promise<void> {
+async function tryAll(todo: [string, Mutant][], outcomes: Record<string, Outcome>, keptAt: string): Promise<void> {
   const place = mkdtempSync(join(tmpdir(), 'demask-mutate-'))
   const clean = () => {
     for (const child of running) killGroup(child)
@@ -175,7 +156,7 @@ async function tryAll(todo: [string, Mutant][], outcomes: Record<string, Outcome
       const [name, mutant] = next
       const outcome = await attempt(tree, mutant, limits)
       outcomes[name] = outcome
-      replaceFile(statePath, `${JSON.stringify(outcomes, null, 2)}\n`)
+      replaceFile(keptAt, `${JSON.stringify(outcomes, null, 2)}\n`)
       done++
       const left = ((performance.now() - begun) / 1000 / done) * (todo.length - done)
       const verdict = outcome.by === null ? 'SURVIVED' : `${outcome.how} ${outcome.by}`.padEnd(8)
@@ -188,26 +169,43 @@ async function tryAll(todo: [string, Mutant][], outcomes: Record<string, Outcome
   await Promise.all(['one', 'two'].map(name => work(copyTree(place, name))))
 }
 
-async function main(): Promise<void> {
-  for (const name of ['mutants', 'seed'] as const)
-    if (!/^\d+$/.test(flags[name])) throw new Error(`--${name}: wanted a whole number, got '${flags[name]}'`)
+await main(async () => {
+  const {
+    mutants: count,
+    seed,
+    only,
+    again,
+  } = readFlags({
+    command: 'npm run mutate --',
+    about: 'Changes the source in some places, one at a time, and tells whether the tests notice.',
+    flags: {
+      mutants: { type: 'integer', min: 1, default: 300, about: 'how many changes' },
+      seed: { type: 'integer', min: 0, default: 0, about: 'which ones' },
+      only: { type: 'text', value: 'PART', default: '', about: 'of files whose path contains this' },
+      again: { type: 'switch', about: 'try survivors again, after tests were added' },
+    },
+    examples: [
+      ['', 'all, some hours; stopped, it goes on where it was'],
+      ['--mutants 20 --only nn/', 'a first look'],
+    ],
+  })
+  const statePath = join(kept, `outcomes-${seed}.json`)
   const mutants = population()
-  const wanted = mutants.filter(({ file }) => file.includes(flags.only))
-  if (wanted.length === 0)
-    throw new Error(`--only: wanted a part of a file's path, such as nn/adan, got '${flags.only}'`)
-  const taken = sample(wanted, Math.min(Number(flags.mutants), wanted.length), Number(flags.seed))
+  const wanted = mutants.filter(({ file }) => file.includes(only))
+  if (wanted.length === 0) throw new UserError(`--only: wanted a part of a file's path, such as nn/adan, got '${only}'`)
+  const taken = sample(wanted, Math.min(count, wanted.length), seed)
   const chosen = new Set(taken.filter(mutant => !isEquivalent(mutant)))
   const all = [...named(mutants)].filter(([, mutant]) => chosen.has(mutant))
   mkdirSync(kept, { recursive: true })
   const outcomes: Record<string, Outcome> = existsSync(statePath) ? JSON.parse(readFileSync(statePath, 'utf8')) : {}
-  const isDone = (name: string) => name in outcomes && !(flags.again && outcomes[name].by === null)
+  const isDone = (name: string) => name in outcomes && !(again && outcomes[name].by === null)
   // In the order of the sample, so that a run that is stopped has seen all folders.
   const order = [...chosen]
   const todo = all.filter(([name]) => !isDone(name)).sort((a, b) => order.indexOf(a[1]) - order.indexOf(b[1]))
   console.log(
     `${taken.length} of ${wanted.length} mutants, ${taken.length - all.length} of them known to be equivalent; ${todo.length} to try`,
   )
-  if (todo.length > 0) await tryAll(todo, outcomes)
+  if (todo.length > 0) await tryAll(todo, outcomes, statePath)
 
   const survivors = all.filter(([name]) => outcomes[name].by === null)
   const killed = all.length - survivors.length
@@ -223,11 +221,4 @@ async function main(): Promise<void> {
     `${killed} of ${all.length} killed: ${percent(killed / all.length)}, 95 % between ${percent(low)} and ${percent(high)}`,
   )
   if (survivors.length > 0) process.exitCode = 1
-}
-
-if (flags.help) console.log(usage)
-else
-  await main().catch(error => {
-    console.error(`error: ${error.message}`)
-    process.exit(1)
-  })
+})

@@ -7,6 +7,8 @@
 import { pathToFileURL } from 'node:url'
 import { cpu, defaultBackend } from '../../core/index.ts'
 import { ready } from '../../core/ready.ts'
+import { main } from '../../diffusion/training/errors.ts'
+import { readFlags } from '../../examples/flags.ts'
 import {
   compare,
   hasRoundings,
@@ -168,13 +170,16 @@ export async function parity(dirs: readonly string[], print: (line: string) => v
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const dirs = process.argv.slice(2)
-  if (dirs.length === 0) {
-    console.error('parity: wanted fixture folders, got none: npm run parity -- DIR…')
-    process.exitCode = 1
-  } else {
+  await main(async () => {
+    const { dir: dirs } = readFlags({
+      command: 'npm run parity --',
+      about: 'Computes what a fixture of the official code holds, and compares, key by key.',
+      operands: { dir: { about: 'folder of a fixture', many: true } },
+      flags: {},
+      examples: [['tests/fixtures/dit tests/fixtures/mdt', 'two of them']],
+    })
     const backend = await ready({ threads: 1 })
     if (!(await parity(dirs))) process.exitCode = 1
     backend.dispose()
-  }
+  })
 }
