@@ -4,9 +4,9 @@
  */
 
 import { preview } from 'vite'
+import { isolation } from './isolation.ts'
 
 const port = Number(process.env.PORT ?? 4173)
-const { isolation } = await import('./.vitepress/config.ts')
 const server = await preview({
   configFile: false,
   root: import.meta.dirname,

@@ -9,6 +9,7 @@ import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { type Browser, chromium, type Page } from 'playwright-core'
+import { isolation } from '../site/isolation.ts'
 
 /** Where Chromium is; undefined where it is not installed. */
 export const executable = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
@@ -71,7 +72,6 @@ async function bundle(external: string[]): Promise<string> {
 }
 
 async function serve(script: string): Promise<Server> {
-  const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
   const server = createServer(({ url }, response) => {
     const headers = url!.startsWith('/isolated/') ? isolation : {}
     const isScript = url!.endsWith('.js')

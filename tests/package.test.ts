@@ -22,6 +22,7 @@ import { chromium } from 'playwright-core'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { isolation } from '../site/isolation.ts'
 import { executable } from './browser-host.ts'
 import { read, root } from './markdown.ts'
 
@@ -222,12 +223,11 @@ inBrowser('the same lines, bundled by Vite, in Chromium', async () => {
     join(place, 'index.html'),
     '<link rel="icon" href="data:,"><script type="module" src="program.ts"></script>',
   )
-  const headers = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
   const config = {
     root: place,
     configFile: false,
     logLevel: 'error',
-    preview: { host: '127.0.0.1', port: 0, headers },
+    preview: { host: '127.0.0.1', port: 0, headers: isolation },
   } as const
   const vite = await import('vite')
   await vite.build(config)

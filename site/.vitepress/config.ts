@@ -7,15 +7,10 @@
 import { join } from 'node:path'
 import { katex } from '@mdit/plugin-katex'
 import { defineConfig } from 'vitepress'
+import { isolation } from '../isolation.ts'
 import { sourceLinks } from '../links.ts'
 import { included, root } from '../regions.ts'
 import { sidebar } from '../sidebar.ts'
-
-/** Headers with which a page may share memory between threads. */
-export const isolation = {
-  'Cross-Origin-Opener-Policy': 'same-origin',
-  'Cross-Origin-Embedder-Policy': 'require-corp',
-}
 
 export default defineConfig({
   title: 'demask',
