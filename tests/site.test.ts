@@ -243,7 +243,9 @@ function unpack(zip: string, out: string): void {
 onSite('training on WebGPU: the same losses', async () => {
   const { page, said } = await open('playground/train.html')
   await page.selectOption('[data-test=backend]', 'gpu')
-  await page.waitForFunction(() => /WebGPU/.test(document.querySelector('[data-test=status]')?.textContent ?? ''))
+  await page.waitForFunction(() =>
+    /gpu \(webgpu\)/.test(document.querySelector('[data-test=status]')?.textContent ?? ''),
+  )
   const onGpu = await train(page, 8)
   assert.equal(
     said.filter(line => !/^gpu: /.test(line)),

@@ -15,7 +15,8 @@ import { type Metrics, Trainer } from './trainer.ts'
 /** What a page is told of the machine. */
 export interface Machine {
   readonly backend: string
-  readonly threads: number
+  /** Null where a GPU computes. */
+  readonly threads: number | null
   /** What it fell back to, and why; empty where it did not. */
   readonly notes: readonly string[]
 }
@@ -53,11 +54,9 @@ class Studio {
       this.#backend = await ready()
     }
     const backend = this.#backend
-    const build =
-      'build' in backend ? ` (${backend.build})` : wanted === 'gpu' && backend.name === 'gpu' ? ' (WebGPU)' : ''
     this.#machine = {
-      backend: `${backend.name}${build}`,
-      threads: 'threads' in backend ? Number(backend.threads) : 1,
+      backend: 'build' in backend ? `${backend.name} (${backend.build})` : backend.name,
+      threads: backend.name === 'gpu' ? null : 'threads' in backend ? Number(backend.threads) : 1,
       notes,
     }
     return this.#machine
@@ -65,7 +64,7 @@ class Studio {
 
   /** Frees all of it. */
   close(): void {
-    this.stop()
+    this.#running = false
     this.#trainer?.dispose()
     this.#backend?.dispose()
     this.#trainer = null
@@ -98,8 +97,13 @@ class Studio {
     return draw(await this.#trained(), diffusion, drawing, onStep)
   }
 
-  /** Begins a training, or goes on with it, until `pause`. Resolves when it has stopped. */
+  /**
+   * Begins a training, or goes on with it, until `pause`. Resolves when it has stopped. What throws is mostly a device that
+   * was lost or memory that is full, so everything is closed then: `open` starts over.
+   */
   async train(onStep: (progress: Progress) => void, { batch }: { batch?: number } = {}): Promise<void> {
+    if (batch !== undefined && !(Number.isInteger(batch) && batch >= 1))
+      throw new Error(`batch: wanted a whole number from 1, got '${batch}'`)
     if (this.#running) return
     this.#running = true
     try {
@@ -114,6 +118,9 @@ class Studio {
         onStep({ ...metrics, imagesPerSecond, bytes: stats(this.#backend!).bytes })
         await new Promise(resolve => setTimeout(resolve, 0)) // calls from the page are heard between steps
       }
+    } catch (error) {
+      this.close()
+      throw error
     } finally {
       this.#running = false
     }
@@ -122,12 +129,6 @@ class Studio {
   /** After the step that it is in. */
   pause(): void {
     this.#running = false
-  }
-
-  /** Ends the training and forgets it. */
-  stop(): void {
-    this.#running = false
-    this.#trainer = null
   }
 
   /** Pictures of seeds 0, 1, …, drawn with the averaged weights of the training. */

@@ -55,9 +55,12 @@ export class Trainer {
       preset: 'tiny',
       size: data.size,
       data: data.name,
+      latents: null,
       seed,
       maskRatio: 0.3,
       labels: 'no',
+      maxNorm: null,
+      skipNonfinite: 0,
       ...preset,
       batch: batch ?? preset.batch,
     }
