@@ -57,6 +57,13 @@ const read = (name: string) => JSON.parse(readFileSync(join(import.meta.dirname,
 
 // ---- official names and sizes ---------------------------------------------------------------------------------------
 
+test('sizes of the presets that are not official ones', () => {
+  const sizes = (['tiny', 'small'] as const).map(
+    name => new AutoencoderKL(autoencoderPresets[name], shapesOnly).countParameters().total,
+  )
+  assert.equal(sizes, [954_567, 10_757_543])
+})
+
 test("names, shapes, order and number of Stable Diffusion's parameters", () => {
   const model = new AutoencoderKL(stableDiffusionVae, shapesOnly)
   assert.equal(

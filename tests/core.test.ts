@@ -459,6 +459,8 @@ test('profile adds up calls, arithmetic and bytes per op, forward and backward',
   assert.is(row.calls, 3)
   assert.is(row.flops, 3 * 2 * 4 * 5 * 6)
   assert.is(row.bytes, 3 * 8 * (20 + 30 + 24))
+  const stacks = profile(() => scope(() => void matmul(normal([3, 1, 4, 5], 1), normal([2, 5, 6], 2))))
+  assert.is(stacks.find(row => row.op === 'matmul')!.flops, 3 * 2 * 2 * 4 * 5 * 6)
   assert.ok(rows.every((row, i) => i === 0 || rows[i - 1].ms >= row.ms))
 })
 

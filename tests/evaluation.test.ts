@@ -343,6 +343,12 @@ test('precision and recall: the definition', () => {
   )
 })
 
+test('precision and recall look at three neighbours unless they are told to', () => {
+  const [a, b] = [randomFeatures(40, 3, 1), randomFeatures(40, 3, 2)]
+  assert.equal(precisionRecall(a, b), precisionRecall(a, b, 3))
+  for (const k of [2, 4]) assert.not.equal(precisionRecall(a, b), precisionRecall(a, b, k))
+})
+
 test('precision and recall: the same set, and sets far apart', () => {
   const [near, far] = [randomFeatures(40, 8, 1), randomFeatures(30, 8, 2, 1000)]
   assert.equal(precisionRecall(near, near), { precision: 1, recall: 1 })

@@ -237,6 +237,7 @@ test('bad input is one line that says what was wanted and what came', () => {
   const make = (change: Partial<MDTOptions>) => () => new MDT({ ...small, ...change }, init)
   const wrong: readonly [() => unknown, RegExp][] = [
     [make({ patchSize: 3 }), /^MDT: wanted inputSize: a multiple of patchSize 3, got 8$/],
+    [make({ inputSize: 0 }), /^MDT: wanted inputSize: a multiple of patchSize 2, got 0$/],
     [make({ patchSize: 0 }), /^MDT: wanted patchSize: an integer from 1, got 0$/],
     [make({ depth: 0 }), /^MDT: wanted depth: an integer from 1, got 0$/],
     [make({ numClasses: -1 }), /^MDT: wanted numClasses: an integer from 0, got -1$/],

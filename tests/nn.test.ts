@@ -25,6 +25,7 @@ import {
 import {
   Activation,
   Attention,
+  BatchNorm2d,
   buffer,
   Conv2d,
   Embedding,
@@ -292,6 +293,13 @@ test('convolution and embedding layers', () => {
   const ids = tensor([[1, 0]], { dtype: 'i32', backend: cpu, shape: [1, 2] })
   assert.equal(noGrad(() => new Embedding(3, 4, init()).forward(ids)).shape, [1, 2, 4])
   assert.is(new RelativePositionBias([2, 2], 3, init()).relative_position_bias_table.shape[0], 3 * 3 + 3)
+})
+
+test('batch norm with its moments', () => {
+  const bn = new BatchNorm2d(2, init(3), { eps: 0.25 })
+  const state = { weight: [2, 3], bias: [1, -1], running_mean: [0.5, -2], running_var: [2, 0] }
+  bn.loadStateDict(new Map(Object.entries(state).map(([name, data]) => [name, { shape: [2], data }])))
+  close(bn.forward(tensor([[[[0.5, 2]], [[-2, 0]]]], f64)), tensor([[[[1, 3]], [[-1, 11]]]], f64))
 })
 
 test.run()

@@ -383,6 +383,25 @@ for (const [kind, make] of Object.entries(makers))
     assert.ok(stats(place.backend).bytes < others)
   })
 
+test('what Adan does where it is not told', () => {
+  const [plain, told] = [{}, { lr: 1e-3, betas: [0.98, 0.92, 0.99], eps: 1e-8, weightDecay: 0 } as const].map(
+    options => {
+      const p = parameter(tensor([2, -1], f64))
+      const optimizer = new Adan([['p', p]], options)
+      for (const g of [
+        [0.3, -0.2],
+        [-0.1, 1e-8],
+      ]) {
+        p.grad = tensor(g, f64)
+        optimizer.step()
+      }
+      return Array.from(p.dataSync())
+    },
+  )
+  assert.equal(plain, told)
+  near(plain.slice(0, 1), [2 - 0.001], 2e-3, 'about lr a step')
+})
+
 test('Adan by hand: the change of the gradient is 0 in the first step', () => {
   const p = parameter(tensor([2], f64))
   const optimizer = new Adan([['p', p]], { lr: 0.1, betas: [0.9, 0.8, 0.7], eps: 1e-3, weightDecay: 0.5 })

@@ -240,12 +240,23 @@ function unpack(zip: string, out: string): void {
   }
 }
 
+/** Waits until an element's text has `words` in it, and gives the text. */
+async function says(page: Page, what: 'status' | 'error', words: string): Promise<string> {
+  const selector = `[data-test=${what}]`
+  const has = ([selector, words]: string[]) => document.querySelector(selector)?.textContent?.includes(words)
+  await page.waitForFunction(has, [selector, words], { timeout: 120_000 })
+  return (await page.textContent(selector))!.trim()
+}
+
+async function openOnGpu(): ReturnType<typeof open> {
+  const opened = await open('playground/train.html')
+  await opened.page.selectOption('[data-test=backend]', 'gpu')
+  await says(opened.page, 'status', 'gpu (webgpu)')
+  return opened
+}
+
 onSite('training on WebGPU: the same losses', async () => {
-  const { page, said } = await open('playground/train.html')
-  await page.selectOption('[data-test=backend]', 'gpu')
-  await page.waitForFunction(() =>
-    /gpu \(webgpu\)/.test(document.querySelector('[data-test=status]')?.textContent ?? ''),
-  )
+  const { page, said } = await openOnGpu()
   const onGpu = await train(page, 8)
   assert.equal(
     said.filter(line => !/^gpu: /.test(line)),
@@ -266,6 +277,33 @@ onSite('without shared memory the page says so, and trains on one thread', async
   assert.match((await page.textContent('[data-test=status]'))!, /1 thread\. One thread: the server of this page/)
   const losses = await train(page, 2)
   assert.ok([...losses.values()].every(loss => Number.isFinite(loss)))
+  await page.close()
+})
+
+onSite('full memory and a wrong batch say so, and the page trains on', async () => {
+  const { page } = await open('playground/train.html')
+  await page.waitForSelector('[data-test=start]')
+  for (const [batch, error] of [
+    ['0', "batch: wanted a whole number from 1, got '0'"],
+    ['10000', 'wasm: out of memory: wanted'],
+  ]) {
+    await page.fill('[data-test=batch]', batch)
+    await page.click('[data-test=start]')
+    assert.ok((await says(page, 'error', error)).startsWith(error))
+  }
+  assert.ok([...(await train(page, 2)).values()].every(Number.isFinite))
+  await page.close()
+})
+
+onSite('a device that is lost: the page says so, and trains on without it', async () => {
+  const { page } = await openOnGpu()
+  await page.fill('[data-test=batch]', '1')
+  await page.click('[data-test=start]')
+  await page.waitForSelector('[data-test=progress]', { timeout: 120_000 })
+  await (await browser.newBrowserCDPSession()).send('Browser.crashGpuProcess')
+  assert.match(await says(page, 'error', 'lost'), /^gpu: the device .* was lost .*Train begins anew\)$/)
+  await says(page, 'status', 'wasm (')
+  assert.ok([...(await train(page, 2)).values()].every(Number.isFinite))
   await page.close()
 })
 
