@@ -1,4 +1,4 @@
-/** What stands beside a page: the chapters, in the order of their numbers. Needs Node. Used by .vitepress/config.ts. */
+/** What stands beside a page: the chapters, and what else there is. Needs Node. Used by .vitepress/config.ts. */
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -20,10 +20,12 @@ export function sidebar(): DefaultTheme.SidebarItem[] {
   ]
 }
 
+/** Pages of a folder, in the order in which its index links to them. */
 function pages(folder: string): DefaultTheme.SidebarItem[] {
   const names = readdirSync(join(root, 'docs', folder)).filter(name => name.endsWith('.md'))
-  const number = (name: string) => (name === 'index.md' ? -1 : Number.parseInt(name, 10) || 0)
-  return names.sort((a, b) => number(a) - number(b) || a.localeCompare(b)).map(name => entry(`${folder}/${name}`))
+  const index = names.includes('index.md') ? readFileSync(join(root, 'docs', folder, 'index.md'), 'utf8') : ''
+  const place = (name: string) => index.indexOf(`](${name})`)
+  return names.sort((a, b) => place(a) - place(b) || a.localeCompare(b)).map(name => entry(`${folder}/${name}`))
 }
 
 /** A page under its own heading. */

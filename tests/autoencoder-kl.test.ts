@@ -259,6 +259,13 @@ for (const [shape, window, strips] of [
     conv.dispose()
   })
 
+test('a convolution in strips complains of what is no picture as a convolution does', () => {
+  const conv = new StripConv2d(2, 2, 3, { rng: rng(1), ...f64 })
+  const x = normal(1, 2, 5, 5)
+  assert.throws(() => noGrad(() => conv.forward(x)), /^conv2d: wanted x \[N, C, H, W\] and .*, got \[2, 5, 5\] and/)
+  for (const t of [x, conv]) t.dispose()
+})
+
 /** A backend that holds no values, like `shapes`, and counts what would be held. It has the fused kernels of `wasm`. */
 function counting(): Backend {
   const now = { bytes: 0, peakBytes: 0, storages: 0 }

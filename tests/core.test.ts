@@ -524,4 +524,24 @@ test('softmax and logSoftmax go along the last axis, and crossEntropy smooths no
   assert.equal(values(crossEntropy(certain, tensor([0], { dtype: 'i32', backend: cpu }))).map(Math.abs), [0])
 })
 
+test('pools leave padding out of account', () => {
+  const x = f64([-1, -2, -3, -4, -5, -6, -7, -8, -9, -10, -11, -12], [1, 1, 3, 4])
+  close(values(avgPool2d(x, 3, 1, 1)), [-3.5, -4, -5, -5.5, -5.5, -6, -7, -7.5, -7.5, -8, -9, -9.5], 1e-15)
+  assert.equal(values(maxPool2d(x, 3, 2, 1)), [-1, -2, -5, -6])
+  assert.equal(values(maxPool2d(x, 3, 1)), [-1, -2])
+})
+
+test('bilinear resampling keeps constants and straight lines, down and up', () => {
+  const line = f64([0, 1, 2, 3, 4, 5, 6, 7], [1, 1, 1, 8])
+  close(values(interpolate(line, [1, 4], 'bilinear')), [0.5, 2.5, 4.5, 6.5], 1e-15)
+  close(values(interpolate(f64([0, 1], [1, 1, 1, 2]), [2, 4], 'bilinear')), [0, 0.25, 0.75, 1, 0, 0.25, 0.75, 1], 0)
+})
+
+test('matmul takes matrices, not vectors, on either side', () => {
+  const [matrix, vector] = [normal([3, 3], 1), normal([3], 2)]
+  const wanted = /^matmul: wanted operands of rank 2 or more, got /
+  assert.throws(() => matmul(matrix, vector), wanted)
+  assert.throws(() => matmul(vector, matrix), wanted)
+})
+
 test.run()

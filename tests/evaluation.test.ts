@@ -354,6 +354,11 @@ test('precision and recall: the same set, and sets far apart', () => {
   assert.equal(precisionRecall(near, near), { precision: 1, recall: 1 })
   assert.equal(precisionRecall(near, far), { precision: 0, recall: 0 })
   assert.throws(() => precisionRecall(near, randomFeatures(30, 7, 2)), /wanted features of 8 numbers, got 7/)
+  for (const shape of [
+    [0, 8],
+    [30, 0],
+  ])
+    assert.throws(() => precisionRecall(near, { shape, data: [] }), /wanted features \[N, D\], got/)
 })
 
 test.run()

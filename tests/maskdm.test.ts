@@ -69,6 +69,16 @@ test('every preset but tiny is an official one', () => {
   assert.throws(() => maskdmPreset('constructor'), RangeError)
 })
 
+test('patches are embedded with weights that are uniform within one over the square root of what goes in', () => {
+  const model = new MaskedUViT(maskdmPreset('tiny').network, { rng: rng(1), ...f64 })
+  const { weight, bias } = model.encoder.patch_embed.proj
+  const bound = 1 / Math.sqrt(3 * 2 * 2)
+  for (const values of [weight.dataSync(), bias.dataSync()]) {
+    const largest = Math.max(...values.map(Math.abs))
+    assert.ok(largest > 0.9 * bound && largest <= bound, `largest ${largest}, bound ${bound}`)
+  }
+})
+
 test('names, shapes and order of the state of celebahq_base', () => {
   const model = new MaskedUViT(maskdmPreset('celebahq_base').network, shapesOnly)
   const wanted: { name: string; shape: number[] }[] = read('state-dicts.json')['MaskDM MaskedUViT celebahq_base']

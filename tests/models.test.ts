@@ -106,6 +106,7 @@ test('presets', () => {
   assert.is(tiny.y_embedder, null)
   assert.equal(trainingPreset('tiny'), { batch: 64, lr: 2e-3, warmUpSteps: 100, weightDecay: 0, emaDecay: 0.999 })
   assert.is(trainingPreset('S/2').lr, 6e-4)
+  assert.equal(trainingPreset('L/2'), { batch: 16, lr: 3e-4, warmUpSteps: 0, weightDecay: 0, emaDecay: 0.9999 })
   assert.throws(() => mdtPreset('M/2', pictures), /preset: wanted one of tiny, S\/2, .*got 'M\/2'/)
   assert.throws(() => trainingPreset('constructor'), RangeError)
 })
