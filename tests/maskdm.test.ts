@@ -71,12 +71,9 @@ test('every preset but tiny is an official one', () => {
 
 test('patches are embedded with weights that are uniform within one over the square root of what goes in', () => {
   const model = new MaskedUViT(maskdmPreset('tiny').network, { rng: rng(1), ...f64 })
-  const { weight, bias } = model.encoder.patch_embed.proj
   const bound = 1 / Math.sqrt(3 * 2 * 2)
-  for (const values of [weight.dataSync(), bias.dataSync()]) {
-    const largest = Math.max(...values.map(Math.abs))
-    assert.ok(largest > 0.9 * bound && largest <= bound, `largest ${largest}, bound ${bound}`)
-  }
+  const largest = Math.max(...model.encoder.patch_embed.proj.weight.dataSync().map(Math.abs))
+  assert.ok(largest > 0.99 * bound && largest <= bound, `largest ${largest}, bound ${bound}`)
 })
 
 test('names, shapes and order of the state of celebahq_base', () => {
