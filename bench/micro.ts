@@ -7,7 +7,6 @@
 import { add, cycle, suite } from 'benny'
 import {
   type Backend,
-  backward,
   geluTanh,
   layerNorm,
   linear,
@@ -18,9 +17,8 @@ import {
   selfAttention,
   softmax,
 } from '../core/index.ts'
-import { DiTBlock } from '../models/index.ts'
 import { table } from './table.ts'
-import { adamW } from './workloads.ts'
+import { adamW, ditBlock, productFlops } from './workloads.ts'
 
 interface Case {
   readonly name: string
@@ -44,8 +42,7 @@ function cases(backend: Backend): Case[] {
     draw(6, 64, 64),
   ]
   const adam = adamW(backend, 33 * 10 ** 6)
-  const block = new DiTBlock({ hiddenSize: 384, numHeads: 6 }, { rng: random, backend })
-  const [tokens, condition] = [draw(8, 64, 384).requireGrad(), draw(8, 384).requireGrad()]
+  const block = ditBlock(backend)
   return [
     { name: 'matmul 512³', flops: 2 * 512 ** 3, run: () => matmul(square, square) },
     { name: 'linear 512×384 → 1536', flops: 2 * 512 * 384 * 1536, run: () => linear(x, w) },
@@ -54,18 +51,7 @@ function cases(backend: Backend): Case[] {
     { name: 'gelu (tanh) 4M', bytes: 8 * wide.size, run: () => geluTanh(wide) },
     { name: 'attention 8×64, 6 heads, bias', flops: 4 * 8 * 64 * 64 * 384, run: () => selfAttention(qkv, bias, 6) },
     { name: adam.name, bytes: adam.parts[0].bytes, run: adam.run },
-    {
-      name: 'DiT block 8×64, forward + backward',
-      flops: 3 * 8 * (64 * 24 * 384 ** 2 + 4 * 64 ** 2 * 384 + 12 * 384 ** 2),
-      run: () => {
-        const y = block.forward(tokens, condition)
-        backward(y, y.detach())
-        for (const x of [...block.parameters(), tokens, condition]) {
-          x.grad!.dispose()
-          x.grad = null
-        }
-      },
-    },
+    { name: block.name, flops: productFlops(block), run: block.run },
   ]
 }
 
