@@ -1,10 +1,10 @@
 /**
- * What is fuzzed: every reader of files, each with right files to begin from and with the errors that it may end in. Any other
+ * What is fuzzed: every reader of files and of command lines, each with right files to begin from and with the errors that it may end in. Any other
  * error is a finding. Needs Node. Used by run.ts.
  */
 
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import sharp from 'sharp'
 import { type HostTensor, rng, SafetensorsError } from '../../core/index.ts'
@@ -19,6 +19,12 @@ import { readNpz, writeNpz } from '../../diffusion/data/npz.ts'
 import { openNpz } from '../../diffusion/data/npz-pictures.ts'
 import { readState, UserError } from '../../diffusion/training/index.ts'
 import { readRows } from '../../diffusion/training/metrics.ts'
+import { startedBy } from '../../examples/flags.ts'
+import * as maskditSettings from '../../examples/maskdit-settings.ts'
+import * as maskdmSettings from '../../examples/maskdm-settings.ts'
+import { sampleFlags } from '../../examples/sample-settings.ts'
+import * as mdtSettings from '../../examples/train-settings.ts'
+import * as vaeSettings from '../../examples/vae-settings.ts'
 import { openWeights } from '../../examples/weights.ts'
 import { root } from '../markdown.ts'
 
@@ -50,6 +56,30 @@ async function look(data: ImageDataset): Promise<void> {
     data.label(i)
     await data.pixels(i)
   }
+}
+
+/** Command lines of programs, and what makes settings of them. */
+const commandLines: Readonly<Record<string, readonly [words: string, parse: () => unknown]>> = {
+  mdt: [
+    '--preset tiny --data my-pictures --size 32 --steps 9 --labels yes --mask-ratio 0.3 --seed 7 --clip 1',
+    () => mdtSettings.settingsOf(mdtSettings.trainingFlags(), undefined),
+  ],
+  maskdit: [
+    '--preset tiny --steps 9 --batch 3 --minutes 0.5 --seed 7 --out runs/a --threads 2',
+    () => maskditSettings.settingsOf(maskditSettings.trainingFlags(), undefined, undefined),
+  ],
+  maskdm: [
+    'pretrain --preset tiny --steps 9 --batch 3 --lr 1e-3 --seed 7 --out runs/a --backend wasm',
+    () => maskdmSettings.settingsOf(maskdmSettings.commandLine(), undefined),
+  ],
+  vae: [
+    '--preset tiny --steps 9 --batch 3 --size 32 --seed 7 --out runs/a',
+    () => vaeSettings.settingsOf(vaeSettings.trainingFlags(), undefined),
+  ],
+  sample: [
+    '--from runs/a --count 9 --class a,b --guidance 3 --seed 7 --sampler ddim --steps 5 --out a.png',
+    sampleFlags,
+  ],
 }
 
 const bigEndian = (...values: number[]) =>
@@ -185,6 +215,19 @@ export const targets: readonly Target[] = [
       writeFileSync(join(folder, 'metrics.jsonl'), `${rows.join('\n')}\n`)
     },
     read: async (_, file) => void readRows(file),
+  },
+  {
+    name: 'arguments',
+    async seed(folder) {
+      for (const [name, [words]] of Object.entries(commandLines))
+        writeFileSync(join(folder, name), words.replaceAll(' ', '\n'))
+    },
+    async read(_, file) {
+      const words = readFileSync(file, 'utf8').split('\n')
+      if (words.includes('--help')) return // it ends the process
+      startedBy('demask', words)
+      commandLines[basename(file)][1]()
+    },
   },
 ]
 
