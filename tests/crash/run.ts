@@ -107,7 +107,7 @@ class Trial {
   /** Runs whose disk is full from a random write on, and has room again later. */
   async fills(count: number): Promise<Tally> {
     const probe = join(root, 'probe')
-    mkdirSync(probe)
+    mkdirSync(probe, { recursive: true })
     const mounts = mount('64k', probe)
     if (mounts) execFileSync('umount', [probe])
     const how = mounts ? 'a full tmpfs' : 'a full disk, injected'
