@@ -1,12 +1,13 @@
 /** The page of a run: what is on it, that it needs nothing but the folder, and what it says where something is missing. */
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cpu, tensor } from '../core/index.ts'
 import {
+  isKept,
   MetricsLog,
   saveCheckpoint,
   UserError,
@@ -89,6 +90,20 @@ test('a run that has just begun, and one of an earlier version, have a page; ano
         assert.match(error.message, /wanted the folder of a run, with a metrics\.jsonl, got none$/)
       },
     )
+})
+
+test('a step is kept once its pictures are on the page', async () => {
+  const run = join(root, 'cut-off')
+  new MetricsLog(run, 0).close()
+  assert.not(isKept(run, 2), 'nothing is there')
+  await writeReport(run)
+  utimesSync(join(run, 'report.html'), 100, 100)
+  assert.not(isKept(run, 2), 'a page of before')
+  await writeGrid(join(run, 'samples-00000002.png'), new Float32Array(48), [1, 3, 4, 4])
+  assert.not(isKept(run, 2), 'ended between the pictures and the page')
+  await writeReport(run)
+  assert.ok(isKept(run, 2))
+  assert.not(isKept(run, 3), 'another step')
 })
 
 test.run()

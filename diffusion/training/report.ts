@@ -25,6 +25,10 @@ const names: Readonly<Record<string, string>> = {
   waited: 'seconds a step waited for data',
 }
 
+export function reportPath(run: string): string {
+  return join(run, 'report.html')
+}
+
 /** Writes `run`/report.html and returns its path. Throws UserError on a folder that is no run, and where the disk refuses. */
 export async function writeReport(run: string, rows = readRows(join(run, 'metrics.jsonl'))): Promise<string> {
   if (rows.length === 0 && !existsSync(join(run, 'metrics.jsonl')))
@@ -36,7 +40,7 @@ export async function writeReport(run: string, rows = readRows(join(run, 'metric
   const described = descriptionOf(run)
   const title = described?.title ?? basename(run)
   const curves = [...(await curvesOf(rows)), ...(await curvesOf(timing.map(({ time: _, ...row }) => row)))]
-  const path = join(run, 'report.html')
+  const path = reportPath(run)
   const sections = [
     `<h1>${text(title)}</h1>\n<p class="facts">${factsOf(rows, timing, state).map(text).join(' · ')}</p>`,
     pictures(run, step),

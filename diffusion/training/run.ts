@@ -3,7 +3,7 @@
  * and what it leaves can be gone on with. Needs Node. The files themselves are checkpoint.ts and metrics.ts.
  */
 
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Backend } from '../../core/index.ts'
 import type { Ema, Module, Optimizer } from '../../nn/index.ts'
@@ -19,7 +19,7 @@ import { UserError } from './errors.ts'
 import { lockFolder } from './lock.ts'
 import { type MetricsLog, readRows } from './metrics.ts'
 import { samplesPath } from './pictures.ts'
-import { writeReport } from './report.ts'
+import { reportPath, writeReport } from './report.ts'
 import type { StepGuard } from './step-guard.ts'
 
 /** Everything that a step changes. */
@@ -92,9 +92,14 @@ export function arithmetic(backend: Backend): string {
   return 'build' in backend ? `${backend.name} ${backend.build}` : backend.name
 }
 
-/** Whether a run left all that it should at a step: it did not where it was ended after its checkpoint. */
+/**
+ * Whether a run left all that it should at a step: it did not where it was ended after its checkpoint. The page is what
+ * `keep` writes last.
+ */
 export function isKept(folder: string, step: number): boolean {
-  return existsSync(samplesPath(folder, step))
+  const written = (path: string) => statSync(path, { throwIfNoEntry: false })?.mtimeMs
+  const [samples, report] = [samplesPath(folder, step), reportPath(folder)].map(written)
+  return samples !== undefined && report !== undefined && samples <= report
 }
 
 /**
