@@ -225,12 +225,13 @@ function print({ peers, works: all }: PeerResults): void {
 }
 
 await main(async () => {
-  const values = readFlags({
+  const ids = [...new Set(peers.map(({ id }) => id))]
+  const { record, only, seconds } = readFlags({
     command: 'npm run bench:peers --',
     about: 'The same works by demask and by other frameworks, in turns.',
     flags: {
       record: { type: 'switch', about: 'keep the figures in bench/README.md and bench/history' },
-      only: { type: 'text', value: 'NAME,…', about: 'these beside demask' },
+      only: { type: 'list', choices: ids, about: 'these beside demask' },
       seconds: { type: 'number', min: 0, default: 0.4, about: 'how long a work is repeated in one of its turns' },
     },
     examples: [
@@ -238,18 +239,14 @@ await main(async () => {
       ['--only torch,jax-js', 'two of them'],
     ],
   })
-  const names = values.only?.split(',') ?? peers.map(({ id }) => id)
-  const unknown = names.filter(name => !peers.some(({ id }) => id === name))
-  if (unknown.length > 0)
-    throw new UserError(
-      `bench:peers: --only: wanted ${[...new Set(peers.map(({ id }) => id))].join(', ')}, got '${unknown}'`,
-    )
+  if (record && only.length < ids.length)
+    throw new UserError(`bench:peers: --record: wanted with all peers, got ${only}`)
   const machine = machineNow()
   warnOfLoad(machine)
   const problem = install()
   if (problem !== undefined) console.log(`npm could not install the peers: ${problem}`)
-  const chosen = peers.filter(({ id }) => id === 'demask' || names.includes(id))
-  const results = await compare(chosen, values.seconds)
+  const chosen = peers.filter(({ id }) => id === 'demask' || only.includes(id))
+  const results = await compare(chosen, seconds)
   print(results)
-  if (values.only === undefined || !values.record) keep('peers', { machine, results }, values.record)
+  keep('peers', { machine, results }, record)
 })

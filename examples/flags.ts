@@ -34,7 +34,13 @@ export interface SwitchFlag extends About {
   readonly type: 'switch'
 }
 
-export type Flag = TextFlag | NumberFlag | SwitchFlag
+/** Some of its choices, with commas between; all of them where it is not given. */
+export interface ListFlag extends About {
+  readonly type: 'list'
+  readonly choices: readonly string[]
+}
+
+export type Flag = TextFlag | NumberFlag | SwitchFlag | ListFlag
 export type Flags = Readonly<Record<string, Flag>>
 
 /** A word without dashes, by its place. */
@@ -50,13 +56,20 @@ export type Operands = Readonly<Record<string, Operand>>
 type Choice<F> = F extends { readonly choices: readonly (infer C)[] } ? C : string
 type ValueOf<F> = F extends SwitchFlag
   ? boolean
-  : F extends NumberFlag
-    ? number
-    : F extends { readonly many: true }
-      ? readonly Choice<F>[]
-      : Choice<F>
+  : F extends ListFlag
+    ? readonly Choice<F>[]
+    : F extends NumberFlag
+      ? number
+      : F extends { readonly many: true }
+        ? readonly Choice<F>[]
+        : Choice<F>
 
-type AlwaysThere = SwitchFlag | { readonly default: unknown } | { readonly needed: true } | { readonly many: true }
+type AlwaysThere =
+  | SwitchFlag
+  | ListFlag
+  | { readonly default: unknown }
+  | { readonly needed: true }
+  | { readonly many: true }
 
 /** A flag that was not given and has no default is undefined. */
 export type Values<F extends Flags> = {
@@ -136,6 +149,11 @@ function argumentOf(name: string, { about, choices, optional, many }: Operand): 
 
 function optionOf(name: string, flag: Flag): Option {
   if (flag.type === 'switch') return new Option(`--${name}`, flag.about)
+  if (flag.type === 'list')
+    return new Option(`--${name} <NAME,…>`, flag.about)
+      .choices(flag.choices)
+      .default(flag.choices, 'all')
+      .argParser((text: string) => text.split(',').map(word => chosen(`--${name}`, flag.choices, word)))
   if (flag.type === 'text') {
     const { value = name.toUpperCase(), choices, needed = false, many = false } = flag
     const option = new Option(`--${name} <${value}>`, flag.about).makeOptionMandatory(needed)

@@ -5,16 +5,20 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { cpu, tensor } from '../core/index.ts'
+import { cpu, rng, tensor } from '../core/index.ts'
 import {
   isKept,
+  keep,
   MetricsLog,
+  StepGuard,
   saveCheckpoint,
   UserError,
+  unguarded,
   writeGrid,
   writeReport,
   writeRunReadme,
 } from '../diffusion/training/index.ts'
+import { constantDecay, Ema, Linear, Sgd } from '../nn/index.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-report-'))
 process.on('exit', () => rmSync(root, { recursive: true, force: true }))
@@ -104,6 +108,28 @@ test('a step is kept once its pictures are on the page', async () => {
   await writeReport(run)
   assert.ok(isKept(run, 2))
   assert.not(isKept(run, 3), 'another step')
+})
+
+test('what cannot be written after a checkpoint says which checkpoint is whole', async () => {
+  const run = join(root, 'full')
+  const init = { rng: rng(1), backend: cpu } as const
+  const model = new Linear(2, 2, init)
+  const ema = new Ema(model, new Linear(2, 2, init), { decay: constantDecay(0.9) })
+  const optimizer = new Sgd(model.namedParameters(), { lr: 0.1 })
+  const log = new MetricsLog(run, 0)
+  log.write({ step: 1, loss: 1 }, { step: 1, seconds: 1, time: 1 })
+  const state = { model, ema, optimizer, guard: new StepGuard(run, model, unguarded) }
+  const full = async (path: string) => {
+    throw new UserError(`${path}: could not be written: no space left on the disk`)
+  }
+  const wanted = `${join(run, 'samples-00000001.png')}: could not be written: no space left on the disk; the last good checkpoint is ${join(run, 'checkpoint-00000001')}`
+  let said = ''
+  await keep(run, log, state, { step: 1, backend: 'cpu' }, ['loss'], full).catch(error => {
+    said = error.message
+  })
+  log.close()
+  assert.is(said, wanted)
+  for (const part of [optimizer, ema.average, model]) part.dispose()
 })
 
 test.run()

@@ -15,7 +15,7 @@ import { gpu } from '../core/backends/gpu/index.ts'
 import { createWasm, type WasmBackend } from '../core/backends/wasm/index.ts'
 import { type Backend, backward, matmul, mean, ones, type Rng, ready, rng, scope, stats, sum } from '../core/index.ts'
 import { gaussianDiffusion, linearBetas } from '../diffusion/index.ts'
-import { loadCheckpoint, main, saveCheckpoint, UserError } from '../diffusion/training/index.ts'
+import { loadCheckpoint, main, saveCheckpoint } from '../diffusion/training/index.ts'
 import { readFlags } from '../examples/flags.ts'
 import { drawPasses, MDT, type MDTOptions, mdtPreset, passLoss } from '../models/index.ts'
 import { AdamW, Ema, warmUpDecay } from '../nn/index.ts'
@@ -207,7 +207,7 @@ await main(async () => {
     flags: {
       steps: { type: 'integer', min: 1, default: 2000, about: 'training steps' },
       lives: { type: 'integer', min: 1, default: 1000, about: 'models and backends' },
-      only: { type: 'text', value: 'NAME,…', default: names.join(), about: 'these parts' },
+      only: { type: 'list', choices: names, about: 'these parts' },
       part: { type: 'text', choices: names, about: 'for the processes that hold: which part to run' },
     },
     examples: [
@@ -216,10 +216,7 @@ await main(async () => {
     ],
   })
   if (part !== undefined) return parts[part][1]({ steps, lives })
-  const chosen = only.split(',')
-  const unknown = chosen.filter(name => !names.includes(name))
-  if (unknown.length > 0) throw new UserError(`--only: wanted some of ${names.join(', ')}, got '${unknown}'`)
-  for (const name of chosen) {
+  for (const name of only) {
     console.log(`\n${name}: ${parts[name][0]}`)
     const args = ['--part', name, '--steps', String(steps), '--lives', String(lives)]
     const child = spawn(process.execPath, [...process.execArgv, '--expose-gc', import.meta.filename, ...args], {

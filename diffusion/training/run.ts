@@ -120,11 +120,16 @@ export async function keep<Own>(
     { model: model.stateDict(), ema: ema.average.stateDict(), optimizer: optimizer.stateDict() },
     { ...state, emaUpdates: ema.updates, ...(guard.skipped > 0 && { skipped: guard.skipped }) },
   )
-  const rows = readRows(join(folder, 'metrics.jsonl'))
-  await writeLossCurve(join(folder, 'loss.png'), rows, terms)
-  const samples = samplesPath(folder, state.step)
-  await draw(samples)
-  if (existsSync(samples)) log.picture(samples, state.step)
-  await writeReport(folder, rows)
+  try {
+    const rows = readRows(join(folder, 'metrics.jsonl'))
+    await writeLossCurve(join(folder, 'loss.png'), rows, terms)
+    const samples = samplesPath(folder, state.step)
+    await draw(samples)
+    if (existsSync(samples)) log.picture(samples, state.step)
+    await writeReport(folder, rows)
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error
+    throw new UserError(`${error.message}; the last good checkpoint is ${checkpoint}`, { cause: error })
+  }
   return checkpoint
 }

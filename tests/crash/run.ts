@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { type Rng, rng } from '../../core/index.ts'
-import { latestCheckpoint, main, UserError } from '../../diffusion/training/index.ts'
+import { latestCheckpoint, main } from '../../diffusion/training/index.ts'
 import { readFlags } from '../../examples/flags.ts'
 import {
   anyFate,
@@ -164,7 +164,7 @@ await main(async () => {
       kills: { type: 'integer', min: 0, default: 50, about: 'SIGKILLs of each program' },
       stops: { type: 'integer', min: 0, default: 50, about: 'Ctrl-Cs of each program' },
       fills: { type: 'integer', min: 0, default: 10, about: 'full disks of each program' },
-      programs: { type: 'text', value: 'NAME,…', default: Object.keys(trainees).join(), about: 'which ones' },
+      programs: { type: 'list', choices: Object.keys(trainees), about: 'which ones' },
       seed: { type: 'integer', min: 0, default: 0, about: 'of the moments' },
     },
     examples: [
@@ -174,9 +174,7 @@ await main(async () => {
   })
   const began = performance.now()
   const tallies: Tally[] = []
-  for (const name of programs.split(',')) {
-    if (!(name in trainees))
-      throw new UserError(`--programs: wanted some of ${Object.keys(trainees).join(', ')}, got '${name}'`)
+  for (const name of programs) {
     const trial = new Trial(name, rng(seed).fork(name))
     await trial.unbroken()
     tallies.push(await trial.signals('SIGKILL', kills))

@@ -127,7 +127,7 @@ await main(async () => {
     about: 'Reads files that were changed at random: they are read, or refused with one line.',
     flags: {
       minutes: { type: 'number', min: 0, default: 3, about: 'for each reader' },
-      only: { type: 'text', value: 'NAME,…', default: names.join(), about: 'these readers' },
+      only: { type: 'list', choices: names, about: 'these readers' },
       seed: { type: 'integer', min: 0, default: 0, about: 'of the changes' },
       replay: { type: 'text', value: 'NAME:NUMBER', about: 'one file again, with the stack' },
       from: { type: 'integer', min: 0, about: 'for the processes that read: which file to begin with' },
@@ -137,10 +137,7 @@ await main(async () => {
       ['--only npz,cifar --minutes 20', 'two of them'],
     ],
   })
-  const chosen = flags.only.split(',')
-  const unknown = chosen.filter(name => !names.includes(name))
-  if (unknown.length > 0) throw new UserError(`--only: wanted some of ${names.join(', ')}, got '${unknown}'`)
-  if (flags.from !== undefined) await readOn(chosen[0], flags.seed, flags.from)
+  if (flags.from !== undefined) await readOn(flags.only[0], flags.seed, flags.from)
   else if (flags.replay !== undefined) await replay(flags.replay, flags.seed)
-  else await all(chosen, flags.seed, flags.minutes)
+  else await all(flags.only, flags.seed, flags.minutes)
 })
