@@ -1,9 +1,9 @@
 /**
- * `npm run soak`: what a process holds while it trains for 2,000 steps, and while
- * models and backends come and go 1,000 times: resident memory, JavaScript's heap, wasm memory, threads, open files,
- * tensors and their bytes, ten times over the run. After the first tenth all but the first two must stay as they are,
- * and resident memory may grow by 32 MB. Each part runs in a process of its own; exit code 1 where one grows. Needs Node;
- * threads and files are counted on Linux.
+ * `npm run soak`: what a process holds while it trains for 2,000 steps, and while models and backends come and go 1,000
+ * times: resident memory, JavaScript's heap, wasm memory, threads, open files, tensors and their bytes, ten times over
+ * the run. After the first tenth all but the first two must stay as they are, and resident memory may grow by 32 MB.
+ * Each part runs in a process of its own; exit code 1 where one grows. Needs Node; threads and files are counted on
+ * Linux.
  */
 
 import { spawn } from 'node:child_process'

@@ -25,6 +25,7 @@ const names: Readonly<Record<string, string>> = {
   waited: 'seconds a step waited for data',
 }
 
+/** Where the page of a run is. */
 export function reportPath(run: string): string {
   return join(run, 'report.html')
 }

@@ -1,7 +1,7 @@
 /**
- * `npm run fuzz`: reads changed files until the time is over, some minutes for every target, and prints what it found. Where it got to is kept in runs/fuzz, and the next
- * run goes on from there; a file that led to a finding is kept there too. A target that hangs or dies is a finding, and goes
- * on with the next case. Exit code 1 where there is one. Needs Node.
+ * `npm run fuzz`: reads changed files until the time is over, some minutes for every target, and prints what it found. Where
+ * it got to is kept in runs/fuzz, and the next run goes on from there; a file that led to a finding is kept there too. A
+ * target that hangs or dies is a finding, and goes on with the next case. Exit code 1 where there is one. Needs Node.
  */
 
 import { fork } from 'node:child_process'

@@ -1,9 +1,9 @@
 /**
- * `npm run mutate`: changes the source in N places (default 300), one at a
- * time, each in a copy of the tree, and runs tests until one notices. What none notices is a survivor: it asks for a test,
- * or for a line in equivalent.json that says why no test can notice. Two at a time. Outcomes are kept in runs/mutate and
- * not computed again, after Ctrl-C either; --again tries survivors again, after tests were added. Prints the score with
- * Wilson's interval at 95 %. Exit code 1 where there are survivors. Needs Node.
+ * `npm run mutate`: changes the source in N places (default 300), one at a time, each in a copy of the tree, and runs
+ * tests until one notices. What none notices is a survivor: it asks for a test, or for a line in equivalent.json that
+ * says why no test can notice. Two at a time. Outcomes are kept in runs/mutate and not computed again, after Ctrl-C
+ * either; --again tries survivors again, after tests were added. Prints the score with Wilson's interval at 95 %. Exit
+ * code 1 where there are survivors. Needs Node.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
