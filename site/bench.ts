@@ -4,7 +4,7 @@
  * meanwhile. Run: npm run site:build, then npx tsx site/bench.ts. Needs Chromium.
  */
 
-import { chromium, type Page } from 'playwright-core'
+import { type Browser, chromium, type Page } from 'playwright-core'
 import { median, table } from '../bench/table.ts'
 import { ready } from '../core/index.ts'
 import { openEmoji } from '../diffusion/data/emoji.ts'
@@ -16,8 +16,7 @@ import { Trainer } from './playground/trainer.ts'
 const steps = 12
 
 /** Milliseconds until the page has drawn and answers, and bytes of JavaScript until then. */
-async function firstPage(address: string): Promise<{ milliseconds: number; bytes: number }> {
-  const browser = await chromium.launch({ executablePath: executable, args: quietFlags })
+async function firstPage(browser: Browser, address: string): Promise<{ milliseconds: number; bytes: number }> {
   const page = await browser.newPage()
   let bytes = 0
   page.on('response', async response => {
@@ -25,15 +24,16 @@ async function firstPage(address: string): Promise<{ milliseconds: number; bytes
   })
   const start = performance.now()
   await page.goto(`${address}/tour/1-multiplication.html`, { waitUntil: 'load' })
-  // Interactive: the switch of colours does what it says.
-  await page.waitForFunction(() => {
-    const before = document.documentElement.classList.contains('dark')
+  // Interactive: the switch of colours does what it says, a moment after the click.
+  await page.waitForFunction(async () => {
+    const before = document.documentElement.className
     ;(document.querySelector('.VPSwitchAppearance') as HTMLElement | null)?.click()
-    return document.documentElement.classList.contains('dark') !== before
+    await new Promise(resolve => setTimeout(resolve))
+    return document.documentElement.className !== before
   })
   const milliseconds = performance.now() - start
   await page.waitForLoadState('networkidle')
-  await browser.close()
+  await page.close()
   return { milliseconds, bytes }
 }
 
@@ -84,22 +84,25 @@ await main(async () => {
   if (!built) throw new UserError('site: wanted site/dist; npm run site:build makes it')
   if (executable === undefined) throw new UserError('site: wanted Chromium, got none')
   const site = await serveSite({ isolated: true })
-  const first = await firstPage(site.address)
   const browser = await chromium.launch({ executablePath: executable, args: quietFlags })
-  const page = await browser.newPage()
-  await page.goto(`${site.address}/playground/train.html`)
-  const node = await inNode()
-  const { rates, longest } = await inPage(page)
-  await browser.close()
-  site.close()
-  console.log(
-    table([
-      ['', ''],
-      ['first page answers after', `${first.milliseconds.toFixed(0)} ms`],
-      ['JavaScript of that page', `${(first.bytes / 1000).toFixed(0)} kB`],
-      ['MDT-tiny, batch 64, in Node', `${median(node).toFixed(1)} img/s`],
-      ['in a page', `${median(rates).toFixed(1)} img/s, ${(median(rates) / median(node)).toFixed(2)} of Node`],
-      ['longest task of the page meanwhile', longest === 0 ? 'none above 50 ms' : `${longest.toFixed(0)} ms`],
-    ]),
-  )
+  try {
+    const first = await firstPage(browser, site.address)
+    const page = await browser.newPage()
+    await page.goto(`${site.address}/playground/train.html`)
+    const node = await inNode()
+    const { rates, longest } = await inPage(page)
+    console.log(
+      table([
+        ['', ''],
+        ['first page answers after', `${first.milliseconds.toFixed(0)} ms`],
+        ['JavaScript of that page', `${(first.bytes / 1000).toFixed(0)} kB`],
+        ['MDT-tiny, batch 64, in Node', `${median(node).toFixed(1)} img/s`],
+        ['in a page', `${median(rates).toFixed(1)} img/s, ${(median(rates) / median(node)).toFixed(2)} of Node`],
+        ['longest task of the page meanwhile', longest === 0 ? 'none above 50 ms' : `${longest.toFixed(0)} ms`],
+      ]),
+    )
+  } finally {
+    await browser.close()
+    site.close()
+  }
 })
