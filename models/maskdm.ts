@@ -40,7 +40,6 @@ import {
   parameter,
   Sequential,
   timestepEmbedding,
-  uniform,
   unpatchify,
 } from '../nn/index.ts'
 import { checkInput, checkOptions, gridOf, type TransformerOptions } from './dit.ts'
@@ -150,7 +149,7 @@ export class UViTEncoder extends Module {
     this.options = options
     this.uncond_embed = numClasses > 0 ? parameter(weight([1, D], init)) : null
     this.encoder_pos_embed = parameter(weight([1, extraTokens(options) + rows * columns, D], init))
-    this.patch_embed = new PatchEmbed(P, C, D, init, uniform(1 / Math.sqrt(C * P * P)))
+    this.patch_embed = new PatchEmbed(P, C, D, init, {}) // PyTorch's defaults, as in U-ViT
     this.label_emb = numClasses > 0 ? new Embedding(numClasses, D, init, normal(1)) : null
     this.time_embed = mlpTimeEmbed
       ? new Sequential([

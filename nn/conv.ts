@@ -3,20 +3,21 @@
  */
 
 import { type ConvOptions, conv2d, type Tensor } from '../core/index.ts'
-import { constantZero, type Init, type Initializer, uniform } from './init.ts'
+import { type Init, type Initializer, uniform } from './init.ts'
 import { Layer, parameter } from './module.ts'
 
 export interface Conv2dOptions extends ConvOptions {
-  readonly bias?: boolean
   /** First weights; uniform on ±1/√(fan in), PyTorch's default, unless said. */
   readonly weight?: Initializer
+  /** First biases, by default as the weights' default; false for a layer without. */
+  readonly bias?: Initializer | false
 }
 
 /** A kernel over an image, k × k or of a height and a width, with zero padding. */
 export class Conv2d extends Layer {
   /** (out, in, height, width) of the kernel */
   readonly weight: Tensor
-  /** (out), begins at 0; null without. */
+  /** (out), null without. */
   readonly bias: Tensor | null
   readonly options: ConvOptions
 
@@ -29,9 +30,10 @@ export class Conv2d extends Layer {
   ) {
     super()
     const [kh, kw] = typeof k === 'number' ? [k, k] : k
-    const { bias = true, weight = uniform(1 / Math.sqrt(inChannels * kh * kw)), ...rest } = options
+    const usual = uniform(1 / Math.sqrt(inChannels * kh * kw))
+    const { weight = usual, bias = usual, ...rest } = options
     this.weight = parameter(weight([outChannels, inChannels, kh, kw], init))
-    this.bias = bias ? parameter(constantZero([outChannels], init)) : null
+    this.bias = bias ? parameter(bias([outChannels], init)) : null
     this.options = rest
   }
 

@@ -4,8 +4,8 @@
  */
 
 import { linear, patchify, permute, reshape, ShapeError, type Tensor } from '../core/index.ts'
-import { Conv2d } from './conv.ts'
-import { type Init, type Initializer, xavierUniform } from './init.ts'
+import { Conv2d, type Conv2dOptions } from './conv.ts'
+import { constantZero, type Init, xavierUniform } from './init.ts'
 import { Layer } from './module.ts'
 
 /** One token of width D for each patch of P × P pixels, row by row over the image. */
@@ -14,9 +14,16 @@ export class PatchEmbed extends Layer {
   readonly proj: Conv2d
   readonly P: number
 
-  constructor(P: number, C: number, D: number, init: Init, weight: Initializer = xavierUniform) {
+  /** Begins as in DiT, MDT and MaskDiT unless `first` says otherwise. */
+  constructor(
+    P: number,
+    C: number,
+    D: number,
+    init: Init,
+    first: Pick<Conv2dOptions, 'weight' | 'bias'> = { weight: xavierUniform, bias: constantZero },
+  ) {
     super()
-    this.proj = new Conv2d(C, D, P, init, { stride: P, weight })
+    this.proj = new Conv2d(C, D, P, init, { ...first, stride: P })
     this.P = P
   }
 

@@ -286,6 +286,16 @@ test('attention and MLP: every parameter gets a gradient', () => {
   assert.is(layer.qkv.weight.grad, null)
 })
 
+test('convolutions begin as in PyTorch, the embedding of patches as in DiT', () => {
+  const { weight, bias } = new Conv2d(3, 200, [1, 5], init())
+  for (const first of [weight, bias!]) {
+    const most = Math.max(...Array.from(first.dataSync(), Math.abs))
+    assert.ok(most <= 1 / Math.sqrt(15) && most > 0.95 / Math.sqrt(15), `${most}`) // uniform on ±1/√(fan in)
+  }
+  assert.ok(new PatchEmbed(2, 3, 5, init()).proj.bias!.dataSync().every(value => value === 0))
+  assert.ok(new PatchEmbed(2, 3, 5, init(), {}).proj.bias!.dataSync().every(value => value !== 0))
+})
+
 test('convolution and embedding layers', () => {
   const x = rng(9).normal([1, 2, 5, 5], f64)
   assert.equal(new Conv2d(2, 3, 3, init(), { stride: 2, padding: [0, 1, 0, 1] }).forward(x).shape, [1, 3, 2, 2])
