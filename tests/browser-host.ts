@@ -1,6 +1,6 @@
 /**
- * A page of browser-page.ts in headless Chromium: the bundle, a server that isolates pages under /isolated/ and no
- * others, and the browser. Used by browser.test.ts and webgpu/browser.test.ts. Needs Node.
+ * A page in headless Chromium with a program of these tests: the bundle, a server that isolates pages under /isolated/
+ * and no others, and the browser. Used by browser.test.ts, webgl2-browser.test.ts and webgpu/browser.test.ts. Needs Node.
  */
 
 import { existsSync } from 'node:fs'
@@ -31,9 +31,19 @@ export interface BrowserHost {
   close(): Promise<void>
 }
 
-/** Starts Chromium and a server for the page; `external` packages are left out of its script. */
-export async function openBrowser(flags: readonly string[], external: string[] = []): Promise<BrowserHost> {
-  const script = await bundle(external)
+/** Chromium's software driver for WebGL 2. */
+export const webGl2Flags = ['--use-angle=swiftshader', '--enable-unsafe-swiftshader']
+
+export interface HostOptions {
+  /** The page's program, beside this file. */
+  readonly program?: string
+  /** Packages that are left out of its script. */
+  readonly external?: string[]
+}
+
+/** Starts Chromium and a server for the page. */
+export async function openBrowser(flags: readonly string[], options: HostOptions = {}): Promise<BrowserHost> {
+  const script = await bundle(options)
   const server = await serve(script)
   const browser: Browser = await chromium.launch({
     executablePath: executable,
@@ -56,10 +66,10 @@ export async function openBrowser(flags: readonly string[], external: string[] =
   }
 }
 
-/** The page's program as one script that leaves `demask.run` behind. */
-async function bundle(external: string[]): Promise<string> {
+/** The page's program as one script that leaves its exports behind, in `demask`. */
+async function bundle({ program = 'browser-page.ts', external }: HostOptions): Promise<string> {
   const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(new URL('browser-page.ts', import.meta.url))],
+    entryPoints: [fileURLToPath(new URL(program, import.meta.url))],
     bundle: true,
     format: 'iife',
     globalName: 'demask',

@@ -56,9 +56,11 @@ export async function run(threads: number): Promise<Report> {
   return report
 }
 
-/** The same training on WebGPU: which device, and the losses. */
-export async function runOnWebGpu(): Promise<{ readonly about: string; readonly losses: readonly number[] }> {
-  const backend = (await ready({ backend: 'gpu:webgpu' })) as GpuBackend
+/** The same training on WebGPU or WebGL 2: which device, and the losses. */
+export async function runOnGpu(
+  device: 'webgpu' | 'webgl2',
+): Promise<{ readonly about: string; readonly losses: readonly number[] }> {
+  const backend = (await ready({ backend: `gpu:${device}` })) as GpuBackend
   const losses = await train()
   backend.dispose()
   return { about: backend.device.about, losses }

@@ -13,7 +13,7 @@ const inBrowser = executable === undefined ? test.skip : test
 let host: BrowserHost | undefined
 
 test.before(async () => {
-  if (executable !== undefined) host = await openBrowser(['--disable-gpu'], ['gpu.js'])
+  if (executable !== undefined) host = await openBrowser(['--disable-gpu'], { external: ['gpu.js'] })
 })
 
 test.after(async () => {

@@ -6,10 +6,10 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { executable, openBrowser, webGpuFlags } from '../browser-host.ts'
-import type { run, runOnWebGpu } from '../browser-page.ts'
+import type { run, runOnGpu } from '../browser-page.ts'
 
 interface Program {
-  readonly demask: { readonly run: typeof run; readonly runOnWebGpu: typeof runOnWebGpu }
+  readonly demask: { readonly run: typeof run; readonly runOnGpu: typeof runOnGpu }
 }
 
 const inBrowser = executable === undefined ? test.skip : test
@@ -21,7 +21,7 @@ inBrowser('a page trains MDT tiny on two threads of wasm and on WebGPU, with the
     const said: string[] = []
     const page = await host.open('isolated', text => said.push(text))
     const wasm = await page.evaluate(() => (globalThis as unknown as Program).demask.run(2))
-    const gpu = await page.evaluate(() => (globalThis as unknown as Program).demask.runOnWebGpu())
+    const gpu = await page.evaluate(() => (globalThis as unknown as Program).demask.runOnGpu('webgpu'))
     assert.equal(said, [gpu.about])
     assert.match(gpu.about, /^gpu: webgpu on /)
     assert.is(wasm.threads, 2)

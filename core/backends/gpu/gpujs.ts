@@ -50,8 +50,11 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
   let dispatches = 0
   const onCpu = mode === 'cpu'
   const arrayType = onCpu ? 'Array' : 'ArrayTexture(1)'
+  // Headless WebGL has an older GLSL, in which a float's bits cannot be had.
+  const nativeFunctions =
+    gpu.mode === 'webgl2' ? library.flatMap(({ name, glsl }) => (glsl ? [{ name, source: glsl }] : [])) : []
 
-  function compile(program: Program, types: (arrayType: string) => string[], functions: readonly object[]) {
+  function compile(program: Program, types: (arrayType: string) => string[], functions: readonly { name: string }[]) {
     return gpu
       .createKernel(program.kernel.toString(), {
         pipeline: true,
@@ -60,8 +63,10 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
         dynamicArguments: true,
         argumentTypes: types(arrayType),
         precision: 'single',
+        tactic: 'precision',
+        nativeFunctions,
       } as object)
-      .setFunctions(functions as never)
+      .setFunctions(functions.filter(({ name }) => !nativeFunctions.some(native => native.name === name)) as never)
       .setLoopMaxIterations(2 ** 31 - 1) as IKernelRunShortcut
   }
 

@@ -2,8 +2,8 @@
  * What every kernel may call: functions of numbers that are spliced in as text, so each uses its parameters, `Math`, its
  * neighbours here, and nothing else. Those of `integers` take and give whole numbers, which gpu.js keeps in i32 as long
  * as they are handed from call to call: its own local variables are f32, exact to 2^24 only. So kernels keep coordinates
- * (a row, a column) in variables and form offsets in calls. `wgsl` takes the place of a function's translation on
- * WebGPU, where gpu.js would divide in f32 and compilers may assume that there is no NaN.
+ * (a row, a column) in variables and form offsets in calls. `wgsl` and `glsl` take the place of a function's translation
+ * on WebGPU and WebGL 2, whose compilers may assume that there is no NaN; in WGSL gpu.js would divide in f32, too.
  * Next: scalars.ts, then kernels/elementwise.ts.
  */
 
@@ -15,6 +15,8 @@ export interface Helper {
   readonly settings: { readonly argumentTypes: string[]; readonly returnType: string }
   /** Its body in WGSL, in place of the translation; $1, $2, … are its parameters. */
   readonly wgsl?: string
+  /** All of it in GLSL ES 3, in place of the translation. */
+  readonly glsl?: string
 }
 
 // The names under which they call each other; a bundler leaves them as they are, as it does keys of objects.
@@ -143,24 +145,46 @@ const numbers = {
   },
 }
 
-const bits = (x: string) => `(bitcast<u32>(${x}) & 0x7fffffffu)`
-const nanFirst = `if (${bits('$1')} > 0x7f800000u) { return $1; } if (${bits('$2')} > 0x7f800000u) { return $2; }`
+/** How a shading language tells a float's bits, makes a float of bits, and gives 1 or 0 for a condition. */
+interface Dialect {
+  readonly bits: (x: string) => string
+  readonly float: (bits: string) => string
+  readonly oneIf: (condition: string) => string
+}
 
-/** Bodies in WGSL. $1, $2, … are the parameters, whose names a bundler may have changed. */
+/** Bodies that know what is not a number by its bits. $1, $2, … are the parameters, whose names a bundler may have changed. */
+function byBits({ bits, float, oneIf }: Dialect): Record<string, string> {
+  const size = (x: string) => `(${bits(x)} & 0x7fffffffu)`
+  const isNan = (x: string) => `${size(x)} > 0x7f800000u`
+  const quietNan = float(`${bits('$1')} | 0x7fc00000u`)
+  const nanFirst = `if (${isNan('$1')}) { return $1; } if (${isNan('$2')}) { return $2; }`
+  return {
+    isNan: `return ${oneIf(isNan('$1'))};`,
+    isNumber: `return ${oneIf(`${size('$1')} < 0x7f800000u`)};`,
+    notANumber: `return ${quietNan};`,
+    exponential: `if (${isNan('$1')}) { return $1; } return exp($1);`,
+    logarithm: `if ($1 < 0.0 || ${isNan('$1')}) { return ${quietNan}; } return log($1);`,
+    larger: `${nanFirst} return max($1, $2);`,
+    smaller: `${nanFirst} return min($1, $2);`,
+  }
+}
+
 const wgsl: Readonly<Record<string, string>> = {
   quotient: 'return $1 / $2;',
   remainder: 'return $1 % $2;',
   along: 'return ($1 / $3) % $2;',
-  isNan: `return select(0.0, 1.0, ${bits('$1')} > 0x7f800000u);`,
-  isNumber: `return select(0.0, 1.0, ${bits('$1')} < 0x7f800000u);`,
-  notANumber: 'return bitcast<f32>(bitcast<u32>($1) | 0x7fc00000u);',
-  exponential: `if (${bits('$1')} > 0x7f800000u) { return $1; } return exp($1);`,
-  logarithm:
-    `if ($1 < 0.0 || ${bits('$1')} > 0x7f800000u) { return bitcast<f32>(bitcast<u32>($1) | 0x7fc00000u); }` +
-    ' return log($1);',
-  larger: `${nanFirst} return max($1, $2);`,
-  smaller: `${nanFirst} return min($1, $2);`,
+  ...byBits({
+    bits: x => `bitcast<u32>(${x})`,
+    float: bits => `bitcast<f32>(${bits})`,
+    oneIf: condition => `select(0.0, 1.0, ${condition})`,
+  }),
 }
+
+const glsl = byBits({
+  bits: x => `floatBitsToUint(${x})`,
+  float: bits => `uintBitsToFloat(${bits})`,
+  oneIf: condition => `(${condition}) ? 1.0 : 0.0`,
+})
 
 export const library: readonly Helper[] = [
   ...Object.entries(integers).map(([name, fn]) => helper(name, fn, 'Integer')),
@@ -169,7 +193,15 @@ export const library: readonly Helper[] = [
 
 function helper(name: string, fn: NumberFunction, type: 'Integer' | 'Number'): Helper {
   const argumentTypes = Array.from({ length: fn.length }, () => type)
-  return { name, source: `function ${fn.toString()}`, settings: { argumentTypes, returnType: type }, wgsl: wgsl[name] }
+  const settings = { argumentTypes, returnType: type }
+  return { name, source: `function ${fn.toString()}`, settings, wgsl: wgsl[name], glsl: native(name, fn.length) }
+}
+
+/** A function of `count` floats in GLSL; undefined where the translation will do. */
+function native(name: string, count: number): string | undefined {
+  if (!(name in glsl)) return undefined
+  const parameters = Array.from({ length: count }, (_, i) => `x${i + 1}`)
+  return `float ${name}(${parameters.map(x => `float ${x}`).join(', ')}) { ${glsl[name].replaceAll('$', 'x')} }`
 }
 
 /** Axes that `offset` knows. */

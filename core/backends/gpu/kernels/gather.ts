@@ -16,9 +16,8 @@ declare function element(outer: number, rows: number, row: number, width: number
 
 /** x (B, R, D), index (B, K) → (B, K, D). */
 function gather(this: Thread, x: Elements, index: Elements, R: number, K: number, D: number): number {
-  return x[
-    element(quotient(this.thread.x, K * D), R, index[quotient(this.thread.x, D)], D, remainder(this.thread.x, D))
-  ]
+  const row = index[quotient(this.thread.x, D)]
+  return x[element(quotient(this.thread.x, K * D), R, row, D, remainder(this.thread.x, D))]
 }
 
 /** index (B, K) → (B, R): the first k that names the row, or −1. */

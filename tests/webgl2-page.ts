@@ -1,0 +1,21 @@
+/**
+ * What webgl2-browser.test.ts runs in a page: the walk over all ops on WebGL 2. Only what runs in a browser is used here.
+ */
+
+import type { GpuBackend } from '../core/backends/gpu/index.ts'
+import * as core from '../core/index.ts'
+import { walk } from './registry-walk.ts'
+
+/** Bundlers leave out the ops that nobody names; these are all of them. */
+export const ops = core
+
+/** Opens the backend, which the walks share; what it says of itself. */
+export async function open(): Promise<string> {
+  const backend = (await core.ready({ backend: 'gpu:webgl2' })) as GpuBackend
+  return backend.device.about
+}
+
+/** Walks one op. Throws an assertion with a line for all that is wrong. */
+export async function walkOn(name: string): Promise<void> {
+  await walk(core.registry().get(name)!, 'webgl2', core.defaultBackend())
+}
