@@ -20,7 +20,7 @@ import {
   sum,
 } from '../core/index.ts'
 import { gaussianDiffusion, linearBetas } from '../diffusion/index.ts'
-import { drawPasses, MDT, mdtPreset, passLoss } from '../models/index.ts'
+import { drawPasses, MDT, type MDTOptions, mdtPreset, passLoss } from '../models/index.ts'
 import { AdamW } from '../nn/index.ts'
 
 export interface Report {
@@ -36,11 +36,11 @@ export interface Report {
 
 const steps = 5
 
-/** All of it, on as many threads as the page allows. */
-export async function run(threads: number): Promise<Report> {
+/** All of it, on as many threads as the page allows; the model is MDT-tiny but for `changed`. */
+export async function run(threads: number, changed: Partial<MDTOptions> = {}): Promise<Report> {
   const backend = (await ready({ backend: 'wasm', threads })) as WasmBackend
   const results = kernels()
-  const losses = await train()
+  const losses = await train(changed)
   await new Promise(resolve => setTimeout(resolve, 100))
   const digests: Record<string, string> = {}
   for (const [name, bytes] of Object.entries(results)) digests[name] = await digestOf(bytes)
@@ -59,9 +59,10 @@ export async function run(threads: number): Promise<Report> {
 /** The same training on WebGPU or WebGL 2: which device, and the losses. */
 export async function runOnGpu(
   device: 'webgpu' | 'webgl2',
+  changed: Partial<MDTOptions> = {},
 ): Promise<{ readonly about: string; readonly losses: readonly number[] }> {
   const backend = (await ready({ backend: `gpu:${device}` })) as GpuBackend
-  const losses = await train()
+  const losses = await train(changed)
   backend.dispose()
   return { about: backend.device.about, losses }
 }
@@ -95,12 +96,11 @@ async function digestOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
 }
 
 /** Steps on one batch, with the same noise, timesteps and mask each time, so that the loss must fall. */
-async function train(): Promise<number[]> {
+async function train(changed: Partial<MDTOptions>): Promise<number[]> {
   const random = rng(5)
   const N = 4
-  const model = new MDT(mdtPreset('tiny', { inputSize: 16, inChannels: 3, numClasses: 0 }), {
-    rng: random.fork('weights'),
-  })
+  const tiny = mdtPreset('tiny', { inputSize: 16, inChannels: 3, numClasses: 0 })
+  const model = new MDT({ ...tiny, ...changed }, { rng: random.fork('weights') })
   const optimizer = new AdamW(model.namedParameters(), { lr: 1e-3 })
   const diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
   const x0 = random.normal([N, 3, 16, 16])

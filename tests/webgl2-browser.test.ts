@@ -37,11 +37,29 @@ for (const name of registry().keys())
     page.evaluate(op => (globalThis as unknown as { demask: typeof walking }).demask.walkOn(op), name),
   )
 
-inBrowser('MDT tiny trains on WebGL 2 as on wasm', async () => {
+inBrowser('arrays of all sizes come back, small ones after large ones too', async () => {
+  const sizes = [5, 16_384, 16_385, 70_000, 1_000, 1_100_000, 3]
+  const equal = await page.evaluate(
+    list => (globalThis as unknown as { demask: typeof walking }).demask.readBack(list),
+    sizes,
+  )
+  assert.equal(
+    equal,
+    sizes.map(() => true),
+  )
+})
+
+// Smaller than MDT-tiny: with a software driver a step of that takes most of a minute.
+inBrowser('an MDT trains on WebGL 2 as on wasm', async () => {
   const other = await openPage('browser-page.ts')
-  const wasm = await other.evaluate(() => (globalThis as unknown as { demask: typeof training }).demask.run(1))
-  const gpu = await other.evaluate(() =>
-    (globalThis as unknown as { demask: typeof training }).demask.runOnGpu('webgl2'),
+  const small = { hiddenSize: 32, depth: 4 }
+  const wasm = await other.evaluate(
+    changed => (globalThis as unknown as { demask: typeof training }).demask.run(1, changed),
+    small,
+  )
+  const gpu = await other.evaluate(
+    changed => (globalThis as unknown as { demask: typeof training }).demask.runOnGpu('webgl2', changed),
+    small,
   )
   assert.is(gpu.losses.length, wasm.losses.length)
   gpu.losses.forEach((loss, i) => {

@@ -19,3 +19,15 @@ export async function open(): Promise<string> {
 export async function walkOn(name: string): Promise<void> {
   await walk(core.registry().get(name)!, 'webgl2', core.defaultBackend())
 }
+
+/** Whether arrays of several sizes, one after the other, come back as they were written. */
+export async function readBack(sizes: readonly number[]): Promise<boolean[]> {
+  const equal: boolean[] = []
+  for (const n of sizes) {
+    const x = core.tensor(Float32Array.from({ length: n }, (_, i) => i))
+    const values = await x.data()
+    equal.push(values.length === n && values.every((value, i) => value === i))
+    x.dispose()
+  }
+  return equal
+}

@@ -45,6 +45,16 @@ export function keyOf({ key, rank = 0 }: Program): string {
   return `${key}/${rank}`
 }
 
+/** Of all kernels. Without the tactic gpu.js compiles anew, and loses the size it was given, as sizes pass 2^14. */
+const settings = {
+  pipeline: true,
+  immutable: true,
+  dynamicOutput: true,
+  dynamicArguments: true,
+  precision: 'single',
+  tactic: 'precision',
+}
+
 export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Device {
   const compiled = new Map<string, IKernelRunShortcut>()
   let dispatches = 0
@@ -57,13 +67,8 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
   function compile(program: Program, types: (arrayType: string) => string[], functions: readonly { name: string }[]) {
     return gpu
       .createKernel(program.kernel.toString(), {
-        pipeline: true,
-        immutable: true,
-        dynamicOutput: true,
-        dynamicArguments: true,
+        ...settings,
         argumentTypes: types(arrayType),
-        precision: 'single',
-        tactic: 'precision',
         nativeFunctions,
       } as object)
       .setFunctions(functions.filter(({ name }) => !nativeFunctions.some(native => native.name === name)) as never)
@@ -78,12 +83,7 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
     maxElements: onCpu ? 2 ** 31 : 2 ** 22,
     upload(data) {
       if (onCpu) return data.slice()
-      uploader ??= gpu.createKernel(identity.toString(), {
-        pipeline: true,
-        immutable: true,
-        dynamicOutput: true,
-        dynamicArguments: true,
-      }) as IKernelRunShortcut
+      uploader ??= gpu.createKernel(identity.toString(), settings as object) as IKernelRunShortcut
       return uploader.setOutput([data.length])(data) as object
     },
 
