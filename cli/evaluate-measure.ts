@@ -89,13 +89,14 @@ async function lookedAt(
   const { name, height, width } = pictures
   const [from, to] = part === null ? [0, pictures.length] : part(pictures.length)
   const count = to - from
-  if (count < 2) throw new UserError(`${name}: wanted at least 2 pictures, got ${count}`)
+  const few = (n: number) => new UserError(`${name}: wanted at least 2 pictures, got ${n}`)
+  if (count < 2) throw few(count)
   const sums = { pool: new FeatureStatistics(D), spatial: new FeatureStatistics(S) }
   const wanted = Math.min(count, pairs)
   const kept = new Float32Array(wanted * D)
   const score = new SplitScore()
   const progress = new Progress({ total: Math.ceil(count / batch), stream })
-  let [done, step] = [0, 0]
+  let [done, step, rows] = [0, 0, 0]
   try {
     for await (const pixels of pictures.batches(from, to, batch)) {
       const N = pixels.length / (3 * height * width)
@@ -110,20 +111,22 @@ async function lookedAt(
       // Evenly over the set, whose classes may come one after the other.
       for (let n = 0; n < N; n++, done++) {
         const place = Math.floor((done * wanted) / count)
-        if (Math.floor(((done + 1) * wanted) / count) > place)
-          kept.set(pool.data.subarray(n * D, (n + 1) * D), place * D)
+        if (Math.floor(((done + 1) * wanted) / count) === place) continue
+        kept.set(pool.data.subarray(n * D, (n + 1) * D), place * D)
+        rows = place + 1
       }
       progress.update(++step, null, N)
     }
   } finally {
     progress.close()
   }
+  if (done < 2) throw few(done)
   return {
     name,
-    count,
+    count: done, // fewer than `count` where some could not be read
     gaussians: () => gaussiansOf(sums),
     sums,
-    features: wanted > 0 ? { data: kept, shape: [wanted, D] } : null,
+    features: rows > 0 ? { data: kept.subarray(0, rows * D), shape: [rows, D] } : null,
     score: score.mean(),
   }
 }

@@ -8,7 +8,7 @@ import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
 import { readStatistics, type StoredStatistics } from '../diffusion/data/feature-statistics.ts'
-import { imagesOf, NpzFile, openDataset, planesOf, toModelRange } from '../diffusion/data/index.ts'
+import { imagesOf, leaveOut, NpzFile, openDataset, planesOf, toModelRange } from '../diffusion/data/index.ts'
 import type { FeatureNetwork } from '../diffusion/evaluation/index.ts'
 import { reason, UserError } from '../diffusion/training/errors.ts'
 import { load, openWeights } from '../examples/weights.ts'
@@ -20,7 +20,7 @@ export interface Pictures extends Disposable {
   readonly length: number
   readonly height: number
   readonly width: number
-  /** Pictures [from, to), `batch` at a time, as what networks see: (N, 3, H, W) in [−1, 1]. */
+  /** Pictures [from, to) that can be read, `batch` at a time, as what networks see: (N, 3, H, W) in [−1, 1]. */
   batches(from: number, to: number, batch: number): AsyncGenerator<Float32Array>
 }
 
@@ -28,7 +28,7 @@ export interface Pictures extends Disposable {
 export type Source = { readonly pictures: Pictures } | { readonly stored: StoredStatistics; readonly name: string }
 
 /**
- * An .npz with arr_0 (ADM's batches) or with mu and sigma, a .safetensors of statistics, a folder of pictures, or what
+ * An .npz with arr_0 (ADM's batches; what statistics lie beside it is not used) or with mu and sigma, a .safetensors of statistics, a folder of pictures, or what
  * `openDataset` knows; pictures of a folder at `size`, which without it is the first one's shorter side. Rejects with one
  * line that names `spec`.
  */
@@ -36,7 +36,14 @@ export async function openSource(spec: string, size: number | undefined): Promis
   if (spec.endsWith('.safetensors')) return { stored: await readStatistics(present(spec)), name: spec }
   if (!spec.endsWith('.npz')) return { pictures: await openPictures(spec, size) }
   const file = await NpzFile.open(present(spec))
-  if (file.arrays.has('arr_0')) return { pictures: batchOf(file) }
+  if (file.arrays.has('arr_0')) {
+    // ADM's reference batches have both.
+    if (file.arrays.has('mu'))
+      console.error(
+        `${spec}: its pictures are measured; its statistics (mu, sigma), of another network or set, are not used`,
+      )
+    return { pictures: batchOf(file) }
+  }
   file.close()
   return { stored: await readStatistics(spec), name: spec }
 }
@@ -57,7 +64,11 @@ async function openPictures(spec: string, size: number | undefined): Promise<Pic
     async *batches(from, to, batch) {
       for (let first = from; first < to; first += batch) {
         const indices = Array.from({ length: Math.min(batch, to - first) }, (_, k) => first + k)
-        yield imagesOf(await Promise.all(indices.map(i => set.pixels(i))), set.size)
+        const pixels: Uint8Array[] = []
+        for (const read of await Promise.allSettled(indices.map(async i => set.pixels(i))))
+          if (read.status === 'fulfilled') pixels.push(read.value)
+          else leaveOut(set, read.reason)
+        if (pixels.length > 0) yield imagesOf(pixels, set.size)
       }
     },
     [Symbol.dispose]() {},

@@ -50,7 +50,10 @@ export async function run(words: readonly string[]): Promise<void> {
       },
       examples: [
         ['samples.npz emoji', 'without further files: features of emoji, which are not those of FID'],
-        ['samples.npz VIRTUAL_imagenet256_labeled.npz --inception pt_inception-2015-12-05-6726825d.pth', 'FID'],
+        [
+          'samples.npz reference-pictures --inception pt_inception-2015-12-05-6726825d.pth',
+          'FID, sFID, precision, recall',
+        ],
         ['my-pictures --save mine.npz --inception FILE', 'statistics for later, as pytorch-fid has them'],
         ['many --part 1/2 --save one.safetensors', 'half of the work on one machine, and the other on another;'],
         ['one.safetensors --with two.safetensors reference.npz', 'then the same numbers as in one go'],

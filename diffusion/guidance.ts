@@ -22,7 +22,7 @@ export interface GuidanceOptions {
   readonly scale: number
   /** Power of MDT's power-cosine scale; the scale is constant without it. */
   readonly power?: number
-  /** How many leading channels of the output are guided. Default 3, as in DiT and MDT; 'all' in MaskDiT. */
+  /** How many leading channels of the output are guided, at most all. Default 3, as in DiT and MDT; 'all' in MaskDiT. */
   readonly channels?: number | 'all'
   /** The T of the power-cosine scale. Default 1000. */
   readonly timesteps?: number
@@ -46,7 +46,7 @@ export function classifierFreeGuidance(network: Network, options: GuidanceOption
     const N = x.shape[0] / 2
     const half = slice(x, 0, 0, N) // (N, C, …)
     const output = network(concat([half, half], 0), t) // (2N, C or 2C, …)
-    const C = channels === 'all' ? output.shape[1] : channels
+    const C = channels === 'all' ? output.shape[1] : Math.min(channels, output.shape[1])
     const [conditional, unconditional] = split(slice(output, 1, 0, C), 2, 0) // (N, C, …) each
     const guided = add(unconditional, scaled(sub(conditional, unconditional), t.subarray(0, N), scaleAt))
     const both = concat([guided, guided], 0) // (2N, C, …)

@@ -41,8 +41,8 @@ export function timestepDenoiser(d: GaussianDiffusion, network: Network, options
 
 /**
  * Timesteps of d for so many steps, rising, whose ln σ are as evenly spread as timesteps can be: what DPM-Solver++, which
- * looks back by one step, wants [DPM++ §5]. Fewer where neighbours would be the same one. Throws RangeError on steps
- * outside [2, d.steps].
+ * looks back by one step, wants [DPM++ §5]. Where several levels are nearest to one timestep, they take its neighbours.
+ * Throws RangeError on steps outside [2, d.steps].
  */
 export function logSnrTimesteps(d: GaussianDiffusion, steps: number): Int32Array {
   checkCount('logSnrTimesteps', 'steps', steps, 2, d.steps)
@@ -50,7 +50,8 @@ export function logSnrTimesteps(d: GaussianDiffusion, steps: number): Int32Array
   const nearest = (wanted: number) =>
     logs.reduce((best, log, t) => (Math.abs(log - wanted) < Math.abs(logs[best] - wanted) ? t : best), 0)
   const width = logs[d.steps - 1] - logs[0]
-  return Int32Array.from(
-    new Set(Array.from({ length: steps }, (_, i) => d.timesteps[nearest(logs[0] + (i / (steps - 1)) * width)])),
-  )
+  const kept = Array.from({ length: steps }, (_, i) => nearest(logs[0] + (i / (steps - 1)) * width))
+  for (let i = 1; i < steps; i++) kept[i] = Math.max(kept[i], kept[i - 1] + 1)
+  for (let i = steps - 1, most = d.steps - 1; i >= 0; i--, most = kept[i + 1] - 1) kept[i] = Math.min(kept[i], most)
+  return Int32Array.from(kept, i => d.timesteps[i])
 }

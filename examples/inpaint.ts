@@ -9,17 +9,10 @@
 
 import { SingleBar } from 'cli-progress'
 import { backendNames, ready, rng, tensor } from '../core/index.ts'
-import {
-  gaussianDiffusion,
-  inpaintSteps,
-  linearBetas,
-  type Network,
-  repaintLevels,
-  respace,
-  spaceTimesteps,
-} from '../diffusion/index.ts'
+import { inpaintSteps, type Network, repaintLevels, respace, spaceTimesteps } from '../diffusion/index.ts'
 import { main, UserError, writeGrid } from '../diffusion/training/index.ts'
 import { MaskedDiffusionTransformer } from '../models/index.ts'
+import { timestepDiffusion } from './drawing.ts'
 import { readFlags } from './flags.ts'
 import { holeAt, holeIn, maskOf, pictures } from './inpaint-inputs.ts'
 import { recognise } from './recognise.ts'
@@ -51,7 +44,8 @@ await main(async () => {
       method: { type: 'text', choices: [...methods, 'all'], default: 'all', about: 'how to fill it' },
       samples: { type: 'integer', min: 1, max: 16, default: 3, about: 'results of each method' },
       class: { type: 'text', about: 'name or number of the class (default that of the picture, if it is known)' },
-      steps: { type: 'integer', min: 1, max: 1000, default: 50, about: 'levels of noise' },
+      heads: { type: 'integer', min: 1, about: 'attention heads, for sizes that no preset has' },
+      steps: { type: 'integer', min: 2, max: 1000, default: 50, about: 'levels of noise' },
       jump: { type: 'integer', min: 1, default: 5, about: 'repaint: how many levels a jump goes up' },
       resamplings: { type: 'integer', min: 1, default: 5, about: 'repaint: how often each level is gone through' },
       'masked-share': {
@@ -76,7 +70,7 @@ await main(async () => {
   })
   const { path, run } = locate(flags.from, flags.weights)
   using file = await openWeights(path, { weights: flags.weights })
-  const found = recognise(file.state, path)
+  const found = recognise(file.state, path, { heads: flags.heads ?? run?.model.numHeads })
   if (found.family === 'MaskDiT' || found.family === 'MaskDM')
     throw new UserError(`--from: wanted an MDT or DiT, got a ${found.family}: ${path}`)
   const { inputSize: S, inChannels: C, patchSize: P, numClasses } = found.options
@@ -109,7 +103,7 @@ await main(async () => {
   const lastMasked = 1000 * (1 - flags['masked-share'])
   const withoutHole: Network = (x, t) => (t[0] < lastMasked ? full(x, t) : masked!.forward(x, t, labels, mask))
 
-  const diffusion = respace(gaussianDiffusion({ betas: linearBetas(1000) }), spaceTimesteps(1000, String(flags.steps)))
+  const diffusion = respace(timestepDiffusion(found.options), spaceTimesteps(1000, String(flags.steps)))
   const jumps = (method: Method) =>
     method === 'repaint' ? { jump: flags.jump, resamplings: flags.resamplings } : { resamplings: 1 }
   const steps = chosen.map(method => repaintLevels(diffusion.steps, jumps(method)).length - 1)

@@ -24,7 +24,7 @@ import {
 } from '../models/index.ts'
 import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
 import { type LatentSpace, latentFlags, picturesOf } from './latents.ts'
-import { runFlags, settled } from './run-settings.ts'
+import { checkPatches, runFlags, settled } from './run-settings.ts'
 
 /** All that decides what a run computes: kept in its checkpoints. */
 export interface Settings extends Training, StepGuardOptions {
@@ -99,12 +99,14 @@ export function trainedRun(from: string): { path: string; step: number; settings
   const checkpoint = latestCheckpoint(from)
   if (checkpoint === undefined) throw new UserError(`--tune: wanted a trained run in ${from} (--from), got none`)
   const { settings } = readState<RunState<Described>>(checkpoint.path)
+  if (settings.tune === undefined)
+    throw new UserError(`--tune: wanted a run of MaskDiT in ${from}, got one of another model`)
   if (settings.tune !== null) throw new UserError(`--tune: wanted a run that trains in ${from}, got one that tunes`)
   return { ...checkpoint, settings: withLatents(settings) }
 }
 
 /**
- * The settings of a run: those of the resumed one, from which only the learning rate may differ; those of the trained
+ * The settings of a run: those of the resumed one, which may differ in the learning rate, clipping and skipping; those of the trained
  * one at half its learning rate; or the preset's. Throws UserError on a flag that contradicts them.
  */
 export function settingsOf(given: Given, resumed: Settings | undefined, trained: Settings | undefined): Settings {
@@ -145,13 +147,14 @@ export function ratioOf({ tune, maskRatio }: Settings): MaskRatio {
   return tune === null ? maskRatioSchedule('constant', { ratio: maskRatio }) : unmaskingTuning(tune, maskRatio)
 }
 
-/** The model for a run's settings and pictures: with their classes, but for tiny, which learns faster without. */
-export function modelOptions({ preset, latents }: Settings, { classes, channels, size }: TrainingSet): MaskDiTOptions {
+/**
+ * The model for a run's settings and pictures: with their classes, but for tiny, which learns faster without. Throws
+ * UserError where they do not fit.
+ */
+export function modelOptions(settings: Settings, { classes, channels, size }: TrainingSet): MaskDiTOptions {
+  const { preset } = settings
   const numClasses = preset === 'tiny' ? 0 : classes.length
   const options = maskDiTPreset(preset, { inputSize: size, inChannels: channels, numClasses })
-  if (size % options.patchSize !== 0)
-    throw new UserError(
-      `${latents === null ? '--size' : '--latents'}: wanted a multiple of ${preset}'s patch size, ${options.patchSize}, got ${size}`,
-    )
+  checkPatches(options, settings)
   return options
 }

@@ -22,7 +22,7 @@ export interface Settings extends MaskDMTraining, StepGuardOptions {
   readonly size: number
   readonly data: string
   readonly seed: number
-  /** What pre-training hides; `maskSize` is a block's side, in patches. */
+  /** What pre-training hides; `maskSize` is the side of a block, or of what a crop keeps, in patches. */
   readonly mask: Masking['way']
   readonly maskRatio: number
   readonly maskSize: number
@@ -39,6 +39,7 @@ export interface Described {
 const flags = {
   preset: { type: 'text', choices: Object.keys(maskdmPresets), about: 'the model (default tiny)' },
   ...runFlags,
+  size: { ...runFlags.size, about: 'height and width of the pictures (default by preset)' },
   mask: { type: 'text', choices: ['patch', 'block', 'crop'], about: 'what pretrain hides (default by preset)' },
   'mask-ratio': {
     type: 'number',
@@ -46,7 +47,12 @@ const flags = {
     max: 0.95,
     about: 'share of patches that pretrain hides (default by preset)',
   },
-  'mask-size': { type: 'integer', min: 1, about: "a block's side, in patches (default by preset)" },
+  'mask-size': {
+    type: 'integer',
+    min: 1,
+    about:
+      'side of a block, or of the square that a crop keeps, in patches (default by preset, of a crop by its ratio)',
+  },
   from: {
     type: 'text',
     value: 'PATH',
@@ -88,6 +94,8 @@ export function settingsOf(given: Given, started: Settings | undefined): Setting
   for (const name of useless)
     if (given[name] !== undefined)
       throw new UserError(`--${name}: ${given.stage} has no use for it, got ${given[name]}`)
+  if (started !== undefined && started.stage !== given.stage)
+    throw new UserError(`STAGE: the run in ${given.out} has ${started.stage}, got ${given.stage}`)
   const asked = { ...given, maskRatio: given['mask-ratio'], maskSize: given['mask-size'] }
   const { preset = 'tiny' } = asked
   const { network, masking, training } = maskdmPreset(preset)
@@ -104,7 +112,27 @@ export function settingsOf(given: Given, started: Settings | undefined): Setting
     ...unguarded,
     ...training,
   }
-  return settled(base, asked, { out: given.out, resumed: started !== undefined })
+  const settings = settled(base, asked, { out: given.out, resumed: started !== undefined })
+  return started === undefined && given.stage === 'pretrain'
+    ? { ...settings, ...maskSizeOf(given, settings) }
+    : settings
+}
+
+/** A crop's side, where neither flag nor preset gives it. Throws UserError on a flag that the mask has no use for. */
+function maskSizeOf(given: Given, { mask, maskRatio, preset, size }: Settings): Partial<Settings> {
+  const { 'mask-ratio': ratio, 'mask-size': side } = given
+  if (mask === 'patch' && side !== undefined) throw new UserError(`--mask-size: patches have size 1, got ${side}`)
+  if (mask !== 'crop' || side !== undefined) {
+    if (mask === 'crop' && ratio !== undefined)
+      throw new UserError(
+        `--mask-ratio: of a crop it says the size: wanted one of the two, got --mask-size ${side} too`,
+      )
+    return {}
+  }
+  const { network, masking } = maskdmPreset(preset)
+  if (masking?.way === 'crop' && ratio === undefined) return {}
+  const patches = Math.floor(size / network.patchSize)
+  return { maskSize: cropSize([patches, patches], maskRatio) }
 }
 
 /** The network for a run's settings. Throws UserError where patches do not divide the pictures. */
@@ -122,7 +150,7 @@ export function maskingOf({ stage, mask, maskRatio: ratio, maskSize: size }: Set
   const ways = {
     patch: { way: 'patch', ratio },
     block: { way: 'block', ratio, size },
-    crop: { way: 'crop', size: cropSize(grid, ratio) },
+    crop: { way: 'crop', size },
   } as const
   keptPatches(ways[mask], grid) // says what does not fit before a run begins
   return ways[mask]

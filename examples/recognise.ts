@@ -11,12 +11,14 @@ import {
   DiT,
   ditPreset,
   type MaskDiTOptions,
+  type MaskDMDiffusionOptions,
   type MaskDMOptions,
   MaskedUViT,
   MDT,
   type MDTOptions,
   MDTv2,
   maskDiTPreset,
+  maskdmDiffusion,
   maskdmPresets,
   mdtPreset,
   mdtV2Preset,
@@ -32,7 +34,11 @@ import type { HostState, Init, Module } from '../nn/index.ts'
 export type Recognised = Found<'DiT', TransformerOptions, DiT> | FoundMDT | FoundMaskDiT | FoundMaskDM
 export type FoundMDT = Found<'MDT', MDTOptions, MDT> | Found<'MDTv2', MDTOptions, MDTv2>
 export type FoundMaskDiT = Found<'MaskDiT', MaskDiTOptions, PreconditionedMaskDiT>
-export type FoundMaskDM = Found<'MaskDM', MaskDMOptions, MaskedUViT>
+export interface FoundMaskDM extends Found<'MaskDM', MaskDMOptions, MaskedUViT> {
+  /** By the file's own table, else by the presets of these sizes; null where they have several, or there is none. */
+  readonly schedule: Schedule | null
+}
+type Schedule = NonNullable<MaskDMDiffusionOptions['schedule']>
 
 export interface Found<Family extends string, Options, Model extends Module> {
   readonly family: Family
@@ -115,13 +121,16 @@ class Shapes {
   }
 }
 
+/** A ratio by which ⌊D · ratio⌋ is the hidden width again: half of one keeps it clear of rounding. */
+const ratioOf = (hidden: number, D: number) => (hidden % D === 0 ? hidden / D : (hidden + 0.5) / D)
+
 /** What DiT, MDT and MaskDiT share, but for the heads. */
 function body(shapes: Shapes, prefix: string, blocks: string, depth: number) {
   const [hiddenSize, inChannels, patchSize] = shapes.of(`${prefix}x_embedder.proj.weight`, 4)
   const [, T] = shapes.of(`${prefix}pos_embed`, 3)
   const [hidden] = shapes.of(`${prefix}${blocks}.0.mlp.fc1.weight`, 2)
   const inputSize = Math.round(Math.sqrt(T)) * patchSize
-  return { inputSize, patchSize, inChannels, hiddenSize, depth, mlpRatio: hidden / hiddenSize }
+  return { inputSize, patchSize, inChannels, hiddenSize, depth, mlpRatio: ratioOf(hidden, hiddenSize) }
 }
 
 /** Classes by the label table, whose last row is 'no label'; and whether the output has variances. */
@@ -217,25 +226,37 @@ function maskdm(checkpoint: State, path: string, { heads }: Told): FoundMaskDM {
   const [, rows] = shapes.of('encoder.encoder_pos_embed', 3)
   const T = rows - (numClasses > 0 ? 2 : 1)
   const half = shapes.count('encoder.in_blocks')
+  const inputSize = Math.round(Math.sqrt(T)) * patchSize
+  const sizes = { hiddenSize, patchSize, inputSize }
   // Presets of an even depth have the same blocks as those of the next odd one.
-  const preset =
-    Object.keys(maskdmPresets).find(name => {
-      const { network } = maskdmPresets[name]
-      const inputSize = Math.round(Math.sqrt(T)) * patchSize
-      return network.hiddenSize === hiddenSize && half === network.depth >> 1 && network.inputSize === inputSize
-    }) ?? null
+  const presets = Object.keys(maskdmPresets).filter(name => {
+    const { network } = maskdmPresets[name]
+    const isSize = (key: keyof typeof sizes) => network[key] === sizes[key]
+    return half === network.depth >> 1 && (Object.keys(sizes) as (keyof typeof sizes)[]).every(isSize)
+  })
+  const preset = presets[0] ?? null
+  const schedules = new Set(presets.map(name => maskdmPresets[name].schedule))
   const known = heads ?? (preset === null ? undefined : maskdmPresets[preset].network.numHeads)
   const options = {
-    inputSize: Math.round(Math.sqrt(T)) * patchSize,
-    patchSize,
+    ...sizes,
     inChannels,
-    hiddenSize,
     depth: 2 * half + 1,
     numHeads: shapes.heads('--heads', known, hiddenSize),
     numClasses,
-    mlpRatio: shapes.of('encoder.mid_block.mlp.fc1.weight', 2)[0] / hiddenSize,
+    mlpRatio: ratioOf(shapes.of('encoder.mid_block.mlp.fc1.weight', 2)[0], hiddenSize),
     qkvBias: shapes.has('encoder.mid_block.attn.q_bias'),
     mlpTimeEmbed: shapes.has('encoder.time_embed.0.weight'),
   }
-  return { family: 'MaskDM', options, preset, state, make: init => new MaskedUViT(options, init) }
+  const schedule = scheduleIn(checkpoint) ?? (schedules.size === 1 ? [...schedules][0] : null)
+  return { family: 'MaskDM', options, preset, state, schedule, make: init => new MaskedUViT(options, init) }
+}
+
+/** Official checkpoints hold the diffusion's β_t beside the network. */
+function scheduleIn(checkpoint: State): Schedule | undefined {
+  const table = ['betas', 'ema_model.betas'].map(name => checkpoint.get(name)).find(found => found !== undefined)
+  if (table === undefined) return undefined
+  const last = Number(table.data[table.data.length - 1])
+  return (['cosine', 'linear'] as const).find(
+    schedule => Math.abs(maskdmDiffusion({ schedule }).betas.at(-1)! - last) < 1e-4,
+  )
 }

@@ -1,11 +1,13 @@
 /**
  * Flags that every training program has, and how a run's settings follow from them: a resumed run keeps those it began
- * with. Used by train-settings.ts and maskdit-settings.ts.
+ * with. Used by train-settings.ts, maskdit-settings.ts, maskdm-settings.ts and vae-settings.ts.
  */
 
 import { backendNames } from '../core/index.ts'
 import { dataHelp } from '../diffusion/data/open.ts'
+import { keptTokens } from '../diffusion/index.ts'
 import { UserError, unguarded } from '../diffusion/training/index.ts'
+import type { TransformerOptions } from '../models/index.ts'
 import type { Flags } from './flags.ts'
 
 export const runFlags = {
@@ -50,6 +52,26 @@ export function settled<S extends object>(
     return [name, given]
   })
   return Object.fromEntries(chosen) as S
+}
+
+/** What `checkPatches` looks at. */
+interface Masked {
+  readonly preset: string
+  readonly maskRatio: number
+  readonly latents: unknown
+}
+
+/** Throws UserError where patches do not divide what a model draws, or where its mask would keep none of them. */
+export function checkPatches(
+  { inputSize, patchSize }: TransformerOptions,
+  { preset, maskRatio, latents }: Masked,
+): void {
+  const flag = latents === null ? '--size' : '--latents'
+  if (inputSize % patchSize !== 0)
+    throw new UserError(`${flag}: wanted a multiple of ${preset}'s patch size, ${patchSize}, got ${inputSize}`)
+  const T = (inputSize / patchSize) ** 2
+  if (keptTokens(T, maskRatio) === 0)
+    throw new UserError(`--mask-ratio: wanted a mask that keeps one of ${T} patches or more, got ${maskRatio}`)
 }
 
 /** maskRatio as the flag: mask-ratio. */

@@ -24,7 +24,11 @@ const flags = {
   },
   heads: { type: 'integer', min: 1, about: 'attention heads, for sizes that no preset has' },
   'decoder-heads': { type: 'integer', min: 1, about: "those of MaskDiT's decoder" },
-  schedule: { type: 'text', choices: ['cosine', 'linear'], about: 'that MaskDM was trained with (default by preset)' },
+  schedule: {
+    type: 'text',
+    choices: ['cosine', 'linear'],
+    about: 'that MaskDM was trained with (default by the file or its sizes)',
+  },
   vae: { type: 'text', value: 'FILE', about: "the autoencoder that makes pictures of latents (default the run's)" },
   count: { type: 'integer', min: 1, about: 'pictures (default 24, or as many as seeds are listed)' },
   seed: {

@@ -45,7 +45,7 @@ await attended(async () => {
 
   await ready(flags)
   console.log(`${path}: ${describe(found)}`)
-  const { model, draw } = drawerOf(found, path, flags.schedule ?? scheduleOf(run?.settings.preset ?? found.preset))
+  const { model, draw } = drawerOf(found, path, run?.settings.preset, flags.schedule)
   console.log(`${model.countParameters().total.toLocaleString('en')} parameters, all of them from the file`)
   const decode = await decoder(run?.latents, flags, latent)
   const batches = Array.from(
@@ -79,11 +79,12 @@ await attended(async () => {
   console.log(`${await output.close()}, ${steps} steps of ${sampler}, ${speed}${shown}`)
 })
 
-/** A recognised model with its weights, and how it draws. Throws UserError where not all weights fit. */
+/** A recognised model with its weights, and how it draws; `trained` is a run's preset. Throws UserError where that is not known, or not all weights fit. */
 function drawerOf(
   found: Recognised,
   path: string,
-  schedule: 'cosine' | 'linear',
+  trained: string | undefined,
+  told: SampleFlags['schedule'],
 ): { model: Module; draw: (request: Request) => Drawing } {
   const loaded = <M extends Module>(make: (init: Init) => M): M => {
     const model = make({ rng: null })
@@ -96,6 +97,11 @@ function drawerOf(
       return { model, draw: request => maskditDrawing(model, { ...request, sampler: request.sampler as LevelSampler }) }
     }
     case 'MaskDM': {
+      const schedule = told ?? maskdmPresets[trained ?? '']?.schedule ?? found.schedule
+      if (schedule === null)
+        throw new UserError(
+          `${path}: presets of this size have either schedule: wanted --schedule, which no weight tells`,
+        )
       const model = loaded(found.make)
       return { model, draw: request => maskdmDrawing(model, schedule, request) }
     }
@@ -105,11 +111,6 @@ function drawerOf(
       return { model, draw: request => timestepDrawing(model, diffusion, request) }
     }
   }
-}
-
-/** How a MaskDM's preset was noised. */
-function scheduleOf(preset: string | null): 'cosine' | 'linear' {
-  return (preset === null ? undefined : maskdmPresets[preset]?.schedule) ?? 'cosine'
 }
 
 /** How what the model draws becomes pictures; null where it draws pictures. */

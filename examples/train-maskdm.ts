@@ -52,7 +52,8 @@ await training.attended(async () => {
   const schedule = warmUp(settings.warmUpSteps, constant(settings.lr))
   const { schedule: noising } = maskdmPreset(preset)
   const diffusion = maskdmDiffusion({ schedule: noising })
-  const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true })
+  const flip = settings.flip && data.flips
+  const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true, flip })
   const guard = new training.StepGuard(out, model, settings)
   const state = { model, ema, optimizer, guard }
   if (from !== undefined) training.restore(from, state)

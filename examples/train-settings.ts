@@ -4,11 +4,11 @@
  */
 
 import type { TrainingSet } from '../diffusion/data/index.ts'
-import { duration, type StepGuardOptions, UserError, unguarded } from '../diffusion/training/index.ts'
+import { duration, type StepGuardOptions, unguarded } from '../diffusion/training/index.ts'
 import { type MDTOptions, mdtPreset, presetNames, type Training, trainingPreset } from '../models/index.ts'
 import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
 import { type LatentSpace, latentFlags, picturesOf } from './latents.ts'
-import { runFlags, settled } from './run-settings.ts'
+import { checkPatches, runFlags, settled } from './run-settings.ts'
 
 /** All that decides what a run computes: kept in its checkpoints. */
 export interface Settings extends Training, StepGuardOptions {
@@ -72,8 +72,8 @@ export function trainingFlags(): Omit<Values<typeof flags>, 'out'> & { readonly 
 }
 
 /**
- * The settings of a run: `started` are those of the run that is resumed, from which only the learning rate may differ.
- * Throws UserError on a flag that contradicts them.
+ * The settings of a run: `started` are those of the run that is resumed, which may differ in the learning rate, clipping
+ * and skipping. Throws UserError on a flag that contradicts them.
  */
 export function settingsOf(given: ReturnType<typeof trainingFlags>, started: Settings | undefined): Settings {
   const asked = { ...given, maskRatio: given['mask-ratio'] }
@@ -103,16 +103,11 @@ export function expected({ preset, data, size, latents }: Settings, step: number
   return preset === 'tiny' ? hope : `${hope}, by estimate (--preset tiny gets there in minutes)`
 }
 
-/** The model for a run's settings and pictures. */
-export function modelOptions(
-  { preset, maskRatio, labels, latents }: Settings,
-  { classes, channels, size }: TrainingSet,
-): MDTOptions {
+/** The model for a run's settings and pictures. Throws UserError where they do not fit. */
+export function modelOptions(settings: Settings, { classes, channels, size }: TrainingSet): MDTOptions {
+  const { preset, maskRatio, labels } = settings
   const numClasses = labels === 'yes' ? classes.length : 0
   const options = { ...mdtPreset(preset, { inputSize: size, inChannels: channels, numClasses }), maskRatio }
-  if (size % options.patchSize !== 0)
-    throw new UserError(
-      `${latents === null ? '--size' : '--latents'}: wanted a multiple of ${preset}'s patch size, ${options.patchSize}, got ${size}`,
-    )
+  checkPatches(options, settings)
   return options
 }

@@ -67,8 +67,8 @@ function trainingOf(preset: AutoencoderPresetName): Training {
 }
 
 /**
- * The settings of a run: `started` are those of the run that is resumed, from which only the learning rate may differ.
- * Throws UserError on a flag that contradicts them.
+ * The settings of a run: `started` are those of the run that is resumed, which may differ in the learning rate, clipping
+ * and skipping. Throws UserError on a flag that contradicts them.
  */
 export function settingsOf(given: ReturnType<typeof trainingFlags>, started: Settings | undefined): Settings {
   const asked = { ...given, klWeight: given['kl-weight'] }

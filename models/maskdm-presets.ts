@@ -17,6 +17,8 @@ export interface MaskDMTraining {
   readonly maxNorm: number | null
   /** Of the moving average of weights (`powerDecay`). */
   readonly emaDecay: number
+  /** Whether pictures are mirrored at random, every other one. */
+  readonly flip: boolean
 }
 
 /** A model of the paper with the settings of its two stages. */
@@ -36,9 +38,9 @@ const small64 = { ...pixels, inputSize: 64, hiddenSize: 512, depth: 13, numHeads
 const small256 = { ...small64, inputSize: 256 }
 const base256 = { ...pixels, inputSize: 256, hiddenSize: 768, depth: 12, numHeads: 12 } // 13 blocks
 
-const pretraining = { batch: 256, lr: 2e-4, warmUpSteps: 0, maxNorm: null, emaDecay: 0.999 }
+const pretraining = { batch: 256, lr: 2e-4, warmUpSteps: 0, maxNorm: null, emaDecay: 0.999, flip: false }
 const clipped = { ...pretraining, maxNorm: 1 }
-const fromSmall = { ...pretraining, batch: 64, lr: 5e-5 }
+const fromSmall = { ...pretraining, batch: 64, lr: 5e-5, flip: true }
 const warmed = { ...clipped, warmUpSteps: 5000 }
 
 const patch = (ratio: number): Masking => ({ way: 'patch', ratio })
@@ -64,7 +66,7 @@ export const maskdmPresets: Readonly<Record<string, MaskDMPreset>> = {
   tiny: cosine(
     { inputSize: 16, patchSize: 2, inChannels: 3, hiddenSize: 128, depth: 5, numHeads: 4, numClasses: 0 },
     block(2, 0.5),
-    { batch: 64, lr: 1e-3, warmUpSteps: 100, maxNorm: 1, emaDecay: 0.999 },
+    { batch: 64, lr: 1e-3, warmUpSteps: 100, maxNorm: 1, emaDecay: 0.999, flip: true },
   ),
   'ablation/celeba_small': ablation(null, { ...pretraining, batch: 128 }),
   'ablation/pretrain/patch/celeba_10p': ablation(patch(0.1)),
@@ -80,12 +82,12 @@ export const maskdmPresets: Readonly<Record<string, MaskDMPreset>> = {
   'ablation/pretrain/crop/celeba_10p': ablation(crop(15)),
   'ablation/pretrain/crop/celeba_50p': ablation(crop(11)),
   'ablation/pretrain/crop/celeba_90p': ablation(crop(5)),
-  base: cosine(small256, null, { ...fromSmall, batch: 32 }),
+  base: cosine(small256, null, { ...fromSmall, batch: 32, flip: false }),
   celebahq_base: cosine(base256, null, { ...warmed, batch: 32, lr: 1e-5 }),
   celebahq_base_50p: cosine(base256, block(4, 0.5), { ...warmed, batch: 64 }),
   celebahq_base_90p: cosine(base256, block(4, 0.9), clipped),
   church256_base: {
-    ...cosine(base256, null, { ...warmed, batch: 64, lr: 1e-4, emaDecay: 0.9999 }),
+    ...cosine(base256, null, { ...warmed, batch: 64, lr: 1e-4, emaDecay: 0.9999, flip: true }),
     schedule: 'linear',
   },
   'transfer/celebahq_small_90p': cosine(small256, block(4, 0.9), clipped),

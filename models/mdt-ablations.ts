@@ -156,8 +156,9 @@ export function ablatedLoss(
   x0: Tensor,
   t: ArrayLike<number>,
   { full, masked }: Passes,
-  options: LossOptions = { weighting: model.weighting },
+  given: LossOptions = {},
 ): AblatedLoss {
+  const options: LossOptions = { weighting: model.weighting, ...given }
   const { latentType, supervisedParts } = model.ablation
   const onAll = (pass: Pass) => passLoss(model, diffusion, x0, t, pass, options)
   const onRemoved = ({ noise, labels, mask }: Pass): LossTerms => {

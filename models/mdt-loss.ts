@@ -5,7 +5,7 @@
  */
 
 import { add, mean, type Rng, type Tensor } from '../core/index.ts'
-import type { GaussianDiffusion } from '../diffusion/gaussian.ts'
+import type { GaussianDiffusion, Network } from '../diffusion/gaussian.ts'
 import { type LossOptions, type LossTerms, trainingLoss } from '../diffusion/losses.ts'
 import type { TokenMask } from '../diffusion/masking.ts'
 import { dropLabels } from '../nn/index.ts'
@@ -55,9 +55,10 @@ export function passLoss(
   x0: Tensor,
   t: ArrayLike<number>,
   { noise, labels, mask }: Pass,
-  options: LossOptions = { weighting: model.weighting },
+  options: LossOptions = {},
 ): LossTerms {
-  return trainingLoss(diffusion, (xt, time) => model.forward(xt, time, labels, mask), x0, t, noise, options)
+  const network: Network = (xt, time) => model.forward(xt, time, labels, mask)
+  return trainingLoss(diffusion, network, x0, t, noise, { weighting: model.weighting, ...options })
 }
 
 /** The loss of a step. */

@@ -432,6 +432,11 @@ table([
   ],
   ['MDT at a size', () => mdtOptions(of('S/4'), set), /^--size: wanted a multiple of S\/4's patch size, 4, got 30$/],
   [
+    'MDT of few patches',
+    () => mdtOptions({ ...(of('S/2') as object), maskRatio: 0.9 } as never, { ...set, size: 6 } as never),
+    /^--mask-ratio: wanted a mask that keeps one of 9 patches or more, got 0\.9$/,
+  ],
+  [
     'MaskDiT at a size',
     () => maskditOptions(of('S/4'), set),
     /^--size: wanted a multiple of S\/4's patch size, 4, got 30$/,

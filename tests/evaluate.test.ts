@@ -7,7 +7,9 @@ import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { run } from '../cli/evaluate.ts'
-import { rng } from '../core/index.ts'
+import { measuredOf } from '../cli/evaluate-measure.ts'
+import { emoji, openSource, type Pictures } from '../cli/evaluate-sets.ts'
+import { ready, rng } from '../core/index.ts'
 import { readStatistics, writeStatistics } from '../diffusion/data/feature-statistics.ts'
 import { readNpz, writeNpz } from '../diffusion/data/index.ts'
 import { FeatureStatistics } from '../diffusion/evaluation/index.ts'
@@ -88,6 +90,53 @@ test('two sets; and the same numbers from parts that were measured one by one', 
   // Batches of another size may give features other last bits; sums of the same features are the same.
   assert.ok(Math.abs(merged[distance]! / whole[distance]! - 1) < 1e-5, `${merged[distance]} and ${whole[distance]}`)
   assert.is(merged['precision by emoji features'], null)
+})
+
+test('a picture of a large folder that cannot be read is left out, and so the set is of one less', async () => {
+  const folder = mkdtempSync(join(place, 'many-'))
+  const png = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } })
+    .png()
+    .toBuffer()
+  for (let i = 0; i < 4100; i++) writeFileSync(join(folder, `${i}.png`), png) // so many are not all looked at first
+  const source = await openSource(folder, 8)
+  if (!('pictures' in source)) throw new Error('not pictures')
+  const last = [...Array(4100).keys()].map(i => `${i}.png`).sort()[4090]
+  writeFileSync(join(folder, last), 'not a picture')
+  // The last twenty of them, eight at a time.
+  const some: Pictures = {
+    ...source.pictures,
+    length: 20,
+    batches: (from, to, batch) => source.pictures.batches(4080 + from, 4080 + to, batch),
+  }
+  const { error } = console
+  const said: string[] = []
+  console.error = line => said.push(line)
+  const backend = await ready({ threads: 1 })
+  const measure = await emoji()
+  const look = { batch: 8, pairs: 20, stream: process.stderr, part: null }
+  const { count, features } = await measuredOf({ pictures: some }, measure, look).finally(() => {
+    console.error = error
+    backend.dispose()
+  })
+  assert.equal([count, features?.shape], [19, [19, 128]])
+  assert.is(said.length, 1)
+  assert.match(said[0], new RegExp(`skipped: .*${last}: wanted a picture, got one that cannot be read`))
+})
+
+test('pictures of a batch are measured, and statistics beside them are said not to be', async () => {
+  const path = await batch('both.npz', 3, 4)
+  const arrays = await readNpz(path)
+  await writeNpz(path, new Map([...arrays, ['mu', { dtype: 'F64', shape: [2], data: new Float64Array(2) }]]))
+  const { error } = console
+  const said: string[] = []
+  console.error = line => said.push(line)
+  const source = await openSource(path, undefined).finally(() => {
+    console.error = error
+  })
+  if (!('pictures' in source)) throw new Error('not pictures')
+  assert.is(source.pictures.length, 3)
+  source.pictures[Symbol.dispose]()
+  assert.match(said.join('\n'), /both\.npz: its pictures are measured; its statistics \(mu, sigma\), .* are not used$/)
 })
 
 test('what cannot be compared is one line, and an earlier file stays as it was', async () => {

@@ -64,6 +64,8 @@ function maskingOf({ MASK_TYPE, MASK_RATIO, MASK_BLOCK_SIZE, MASK_CROP_SIZE }: O
 test('every preset but tiny is an official one', () => {
   const files = Object.keys(official).map(file => file.replace(/\.yml$/, ''))
   assert.equal(Object.keys(maskdmPresets).sort(), [...files, 'tiny'].sort())
+  const flipped = Object.keys(maskdmPresets).filter(name => maskdmPreset(name).training.flip)
+  assert.equal(flipped, ['tiny', 'church256_base', 'transfer/celebahq_small_0.1', 'transfer/celebahq_small_0.01'])
   assert.equal(maskdmPreset('tiny').masking, { way: 'block', size: 2, ratio: 0.5 })
   assert.throws(() => maskdmPreset('celebahq'), /^MaskDM: preset: wanted one of tiny, .*got 'celebahq'$/)
   assert.throws(() => maskdmPreset('constructor'), RangeError)

@@ -28,7 +28,7 @@ import {
 import { ready } from '../core/ready.ts'
 import { linearBetas } from '../diffusion/betas.ts'
 import { gaussianDiffusion } from '../diffusion/gaussian.ts'
-import { trainingLoss } from '../diffusion/losses.ts'
+import { type LossOptions, trainingLoss } from '../diffusion/losses.ts'
 import { tokenMask } from '../diffusion/masking.ts'
 import { DiT, type TransformerOptions } from '../models/dit.ts'
 import { MDT, type MDTOptions, MDTv2 } from '../models/mdt.ts'
@@ -354,6 +354,15 @@ test('the loss is the mean of both passes, which draw apart', () => {
   const { full: whole, masked, loss } = mdtLoss(model, diffusion, x0, new Int32Array(8).fill(500), passes)
   close(loss, add(mean(whole.loss), mean(masked.loss)), 0)
   assert.is(drawPasses(model, x0, null, rng(14)).full.labels, null)
+})
+
+test('the weighting is that of the version, whatever other options are given', () => {
+  const model = opened(new MDTv2(small, { rng: null, ...f64 }), rng(13))
+  const x0 = pictures(2, small, f64)
+  const passes = drawPasses(model, x0, null, rng(14))
+  const mse = (options?: LossOptions) => mdtLoss(model, diffusion, x0, [30, 900], passes, options).full.mse.dataSync()
+  assert.equal(mse({ rescaleVb: true }), mse())
+  assert.not.equal(mse({ weighting: 'uniform' }), mse())
 })
 
 for (const place of [f64, { backend: cpu, dtype: 'f32' }, { backend: wasm, dtype: 'f32' }] as const)

@@ -21,6 +21,7 @@ import {
   MDT,
   MDTv2,
   maskDiTPreset,
+  maskdmDiffusion,
   maskdmPreset,
   mdtPreset,
   mdtV2Preset,
@@ -81,6 +82,33 @@ test('every official family and size is recognised from names and shapes', () =>
   assert.equal(shapesOf(found.make(shapesOnly)), shapesOf(model))
 })
 
+test('a MaskDM is one of its patches and width, and noised as its table of betas says', () => {
+  const stateOf = (preset: string) => shapesOf(new MaskedUViT(maskdmPreset(preset).network, shapesOnly), 'model.')
+  const schedule = (state: State) => {
+    const found = recognise(state, 'file')
+    return found.family === 'MaskDM' ? found.schedule : undefined
+  }
+  const church = stateOf('church256_base')
+  assert.is(schedule(church), null) // CelebA-HQ's are of the same size, and cosine
+  for (const wanted of ['linear', 'cosine'] as const) {
+    const data = maskdmDiffusion({ schedule: wanted }).betas
+    assert.is(schedule(new Map([...church, ['betas', { shape: [1000], data }]])), wanted)
+    assert.is(schedule(new Map([...church, ['ema_model.betas', { shape: [1000], data }]])), wanted)
+  }
+  assert.is(schedule(stateOf('ablation/celeba_small')), 'linear')
+  const coarse = { ...maskdmPreset('ablation/celeba_small').network, patchSize: 8 }
+  const state = shapesOf(new MaskedUViT(coarse, shapesOnly))
+  assert.throws(() => recognise(state, 'coarse.st'), /^coarse\.st: no preset has width 512.*wanted --heads/)
+})
+
+test('any width of an MLP is found again', () => {
+  for (let hidden = 960; hidden < 1000; hidden++) {
+    const odd = { ...ditPreset('tiny', latents), depth: 1, hiddenSize: 240, mlpRatio: (hidden + 0.5) / 240 }
+    const shapes = shapesOf(new DiT(odd, shapesOnly))
+    assert.equal(shapesOf(recognise(shapes, 'file', { heads: 4 }).make(shapesOnly)), shapes)
+  }
+})
+
 test('sizes of no preset want to be told the heads; other names are refused', () => {
   const odd = new DiT({ ...ditPreset('S/2', latents), depth: 3, hiddenSize: 64, numHeads: 2 }, shapesOnly)
   assert.throws(() => recognise(shapesOf(odd), 'odd.st'), /^odd\.st: no preset has width 64.*wanted --heads/)
@@ -124,7 +152,11 @@ test('sample.ts draws with each family, and says what it found', async () => {
       ['--heads', '2', '--decoder-heads', '4'],
       /: MaskDiT: 4 blocks/,
     ],
-    [new MaskedUViT(maskdm, place), ['--heads', '2'], /: MaskDM: 3 blocks × 32, .*3 × 16 × 16, no classes/],
+    [
+      new MaskedUViT(maskdm, place),
+      ['--heads', '2', '--schedule', 'cosine'],
+      /: MaskDM: 3 blocks × 32, .*3 × 16 × 16, no classes/,
+    ],
   ]
   for (const [i, [model, flags, found]] of cases.entries()) {
     const path = await stored(`official-${i}`, opened(model))
@@ -147,11 +179,16 @@ test('sample.ts: what is wrong is one line', async () => {
   const lacking = join(folder, 'lacking.safetensors')
   await writeSafetensors(lacking, state)
   const path = await stored('whole', model)
+  const odd = { ...maskdmPreset('tiny').network, hiddenSize: 32, depth: 3, numHeads: 2 }
   const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     [['--from', lacking], /lacking\.safetensors: loadStateDict: MDT: missing: mask_token/],
     [
       ['--from', path, '--steps', '2', '--count', '1', '--vae', path],
       /whole\.safetensors: wanted the weights of an AutoencoderKL/,
+    ],
+    [
+      ['--from', await stored('unet', new MaskedUViT(odd, place)), '--heads', '2', '--count', '1'],
+      /unet\.safetensors: presets of this size have either schedule: wanted --schedule, which no weight tells/,
     ],
   ]
   for (const [flags, message] of wrong) await fail('sample', [...flags, '--threads', '1'], message)
@@ -234,6 +271,19 @@ test('inpaint.ts takes a picture and a mask, and a version 2', async () => {
   assert.equal(at(65 + 2, 2), [200, 200, 200])
   assert.equal(at(65 + 60, 60), [128, 128, 128])
   assert.equal(at(130 + 2, 2), [200, 200, 200])
+})
+
+test('inpaint.ts draws with a DiT without variances, of a size that no preset has', async () => {
+  const odd = { ...ditPreset('tiny', pixels), ...small, learnSigma: false }
+  const path = await stored('plain-dit', opened(new DiT(odd, place)))
+  const image = join(folder, 'blue.png')
+  await sharp({ create: { width: 16, height: 16, channels: 3, background: 'blue' } })
+    .png()
+    .toFile(image)
+  const from = ['--from', path, '--image', image, '--out', join(folder, 'plain.png'), ...quick]
+  assert.match(await succeed('inpaint', [...from, '--heads', '2']), /1 by replace \(4 steps\), 1 by repaint/)
+  await fail('inpaint', from, /plain-dit\.safetensors: no preset has width 32 .*wanted --heads/)
+  await fail('inpaint', [...from, '--steps', '1'], /--steps: wanted a whole number in \[2, 1000\], got '1'/)
 })
 
 test('inpaint.ts: what is wrong is one line', async () => {

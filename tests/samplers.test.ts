@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert'
 import { concat, cpu, full, mul, rng, scope, slice, stats, type Tensor, tensor } from '../core/index.ts'
 import {
   classifierFreeGuidance,
+  cosineBetas,
   ddimReverseStep,
   ddimSample,
   ddimStep,
@@ -160,6 +161,9 @@ test('guidance: which channels it touches, and what happens to the second half',
     near(slice(all, 0, 0, 2), slice(all, 0, 2, 4), 0, 'all channels: both halves')
     // With a power, t = 0 is guided fully and t = 999 hardly.
     const timed = classifierFreeGuidance(network, { scale: 3, power: 4 })(x, t)
+    // A network of fewer channels is guided on all it has.
+    const grey = classifierFreeGuidance(() => slice(output, 1, 0, 1), { scale: 3 })(x, t)
+    near(grey, slice(got, 1, 0, 1), 0, 'one channel')
     near(slice(timed, 0, 0, 1), slice(got, 0, 0, 1), 1e-14, 't = 0')
     near(slice(timed, 0, 1, 2), slice(output, 0, 1, 2), 1e-9, 't = 999')
   })
@@ -198,8 +202,16 @@ test("Euler's method over the levels of timesteps is DDIM; second-order samplers
     () => timestepDenoiser(even, best)(xT, Float64Array.of(1, 1)),
     /timestepDenoiser: sigma: wanted one of the 10 steps' levels, got 1/,
   )
-  assert.equal([...logSnrTimesteps(d, 1000)].slice(0, 2), [0, 1])
-  assert.equal([...logSnrTimesteps(d, 2), logSnrTimesteps(d, 5).length], [0, 999, 5])
+})
+
+test('levels spread over ln σ: as many as are asked for, rising, from the first to the last', () => {
+  for (const betas of [linearBetas(1000), cosineBetas(1000)])
+    for (const steps of [2, 5, 12, 25, 100, 200, 999, 1000]) {
+      const kept = [...logSnrTimesteps(gaussianDiffusion({ betas }), steps)]
+      assert.is(kept.length, steps)
+      assert.equal([kept[0], kept.at(-1)], [0, 999])
+      assert.ok(kept.every((t, i) => i === 0 || t > kept[i - 1]))
+    }
 })
 
 test.run()

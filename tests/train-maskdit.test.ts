@@ -2,7 +2,7 @@
  * train-maskdit.ts as a person runs it: training, going on, both ways of tuning, and what it says to a wrong command.
  */
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -90,7 +90,17 @@ test('a wrong command is one line, before anything is written', () =>
       ['--preset', 'S/8', '--size', '4', ...out],
       /--size: wanted a multiple of S\/8's patch size, 8, got 4/,
     )
+    await fail(
+      program,
+      ['--size', '8', '--mask-ratio', '0.95', ...out],
+      /--mask-ratio: wanted a mask that keeps one of 16 patches or more, got 0\.95/,
+    )
     assert.not.ok(existsSync(join(folder, 'run')))
+    const checkpoint = join(folder, 'mdt', 'checkpoint-00000001')
+    mkdirSync(checkpoint, { recursive: true })
+    writeFileSync(join(checkpoint, 'state.json'), JSON.stringify({ step: 1, settings: { preset: 'tiny' } }))
+    const mdt = ['--tune', 'zero', '--from', join(folder, 'mdt')]
+    await fail(program, [...mdt, ...out], /--tune: wanted a run of MaskDiT in .*mdt, got one of another model/)
   }))
 
 test.run()

@@ -51,7 +51,7 @@ export function imagesOf(
   return images
 }
 
-/** [-1, 1] to bytes, rounded and clipped. */
+/** [-1, 1] to bytes, clipped and rounded: ADM truncates, which makes pictures darker by half a level. */
 export function toByte(value: number): number {
   return Math.round(Math.min(Math.max((value + 1) * 127.5, 0), 255))
 }

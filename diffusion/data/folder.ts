@@ -10,7 +10,7 @@ import sharp from 'sharp'
 import { reason, UserError } from '../training/errors.ts'
 import { type ImageDataset, planesOf } from './dataset.ts'
 import { centerCrop } from './resize.ts'
-import { type OpenOptions, Skipped, UnreadablePicture } from './unreadable.ts'
+import { leaveOut, type OpenOptions, Skipped, UnreadablePicture } from './unreadable.ts'
 
 const picture = /\.(png|jpe?g|webp)$/i
 /** Sets up to this size are decoded when they are opened, so that a damaged picture shows before training. */
@@ -92,8 +92,7 @@ async function readable(
     const results = await Promise.allSettled(some.map(({ path }) => read(path)))
     for (const [i, result] of results.entries()) {
       if (result.status === 'fulfilled') found.push(some[i])
-      else if (skipped === undefined || !(result.reason instanceof UnreadablePicture)) throw result.reason
-      else skipped.add(result.reason)
+      else leaveOut({ skipped }, result.reason)
     }
   }
   return found

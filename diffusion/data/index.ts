@@ -10,4 +10,4 @@ export { type Encoder, type LatentIndex, type LatentSource, readIndex } from './
 export { type EncodeOptions, type Moments, writeLatents } from './latents-write.ts'
 export { NpzFile, type NpzSource, readNpz, writeNpz } from './npz.ts'
 export { dataHelp, openDataset } from './open.ts'
-export { type OpenOptions, readableFrom, Skipped, UnreadablePicture } from './unreadable.ts'
+export { leaveOut, type OpenOptions, readableFrom, Skipped, UnreadablePicture } from './unreadable.ts'

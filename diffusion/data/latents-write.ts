@@ -26,7 +26,7 @@ import {
   readIndex,
   type Shard,
 } from './latents-index.ts'
-import { UnreadablePicture } from './unreadable.ts'
+import { leaveOut } from './unreadable.ts'
 
 /** Means and standard deviations of a batch, (N, C, h, w) each, not scaled. */
 export interface Moments {
@@ -172,10 +172,7 @@ async function encodeRows(
       if (read.status === 'fulfilled') {
         pixels.push(read.value)
         picture.push(batch[k])
-      } else {
-        if (data.skipped === undefined || !(read.reason instanceof UnreadablePicture)) throw read.reason
-        data.skipped.add(read.reason)
-      }
+      } else leaveOut(data, read.reason)
     for (const way of pixels.length > 0 ? ways : []) {
       const { mean, std } = await encode(imagesOf(pixels, data.size, () => way !== ''))
       moments.get(`mean${way}`)!.set(mean, row * values)

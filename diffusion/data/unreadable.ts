@@ -44,6 +44,12 @@ export class Skipped {
   }
 }
 
+/** Notes a picture that cannot be read. Throws the reason where it is another, or where the set is strict. */
+export function leaveOut({ skipped }: Pick<ImageDataset, 'skipped'>, reason: unknown): void {
+  if (skipped === undefined || !(reason instanceof UnreadablePicture)) throw reason
+  skipped.add(reason)
+}
+
 /**
  * Picture `i` as bytes (3, size, size), or the next one that can be read where the set lets others be skipped, and which
  * one it is. Rejects with UnreadablePicture on a strict set, UserError where none can be read.
@@ -57,8 +63,7 @@ export async function readableFrom(
     try {
       return { index, pixels: await dataset.pixels(index) }
     } catch (error) {
-      if (dataset.skipped === undefined || !(error instanceof UnreadablePicture)) throw error
-      dataset.skipped.add(error)
+      leaveOut(dataset, error)
     }
   }
   throw new UserError(`${dataset.name}: wanted pictures that can be read, got none`)
