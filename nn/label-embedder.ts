@@ -18,22 +18,17 @@ export class LabelEmbedder extends Module {
   /** Row `classes` is the one for "no class"; it is absent when labels are never dropped. */
   readonly embedding_table: Embedding
   readonly classes: number
-  readonly dropProbability: number
 
   constructor(classes: number, D: number, dropProbability: number, init: Init) {
     super()
     this.embedding_table = new Embedding(classes + (dropProbability > 0 ? 1 : 0), D, init)
     this.classes = classes
-    this.dropProbability = dropProbability
   }
 
-  /**
-   * labels: N integers in [0, classes), or `classes` for none; u: N uniforms, to drop labels as in training, or null
-   * → (N, D). Throws RangeError on a label without a row.
-   */
-  forward(labels: ArrayLike<number>, u: ArrayLike<number> | null = null): Tensor {
+  /** labels: N integers in [0, classes), or `classes` for none → (N, D). Throws RangeError on a label without a row. */
+  forward(labels: ArrayLike<number>): Tensor {
     const { weight } = this.embedding_table
-    const ids = u === null ? Int32Array.from(labels) : dropLabels(labels, u, this.dropProbability, this.classes)
+    const ids = Int32Array.from(labels)
     const bad = ids.find(id => id < 0 || id >= weight.shape[0])
     if (bad !== undefined) throw new RangeError(`labels: wanted integers in [0, ${weight.shape[0] - 1}], got ${bad}`)
     return this.embedding_table.forward(tensor(ids, { dtype: 'i32', backend: weight.backend })) // (N, D)
