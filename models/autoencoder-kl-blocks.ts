@@ -128,7 +128,8 @@ export class AttentionBlock extends Layer {
 
   constructor(C: number, groups: number, init: Init) {
     super()
-    const projection = () => new Linear(C, C, init, { weight: uniform(1 / Math.sqrt(C)) })
+    const first = uniform(1 / Math.sqrt(C)) // PyTorch's defaults, as diffusers leaves them
+    const projection = () => new Linear(C, C, init, { weight: first, bias: first })
     this.group_norm = groupNormOf(groups, C, init)
     this.to_q = projection()
     this.to_k = projection()

@@ -65,7 +65,6 @@ export function keptPairs(ids: ArrayLike<number>, [N, K]: readonly [number, numb
 
 /** What an attention has besides its two layers. */
 export interface AttentionOptions {
-  readonly qkvBias?: boolean
   /** Adds a relative position bias over this grid of tokens. */
   readonly grid?: Grid
   readonly weight?: Initializer
@@ -78,11 +77,11 @@ export class Attention extends Module {
   readonly rel_pos_bias: RelativePositionBias | null
   readonly heads: number
 
-  constructor(D: number, heads: number, init: Init, { qkvBias = true, grid, weight }: AttentionOptions = {}) {
+  constructor(D: number, heads: number, init: Init, { grid, weight }: AttentionOptions = {}) {
     super()
     if (D % heads !== 0) throw new RangeError(`Attention: wanted a width divisible by ${heads} heads, got ${D}`)
     this.heads = heads
-    this.qkv = new Linear(D, 3 * D, init, { bias: qkvBias, weight })
+    this.qkv = new Linear(D, 3 * D, init, { weight })
     this.proj = new Linear(D, D, init, { weight })
     this.rel_pos_bias = grid === undefined ? null : new RelativePositionBias(grid, heads, init)
   }

@@ -8,23 +8,24 @@ import { Layer, parameter } from './module.ts'
 
 /** What a linear layer has, and how it begins. */
 export interface LinearOptions {
-  readonly bias?: boolean
   /** First weights; Xavier uniform, as DiT, MDT and MaskDiT initialise all linear layers, unless said. */
   readonly weight?: Initializer
+  /** First biases, 0 as in these models unless said; false for a layer without. */
+  readonly bias?: Initializer | false
 }
 
 /** y = x Wᵀ + b. */
 export class Linear extends Layer {
   /** (out, in) */
   readonly weight: Tensor
-  /** (out), begins at 0; null without. */
+  /** (out), null without. */
   readonly bias: Tensor | null
 
   constructor(inFeatures: number, outFeatures: number, init: Init, options: LinearOptions = {}) {
     super()
-    const { bias = true, weight = xavierUniform } = options
+    const { weight = xavierUniform, bias = constantZero } = options
     this.weight = parameter(weight([outFeatures, inFeatures], init))
-    this.bias = bias ? parameter(constantZero([outFeatures], init)) : null
+    this.bias = bias ? parameter(bias([outFeatures], init)) : null
   }
 
   /** x (…, in) → (…, out). Throws ShapeError. */
