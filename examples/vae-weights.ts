@@ -10,7 +10,7 @@ import { SafetensorsFile, storable, writeSafetensors } from '../core/safetensors
 import { writeAside } from '../diffusion/training/aside.ts'
 import { reason, UserError } from '../diffusion/training/index.ts'
 import { AutoencoderKL, autoencoderConfig, autoencoderOptions, autoencoderOptionsOfShapes } from '../models/index.ts'
-import { load, stateOf } from './weights.ts'
+import { isPyTorch, load, stateOf } from './weights.ts'
 
 /** What train-vae.ts calls the file that it leaves, and what diffusers calls its own. */
 export const vaeFile = 'vae.safetensors'
@@ -39,6 +39,8 @@ export interface Vae {
  * where it is damaged or of something else.
  */
 export function loadVae(path: string): Vae {
+  if (isPyTorch(path))
+    throw new UserError(`${path}: wanted an autoencoder as .safetensors, which \`demask convert\` makes of it`)
   const file = new SafetensorsFile(path)
   try {
     const state = stateOf(file)

@@ -142,6 +142,10 @@ async function wrongThings(folder: string): Promise<void> {
 
   assert.throws(() => locateVae(at('nothing')), /--vae: no such file or folder: .*nothing/)
   assert.throws(() => locateVae(at('shapes')), /--vae: wanted vae\.safetensors or diffusion_pytorch_model/)
+  assert.throws(
+    () => loadVae(at('sd-vae.pt')),
+    /sd-vae\.pt: wanted an autoencoder as \.safetensors, which `demask convert` makes/,
+  )
   assert.throws(() => loadVae(at('text.safetensors')), /text\.safetensors: wanted a header of at most/)
   assert.throws(
     () => loadVae(mdt),
