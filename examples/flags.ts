@@ -200,5 +200,16 @@ export function commandOf(file: string): string {
 
 /** `command` with the words of this process after it, for a shell. */
 export function repeated(command: string): string {
-  return [command, ...start.args.map(word => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word)))].join(' ')
+  return shellLine(command, ...start.args)
+}
+
+/** `command` with words after it, quoted where a shell would read them otherwise. */
+export function shellLine(command: string, ...words: readonly string[]): string {
+  const quoted = (word: string) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
+  return [command, ...words.map(quoted)].join(' ')
+}
+
+/** The command that goes on with the run in `out` to so many steps. */
+export function resumed(command: string, out: string, steps: number): string {
+  return shellLine(command, '--out', out, '--resume', '--steps', String(steps))
 }

@@ -6,6 +6,7 @@
 import type { TrainingSet } from '../diffusion/data/index.ts'
 import {
   latestCheckpoint,
+  type RunDescribed,
   type RunState,
   readState,
   type StepGuardOptions,
@@ -42,13 +43,14 @@ export interface Settings extends Training, StepGuardOptions {
 }
 
 /** What a checkpoint says of its run, so that it can be read without it. */
-export interface Described {
+export interface Described extends RunDescribed {
   readonly settings: Settings
   readonly model: MaskDiTOptions
-  /** Names of the classes. */
   readonly classes: readonly string[]
   /** Null where the model draws pictures; absent in runs of earlier versions. */
   readonly latents?: LatentSpace | null
+  /** The run that this one tunes; null where it trains. */
+  readonly tuned?: string | null
 }
 
 const flags = {
@@ -71,6 +73,7 @@ const flags = {
 } as const satisfies Flags
 
 export const command = commandOf('examples/train-maskdit.ts')
+export const program = 'train maskdit'
 
 type Given = Omit<Values<typeof flags>, 'out' | 'from'> & { readonly out: string; readonly from: string }
 

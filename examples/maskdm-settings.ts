@@ -7,7 +7,13 @@ import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { readSafetensors } from '../core/safetensors-node.ts'
 import { cropSize, keptPatches, type Masking } from '../diffusion/index.ts'
-import { latestCheckpoint, type StepGuardOptions, UserError, unguarded } from '../diffusion/training/index.ts'
+import {
+  latestCheckpoint,
+  type RunDescribed,
+  type StepGuardOptions,
+  UserError,
+  unguarded,
+} from '../diffusion/training/index.ts'
 import { type MaskDMOptions, type MaskDMTraining, maskdmPreset, maskdmPresets } from '../models/index.ts'
 import type { HostState } from '../nn/index.ts'
 import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
@@ -31,7 +37,7 @@ export interface Settings extends MaskDMTraining, StepGuardOptions {
 }
 
 /** What a checkpoint says of its run, so that it can be read without it. */
-export interface Described {
+export interface Described extends RunDescribed {
   readonly settings: Settings
   readonly model: MaskDMOptions
 }
@@ -63,6 +69,7 @@ const flags = {
 } as const satisfies Flags
 
 export const command = commandOf('examples/train-maskdm.ts')
+export const program = 'train maskdm'
 
 type Given = Omit<Values<typeof flags>, 'out'> & { readonly stage: Stage; readonly out: string }
 

@@ -30,8 +30,11 @@ export const runFlags = {
   resume: { type: 'switch', about: 'go on from the last checkpoint in DIR' },
 } as const satisfies Flags
 
-/** Settings that a resumed run may change: all others decide what its steps so far have computed. */
-const mayChange = new Set(['lr', 'maxNorm', 'skipNonfinite'])
+/**
+ * Settings that a resumed run may change: all others decide what its steps so far have computed. Pictures may be in another
+ * place by now; that they are the same is for `otherPictures`.
+ */
+const mayChange = new Set(['lr', 'maxNorm', 'skipNonfinite', 'data', 'latents'])
 
 /**
  * `base`, with the values of the flags that were given in place of its own. Throws UserError where that would change

@@ -30,13 +30,14 @@ import { type Batch, Batches, type ImageDataset, openDataset, toModelRange } fro
 import * as training from '../diffusion/training/index.ts'
 import { EmojiFeatures } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
-import { commandOf, readFlags, repeated } from './flags.ts'
+import { commandOf, readFlags, repeated, resumed } from './flags.ts'
 
 const command = commandOf('examples/train-features.ts')
+const program = 'train-features'
 const size = 32
 
 /** What a checkpoint says of its run. */
-interface Described {
+interface Described extends training.RunDescribed {
   readonly settings: { readonly batch: number; readonly lr: number; readonly seed: number }
   readonly classes: readonly string[]
 }
@@ -60,7 +61,8 @@ await training.attended(async () => {
     ],
   })
   const from = training.startingPoint(out, resume)
-  const settings = (from && training.readState<training.RunState<Described>>(from.path).settings) ?? given
+  const before = training.saidBefore<Described>(out, from, { resume, program })
+  const settings = before?.settings ?? given
   const { batch, lr, seed } = settings
   const backend = await ready({ threads })
   const all = await openDataset('emoji', size)
@@ -94,8 +96,10 @@ await training.attended(async () => {
 
   const title = `a classifier of emoji on ${seen.length} pictures, tested on ${unseen.length} others`
   console.log(`${title}: ${model.countParameters().total} parameters, batch ${batch}, ${training.arithmetic(backend)}`)
-  const again = `${command} --out ${out} --resume`
-  if (from === undefined) training.writeRunReadme(out, { title, command: repeated(command), resume: again })
+  const described: Described = { program, settings, classes: all.classes }
+  const again = resumed(command, out, steps)
+  if (before === undefined)
+    training.writeRunReadme(out, { title, command: repeated(command), resume: again, described })
   const log = new training.MetricsLog(out, step)
   const progress = new training.Progress({ total: steps, done: step })
   const interrupt = new training.Interrupt(() => progress.log('saving after this step; Ctrl-C again stops without'))
@@ -134,7 +138,6 @@ await training.attended(async () => {
 
   /** Checkpoint, loss curve, and the unseen pictures that the averaged weights take for something else. */
   async function keep(): Promise<void> {
-    const described: Described = { settings, classes: all.classes }
     const at = { step, backend: training.arithmetic(backend), ...described }
     checkpoint = await training.keep(out, log, state, at, ['loss'], async path => {
       const mistaken = await mistakes(ema.average, unseen)

@@ -12,12 +12,13 @@ import * as training from '../diffusion/training/index.ts'
 import { drawMaskDiT, maskDiTLoss, PreconditionedMaskDiT } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
 import { type Drawing, maskditDrawing } from './drawing.ts'
-import { repeated } from './flags.ts'
+import { repeated, resumed } from './flags.ts'
 import { contentsOf, decoderOf, openTrainingSet, spaceOf } from './latents.ts'
 import {
   command,
   type Described,
   modelOptions,
+  program,
   ratioOf,
   settingsOf,
   trainedRun,
@@ -29,8 +30,9 @@ await training.attended(async () => {
   const flags = trainingFlags()
   const { out, minutes = Infinity } = flags
   const from = training.startingPoint(out, flags.resume)
-  const before = from && training.readState<training.RunState<Described>>(from.path)
-  const trained = flags.tune !== undefined && from === undefined ? trainedRun(flags.from) : undefined
+  const before = training.saidBefore<Described>(out, from, { resume: flags.resume, program })
+  const trainedIn = before?.tuned ?? (flags.tune === undefined ? null : flags.from)
+  const trained = trainedIn !== null && from === undefined ? trainedRun(trainedIn) : undefined
   const settings = settingsOf(flags, before?.settings, trained?.settings)
   const { preset, batch, seed, tune } = settings
   const steps = settings.steps ?? flags.steps ?? 10_000
@@ -41,6 +43,17 @@ await training.attended(async () => {
   const decode = await decoderOf(spaceOf(data), flags.vae)
   const random = rng(seed).fork(tune ?? 'train')
   const options = modelOptions(settings, data)
+  const described: Described = {
+    program,
+    settings,
+    pictures: data.length,
+    classes: data.classes,
+    model: options,
+    latents: spaceOf(data),
+    tuned: trainedIn,
+  }
+  const labelled = options.numClasses > 0
+  const otherPictures = training.otherPictures(out, before, described, labelled)
   const net = new PreconditionedMaskDiT(options, { rng: random.fork('weights') })
   const decay = warmUpDecay(settings.emaDecay)
   const ema = new Ema(net, new PreconditionedMaskDiT(options, { rng: null }), { decay, skipFrozen: true })
@@ -59,7 +72,7 @@ await training.attended(async () => {
   function pass({ images, labels }: Batch, ratio: number, draw: Rng): Tensor[] {
     const y = tensor(images, { shape: [batch, data.channels, data.size, data.size] }) // (N, C, H, W)
     const { loss, dsm } = scope(() => {
-      const draws = drawMaskDiT(net, y, options.numClasses > 0 ? labels : null, ratio, draw)
+      const draws = drawMaskDiT(net, y, labelled ? labels : null, ratio, draw)
       const terms = maskDiTLoss(net, y, draws)
       return { loss: mean(terms.loss), dsm: mean(terms.dsm).detach() }
     })
@@ -70,11 +83,10 @@ await training.attended(async () => {
   const what = `MaskDiT-${preset} on ${contentsOf(data)}`
   const size = `${(net.countParameters().total / 1e6).toFixed(1)} M parameters`
   console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}`)
-  const other = training.otherArithmetic(before, backend)
-  if (other !== null) console.log(other)
+  for (const other of [training.otherArithmetic(before, backend), otherPictures]) if (other !== null) console.log(other)
   if (trained !== undefined) console.log(`tuning (${tune}) what ${trained.path} has learned, for ${steps} steps`)
-  const resume = `${command} --out ${out} --resume`
-  if (from === undefined) training.writeRunReadme(out, { title: what, command: repeated(command), resume })
+  const resume = resumed(command, out, steps)
+  if (before === undefined) training.writeRunReadme(out, { title: what, command: repeated(command), resume, described })
   const log = new training.MetricsLog(out, step)
   const progress = new training.Progress({ total: steps, done: step, minutes })
   const interrupt = new training.Interrupt(() => progress.log('saving after this step; Ctrl-C again stops without'))
@@ -129,7 +141,6 @@ await training.attended(async () => {
 
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
-    const described: Described = { settings, model: options, classes: data.classes, latents: spaceOf(data) }
     const at = { step, backend: training.arithmetic(backend), ...described }
     checkpoint = await training.keep(out, log, state, at, ['loss', 'dsm'], path =>
       writeSamples(path, options, samples, draw, stop, decode),

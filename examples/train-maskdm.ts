@@ -19,7 +19,7 @@ import {
 } from '../models/index.ts'
 import { AdamW, constant, Ema, powerDecay, warmUp } from '../nn/index.ts'
 import { type Drawing, maskdmDrawing } from './drawing.ts'
-import { repeated } from './flags.ts'
+import { repeated, resumed } from './flags.ts'
 import {
   command,
   commandLine,
@@ -27,6 +27,7 @@ import {
   maskingOf,
   modelOptions,
   pretrained,
+  program,
   settingsOf,
 } from './maskdm-settings.ts'
 import { writeSamples } from './samples.ts'
@@ -35,7 +36,7 @@ await training.attended(async () => {
   const flags = commandLine()
   const { out, steps, stage, minutes = Infinity } = flags
   const from = training.startingPoint(out, flags.resume)
-  const before = from && training.readState<training.RunState<Described>>(from.path)
+  const before = training.saidBefore<Described>(out, from, { resume: flags.resume, program })
   const settings = settingsOf(flags, before?.settings)
   const { preset, batch, seed, maxNorm } = settings
   const options = modelOptions(settings)
@@ -44,6 +45,8 @@ await training.attended(async () => {
   const backend = await ready(flags)
   const data = await openDataset(settings.data, settings.size, flags)
   const random = rng(seed)
+  const described: Described = { program, settings, pictures: data.length, model: options }
+  const otherPictures = training.otherPictures(out, before, described)
   const model = new MaskedUViT(options, { rng: random.fork('weights') })
   const weights = from === undefined && stage === 'finetune' ? pretrained(settings) : null
   if (weights !== null) loadPretrained(model, weights)
@@ -72,11 +75,10 @@ await training.attended(async () => {
   const what = `MaskDM-${preset}, ${stage}, on the ${data.length} pictures of ${data.name} at ${data.size} px`
   const size = `${(model.countParameters().total / 1e6).toFixed(1)} M parameters`
   console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}`)
-  const other = training.otherArithmetic(before, backend)
-  if (other !== null) console.log(other)
+  for (const other of [training.otherArithmetic(before, backend), otherPictures]) if (other !== null) console.log(other)
   if (weights !== null) console.log(`begins with ${settings.from}`)
-  const resume = `${command} ${stage} --out ${out} --resume`
-  if (from === undefined) training.writeRunReadme(out, { title: what, command: repeated(command), resume })
+  const resume = resumed(`${command} ${stage}`, out, steps)
+  if (before === undefined) training.writeRunReadme(out, { title: what, command: repeated(command), resume, described })
   const log = new training.MetricsLog(out, step)
   const progress = new training.Progress({ total: steps, done: step, minutes })
   const interrupt = new training.Interrupt(() => progress.log('saving after this step; Ctrl-C again stops without'))
@@ -125,7 +127,6 @@ await training.attended(async () => {
 
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
-    const described: Described = { settings, model: options }
     const at = { step, backend: training.arithmetic(backend), ...described }
     checkpoint = await training.keep(out, log, state, at, ['loss'], path =>
       writeSamples(path, options, 48, draw, () => interrupt.asked(), null),

@@ -13,16 +13,24 @@ import * as training from '../diffusion/training/index.ts'
 import { drawPasses, MDT } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
 import { type Drawing, timestepDrawing } from './drawing.ts'
-import { repeated } from './flags.ts'
+import { repeated, resumed } from './flags.ts'
 import { contentsOf, decoderOf, openTrainingSet, spaceOf } from './latents.ts'
 import { writeSamples } from './samples.ts'
-import { command, type Described, expected, modelOptions, settingsOf, trainingFlags } from './train-settings.ts'
+import {
+  command,
+  type Described,
+  expected,
+  modelOptions,
+  program,
+  settingsOf,
+  trainingFlags,
+} from './train-settings.ts'
 
 await training.attended(async () => {
   const flags = trainingFlags()
   const { out, steps, minutes = Infinity } = flags
   const from = training.startingPoint(out, flags.resume)
-  const before = from && training.readState<training.RunState<Described>>(from.path)
+  const before = training.saidBefore<Described>(out, from, { resume: flags.resume, program })
   const settings = settingsOf(flags, before?.settings)
   const { preset, batch, seed } = settings
   const samples = preset === 'tiny' ? 96 : 24 // in a grid; larger models take their time
@@ -32,6 +40,16 @@ await training.attended(async () => {
   const decode = await decoderOf(spaceOf(data), flags.vae) // null where the model draws pictures
   const random = rng(seed)
   const options = modelOptions(settings, data)
+  const described: Described = {
+    program,
+    settings,
+    pictures: data.length,
+    classes: data.classes,
+    model: options,
+    latents: spaceOf(data),
+  }
+  const labelled = options.numClasses > 0
+  const otherPictures = training.otherPictures(out, before, described, labelled)
   const model = new MDT(options, { rng: random.fork('weights') })
   const ema = new Ema(model, new MDT(options, { rng: null }), { decay: warmUpDecay(settings.emaDecay) })
   const optimizer = new AdamW(model.namedParameters(), settings)
@@ -48,7 +66,7 @@ await training.attended(async () => {
   function passes({ images, labels }: Batch, draw: Rng): Tensor[] {
     const x0 = tensor(images, { shape: [batch, data.channels, data.size, data.size] }) // (N, C, H, W)
     const t = draw.integersArray(0, diffusion.steps, batch)
-    const { full, masked } = drawPasses(model, x0, options.numClasses > 0 ? labels : null, draw)
+    const { full, masked } = drawPasses(model, x0, labelled ? labels : null, draw)
     return [full, masked].flatMap(({ noise, labels, mask }) => {
       // The inner scope lets go of all that the gradient does not need, and backward of the rest as it goes: when the
       // second pass begins, nothing of the first is left but gradients.
@@ -64,10 +82,9 @@ await training.attended(async () => {
   const what = `MDT-${preset} on ${contentsOf(data)}`
   const size = `${(model.countParameters().total / 1e6).toFixed(1)} M parameters`
   console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}; see ${out} for what it draws`)
-  const other = training.otherArithmetic(before, backend)
-  if (other !== null) console.log(other)
-  const resume = `${command} --out ${out} --resume`
-  if (from === undefined) training.writeRunReadme(out, { title: what, command: repeated(command), resume })
+  for (const other of [training.otherArithmetic(before, backend), otherPictures]) if (other !== null) console.log(other)
+  const resume = resumed(command, out, steps)
+  if (before === undefined) training.writeRunReadme(out, { title: what, command: repeated(command), resume, described })
   const log = new training.MetricsLog(out, step)
   const progress = new training.Progress({ total: steps, done: step, minutes })
   const interrupt = new training.Interrupt(() => progress.log('saving after this step; Ctrl-C again stops without'))
@@ -115,7 +132,7 @@ await training.attended(async () => {
         },
         { step, seconds, waited: batches.waited - waited, time: Date.now() / 1000 },
       )
-      progress.update(step, mse + vb, batch)
+      progress.update(step, loss, batch)
       if (step === first + 2) progress.log(expected(settings, step, seconds))
       if (step % (step < 500 ? 50 : 250) === 0 && step < steps) await keep()
     }
@@ -136,7 +153,6 @@ await training.attended(async () => {
 
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
-    const described: Described = { settings, model: options, classes: data.classes, latents: spaceOf(data) }
     const at = { step, backend: training.arithmetic(backend), ...described }
     checkpoint = await training.keep(out, log, state, at, ['full', 'masked'], path =>
       writeSamples(path, options, samples, draw, stop, decode),

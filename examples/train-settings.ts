@@ -4,7 +4,7 @@
  */
 
 import type { TrainingSet } from '../diffusion/data/index.ts'
-import { duration, type StepGuardOptions, unguarded } from '../diffusion/training/index.ts'
+import { duration, type RunDescribed, type StepGuardOptions, unguarded } from '../diffusion/training/index.ts'
 import { type MDTOptions, mdtPreset, presetNames, type Training, trainingPreset } from '../models/index.ts'
 import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
 import { type LatentSpace, latentFlags, picturesOf } from './latents.ts'
@@ -24,10 +24,9 @@ export interface Settings extends Training, StepGuardOptions {
 }
 
 /** What a checkpoint says of its run, so that it can be read without it. */
-export interface Described {
+export interface Described extends RunDescribed {
   readonly settings: Settings
   readonly model: MDTOptions
-  /** Names of the classes. */
   readonly classes: readonly string[]
   /** Null where the model draws pictures; absent in runs of earlier versions. */
   readonly latents?: LatentSpace | null
@@ -52,6 +51,7 @@ const flags = {
 } as const satisfies Flags
 
 export const command = commandOf('examples/train-mdt-s.ts')
+export const program = 'train mdt'
 
 /** What stands on the command line. Throws UserError. */
 export function trainingFlags(): Omit<Values<typeof flags>, 'out'> & { readonly out: string } {

@@ -13,16 +13,16 @@ import { type Batch, Batches, openDataset } from '../diffusion/data/index.ts'
 import * as training from '../diffusion/training/index.ts'
 import { AutoencoderKL } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
-import { repeated } from './flags.ts'
+import { repeated, resumed } from './flags.ts'
 import { scalingFactorOf, writeReconstructions } from './vae-pictures.ts'
-import { command, type Described, modelOptions, settingsOf, trainingFlags } from './vae-settings.ts'
+import { command, type Described, modelOptions, program, settingsOf, trainingFlags } from './vae-settings.ts'
 import { saveVae, vaeFile } from './vae-weights.ts'
 
 await training.attended(async () => {
   const flags = trainingFlags()
   const { out, steps, minutes = Infinity } = flags
   const from = training.startingPoint(out, flags.resume)
-  const before = from && training.readState<training.RunState<Described>>(from.path)
+  const before = training.saidBefore<Described>(out, from, { resume: flags.resume, program })
   const settings = settingsOf(flags, before?.settings)
   const { preset, batch, seed, klWeight } = settings
 
@@ -30,6 +30,8 @@ await training.attended(async () => {
   const data = await openDataset(settings.data, settings.size, flags)
   const random = rng(seed)
   const options = modelOptions(settings, data)
+  const described: Described = { program, settings, pictures: data.length, model: options }
+  const otherPictures = training.otherPictures(out, before, described)
   const model = new AutoencoderKL(options, { rng: random.fork('weights') })
   const ema = new Ema(model, new AutoencoderKL(options, { rng: null }), { decay: warmUpDecay(settings.emaDecay) })
   const optimizer = new AdamW(model.namedParameters(), settings)
@@ -61,15 +63,15 @@ await training.attended(async () => {
   const size = `${(model.countParameters().total / 1e6).toFixed(1)} M parameters`
   const side = data.size / model.downsampling
   console.log(`${what}: ${size}, batch ${batch}, ${training.arithmetic(backend)}`)
-  const other = training.otherArithmetic(before, backend)
-  if (other !== null) console.log(other)
+  for (const other of [training.otherArithmetic(before, backend), otherPictures]) if (other !== null) console.log(other)
   console.log(`${options.latentChannels} × ${side} × ${side} latents a picture; see ${out} for what they keep of it`)
-  const resume = `${command} --out ${out} --resume`
-  if (from === undefined)
+  const resume = resumed(command, out, steps)
+  if (before === undefined)
     training.writeRunReadme(out, {
       title: what,
       command: repeated(command),
       resume,
+      described,
       pictures: 'pictures, each with what the averaged weights reconstruct of it to its right',
       also: [[vaeFile, 'the averaged weights of the last checkpoint, and in its metadata what they are of']],
     })
@@ -116,7 +118,6 @@ await training.attended(async () => {
 
   /** Checkpoint, loss curve, the weights by themselves, reconstructions; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
-    const described: Described = { settings, model: options }
     const at = { step, backend: training.arithmetic(backend), ...described }
     checkpoint = await training.keep(out, log, state, at, ['error'], async path => {
       await saveVae(join(out, vaeFile), ema.average, await scalingFactorOf(ema.average, data), data.size)

@@ -4,7 +4,7 @@
  */
 
 import type { ImageDataset } from '../diffusion/data/index.ts'
-import { type StepGuardOptions, UserError, unguarded } from '../diffusion/training/index.ts'
+import { type RunDescribed, type StepGuardOptions, UserError, unguarded } from '../diffusion/training/index.ts'
 import {
   type AutoencoderKLOptions,
   type AutoencoderPresetName,
@@ -25,7 +25,7 @@ export interface Settings extends Training, StepGuardOptions {
 }
 
 /** What a checkpoint says of its run, so that it can be read without it. */
-export interface Described {
+export interface Described extends RunDescribed {
   readonly settings: Settings
   readonly model: AutoencoderKLOptions
 }
@@ -39,6 +39,7 @@ const flags = {
 } as const satisfies Flags
 
 export const command = commandOf('examples/train-vae.ts')
+export const program = 'train vae'
 
 /** What stands on the command line. Throws UserError. */
 export function trainingFlags(): Omit<Values<typeof flags>, 'out'> & { readonly out: string } {

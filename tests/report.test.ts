@@ -27,7 +27,12 @@ process.on('exit', () => rmSync(root, { recursive: true, force: true }))
 async function made(): Promise<string> {
   const run = join(root, 'run')
   const title = 'MDT-tiny on <cats> & "dogs"'
-  writeRunReadme(run, { title, command: 'npx demask train mdt', resume: 'npx demask train mdt --resume' })
+  writeRunReadme(run, {
+    title,
+    command: 'npx demask train mdt',
+    resume: 'npx demask train mdt --resume',
+    described: {},
+  })
   const log = new MetricsLog(run, 0)
   for (let step = 1; step <= 30; step++) {
     const loss = step === 7 ? Number.NaN : 1 / step

@@ -341,7 +341,12 @@ test('charts are pictures with ink in the right places', async () => {
 
 test('the folder of a run explains itself', () => {
   const run = fresh()
-  writeRunReadme(run, { title: 'MDT-S/2 on emoji', command: 'npx tsx train', resume: 'npx tsx train --resume' })
+  writeRunReadme(run, {
+    title: 'MDT-S/2 on emoji',
+    command: 'npx tsx train',
+    resume: 'npx tsx train --resume',
+    described: {},
+  })
   const text = readFileSync(join(run, 'README.md'), 'utf8')
   for (const part of ['MDT-S/2 on emoji', 'train --resume', 'ema.safetensors', 'metrics.jsonl'])
     assert.ok(text.includes(part))

@@ -26,8 +26,11 @@ export {
   isKept,
   keep,
   otherArithmetic,
+  otherPictures,
+  type RunDescribed,
   type RunState,
   restore,
+  saidBefore,
   startingPoint,
   type TrainingState,
 } from './run.ts'

@@ -2,7 +2,7 @@
  * The page that explains a run's folder to whoever opens it next year, and the same for programs. Needs Node.
  */
 
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { replaceFile } from './replace.ts'
 import { versions } from './version.ts'
@@ -14,19 +14,43 @@ export interface RunDescription {
   readonly command: string
   /** The command that goes on from its last checkpoint. */
   readonly resume: string
+  /** What its checkpoints say of it: for a run that ends before its first. */
+  readonly described: object
   /** What `samples-<step>.png` shows, where that is not what was drawn. */
   readonly pictures?: string
   /** Other files, and what they are. */
   readonly also?: readonly (readonly [name: string, what: string])[]
 }
 
-/** What a run is of, how it was started, and with which versions: for report.ts. */
-export const runFile = 'run.json'
+const runFile = 'run.json'
+
+/** What is in run.json; undefined where there is none, as in runs of earlier versions. */
+export function readRunFile(run: string): RunFile | undefined {
+  try {
+    return JSON.parse(readFileSync(join(run, runFile), 'utf8'))
+  } catch {
+    return undefined
+  }
+}
+
+/** What a run is of, how it was started, and with which versions. */
+export interface RunFile extends Pick<RunDescription, 'title' | 'command' | 'resume'> {
+  /** Absent in runs of earlier versions. */
+  readonly described?: object
+  readonly versions?: Readonly<Record<string, string>>
+}
 
 /** Writes `run`/README.md and run.json, replacing earlier ones. Throws UserError where it cannot be written. */
 export function writeRunReadme(
   run: string,
-  { title, command, resume, pictures = 'pictures drawn with the averaged weights', also = [] }: RunDescription,
+  {
+    title,
+    command,
+    resume,
+    described,
+    pictures = 'pictures drawn with the averaged weights',
+    also = [],
+  }: RunDescription,
 ): void {
   const text = `# ${title}
 
@@ -44,7 +68,7 @@ Goes on from its last checkpoint with \`${resume}\`.
 | \`timing.jsonl\` | a line a step of what the clock said |
 | \`events.out.tfevents.…\` | \`metrics.jsonl\` and the samples for \`tensorboard --logdir\`; written anew when the run goes on |
 | \`report.html\` | all of it on a page |
-| \`run.json\` | how it was started, and with which versions |
+| \`run.json\` | how it was started, with which options and versions |
 | \`loss.png\`, \`samples-<step>.png\` | the loss curve; ${pictures} |
 ${also.map(([name, what]) => `| \`${name}\` | ${what} |\n`).join('')}
 A folder \`.tmp-checkpoint-…\` is a checkpoint that was cut off while it was written. It can be deleted; the next
@@ -53,6 +77,6 @@ such a folder over by itself.
 `
   mkdirSync(run, { recursive: true })
   replaceFile(join(run, 'README.md'), text)
-  const described = { title, command, resume, versions: versions() }
-  replaceFile(join(run, runFile), `${JSON.stringify(described, null, 2)}\n`)
+  const file: RunFile = { title, command, resume, described, versions: versions() }
+  replaceFile(join(run, runFile), `${JSON.stringify(file, null, 2)}\n`)
 }

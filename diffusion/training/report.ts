@@ -4,7 +4,7 @@
  * What is on it is read from the folder, so that a run of any age has one.
  */
 
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { curveSvg } from './charts.ts'
 import { checkpoints, readState } from './checkpoint.ts'
@@ -12,7 +12,7 @@ import { UserError } from './errors.ts'
 import { type Row, readRows } from './metrics.ts'
 import { samplesOf } from './pictures.ts'
 import { duration } from './progress.ts'
-import { type RunDescription, runFile } from './readme.ts'
+import { type RunFile, readRunFile } from './readme.ts'
 import { replaceFile } from './replace.ts'
 
 /** Pictures of samples that are shown at most: the last, and others evenly spread over the run. */
@@ -38,7 +38,7 @@ export async function writeReport(run: string, rows = readRows(join(run, 'metric
   const step = rows.at(-1)?.step ?? 0
   const kept = checkpoints(run)
   const state = kept.length > 0 ? readState<State>(kept[kept.length - 1].path) : undefined
-  const described = descriptionOf(run)
+  const described = readRunFile(run)
   const title = described?.title ?? basename(run)
   const curves = [...(await curvesOf(rows)), ...(await curvesOf(timing.map(({ time: _, ...row }) => row)))]
   const path = reportPath(run)
@@ -71,14 +71,6 @@ interface State {
   readonly backend?: string
   readonly settings?: Readonly<Record<string, unknown>>
   readonly model?: Readonly<Record<string, unknown>>
-}
-
-function descriptionOf(run: string): (RunDescription & { readonly versions?: Record<string, string> }) | undefined {
-  try {
-    return JSON.parse(readFileSync(join(run, runFile), 'utf8'))
-  } catch {
-    return undefined // a run of an earlier version has none
-  }
 }
 
 function factsOf(rows: readonly Row[], timing: readonly Row[], state: State | undefined): string[] {
@@ -136,7 +128,7 @@ function pictures(run: string, step: number): string {
   return section('Samples', `<div class="last">${last}</div>${before}`)
 }
 
-function goOn(described: RunDescription | undefined): string {
+function goOn(described: RunFile | undefined): string {
   if (described === undefined) return ''
   return `<p>Started with</p><pre>${text(described.command)}</pre><p>Goes on from its last checkpoint with</p><pre>${text(described.resume)}</pre>`
 }

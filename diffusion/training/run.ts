@@ -13,12 +13,14 @@ import {
   type CheckpointState,
   latestCheckpoint,
   loadCheckpoint,
+  readState,
   saveCheckpoint,
 } from './checkpoint.ts'
 import { UserError } from './errors.ts'
 import { lockFolder } from './lock.ts'
 import { type MetricsLog, readRows } from './metrics.ts'
 import { samplesPath } from './pictures.ts'
+import { readRunFile } from './readme.ts'
 import { reportPath, writeReport } from './report.ts'
 import type { StepGuard } from './step-guard.ts'
 
@@ -28,6 +30,22 @@ export interface TrainingState {
   readonly ema: Ema<Module>
   readonly optimizer: Optimizer
   readonly guard: StepGuard
+}
+
+/** What every program says of its run, in all checkpoints and from the start in run.json. */
+export interface RunDescribed {
+  /** Which program trains; this and the next are absent in runs of earlier versions. */
+  readonly program?: string
+  /** How many pictures it is trained on. */
+  readonly pictures?: number
+  /** Their classes, where the model may be told them. */
+  readonly classes?: readonly string[]
+  readonly settings: object
+}
+
+/** That of a run whose pictures are chosen. */
+interface OnPictures extends RunDescribed {
+  readonly settings: { readonly data: string; readonly latents?: string | null }
 }
 
 /** What is in state.json: with the tensors, all that a run needs to go on; `Own` is what the program adds. */
@@ -43,7 +61,7 @@ export type RunState<Own> = Own &
 /**
  * The checkpoint that a run in `folder` goes on from; undefined for a new run, and for one that ended before its first
  * checkpoint, which begins again. From now on the folder is this process's. Throws UserError where there is nothing to
- * resume, where a new run would write over another, and where another process is at work.
+ * resume, where a new run would write over another's steps, and where another process is at work.
  */
 export function startingPoint(folder: string, resume: boolean): Checkpoint | undefined {
   const nothing = () => new UserError(`${folder}: wanted a checkpoint to resume from, got none`)
@@ -51,7 +69,7 @@ export function startingPoint(folder: string, resume: boolean): Checkpoint | und
   const release = lockFolder(folder)
   try {
     if (resume && !begun(folder)) throw nothing()
-    if (!resume && begun(folder))
+    if (!resume && holdsSteps(folder))
       throw new UserError(`${folder}: there is a run already: --resume goes on with it, --out chooses another folder`)
   } catch (error) {
     release()
@@ -60,8 +78,59 @@ export function startingPoint(folder: string, resume: boolean): Checkpoint | und
   return latestCheckpoint(folder)
 }
 
+const metricsOf = (folder: string) => statSync(join(folder, 'metrics.jsonl'), { throwIfNoEntry: false })
+
 function begun(folder: string): boolean {
-  return latestCheckpoint(folder) !== undefined || existsSync(join(folder, 'metrics.jsonl'))
+  return latestCheckpoint(folder) !== undefined || metricsOf(folder) !== undefined
+}
+
+/** A run that ended before its first step, for lack of memory say, may begin again with other settings. */
+function holdsSteps(folder: string): boolean {
+  return latestCheckpoint(folder) !== undefined || (metricsOf(folder)?.size ?? 0) > 0
+}
+
+/**
+ * What the run in `folder` that is resumed said of itself: in the checkpoint that it goes on from, or when it began.
+ * Undefined for a new run. Throws UserError where another program made it.
+ */
+export function saidBefore<Own extends RunDescribed>(
+  folder: string,
+  from: Checkpoint | undefined,
+  { resume, program }: { readonly resume: boolean; readonly program: string },
+): (Own & Partial<Pick<RunState<unknown>, 'backend'>>) | undefined {
+  if (!resume) return undefined
+  const before =
+    from === undefined ? (readRunFile(folder)?.described as Own | undefined) : readState<RunState<Own>>(from.path)
+  if (before?.program !== undefined && before.program !== program)
+    throw new UserError(`${folder}: wanted a run of ${program}, got one of ${before.program}`)
+  return before
+}
+
+/**
+ * What to tell a person whose pictures are not as many as before; null where they are. Throws UserError where labels, if the
+ * model is told any, would mean other classes than before, and where a set that is in another place now is another set.
+ */
+export function otherPictures(
+  folder: string,
+  before: OnPictures | undefined,
+  { settings, classes = [], pictures }: OnPictures,
+  labelled = false,
+): string | null {
+  const { classes: had, pictures: hadPictures = pictures } = before ?? {}
+  if (labelled && had !== undefined && had.join('\n') !== classes.join('\n'))
+    throw new UserError(
+      `${folder}: wanted the classes that the run began with, ${listed(had)}, got ${listed(classes)}: labels would mean others`,
+    )
+  if (hadPictures === pictures) return null
+  const change = `the run had ${hadPictures} pictures until now, got ${pictures}`
+  if (before?.settings.data !== settings.data || (before?.settings.latents ?? null) !== (settings.latents ?? null))
+    throw new UserError(`${folder}: ${change}: other pictures need a new run`)
+  return change
+}
+
+/** Names, the first few of many. */
+function listed(names: readonly string[]): string {
+  return names.length > 8 ? `${names.slice(0, 8).join(', ')} … (${names.length})` : names.join(', ')
 }
 
 /** Puts everything where `checkpoint` left it. Throws UserError or SafetensorsError where it is damaged or of another model. */
@@ -82,8 +151,8 @@ export function restore({ path }: Pick<Checkpoint, 'path'>, { model, ema, optimi
 }
 
 /** What to tell a person whose run was on another backend or build until now; null where it was on this one. */
-export function otherArithmetic(before: RunState<unknown> | undefined, backend: Backend): string | null {
-  if (before === undefined || before.backend === arithmetic(backend)) return null
+export function otherArithmetic(before: { readonly backend?: string } | undefined, backend: Backend): string | null {
+  if (before?.backend === undefined || before.backend === arithmetic(backend)) return null
   return `the run was on ${before.backend} until now: expect other last digits`
 }
 
