@@ -8,7 +8,7 @@ import { basename, join, resolve } from 'node:path'
 import { backendNames, ready } from '../core/index.ts'
 import { openDataset, sha256Of, writeLatents } from '../diffusion/data/index.ts'
 import { arithmetic, attended, Interrupt, lockFolder, Progress, UserError } from '../diffusion/training/index.ts'
-import { readFlags } from '../examples/flags.ts'
+import { readFlags, shellLine } from '../examples/flags.ts'
 import { momentsOf, togetherAt } from '../examples/latents.ts'
 import { loadVae, locateVae, vaeFile } from '../examples/vae-weights.ts'
 import { demask } from './command.ts'
@@ -113,6 +113,6 @@ export const run = (words: readonly string[]): Promise<void> =>
     console.log(
       `${out}: ${encoded} pictures as ${latentChannels} × ${side} × ${side} latents, ${(bytes / 2 ** 20).toFixed(1)} MiB${left}`,
     )
-    if (index.complete) console.log(`train on them with: ${demask} train mdt --latents ${out}`)
+    if (index.complete) console.log(`train on them with: ${shellLine(`${demask} train mdt`, '--latents', out)}`)
     else console.log(`of ${pictures}; go on with the same command`)
   })

@@ -55,5 +55,7 @@ await main(async () => {
       .exitOverride(ended)
       .action(async () => (await load()).run(words.slice(1)))
   if (words[0] === 'help' && words[1] in commands) return (await commands[words[1]].load()).run(['--help'])
-  await parser.parseAsync(words.length === 0 ? ['--help'] : words, { from: 'user' })
+  // `help` with a word that is no command is a mistake in that word.
+  const typed = words[0] === 'help' ? words.slice(1) : words
+  await parser.parseAsync(typed.length === 0 ? ['--help'] : typed, { from: 'user' })
 })

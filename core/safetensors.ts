@@ -54,7 +54,8 @@ export function safetensorsHeaderLength(start: Uint8Array, fileLength: number, f
     fail(file, `wanted at least ${lengthBytes} bytes, got ${fileLength}: not a safetensors file, or cut short`)
   const view = new DataView(start.buffer, start.byteOffset, lengthBytes)
   const length = view.getUint32(4, true) * 2 ** 32 + view.getUint32(0, true)
-  if (length > largestHeader) fail(file, `wanted a header of at most ${largestHeader} bytes, got ${length}`)
+  if (length > largestHeader)
+    fail(file, `wanted a header of at most ${largestHeader} bytes, got ${length}: not a safetensors file, or damaged`)
   if (length > fileLength - lengthBytes)
     fail(file, `the header wants ${length} bytes, got ${fileLength - lengthBytes}: the file is cut short`)
   return length

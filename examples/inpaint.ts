@@ -16,6 +16,7 @@ import { timestepDiffusion } from './drawing.ts'
 import { readFlags } from './flags.ts'
 import { holeAt, holeIn, maskOf, pictures } from './inpaint-inputs.ts'
 import { recognise } from './recognise.ts'
+import { checkPicture } from './sample-output.ts'
 import { labelOf, load, locate, openWeights } from './weights.ts'
 
 const methods = ['replace', 'repaint', 'mdt'] as const
@@ -68,6 +69,7 @@ await main(async () => {
       ],
     ],
   })
+  checkPicture(flags.out)
   const { path, run } = locate(flags.from, flags.weights)
   using file = await openWeights(path, { weights: flags.weights })
   const found = recognise(file.state, path, { heads: flags.heads ?? run?.model.numHeads })

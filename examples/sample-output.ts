@@ -4,16 +4,19 @@
  */
 
 import {
+  accessSync,
   appendFileSync,
   closeSync,
+  constants,
   createReadStream,
   existsSync,
   mkdirSync,
   openSync,
   rmSync,
+  statSync,
   writeSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import sharp from 'sharp'
 import { type NpzSource, toByte, writeNpz } from '../diffusion/data/index.ts'
 import { reason, UserError, writeGrid } from '../diffusion/training/index.ts'
@@ -40,11 +43,54 @@ export interface OutputOptions {
   readonly about: string
 }
 
-/** By the name: .png is a grid, .npz ADM's format, anything else a folder. Throws UserError where something is there already. */
+/**
+ * By the name: .png is a grid, .npz ADM's format, anything else a folder. Throws UserError, before anything is drawn, where
+ * something is there already or nothing can be.
+ */
 export function openOutput(path: string, options: OutputOptions): Output {
-  if (/\.png$/i.test(path)) return grid(path)
-  if (/\.npz$/i.test(path)) return npz(path)
+  if (/\.npz$/i.test(path)) {
+    checkFile(path)
+    return npz(path)
+  }
+  if (isPicture.test(path)) {
+    checkPicture(path)
+    return grid(path)
+  }
+  checkFolder(path)
   return folder(path, options)
+}
+
+const isPicture = /\.(png|jpe?g|gif|webp|avif|tiff?|bmp)$/i
+
+/** Whether a picture can be written to `path`. Throws UserError. */
+export function checkPicture(path: string): void {
+  if (!/\.png$/i.test(path)) throw new UserError(`--out: wanted a name that ends with .png, got '${path}'`)
+  checkFile(path)
+}
+
+/** Throws UserError where there is no folder for a file, or a folder in its place. */
+function checkFile(path: string): void {
+  if (isFolder(path) === true) throw new UserError(`--out: wanted a file, got the folder ${path}`)
+  const parent = dirname(path)
+  if (isFolder(parent) !== true) throw new UserError(`--out: wanted a folder to write into, got none: ${parent}`)
+  guarded(path, () => accessSync(parent, constants.W_OK))
+}
+
+/** Throws UserError where there is a file in the place of a folder. */
+function checkFolder(path: string): void {
+  let there = path
+  while (isFolder(there) === undefined) there = dirname(there)
+  if (isFolder(there) === false) throw new UserError(`--out: wanted a folder, a .png or an .npz, got the file ${there}`)
+  guarded(path, () => accessSync(there, constants.W_OK))
+}
+
+/** Undefined where there is nothing. */
+function isFolder(path: string): boolean | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory()
+  } catch {
+    return undefined // a file in the place of one of its folders
+  }
 }
 
 function grid(path: string): Output {
@@ -72,9 +118,14 @@ function grid(path: string): Output {
 function folder(path: string, { seeds, labels, about }: OutputOptions): Output {
   const nameOf = (seed: number, label: number | undefined) =>
     `${String(seed).padStart(6, '0')}${label === undefined ? '' : `-${label}`}.png`
-  const there = seeds.map((seed, i) => join(path, nameOf(seed, labels?.[i]))).find(file => existsSync(file))
+  const files = seeds.map((seed, i) => join(path, nameOf(seed, labels?.[i])))
+  const there = files.find(file => existsSync(file))
   if (there !== undefined)
     throw new UserError(`--out: ${there} is there already: --seed or another folder avoids drawing over it`)
+  const seen = new Set<string>()
+  const twice = files.find(file => seen.size === seen.add(file).size)
+  if (twice !== undefined)
+    throw new UserError(`--seed: wanted every picture of a folder to have a seed of its own, got ${twice} twice`)
   let written = 0
   return {
     async add({ values, shape: [N, C, H, W], seeds, labels }) {

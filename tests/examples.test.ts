@@ -173,7 +173,7 @@ test('whatever is wrong is one line, and nothing is left behind', () =>
     for (const path of [empty, broken, existing]) mkdirSync(path)
     await sharp({ create: { width: 32, height: 32, channels: 3, background: 'red' } }).toFile(join(broken, 'a.png'))
     truncateSync(join(broken, 'a.png'), 60)
-    writeFileSync(join(existing, 'metrics.jsonl'), '')
+    writeFileSync(join(existing, 'metrics.jsonl'), '{"step":1}\n')
     const outs: string[] = [] // one for each, since two at a time are run and a folder is one process's
     const train = (...args: string[]) => {
       outs.push(join(folder, `${outs.length}-out`))

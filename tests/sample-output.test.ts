@@ -76,14 +76,37 @@ test('where nothing was drawn nothing is left; a disk that refuses is one line',
   }
   writeFileSync(join(root, 'file'), '')
   mkdirSync(join(root, 'taken.png'))
-  for (const name of ['file/samples.npz', 'file/folder', 'taken.png', 'nowhere/grid.png'])
-    await written(join(root, name)).then(
-      () => assert.unreachable(name),
-      error => {
-        assert.instance(error, UserError, String(error))
-        assert.match(error.message, /^\S+: could not be written: [^\n]+$/)
-      },
-    )
+  const before: readonly (readonly [string, RegExp])[] = [
+    ['file/samples.npz', /^--out: wanted a folder to write into, got none: .*file$/],
+    ['file/folder', /^--out: wanted a folder, a \.png or an \.npz, got the file .*file$/],
+    ['file', /^--out: wanted a folder, a \.png or an \.npz, got the file .*file$/],
+    ['taken.png', /^--out: wanted a file, got the folder .*taken\.png$/],
+    ['nowhere/grid.png', /^--out: wanted a folder to write into, got none: .*nowhere$/],
+    ['faces.jpg', /^--out: wanted a name that ends with \.png, got '.*faces\.jpg'$/],
+  ]
+  for (const [name, message] of before) refused(() => openOutput(join(root, name), plan), message)
+  const twice = { ...plan, seeds: [3, 4, 3], labels: [1, 1, 1] }
+  refused(() => openOutput(join(root, 'new'), twice), /^--seed: wanted every picture .*000003-1\.png twice$/)
+  openOutput(join(root, 'new'), { ...twice, labels: [1, 1, 0] }) // by class they have names of their own
+  openOutput(join(root, 'new.png'), twice)
+
+  // What goes wrong later: the folder is gone by then.
+  const gone = mkdtempSync(join(root, 'gone-'))
+  for (const name of ['grid.png', 'samples.npz']) {
+    mkdirSync(gone, { recursive: true })
+    const output = openOutput(join(gone, name), plan)
+    rmSync(gone, { recursive: true })
+    await output
+      .add(batches[0])
+      .then(() => output.close())
+      .then(
+        () => assert.unreachable(name),
+        error => {
+          assert.instance(error, UserError, String(error))
+          assert.match(error.message, /^\S+: could not be written: [^\n]+$/)
+        },
+      )
+  }
 })
 
 test('latents in false colour: the mean is grey, two standard deviations are the ends', () => {

@@ -10,7 +10,7 @@ import { singularValueSum } from './singular-values.ts'
 import type { FeatureGaussian } from './statistics.ts'
 
 /**
- * |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½)  [FID], which is symmetric and, but for rounding, not negative.
+ * |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½)  [FID], which is symmetric and not negative: what rounding leaves below 0 is 0.
  *
  * No square root of a matrix is taken: with Σ₁ = AᵀA and Σ₂ = BᵀB, the eigenvalues of Σ₁Σ₂ are the squares of the
  * singular values of A Bᵀ, so tr (Σ₁Σ₂)^½ is their sum. Singular covariances, of fewer pictures than features, need no
@@ -27,5 +27,5 @@ export function frechetDistance(a: FeatureGaussian, b: FeatureGaussian): number 
   let distance = -2 * singularValueSum(timesTransposed(covarianceFactor(a.covariance), covarianceFactor(b.covariance)))
   for (let i = 0; i < D; i++)
     distance += (a.mean[i] - b.mean[i]) ** 2 + a.covariance.data[i * D + i] + b.covariance.data[i * D + i]
-  return distance
+  return Math.max(distance, 0)
 }

@@ -43,6 +43,6 @@ export function reason(error: unknown): string {
   if (code === 'ENOENT') return 'no such file or folder'
   if (code === 'EACCES' || code === 'EPERM') return 'no permission'
   if (code === 'EROFS') return 'the file system is read-only'
-  if (code === 'ENOTDIR') return 'not a folder'
+  if (code === 'ENOTDIR' || code === 'EEXIST') return 'not a folder'
   return String(message ?? error).split('\n')[0]
 }
