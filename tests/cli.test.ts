@@ -10,7 +10,7 @@ import { cpu, rng } from '../core/index.ts'
 import { readNpz } from '../diffusion/data/index.ts'
 import { MetricsLog, saveCheckpoint } from '../diffusion/training/index.ts'
 import { MDT, mdtPreset } from '../models/index.ts'
-import { fail, succeed } from './example.ts'
+import { fail, run as runProgram, succeed } from './example.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'demask-cli-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
@@ -92,12 +92,17 @@ test('sample: classes by name and number, seeds as listed, the same pictures in 
 
 test('sample: Ctrl-C keeps what is drawn', async () => {
   const out = join(folder, 'stopped')
-  const said = await succeed('demask', ['sample', ...quick, '--count', '5000', '--batch', '1', '--out', out], {
-    interruptAt: /step 1\//,
-  })
-  assert.match(said, 'stopping after this step; what is drawn is kept\n')
-  const count = Number(/stopped: (\d+) pictures?,/.exec(said)?.[1] ?? 0)
-  if (count === 0) assert.match(said, /stopped: nothing was drawn/)
+  const { code, stdout, stderr } = await runProgram(
+    'demask',
+    ['sample', ...quick, '--count', '5000', '--batch', '1', '--out', out],
+    {
+      interruptAt: /step 1\//,
+    },
+  )
+  assert.match(stdout, 'stopping after this step; what is drawn is kept\n')
+  const count = Number(/stopped: (\d+) pictures?,/.exec(stdout)?.[1] ?? 0)
+  assert.is(code, count === 0 ? 1 : 0)
+  assert.match(stderr, count === 0 ? /^error: .*stopped: nothing was drawn\n$/ : /^$/)
   const there = existsSync(out) ? readdirSync(out).filter(name => name.endsWith('.png')) : []
   assert.is(there.length, count)
   assert.ok(count < 5000)

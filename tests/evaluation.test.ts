@@ -217,6 +217,18 @@ test('Fréchet distance: independent features', () => {
       const wanted = rows.reduce((s, r) => s + (r.m1 - r.m2) ** 2 + (Math.sqrt(r.v1) - Math.sqrt(r.v2)) ** 2, 0)
       assert.ok(Math.abs(frechetDistance(a, b) - wanted) < 1e-4, `${frechetDistance(a, b)} for ${wanted}`)
     }),
+    // Variances whose products are below what f64 can invert.
+    {
+      examples: [
+        [
+          [
+            { m1: 0, m2: 0, v1: 0, v2: 3e-16 },
+            { m1: 0, m2: 0, v1: 5e-324, v2: 0.5 },
+            { m1: 0, m2: 0, v1: 5e-324, v2: 0 },
+          ],
+        ],
+      ],
+    },
   )
   const [a, b] = [diagonalGaussian([1, 2, 3], [4, 9, 1]), diagonalGaussian([0, 2, 5], [1, 16, 0.25])]
   close([frechetDistance(a, b)], [1 + 4 + 1 + 1 + 0.25], 1e-14)

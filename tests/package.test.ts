@@ -264,7 +264,10 @@ test('npx demask in that project: train and sample', async () => {
     trained,
     /MDT-tiny on the 2 pictures of pictures at 8 px.*\n(.*\n)*run\/checkpoint-00000001 after step 1\n$/,
   )
-  assert.match(readFileSync(join(place, 'run/README.md'), 'utf8'), '`npx demask train mdt --out run --resume`')
+  assert.match(
+    readFileSync(join(place, 'run/README.md'), 'utf8'),
+    '`npx demask train mdt --out run --resume --steps 1`',
+  )
   assert.match(demask('sample', '--from', 'run', '--count', '1', '--steps', '2'), 'samples.png: 1 picture of 8 px')
 })
 

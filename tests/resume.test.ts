@@ -39,7 +39,7 @@ test('ten steps are five and five, and also some, Ctrl-C and the rest, byte for 
     const said = await succeed('train-mdt-s', [...small, '--out', stopped, '--steps', '1000'], {
       interruptAt: /step 1\//,
     })
-    const step = Number(/after step (\d+); go on with: .* --out \S+ --resume\n$/.exec(said)?.[1])
+    const step = Number(/after step (\d+); go on with: .* --out \S+ --resume --steps 1000\n$/.exec(said)?.[1])
     assert.ok(step >= 1 && step < 10, said)
     await succeed('train-mdt-s', [...small, '--out', stopped, '--resume'])
     assert.equal(without(step, computed(stopped)), wanted)

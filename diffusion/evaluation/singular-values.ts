@@ -156,7 +156,7 @@ function product(x: Float64Array, y: Float64Array, from: number): number {
 function reflection(x: Float64Array, from: number, to: number): { scale: number; image: number } {
   let squares = 0
   for (let i = from; i < to; i++) squares += x[i] * x[i]
-  if (squares === 0) return { scale: 0, image: 0 }
+  if (squares < 2 ** -1000) return { scale: 0, image: 0 } // where 1 / squares may overflow
   const length = Math.sqrt(squares)
   const image = x[from] > 0 ? -length : length
   const scale = 1 / (length * (length + Math.abs(x[from])))
