@@ -41,9 +41,11 @@ import {
   logSoftmax,
   matmul,
   max,
+  maximum,
   maxPool2d,
   mean,
   min,
+  minimum,
   mse,
   mul,
   observe,
@@ -54,6 +56,7 @@ import {
   pick,
   pow,
   profile,
+  relu,
   reshape,
   ShapeError,
   scatterAdd,
@@ -67,6 +70,7 @@ import {
   square,
   stack,
   stats,
+  sub,
   sum,
   type Tensor,
   tensor,
@@ -392,6 +396,59 @@ test('gradients at the edges of domains are those of calculus or PyTorch', () =>
   )
   const x = f64([2, 5, 5]).requireGrad()
   assert.equal(values(gradients(max(x), [x])[0]), [0, 0.5, 0.5]) // ties share, as in amax
+})
+
+test('an infinite gradient stops at a branch that was not taken, and NaN does not', () => {
+  for (const place of [
+    { backend: cpu, dtype: 'f64' },
+    { backend: wasm, dtype: 'f32' },
+  ] as const) {
+    const at = (f: (x: Tensor) => Tensor, data: number[]) => {
+      const leaf = tensor(data, place).requireGrad()
+      return values(gradients(sum(f(leaf)), [leaf])[0])
+    }
+    const none = zeros([2], place)
+    // √ has slope ∞ at 0, which clamp, relu, … give for −1.
+    assert.equal(
+      at(x => sqrt(clamp(x, 0, Infinity)), [-1, 4]),
+      [0, 0.25],
+    )
+    assert.equal(
+      at(x => sqrt(relu(x)), [-1, 4]),
+      [0, 0.25],
+    )
+    assert.equal(
+      at(x => log(relu(x)), [-1, 4]),
+      [0, 0.25],
+    )
+    for (const f of [(x: Tensor) => maximum(x, none), (x: Tensor) => maximum(none, x)])
+      assert.equal(
+        at(x => sqrt(f(x)), [-1, 4]),
+        [0, 0.25],
+      )
+    for (const f of [(x: Tensor) => minimum(x, none), (x: Tensor) => minimum(none, x)])
+      assert.equal(
+        at(x => sqrt(mul(f(x), -1)), [1, -4]),
+        [0, -0.25],
+      )
+    assert.equal(
+      at(x => sqrt(max(x)), [-1, 0]),
+      [0, Infinity],
+    )
+    assert.equal(
+      at(x => sqrt(sub(pow(x, 0), 1)), [1, 4]),
+      [0, 0],
+    )
+    assert.equal(at(relu, [Number.NaN, -1]), [1, 0]) // PyTorch's
+    assert.equal(
+      at(x => maximum(x, none), [Number.NaN, -1]),
+      [1, 0],
+    )
+    assert.equal(
+      at(x => smoothL1(x, none, 0), [-1, 4]),
+      [-0.5, 0.5],
+    )
+  }
 })
 
 test('statistics: mean and variance over axes, biased and not', () => {

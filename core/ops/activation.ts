@@ -5,7 +5,8 @@
 
 import { apply, type Binary, defineOp, type None } from '../op.ts'
 import type { Tensor } from '../tensor.ts'
-import { add, affine, erf, exp, mul, sign, square, tanh, unary } from './elementwise.ts'
+import { unless, zero } from './branch.ts'
+import { add, affine, erf, exp, lessEqual, mul, square, tanh, unary } from './elementwise.ts'
 
 const none: None = {}
 
@@ -16,7 +17,7 @@ const reluOp = unary({
   keeps: 'input',
   domain: 'distinct',
   differentiable: 'once',
-  vjp: (g, x) => mul(g, sign(relu(x))),
+  vjp: (g, x) => unless(lessEqual(x, zero(x)), g),
 })
 const siluOp = unary({ name: 'silu', keeps: 'input', vjp: (g, x) => siluGrad(g, x) })
 const geluOp = unary({ name: 'gelu', keeps: 'input', vjp: (g, x) => geluGrad(g, x) })

@@ -8,8 +8,9 @@ import type { Backend, BinaryName, UnaryName } from '../backend.ts'
 import type { DType } from '../dtype.ts'
 import { noGrad } from '../graph.ts'
 import { apply, type Binary, defineOp, type None, type Op, type Unary } from '../op.ts'
-import { broadcastShapes, type Shape } from '../shape.ts'
+import { broadcastShapes } from '../shape.ts'
 import { full, type Tensor, tensor } from '../tensor.ts'
+import { unless, zero } from './branch.ts'
 
 const none: None = {}
 
@@ -67,20 +68,20 @@ const powOp = binary({
   domain: 'positive',
   vjp: (g, a, b, y) => [() => mul(g, mul(b, pow(a, sub(b, 1)))), () => mul(g, mul(y, log(a)))],
 })
-// A tie gives the whole gradient to the first operand.
+// A tie gives the whole gradient to the first operand; beside NaN both have it, as in PyTorch.
 const maximumOp = binary({
   name: 'maximum',
   keeps: 'inputs',
   domain: 'distinct',
   differentiable: 'once',
-  vjp: (g, a, b) => [() => mul(g, lessEqual(b, a)), () => mul(g, less(a, b))],
+  vjp: (g, a, b) => [() => unless(less(a, b), g), () => unless(lessEqual(b, a), g)],
 })
 const minimumOp = binary({
   name: 'minimum',
   keeps: 'inputs',
   domain: 'distinct',
   differentiable: 'once',
-  vjp: (g, a, b) => [() => mul(g, lessEqual(a, b)), () => mul(g, less(b, a))],
+  vjp: (g, a, b) => [() => unless(less(b, a), g), () => unless(lessEqual(a, b), g)],
 })
 const equalOp = binary({ name: 'equal', keeps: 'nothing', differentiable: 'none' })
 const lessOp = binary({ name: 'less', keeps: 'nothing', differentiable: 'none', domain: 'distinct' })
@@ -298,7 +299,7 @@ const powScalarOp = defineOp<Unary, { readonly p: number }, Unary>({
   infer: ([x]) => x,
   forward: (k, [x], { p }, out) => k.unary('pow', x, out, p),
   save: ([x]) => [x],
-  vjp: (g, [x], { p }) => [() => (p === 0 ? mul(g, 0) : mul(g, mul(pow(x, p - 1), p)))],
+  vjp: (g, [x], { p }) => [() => (p === 0 ? zero(g, x.shape) : mul(g, mul(pow(x, p - 1), p)))],
   samples: r =>
     [[3, 1, 5], [1031], []].flatMap(shape => [
       { x: [r.positive(...shape)] as const, attrs: { p: -1.5 } },
@@ -313,7 +314,7 @@ const clampOp = defineOp<Unary, { readonly low: number; readonly high: number },
   forward: (k, [x], { low, high }, out) => k.unary('clamp', x, out, low, high),
   save: ([x]) => [x],
   // 1 inside, bounds included, as PyTorch has it.
-  vjp: (g, [x], { low, high }) => [() => mul(g, equal(x, clamp(x, low, high)))],
+  vjp: (g, [x], { low, high }) => [() => where(equal(x, clamp(x, low, high)), g, zero(g))],
   samples: r =>
     [[3, 1, 5], [1031], []].map(shape => ({ x: [r.distinct(...shape)] as const, attrs: { low: -0.5, high: 1 } })),
 })
@@ -330,11 +331,7 @@ const whereOp = defineOp<readonly [Tensor, Tensor, Tensor], None, Unary>({
   infer: ([c, a, b]) => broadcastShapes('where', c, broadcastShapes('where', a, b)),
   forward: (k, [c, a, b], _, out) => k.where(c, a, b, out),
   save: ([c]) => [c],
-  vjp: (g, [c]) => {
-    // Not g · 0: where a gradient is infinite, that is NaN.
-    const zero = (shape: Shape) => full(shape, 0, { dtype: g.dtype, backend: g.backend })
-    return [() => zero(c.shape), () => where(c, g, zero([])), () => where(c, zero([]), g)]
-  },
+  vjp: (g, [c]) => [() => zero(g, c.shape), () => where(c, g, zero(g)), () => unless(c, g)],
   samples: r => [
     { x: [r.indices(2, 3, 1, 5), r(3, 7, 5), r(5)], attrs: none },
     { x: [r.indices(2, 1031), r(1), r(1031)], attrs: none },

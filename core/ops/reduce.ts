@@ -5,7 +5,8 @@
 import { apply, defineOp, type Unary } from '../op.ts'
 import { axesOf, reducedShape, type Shape, sameShape, sizeOf } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
-import { div, equal, mul, reciprocal, square, sub } from './elementwise.ts'
+import { zero } from './branch.ts'
+import { div, equal, mul, reciprocal, square, sub, where } from './elementwise.ts'
 import { broadcastTo, reshape } from './movement.ts'
 
 type Axes = number | readonly number[]
@@ -48,8 +49,8 @@ function extremum(name: 'max' | 'min') {
       () => {
         const kept = reducedShape(shape, axes, true)
         const hit = equal(x, broadcastTo(reshape(y, kept), shape))
-        const count = sum(hit, axes, true)
-        return mul(hit, broadcastTo(mul(reshape(g, kept), reciprocal(count)), shape))
+        const share = mul(reshape(g, kept), reciprocal(sum(hit, axes, true)))
+        return where(hit, share, zero(g))
       },
     ],
     flops: ([x]) => x.size,
