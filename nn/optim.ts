@@ -137,8 +137,9 @@ export abstract class Optimizer {
   }
 
   /**
-   * Puts the state where `stateDict` was called. Parameters without state have none afterwards. Throws ShapeError,
-   * before anything changes, in one line that names every tensor that is missing, not wanted or of another shape.
+   * Puts the state where `stateDict` was called, which may be this optimizer's own. Parameters without state have none
+   * afterwards. Throws ShapeError, before anything changes, in one line that names every tensor that is missing, not
+   * wanted or of another shape.
    */
   loadStateDict(source: StateSource): void {
     const started = [...this.parameters].filter(([name]) =>
@@ -148,11 +149,13 @@ export abstract class Optimizer {
     for (const [name, { shape }] of started)
       for (const [slot, kind] of Object.entries(this.slots)) wanted.set(`${slot}.${name}`, kind === 'like' ? shape : [])
     checkState(wanted, source)
-    this.#clear()
     const load = (name: string) => stateTensor(valuesOf(source, name), wanted.get(name)!, this.place)
-    Object.assign(this.shared, Object.fromEntries(Object.keys(this.shared).map(name => [name, load(name)])))
-    for (const [name] of started)
-      this.state.set(name, Object.fromEntries(Object.keys(this.slots).map(slot => [slot, load(`${slot}.${name}`)])))
+    const shared = Object.fromEntries(Object.keys(this.shared).map(name => [name, load(name)]))
+    const slotsOf = (name: string) => Object.keys(this.slots).map(slot => [slot, load(`${slot}.${name}`)] as const)
+    const state = started.map(([name]) => [name, Object.fromEntries(slotsOf(name))] as const)
+    this.#clear() // only now: `source` may be what is held here
+    Object.assign(this.shared, shared)
+    for (const [name, slots] of state) this.state.set(name, slots)
   }
 
   #clear(): void {

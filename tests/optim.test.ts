@@ -265,6 +265,20 @@ async function hosted(tensors: ReadonlyMap<string, Tensor>) {
   return found
 }
 
+for (const [kind, make] of Object.entries(makers))
+  test(`${kind} takes its own state, and keeps neither the old tensors nor loses one`, async () => {
+    const model = new Pair(f64)
+    const optimizer = make(model)
+    for (const step of [0, 1, 2]) {
+      give(model, step, f64) // b begins late, so the two have different counts
+      optimizer.step()
+    }
+    const [before, { bytes }] = [await values(optimizer.stateDict()), stats(cpu)]
+    optimizer.loadStateDict(optimizer.stateDict())
+    assert.equal(await values(optimizer.stateDict()), before)
+    assert.is(stats(cpu).bytes, bytes)
+  })
+
 test('after loading, parameters with equal counts of steps share them again, and are updated by one launch', () => {
   const [model, resumed] = [new Pair(f64), new Pair(f64)]
   const [optimizer, other] = [makers.AdamW(model), makers.AdamW(resumed)]
