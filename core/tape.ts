@@ -238,7 +238,7 @@ let nesting = 0
 /**
  * The function that maps the arguments of `f` (which returns one element) to its gradients by them, each argument taken
  * as independent of the others. Inside another `grad`, or with createGraph, its results can be differentiated:
- * grad(x => sum(grad(f)(x)[0])) is a second derivative.
+ * grad(x => sum(grad(f)(x)[0])) is a second derivative. Otherwise what `f` made is freed, as at the end of a scope.
  */
 export function grad<X extends readonly Tensor[]>(
   f: (...x: X) => Tensor,
@@ -246,16 +246,14 @@ export function grad<X extends readonly Tensor[]>(
 ): (...x: X) => Tensor[] {
   return (...x) => {
     const record = createGraph || nesting > 0
+    const run = () => {
+      const inputs = x.map(t => independent(t, record))
+      const y = enableGrad(() => f(...(inputs as unknown as X)))
+      return gradients(y, inputs, { createGraph: record })
+    }
     nesting++
     try {
-      const inputs = x.map(t => independent(t, record))
-      const gs = gradients(
-        enableGrad(() => f(...(inputs as unknown as X))),
-        inputs,
-        { createGraph: record },
-      )
-      if (!record) inputs.forEach((t, i) => void (t !== x[i] && t.dispose()))
-      return gs
+      return record ? run() : scope(run)
     } finally {
       nesting--
     }

@@ -185,4 +185,25 @@ test('a checkpoint sees an input that was changed in place, and records nothing 
   })
 })
 
+test('a checkpoint that nobody walks lets go of its inputs with its result', () => {
+  const [x, w] = [normal([3, 4], 1).requireGrad(), normal([4, 4], 2).requireGrad()]
+  const { bytes } = cpu.stats()
+  const loss = scope(() => mean(checkpoint(block(w), [checkpoint(block(w), [x])])))
+  loss.dispose()
+  assert.is(cpu.stats().bytes, bytes)
+  const [walked, idle] = scope(() => {
+    const shared = checkpoint(block(w), [x])
+    return [mean(shared), mean(square(shared))]
+  })
+  idle.dispose()
+  backward(walked)
+  for (const leaf of [x, w]) {
+    leaf.grad!.dispose()
+    leaf.grad = null
+  }
+  walked.dispose()
+  assert.is(cpu.stats().bytes, bytes)
+  for (const leaf of [x, w]) leaf.dispose()
+})
+
 test.run()
