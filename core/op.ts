@@ -102,10 +102,14 @@ export type Observer = (op: AnyOp, x: readonly Tensor[], attrs: unknown, results
 
 let observer: Observer | null = null
 
-/** Runs `fn` with `see` called after every op. */
+/** Runs `fn` with `see` called after every op, behind whoever looks on already. */
 export function observe<T>(see: Observer, fn: () => T): T {
   const before = observer
-  observer = see
+  const both: Observer = (...seen) => {
+    before?.(...seen)
+    see(...seen)
+  }
+  observer = before === null ? see : both
   try {
     return fn()
   } finally {

@@ -5,6 +5,7 @@
  * The rules are in the op records; here is only the order in which they run and what is summed.
  */
 
+import { FirstRun } from './first-run.ts'
 import { enableGrad, gradEnabled, labelled, Node, newestNode, noGrad } from './graph.ts'
 import { NewestFirst } from './newest-first.ts'
 import { type AnyOp, erase } from './op.ts'
@@ -270,20 +271,25 @@ const checkpointOp = { name: 'checkpoint' } as unknown as AnyOp
 /**
  * fn(inputs, rng), of any shapes, of which only the inputs are kept: `backward` runs `fn` a second time for what lies between, with
  * `rng` where it was the first time. Gradients reach the inputs and leaves that `fn` captured; any other tensor that
- * requires a gradient must be passed as an input (throws otherwise). No createGraph.
+ * requires a gradient must be passed as an input (throws otherwise). Nothing that `fn` captured may change before
+ * `backward`, which throws then. No createGraph.
  */
 export function checkpoint(fn: Segment, inputs: readonly Tensor[], rng?: Rng): Tensor {
+  // Each result is a handle of its own: `fn` may return one that is not ours to dispose of.
+  if (!gradEnabled()) return scope(() => fn(inputs, rng).detach())
   const state = rng?.state()
-  const y = noGrad(() =>
-    scope(() =>
-      fn(
-        inputs.map(x => x.detach()),
-        rng,
-      ),
-    ),
-  )
-  if (!gradEnabled()) return y
-  const again = (xs: readonly Tensor[]) => fn(xs, state && new Rng(state))
+  const first = new FirstRun()
+  const run = () => {
+    const detached = inputs.map(x => x.detach())
+    return first.watch(() => fn(detached, rng)).detach()
+  }
+  const y = noGrad(() => scope(run))
+  if (y.dtype === 'i32' || !(first.requiresGrad || inputs.some(x => x.requiresGrad))) return y
+  first.settle(y.storage)
+  const again = (xs: readonly Tensor[]) => {
+    first.checkUnchanged()
+    return fn(xs, state && new Rng(state))
+  }
   const node = new Node(checkpointOp, again, null, inputs)
   node.save(inputs)
   const result = new Tensor(y.storage, y.shape, node)

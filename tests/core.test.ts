@@ -550,6 +550,13 @@ test('observe sees every op with its operands, and stops seeing at the end', () 
   )
   exp(x)
   assert.equal(seen, ['sqrt 2 → 2', 'sum 2 → '])
+  const both: string[] = []
+  const name = (prefix: string) => (op: { name: string }) => void both.push(`${prefix} ${op.name}`)
+  observe(name('outer'), () => {
+    observe(name('inner'), () => exp(x))
+    sqrt(x)
+  })
+  assert.equal(both, ['outer exp', 'inner exp', 'outer sqrt'])
 })
 
 test('firstNonFinite names the op, its shape and how many ran before', async () => {
