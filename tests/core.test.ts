@@ -453,6 +453,19 @@ test('gradients at the edges of domains are those of calculus or PyTorch', () =>
   assert.equal(values(gradients(max(x), [x])[0]), [0, 0.5, 0.5]) // ties share, as in amax
 })
 
+test('the gradient of a quotient by its divisor is not that of a square that overflows', () => {
+  for (const backend of [cpu, wasm])
+    for (const [a, b, wanted] of [
+      [1e30, 1e20, -1e-10],
+      [1e-30, 1e-25, -1e20],
+      [6, 2, -1.5],
+    ]) {
+      const divisor = tensor(b, { backend }).requireGrad()
+      const [g] = gradients(div(tensor(a, { backend }), divisor), [divisor])
+      close([values(g)[0] / wanted], [1], 1e-6)
+    }
+})
+
 test('an infinite gradient stops at a branch that was not taken, and NaN does not', () => {
   for (const place of [
     { backend: cpu, dtype: 'f64' },
