@@ -31,7 +31,7 @@ import {
   where,
   zeros,
 } from '../core/index.ts'
-import { sameShape, show } from '../core/shape.ts'
+import { misfit } from './misfit.ts'
 import { type StateSource, zeroGrad } from './module.ts'
 
 /** Parameters under the names that an optimizer's state is saved by. */
@@ -139,7 +139,7 @@ export abstract class Optimizer {
   /**
    * Puts the state where `stateDict` was called, which may be this optimizer's own. Parameters without state have none
    * afterwards. Throws ShapeError, before anything changes, in one line that names every tensor that is missing, not
-   * wanted or of another shape.
+   * wanted, of another shape, or with more or fewer values than its shape says.
    */
   loadStateDict(source: StateSource): void {
     const started = [...this.parameters].filter(([name]) =>
@@ -172,9 +172,10 @@ export abstract class Optimizer {
 function checkState(wanted: ReadonlyMap<string, Shape>, source: StateSource): void {
   const problems: string[] = []
   for (const [name, shape] of wanted) {
-    const got = source.get(name)?.shape
+    const got = source.get(name)
+    const problem = got && misfit(got, shape)
     if (got === undefined) problems.push(`${name} is missing`)
-    else if (!sameShape(got, shape)) problems.push(`${name}: wanted ${show(shape)}, got ${show(got)}`)
+    else if (problem !== undefined) problems.push(`${name}: ${problem}`)
   }
   for (const name of source.keys()) if (!wanted.has(name)) problems.push(`${name} is not wanted`)
   if (problems.length > 0) throw new ShapeError(`optimizer: loadStateDict: ${problems.join('; ')}`)

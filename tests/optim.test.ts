@@ -304,6 +304,12 @@ test('a state that does not fit is refused in one line, and nothing changes', ()
     /^optimizer: loadStateDict: exp_avg_sq\.a: wanted \[3\], got \[2\]; exp_avg\.b is missing; exp_avg\.c is not wanted$/
   assert.throws(() => optimizer.loadStateDict(state), message)
   assert.equal(optimizer.stateDict().get('exp_avg.a')!.dataSync(), before)
+  const hosts = new Map([...optimizer.stateDict()].map(([name, { shape }]) => [name, { shape, data: [1, 2] }]))
+  assert.throws(
+    () => optimizer.loadStateDict(hosts),
+    /^optimizer: loadStateDict: exp_avg\.a: wanted 3 values for \[3\], got 2; .*correction2\.b: wanted 1 values for \[\], got 2$/,
+  )
+  assert.equal(optimizer.stateDict().get('exp_avg.a')!.dataSync(), before)
 })
 
 test('clipping in a step is clipping before it; the norm is that before clipping', async () => {
