@@ -293,8 +293,21 @@ const complaints: Record<string, () => unknown> = {
   convTranspose2d: () => convTranspose2d(image, zeros([4, 2, 2, 2]), null, 2, 0),
   avgPool2d: () => avgPool2d(image, 5),
   maxPool2d: () => maxPool2d(x23, 2),
+  'avgPool2d ': () => avgPool2d(image, 2, 1, 2),
+  'avgPool2d  ': () => avgPool2d(image, 0),
+  'avgPool2d   ': () => avgPool2d(image, 2, 1, 0.5),
+  'maxPool2d ': () => maxPool2d(image, 2, 1, 2),
+  'maxPool2d  ': () => maxPool2d(image, 2, 0),
+  'conv2d   ': () => conv2d(image, zeros([2, 3, 2, 2]), null, { stride: 0 }),
+  'conv2d    ': () => conv2d(image, zeros([2, 3, 2, 2]), null, { stride: 1.5 }),
+  'conv2d     ': () => conv2d(image, zeros([2, 3, 2, 2]), null, { padding: [0, 1, 0, -1] }),
+  'conv2d      ': () => conv2d(image, zeros([2, 3, 0, 2])),
+  'convTranspose2d ': () => convTranspose2d(image, zeros([3, 2, 2, 2]), null, 0.5, 0),
+  'unfold  ': () => unfold(image, { ...window, stride: [1, -1] }),
+  'fold ': () => fold(x23, { ...window, stride: [0, 1] }, [1, 3, 4, 4]),
   interpolate: () => interpolate(x23, [4, 4], 'nearest'),
   patchify: () => patchify(image, 3),
+  'patchify ': () => patchify(image, -2),
 }
 
 /** An op that has no public function, or none for all its operands: the gradients of fused ops. */
