@@ -103,8 +103,12 @@ export abstract class Optimizer {
     return { dtype, backend }
   }
 
-  /** Moves the parameters that have gradients. The gradients stay; call `zeroGrad` before the next backward. */
+  /**
+   * Moves the parameters that have gradients. The gradients stay; call `zeroGrad` before the next backward. Throws
+   * RangeError where the learning rate is not finite.
+   */
   step({ lr = this.lr, maxNorm, losses = [] }: StepOptions = {}): StepInfo {
+    if (!Number.isFinite(lr)) throw new RangeError(`optimizer: wanted a finite learning rate, got ${lr}`)
     return noGrad(() =>
       scope(() => {
         const active = [...this.parameters].flatMap(([name, p]) => (p.grad === null ? [] : { name, p, g: p.grad }))

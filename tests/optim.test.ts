@@ -448,6 +448,24 @@ test('learning rates', () => {
   assert.equal([0, 10, 99].map(cosine(1, 10, 0.25)), [1, 0.25, 0.25])
   assert.ok(Math.abs(cosine(1, 10, 0.25)(5) - 0.625) < 1e-15)
   assert.equal([0, 1, 2, 5, 9].map(linearAnneal(1, 4)), [1, 1, 0.75, 0, 0])
+  assert.equal([0, 1, 9].map(cosine(1, 0, 0.25)), [0.25, 0.25, 0.25])
+  assert.equal([0, 1, 9].map(linearAnneal(2, 0)), [2, 2, 2])
+})
+
+test('a learning rate that is not finite is refused, and moves nothing', () => {
+  for (const make of Object.values(makers)) {
+    const model = new Pair(f64)
+    const optimizer = make(model)
+    give(model, 3, f64)
+    for (const lr of [Number.NaN, Number.POSITIVE_INFINITY])
+      assert.throws(
+        () => optimizer.step({ lr }),
+        (error: Error) =>
+          error instanceof RangeError && error.message === `optimizer: wanted a finite learning rate, got ${lr}`,
+      )
+    assert.equal(Array.from(model.a.dataSync()), [1, -2, 3])
+    assert.is([...optimizer.stateDict().keys()].filter(name => name.endsWith('.a')).length, 0)
+  }
 })
 
 test('decays', () => {
@@ -508,6 +526,13 @@ test('frozen parameters are averaged, or not', () => {
     assert.is(average.p.dataSync()[0], 1)
     assert.is(average.pos_embed.dataSync()[0], want)
   }
+  class Still extends Module {
+    readonly pos_embed = frozen(tensor([3], f64))
+  }
+  const ema = new Ema(new Still(), new Still(), { decay: constantDecay(0.5), skipFrozen: true })
+  ema.update()
+  assert.is(ema.updates, 1)
+  assert.is(ema.average.pos_embed.dataSync()[0], 3)
 })
 
 test.run()
