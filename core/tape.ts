@@ -224,7 +224,10 @@ export function vjpOf(f: (x: readonly Tensor[]) => Tensor, x: readonly Tensor[],
   return pull([y], [cotangent], inputs, gradEnabled(), node => node.id > since)
 }
 
-/** d output / d input for each input, of their shapes; leaves' `.grad` stay as they are. */
+/**
+ * d output / d input for each input, of their shapes: zeros for one that the output does not depend on, or that requires
+ * no gradient. Leaves' `.grad` stay as they are. Throws as `backward` does, but where nothing requires a gradient.
+ */
 export function gradients(
   output: Tensor,
   inputs: readonly Tensor[],

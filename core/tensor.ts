@@ -203,7 +203,7 @@ function flatten(values: NestedNumbers, shape: Shape, axis = 0, into: number[] =
   return into
 }
 
-/** All elements `value`. */
+/** All elements `value`. Throws ShapeError, and an error where the backend lacks the dtype. */
 export function full(shape: Shape, value: number, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
   const { dtype = 'f32', backend = defaultBackend() } = options
   checkSpec('full', shape, dtype, backend)

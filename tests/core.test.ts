@@ -7,7 +7,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { gpu } from '../core/backends/gpu/index.ts'
 import { createWasm } from '../core/backends/wasm/index.ts'
-import { allocate, dtypeOf } from '../core/dtype.ts'
+import { allocate } from '../core/dtype.ts'
 import {
   adaLayerNorm,
   add,
@@ -177,8 +177,9 @@ test('full, zeros, ones, arange', () => {
 
 test('a dtype is what it says, on every backend that has it', () => {
   for (const dtype of ['f32', 'f64', 'i32'] as const) {
-    assert.is(dtypeOf(allocate(dtype, 2)), dtype)
-    assert.is(dtypeOf(zeros([1], { dtype, backend: cpu }).dataSync()), dtype)
+    const type = { f32: Float32Array, f64: Float64Array, i32: Int32Array }[dtype]
+    assert.instance(allocate(dtype, 2), type)
+    assert.instance(zeros([1], { dtype, backend: cpu }).dataSync(), type)
   }
   assert.throws(() => tensor([1], { dtype: 'f64', backend: wasm }), /wanted one of f32, i32, which 'wasm' has, got f64/)
   assert.throws(() => zeros([1], { dtype: 'f64', backend: wasm }), /wanted one of f32, i32, which 'wasm' has, got f64/)
@@ -248,6 +249,8 @@ const complaints: Record<string, () => unknown> = {
   'reshape   ': () => reshape(x23, [-1, -1, 6]),
   'reshape    ': () => reshape(zeros([0, 3]), [0, -1]),
   unsqueeze: () => unsqueeze(x23, 4),
+  transpose: () => transpose(zeros([3])),
+  'transpose ': () => transpose(zeros([])),
   permute: () => permute(x23, [0, 0]),
   'permute ': () => permute(x23, [0]),
   broadcastTo: () => broadcastTo(x23, [3]),
@@ -255,8 +258,15 @@ const complaints: Record<string, () => unknown> = {
   slice: () => slice(x23, 1, 2, 5),
   'slice ': () => slice(x23, 1, 2, 1),
   'slice  ': () => slice(x23, 2, 0),
+  'slice   ': () => slice(zeros([4]), 0, 0.5, 2.5),
+  'slice    ': () => slice(zeros([4]), 0, 0, 2.5),
   split: () => split(x23, 2, 1),
+  'split ': () => split(x23, -1, 0),
+  'split  ': () => split(x23, 0, 0),
+  'split   ': () => split(x23, 1.5, 1),
   pad: () => pad(x23, [0, 0], [2, 2]),
+  'pad  ': () => pad(zeros([2]), [0.5], [4]),
+  'pad   ': () => pad(zeros([2]), [0], [4.5]),
   'pad ': () => pad(zeros([2]), [0], [3, 4]),
   concat: () => concat([x23, zeros([2, 3, 1])], 0),
   'concat ': () => concat([x23, zeros([3, 2])], 1),
@@ -424,6 +434,34 @@ test('tensors without elements go through every kind of op and back', () => {
       assert.equal(values(max(zeros([0], options))), [-Infinity])
       assert.equal(values(min(zeros([0], options))), [Infinity])
     }, backend)
+  }
+})
+
+test('layers without inputs, outputs or examples have gradients too, as in PyTorch', () => {
+  for (const backend of [cpu, wasm])
+    for (const [N, I, O] of [
+      [3, 0, 5],
+      [3, 4, 0],
+      [0, 4, 5],
+    ])
+      leavesNothing(() => {
+        const options = { backend }
+        const [x, w, b] = [ones([N, I], options), ones([O, I], options), ones([O], options)].map(t => t.requireGrad())
+        const y = linear(x, w, b)
+        assert.equal([...y.shape], [N, O])
+        const gs = gradients(sum(y), [x, w, b])
+        assert.equal(
+          gs.map(({ shape }) => [...shape]),
+          [[N, I], [O, I], [O]],
+        )
+        assert.equal(values(gs[2]), new Array(O).fill(N))
+      }, backend)
+  for (const backend of [cpu, wasm]) {
+    const [x, w, b] = [zeros([0, 4, 2, 2], { backend }), ones([4], { backend }), ones([4], { backend })]
+    const leaf = x.requireGrad()
+    const y = groupNorm(leaf, 2, w, b, 1e-5)
+    assert.equal([...y.shape], [0, 4, 2, 2])
+    assert.equal([...gradients(sum(y), [leaf])[0].shape], [0, 4, 2, 2])
   }
 })
 

@@ -87,54 +87,54 @@ const equalOp = binary({ name: 'equal', keeps: 'nothing', differentiable: 'none'
 const lessOp = binary({ name: 'less', keeps: 'nothing', differentiable: 'none', domain: 'distinct' })
 const lessEqualOp = binary({ name: 'lessEqual', keeps: 'nothing', differentiable: 'none', domain: 'distinct' })
 
-/** a + b, broadcast. */
+/** a + b, broadcast. Throws ShapeError. */
 export function add(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? affine(a, 1, b) : apply(addOp, [a, b], none)
 }
 
-/** a − b, broadcast. */
+/** a − b, broadcast. Throws ShapeError. */
 export function sub(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? affine(a, 1, -b) : apply(subOp, [a, b], none)
 }
 
-/** a · b, broadcast. */
+/** a · b, broadcast. Throws ShapeError. */
 export function mul(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? affine(a, b, 0) : apply(mulOp, [a, b], none)
 }
 
-/** a / b, broadcast; integers are truncated. */
+/** a / b, broadcast; integers are truncated. Throws ShapeError. */
 export function div(a: Tensor, b: Tensor | number): Tensor {
   if (typeof b !== 'number') return apply(divOp, [a, b], none)
   // The reciprocal of an integer is rounded, and 49 · (1/49) would truncate to 0.
   return a.dtype === 'i32' ? div(a, full([], b, { dtype: 'i32', backend: a.backend })) : affine(a, 1 / b, 0)
 }
 
-/** a^b, broadcast; with a tensor as b, a must be positive for its gradient. */
+/** a^b, broadcast; with a tensor as b, a must be positive for its gradient. Throws ShapeError. */
 export function pow(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? apply(powScalarOp, [a], { p: b }) : apply(powOp, [a, b], none)
 }
 
-/** The larger of a and b, broadcast. */
+/** The larger of a and b, broadcast. Throws ShapeError. */
 export function maximum(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? clamp(a, b, Infinity) : apply(maximumOp, [a, b], none)
 }
 
-/** The smaller of a and b, broadcast. */
+/** The smaller of a and b, broadcast. Throws ShapeError. */
 export function minimum(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? clamp(a, -Infinity, b) : apply(minimumOp, [a, b], none)
 }
 
-/** 1 where a = b, else 0, in the dtype of a; broadcast. */
+/** 1 where a = b, else 0, in the dtype of a; broadcast. Throws ShapeError. */
 export function equal(a: Tensor, b: Tensor): Tensor {
   return apply(equalOp, [a, b], none)
 }
 
-/** 1 where a < b, else 0; broadcast. */
+/** 1 where a < b, else 0; broadcast. Throws ShapeError. */
 export function less(a: Tensor, b: Tensor): Tensor {
   return apply(lessOp, [a, b], none)
 }
 
-/** 1 where a ≤ b, else 0; broadcast. */
+/** 1 where a ≤ b, else 0; broadcast. Throws ShapeError. */
 export function lessEqual(a: Tensor, b: Tensor): Tensor {
   return apply(lessEqualOp, [a, b], none)
 }
@@ -338,7 +338,10 @@ const whereOp = defineOp<readonly [Tensor, Tensor, Tensor], None, Unary>({
   ],
 })
 
-/** a where the condition (any dtype) is not 0, else b; all three broadcast. The condition has no gradient. */
+/**
+ * a where the condition (any dtype) is not 0, else b; all three broadcast. The condition has no gradient. Throws
+ * ShapeError.
+ */
 export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
   return apply(whereOp, [condition, a, b], none)
 }

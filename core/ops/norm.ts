@@ -5,7 +5,7 @@
  */
 
 import { apply, applyMany, type Binary, defineManyOp, defineOp, type Unary } from '../op.ts'
-import { checkShape, type Shape, ShapeError, show } from '../shape.ts'
+import { checkShape, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
 import { vjpOf } from '../tape.ts'
 import type { Tensor } from '../tensor.ts'
 import { add, affine, mul, rsqrt, square, sub } from './elementwise.ts'
@@ -107,7 +107,7 @@ export function groupNorm(x: Tensor, groups: number, w: Tensor, b: Tensor, eps: 
   const [N, C, ...rest] = x.shape
   if (C % groups !== 0) throw new ShapeError(`groupNorm: wanted channels divisible by ${groups}, got ${show(x.shape)}`)
   checkAffine('groupNorm', C, w.shape, b.shape, x.shape)
-  const y = reshape(layerNorm(reshape(x, [N, groups, x.size / (N * groups)]), null, null, eps), x.shape)
+  const y = reshape(layerNorm(reshape(x, [N, groups, sizeOf([C / groups, ...rest])]), null, null, eps), x.shape)
   const perChannel = [C, ...rest.map(() => 1)]
   return add(mul(y, reshape(w, perChannel)), reshape(b, perChannel))
 }
