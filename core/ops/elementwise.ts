@@ -60,7 +60,7 @@ const divOp = binary({
   name: 'div',
   keeps: 'inputs',
   domain: 'positive',
-  vjp: (g, a, b) => [() => div(g, b), () => neg(mul(g, div(div(a, b), b)))], // b² may overflow,
+  vjp: (g, a, b) => [() => div(g, b), () => neg(mul(g, div(div(a, b), b)))], // b² may overflow
 })
 const powOp = binary({
   name: 'pow',
