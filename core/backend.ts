@@ -176,7 +176,7 @@ export interface FusedKernels {
     settings: AdamWSettings,
     scalars: { clip: Operand; correction1: Operand; correction2: Operand; finite: Operand },
   ): void
-  /** In place: target ← target + (1 − decay)(source − target) for each pair. Where `finite` is 0 nothing is written. */
+  /** In place: target ← target + weight (source − target) for each pair. Where `finite` is 0 nothing is written. */
   lerp(targets: readonly Operand[], sources: readonly Operand[], weight: number, finite: Operand): void
 }
 

@@ -28,8 +28,3 @@ export function viewOf(dtype: DType, buffer: ArrayBufferLike, byteOffset: number
   if (dtype === 'f64') return new Float64Array(buffer, byteOffset, length)
   return new Int32Array(buffer, byteOffset, length)
 }
-
-/** The element type that a typed array holds. */
-export function dtypeOf(data: TypedArray): DType {
-  return data instanceof Float32Array ? 'f32' : data instanceof Float64Array ? 'f64' : 'i32'
-}

@@ -1,10 +1,11 @@
 /**
  * The graph that a forward computation leaves behind: one node per recorded op, and one per leaf that wants a gradient.
- * Nodes keep exactly the tensors that their gradient rule asked for. Walking the graph backwards is tape.ts.
+ * Nodes keep exactly the tensors that their gradient rule asked for, as long as a live tensor leads to them. Walking the
+ * graph backwards is tape.ts.
  */
 
 import type { AnyOp } from './op.ts'
-import { adoptNode, unscoped } from './scope.ts'
+import { unscoped } from './scope.ts'
 import type { Tensor } from './tensor.ts'
 
 let enabled = true
@@ -70,8 +71,10 @@ export class Node {
   readonly inputs: readonly (Node | null)[]
   readonly inputIndex: readonly number[]
   readonly inputShapes: readonly (readonly number[])[]
-  #saved: readonly Tensor[] | null = null
+  #saved: readonly Tensor[] | null = []
   #versions: readonly number[] = []
+  /** Live handles on its results, and nodes that were made of them and are themselves in use. */
+  #uses = 0
 
   constructor(op: AnyOp | null, attrs: unknown, leaf: Tensor | null, inputs: readonly Tensor[]) {
     this.op = op
@@ -80,13 +83,30 @@ export class Node {
     this.inputs = inputs.map(x => x.node)
     this.inputIndex = inputs.map(x => x.outputIndex)
     this.inputShapes = inputs.map(x => x.shape)
-    if (op !== null) adoptNode(this)
+    for (const input of this.inputs) input?.hold()
+  }
+
+  /** Counts one more that leads here: a handle, or a node. */
+  hold(): void {
+    this.#uses++
+  }
+
+  /** Takes back one `hold`. When none is left, nobody can ask for this gradient: releases what only this node led to. */
+  drop(): void {
+    if (--this.#uses > 0) return
+    const unused: Node[] = [this]
+    for (let node = unused.pop(); node !== undefined; node = unused.pop()) {
+      node.#uses++ // what it disposes now does not come back here
+      node.release()
+      for (const input of node.inputs) if (input !== null && --input.#uses === 0) unused.push(input)
+    }
   }
 
   /** Holds `tensors` until `release`, whatever becomes of their scope, and remembers which version of each was seen. */
   save(tensors: readonly Tensor[]): void {
     this.#saved = unscoped(() => tensors.map(x => x.alias()))
     this.#versions = tensors.map(x => x.storage.version)
+    for (const x of tensors) if (x.node === this) this.#uses-- // a node does not keep itself
   }
 
   /** What `save` was given. Throws when it was released, or changed in place since. */
@@ -94,7 +114,7 @@ export class Node {
     const saved = this.#saved
     if (saved === null)
       throw new Error(
-        `backward: the graph of '${this.op?.name}' was freed by an earlier backward or the end of its scope; run the forward again`,
+        `backward: the graph of '${this.op?.name}' was freed by an earlier backward or with its last result; run the forward again`,
       )
     for (let i = 0; i < saved.length; i++) {
       if (saved[i].storage.version !== this.#versions[i])
@@ -105,8 +125,11 @@ export class Node {
 
   /** Lets go of what was saved. */
   release(): void {
-    if (this.#saved === null) return
-    for (const x of this.#saved) x.dispose()
+    const saved = this.#saved
     this.#saved = null
+    for (const x of saved ?? []) {
+      if (x.node === this) this.#uses++ // `save` did not count it, but dispose will
+      x.dispose()
+    }
   }
 }

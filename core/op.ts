@@ -9,7 +9,7 @@ import type { FusedKernels, Kernels, Spec, Storage } from './backend.ts'
 import type { DType } from './dtype.ts'
 import { gradEnabled, Node } from './graph.ts'
 import type { Sampler } from './samples.ts'
-import type { Shape } from './shape.ts'
+import { type Shape, show } from './shape.ts'
 import { Tensor } from './tensor.ts'
 
 export type Unary = readonly [Tensor]
@@ -102,10 +102,14 @@ export type Observer = (op: AnyOp, x: readonly Tensor[], attrs: unknown, results
 
 let observer: Observer | null = null
 
-/** Runs `fn` with `see` called after every op. */
+/** Runs `fn` with `see` called after every op, behind whoever looks on already. */
 export function observe<T>(see: Observer, fn: () => T): T {
   const before = observer
-  observer = see
+  const both: Observer = (...seen) => {
+    before?.(...seen)
+    see(...seen)
+  }
+  observer = before === null ? see : both
   try {
     return fn()
   } finally {
@@ -165,6 +169,8 @@ function checkOperands(
   { name, selector }: Pick<Common<never, never>, 'name' | 'selector'>,
   x: readonly Tensor[],
 ): void {
+  for (const t of x)
+    if (t.disposed) throw new Error(`${name}: use after dispose of a ${t.dtype} tensor of shape ${show(t.shape)}`)
   const { backend } = x[0]
   const { dtype } = x[selector?.at === 0 ? 1 : 0]
   for (let i = 0; i < x.length; i++) {

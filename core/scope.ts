@@ -1,16 +1,14 @@
 /**
  * Lifetimes without reference counts in user code: `scope(() => …)` frees every tensor created inside it, except what
- * it returns (with the graph that it still needs) and what is marked persistent. Dispatch is synchronous on every
+ * it returns and what is marked persistent, both with the graph that they still need. Dispatch is synchronous on every
  * backend, so a whole training step fits in one scope and the only `await` comes after it.
  */
 
-import type { Node } from './graph.ts'
 import { Tensor } from './tensor.ts'
 
 interface Frame {
   readonly parent: Frame | null
   readonly tensors: Tensor[]
-  readonly nodes: Node[]
 }
 
 let current: Frame | null = null
@@ -18,11 +16,6 @@ let current: Frame | null = null
 /** Called by every new tensor handle: the innermost scope will dispose it. */
 export function adoptTensor(tensor: Tensor): void {
   current?.tensors.push(tensor)
-}
-
-/** Called by every new graph node: the innermost scope will release it. */
-export function adoptNode(node: Node): void {
-  current?.nodes.push(node)
 }
 
 /** Runs `fn` outside every scope: what it creates is freed by hand. The tape keeps what it saves this way. */
@@ -43,7 +36,7 @@ type Synchronous<T> = T extends PromiseLike<unknown> ? never : T
  * of them), which pass to the enclosing scope, and persistent ones. Throws when `fn` returns a promise.
  */
 export function scope<T>(fn: () => Synchronous<T>): T {
-  const frame: Frame = { parent: current, tensors: [], nodes: [] }
+  const frame: Frame = { parent: current, tensors: [] }
   current = frame
   let result: T
   const kept = new Set<Tensor>()
@@ -72,7 +65,6 @@ function collect(value: unknown, into: Set<Tensor>): void {
 }
 
 function close(frame: Frame, kept: ReadonlySet<Tensor>): void {
-  if (frame.nodes.length > 0) releaseGraph(frame, kept)
   for (const tensor of frame.tensors) {
     if (tensor.persistent) continue
     if (kept.has(tensor)) frame.parent?.tensors.push(tensor)
@@ -88,27 +80,4 @@ function handOver(leaf: Tensor, gradient: Tensor, to: Frame | null): void {
   leaf.grad = null
   gradient.persistent = false
   to?.tensors.push(gradient)
-}
-
-/** Lets go of the nodes that nothing kept leads to. */
-function releaseGraph({ nodes, tensors, parent }: Frame, kept: ReadonlySet<Tensor>): void {
-  const oldest = nodes.reduce((least, { id }) => Math.min(least, id), Infinity)
-  const needed = reachable([...kept, ...tensors.filter(tensor => tensor.persistent)], oldest)
-  for (const node of nodes) {
-    if (!needed.has(node)) node.release()
-    else parent?.nodes.push(node)
-  }
-}
-
-/** The nodes under `from` that are not older than `oldest`: inputs are older than their consumers. */
-function reachable(from: readonly Tensor[], oldest: number): Set<Node> {
-  const found = new Set<Node>()
-  const open: Node[] = []
-  for (const { node } of from) if (node !== null) open.push(node)
-  for (let node = open.pop(); node !== undefined; node = open.pop()) {
-    if (node.id < oldest || found.has(node)) continue
-    found.add(node)
-    for (const input of node.inputs) if (input !== null) open.push(input)
-  }
-  return found
 }

@@ -47,6 +47,11 @@ export function show(shape: Shape): string {
   return `[${shape.join(', ')}]`
 }
 
+/** Throws ShapeError unless `got`, the shape of `what`, is the one that op wants. */
+export function checkShape(op: string, what: string, got: Shape, wanted: Shape): void {
+  if (!sameShape(got, wanted)) throw new ShapeError(`${op}: ${what} must have shape ${show(wanted)}, got ${show(got)}`)
+}
+
 /** The shape two operands broadcast to (NumPy's rule). Throws ShapeError. */
 export function broadcastShapes(op: string, a: Shape, b: Shape): Shape {
   if (sameShape(a, b)) return a

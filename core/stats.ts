@@ -5,6 +5,7 @@
 
 import type { Backend, BackendStats } from './backend.ts'
 import { defaultBackend } from './default-backend.ts'
+import { bytesPerElement } from './dtype.ts'
 import { label, noGrad } from './graph.ts'
 import { erase, observe } from './op.ts'
 import { add, cast, finite, mul } from './ops/elementwise.ts'
@@ -41,7 +42,7 @@ export function profile(fn: () => void): ProfileRow[] {
     row.calls++
     row.ms += ms
     row.flops += flops === undefined ? results[0].size : flops(x, attrs)
-    for (const { size, dtype } of [...x, ...results]) row.bytes += size * (dtype === 'f64' ? 8 : 4)
+    for (const { size, dtype } of [...x, ...results]) row.bytes += size * bytesPerElement[dtype]
   }, fn)
   return [...rows.values()].sort((a, b) => b.ms - a.ms)
 }

@@ -5,6 +5,7 @@
  * The rules are in the op records; here is only the order in which they run and what is summed.
  */
 
+import { FirstRun } from './first-run.ts'
 import { enableGrad, gradEnabled, labelled, Node, newestNode, noGrad } from './graph.ts'
 import { NewestFirst } from './newest-first.ts'
 import { type AnyOp, erase } from './op.ts'
@@ -223,7 +224,10 @@ export function vjpOf(f: (x: readonly Tensor[]) => Tensor, x: readonly Tensor[],
   return pull([y], [cotangent], inputs, gradEnabled(), node => node.id > since)
 }
 
-/** d output / d input for each input, of their shapes; leaves' `.grad` stay as they are. */
+/**
+ * d output / d input for each input, of their shapes: zeros for one that the output does not depend on, or that requires
+ * no gradient. Leaves' `.grad` stay as they are. Throws as `backward` does, but where nothing requires a gradient.
+ */
 export function gradients(
   output: Tensor,
   inputs: readonly Tensor[],
@@ -238,7 +242,7 @@ let nesting = 0
 /**
  * The function that maps the arguments of `f` (which returns one element) to its gradients by them, each argument taken
  * as independent of the others. Inside another `grad`, or with createGraph, its results can be differentiated:
- * grad(x => sum(grad(f)(x)[0])) is a second derivative.
+ * grad(x => sum(grad(f)(x)[0])) is a second derivative. Otherwise what `f` made is freed, as at the end of a scope.
  */
 export function grad<X extends readonly Tensor[]>(
   f: (...x: X) => Tensor,
@@ -246,16 +250,14 @@ export function grad<X extends readonly Tensor[]>(
 ): (...x: X) => Tensor[] {
   return (...x) => {
     const record = createGraph || nesting > 0
+    const run = () => {
+      const inputs = x.map(t => independent(t, record))
+      const y = enableGrad(() => f(...(inputs as unknown as X)))
+      return gradients(y, inputs, { createGraph: record })
+    }
     nesting++
     try {
-      const inputs = x.map(t => independent(t, record))
-      const gs = gradients(
-        enableGrad(() => f(...(inputs as unknown as X))),
-        inputs,
-        { createGraph: record },
-      )
-      if (!record) inputs.forEach((t, i) => void (t !== x[i] && t.dispose()))
-      return gs
+      return record ? run() : scope(run)
     } finally {
       nesting--
     }
@@ -272,20 +274,25 @@ const checkpointOp = { name: 'checkpoint' } as unknown as AnyOp
 /**
  * fn(inputs, rng), of any shapes, of which only the inputs are kept: `backward` runs `fn` a second time for what lies between, with
  * `rng` where it was the first time. Gradients reach the inputs and leaves that `fn` captured; any other tensor that
- * requires a gradient must be passed as an input (throws otherwise). No createGraph.
+ * requires a gradient must be passed as an input (throws otherwise). Nothing that `fn` captured may change before
+ * `backward`, which throws then. No createGraph.
  */
 export function checkpoint(fn: Segment, inputs: readonly Tensor[], rng?: Rng): Tensor {
+  // Each result is a handle of its own: `fn` may return one that is not ours to dispose of.
+  if (!gradEnabled()) return scope(() => fn(inputs, rng).detach())
   const state = rng?.state()
-  const y = noGrad(() =>
-    scope(() =>
-      fn(
-        inputs.map(x => x.detach()),
-        rng,
-      ),
-    ),
-  )
-  if (!gradEnabled()) return y
-  const again = (xs: readonly Tensor[]) => fn(xs, state && new Rng(state))
+  const first = new FirstRun()
+  const run = () => {
+    const detached = inputs.map(x => x.detach())
+    return first.watch(() => fn(detached, rng)).detach()
+  }
+  const y = noGrad(() => scope(run))
+  if (y.dtype === 'i32' || !(first.requiresGrad || inputs.some(x => x.requiresGrad))) return y
+  first.settle(y.storage)
+  const again = (xs: readonly Tensor[]) => {
+    first.checkUnchanged()
+    return fn(xs, state && new Rng(state))
+  }
   const node = new Node(checkpointOp, again, null, inputs)
   node.save(inputs)
   const result = new Tensor(y.storage, y.shape, node)

@@ -40,6 +40,7 @@ export class Tensor implements Operand {
     storage.holds++
     live++
     this.node = node === 'leaf' ? new Node(null, null, this, []) : node
+    this.node?.hold()
     adoptTensor(this)
   }
 
@@ -107,13 +108,17 @@ export class Tensor implements Operand {
     return this
   }
 
-  /** Drops this handle, and a leaf's gradient with it; the memory goes with its last hold. Idempotent. */
+  /**
+   * Drops this handle, and a leaf's gradient with it; the memory goes with its last hold, and what a recorded computation
+   * saved for its gradient with the last result that leads there. Idempotent.
+   */
   dispose(): void {
     const storage = this.#storage
     if (storage === null) return
     this.#storage = null
     live--
     release(storage)
+    this.node?.drop()
     this.grad?.dispose()
   }
 
@@ -198,7 +203,7 @@ function flatten(values: NestedNumbers, shape: Shape, axis = 0, into: number[] =
   return into
 }
 
-/** All elements `value`. */
+/** All elements `value`. Throws ShapeError, and an error where the backend lacks the dtype. */
 export function full(shape: Shape, value: number, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
   const { dtype = 'f32', backend = defaultBackend() } = options
   checkSpec('full', shape, dtype, backend)

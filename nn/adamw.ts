@@ -110,11 +110,17 @@ export class AdamW extends Optimizer {
   }
 
   override loadStateDict(source: StateSource): void {
+    // Equal corrections are equal counts of steps. Read before `super` frees what may be the source.
+    const counts = new Map<string, string>()
+    for (const name of this.parameters.keys()) {
+      const own = corrections.map(c => `${c}.${name}`).filter(key => source.has(key))
+      counts.set(name, own.map(key => valuesOf(source, key)[0]).join())
+    }
     super.loadStateDict(source)
-    // Equal corrections are equal counts of steps: share them again.
+    // Share them again.
     const first = new Map<string, { correction1: Tensor; correction2: Tensor }>()
     for (const [name, slots] of this.state) {
-      const key = corrections.map(c => valuesOf(source, `${c}.${name}`)[0]).join()
+      const key = counts.get(name)!
       const { correction1, correction2 } = slots
       const shared = first.get(key)
       if (shared === undefined) first.set(key, { correction1, correction2 })

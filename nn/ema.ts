@@ -69,6 +69,7 @@ export class Ema<M extends Module> {
 
 /** target ← target + weight (source − target) for each pair, where `finite` is 1 or absent. */
 function lerp(targets: readonly Tensor[], sources: readonly Tensor[], weight: number, finite?: Tensor): void {
+  if (targets.length === 0) return // everything is frozen, and that is skipped
   const { backend, dtype } = targets[0]
   const flag = finite ?? ones([], { backend, dtype })
   if (backend.kernels.lerp === undefined) {

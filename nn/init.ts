@@ -16,6 +16,7 @@ import {
   tensor,
   zeros,
 } from '../core/index.ts'
+import { sizeOf } from '../core/shape.ts'
 
 /** Passed down from a model to its layers. The defaults are f32 on the default backend. */
 export interface Init {
@@ -41,8 +42,7 @@ function drawn(
   f: (x: number) => number,
 ): Tensor {
   if (init.rng === null) return zeros(shape, place(init))
-  const n = shape.reduce((product, size) => product * size, 1)
-  return tensor(draw(init.rng, n).map(f), { shape, ...place(init) })
+  return tensor(draw(init.rng, sizeOf(shape)).map(f), { shape, ...place(init) })
 }
 
 /**
@@ -50,7 +50,7 @@ function drawn(
  * taken as the matrix (shape[0], rest), as DiT, MDT and MaskDiT do with the patch embedding.
  */
 export function xavierUniform(shape: Shape, init: Init): Tensor {
-  const fanIn = shape.slice(1).reduce((product, size) => product * size, 1)
+  const fanIn = sizeOf(shape.slice(1))
   return uniform(Math.sqrt(6 / (fanIn + shape[0])))(shape, init)
 }
 

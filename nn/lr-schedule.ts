@@ -26,15 +26,15 @@ export function rampUp(batch: number, kimg: number, schedule: Schedule): Schedul
   return step => schedule(step) * Math.min((step * batch) / Math.max(kimg * 1000, 1e-8), 1)
 }
 
-/** From lr down to `end` over half a cosine, then `end`. [SGDR eq. 5] */
+/** From lr down to `end` over half a cosine, then `end`; over 0 steps, `end` at once. [SGDR eq. 5] */
 export function cosine(lr: number, steps: number, end = 0): Schedule {
-  return step => end + ((lr - end) * (1 + Math.cos(Math.PI * Math.min(step / steps, 1)))) / 2
+  return step => end + ((lr - end) * (1 + Math.cos(Math.PI * (step < steps ? step / steps : 1)))) / 2
 }
 
 /**
  * MDT's straight line from lr down to 0. There the rate is set after each step by that step's number, so the first two
- * steps have rate lr, and step s + 1 has lr (1 − s / steps).
+ * steps have rate lr, and step s + 1 has lr (1 − s / steps). 0 steps mean no annealing, as there.
  */
 export function linearAnneal(lr: number, steps: number): Schedule {
-  return step => lr * (1 - Math.min(Math.max(step - 1, 0) / steps, 1))
+  return step => (steps === 0 ? lr : lr * (1 - Math.min(Math.max(step - 1, 0) / steps, 1)))
 }

@@ -9,8 +9,7 @@ import { Layer } from './module.ts'
 
 /** What is between the two layers. */
 export interface MlpOptions {
-  /** GELU in its tanh form, as in DiT, MDT and MaskDiT, unless said; MaskDM takes the exact one. */
-  /** Of every hidden value. Default: GELU by tanh. */
+  /** Of every hidden value: GELU in its tanh form, as in DiT, MDT and MaskDiT, unless said; MaskDM takes the exact one. */
   readonly activation?: (x: Tensor) => Tensor
   readonly weight?: LinearOptions['weight']
 }

@@ -7,7 +7,7 @@
 
 import { toTypedArray } from '../core/dtype.ts'
 import { cast, copy, noGrad, type Shape, ShapeError, scope, Tensor } from '../core/index.ts'
-import { sameShape, show } from '../core/shape.ts'
+import { misfit } from './misfit.ts'
 
 type Role = 'parameter' | 'frozen' | 'buffer'
 
@@ -103,7 +103,8 @@ export abstract class Module {
 
   /**
    * Copies values into this module's tensors, converted to their dtype. Throws before anything is written, in one line
-   * that names every tensor that is missing, extra (`strict: false` allows these two) or of another shape.
+   * that names every tensor that is missing, extra (`strict: false` allows these two), of another shape, or with more or
+   * fewer values than its shape says.
    */
   loadStateDict(source: StateSource, { strict = true } = {}): void {
     loadInto(this.stateDict(), source, { strict, what: this.constructor.name })
@@ -137,8 +138,9 @@ function loadInto(
   const missing = [...targets.keys()].filter(name => !source.has(name))
   const extra = [...source.keys()].filter(name => !targets.has(name))
   const misshapen = [...targets].flatMap(([name, { shape }]) => {
-    const got = source.get(name)?.shape
-    return got === undefined || sameShape(shape, got) ? [] : `${name} (wanted ${show(shape)}, got ${show(got)})`
+    const got = source.get(name)
+    const problem = got && misfit(got, shape)
+    return problem === undefined ? [] : `${name} (${problem})`
   })
   const problems = [
     ...(strict && missing.length > 0 ? [`missing: ${missing.join(', ')}`] : []),

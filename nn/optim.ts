@@ -31,7 +31,7 @@ import {
   where,
   zeros,
 } from '../core/index.ts'
-import { sameShape, show } from '../core/shape.ts'
+import { misfit } from './misfit.ts'
 import { type StateSource, zeroGrad } from './module.ts'
 
 /** Parameters under the names that an optimizer's state is saved by. */
@@ -103,8 +103,12 @@ export abstract class Optimizer {
     return { dtype, backend }
   }
 
-  /** Moves the parameters that have gradients. The gradients stay; call `zeroGrad` before the next backward. */
+  /**
+   * Moves the parameters that have gradients. The gradients stay; call `zeroGrad` before the next backward. Throws
+   * RangeError where the learning rate is not finite.
+   */
   step({ lr = this.lr, maxNorm, losses = [] }: StepOptions = {}): StepInfo {
+    if (!Number.isFinite(lr)) throw new RangeError(`optimizer: wanted a finite learning rate, got ${lr}`)
     return noGrad(() =>
       scope(() => {
         const active = [...this.parameters].flatMap(([name, p]) => (p.grad === null ? [] : { name, p, g: p.grad }))
@@ -137,8 +141,9 @@ export abstract class Optimizer {
   }
 
   /**
-   * Puts the state where `stateDict` was called. Parameters without state have none afterwards. Throws ShapeError,
-   * before anything changes, in one line that names every tensor that is missing, not wanted or of another shape.
+   * Puts the state where `stateDict` was called, which may be this optimizer's own. Parameters without state have none
+   * afterwards. Throws ShapeError, before anything changes, in one line that names every tensor that is missing, not
+   * wanted, of another shape, or with more or fewer values than its shape says.
    */
   loadStateDict(source: StateSource): void {
     const started = [...this.parameters].filter(([name]) =>
@@ -148,11 +153,13 @@ export abstract class Optimizer {
     for (const [name, { shape }] of started)
       for (const [slot, kind] of Object.entries(this.slots)) wanted.set(`${slot}.${name}`, kind === 'like' ? shape : [])
     checkState(wanted, source)
-    this.#clear()
     const load = (name: string) => stateTensor(valuesOf(source, name), wanted.get(name)!, this.place)
-    Object.assign(this.shared, Object.fromEntries(Object.keys(this.shared).map(name => [name, load(name)])))
-    for (const [name] of started)
-      this.state.set(name, Object.fromEntries(Object.keys(this.slots).map(slot => [slot, load(`${slot}.${name}`)])))
+    const shared = Object.fromEntries(Object.keys(this.shared).map(name => [name, load(name)]))
+    const slotsOf = (name: string) => Object.keys(this.slots).map(slot => [slot, load(`${slot}.${name}`)] as const)
+    const state = started.map(([name]) => [name, Object.fromEntries(slotsOf(name))] as const)
+    this.#clear() // only now: `source` may be what is held here
+    Object.assign(this.shared, shared)
+    for (const [name, slots] of state) this.state.set(name, slots)
   }
 
   #clear(): void {
@@ -169,9 +176,10 @@ export abstract class Optimizer {
 function checkState(wanted: ReadonlyMap<string, Shape>, source: StateSource): void {
   const problems: string[] = []
   for (const [name, shape] of wanted) {
-    const got = source.get(name)?.shape
+    const got = source.get(name)
+    const problem = got && misfit(got, shape)
     if (got === undefined) problems.push(`${name} is missing`)
-    else if (!sameShape(got, shape)) problems.push(`${name}: wanted ${show(shape)}, got ${show(got)}`)
+    else if (problem !== undefined) problems.push(`${name}: ${problem}`)
   }
   for (const name of source.keys()) if (!wanted.has(name)) problems.push(`${name} is not wanted`)
   if (problems.length > 0) throw new ShapeError(`optimizer: loadStateDict: ${problems.join('; ')}`)

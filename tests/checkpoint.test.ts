@@ -6,15 +6,20 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
+  add,
   backward,
+  cast,
   checkpoint,
   cpu,
   exp,
+  grad,
   gradients,
+  less,
   linear,
   mean,
   mul,
   noGrad,
+  reshape,
   rng,
   scope,
   silu,
@@ -22,6 +27,7 @@ import {
   sum,
   type Tensor,
   tanh,
+  where,
 } from '../core/index.ts'
 import { f64, leavesNothing, normal, shiftInPlace, values } from './helpers.ts'
 
@@ -183,6 +189,97 @@ test('a checkpoint sees an input that was changed in place, and records nothing 
     assert.throws(() => backward(y), /a tensor that 'checkpoint' saved for its gradient was changed in place/)
     assert.not.ok(noGrad(() => checkpoint(([a]) => square(a), [x])).requiresGrad)
   })
+})
+
+test('a checkpoint may return what it captured, which stays its owner’s', () => {
+  leavesNothing(() => {
+    const [x, w] = [f64([2]).requireGrad(), f64([3]).requireGrad()]
+    const y = checkpoint(() => w, [x])
+    y.dispose()
+    noGrad(() => checkpoint(() => w, [x])).dispose()
+    checkpoint(() => w.detach(), [x.detach()]).dispose()
+    assert.equal(values(w), [3])
+    const [gx, gw] = gradients(
+      checkpoint(() => w, [x]),
+      [x, w],
+    )
+    assert.equal([values(gx), values(gw)], [[0], [1]])
+  })
+})
+
+test('a checkpoint refuses to run again on what was changed since, naming the op that read it', () => {
+  const refused = (op: string) =>
+    new RegExp(`^backward: a tensor that '${op}' read inside a 'checkpoint' was changed in place since$`)
+  const each: readonly [string, (a: Tensor, w: Tensor) => Tensor][] = [
+    ['mul', (a, w) => mul(a, w)],
+    ['add', (a, w) => square(add(a, w))], // what is computed after it depends on w, though addition saves nothing
+    ['mul', (a, w) => mul(a, w.detach())],
+    ['mul', (a, w) => mul(a, reshape(w, [1]))], // of the same shape: an alias
+    ['reshape', (a, w) => mul(a, reshape(w, [1, 1]))],
+    ['less', (a, w) => where(less(w, a), a, mul(a, 2))],
+    ['mul', (a, w) => checkpoint(([b]) => mul(b, w), [a])],
+    ['mul', (a, w) => checkpoint(([b, v]) => mul(b, v), [a, w])],
+  ]
+  for (const [op, f] of each)
+    leavesNothing(() => {
+      const [x, w] = [f64([2]).requireGrad(), f64([3]).requireGrad()]
+      const y = checkpoint(([a]) => f(a, w), [x])
+      shiftInPlace(w)
+      assert.throws(() => backward(sum(y)), refused(op))
+    })
+  leavesNothing(() => {
+    const [x, w] = [f64([2]).requireGrad(), f64([3]).requireGrad()]
+    const make = () => [checkpoint(([a]) => mul(a, w), [x]), checkpoint(([a]) => mul(a, reshape(w, [1])), [x])]
+    const [y, z] = make()
+    w.replaceWith(f64([100])) // as optimizers in plain ops do it
+    assert.throws(() => backward(y), refused('mul'))
+    assert.throws(() => backward(z), refused('mul'))
+    const [again] = make()
+    shiftInPlace(again) // its own result is the caller's to change
+    backward(again)
+    assert.equal(
+      [x, w].map(leaf => values(leaf.grad!)),
+      [[100], [2]],
+    )
+    for (const leaf of [x, w]) leaf.grad!.dispose()
+  })
+})
+
+test('a checkpoint requires a gradient where its inputs or what it captured do, and whole numbers never', () => {
+  leavesNothing(() => {
+    const [x, w] = [f64([2]), f64([3]).requireGrad()]
+    const wants = (fn: (a: Tensor) => Tensor, input: Tensor) => checkpoint(([a]) => fn(a), [input]).requiresGrad
+    assert.not.ok(wants(square, x))
+    assert.not.ok(wants(a => cast(a, 'i32'), w))
+    assert.not.ok(
+      wants(a => grad((t: Tensor) => sum(square(t)))(a)[0], x), // leaves of its own
+    )
+    assert.ok(wants(square, w))
+    assert.ok(wants(a => mul(a, w), x))
+    assert.ok(wants(a => checkpoint(([b, v]) => mul(b, v), [a, w]), x))
+    assert.ok(wants(() => w, x))
+  })
+})
+
+test('a checkpoint that nobody walks lets go of its inputs with its result', () => {
+  const [x, w] = [normal([3, 4], 1).requireGrad(), normal([4, 4], 2).requireGrad()]
+  const { bytes } = cpu.stats()
+  const loss = scope(() => mean(checkpoint(block(w), [checkpoint(block(w), [x])])))
+  loss.dispose()
+  assert.is(cpu.stats().bytes, bytes)
+  const [walked, idle] = scope(() => {
+    const shared = checkpoint(block(w), [x])
+    return [mean(shared), mean(square(shared))]
+  })
+  idle.dispose()
+  backward(walked)
+  for (const leaf of [x, w]) {
+    leaf.grad!.dispose()
+    leaf.grad = null
+  }
+  walked.dispose()
+  assert.is(cpu.stats().bytes, bytes)
+  for (const leaf of [x, w]) leaf.dispose()
 })
 
 test.run()

@@ -119,6 +119,24 @@ test('loading copies values, converts floats, and names everything that does not
   b.loadStateDict(host)
 })
 
+test('loading writes nothing where the values of one tensor do not fill its shape', () => {
+  const model = new Linear(2, 2, init())
+  const weights = () => [...model.stateDict().values()].map(t => Array.from(t.dataSync()))
+  const before = weights()
+  for (const data of [[1], [1, 2, 3]]) {
+    const source = new Map([
+      ['weight', { shape: [2, 2], data: [1, 2, 3, 4] }],
+      ['bias', { shape: [2], data }],
+    ])
+    const message = `loadStateDict: Linear: of another shape: bias (wanted 2 values for [2], got ${data.length})`
+    assert.throws(
+      () => model.loadStateDict(source),
+      (error: Error) => error.message === message,
+    )
+    assert.equal(weights(), before)
+  }
+})
+
 test('loading is an in-place write: backward over what was saved before throws', () => {
   const model = new Linear(2, 2, init())
   const host = new Map([...model.stateDict()].map(([name, t]) => [name, { shape: t.shape, data: t.dataSync() }]))

@@ -265,6 +265,20 @@ async function hosted(tensors: ReadonlyMap<string, Tensor>) {
   return found
 }
 
+for (const [kind, make] of Object.entries(makers))
+  test(`${kind} takes its own state, and keeps neither the old tensors nor loses one`, async () => {
+    const model = new Pair(f64)
+    const optimizer = make(model)
+    for (const step of [0, 1, 2]) {
+      give(model, step, f64) // b begins late, so the two have different counts
+      optimizer.step()
+    }
+    const [before, { bytes }] = [await values(optimizer.stateDict()), stats(cpu)]
+    optimizer.loadStateDict(optimizer.stateDict())
+    assert.equal(await values(optimizer.stateDict()), before)
+    assert.is(stats(cpu).bytes, bytes)
+  })
+
 test('after loading, parameters with equal counts of steps share them again, and are updated by one launch', () => {
   const [model, resumed] = [new Pair(f64), new Pair(f64)]
   const [optimizer, other] = [makers.AdamW(model), makers.AdamW(resumed)]
@@ -289,6 +303,12 @@ test('a state that does not fit is refused in one line, and nothing changes', ()
   const message =
     /^optimizer: loadStateDict: exp_avg_sq\.a: wanted \[3\], got \[2\]; exp_avg\.b is missing; exp_avg\.c is not wanted$/
   assert.throws(() => optimizer.loadStateDict(state), message)
+  assert.equal(optimizer.stateDict().get('exp_avg.a')!.dataSync(), before)
+  const hosts = new Map([...optimizer.stateDict()].map(([name, { shape }]) => [name, { shape, data: [1, 2] }]))
+  assert.throws(
+    () => optimizer.loadStateDict(hosts),
+    /^optimizer: loadStateDict: exp_avg\.a: wanted 3 values for \[3\], got 2; .*correction2\.b: wanted 1 values for \[\], got 2$/,
+  )
   assert.equal(optimizer.stateDict().get('exp_avg.a')!.dataSync(), before)
 })
 
@@ -428,6 +448,24 @@ test('learning rates', () => {
   assert.equal([0, 10, 99].map(cosine(1, 10, 0.25)), [1, 0.25, 0.25])
   assert.ok(Math.abs(cosine(1, 10, 0.25)(5) - 0.625) < 1e-15)
   assert.equal([0, 1, 2, 5, 9].map(linearAnneal(1, 4)), [1, 1, 0.75, 0, 0])
+  assert.equal([0, 1, 9].map(cosine(1, 0, 0.25)), [0.25, 0.25, 0.25])
+  assert.equal([0, 1, 9].map(linearAnneal(2, 0)), [2, 2, 2])
+})
+
+test('a learning rate that is not finite is refused, and moves nothing', () => {
+  for (const make of Object.values(makers)) {
+    const model = new Pair(f64)
+    const optimizer = make(model)
+    give(model, 3, f64)
+    for (const lr of [Number.NaN, Number.POSITIVE_INFINITY])
+      assert.throws(
+        () => optimizer.step({ lr }),
+        (error: Error) =>
+          error instanceof RangeError && error.message === `optimizer: wanted a finite learning rate, got ${lr}`,
+      )
+    assert.equal(Array.from(model.a.dataSync()), [1, -2, 3])
+    assert.is([...optimizer.stateDict().keys()].filter(name => name.endsWith('.a')).length, 0)
+  }
 })
 
 test('decays', () => {
@@ -488,6 +526,13 @@ test('frozen parameters are averaged, or not', () => {
     assert.is(average.p.dataSync()[0], 1)
     assert.is(average.pos_embed.dataSync()[0], want)
   }
+  class Still extends Module {
+    readonly pos_embed = frozen(tensor([3], f64))
+  }
+  const ema = new Ema(new Still(), new Still(), { decay: constantDecay(0.5), skipFrozen: true })
+  ema.update()
+  assert.is(ema.updates, 1)
+  assert.is(ema.average.pos_embed.dataSync()[0], 3)
 })
 
 test.run()

@@ -13,6 +13,7 @@ import {
   cpu,
   exp,
   gradients,
+  matmul,
   mul,
   reshape,
   scope,
@@ -230,11 +231,17 @@ test('ops that have nothing to do still give a handle of their own', () => {
   x.dispose()
 })
 
-test('use after dispose throws with dtype and shape, whatever the use', async () => {
+test('use after dispose throws with dtype and shape, whatever the use, and names an op', async () => {
   const x = f64([[1, 2, 3]])
   x.dispose()
   const text = /use after dispose of a f64 tensor of shape \[1, 3\]/
   assert.throws(() => add(x, x), text)
+  for (const [op, use] of Object.entries({
+    add: () => add(f64([1]), x),
+    matmul: () => matmul(f64([[1]]), x),
+    concat: () => concat([x, x], 0),
+  }))
+    assert.throws(use, new RegExp(`^${op}: use after dispose of a f64 tensor of shape \\[1, 3\\]$`))
   assert.throws(() => x.dataSync(), text)
   assert.throws(() => x.detach(), text)
   assert.throws(() => reshape(x, [3]), text)

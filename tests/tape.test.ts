@@ -16,6 +16,7 @@ import {
   enableGrad,
   exp,
   gather,
+  grad,
   gradEnabled,
   gradients,
   layerNorm,
@@ -31,6 +32,7 @@ import {
   softmax,
   split,
   square,
+  stats,
   sub,
   sum,
   type Tensor,
@@ -301,6 +303,166 @@ test('bytes are exact after steps in scopes, whatever was left unused', () => {
   assert.is(cpu.stats().storages, storages)
   w.grad!.dispose()
   w.dispose()
+})
+
+// ---- what is freed without a backward --------------------------------------------------------------------------------
+
+/** Bytes that `fn` leaves behind, outside every scope. */
+function left(fn: () => void): number {
+  const { bytes } = cpu.stats()
+  fn()
+  return cpu.stats().bytes - bytes
+}
+
+test('a result that is disposed of without backward takes along what its graph saved', () => {
+  const [x, w] = [normal([8, 4], 1), normal([4, 4], 2).requireGrad()]
+  const before = stats(cpu).tensors
+  const loss = () => scope(() => mean(square(tanh(layerNorm(linear(x, w), null, null, 1e-6)))))
+  const bytes = left(() => {
+    const unused = loss()
+    unused.dispose()
+    unused.dispose()
+    using another = loss()
+    assert.ok(another.requiresGrad)
+    const inScope = scope(() => scope(loss))
+    inScope.dispose()
+  })
+  assert.is(bytes, 0)
+  assert.is(stats(cpu).tensors, before)
+  assert.not.ok(w.disposed)
+  for (const t of [x, w]) t.dispose()
+})
+
+test('a node is kept by each result and each consumer that leads to it, and by no other', () => {
+  const w = f64([1, 2, 3]).requireGrad()
+  const bytes = left(() => {
+    const a = exp(w) // saves its result, a diamond's top
+    const [b, c] = [mul(a, a), sin(a)]
+    const d = mul(b, c)
+    a.dispose()
+    assert.is(
+      left(() => b.dispose()),
+      0, // d saved it
+    )
+    assert.is(
+      left(() => d.dispose()),
+      -2 * 24, // b and d; c has a handle, and leads to a
+    )
+    assert.is(
+      left(() => c.dispose()),
+      -2 * 24, // c and a
+    )
+  })
+  assert.is(bytes, 0)
+  w.dispose()
+})
+
+test('of two losses that share a node, one may go and the other be walked', () => {
+  const w = f64([1, 2]).requireGrad()
+  for (const order of [0, 1]) {
+    const bytes = left(() => {
+      const [first, second] = scope(() => {
+        const shared = exp(w)
+        const pair = [sum(square(shared)), sum(mul(shared, 3))]
+        return order === 0 ? pair : pair.reverse()
+      })
+      first.dispose()
+      backward(second)
+      close(
+        values(w.grad!),
+        [1, 2].map(x => (order === 0 ? 3 * Math.exp(x) : 2 * Math.exp(2 * x))),
+        1e-14,
+      )
+      w.grad!.dispose()
+      w.grad = null
+      second.dispose()
+    })
+    assert.is(bytes, 0)
+  }
+  w.dispose()
+})
+
+test('views keep the graph, detached ones only the memory, and persistent results both', () => {
+  const w = f64([1, 2, 3, 4]).requireGrad()
+  const bytes = left(() => {
+    const y = exp(w)
+    const [view, same, detached] = [reshape(y, [2, 2]), y.alias(), y.detach()]
+    y.dispose()
+    same.dispose()
+    detached.dispose()
+    backward(view, f64([1, 1, 1, 1], [2, 2]))
+    close(values(w.grad!), [1, 2, 3, 4].map(Math.exp), 1e-14)
+    w.grad!.dispose()
+    w.grad = null
+    const alone = scope(() => square(exp(w)).detach())
+    assert.not.ok(alone.requiresGrad)
+    const outside: Tensor[] = []
+    scope(() => scope(() => void outside.push(sum(exp(w)).persist())))
+    const [kept] = outside
+    backward(kept)
+    for (const t of [view, alone, kept, w.grad!]) t.dispose()
+    w.grad = null
+  })
+  assert.is(bytes, 32) // the cotangent
+  w.dispose()
+})
+
+test('createGraph: gradients keep what they are made of, also when the loss goes first, and nothing after them', () => {
+  const x = f64([2]).requireGrad()
+  const make = () =>
+    scope(() => [sum(mul(square(x), x)), gradients(sum(mul(square(x), x)), [x], { createGraph: true })[0]])
+  assert.is(
+    left(() => {
+      for (const t of make()) t.dispose()
+    }),
+    0,
+  )
+  const bytes = left(() => {
+    const [loss, slope] = make()
+    loss.dispose()
+    const [curvature] = gradients(slope, [x])
+    assert.equal(values(curvature), [12])
+    for (const t of [slope, curvature]) t.dispose()
+    const again = scope(() => {
+      const y = exp(x)
+      return gradients(y, [x], { createGraph: true })[0]
+    })
+    backward(again)
+    close(values(x.grad!), [Math.exp(2)], 1e-14)
+    x.grad!.dispose()
+    x.grad = null
+    again.dispose()
+  })
+  assert.is(bytes, 0)
+  x.dispose()
+})
+
+test('a chain of 20,000 results that is disposed of needs no stack', () => {
+  const x = f64([1]).requireGrad()
+  const bytes = left(() => {
+    const y = scope(() => Array.from({ length: 20_000 }).reduce<Tensor>(t => exp(mul(t, 1e-3)), x))
+    y.dispose()
+  })
+  assert.is(bytes, 0)
+  x.dispose()
+})
+
+test('grad outside of every scope leaves its results and nothing else', () => {
+  const x = normal([3, 5], 1)
+  const slope = grad((t: Tensor) => mean(square(tanh(layerNorm(t, null, null, 1e-6)))))
+  const before = stats(cpu).tensors
+  const bytes = left(() => {
+    const [g] = slope(x)
+    assert.equal([...g.shape], [3, 5])
+    g.dispose()
+    const [h] = grad((t: Tensor) => sum(slope(t)[0]))(x)
+    h.dispose()
+    assert.throws(() => grad((t: Tensor) => exp(t))(x), /wanted a single element/)
+  })
+  assert.is(bytes, 0)
+  assert.is(stats(cpu).tensors, before)
+  assert.not.ok(x.disposed)
+  x.dispose()
 })
 
 // ---- gradients ------------------------------------------------------------------------------------------------------

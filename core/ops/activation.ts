@@ -4,8 +4,10 @@
  */
 
 import { apply, type Binary, defineOp, type None } from '../op.ts'
+import { checkShape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
-import { add, affine, erf, exp, mul, sign, square, tanh, unary } from './elementwise.ts'
+import { unless, zero } from './branch.ts'
+import { add, affine, erf, exp, lessEqual, mul, square, tanh, unary } from './elementwise.ts'
 
 const none: None = {}
 
@@ -16,7 +18,7 @@ const reluOp = unary({
   keeps: 'input',
   domain: 'distinct',
   differentiable: 'once',
-  vjp: (g, x) => mul(g, sign(relu(x))),
+  vjp: (g, x) => unless(lessEqual(x, zero(x)), g),
 })
 const siluOp = unary({ name: 'silu', keeps: 'input', vjp: (g, x) => siluGrad(g, x) })
 const geluOp = unary({ name: 'gelu', keeps: 'input', vjp: (g, x) => geluGrad(g, x) })
@@ -57,7 +59,10 @@ export function geluTanh(x: Tensor): Tensor {
 function activationGrad(name: 'siluGrad' | 'geluGrad' | 'geluTanhGrad', derivative: (x: Tensor) => Tensor) {
   return defineOp<Binary, None>({
     name,
-    infer: ([g]) => g,
+    infer: ([g, x]) => {
+      checkShape(name, 'g', g, x)
+      return x
+    },
     forward: (k, [g, x], _, out) => k.binary(name, g, x, out),
     decompose: ([g, x]) => mul(g, derivative(x)),
     samples: r => [[3, 1, 5], [1031], []].map(shape => ({ x: [r(...shape), r(...shape)] as const, attrs: none })),
@@ -84,17 +89,17 @@ const geluTanhGradOp = activationGrad('geluTanhGrad', x => {
   return add(affine(tau, 0.5, 0.5), mul(mul(mul(x, 0.5), affine(square(tau), -1, 1)), slope))
 })
 
-/** Gradient of silu: g (σ + xσ(1 − σ)). */
+/** Gradient of silu, g (σ + xσ(1 − σ)): g and x (…) → (…). Throws ShapeError. */
 export function siluGrad(g: Tensor, x: Tensor): Tensor {
   return apply(siluGradOp, [g, x], none)
 }
 
-/** Gradient of gelu: g and x (…) → (…). */
+/** Gradient of gelu: g and x (…) → (…). Throws ShapeError. */
 export function geluGrad(g: Tensor, x: Tensor): Tensor {
   return apply(geluGradOp, [g, x], none)
 }
 
-/** Gradient of geluTanh: g and x (…) → (…). */
+/** Gradient of geluTanh: g and x (…) → (…). Throws ShapeError. */
 export function geluTanhGrad(g: Tensor, x: Tensor): Tensor {
   return apply(geluTanhGradOp, [g, x], none)
 }

@@ -4,7 +4,7 @@
  */
 
 import { apply, applyMany, type Binary, defineManyOp, defineOp, type Unary } from '../op.ts'
-import { type Shape, ShapeError, show } from '../shape.ts'
+import { checkShape, type Shape, ShapeError, show } from '../shape.ts'
 import { vjpOf } from '../tape.ts'
 import type { Tensor } from '../tensor.ts'
 import { add, mul } from './elementwise.ts'
@@ -72,7 +72,12 @@ const selfAttentionOp = defineOp<Unary | Binary, Heads, Unary | Binary>({
 const selfAttentionGradOp = defineManyOp<Binary | readonly [Tensor, Tensor, Tensor], Heads>({
   name: 'selfAttentionGrad',
   many: true,
-  infer: ([, ...x]) => x,
+  infer: ([g, ...x], { heads }) => {
+    const [qkv, bias] = x
+    checkShapes('selfAttentionGrad', qkv, bias, heads)
+    checkShape('selfAttentionGrad', 'g', g, [qkv[0], qkv[1], qkv[2] / 3])
+    return x
+  },
   forward: (k, [g, qkv, bias], { heads }) => k.selfAttentionGrad?.(g, qkv, bias ?? null, heads),
   decompose: ([g, ...x], { heads }) => vjpOf(xs => selfAttentionOf(xs, heads), x, g),
   flops: ([, qkv]) => flops(qkv, 5),

@@ -18,9 +18,21 @@ function checkImage(op: string, x: Shape): void {
   if (x.length !== 4) throw new ShapeError(`${op}: wanted x [N, C, H, W], got ${show(x)}`)
 }
 
+/** Throws ShapeError where a window is none: whole numbers, kernel and stride from 1, padding from 0. */
+function checkWindow(op: string, { kernel, stride, padding }: Window2d): void {
+  const from = (least: number) => (n: number) => Number.isInteger(n) && n >= least
+  if (!kernel.every(from(1)) || !stride.every(from(1)) || !padding.every(from(0)))
+    throw new ShapeError(
+      `${op}: wanted whole numbers, kernel and stride from 1 and padding from 0, ` +
+        `got kernel ${show(kernel)}, stride ${show(stride)} and padding ${show(padding)}`,
+    )
+}
+
 /** Window positions along height and width of an image. Throws ShapeError. */
-function positions(op: string, x: Shape, { kernel, stride, padding }: Window2d): Pair {
+function positions(op: string, x: Shape, window: Window2d): Pair {
   checkImage(op, x)
+  checkWindow(op, window)
+  const { kernel, stride, padding } = window
   const [, , H, W] = x
   const [top, bottom, left, right] = padding
   const rows = Math.floor((H + top + bottom - kernel[0]) / stride[0]) + 1
@@ -109,7 +121,10 @@ function withBias(op: string, image: Tensor, b: Tensor | null): Tensor {
   return add(image, reshape(b, [O, 1, 1]))
 }
 
-/** The adjoint of conv2d: x (N, C, H, W), w (C, O, kh, kw), b (O) or null → (N, O, (H−1)·stride − 2·padding + kh, …). */
+/**
+ * The adjoint of conv2d: x (N, C, H, W), w (C, O, kh, kw), b (O) or null → (N, O, (H−1)·stride − 2·padding + kh, …).
+ * Throws ShapeError.
+ */
 export function convTranspose2d(x: Tensor, w: Tensor, b: Tensor | null, stride: number, padding: number): Tensor {
   if (x.shape.length !== 4 || w.shape.length !== 4 || x.shape[1] !== w.shape[0])
     throw new ShapeError(
@@ -117,17 +132,26 @@ export function convTranspose2d(x: Tensor, w: Tensor, b: Tensor | null, stride: 
     )
   const [N, C, H, W] = x.shape
   const [, O, kh, kw] = w.shape
+  const window = windowOf([kh, kw], { stride, padding })
+  checkWindow('convTranspose2d', window)
   const shape = [N, O, (H - 1) * stride - 2 * padding + kh, (W - 1) * stride - 2 * padding + kw]
   const patches = matmul(reshape(w, [C, O * kh * kw]), reshape(x, [N, C, H * W]), { transposeA: true })
-  const image = fold(patches, windowOf([kh, kw], { stride, padding }), shape) // (N, O, H', W')
+  const image = fold(patches, window, shape) // (N, O, H', W')
   return withBias('convTranspose2d', image, b)
 }
 
-function pooled(op: string, x: Tensor, size: number, stride: number): Tensor {
+/** The pixels under each window of x, which has a border of `value`. */
+function pooled(op: string, x: Tensor, size: number, stride: number, padding: number, value: number): Tensor {
+  checkImage(op, x.shape)
+  checkWindow(op, windowOf([size, size], { stride, padding }))
+  // A window that lay in the padding alone would have no mean and no largest element. PyTorch's rule.
+  if (2 * padding > size)
+    throw new ShapeError(`${op}: wanted a padding of at most half of size ${size}, got ${padding}`)
+  const image = bordered(x, padding, value)
   const window = windowOf([size, size], { stride })
-  const [rows, columns] = positions(op, x.shape, window)
+  const [rows, columns] = positions(op, image.shape, window)
   const [N, C] = x.shape
-  return reshape(unfold(x, window), [N, C, size * size, rows, columns]) // (N, C, k·k, H', W')
+  return reshape(unfold(image, window), [N, C, size * size, rows, columns]) // (N, C, k·k, H', W')
 }
 
 /** x (N, C, H, W) with a border of `value`, `width` pixels wide. */
@@ -139,11 +163,10 @@ function bordered(x: Tensor, width: number, value: number): Tensor {
 
 /**
  * Mean over size × size windows of x (N, C, H, W). What a window covers of the zero padding does not count, as PyTorch's
- * `count_include_pad=False`. Throws ShapeError.
+ * `count_include_pad=False`; at most half of a window may be padding. Throws ShapeError.
  */
 export function avgPool2d(x: Tensor, size: number, stride = size, padding = 0): Tensor {
-  checkImage('avgPool2d', x.shape)
-  const average = mean(pooled('avgPool2d', bordered(x, padding, 0), size, stride), 2) // (N, C, H', W')
+  const average = mean(pooled('avgPool2d', x, size, stride, padding, 0), 2) // (N, C, H', W')
   if (padding === 0) return average
   const [, , H, W] = x.shape
   const share = (extent: number, n: number) =>
@@ -157,10 +180,12 @@ export function avgPool2d(x: Tensor, size: number, stride = size, padding = 0): 
   return mul(average, mul(down, tensor(share(W, columns), { ...like, shape: [1, columns] })))
 }
 
-/** Largest element of size × size windows of x (N, C, H, W); padding is never the largest. Throws ShapeError. */
+/**
+ * Largest element of size × size windows of x (N, C, H, W); padding, at most half of a window, is never the largest.
+ * Throws ShapeError.
+ */
 export function maxPool2d(x: Tensor, size: number, stride = size, padding = 0): Tensor {
-  checkImage('maxPool2d', x.shape)
-  return max(pooled('maxPool2d', bordered(x, padding, Number.NEGATIVE_INFINITY), size, stride), 2)
+  return max(pooled('maxPool2d', x, size, stride, padding, Number.NEGATIVE_INFINITY), 2)
 }
 
 /**
@@ -192,11 +217,11 @@ function resampling(from: number, to: number, mode: 'nearest' | 'bilinear'): Flo
   return weights
 }
 
-/** x (N, C, H, W) → (N, H/P · W/P, C·P·P): non-overlapping patches as rows, row-major over the grid, channel-major. */
+/** x (N, C, H, W) → (N, H/P · W/P, C·P·P): non-overlapping patches as rows, row-major over the grid, channel-major. Throws ShapeError. */
 export function patchify(x: Tensor, P: number): Tensor {
   checkImage('patchify', x.shape)
   const [N, C, H, W] = x.shape
-  if (H % P !== 0 || W % P !== 0)
+  if (!(P >= 1) || H % P !== 0 || W % P !== 0)
     throw new ShapeError(`patchify: wanted H and W divisible by ${P}, got ${show(x.shape)}`)
   const grid = reshape(x, [N, C, H / P, P, W / P, P]) // (N, C, H/P, P, W/P, P)
   return reshape(permute(grid, [0, 2, 4, 1, 3, 5]), [N, (H / P) * (W / P), C * P * P])

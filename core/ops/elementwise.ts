@@ -8,8 +8,9 @@ import type { Backend, BinaryName, UnaryName } from '../backend.ts'
 import type { DType } from '../dtype.ts'
 import { noGrad } from '../graph.ts'
 import { apply, type Binary, defineOp, type None, type Op, type Unary } from '../op.ts'
-import { broadcastShapes, type Shape } from '../shape.ts'
+import { broadcastShapes } from '../shape.ts'
 import { full, type Tensor, tensor } from '../tensor.ts'
+import { unless, zero } from './branch.ts'
 
 const none: None = {}
 
@@ -59,7 +60,7 @@ const divOp = binary({
   name: 'div',
   keeps: 'inputs',
   domain: 'positive',
-  vjp: (g, a, b) => [() => div(g, b), () => neg(div(mul(g, a), mul(b, b)))],
+  vjp: (g, a, b) => [() => div(g, b), () => neg(mul(g, div(div(a, b), b)))], // b² may overflow
 })
 const powOp = binary({
   name: 'pow',
@@ -67,73 +68,73 @@ const powOp = binary({
   domain: 'positive',
   vjp: (g, a, b, y) => [() => mul(g, mul(b, pow(a, sub(b, 1)))), () => mul(g, mul(y, log(a)))],
 })
-// A tie gives the whole gradient to the first operand.
+// A tie gives the whole gradient to the first operand; beside NaN both have it, as in PyTorch.
 const maximumOp = binary({
   name: 'maximum',
   keeps: 'inputs',
   domain: 'distinct',
   differentiable: 'once',
-  vjp: (g, a, b) => [() => mul(g, lessEqual(b, a)), () => mul(g, less(a, b))],
+  vjp: (g, a, b) => [() => unless(less(a, b), g), () => unless(lessEqual(b, a), g)],
 })
 const minimumOp = binary({
   name: 'minimum',
   keeps: 'inputs',
   domain: 'distinct',
   differentiable: 'once',
-  vjp: (g, a, b) => [() => mul(g, lessEqual(a, b)), () => mul(g, less(b, a))],
+  vjp: (g, a, b) => [() => unless(less(b, a), g), () => unless(lessEqual(a, b), g)],
 })
 const equalOp = binary({ name: 'equal', keeps: 'nothing', differentiable: 'none' })
 const lessOp = binary({ name: 'less', keeps: 'nothing', differentiable: 'none', domain: 'distinct' })
 const lessEqualOp = binary({ name: 'lessEqual', keeps: 'nothing', differentiable: 'none', domain: 'distinct' })
 
-/** a + b, broadcast. */
+/** a + b, broadcast. Throws ShapeError. */
 export function add(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? affine(a, 1, b) : apply(addOp, [a, b], none)
 }
 
-/** a − b, broadcast. */
+/** a − b, broadcast. Throws ShapeError. */
 export function sub(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? affine(a, 1, -b) : apply(subOp, [a, b], none)
 }
 
-/** a · b, broadcast. */
+/** a · b, broadcast. Throws ShapeError. */
 export function mul(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? affine(a, b, 0) : apply(mulOp, [a, b], none)
 }
 
-/** a / b, broadcast; integers are truncated. */
+/** a / b, broadcast; integers are truncated. Throws ShapeError. */
 export function div(a: Tensor, b: Tensor | number): Tensor {
   if (typeof b !== 'number') return apply(divOp, [a, b], none)
   // The reciprocal of an integer is rounded, and 49 · (1/49) would truncate to 0.
   return a.dtype === 'i32' ? div(a, full([], b, { dtype: 'i32', backend: a.backend })) : affine(a, 1 / b, 0)
 }
 
-/** a^b, broadcast; with a tensor as b, a must be positive for its gradient. */
+/** a^b, broadcast; with a tensor as b, a must be positive for its gradient. Throws ShapeError. */
 export function pow(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? apply(powScalarOp, [a], { p: b }) : apply(powOp, [a, b], none)
 }
 
-/** The larger of a and b, broadcast. */
+/** The larger of a and b, broadcast. Throws ShapeError. */
 export function maximum(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? clamp(a, b, Infinity) : apply(maximumOp, [a, b], none)
 }
 
-/** The smaller of a and b, broadcast. */
+/** The smaller of a and b, broadcast. Throws ShapeError. */
 export function minimum(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? clamp(a, -Infinity, b) : apply(minimumOp, [a, b], none)
 }
 
-/** 1 where a = b, else 0, in the dtype of a; broadcast. */
+/** 1 where a = b, else 0, in the dtype of a; broadcast. Throws ShapeError. */
 export function equal(a: Tensor, b: Tensor): Tensor {
   return apply(equalOp, [a, b], none)
 }
 
-/** 1 where a < b, else 0; broadcast. */
+/** 1 where a < b, else 0; broadcast. Throws ShapeError. */
 export function less(a: Tensor, b: Tensor): Tensor {
   return apply(lessOp, [a, b], none)
 }
 
-/** 1 where a ≤ b, else 0; broadcast. */
+/** 1 where a ≤ b, else 0; broadcast. Throws ShapeError. */
 export function lessEqual(a: Tensor, b: Tensor): Tensor {
   return apply(lessEqualOp, [a, b], none)
 }
@@ -298,7 +299,7 @@ const powScalarOp = defineOp<Unary, { readonly p: number }, Unary>({
   infer: ([x]) => x,
   forward: (k, [x], { p }, out) => k.unary('pow', x, out, p),
   save: ([x]) => [x],
-  vjp: (g, [x], { p }) => [() => (p === 0 ? mul(g, 0) : mul(g, mul(pow(x, p - 1), p)))],
+  vjp: (g, [x], { p }) => [() => (p === 0 ? zero(g, x.shape) : mul(g, mul(pow(x, p - 1), p)))],
   samples: r =>
     [[3, 1, 5], [1031], []].flatMap(shape => [
       { x: [r.positive(...shape)] as const, attrs: { p: -1.5 } },
@@ -313,7 +314,7 @@ const clampOp = defineOp<Unary, { readonly low: number; readonly high: number },
   forward: (k, [x], { low, high }, out) => k.unary('clamp', x, out, low, high),
   save: ([x]) => [x],
   // 1 inside, bounds included, as PyTorch has it.
-  vjp: (g, [x], { low, high }) => [() => mul(g, equal(x, clamp(x, low, high)))],
+  vjp: (g, [x], { low, high }) => [() => where(equal(x, clamp(x, low, high)), g, zero(g))],
   samples: r =>
     [[3, 1, 5], [1031], []].map(shape => ({ x: [r.distinct(...shape)] as const, attrs: { low: -0.5, high: 1 } })),
 })
@@ -330,18 +331,17 @@ const whereOp = defineOp<readonly [Tensor, Tensor, Tensor], None, Unary>({
   infer: ([c, a, b]) => broadcastShapes('where', c, broadcastShapes('where', a, b)),
   forward: (k, [c, a, b], _, out) => k.where(c, a, b, out),
   save: ([c]) => [c],
-  vjp: (g, [c]) => {
-    // Not g · 0: where a gradient is infinite, that is NaN.
-    const zero = (shape: Shape) => full(shape, 0, { dtype: g.dtype, backend: g.backend })
-    return [() => zero(c.shape), () => where(c, g, zero([])), () => where(c, zero([]), g)]
-  },
+  vjp: (g, [c]) => [() => zero(g, c.shape), () => where(c, g, zero(g)), () => unless(c, g)],
   samples: r => [
     { x: [r.indices(2, 3, 1, 5), r(3, 7, 5), r(5)], attrs: none },
     { x: [r.indices(2, 1031), r(1), r(1031)], attrs: none },
   ],
 })
 
-/** a where the condition (any dtype) is not 0, else b; all three broadcast. The condition has no gradient. */
+/**
+ * a where the condition (any dtype) is not 0, else b; all three broadcast. The condition has no gradient. Throws
+ * ShapeError.
+ */
 export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
   return apply(whereOp, [condition, a, b], none)
 }

@@ -6,8 +6,8 @@
 
 import { apply, type Binary, defineOp, type None, type Unary } from '../op.ts'
 import { ShapeError, sameShape, show } from '../shape.ts'
-import type { Tensor } from '../tensor.ts'
-import { add, mul } from './elementwise.ts'
+import { ones, type Tensor } from '../tensor.ts'
+import { mul, where } from './elementwise.ts'
 import { reshape } from './movement.ts'
 
 const gatherOp = defineOp<Binary, None, Unary>({
@@ -58,10 +58,20 @@ export function scatterAdd(index: Tensor, source: Tensor, rows: number): Tensor 
   return apply(scatterAddOp, [index, source], { rows })
 }
 
-/** x (B, R, D) with rows index[b, k] replaced by source (B, K, D); the indices of one b must differ. */
+/**
+ * x (B, R, D) with rows index[b, k], i32 in [0, R), replaced by source (B, K, D). Where two indices of one b are equal,
+ * the row is the sum of theirs; PyTorch keeps either. Throws ShapeError, RangeError.
+ */
 export function scatter(x: Tensor, index: Tensor, source: Tensor): Tensor {
-  const replaced = gather(x, index)
-  return add(x, scatterAdd(index, add(source, mul(replaced, -1)), x.shape[1]))
+  const [B, R, D] = x.shape
+  const K = index.shape[1]
+  if (x.shape.length !== 3 || !sameShape(index.shape, [B, K]) || !sameShape(source.shape, [B, K, D]))
+    throw new ShapeError(
+      `scatter: wanted x [B, R, D], index [B, K] and source [B, K, D], ` +
+        `got ${show(x.shape)}, ${show(index.shape)} and ${show(source.shape)}`,
+    )
+  const hit = scatterAdd(index, ones([B, K, 1], { dtype: x.dtype, backend: x.backend }), R) // (B, R, 1)
+  return where(hit, scatterAdd(index, source, R), x) // (B, R, D)
 }
 
 /** table (V, D), ids i32 of any shape S in [0, V) → (…S, D). Throws ShapeError, RangeError. */

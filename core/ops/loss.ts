@@ -24,10 +24,14 @@ export function l1(a: Tensor, b: Tensor): Tensor {
   return mean(abs(difference('l1', a, b)))
 }
 
-/** Mean of ½d²/beta where |d| < beta, else |d| − ½beta, with d = a − b, over all elements: one number. Throws ShapeError. */
+/**
+ * Mean of ½d²/beta where |d| < beta, else |d| − ½beta, with d = a − b, over all elements: one number. With beta 0 that
+ * is l1. Throws ShapeError.
+ */
 export function smoothL1(a: Tensor, b: Tensor, beta = 1): Tensor {
   const d = difference('smoothL1', a, b)
   const size = abs(d)
+  if (beta === 0) return mean(size) // d²/0 is no branch to take a gradient of
   const near = less(size, full([], beta, { dtype: a.dtype, backend: a.backend }))
   return mean(where(near, mul(square(d), 0.5 / beta), affine(size, 1, -0.5 * beta)))
 }

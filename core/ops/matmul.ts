@@ -62,7 +62,10 @@ const matmulOp = defineOp<Binary, MatmulAttrs, Binary>({
   },
 })
 
-/** (…, M, K) × (…, K, N) → (…, M, N); leading axes broadcast. Transposing an operand swaps its last two axes. */
+/**
+ * (…, M, K) × (…, K, N) → (…, M, N); leading axes broadcast. Transposing an operand swaps its last two axes. Throws
+ * ShapeError.
+ */
 export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = false } = {}): Tensor {
   return apply(matmulOp, [a, b], { transposeA, transposeB })
 }
@@ -98,7 +101,7 @@ const linearOp = defineOp<Binary | readonly [Tensor, Tensor, Tensor], None, Bina
 
 /** (…, D) as (R, D). */
 function rows(x: Tensor): Tensor {
-  return reshape(x, [x.size / x.shape.at(-1)!, x.shape.at(-1)!])
+  return reshape(x, [sizeOf(x.shape.slice(0, -1)), x.shape.at(-1)!])
 }
 
 /** y = x wᵀ + b: x (…, I), w (O, I), b (O) or none → (…, O). Throws ShapeError. */

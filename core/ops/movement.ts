@@ -77,8 +77,9 @@ export function permute(x: Tensor, order: readonly number[]): Tensor {
   return apply(permuteOp, [x], { order })
 }
 
-/** x with its last two axes swapped: (…, M, N) → (…, N, M). */
+/** x with its last two axes swapped: (…, M, N) → (…, N, M). Throws ShapeError. */
 export function transpose(x: Tensor): Tensor {
+  if (x.shape.length < 2) throw new ShapeError(`transpose: wanted two axes or more, got ${show(x.shape)}`)
   const order = x.shape.map((_, i) => i)
   return permute(x, [...order.slice(0, -2), order.length - 1, order.length - 2])
 }
@@ -118,7 +119,9 @@ const sliceOp = defineOp<Unary, { readonly starts: readonly number[]; readonly s
   name: 'slice',
   infer: ([x], { starts, shape }) => {
     const inside =
-      starts.length === x.length && shape.every((n, i) => starts[i] >= 0 && n >= 0 && starts[i] + n <= x[i])
+      starts.length === x.length &&
+      [...starts, ...shape].every(n => Number.isInteger(n) && n >= 0) &&
+      shape.every((n, i) => starts[i] + n <= x[i])
     if (!inside) throw new ShapeError(`slice: wanted a box inside ${show(x)}, got ${show(shape)} at ${show(starts)}`)
     return shape
   },
@@ -146,7 +149,7 @@ export function slice(x: Tensor, axis: number, start: number, end = x.shape.at(a
 export function split(x: Tensor, parts: number, axis: number): Tensor[] {
   const i = axisOf('split', axis, x.shape.length)
   const width = x.shape[i] / parts
-  if (!Number.isInteger(width))
+  if (!(Number.isInteger(width) && Number.isInteger(parts) && parts >= 1))
     throw new ShapeError(`split: wanted ${parts} equal parts of axis ${axis}, got ${show(x.shape)}`)
   return Array.from({ length: parts }, (_, k) => slice(x, i, k * width, (k + 1) * width))
 }
@@ -155,7 +158,8 @@ const padOp = defineOp<Unary, { readonly before: readonly number[]; readonly sha
   name: 'pad',
   infer: ([x], { before, shape }) => {
     const sameRank = before.length === x.length && shape.length === x.length
-    const fits = sameRank && x.every((n, i) => before[i] >= 0 && before[i] + n <= shape[i])
+    const whole = [...before, ...shape].every(n => Number.isInteger(n) && n >= 0)
+    const fits = sameRank && whole && x.every((n, i) => before[i] + n <= shape[i])
     if (!fits) throw new ShapeError(`pad: wanted a box around ${show(x)}, got ${show(shape)} with x at ${show(before)}`)
     return shape
   },

@@ -5,7 +5,7 @@
  */
 
 import { apply, applyMany, type Binary, defineManyOp, defineOp, type Unary } from '../op.ts'
-import { type Shape, ShapeError, show } from '../shape.ts'
+import { checkShape, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
 import { vjpOf } from '../tape.ts'
 import type { Tensor } from '../tensor.ts'
 import { add, affine, mul, rsqrt, square, sub } from './elementwise.ts'
@@ -29,8 +29,7 @@ function layerNormOf([x, w, b]: readonly Tensor[], eps: number): Tensor {
 const layerNormOp = defineOp<Unary | Ternary, Eps, Unary | Binary>({
   name: 'layerNorm',
   infer: ([x, w, b]) => {
-    if (x.length < 1) throw new ShapeError('layerNorm: wanted at least one axis, got a scalar')
-    checkAffine('layerNorm', x.at(-1)!, w, b, x)
+    checkRows('layerNorm', x, w, b)
     return x
   },
   forward: (k, [x, w, b], { eps }, out) => k.layerNorm?.(x, w ?? null, b ?? null, eps, out),
@@ -52,7 +51,11 @@ const layerNormOp = defineOp<Unary | Ternary, Eps, Unary | Binary>({
 const layerNormGradOp = defineManyOp<Binary | Ternary, Eps>({
   name: 'layerNormGrad',
   many: true,
-  infer: ([, x, w]) => (w === undefined ? [x] : [x, w, w]),
+  infer: ([g, x, w]) => {
+    checkRows('layerNormGrad', x, w, undefined)
+    checkShape('layerNormGrad', 'g', g, x)
+    return w === undefined ? [x] : [x, w, w]
+  },
   forward: (k, [g, x, w], { eps }) => k.layerNormGrad?.(g, x, w ?? null, eps),
   decompose: ([g, x, w], { eps }) =>
     w === undefined
@@ -67,7 +70,7 @@ const layerNormGradOp = defineManyOp<Binary | Ternary, Eps>({
   ],
 })
 
-/** [gx] or, with weight w (D), [gx, gw, gb]: the gradients of layerNorm at x (…, D), given g (…, D). */
+/** [gx] or, with weight w (D), [gx, gw, gb]: the gradients of layerNorm at x (…, D), given g (…, D). Throws ShapeError. */
 export function layerNormGrad(g: Tensor, x: Tensor, w: Tensor | null, eps: number): readonly Tensor[] {
   return applyMany(layerNormGradOp, w === null ? [g, x] : [g, x, w], { eps })
 }
@@ -77,6 +80,11 @@ export function layerNorm(x: Tensor, w: Tensor | null, b: Tensor | null, eps: nu
   if ((w === null) !== (b === null))
     throw new ShapeError(`layerNorm: wanted weight and bias or neither, got only ${w === null ? 'bias' : 'weight'}`)
   return apply(layerNormOp, w === null || b === null ? [x] : [x, w, b], { eps })
+}
+
+function checkRows(op: string, x: Shape, w: Shape | undefined, b: Shape | undefined): void {
+  if (x.length < 1) throw new ShapeError(`${op}: wanted at least one axis, got a scalar`)
+  checkAffine(op, x.at(-1)!, w, b, x)
 }
 
 function checkAffine(op: string, size: number, w: Shape | undefined, b: Shape | undefined, x: Shape): void {
@@ -99,7 +107,7 @@ export function groupNorm(x: Tensor, groups: number, w: Tensor, b: Tensor, eps: 
   const [N, C, ...rest] = x.shape
   if (C % groups !== 0) throw new ShapeError(`groupNorm: wanted channels divisible by ${groups}, got ${show(x.shape)}`)
   checkAffine('groupNorm', C, w.shape, b.shape, x.shape)
-  const y = reshape(layerNorm(reshape(x, [N, groups, x.size / (N * groups)]), null, null, eps), x.shape)
+  const y = reshape(layerNorm(reshape(x, [N, groups, sizeOf([C / groups, ...rest])]), null, null, eps), x.shape)
   const perChannel = [C, ...rest.map(() => 1)]
   return add(mul(y, reshape(w, perChannel)), reshape(b, perChannel))
 }
@@ -140,7 +148,11 @@ const adaLayerNormOp = defineOp<Ternary, Eps, Binary>({
 const adaLayerNormGradOp = defineManyOp<Ternary, Eps>({
   name: 'adaLayerNormGrad',
   many: true,
-  infer: ([, x, scale]) => [x, scale, scale],
+  infer: ([g, x, scale]) => {
+    checkModulation('adaLayerNormGrad', x, scale)
+    checkShape('adaLayerNormGrad', 'g', g, x)
+    return [x, scale, scale]
+  },
   forward: (k, [g, x, scale], { eps }) => k.adaLayerNormGrad?.(g, x, scale, eps),
   decompose: ([g, x, scale], { eps }) => vjpOf(xs => adaLayerNormOf(xs, eps), [x, mul(scale, 0), scale], g),
   flops: ([, x]) => 16 * x.size,
@@ -162,7 +174,7 @@ const gatedResidualOp = defineOp<Ternary, Readonly<Record<string, never>>, Binar
   name: 'gatedResidual',
   infer: ([x, gate, y]) => {
     checkModulation('gatedResidual', x, gate)
-    if (show(x) !== show(y)) throw new ShapeError(`gatedResidual: wanted x and y alike, got ${show(x)} and ${show(y)}`)
+    checkShape('gatedResidual', 'y', y, x)
     return x
   },
   forward: (k, [x, gate, y], _, out) => k.gatedResidual?.(x, gate, y, out),
@@ -182,7 +194,11 @@ const gatedResidualOp = defineOp<Ternary, Readonly<Record<string, never>>, Binar
 const gatedResidualGradOp = defineManyOp<Ternary, Readonly<Record<string, never>>>({
   name: 'gatedResidualGrad',
   many: true,
-  infer: ([, gate, y]) => [gate, y],
+  infer: ([g, gate, y]) => {
+    checkModulation('gatedResidualGrad', y, gate)
+    checkShape('gatedResidualGrad', 'g', g, y)
+    return [gate, y]
+  },
   forward: (k, [g, gate, y]) => k.gatedResidualGrad?.(g, gate, y),
   decompose: ([g, gate, y]) => vjpOf(([s, v]) => mul(unsqueeze(s, 1), v), [gate, y], g),
   flops: ([, , y]) => 3 * y.size,

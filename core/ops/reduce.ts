@@ -5,7 +5,8 @@
 import { apply, defineOp, type Unary } from '../op.ts'
 import { axesOf, reducedShape, type Shape, sameShape, sizeOf } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
-import { div, equal, mul, reciprocal, square, sub } from './elementwise.ts'
+import { zero } from './branch.ts'
+import { div, equal, mul, reciprocal, square, sub, where } from './elementwise.ts'
 import { broadcastTo, reshape } from './movement.ts'
 
 type Axes = number | readonly number[]
@@ -48,8 +49,8 @@ function extremum(name: 'max' | 'min') {
       () => {
         const kept = reducedShape(shape, axes, true)
         const hit = equal(x, broadcastTo(reshape(y, kept), shape))
-        const count = sum(hit, axes, true)
-        return mul(hit, broadcastTo(mul(reshape(g, kept), reciprocal(count)), shape))
+        const share = mul(reshape(g, kept), reciprocal(sum(hit, axes, true)))
+        return where(hit, share, zero(g))
       },
     ],
     flops: ([x]) => x.size,
@@ -60,17 +61,20 @@ function extremum(name: 'max' | 'min') {
 const maxOp = extremum('max')
 const minOp = extremum('min')
 
-/** Sum over axes (all unless said), which the shape of the result lacks, or has with size 1 where `keepDims`. */
+/**
+ * Sum over axes (all unless said), which the shape of the result lacks, or has with size 1 where `keepDims`. Throws
+ * ShapeError.
+ */
 export function sum(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   return apply(sumOp, [x], { axes: axesOf('sum', axes, x.shape.length), keepDims })
 }
 
-/** Largest element over axes. */
+/** Largest element over axes. Throws ShapeError. */
 export function max(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   return apply(maxOp, [x], { axes: axesOf('max', axes, x.shape.length), keepDims })
 }
 
-/** Smallest element over axes. */
+/** Smallest element over axes. Throws ShapeError. */
 export function min(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   return apply(minOp, [x], { axes: axesOf('min', axes, x.shape.length), keepDims })
 }
@@ -83,13 +87,16 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
   return reshape(sum(x, repeated), shape)
 }
 
-/** Arithmetic mean over axes (all unless said); shapes as of `sum`. */
+/** Arithmetic mean over axes (all unless said); shapes as of `sum`. Throws ShapeError. */
 export function mean(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   const over = axesOf('mean', axes, x.shape.length)
   return div(sum(x, over, keepDims), sizeOf(over.map(axis => x.shape[axis])))
 }
 
-/** Variance over axes: Σ(x − x̄)² / (n − ddof). ddof 0 is the biased one, 1 the unbiased one; shapes as of `sum`. */
+/**
+ * Variance over axes: Σ(x − x̄)² / (n − ddof). ddof 0 is the biased one, 1 the unbiased one; shapes as of `sum`. Throws
+ * ShapeError.
+ */
 export function variance(x: Tensor, axes?: Axes, { ddof = 0, keepDims = false } = {}): Tensor {
   const over = axesOf('variance', axes, x.shape.length)
   const n = sizeOf(over.map(axis => x.shape[axis]))

@@ -3,7 +3,7 @@
  */
 
 import { apply, type Binary, defineOp, type None, type Unary } from '../op.ts'
-import { axisOf, type Shape, ShapeError, show } from '../shape.ts'
+import { axisOf, checkShape, type Shape, ShapeError, show } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { add, exp, log, mul, neg, reciprocal, sub } from './elementwise.ts'
 import { pick } from './gather.ts'
@@ -32,7 +32,11 @@ const softmaxOp = defineOp<Unary, None, Unary>({
 
 const softmaxGradOp = defineOp<Binary, None>({
   name: 'softmaxGrad',
-  infer: ([g]) => g,
+  infer: ([g, y]) => {
+    checkShape('softmaxGrad', 'g', g, y)
+    axisOf('softmaxGrad', -1, y.length)
+    return y
+  },
   forward: (k, [g, y], _, out) => k.softmaxGrad?.(g, y, out),
   decompose: ([g, y]) => mul(y, sub(g, sum(mul(g, y), -1, true))),
   samples: r => shapes.map(shape => ({ x: [r(...shape), softmax(r(...shape))] as const, attrs: {} })),
@@ -53,18 +57,22 @@ const logSoftmaxOp = defineOp<Unary, None, Unary>({
 
 const logSoftmaxGradOp = defineOp<Binary, None>({
   name: 'logSoftmaxGrad',
-  infer: ([g]) => g,
+  infer: ([g, y]) => {
+    checkShape('logSoftmaxGrad', 'g', g, y)
+    axisOf('logSoftmaxGrad', -1, y.length)
+    return y
+  },
   forward: (k, [g, y], _, out) => k.logSoftmaxGrad?.(g, y, out),
   decompose: ([g, y]) => sub(g, mul(exp(y), sum(g, -1, true))),
   samples: r => shapes.map(shape => ({ x: [r(...shape), logSoftmax(r(...shape))] as const, attrs: {} })),
 })
 
-/** y ⊙ (g − Σ g ⊙ y) over the last axis, (…, D): the gradient of softmax from its result. */
+/** y ⊙ (g − Σ g ⊙ y) over the last axis, (…, D): the gradient of softmax from its result. Throws ShapeError. */
 export function softmaxGrad(g: Tensor, y: Tensor): Tensor {
   return apply(softmaxGradOp, [g, y], {})
 }
 
-/** g − eʸ Σ g over the last axis, (…, D): the gradient of logSoftmax from its result. */
+/** g − eʸ Σ g over the last axis, (…, D): the gradient of logSoftmax from its result. Throws ShapeError. */
 export function logSoftmaxGrad(g: Tensor, y: Tensor): Tensor {
   return apply(logSoftmaxGradOp, [g, y], {})
 }

@@ -6,7 +6,7 @@
 
 import type { TypedArray } from '../dtype.ts'
 import { decodeElements, type SafetensorsDType, safetensorsBytes } from '../safetensors-elements.ts'
-import { type Shape, show } from '../shape.ts'
+import { type Shape, show, sizeOf } from '../shape.ts'
 import { PickleError } from './pickle.ts'
 
 /** Elements that a tensor may have beyond those of its storage, by strides that visit some more than once. */
@@ -61,10 +61,9 @@ export class StoredTensor {
       return fail(`wanted an offset, at most ${mostAxes} sizes and as many strides, counts from 0, got others`)
     const bytes = held.length * (held.of === null ? 1 : safetensorsBytes[held.of])
     const available = Math.floor(bytes / safetensorsBytes[dtype])
-    let elements = 1
+    const elements = sizeOf(shape)
     let last = offset
     shape.forEach((n, axis) => {
-      elements *= n
       last += (n - 1) * strides[axis]
     })
     if (!(elements <= Math.max(available, mostRepeated)))
@@ -82,7 +81,7 @@ export class StoredTensor {
     const held = decodeElements(this.dtype, bytes, where)
     const { shape, strides } = this
     if (isContiguous(shape, strides)) return held
-    const count = shape.reduce((product, n) => product * n, 1)
+    const count = sizeOf(shape)
     const out = zeros(held, count)
     const index = shape.map(() => 0)
     let from = 0
