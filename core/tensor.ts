@@ -183,7 +183,15 @@ function isFlat(values: NestedNumbers): values is ArrayLike<number> {
   return ArrayBuffer.isView(values)
 }
 
+/** Throws ShapeError on what is neither a number nor an array, as untyped input may be. */
+function checkNested(values: unknown): void {
+  const isArray = typeof values === 'object' && typeof (values as ArrayLike<unknown> | null)?.length === 'number'
+  if (typeof values !== 'number' && !isArray)
+    throw new ShapeError(`tensor: wanted numbers, or nested arrays of them, got ${JSON.stringify(values)}`)
+}
+
 function nestedShape(values: NestedNumbers): number[] {
+  checkNested(values)
   if (typeof values === 'number') return []
   if (isFlat(values) || values.length === 0) return [values.length]
   const inner = nestedShape(values[0] as NestedNumbers)
@@ -192,6 +200,7 @@ function nestedShape(values: NestedNumbers): number[] {
 
 /** All numbers of nested arrays that have `shape` throughout. Throws ShapeError. */
 function flatten(values: NestedNumbers, shape: Shape, axis = 0, into: number[] = []): number[] {
+  checkNested(values)
   const wanted = shape[axis] as number | undefined
   const got = typeof values === 'number' ? undefined : values.length
   if (got !== wanted) {

@@ -103,8 +103,8 @@ export abstract class Module {
 
   /**
    * Copies values into this module's tensors, converted to their dtype. Throws before anything is written, in one line
-   * that names every tensor that is missing, extra (`strict: false` allows these two), of another shape, or with more or
-   * fewer values than its shape says.
+   * that names the tensors that are missing, extra (`strict: false` allows these two), of another shape, or with more or
+   * fewer values than their shape says; of many of a kind the first few.
    */
   loadStateDict(source: StateSource, { strict = true } = {}): void {
     loadInto(this.stateDict(), source, { strict, what: this.constructor.name })
@@ -130,6 +130,10 @@ export function zeroGrad(parameters: Iterable<Tensor>): void {
   }
 }
 
+function few(names: readonly string[]): string {
+  return names.length > 10 ? `${names.slice(0, 8).join(', ')} and ${names.length - 8} more` : names.join(', ')
+}
+
 function loadInto(
   targets: ReadonlyMap<string, Tensor>,
   source: StateSource,
@@ -143,9 +147,9 @@ function loadInto(
     return problem === undefined ? [] : `${name} (${problem})`
   })
   const problems = [
-    ...(strict && missing.length > 0 ? [`missing: ${missing.join(', ')}`] : []),
-    ...(strict && extra.length > 0 ? [`not wanted: ${extra.join(', ')}`] : []),
-    ...(misshapen.length > 0 ? [`of another shape: ${misshapen.join(', ')}`] : []),
+    ...(strict && missing.length > 0 ? [`missing: ${few(missing)}`] : []),
+    ...(strict && extra.length > 0 ? [`not wanted: ${few(extra)}`] : []),
+    ...(misshapen.length > 0 ? [`of another shape: ${few(misshapen)}`] : []),
   ]
   if (problems.length > 0) throw new ShapeError(`loadStateDict: ${what}: ${problems.join('; ')}`)
   for (const [name, target] of targets) {

@@ -147,6 +147,16 @@ test('tensor refuses nesting that is not a box, however the counts add up', () =
   assert.throws(() => tensor([[1, 2], [3]]), /got an array of 1 beside an array of 2/)
   assert.throws(() => tensor([[1], 2]), /got a number beside an array of 1/)
   assert.throws(() => tensor([1, [2]]), /got an array of 1 beside a number/)
+  for (const [given, said] of [
+    ['x', '"x"'],
+    [null, 'null'],
+    [{}, '{}'],
+    [true, 'true'],
+    [[1, '2'], '"2"'],
+    [[[1], ['2']], '"2"'],
+  ])
+    assert.throws(() => tensor(given as number), `tensor: wanted numbers, or nested arrays of them, got ${said}`)
+  assert.equal(values(tensor({ length: 2, 0: 3, 1: 4 })), [3, 4])
   assert.throws(
     () =>
       tensor([

@@ -216,6 +216,14 @@ test('positions: the first half of the channels is the column', () => {
   assert.is(sinCos1d(4, 3)[4], Math.fround(Math.sin(1)))
 })
 
+test('of many tensors that are missing the first few are named', () => {
+  const layers = new ModuleList(Array.from({ length: 20 }, () => new Linear(1, 1, shapesOnly)))
+  assert.throws(
+    () => layers.loadStateDict(new Map()),
+    /^loadStateDict: ModuleList: missing: 0\.weight, 0\.bias, .*3\.weight, 3\.bias and 32 more$/,
+  )
+})
+
 test('labels: dropped where u < p, to the last row, which is absent without drops', () => {
   const embedder = new LabelEmbedder(10, 4, 0.1, init())
   assert.equal(embedder.embedding_table.weight.shape, [11, 4])
