@@ -74,7 +74,7 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
     ...movement(context, () => kernels),
     ...reductions(context, reduce),
     ...windows(context),
-    ...matmul(context, loops),
+    ...matmul(context, loops, reduce),
     ...norms(context, reduce),
     ...attention(context, reduce),
     ...optimizer(context),
