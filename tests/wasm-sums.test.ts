@@ -52,6 +52,22 @@ test('reduce', () => {
     }
 })
 
+test('sums of many rows are as exact as pairwise ones', () => {
+  for (const [shape, axes] of [
+    [[64, 20000, 2], [1]],
+    [[100003, 3], [0]],
+    [[3, 70001], [1]],
+  ]) {
+    const out = shape.filter((_, i) => !axes.includes(i))
+    check(
+      `sum of ${show(shape)} over ${show(axes)}`,
+      [floats(shape, 0, 1)],
+      (k, [a], dtype) => k.reduce('sum', a, axes, spec(out, dtype)),
+      { tolerance: 3e-7, floor: 0 },
+    )
+  }
+})
+
 test('the error of a product does not grow with k', () => {
   const K = 40000
   for (const [M, N, batch] of [
