@@ -40,9 +40,27 @@ test('unary at the edges of f32', () => {
     NaN,
     1e5,
     -1e5,
+    1e13,
+    -1e13,
+    3e38,
+    -3e38,
   ]
   const x = () => input(Float32Array.from(values), [values.length])
-  const names: UnaryName[] = ['exp', 'log', 'tanh', 'erf', 'sigmoid', 'softplus', 'sqrt', 'isFinite', 'sign', 'relu']
+  const names: UnaryName[] = [
+    'exp',
+    'log',
+    'tanh',
+    'erf',
+    'sigmoid',
+    'softplus',
+    'sqrt',
+    'isFinite',
+    'sign',
+    'relu',
+    'silu',
+    'gelu',
+    'geluTanh',
+  ]
   for (const name of names) {
     check(
       `${name} at the edges`,
@@ -59,6 +77,9 @@ test('unary at the edges of f32', () => {
       { floor: 1e-32 },
     )
   }
+  const one = () => input(new Float32Array(values.length).fill(1), [values.length])
+  for (const name of ['siluGrad', 'geluGrad', 'geluTanhGrad'] as const)
+    check(`${name} at the edges`, [one(), x()], (k, [g, a], dtype) => k.binary(name, g, a, spec(a.shape, dtype)))
 })
 
 test('sin and cos of large arguments', () => {

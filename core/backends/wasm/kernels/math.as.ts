@@ -28,7 +28,10 @@ const LN2 = memory.data<f32>([0.693359375, -2.12194440e-4])
 /** Adding 1.5·2²³ rounds to the nearest whole number and leaves it in the low bits. */
 const ROUND = memory.data<f32>([12582912])
 const EXP_RANGE = memory.data<f32>([-104, 89])
-const NORMAL_RANGE = memory.data<f32>([-87.3, 88])
+const NORMAL_RANGE = memory.data<f32>([-87.3])
+/** Here 2ⁿ, put together from bits, is exactly 0 and infinity. */
+const FLUSHED_RANGE = memory.data<f32>([-88, 89])
+const LARGEST = memory.data<f32>([3.4028234663852886e38])
 const EXP = memory.data<f32>([
   1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
 ])
@@ -45,7 +48,7 @@ function expFraction(r: v128): v128 {
   return f32x4.add(madd(p, f32x4.mul(r, r), r), c(ONE))
 }
 
-/** 2ⁿ for whole numbers −126 … 127 in the low bits of each lane. */
+/** 2ⁿ for whole numbers −126 … 127 in the low bits of each lane; for −127 it is 0, for 128 infinity. */
 @inline
 function power2(n: v128): v128 {
   return i32x4.shl(i32x4.add(n, c(BIAS)), 23)
@@ -70,13 +73,13 @@ export function expNegative(x: v128): v128 {
   return v128.andnot(expNormal(f32x4.pmax(x, c(NORMAL_RANGE))), f32x4.lt(x, c(NORMAL_RANGE)))
 }
 
-/** The same for x of which 1 + eˣ is wanted, or eˣ/(1 + eˣ): limited to what needs no subnormals. */
+/** The same for x of which 1 + eˣ is wanted: 0 from −87.7 on down, infinity from 88.4 on up. */
 @inline
-function expLimited(x: v128): v128 {
-  return expNormal(f32x4.pmin(f32x4.pmax(x, c(NORMAL_RANGE)), c(NORMAL_RANGE, 1)))
+function expFlushed(x: v128): v128 {
+  return expNormal(f32x4.pmin(f32x4.pmax(x, c(FLUSHED_RANGE)), c(FLUSHED_RANGE, 1)))
 }
 
-/** The same for −87.3 ≤ x ≤ 88. */
+/** The same for −88 ≤ x ≤ 89, with 2ⁿ in one part. */
 @inline
 function expNormal(x: v128): v128 {
   const rounded = madd(x, c(LOG2_E), c(ROUND))
@@ -148,7 +151,7 @@ export function tanh(x: v128): v128 {
   p = madd(p, z, c(TANH, 3))
   p = madd(p, z, c(TANH, 4))
   p = madd(f32x4.mul(p, z), x, x)
-  const e = expLimited(f32x4.add(size, size))
+  const e = expFlushed(f32x4.add(size, size))
   const tail = f32x4.sub(c(ONE), f32x4.div(f32x4.add(c(ONE), c(ONE)), f32x4.add(e, c(ONE))))
   const signed = v128.or(tail, v128.and(x, c(SIGN)))
   return select(f32x4.lt(size, c(TANH_LIMIT)), p, signed)
@@ -182,7 +185,7 @@ export function erf(x: v128): v128 {
 /** 1 / (1 + e⁻ˣ) */
 @inline
 export function sigmoid(x: v128): v128 {
-  return f32x4.div(c(ONE), f32x4.add(c(ONE), expLimited(f32x4.neg(x))))
+  return f32x4.div(c(ONE), f32x4.add(c(ONE), expFlushed(f32x4.neg(x))))
 }
 
 /** log(1 + eˣ) = max(x, 0) + log(1 + e^−|x|) */
@@ -213,18 +216,24 @@ const GELU = memory.data<f32>([
 
 /**
  * e^(−2u) with u = √(2/π)(x + 0.044715x³). The tanh form of gelu is x·s with s = ½(1 + tanh u) = 1/(1 + e^(−2u)), which
- * keeps its digits where tanh is near −1. Limited, so that its product with s is finite.
+ * keeps its digits where tanh is near −1.
  */
 @inline
 export function geluExp(x: v128): v128 {
   const cubic = madd(f32x4.mul(x, x), c(GELU), c(GELU, 1))
-  return expLimited(f32x4.mul(x, cubic))
+  return expFlushed(f32x4.mul(x, cubic))
 }
 
-/** 2u′ = 2√(2/π)(1 + 3·0.044715x²) */
+/** 2u′ = 2√(2/π)(1 + 3·0.044715x²), or the largest finite number. */
 @inline
 export function geluSlope(x: v128): v128 {
-  return madd(f32x4.mul(x, x), c(GELU, 2), c(GELU, 3))
+  return finite(madd(f32x4.mul(x, x), c(GELU, 2), c(GELU, 3)))
+}
+
+/** x, where it is infinity the largest finite number: 0 times that is 0. */
+@inline
+export function finite(x: v128): v128 {
+  return f32x4.pmin(x, c(LARGEST))
 }
 
 /** 1 in all lanes. */
