@@ -133,6 +133,9 @@ test('i32 arithmetic, comparisons and movement run in wasm', () => {
       k.binary(name, a, b, { shape: [3, 7, 5], dtype: 'i32' }),
     )
   check('affine i32', [ints([37], -9, 9)], (k, [a]) => k.unary('affine', a, a, 3, -2))
+  const large = () => input(Int32Array.of(2147483647, -2147483648, 65537, -94906267), [4])
+  check('affine i32 beyond 2^53', [large()], (k, [a]) => k.unary('affine', a, a, 2147483647, 5))
+  check('mul i32 beyond 2^53', [large(), large()], (k, [a, b]) => k.binary('mul', a, b, a))
   check('permute i32', [ints([3, 7, 5], -9, 9)], (k, [a]) =>
     k.permute(a, [2, 0, 1], { shape: [5, 3, 7], dtype: 'i32' }),
   )

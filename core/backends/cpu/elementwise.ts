@@ -84,13 +84,15 @@ function unaryRow(name: UnaryName, x: TypedArray, y: TypedArray, p: number, q: n
       for (let i = 0; i < n; i++) y[i] = -x[i]
       return
     case 'square':
-      for (let i = 0; i < n; i++) y[i] = x[i] * x[i]
+      if (y instanceof Int32Array) for (let i = 0; i < n; i++) y[i] = Math.imul(x[i], x[i])
+      else for (let i = 0; i < n; i++) y[i] = x[i] * x[i]
       return
     case 'exp':
       for (let i = 0; i < n; i++) y[i] = Math.exp(x[i])
       return
     case 'affine':
-      for (let i = 0; i < n; i++) y[i] = p * x[i] + q
+      if (y instanceof Int32Array && Number.isInteger(p)) for (let i = 0; i < n; i++) y[i] = Math.imul(p, x[i]) + q
+      else for (let i = 0; i < n; i++) y[i] = p * x[i] + q
       return
     default: {
       const f = unaryFunctions[name]
