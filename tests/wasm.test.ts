@@ -155,6 +155,10 @@ test('fill, where, cast, copy', () => {
     k.where(i, a, b, spec([40000], dtype)),
   )
   check('cast to i32', [floats([1031], -99, 99)], (k, [a]) => k.cast(a, { shape: a.shape, dtype: 'i32' }))
+  const edges = Float32Array.of(2147483520, 2147483648, -2147483648, -2147483904, 1e10, -3e38, Infinity, -Infinity, NaN)
+  check('cast to i32 of what is out of range', [input(edges, [edges.length])], (k, [a]) =>
+    k.cast(a, { shape: a.shape, dtype: 'i32' }),
+  )
   check('cast from i32', [ints([1031], -99, 99)], (k, [a], dtype) => k.cast(a, spec(a.shape, dtype)))
   check('copy', [floats([41, 1031])], (k, [a]) => k.copy(a))
 })

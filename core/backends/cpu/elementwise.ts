@@ -1,11 +1,12 @@
 /**
- * Elementwise kernels. All arithmetic is in f64 and rounded once, on the store; a store to i32 drops the fraction.
+ * Elementwise kernels. All arithmetic is in f64 and rounded once, on the store; a store to i32 drops the fraction and
+ * keeps the low 32 bits, but for `cast`, which saturates. Products of whole numbers are exact in those bits.
  * Each kernel cuts its result into rows along which every operand advances by a constant step: 1, or 0 where it is
  * broadcast. Equal shapes and single elements are the case of one long row. Next: reduce.ts.
  */
 
 import type { BinaryName, Kernels, Operand, UnaryName } from '../../backend.ts'
-import type { TypedArray } from '../../dtype.ts'
+import { type TypedArray, toTypedArray } from '../../dtype.ts'
 import { broadcastStrides, type Shape, sameShape, sizeOf } from '../../shape.ts'
 import { type Host, output } from './host.ts'
 import { binaryFunctions, unaryFunctions } from './scalars.ts'
@@ -55,7 +56,7 @@ export function elementwiseLoops(host: Host): Pick<Kernels, Names> {
 
     cast(x, out) {
       const y = output(host, out)
-      host.view(y).set(host.view(x.storage))
+      host.view(y).set(toTypedArray(out.dtype, host.view(x.storage)))
       return y
     },
 
