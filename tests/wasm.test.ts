@@ -5,6 +5,7 @@
  */
 
 import { test } from 'uvu'
+import * as assert from 'uvu/assert'
 import type { BinaryName, UnaryName } from '../core/backend.ts'
 import { cpu } from '../core/backends/cpu/backend.ts'
 import { unaryFunctions } from '../core/backends/cpu/scalars.ts'
@@ -135,6 +136,8 @@ test('i32 arithmetic, comparisons and movement run in wasm', () => {
   check('affine i32', [ints([37], -9, 9)], (k, [a]) => k.unary('affine', a, a, 3, -2))
   const large = () => input(Int32Array.of(2147483647, -2147483648, 65537, -94906267), [4])
   check('affine i32 beyond 2^53', [large()], (k, [a]) => k.unary('affine', a, a, 2147483647, 5))
+  const exact = cpu.kernels.unary('square', large().on.get(cpu)!, { shape: [4], dtype: 'i32' })
+  assert.equal([...cpu.readSync!(exact)], [1, 0, 131073, Math.imul(94906267, 94906267)])
   check('mul i32 beyond 2^53', [large(), large()], (k, [a, b]) => k.binary('mul', a, b, a))
   check('permute i32', [ints([3, 7, 5], -9, 9)], (k, [a]) =>
     k.permute(a, [2, 0, 1], { shape: [5, 3, 7], dtype: 'i32' }),
