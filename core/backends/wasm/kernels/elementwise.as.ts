@@ -7,8 +7,9 @@
 
 import { VEC, arg, madd, number, pointer, splat, storeFirst } from './simd.as'
 import {
-  erf, exp, finite, geluExp, geluSlope, log, normalCdf, normalDensity, ones, select, sigmoid, sine, softplus, tanh,
+  erf, exp, finite, geluExp, geluSlope, log, normalCdf, normalDensity, ones, select, sigmoid, softplus, tanh,
 } from './math.as'
+import { sine } from './sine.as'
 import { offsetAt } from './walk.as'
 
 /** args: 0 x, 1 y, 2 vectors, 3 vectors per chunk, 4 p, 5 q */

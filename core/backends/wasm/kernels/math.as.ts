@@ -1,16 +1,16 @@
 /**
- * exp, log, sin, cos, tanh, erf and what activations make of them, four lanes at a time, to about 1e-7 of the true
- * value (1e-6 at worst). Polynomials are those of Cephes (S. Moshier, single precision); erf is the rational minimax
- * approximation that Eigen uses. NaN comes out as NaN and infinities as they should.
+ * exp, log, tanh, erf and what activations make of them, four lanes at a time, to about 1e-7 of the true value (1e-6 at
+ * worst). Polynomials are those of Cephes (S. Moshier, single precision); erf is the rational minimax approximation that
+ * Eigen uses. NaN comes out as NaN and infinities as they should.
  * Constants are read from memory: V8 loads a vector of four equal floats in one instruction, but builds a constant in
- * three, and does so in every round of a loop. Next: elementwise.as.ts.
+ * three, and does so in every round of a loop. Next: sine.as.ts.
  */
 
 import { madd, nmadd, splat } from './simd.as'
 
 /** Entry `i` of a table of constants in all lanes. */
 @inline
-function c(table: usize, i: usize = 0): v128 {
+export function c(table: usize, i: usize = 0): v128 {
   return v128.load32_splat(table + (i << 2))
 }
 
@@ -240,44 +240,4 @@ export function finite(x: v128): v128 {
 @inline
 export function ones(): v128 {
   return c(ONE)
-}
-
-const SINE = memory.data<f32>([-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1])
-const COSINE = memory.data<f32>([2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2])
-
-/** Two lanes of x − n·π/2 and of n, the nearest multiple, in f64: exact enough for any x that an f32 index reaches. */
-@inline
-function quadrants(x: v128): v128 {
-  return f64x2.nearest(f64x2.mul(x, f64x2.splat(0.63661977236758134)))
-}
-
-@inline
-function remainder(x: v128, n: v128): v128 {
-  const r = f64x2.sub(x, f64x2.mul(n, f64x2.splat(1.57079632673412561417)))
-  return f64x2.sub(r, f64x2.mul(n, f64x2.splat(6.07710050650619224932e-11)))
-}
-
-/** sin(x + quarter·π/2): sine for quarter 0, cosine for 1. */
-@inline
-export function sine(x: v128, quarter: i32): v128 {
-  const low = f64x2.promote_low_f32x4(x)
-  const high = f64x2.promote_low_f32x4(v128.shuffle<f32>(x, x, 2, 3, 0, 1))
-  const nLow = quadrants(low)
-  const nHigh = quadrants(high)
-  const rLow = f32x4.demote_f64x2_zero(remainder(low, nLow))
-  const rHigh = f32x4.demote_f64x2_zero(remainder(high, nHigh))
-  const r = v128.shuffle<f64>(rLow, rHigh, 0, 2)
-  const whole = v128.shuffle<f64>(i32x4.trunc_sat_f64x2_s_zero(nLow), i32x4.trunc_sat_f64x2_s_zero(nHigh), 0, 2)
-  const n = i32x4.add(whole, i32x4.splat(quarter))
-  const z = f32x4.mul(r, r)
-  let s = madd(c(SINE), z, c(SINE, 1))
-  s = madd(s, z, c(SINE, 2))
-  s = madd(f32x4.mul(s, z), r, r)
-  let k = madd(c(COSINE), z, c(COSINE, 1))
-  k = madd(k, z, c(COSINE, 2))
-  k = madd(f32x4.mul(k, z), z, nmadd(c(HALF), z, c(ONE)))
-  // Odd quarters take the other function, quarters 2 and 3 the other sign.
-  const odd = i32x4.ne(v128.and(n, i32x4.splat(1)), i32x4.splat(0))
-  const sign = i32x4.shl(v128.and(n, i32x4.splat(2)), 30)
-  return v128.xor(select(odd, k, s), sign)
 }
