@@ -110,7 +110,10 @@ export interface Kernels {
   gather(x: Operand, index: Operand, out: Spec): Storage
   /** index (B, K) i32, source (B, K, D) → (B, R, D): sums of source rows by index, 0 where none. */
   scatterAdd(index: Operand, source: Operand, out: Spec): Storage
-  /** x in the dtype of `out`; to i32 by truncation. */
+  /**
+   * x in the dtype of `out`. To i32 the fraction is dropped, what is out of range becomes the nearest i32, and NaN
+   * becomes 0, as WebAssembly's i32.trunc_sat_f32_s has it.
+   */
   cast(x: Operand, out: Spec): Storage
   /** x (N, C, H, W) → (N, C·kh·kw, H'·W'): the patch under each window position, channel-major. */
   unfold(x: Operand, window: Window2d, out: Spec): Storage

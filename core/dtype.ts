@@ -17,9 +17,17 @@ export function allocate(dtype: DType, length: number): TypedArray {
   return new constructors[dtype](length)
 }
 
-/** `values` as a typed array of `dtype`; returned as it is when it already has that type. */
+/**
+ * `values` as a typed array of `dtype`; returned as it is when it already has that type. To i32 as `cast` in backend.ts:
+ * the fraction is dropped, what is out of range becomes the nearest i32, and NaN becomes 0.
+ */
 export function toTypedArray(dtype: DType, values: ArrayLike<number>): TypedArray {
-  return values instanceof constructors[dtype] ? values : constructors[dtype].from(values)
+  if (values instanceof constructors[dtype]) return values
+  const converted = constructors[dtype].from(values)
+  if (dtype === 'i32')
+    for (let i = 0; i < converted.length; i++)
+      if (converted[i] !== values[i]) converted[i] = Math.max(-(2 ** 31), Math.min(values[i], 2 ** 31 - 1))
+  return converted
 }
 
 /** A view of `length` elements of a buffer, from `byteOffset`. */

@@ -228,6 +228,16 @@ test('to copies between backends and dtypes, outside the graph', () => {
   assert.equal(values(cast(w, 'i32')), [1, -2])
 })
 
+test('what i32 cannot hold becomes the nearest it can, and NaN 0, however it is converted', () => {
+  const x = [1e10, -1e10, Infinity, -Infinity, Number.NaN, -1.5]
+  const wanted = [2 ** 31 - 1, -(2 ** 31), 2 ** 31 - 1, -(2 ** 31), 0, -1]
+  for (const backend of [cpu, wasm]) {
+    assert.equal(values(cast(tensor(x, { backend }), 'i32')), wanted)
+    assert.equal(values(to(tensor(x, { backend }), { dtype: 'i32' })), wanted)
+    assert.equal(values(tensor(x, { dtype: 'i32', backend })), wanted)
+  }
+})
+
 test('the gpu backend reads asynchronously, and says so', async () => {
   const x = tensor([[1, 2]], { backend: await gpu({ device: 'cpu' }) })
   assert.throws(() => x.dataSync(), /dataSync: backend 'gpu.*' reads asynchronously; await data\(\)/)

@@ -106,6 +106,16 @@ test('a read sees what was dispatched before it, whatever happens to the tensor 
   assert.equal([...(await again)], [7, 8, 9])
 })
 
+test('a cast to i32 of what is out of range is as on wasm', async () => {
+  const x = on([2147483648, -2147483904, 1e10, -3e38, Infinity, -Infinity, Number.NaN, -1.5])
+  const y = core.cast(x, 'i32')
+  const back = core.cast(y, 'f32')
+  const [most, least] = [2 ** 31 - 1, -(2 ** 31)]
+  assert.equal([...(await y.data())], [most, least, most, least, most, least, 0, -1])
+  assert.equal([...(await back.data())], [2 ** 31, least, 2 ** 31, least, 2 ** 31, least, 0, -1])
+  for (const t of [x, y, back]) t.dispose()
+})
+
 test('what is written is copied at once', async () => {
   const data = Float32Array.of(1, 2)
   const x = tensor(data, { backend })

@@ -8,8 +8,10 @@ import { fileURLToPath } from 'node:url'
 import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import type { Storage } from '../core/backend.ts'
 import { createWasm } from '../core/backends/wasm/index.ts'
 import { Allocator } from '../core/backends/wasm/memory.ts'
+import type { Shape } from '../core/shape.ts'
 import { check, disposeAll, floats, relaxed, spec } from './wasm-helpers.ts'
 
 /** Memory that grows as a WebAssembly.Memory does, without being there. */
@@ -46,6 +48,34 @@ test('addresses beyond 2 GiB', () => {
     { tolerance: 1e-5 },
   )
   relaxed.free(low)
+})
+
+test('a kernel for which there is no room leaves nothing behind', () => {
+  const on = (...shape: Shape) => floats(shape).on.get(relaxed)!
+  const [a, b, x, row, wide] = [on(4000, 64), on(64, 1), on(5, 3000), on(3000), on(2000, 3000)]
+  const hole = relaxed.alloc('f32', 2 ** 14)
+  const taken: Storage[] = []
+  for (let n = 2 ** 29; n >= 16; ) {
+    try {
+      taken.push(relaxed.alloc('f32', n))
+    } catch {
+      n /= 2
+    }
+  }
+  relaxed.free(hole)
+  const before = relaxed.stats()
+  const { kernels } = relaxed
+  for (const run of [
+    () => kernels.matmul(a, b, false, false, spec([4000, 1], 'f32')), // no room for packed rows
+    () => kernels.reduce('sum', wide, [0], spec([3000], 'f32')), // for slots of segments
+    () => kernels.layerNormGrad!(x, x, row, 1e-6), // for the second result
+  ]) {
+    assert.throws(run, /wasm: out of memory/)
+    assert.is(relaxed.stats().bytes, before.bytes)
+    assert.is(relaxed.stats().storages, before.storages)
+  }
+  relaxed.free(kernels.unary('neg', row, row))
+  for (const storage of taken) relaxed.free(storage)
 })
 
 test('threads: wanted, from the environment, and never what keeps the process alive', async () => {

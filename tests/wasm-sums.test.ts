@@ -52,6 +52,40 @@ test('reduce', () => {
     }
 })
 
+test('sums of many rows are as exact as pairwise ones', () => {
+  for (const [shape, axes] of [
+    [[64, 20000, 2], [1]],
+    [[100003, 3], [0]],
+    [[3, 70001], [1]],
+  ]) {
+    const out = shape.filter((_, i) => !axes.includes(i))
+    check(
+      `sum of ${show(shape)} over ${show(axes)}`,
+      [floats(shape, 0, 1)],
+      (k, [a], dtype) => k.reduce('sum', a, axes, spec(out, dtype)),
+      { tolerance: 3e-7, floor: 0 },
+    )
+  }
+})
+
+test('the error of a product does not grow with k', () => {
+  const K = 40000
+  for (const [M, N, batch] of [
+    [16, 16, []],
+    [3, 5, []],
+    [1, 1, []],
+    [2, 9, [2]],
+  ] as [number, number, number[]][])
+    for (const ta of [false, true])
+      for (const tb of [false, true])
+        check(
+          `matmul ${M}×${N}×${K} ${ta} ${tb}`,
+          [floats([...batch, ...(ta ? [K, M] : [M, K])], 0, 1), floats([...batch, ...(tb ? [N, K] : [K, N])], 0, 1)],
+          (k, [p, q], dtype) => k.matmul(p, q, ta, tb, spec([...batch, M, N], dtype)),
+          { tolerance: 6e-7, floor: 0 },
+        )
+})
+
 test('matmul and linear', () => {
   const cases: [Shape, Shape, Shape, number, number, number][] = [
     [[], [], [], 1, 1, 1],
@@ -84,7 +118,9 @@ test('matmul and linear', () => {
     [15, 29, 37],
     [8, 600, 65],
     [70, 5, 3],
+    [20, 33, 1031],
     [5, 601, 1031],
+    [6, 33, 4101],
     [1, 45, 1030],
   ])
     for (const bias of [true, false])

@@ -5,6 +5,7 @@
  */
 
 import { test } from 'uvu'
+import * as assert from 'uvu/assert'
 import type { BinaryName, UnaryName } from '../core/backend.ts'
 import { cpu } from '../core/backends/cpu/backend.ts'
 import { unaryFunctions } from '../core/backends/cpu/scalars.ts'
@@ -40,9 +41,29 @@ test('unary at the edges of f32', () => {
     NaN,
     1e5,
     -1e5,
+    1e13,
+    -1e13,
+    3e38,
+    -3e38,
   ]
   const x = () => input(Float32Array.from(values), [values.length])
-  const names: UnaryName[] = ['exp', 'log', 'tanh', 'erf', 'sigmoid', 'softplus', 'sqrt', 'isFinite', 'sign', 'relu']
+  const names: UnaryName[] = [
+    'exp',
+    'log',
+    'tanh',
+    'erf',
+    'sigmoid',
+    'softplus',
+    'sqrt',
+    'isFinite',
+    'sign',
+    'relu',
+    'silu',
+    'gelu',
+    'geluTanh',
+    'sin',
+    'cos',
+  ]
   for (const name of names) {
     check(
       `${name} at the edges`,
@@ -59,11 +80,17 @@ test('unary at the edges of f32', () => {
       { floor: 1e-32 },
     )
   }
+  const one = () => input(new Float32Array(values.length).fill(1), [values.length])
+  for (const name of ['siluGrad', 'geluGrad', 'geluTanhGrad'] as const)
+    check(`${name} at the edges`, [one(), x()], (k, [g, a], dtype) => k.binary(name, g, a, spec(a.shape, dtype)))
 })
 
 test('sin and cos of large arguments', () => {
   for (const name of ['sin', 'cos'] as const)
-    check(name, [floats([1031], -1e5, 1e5)], (k, [a], dtype) => k.unary(name, a, spec(a.shape, dtype)))
+    for (const size of [1e5, 1e8, 1e9, 1e10, 1e20, 3e38])
+      check(`${name} up to ${size}`, [floats([1031], -size, size)], (k, [a], dtype) =>
+        k.unary(name, a, spec(a.shape, dtype)),
+      )
 })
 
 test('binary, broadcast', () => {
@@ -112,6 +139,11 @@ test('i32 arithmetic, comparisons and movement run in wasm', () => {
       k.binary(name, a, b, { shape: [3, 7, 5], dtype: 'i32' }),
     )
   check('affine i32', [ints([37], -9, 9)], (k, [a]) => k.unary('affine', a, a, 3, -2))
+  const large = () => input(Int32Array.of(2147483647, -2147483648, 65537, -94906267), [4])
+  check('affine i32 beyond 2^53', [large()], (k, [a]) => k.unary('affine', a, a, 2147483647, 5))
+  const exact = cpu.kernels.unary('square', large().on.get(cpu)!, { shape: [4], dtype: 'i32' })
+  assert.equal([...cpu.readSync!(exact)], [1, 0, 131073, Math.imul(94906267, 94906267)])
+  check('mul i32 beyond 2^53', [large(), large()], (k, [a, b]) => k.binary('mul', a, b, a))
   check('permute i32', [ints([3, 7, 5], -9, 9)], (k, [a]) =>
     k.permute(a, [2, 0, 1], { shape: [5, 3, 7], dtype: 'i32' }),
   )
@@ -131,6 +163,10 @@ test('fill, where, cast, copy', () => {
     k.where(i, a, b, spec([40000], dtype)),
   )
   check('cast to i32', [floats([1031], -99, 99)], (k, [a]) => k.cast(a, { shape: a.shape, dtype: 'i32' }))
+  const edges = Float32Array.of(2147483520, 2147483648, -2147483648, -2147483904, 1e10, -3e38, Infinity, -Infinity, NaN)
+  check('cast to i32 of what is out of range', [input(edges, [edges.length])], (k, [a]) =>
+    k.cast(a, { shape: a.shape, dtype: 'i32' }),
+  )
   check('cast from i32', [ints([1031], -99, 99)], (k, [a], dtype) => k.cast(a, spec(a.shape, dtype)))
   check('copy', [floats([41, 1031])], (k, [a]) => k.copy(a))
 })

@@ -9,6 +9,7 @@ import * as assert from 'uvu/assert'
 import {
   add,
   type Backend,
+  cast,
   concat,
   cpu,
   full,
@@ -118,6 +119,13 @@ run('indices are exact past 2^24 elements', async () => {
   for (const t of found) values.push([...(await t.data())])
   assert.equal(values, [[1, 2, 3], [0, 0, 1], [6], [0, 4]])
   for (const t of found) t.dispose()
+})
+
+run('a cast to i32 of what is out of range is as on wasm', async () => {
+  const x = tensor(Float32Array.of(1e10, -3e38, Infinity, -Infinity, Number.NaN, -1.5), { backend: written! })
+  const y = cast(x, 'i32')
+  assert.equal([...(await y.data())], [2 ** 31 - 1, -(2 ** 31), 2 ** 31 - 1, -(2 ** 31), 0, -1])
+  for (const t of [x, y]) t.dispose()
 })
 
 run('ten thousand small ops leave nothing behind', async () => {

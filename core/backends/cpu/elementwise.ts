@@ -1,11 +1,12 @@
 /**
- * Elementwise kernels. All arithmetic is in f64 and rounded once, on the store; a store to i32 drops the fraction.
+ * Elementwise kernels. All arithmetic is in f64 and rounded once, on the store; a store to i32 drops the fraction and
+ * keeps the low 32 bits, but for `cast`, which saturates. Products of whole numbers are exact in those bits.
  * Each kernel cuts its result into rows along which every operand advances by a constant step: 1, or 0 where it is
  * broadcast. Equal shapes and single elements are the case of one long row. Next: reduce.ts.
  */
 
 import type { BinaryName, Kernels, Operand, UnaryName } from '../../backend.ts'
-import type { TypedArray } from '../../dtype.ts'
+import { type TypedArray, toTypedArray } from '../../dtype.ts'
 import { broadcastStrides, type Shape, sameShape, sizeOf } from '../../shape.ts'
 import { type Host, output } from './host.ts'
 import { binaryFunctions, unaryFunctions } from './scalars.ts'
@@ -55,7 +56,7 @@ export function elementwiseLoops(host: Host): Pick<Kernels, Names> {
 
     cast(x, out) {
       const y = output(host, out)
-      host.view(y).set(host.view(x.storage))
+      host.view(y).set(toTypedArray(out.dtype, host.view(x.storage)))
       return y
     },
 
@@ -84,13 +85,15 @@ function unaryRow(name: UnaryName, x: TypedArray, y: TypedArray, p: number, q: n
       for (let i = 0; i < n; i++) y[i] = -x[i]
       return
     case 'square':
-      for (let i = 0; i < n; i++) y[i] = x[i] * x[i]
+      if (y instanceof Int32Array) for (let i = 0; i < n; i++) y[i] = Math.imul(x[i], x[i])
+      else for (let i = 0; i < n; i++) y[i] = x[i] * x[i]
       return
     case 'exp':
       for (let i = 0; i < n; i++) y[i] = Math.exp(x[i])
       return
     case 'affine':
-      for (let i = 0; i < n; i++) y[i] = p * x[i] + q
+      if (y instanceof Int32Array && Number.isInteger(p)) for (let i = 0; i < n; i++) y[i] = Math.imul(p, x[i]) + q
+      else for (let i = 0; i < n; i++) y[i] = p * x[i] + q
       return
     default: {
       const f = unaryFunctions[name]

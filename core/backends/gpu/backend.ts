@@ -7,7 +7,7 @@
  */
 
 import type { Backend, FusedKernels, Kernels, Operand, Storage } from '../../backend.ts'
-import { bytesPerElement, type DType, type TypedArray } from '../../dtype.ts'
+import { bytesPerElement, type DType, type TypedArray, toTypedArray } from '../../dtype.ts'
 import { sizeOf } from '../../shape.ts'
 import { openDevice } from './device.ts'
 import { attentions } from './kernels/attention.ts'
@@ -204,7 +204,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
       open.forEach(({ op, rows }, i) => {
         if (counts[i][0] > 0) throw new RangeError(`${op}: wanted indices in [0, ${rows}), got ${counts[i][0]} outside`)
       })
-      return dtype === 'i32' ? Int32Array.from(values) : values
+      return toTypedArray(dtype, values)
     },
     stats: () => ({ bytes, peakBytes, storages, fallbacks: 0, reads }),
     resetPeak() {

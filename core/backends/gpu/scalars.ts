@@ -72,6 +72,9 @@ export const reduceScalars: Readonly<Record<ReduceName, (a: number, b: number) =
   min: (a, b) => smaller(a, b),
 }
 
+/** What a cast makes of a value before its fraction goes: in [p, q], and 0 of NaN. */
+export const limited = (x: number, p: number, q: number): number => (isNan(x) === 1 ? 0 : smaller(larger(x, p), q))
+
 /** What is done to a value before it is stored: i32 is carried as f32 and keeps no fraction. */
 export const stores: Readonly<Record<Exclude<DType, 'f64'>, (x: number) => number>> = {
   f32: x => x,

@@ -54,9 +54,26 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
     return viewOf(dtype, words.buffer, words.byteOffset, length)
   }
 
+  // Results of the kernel that is running: should it throw, nobody else could free them.
+  // They are counted, for to shorten an array costs as much as a small kernel.
+  const results: WasmStorage[] = []
+  let made = 0
+
+  function result(dtype: DType, length: number): WasmStorage {
+    const storage = alloc(dtype, length)
+    results[made++] = storage
+    return storage
+  }
+
+  function free(storage: Storage): void {
+    memory.free((storage as WasmStorage).block)
+    bytes -= 4 * storage.length
+    storages--
+  }
+
   const context: Context = {
     runtime,
-    output: out => alloc(out.dtype, sizeOf(out.shape)),
+    output: out => result(out.dtype, sizeOf(out.shape)),
     scratch(size, use) {
       const block = memory.alloc(size)
       try {
@@ -67,18 +84,32 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
     },
   }
 
-  const loops = counted(createLoops({ view, alloc }), () => fallbacks++)
+  const loops = wrapped(createLoops({ view, alloc: result }), run => (...args) => {
+    fallbacks++
+    return run(...args)
+  })
   const reduce = reducer(context)
-  const kernels: Kernels & FusedKernels = {
+  // A kernel that is made of others calls them here, where they count as one.
+  const launchers: Kernels & FusedKernels = {
     ...elementwise(context, loops),
-    ...movement(context, () => kernels),
+    ...movement(context, () => launchers),
     ...reductions(context, reduce),
     ...windows(context),
-    ...matmul(context, loops),
+    ...matmul(context, loops, reduce),
     ...norms(context, reduce),
     ...attention(context, reduce),
     ...optimizer(context),
   }
+  const kernels = wrapped(launchers, run => (...args) => {
+    try {
+      return run.apply(launchers, args)
+    } catch (error) {
+      for (const storage of results.slice(0, made)) free(storage)
+      throw error
+    } finally {
+      made = 0
+    }
+  })
 
   const backend: WasmBackend = {
     name: 'wasm',
@@ -89,11 +120,7 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
     kernels,
     doubles: wasmDoubles(runtime, memory),
     alloc,
-    free(storage) {
-      memory.free((storage as WasmStorage).block)
-      bytes -= 4 * storage.length
-      storages--
-    },
+    free,
     write(storage, data) {
       if (data.length !== storage.length)
         throw new RangeError(`write: wanted ${storage.length} elements, got ${data.length}`)
@@ -117,14 +144,9 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
   return backend
 }
 
-/** The same functions, each call reported. */
-function counted<T extends object>(functions: T, report: () => void): T {
-  const wrapped = Object.entries(functions).map(([name, run]) => [
-    name,
-    (...args: unknown[]) => {
-      report()
-      return run(...args)
-    },
-  ])
-  return Object.fromEntries(wrapped)
+type AnyFunction = (...args: unknown[]) => unknown
+
+/** The same functions, each as `wrap` makes it. */
+function wrapped<T extends object>(functions: T, wrap: (run: AnyFunction) => AnyFunction): T {
+  return Object.fromEntries(Object.entries(functions).map(([name, run]) => [name, wrap(run)])) as T
 }

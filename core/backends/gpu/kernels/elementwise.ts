@@ -9,7 +9,7 @@ import type { Kernels, Spec } from '../../../backend.ts'
 import { broadcastStrides, type Shape } from '../../../shape.ts'
 import { functionOf, maxRank } from '../library.ts'
 import type { Elements, Launcher, Thread } from '../program.ts'
-import { binaryScalars, stores, unaryScalars } from '../scalars.ts'
+import { binaryScalars, limited, stores, unaryScalars } from '../scalars.ts'
 
 declare function offset(at: number, ...sizesAndStrides: number[]): number
 declare function unaryOp(x: number, p: number, q: number): number
@@ -66,7 +66,12 @@ export function elementwise({ launch }: Launcher): Pick<Kernels, Names> {
   }
   return {
     unary: map,
-    cast: (x, out) => map('affine', x, out, 1, 0),
+    cast(x, out) {
+      if (out.dtype !== 'i32') return map('affine', x, out, 1, 0)
+      // 2³¹ − 1 is not an f32: 2³¹ stands for it, and becomes it when it is read.
+      const functions = { unaryOp: functionOf('unaryOp', 3, limited), ...storeOf(out) }
+      return launch({ key: 'cast i32', kernel: unary, functions }, [x], out, [], [-(2 ** 31), 2 ** 31])
+    },
     copy: x => map('affine', x, x, 1, 0),
     fill: (value, out) =>
       launch({ key: `fill ${out.dtype}`, kernel: fill, functions: storeOf(out) }, [], out, [], [value]),

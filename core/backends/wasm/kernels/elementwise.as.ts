@@ -7,8 +7,9 @@
 
 import { VEC, arg, madd, number, pointer, splat, storeFirst } from './simd.as'
 import {
-  erf, exp, geluExp, geluSlope, log, normalCdf, normalDensity, ones, select, sigmoid, sine, softplus, tanh,
+  erf, exp, finite, geluExp, geluSlope, log, normalCdf, normalDensity, ones, select, sigmoid, softplus, tanh,
 } from './math.as'
+import { sine } from './sine.as'
 import { offsetAt } from './walk.as'
 
 /** args: 0 x, 1 y, 2 vectors, 3 vectors per chunk, 4 p, 5 q */
@@ -208,12 +209,12 @@ function one(mask: v128): v128 {
 @final @unmanaged class GeluGrad {
   @inline of(g: v128, x: v128): v128 { return f32x4.mul(g, madd(x, normalDensity(x), normalCdf(x))) }
 }
-/** g (s + x·s(1 − s)·2u′), 1 − s = s·e^(−2u) */
+/** g (s + x·s(1 − s)·2u′), 1 − s = s·e^(−2u); in an order in which 0 meets an infinity only where x is one. */
 @final @unmanaged class GeluTanhGrad {
   @inline of(g: v128, x: v128): v128 {
     const e = geluExp(x)
     const s = f32x4.div(ones(), f32x4.add(ones(), e))
-    return f32x4.mul(f32x4.mul(g, s), madd(f32x4.mul(x, geluSlope(x)), f32x4.mul(s, e), ones()))
+    return f32x4.mul(f32x4.mul(g, s), madd(f32x4.mul(x, f32x4.mul(s, finite(e))), geluSlope(x), ones()))
   }
 }
 

@@ -2,10 +2,14 @@
  * Products of a few rows with a weight (as of a condition with the layers that modulate): out[m, n] = Σ_k a[m, k]·w[n, k]
  * + bias[n]. Here every weight is used so rarely that packing it, as gemm.as.ts does, costs more than the products. Where
  * rows of a and of w both lie along k (`fewRows`) they are multiplied as they are, four lanes of k at a time, 4×2 sums in
- * registers; where w lies along n (`fewRowsAlong`), rows of w are added to rows of the result, four at a time.
+ * registers; where w lies along n (`fewRowsAlong`), rows of w are added to rows of the result, four at a time. A long k is
+ * cut in passes, each a sum of its own, as in gemm.as.ts. Next: attention.as.ts.
  */
 
 import { VEC, WORD, arg, firstLanes, madd, pointer, splat, storeFirst } from './simd.as'
+
+/** Steps of k in a pass of `fewRows`: each of four lanes sums every fourth product. */
+const PASS: i32 = 2048
 
 /** The sums of four vectors' lanes, as one vector. */
 @inline
@@ -24,9 +28,25 @@ function storeDown(to: usize, step: usize, v: v128, count: i32): void {
   if (count > 3) store<f32>(to + 3 * step, f32x4.extract_lane(v, 3))
 }
 
-/** Rows from a on (`rows` ≤ 4 of them) times two rows of w; w1 = w where there is one only. */
-function tile(a: usize, w: usize, w1: usize, K: i32, rows: i32, out: usize, outStep: usize, bias: usize, two: bool): void {
-  const step = <usize>K << 2
+/** The same of up to four floats, as a vector. */
+@inline
+function loadDown(from: usize, step: usize, count: i32): v128 {
+  return f32x4(
+    load<f32>(from),
+    count > 1 ? load<f32>(from + step) : 0,
+    count > 2 ? load<f32>(from + 2 * step) : 0,
+    count > 3 ? load<f32>(from + 3 * step) : 0,
+  )
+}
+
+/**
+ * K floats of rows from a on (`rows` ≤ 4 of them, `step` bytes apart) times two rows of w (w1 = w where there is one),
+ * plus two floats at `bias`, or plus what out held. bias = 0: none.
+ */
+function tile(
+  a: usize, step: usize, w: usize, w1: usize, K: i32, rows: i32, out: usize, outStep: usize, bias: usize, two: bool,
+  accumulate: bool,
+): void {
   // Rows that do not exist are read from row 0 and never stored.
   let a1 = rows > 1 ? a + step : a
   let a2 = rows > 2 ? a + 2 * step : a
@@ -72,11 +92,15 @@ function tile(a: usize, w: usize, w1: usize, K: i32, rows: i32, out: usize, outS
     c30 = madd(x, w0, c30)
     c31 = madd(x, w8, c31)
   }
-  const left = sums(c00, c10, c20, c30)
-  storeDown(out, outStep, bias == 0 ? left : f32x4.add(left, splat(load<f32>(bias))), rows)
+  let left = sums(c00, c10, c20, c30)
+  if (bias != 0) left = f32x4.add(left, splat(load<f32>(bias)))
+  if (accumulate) left = f32x4.add(loadDown(out, outStep, rows), left)
+  storeDown(out, outStep, left, rows)
   if (!two) return
-  const right = sums(c01, c11, c21, c31)
-  storeDown(out + 4, outStep, bias == 0 ? right : f32x4.add(right, splat(load<f32>(bias, 4))), rows)
+  let right = sums(c01, c11, c21, c31)
+  if (bias != 0) right = f32x4.add(right, splat(load<f32>(bias, 4)))
+  if (accumulate) right = f32x4.add(loadDown(out + 4, outStep, rows), right)
+  storeDown(out + 4, outStep, right, rows)
 }
 
 /** args: 0 a (M, K), 1 w (N, K), 2 out (M, N), 3 bias or 0, 4 M, 5 N, 6 K, 7 columns per chunk, an even number */
@@ -88,14 +112,22 @@ export function fewRows(args: usize, chunk: i32): void {
   const outStep = <usize>N << 2
   const end = min(N, (chunk + 1) * arg(args, 7))
   for (let n = chunk * arg(args, 7); n < end; n += 2) {
-    const w = pointer(args, 1) + <usize>n * step
     const two = n + 1 < N
     const column = <usize>n << 2
-    const bias = pointer(args, 3) != 0 ? pointer(args, 3) + column : 0
-    for (let m = 0; m < M; m += 4) {
-      const out = pointer(args, 2) + <usize>m * outStep + column
-      tile(pointer(args, 0) + <usize>m * step, w, two ? w + step : w, K, min(M - m, 4), out, outStep, bias, two)
-    }
+    let bias = pointer(args, 3) != 0 ? pointer(args, 3) + column : 0
+    let k = 0
+    do {
+      const a = pointer(args, 0) + (<usize>k << 2)
+      const w = pointer(args, 1) + <usize>n * step + (<usize>k << 2)
+      const length = min(K - k, PASS)
+      for (let m = 0; m < M; m += 4) {
+        const out = pointer(args, 2) + <usize>m * outStep + column
+        const rows = min(M - m, 4)
+        tile(a + <usize>m * step, step, w, two ? w + step : w, length, rows, out, outStep, bias, two, k > 0)
+      }
+      bias = 0
+      k += PASS
+    } while (k < K)
   }
 }
 
@@ -125,8 +157,8 @@ function addOne(b: usize, x: v128, to: usize, n: i32): void {
 }
 
 /**
- * args: 0 a, 1 rowStep, 2 kStep (bytes), 3 b, 4 bytes from k to k in b, 5 out (M, N), 6 bias or 0, 7 M, 8 N, 9 K,
- * 10 columns per chunk
+ * args: 0 a, 1 rowStep, 2 kStep (bytes), 3 b, 4 bytes from k to k in b, 5 out (passes, M, N), 6 bias or 0 (of the first
+ * pass), 7 M, 8 N, 9 K, 10 columns per chunk, 11 chunks per pass, 12 steps of k per pass
  */
 export function fewRowsAlong(args: usize, chunk: i32): void {
   const rowStep = pointer(args, 1)
@@ -134,19 +166,20 @@ export function fewRowsAlong(args: usize, chunk: i32): void {
   const step = pointer(args, 4)
   const M = arg(args, 7)
   const N = arg(args, 8)
-  const K = arg(args, 9)
-  const n = chunk * arg(args, 10)
+  const pass = chunk / arg(args, 11)
+  const n = (chunk - pass * arg(args, 11)) * arg(args, 10)
   const columns = min(N - n, arg(args, 10))
   const shift = <usize>n << 2
-  const out = pointer(args, 5) + shift
   const outStep = <usize>N << 2
+  const out = pointer(args, 5) + <usize>pass * M * outStep + shift
   for (let m = 0; m < M; ++m) {
     const row = out + <usize>m * outStep
-    if (pointer(args, 6) != 0) memory.copy(row, pointer(args, 6) + shift, <usize>columns * WORD)
+    if (pointer(args, 6) != 0 && pass == 0) memory.copy(row, pointer(args, 6) + shift, <usize>columns * WORD)
     else memory.fill(row, 0, <usize>columns * WORD)
   }
-  let k = 0
-  for (; k + 4 <= K; k += 4) {
+  let k = pass * arg(args, 12)
+  const end = min(arg(args, 9), k + arg(args, 12))
+  for (; k + 4 <= end; k += 4) {
     const b = pointer(args, 3) + <usize>k * step + shift
     let a = pointer(args, 0) + <usize>k * kStep
     let to = out
@@ -157,7 +190,7 @@ export function fewRowsAlong(args: usize, chunk: i32): void {
       addFour(b, step, x0, x1, x2, v128.load32_splat(a + 3 * kStep), to, columns)
     }
   }
-  for (; k < K; ++k) {
+  for (; k < end; ++k) {
     const b = pointer(args, 3) + <usize>k * step + shift
     const a = pointer(args, 0) + <usize>k * kStep
     for (let m = 0; m < M; ++m) {

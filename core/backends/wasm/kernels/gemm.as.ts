@@ -3,7 +3,7 @@
  * As in every fast GEMM since Goto, both operands are packed, so that the inner loop reads them in straight lines: rows of
  * a into panels of 4, all at once (gemmPack); columns of b into panels of 8, some at a time, by the thread that needs
  * them next (gemm), so that they never leave its cache. Then a 4×8 tile of the result stays in registers while k runs
- * through one pass of at most 512 steps. All four transpose cases are decided in packing (two strides), and edges too:
+ * through one pass of at most 512 steps, whose sum is then added to that of the passes before. All four transpose cases are decided in packing (two strides), and edges too:
  * panels are padded with zeros, so only the store of a tile knows about them. The k loop is not unrolled: V8 then spills
  * registers and loses half the speed. Next: few-rows.as.ts, where packing does not pay; attention.as.ts reuses this.
  */
@@ -146,7 +146,8 @@ function storeRow(to: usize, left: v128, right: v128, columns: i32): void {
 
 /**
  * One tile: out (rows ≤ 4, columns ≤ 8; its rows `outStep` bytes apart) = panel of a × panel of b, plus the 8 floats
- * at `bias` in every row, or plus what out held. bias = 0: none.
+ * at `bias` in every row, or plus what out held. bias = 0: none. What out held is added at the end: to start from it
+ * would make all passes one long chain of additions, whose error grows with k.
  */
 function tile(
   a: usize, b: usize, K: i32, out: usize, outStep: usize, rows: i32, columns: i32, bias: usize, accumulate: bool,
@@ -158,20 +159,6 @@ function tile(
     c01 = v128.load(bias, VEC)
   }
   let c10 = c00, c11 = c01, c20 = c00, c21 = c01, c30 = c00, c31 = c01
-  if (accumulate) {
-    // Rows that do not exist are read from row 0 and never stored.
-    c00 = v128.load(out)
-    c01 = v128.load(out, VEC)
-    const r1 = rows > 1 ? out + outStep : out
-    const r2 = rows > 2 ? out + 2 * outStep : out
-    const r3 = rows > 3 ? out + 3 * outStep : out
-    c10 = v128.load(r1)
-    c11 = v128.load(r1, VEC)
-    c20 = v128.load(r2)
-    c21 = v128.load(r2, VEC)
-    c30 = v128.load(r3)
-    c31 = v128.load(r3, VEC)
-  }
   const end = a + <usize>K * VEC
   while (a < end) {
     const b0 = v128.load(b)
@@ -190,6 +177,20 @@ function tile(
     c31 = madd(s, b1, c31)
     a += VEC
     b += 2 * VEC
+  }
+  if (accumulate) {
+    // Rows that do not exist are read from row 0 and never stored.
+    const r1 = rows > 1 ? out + outStep : out
+    const r2 = rows > 2 ? out + 2 * outStep : out
+    const r3 = rows > 3 ? out + 3 * outStep : out
+    c00 = f32x4.add(v128.load(out), c00)
+    c01 = f32x4.add(v128.load(out, VEC), c01)
+    c10 = f32x4.add(v128.load(r1), c10)
+    c11 = f32x4.add(v128.load(r1, VEC), c11)
+    c20 = f32x4.add(v128.load(r2), c20)
+    c21 = f32x4.add(v128.load(r2, VEC), c21)
+    c30 = f32x4.add(v128.load(r3), c30)
+    c31 = f32x4.add(v128.load(r3, VEC), c31)
   }
   storeRow(out, c00, c01, columns)
   if (rows > 1) storeRow(out + outStep, c10, c11, columns)

@@ -1,16 +1,16 @@
 /**
- * exp, log, sin, cos, tanh, erf and what activations make of them, four lanes at a time, to about 1e-7 of the true
- * value (1e-6 at worst). Polynomials are those of Cephes (S. Moshier, single precision); erf is the rational minimax
- * approximation that Eigen uses. NaN comes out as NaN and infinities as they should.
+ * exp, log, tanh, erf and what activations make of them, four lanes at a time, to about 1e-7 of the true value (1e-6 at
+ * worst). Polynomials are those of Cephes (S. Moshier, single precision); erf is the rational minimax approximation that
+ * Eigen uses. NaN comes out as NaN and infinities as they should.
  * Constants are read from memory: V8 loads a vector of four equal floats in one instruction, but builds a constant in
- * three, and does so in every round of a loop. Next: elementwise.as.ts.
+ * three, and does so in every round of a loop. Next: sine.as.ts.
  */
 
 import { madd, nmadd, splat } from './simd.as'
 
 /** Entry `i` of a table of constants in all lanes. */
 @inline
-function c(table: usize, i: usize = 0): v128 {
+export function c(table: usize, i: usize = 0): v128 {
   return v128.load32_splat(table + (i << 2))
 }
 
@@ -28,7 +28,10 @@ const LN2 = memory.data<f32>([0.693359375, -2.12194440e-4])
 /** Adding 1.5·2²³ rounds to the nearest whole number and leaves it in the low bits. */
 const ROUND = memory.data<f32>([12582912])
 const EXP_RANGE = memory.data<f32>([-104, 89])
-const NORMAL_RANGE = memory.data<f32>([-87.3, 88])
+const NORMAL_RANGE = memory.data<f32>([-87.3])
+/** Here 2ⁿ, put together from bits, is exactly 0 and infinity. */
+const FLUSHED_RANGE = memory.data<f32>([-88, 89])
+const LARGEST = memory.data<f32>([3.4028234663852886e38])
 const EXP = memory.data<f32>([
   1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
 ])
@@ -45,7 +48,7 @@ function expFraction(r: v128): v128 {
   return f32x4.add(madd(p, f32x4.mul(r, r), r), c(ONE))
 }
 
-/** 2ⁿ for whole numbers −126 … 127 in the low bits of each lane. */
+/** 2ⁿ for whole numbers −126 … 127 in the low bits of each lane; for −127 it is 0, for 128 infinity. */
 @inline
 function power2(n: v128): v128 {
   return i32x4.shl(i32x4.add(n, c(BIAS)), 23)
@@ -70,13 +73,13 @@ export function expNegative(x: v128): v128 {
   return v128.andnot(expNormal(f32x4.pmax(x, c(NORMAL_RANGE))), f32x4.lt(x, c(NORMAL_RANGE)))
 }
 
-/** The same for x of which 1 + eˣ is wanted, or eˣ/(1 + eˣ): limited to what needs no subnormals. */
+/** The same for x of which 1 + eˣ is wanted: 0 from −87.7 on down, infinity from 88.4 on up. */
 @inline
-function expLimited(x: v128): v128 {
-  return expNormal(f32x4.pmin(f32x4.pmax(x, c(NORMAL_RANGE)), c(NORMAL_RANGE, 1)))
+function expFlushed(x: v128): v128 {
+  return expNormal(f32x4.pmin(f32x4.pmax(x, c(FLUSHED_RANGE)), c(FLUSHED_RANGE, 1)))
 }
 
-/** The same for −87.3 ≤ x ≤ 88. */
+/** The same for −88 ≤ x ≤ 89, with 2ⁿ in one part. */
 @inline
 function expNormal(x: v128): v128 {
   const rounded = madd(x, c(LOG2_E), c(ROUND))
@@ -148,7 +151,7 @@ export function tanh(x: v128): v128 {
   p = madd(p, z, c(TANH, 3))
   p = madd(p, z, c(TANH, 4))
   p = madd(f32x4.mul(p, z), x, x)
-  const e = expLimited(f32x4.add(size, size))
+  const e = expFlushed(f32x4.add(size, size))
   const tail = f32x4.sub(c(ONE), f32x4.div(f32x4.add(c(ONE), c(ONE)), f32x4.add(e, c(ONE))))
   const signed = v128.or(tail, v128.and(x, c(SIGN)))
   return select(f32x4.lt(size, c(TANH_LIMIT)), p, signed)
@@ -182,7 +185,7 @@ export function erf(x: v128): v128 {
 /** 1 / (1 + e⁻ˣ) */
 @inline
 export function sigmoid(x: v128): v128 {
-  return f32x4.div(c(ONE), f32x4.add(c(ONE), expLimited(f32x4.neg(x))))
+  return f32x4.div(c(ONE), f32x4.add(c(ONE), expFlushed(f32x4.neg(x))))
 }
 
 /** log(1 + eˣ) = max(x, 0) + log(1 + e^−|x|) */
@@ -213,62 +216,28 @@ const GELU = memory.data<f32>([
 
 /**
  * e^(−2u) with u = √(2/π)(x + 0.044715x³). The tanh form of gelu is x·s with s = ½(1 + tanh u) = 1/(1 + e^(−2u)), which
- * keeps its digits where tanh is near −1. Limited, so that its product with s is finite.
+ * keeps its digits where tanh is near −1.
  */
 @inline
 export function geluExp(x: v128): v128 {
   const cubic = madd(f32x4.mul(x, x), c(GELU), c(GELU, 1))
-  return expLimited(f32x4.mul(x, cubic))
+  return expFlushed(f32x4.mul(x, cubic))
 }
 
-/** 2u′ = 2√(2/π)(1 + 3·0.044715x²) */
+/** 2u′ = 2√(2/π)(1 + 3·0.044715x²), or the largest finite number. */
 @inline
 export function geluSlope(x: v128): v128 {
-  return madd(f32x4.mul(x, x), c(GELU, 2), c(GELU, 3))
+  return finite(madd(f32x4.mul(x, x), c(GELU, 2), c(GELU, 3)))
+}
+
+/** x, where it is infinity the largest finite number: 0 times that is 0. */
+@inline
+export function finite(x: v128): v128 {
+  return f32x4.pmin(x, c(LARGEST))
 }
 
 /** 1 in all lanes. */
 @inline
 export function ones(): v128 {
   return c(ONE)
-}
-
-const SINE = memory.data<f32>([-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1])
-const COSINE = memory.data<f32>([2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2])
-
-/** Two lanes of x − n·π/2 and of n, the nearest multiple, in f64: exact enough for any x that an f32 index reaches. */
-@inline
-function quadrants(x: v128): v128 {
-  return f64x2.nearest(f64x2.mul(x, f64x2.splat(0.63661977236758134)))
-}
-
-@inline
-function remainder(x: v128, n: v128): v128 {
-  const r = f64x2.sub(x, f64x2.mul(n, f64x2.splat(1.57079632673412561417)))
-  return f64x2.sub(r, f64x2.mul(n, f64x2.splat(6.07710050650619224932e-11)))
-}
-
-/** sin(x + quarter·π/2): sine for quarter 0, cosine for 1. */
-@inline
-export function sine(x: v128, quarter: i32): v128 {
-  const low = f64x2.promote_low_f32x4(x)
-  const high = f64x2.promote_low_f32x4(v128.shuffle<f32>(x, x, 2, 3, 0, 1))
-  const nLow = quadrants(low)
-  const nHigh = quadrants(high)
-  const rLow = f32x4.demote_f64x2_zero(remainder(low, nLow))
-  const rHigh = f32x4.demote_f64x2_zero(remainder(high, nHigh))
-  const r = v128.shuffle<f64>(rLow, rHigh, 0, 2)
-  const whole = v128.shuffle<f64>(i32x4.trunc_sat_f64x2_s_zero(nLow), i32x4.trunc_sat_f64x2_s_zero(nHigh), 0, 2)
-  const n = i32x4.add(whole, i32x4.splat(quarter))
-  const z = f32x4.mul(r, r)
-  let s = madd(c(SINE), z, c(SINE, 1))
-  s = madd(s, z, c(SINE, 2))
-  s = madd(f32x4.mul(s, z), r, r)
-  let k = madd(c(COSINE), z, c(COSINE, 1))
-  k = madd(k, z, c(COSINE, 2))
-  k = madd(f32x4.mul(k, z), z, nmadd(c(HALF), z, c(ONE)))
-  // Odd quarters take the other function, quarters 2 and 3 the other sign.
-  const odd = i32x4.ne(v128.and(n, i32x4.splat(1)), i32x4.splat(0))
-  const sign = i32x4.shl(v128.and(n, i32x4.splat(2)), 30)
-  return v128.xor(select(odd, k, s), sign)
 }

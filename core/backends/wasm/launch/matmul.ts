@@ -6,8 +6,12 @@
 import type { FusedKernels, Kernels, Operand } from '../../../backend.ts'
 import { broadcastStrides, sizeOf } from '../../../shape.ts'
 import { at, CHUNK, type Context, ceilDiv, type WasmStorage } from '../storage.ts'
+import type { Reduce } from './reduce.ts'
 
-/** Steps of k in one pass: a packed panel of b, 8 columns, is then 16 KB and stays in the first-level cache. */
+/**
+ * Steps of k in one pass: a packed panel of b, 8 columns, is then 16 KB and stays in the first-level cache, and no sum of
+ * a pass is a longer chain of additions than that.
+ */
 const PASS = 512
 /** Bytes of packed rows of a that meet all columns, a panel at a time: they stay in the second-level cache. */
 const ROW_BYTES = 1 << 20
@@ -45,7 +49,11 @@ interface Product {
   readonly bias: number
 }
 
-export function matmul(context: Context, loops: Kernels): Pick<Kernels, 'matmul'> & Pick<FusedKernels, 'linear'> {
+export function matmul(
+  context: Context,
+  loops: Kernels,
+  reduce: Reduce,
+): Pick<Kernels, 'matmul'> & Pick<FusedKernels, 'linear'> {
   const { runtime } = context
   const packKernel = runtime.kernel('gemmPack')
   const gemmKernel = runtime.kernel('gemm')
@@ -69,29 +77,44 @@ export function matmul(context: Context, loops: Kernels): Pick<Kernels, 'matmul'
 
   function multiplyAlong({ M, N, K, batch, a, b, offsets, bias }: Product, out: WasmStorage): void {
     const columns = Math.max(192, Math.min(512, ceilDiv(ceilDiv(N, 16), 16) * 16))
+    const chunks = ceilDiv(N, columns)
+    const { passes, perPass } = passesOf(K)
     for (let i = 0; i < batch; i++) {
       const [ia, ib] = offsets === null ? [0, 0] : offsets[i]
-      runtime.launch(
-        alongKernel,
-        ceilDiv(N, columns),
-        a.address + 4 * M * K * ia,
-        a.rowStep,
-        a.columnStep,
-        b.address + 4 * K * N * ib,
-        b.rowStep,
-        out.address + 4 * M * N * i,
-        bias,
-        M,
-        N,
-        K,
-        columns,
+      inSlots(passes, M * N, out.address + 4 * M * N * i, to =>
+        runtime.launch(
+          alongKernel,
+          passes * chunks,
+          a.address + 4 * M * K * ia,
+          a.rowStep,
+          a.columnStep,
+          b.address + 4 * K * N * ib,
+          b.rowStep,
+          to,
+          bias,
+          M,
+          N,
+          K,
+          columns,
+          chunks,
+          perPass,
+        ),
       )
     }
   }
 
+  /** Runs `launch` on the result or, of several passes, on slots of `length` floats that are summed to it. */
+  function inSlots(passes: number, length: number, result: number, launch: (to: number) => void): void {
+    if (passes === 1) launch(result)
+    else
+      context.scratch(4 * passes * length, slots => {
+        launch(slots)
+        reduce('sum', slots, result, 1, passes, length)
+      })
+  }
+
   function multiplyPacked({ M, N, K, batch, a, b, countA, offsets, bias }: Product, out: WasmStorage): void {
-    const passes = Math.max(1, ceilDiv(K, PASS))
-    const perPass = ceilDiv(K, passes)
+    const { passes, perPass } = passesOf(K)
     const { rows, columns } = blocks(M, N, perPass, batch)
     const [rowBlocks, columnBlocks] = [ceilDiv(M, rows), ceilDiv(N, columns)]
     const packedBytes = 4 * ceilDiv(M, 4) * 4 * perPass
@@ -107,7 +130,7 @@ export function matmul(context: Context, loops: Kernels): Pick<Kernels, 'matmul'
           words[2 * i + 1] = 4 * K * N * ib
         })
       }
-      // Every element is one sum over k in rising order, however it is cut.
+      // Every element is a sum of passes in rising order of k, each a sum of its own: by shape only, however it is cut.
       for (let k = 0, pass = 0; pass < passes; pass++, k += perPass) {
         const length = Math.min(perPass, K - k)
         const perMatrix = ceilDiv(M, PACK_ROWS)
@@ -191,6 +214,12 @@ function liesAlongK({ M, N, K, batch, a, b }: Product): boolean {
   const rows = a.columnStep === 4 && (M === 1 || a.rowStep === 4 * K)
   const columns = b.rowStep === 4 && (N === 1 || b.columnStep === 4 * K)
   return batch === 1 && rows && columns
+}
+
+/** Passes over K steps, and steps in all but the last: a multiple of 4 where there are several. */
+function passesOf(K: number): { readonly passes: number; readonly perPass: number } {
+  const passes = Math.max(1, ceilDiv(K, PASS))
+  return { passes, perPass: passes === 1 ? K : ceilDiv(K, 4 * passes) * 4 }
 }
 
 /** Rows and columns of a block: as many as the caches hold, but enough blocks. By shape only, as everywhere. */

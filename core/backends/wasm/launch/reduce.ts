@@ -14,6 +14,9 @@ const identities: Readonly<Record<ReduceName, number>> = { sum: 0, max: -Infinit
 /** Columns that one pass of the column kernel takes: their running results stay in the first-level cache. */
 const BLOCK_COLUMNS = 1024
 
+/** Rows of a segment of columns at most: a column is one chain of sums of eight. */
+const SEGMENT_ROWS = 256
+
 /** Passes over (outer, R, inner) → (outer, inner), from address to address. */
 export type Reduce = (name: ReduceName, from: number, to: number, outer: number, R: number, inner: number) => void
 
@@ -53,9 +56,9 @@ export function reducer(context: Context): Reduce {
   function columns(name: ReduceName, from: number, to: number, outer: number, R: number, inner: number): void {
     const block = Math.min(inner, BLOCK_COLUMNS)
     const blocks = ceilDiv(inner, block)
-    // Whole sums where there are enough of them, else segments of at least 64 rows.
+    // As few segments as there are enough of, each of at least 64 rows.
     const wanted = Math.ceil(64 / (outer * blocks))
-    const segmentRows = Math.max(64, ceilDiv(CHUNK, block), ceilDiv(R, wanted))
+    const segmentRows = Math.min(SEGMENT_ROWS, Math.max(64, ceilDiv(CHUNK, block), ceilDiv(R, wanted)))
     const segments = ceilDiv(R, segmentRows)
     const units = outer * segments * blocks
     const perChunk = Math.max(1, Math.floor(CHUNK / (block * Math.min(R, segmentRows))))
