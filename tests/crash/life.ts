@@ -35,6 +35,8 @@ export interface Life {
   readonly stderr: string
   /** Whether a checkpoint was being written when it ended. */
   readonly whileSaving: boolean
+  /** The step of the last checkpoint that was seen finished before or while it lived, 0 for none. */
+  readonly finished: number
 }
 
 export interface Fate {
@@ -87,12 +89,19 @@ export async function live({ program, args }: Trainee, options: LifeOptions): Pr
   child.stdout.on('data', chunk => (stdout += chunk))
   child.stderr.on('data', chunk => (stderr += chunk))
   const timer = fate && strike(fate, out, () => end(group, fate.signal))
+  let finished = stepOf(out)
+  const watch = setInterval(() => {
+    finished = Math.max(finished, stepOf(out))
+  }, 5)
   void until?.then(() => end(group, 'SIGINT'))
   const code = await new Promise<number | null>(resolve => child.on('close', resolve))
   timer?.()
+  clearInterval(watch)
   groups.delete(group)
-  return { code, stdout, stderr, whileSaving: savingSince(out, began) }
+  return { code, stdout, stderr, whileSaving: savingSince(out, began), finished }
 }
+
+const stepOf = (out: string) => latestCheckpoint(out)?.step ?? 0
 
 /** Calls `hit` at the moment that fate has chosen, unless the function returned is called before. */
 function strike({ from, after }: Fate, out: string, hit: () => void): () => void {
@@ -146,10 +155,14 @@ export function decided(out: string, step: number): Record<string, string> {
   return Object.fromEntries(files)
 }
 
-/** Whatever became of a run, its last checkpoint is whole. Throws SafetensorsError, UserError. */
-export function checkLast(out: string): void {
+/**
+ * Whatever became of a run, its last checkpoint is whole, and not older than one that was finished. Throws
+ * SafetensorsError, UserError.
+ */
+export function checkLast(out: string, { finished }: Life): void {
   const last = latestCheckpoint(out)
   if (last !== undefined) loadCheckpoint(last.path)
+  assert.ok(stepOf(out) >= finished, `${out}: wanted the checkpoint of step ${finished}, got ${stepOf(out)}`)
 }
 
 /** A run that ended by itself leaves no lock and nothing unfinished. */

@@ -86,7 +86,7 @@ class Trial {
       for (;;) {
         const fate = tally.cut < count ? anyFate(this.#random, signal, 0.6 * this.#lifeMs) : undefined
         const life = await this.#live({ out, steps, fate })
-        checkLast(out)
+        checkLast(out, life)
         if (life.code === 0 && latestCheckpoint(out)?.step === steps) break
         if (signal === 'SIGKILL') assert.is(life.code, null, life.stderr)
         // Before the first step a signal ends the program at once, as it does any other.
@@ -121,7 +121,7 @@ class Trial {
       if (mounts) assert.ok(mount(`${megabytes}m`, disk))
       try {
         const life = await this.#live({ out, steps, fullAtWrite: mounts ? undefined : 1 + Math.floor(chance * 1500) })
-        checkLast(out)
+        checkLast(out, life)
         const at = latestCheckpoint(out)
         if (life.code !== 0) {
           assert.is(life.code, 1)
