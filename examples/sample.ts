@@ -74,7 +74,7 @@ await attended(async () => {
     progress.close()
   }
   interrupt.close()
-  if (pictures === 0) throw new UserError(await output.close())
+  if (pictures === 0) throw new UserError(`${flags.out}: nothing was drawn`)
   const speed = `${((1000 * pictures) / (performance.now() - began)).toFixed(2)} img/s`
   const shown = latent ? `, ${shownAs(flags, run)}` : ''
   console.log(`${await output.close()}, ${steps} steps of ${sampler}, ${speed}${shown}`)

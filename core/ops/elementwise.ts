@@ -360,7 +360,7 @@ const castOp = defineOp<Unary, { readonly to: DType; readonly from: DType }>({
   ],
 })
 
-/** The same values, (…), in another dtype; towards i32 they are truncated, and have no gradient. */
+/** The same values, (…), in another dtype; towards i32 they are truncated and cut to its range, and have no gradient. */
 export function cast(x: Tensor, dtype: DType): Tensor {
   if (x.dtype === dtype) return x.alias()
   const run = () => apply(castOp, [x], { from: x.dtype, to: dtype })
