@@ -156,6 +156,30 @@ run('an array larger than the device takes is refused, with the limit and what t
   assert.throws(() => full([n], 0, { backend: written! }), /lower the batch size/)
 })
 
+run('settled waits for all that was dispatched', async () => {
+  const [x, y] = scope(() => [
+    rng(1).normal([512, 512], { backend: written! }),
+    rng(2).normal([512, 512], { backend: written! }),
+  ])
+  /** Milliseconds from the dispatch of so many products to the end of a wait. */
+  const timed = async (products: number, wait: () => Promise<unknown>) => {
+    await written!.device.settled()
+    for (let i = 0; i < products; i++) scope(() => void matmul(x, y))
+    const start = performance.now()
+    await wait()
+    return performance.now() - start
+  }
+  let products = 1
+  let reading = 0
+  do {
+    products *= 2
+    reading = await timed(products, () => x.data())
+  } while (reading < 100)
+  const waiting = await timed(products, () => written!.device.settled())
+  assert.ok(waiting > reading / 4, `waited ${waiting} ms for what a read takes ${reading} ms to see done`)
+  for (const t of [x, y]) t.dispose()
+})
+
 run('a lost device is told by the next read', async () => {
   const lost = (await openWebGpu())!
   const x = tensor(Float32Array.of(1), { backend: lost })

@@ -111,6 +111,10 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
       if (!(handle instanceof Float32Array)) (handle as Texture).delete()
     },
 
+    async settled() {
+      if (!onCpu) (gpu.context as WebGL2RenderingContext).finish()
+    },
+
     counters: () => ({ built: compiled.size, dispatches, submits: dispatches, reserved: 0, allocations: 0 }),
 
     destroy() {

@@ -67,6 +67,8 @@ export interface Device {
   /** Copies of the first `sizes[i]` elements of each handle. Rejects with what failed before. */
   download(handles: readonly Handle[], sizes: readonly number[]): Promise<Float32Array[]>
   release(handle: Handle): void
+  /** Waits until all that was dispatched is done. Reads nothing and tells no failure: the next download does. */
+  settled(): Promise<void>
   counters(): DeviceCounters
   destroy(): void
 }

@@ -147,6 +147,11 @@ export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string
 
     release: (handle: Handle) => pool.give(handle as PooledBuffer),
 
+    async settled() {
+      encoder.flush()
+      await device.queue.onSubmittedWorkDone()
+    },
+
     counters: () => ({
       built: encoder.shaders,
       dispatches: encoder.dispatches,
