@@ -6,6 +6,7 @@
 import { spawnSync } from 'node:child_process'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import type { WebGpuDevice } from '../../core/backends/gpu/webgpu.ts'
 import {
   add,
   type Backend,
@@ -178,6 +179,25 @@ run('settled waits for all that was dispatched', async () => {
   const waiting = await timed(products, () => written!.device.settled())
   assert.ok(waiting > reading / 4, `waited ${waiting} ms for what a read takes ${reading} ms to see done`)
   for (const t of [x, y]) t.dispose()
+})
+
+run('a buffer that the device could not make is told once, and nothing is left of it', async () => {
+  const backend = (await openWebGpu())!
+  const { gpu } = backend.device as WebGpuDevice
+  const own = gpu.createBuffer
+  full([1000], 1, { backend }).dispose() // waits in the pool, for others of its size
+  gpu.createBuffer = d => own.call(gpu, { ...d, size: gpu.limits.maxBufferSize + 4 })
+  const [broken, dropped] = [full([3000], 1, { backend }), full([5000], 1, { backend })]
+  gpu.createBuffer = own
+  dropped.dispose()
+  assert.match(await rejection(broken.data()), /^gpu: wanted a buffer of 0.0 MiB, got \S.*$/)
+  broken.dispose()
+  assert.is(backend.device.counters().reserved, 0)
+  for (const n of [1000, 3000, 5000]) {
+    const x = full([n], 1, { backend })
+    assert.is(await scope(() => sum(x)).item(), n)
+  }
+  backend.dispose()
 })
 
 run('a lost device is told by the next read', async () => {

@@ -52,9 +52,16 @@ export class BufferPool {
   }
 
   give(buffer: PooledBuffer): void {
+    if (!this.#all.has(buffer)) return
     const waiting = this.#free.get(buffer.bytes)
     if (waiting === undefined) this.#free.set(buffer.bytes, [buffer])
     else waiting.push(buffer)
+  }
+
+  /** Memory that waits goes back to the device. Commands that use it must have been submitted. */
+  drain(): void {
+    for (const buffer of [...this.#free.values()].flat()) this.#forget(buffer)
+    this.#free.clear()
   }
 
   destroy(): void {
@@ -64,29 +71,47 @@ export class BufferPool {
     this.reserved = 0
   }
 
+  #forget(buffer: PooledBuffer): void {
+    buffer.gpu.destroy()
+    this.reserved -= buffer.bytes
+    this.#all.delete(buffer)
+  }
+
   #make(bytes: number): PooledBuffer {
+    this.#device.pushErrorScope('validation')
     this.#device.pushErrorScope('out-of-memory')
     const gpu = this.#device.createBuffer({
       size: bytes,
       usage: usage.storage | usage.copySource | usage.copyTarget,
     })
+    const buffer = { gpu, bytes, id: this.#nextId++, batch: -1 }
+    const before = this.reserved
+    this.#all.add(buffer)
     this.reserved += bytes
     this.allocations++
-    const reserved = this.reserved
     const mib = (n: number) => `${(n / 2 ** 20).toFixed(1)} MiB`
-    this.#device.popErrorScope().then(
-      error => {
-        if (error === null) return
+    Promise.all([this.#device.popErrorScope(), this.#device.popErrorScope()]).then(
+      ([noMemory, refused]) => {
+        if (noMemory === null && refused === null) return
+        this.#drop(buffer)
         this.#failed(
           new Error(
-            `gpu: out of device memory: wanted ${mib(bytes)} more on top of ${mib(reserved - bytes)}; lower the batch size`,
+            refused === null
+              ? `gpu: out of device memory: wanted ${mib(bytes)} more on top of ${mib(before)}; lower the batch size`
+              : `gpu: wanted a buffer of ${mib(bytes)}, got ${refused.message.split('\n')[0]}`,
           ),
         )
       },
       () => {}, // the device is gone, which is said elsewhere
     )
-    const buffer = { gpu, bytes, id: this.#nextId++, batch: -1 }
-    this.#all.add(buffer)
     return buffer
+  }
+
+  /** A buffer that could not be made is handed out no more, whether it waits or is still in use. */
+  #drop(buffer: PooledBuffer): void {
+    if (!this.#all.has(buffer)) return
+    this.#forget(buffer)
+    const waiting = this.#free.get(buffer.bytes)
+    if (waiting?.includes(buffer)) waiting.splice(waiting.indexOf(buffer), 1)
   }
 }

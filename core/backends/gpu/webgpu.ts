@@ -27,13 +27,20 @@ export interface WebGpuDevice extends Device {
   readonly encoder: Encoder
 }
 
+/** The device tells why in its own words a little after it fails, and of a cause after what came of it. */
+const aLittle = () => new Promise(resolve => setTimeout(resolve, 0))
+
 export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string): WebGpuDevice {
   let failure: Error | null = null
   const failed = (error: Error) => {
     failure ??= error
   }
-  const pool = new BufferPool(device, failed)
   const encoder = new Encoder(device)
+  const pool = new BufferPool(device, error => {
+    failure = error // rather than what came of it
+    encoder.flush()
+    pool.drain() // the next try may have what waits here in other sizes
+  })
   const compiled = new Map<string, Compiled>()
   const written = new Map<string, Shader>()
   let closed = false
@@ -131,11 +138,11 @@ export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string
       try {
         await staging.mapAsync(mapRead)
       } catch (error) {
-        // The device tells why in its own words, a little later.
-        await new Promise(resolve => setTimeout(resolve, 0))
+        await aLittle()
         failed(new Error(`gpu: ${(error as Error).message}`))
       }
       if (failure !== null) {
+        await aLittle()
         const told = failure
         failure = null
         throw told
