@@ -4,9 +4,10 @@
  */
 
 import { spawnSync } from 'node:child_process'
+import { GPU } from 'gpu.js'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { WebGpuDevice } from '../../core/backends/gpu/webgpu.ts'
+import { openWebGpu as openDevice, type WebGpuDevice } from '../../core/backends/gpu/webgpu.ts'
 import {
   add,
   type Backend,
@@ -155,6 +156,24 @@ run('an array larger than the device takes is refused, with the limit and what t
     /wanted an array of \d+ elements, got a device that takes \d+/,
   )
   assert.throws(() => full([n], 0, { backend: written! }), /lower the batch size/)
+})
+
+run('an array as large as the device takes can be had, whatever its size class', async () => {
+  const adapter = (await navigator.gpu.requestAdapter())!
+  const limit = 140_000_002 // between two classes, and no multiple of 4
+  const opened = await adapter.requestDevice({ requiredLimits: { maxStorageBufferBindingSize: limit } })
+  const device = openDevice(new GPU({ mode: 'webgpu' as 'gpu' }), { device: opened, name: 'small', software: true }, '')
+  assert.is(device.maxElements, 35_000_000)
+  const kernel = function one(): number {
+    return 1
+  }
+  for (let i = 0; i < 2; i++) {
+    const ones = device.run({ key: 'one', kernel }, device.maxElements, [], [], [])
+    assert.equal(await device.download([ones], [2]), [Float32Array.of(1, 1)])
+    device.release(ones)
+  }
+  assert.is(device.counters().allocations, 1)
+  opened.destroy()
 })
 
 run('settled waits for all that was dispatched', async () => {

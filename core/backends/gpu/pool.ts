@@ -29,22 +29,24 @@ export class BufferPool {
   reserved = 0
   allocations = 0
   readonly #device: GPUDevice
+  readonly #most: number
   readonly #failed: (error: Error) => void
   readonly #free = new Map<number, PooledBuffer[]>()
   readonly #all = new Set<PooledBuffer>()
   #nextId = 0
 
-  /** `failed` hears, later, of memory that there was not. */
-  constructor(device: GPUDevice, failed: (error: Error) => void) {
+  /** No buffer that fits in `most` bytes is made larger; `failed` hears, later, of memory that there was not. */
+  constructor(device: GPUDevice, most: number, failed: (error: Error) => void) {
     this.#device = device
+    this.#most = most
     this.#failed = failed
   }
 
   /** Its contents do not matter. */
   take(bytes: number): PooledBuffer {
-    let wanted = sizeClass(bytes)
-    const own = wanted
-    for (let i = 0; i < reach; i++, wanted = sizeClass(wanted + 1)) {
+    const own = this.#classOf(bytes)
+    let wanted = own
+    for (let i = 0; i < reach; i++, wanted = this.#classOf(wanted + 1)) {
       const found = this.#free.get(wanted)?.pop()
       if (found !== undefined) return found
     }
@@ -69,6 +71,11 @@ export class BufferPool {
     this.#all.clear()
     this.#free.clear()
     this.reserved = 0
+  }
+
+  /** The size class, or all that the device takes where that is less; more than that is for the device to refuse. */
+  #classOf(bytes: number): number {
+    return Math.max(bytes, Math.min(sizeClass(bytes), this.#most))
   }
 
   #forget(buffer: PooledBuffer): void {

@@ -36,7 +36,9 @@ export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string
     failure ??= error
   }
   const encoder = new Encoder(device)
-  const pool = new BufferPool(device, error => {
+  const { maxStorageBufferBindingSize, maxBufferSize } = device.limits
+  const maxElements = Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize) / 4)
+  const pool = new BufferPool(device, 4 * maxElements, error => {
     failure = error // rather than what came of it
     encoder.flush()
     pool.drain() // the next try may have what waits here in other sizes
@@ -63,14 +65,12 @@ export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string
     return { shader, translation, block, floats: new Float32Array(block.buffer) }
   }
 
-  const most = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize)
-
   return {
     mode: 'webgpu',
     about,
     gpu: device,
     encoder,
-    maxElements: Math.floor(most / 4),
+    maxElements,
 
     upload(data) {
       const buffer = pool.take(data.byteLength)
