@@ -28,6 +28,7 @@ import {
 } from '../core/index.ts'
 import { erase } from '../core/op.ts'
 import { sampler } from '../core/samples.ts'
+import { walkEmpty } from './empty-arrays.ts'
 
 const isLoaded = () => Object.keys(createRequire(import.meta.url).cache).some(file => /[/\\]gpu\.js[/\\]/.test(file))
 const loadedWithCore = isLoaded()
@@ -151,6 +152,8 @@ test('an index out of range that the device computed is told by the next read, o
   assert.is(backend.stats().bytes, before.bytes)
   x.dispose()
 })
+
+test('arrays of no elements are as on cpu', () => walkEmpty(backend))
 
 test('a storage that nothing was written to cannot be read', async () => {
   const storage = backend.alloc('f32', 2)

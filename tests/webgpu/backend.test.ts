@@ -32,6 +32,7 @@ import {
   type Tensor,
   tensor,
 } from '../../core/index.ts'
+import { walkEmpty } from '../empty-arrays.ts'
 import { inPlaceKernels } from '../in-place.ts'
 import { openWebGpu } from './device.ts'
 
@@ -148,6 +149,11 @@ run('ten thousand small ops leave nothing behind', async () => {
 })
 
 if (written !== null) inPlaceKernels(test, 'webgpu', written)
+
+run('arrays of no elements are as on cpu, with hand-written shaders and without', async () => {
+  await walkEmpty(written!)
+  await walkEmpty(translated!)
+})
 
 run('an array larger than the device takes is refused, with the limit and what to lower', () => {
   const n = written!.device.maxElements + 1
