@@ -1,7 +1,7 @@
 /**
  * Arrays of no elements on one backend, against cpu: sums over nothing are 0 wherever they hide (gradients of weights over
- * no rows, products over no columns), an index of nothing is in range, and every byte is counted. Used by gpu.test.ts
- * and webgpu/backend.test.ts; only what runs in a browser is used here.
+ * no rows, products over no columns), an index of nothing is in range, and every byte is counted. Used by gpu.test.ts,
+ * webgpu/backend.test.ts and webgl2-page.ts; only what runs in a browser is used here.
  */
 
 import * as assert from 'uvu/assert'
@@ -49,6 +49,13 @@ const cases: Readonly<Record<string, Case>> = {
   'linear, no rows': [[[0, 2], [3, 2], [3]], core.linear],
   'linear, no inputs': [[[2, 0], [3, 0], [3]], core.linear],
   'linear, no outputs': [[[2, 3], [0, 3], [0]], core.linear],
+  'linear, no outputs and no bias': [
+    [
+      [2, 3],
+      [0, 3],
+    ],
+    core.linear,
+  ],
   'gather, an index that was written': [[[1, 3, 2]], x => core.gather(x, written(x.backend, [1, 0]))],
   'gather, an index that was computed': [[[1, 3, 2]], x => core.gather(x, computed(x.backend))],
   'gather from no rows': [[[1, 0, 2]], x => core.gather(x, written(x.backend, [1, 0]))],

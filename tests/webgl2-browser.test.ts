@@ -49,6 +49,10 @@ inBrowser('arrays of all sizes come back, small ones after large ones too', asyn
   )
 })
 
+inBrowser('arrays of no elements are as on cpu', () =>
+  page.evaluate(() => (globalThis as unknown as { demask: typeof walking }).demask.walkOnEmpty()),
+)
+
 // Smaller than MDT-tiny: with a software driver a step of that takes most of a minute.
 inBrowser('an MDT trains on WebGL 2 as on wasm', async () => {
   const other = await openPage('browser-page.ts')

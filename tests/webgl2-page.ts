@@ -4,6 +4,7 @@
 
 import type { GpuBackend } from '../core/backends/gpu/index.ts'
 import * as core from '../core/index.ts'
+import { walkEmpty } from './empty-arrays.ts'
 import { walk } from './registry-walk.ts'
 
 /** Bundlers leave out the ops that nobody names; these are all of them. */
@@ -18,6 +19,11 @@ export async function open(): Promise<string> {
 /** Walks one op. Throws an assertion with a line for all that is wrong. */
 export async function walkOn(name: string): Promise<void> {
   await walk(core.registry().get(name)!, 'webgl2', core.defaultBackend())
+}
+
+/** Arrays of no elements. Throws an assertion with a line for all that is wrong. */
+export function walkOnEmpty(): Promise<void> {
+  return walkEmpty(core.defaultBackend())
 }
 
 /** Whether arrays of several sizes, one after the other, come back as they were written. */

@@ -77,14 +77,25 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
 
   let uploader: IKernelRunShortcut | null = null
 
+  function texture(data: Float32Array): Handle {
+    uploader ??= gpu.createKernel(identity.toString(), settings as object) as IKernelRunShortcut
+    return uploader.setOutput([data.length])(data) as object
+  }
+
+  // No texture has 0 elements. What has none is a Float32Array here too, and kernels, which never read it, bind this.
+  let nothing: Handle | null = null
+  function bound(handle: Handle): Handle {
+    if (!(handle instanceof Float32Array)) return handle
+    nothing ??= texture(new Float32Array(1))
+    return nothing
+  }
+
   return {
     mode,
     about,
     maxElements: onCpu ? 2 ** 31 : 2 ** 22,
     upload(data) {
-      if (onCpu) return data.slice()
-      uploader ??= gpu.createKernel(identity.toString(), settings as object) as IKernelRunShortcut
-      return uploader.setOutput([data.length])(data) as object
+      return onCpu || data.length === 0 ? data.slice() : texture(data)
     },
 
     run(program, size, arrays, ints, floats) {
@@ -97,7 +108,8 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
         compiled.set(key, kernel)
       }
       dispatches++
-      return kernel.setOutput([size])(...([...arrays, ...ints, ...floats] as never[])) as object
+      const given = onCpu ? arrays : arrays.map(bound)
+      return kernel.setOutput([size])(...([...given, ...ints, ...floats] as never[])) as object
     },
 
     async download(handles, sizes) {
