@@ -29,6 +29,7 @@ import {
 import { erase } from '../core/op.ts'
 import { sampler } from '../core/samples.ts'
 import { walkEmpty } from './empty-arrays.ts'
+import { scalarValues } from './scalar-values.ts'
 
 const isLoaded = () => Object.keys(createRequire(import.meta.url).cache).some(file => /[/\\]gpu\.js[/\\]/.test(file))
 const loadedWithCore = isLoaded()
@@ -154,6 +155,8 @@ test('an index out of range that the device computed is told by the next read, o
 })
 
 test('arrays of no elements are as on cpu', () => walkEmpty(backend))
+
+test('infinite and small values, and sines of large angles', () => scalarValues(backend))
 
 test('a storage that nothing was written to cannot be read', async () => {
   const storage = backend.alloc('f32', 2)

@@ -53,6 +53,10 @@ inBrowser('arrays of no elements are as on cpu', () =>
   page.evaluate(() => (globalThis as unknown as { demask: typeof walking }).demask.walkOnEmpty()),
 )
 
+inBrowser('infinite and small values, and sines of large angles', () =>
+  page.evaluate(() => (globalThis as unknown as { demask: typeof walking }).demask.scalarValuesOn()),
+)
+
 // Smaller than MDT-tiny: with a software driver a step of that takes most of a minute.
 inBrowser('an MDT trains on WebGL 2 as on wasm', async () => {
   const other = await openPage('browser-page.ts')

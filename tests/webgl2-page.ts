@@ -6,6 +6,7 @@ import type { GpuBackend } from '../core/backends/gpu/index.ts'
 import * as core from '../core/index.ts'
 import { walkEmpty } from './empty-arrays.ts'
 import { walk } from './registry-walk.ts'
+import { scalarValues } from './scalar-values.ts'
 
 /** Bundlers leave out the ops that nobody names; these are all of them. */
 export const ops = core
@@ -24,6 +25,11 @@ export async function walkOn(name: string): Promise<void> {
 /** Arrays of no elements. Throws an assertion with a line for all that is wrong. */
 export function walkOnEmpty(): Promise<void> {
   return walkEmpty(core.defaultBackend())
+}
+
+/** Infinite and small values. Throws an assertion with a line for all that is wrong. */
+export function scalarValuesOn(): Promise<void> {
+  return scalarValues(core.defaultBackend())
 }
 
 /** Whether arrays of several sizes, one after the other, come back as they were written. */

@@ -34,6 +34,7 @@ import {
 } from '../../core/index.ts'
 import { walkEmpty } from '../empty-arrays.ts'
 import { inPlaceKernels } from '../in-place.ts'
+import { scalarValues } from '../scalar-values.ts'
 import { openWebGpu } from './device.ts'
 
 const written = await openWebGpu()
@@ -153,6 +154,11 @@ if (written !== null) inPlaceKernels(test, 'webgpu', written)
 run('arrays of no elements are as on cpu, with hand-written shaders and without', async () => {
   await walkEmpty(written!)
   await walkEmpty(translated!)
+})
+
+run('infinite and small values, and sines of large angles, with hand-written shaders and without', async () => {
+  await scalarValues(written!)
+  await scalarValues(translated!)
 })
 
 run('an array larger than the device takes is refused, with the limit and what to lower', () => {
