@@ -76,4 +76,13 @@ inBrowser('an MDT trains on WebGL 2 as on wasm', async () => {
   })
 })
 
+// The last on this page, whose other backend might be on the same context.
+inBrowser('a lost context is told by the next read', async () => {
+  const [before, ...after] = await page.evaluate(() =>
+    (globalThis as unknown as { demask: typeof walking }).demask.lose(),
+  )
+  assert.is(before, '2,4,6')
+  for (const message of after) assert.match(message, /^gpu: the device webgl2 was lost \(.*\); its tensors are gone: /)
+})
+
 test.run()

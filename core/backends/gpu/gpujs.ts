@@ -6,7 +6,7 @@
 
 import type { GPU, IKernelRunShortcut } from 'gpu.js'
 import { library, offsetHelper } from './library.ts'
-import type { Device, Elements, Handle, Program, Thread } from './program.ts'
+import { type Device, type Elements, type Handle, lostDevice, type Program, type Thread } from './program.ts'
 
 interface Texture {
   toArray(): Float32Array
@@ -75,6 +75,13 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
       .setLoopMaxIterations(2 ** 31 - 1) as IKernelRunShortcut
   }
 
+  /** Null on the CPU, and before the first kernel. */
+  const context = () => (onCpu ? null : (gpu.context as WebGL2RenderingContext | null))
+  /** A context that is gone computes zeros and builds no kernel, without a word. */
+  function assertAlive(): void {
+    if (context()?.isContextLost()) throw lostDevice(gpu.mode, 'its WebGL context is gone')
+  }
+
   let uploader: IKernelRunShortcut | null = null
 
   function texture(data: Float32Array): Handle {
@@ -103,6 +110,7 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
       const key = keyOf(program)
       let kernel = compiled.get(key)
       if (kernel === undefined) {
+        assertAlive()
         const { functions, argumentTypes } = kernelSettings(program, arrays.length, ints.length, floats.length)
         kernel = compile(program, argumentTypes, functions)
         compiled.set(key, kernel)
@@ -113,10 +121,12 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
     },
 
     async download(handles, sizes) {
-      return handles.map((handle, i) => {
+      const values = handles.map((handle, i) => {
         if (handle instanceof Float32Array) return handle.slice(0, sizes[i])
         return (handle as Texture).toArray().slice(0, sizes[i])
       })
+      assertAlive()
+      return values
     },
 
     release(handle: Handle) {
@@ -124,7 +134,7 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
     },
 
     async settled() {
-      if (!onCpu) (gpu.context as WebGL2RenderingContext).finish()
+      context()?.finish()
     },
 
     counters: () => ({ built: compiled.size, dispatches, submits: dispatches, reserved: 0, allocations: 0 }),

@@ -110,3 +110,11 @@ export function coordinate(op: string, n: number): number {
   if (n > maxCoordinate) throw new RangeError(`gpu: ${op}: wanted at most ${maxCoordinate} rows, got ${n}`)
   return n
 }
+
+/** What is told once a device is no more. */
+export function lostDevice(name: string, why: string): Error {
+  return new Error(
+    `gpu: the device ${name} was lost (${why}); its tensors are gone: start again from a checkpoint, ` +
+      'with a smaller batch if it was memory or a time limit',
+  )
+}

@@ -10,7 +10,7 @@ import { Encoder, type Shader } from './encoder.ts'
 import { mapRead, usage } from './flags.ts'
 import { keyOf } from './gpujs.ts'
 import { BufferPool, type PooledBuffer } from './pool.ts'
-import type { Device, Handle, Program } from './program.ts'
+import { type Device, type Handle, lostDevice, type Program } from './program.ts'
 import { type Translation, translate, workgroupSize } from './translate.ts'
 import { folded } from './wgsl/program.ts'
 
@@ -49,13 +49,7 @@ export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string
 
   device.onuncapturederror = ({ error }) => failed(new Error(`gpu: ${error.message}`))
   device.lost.then(({ reason, message }) => {
-    if (!closed)
-      failed(
-        new Error(
-          `gpu: the device ${name} was lost (${message || reason}); its tensors are gone: start again from a checkpoint, ` +
-            'with a smaller batch if it was memory or a time limit',
-        ),
-      )
+    if (!closed) failed(lostDevice(name, message || reason))
   })
 
   function compile(program: Program, arrays: number, ints: number, floats: number): Compiled {
