@@ -101,12 +101,13 @@ export class BufferPool {
       ([noMemory, refused]) => {
         if (noMemory === null && refused === null) return
         this.#drop(buffer)
+        const why = refused?.message.split('\n')[0]
         this.#failed(
-          new Error(
-            refused === null
-              ? `gpu: out of device memory: wanted ${mib(bytes)} more on top of ${mib(before)}; lower the batch size`
-              : `gpu: wanted a buffer of ${mib(bytes)}, got ${refused.message.split('\n')[0]}`,
-          ),
+          why === undefined
+            ? new Error(
+                `gpu: out of device memory: wanted ${mib(bytes)} more on top of ${mib(before)}; lower the batch size`,
+              )
+            : new Error(`gpu: wanted a buffer of ${mib(bytes)}, got ${why}`),
         )
       },
       () => {}, // the device is gone, which is said elsewhere
