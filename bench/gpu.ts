@@ -72,12 +72,7 @@ function product(n: number): Workload {
   return { name: `matmul ${n}³`, parts: [{ name: 'product', run }], run, dispose }
 }
 
-/** Waits for all that was dispatched. */
-async function settled({ device }: GpuBackend): Promise<void> {
-  await device.download([], [])
-}
-
-/** Milliseconds of a run when `repeats` follow each other, as the median of three rounds; counts are of the last run. */
+/** Milliseconds of a run when `repeats` follow each other, as the median of three rounds; counts are means over all runs. */
 async function measure(
   backend: GpuBackend,
   { name, run }: Workload,
@@ -85,14 +80,14 @@ async function measure(
   repeats: number,
 ): Promise<Measured> {
   for (let i = 0; i < 3; i++) run()
-  await settled(backend)
+  await backend.device.settled()
   const [ms, hostMs]: number[][] = [[], []]
   const before = backend.device.counters()
   for (let round = 0; round < 3; round++) {
     const start = performance.now()
     for (let i = 0; i < repeats; i++) run()
     hostMs.push((performance.now() - start) / repeats)
-    await settled(backend)
+    await backend.device.settled()
     ms.push((performance.now() - start) / repeats)
   }
   const after = backend.device.counters()

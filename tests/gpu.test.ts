@@ -28,6 +28,8 @@ import {
 } from '../core/index.ts'
 import { erase } from '../core/op.ts'
 import { sampler } from '../core/samples.ts'
+import { walkEmpty } from './empty-arrays.ts'
+import { scalarValues } from './scalar-values.ts'
 
 const isLoaded = () => Object.keys(createRequire(import.meta.url).cache).some(file => /[/\\]gpu\.js[/\\]/.test(file))
 const loadedWithCore = isLoaded()
@@ -152,6 +154,10 @@ test('an index out of range that the device computed is told by the next read, o
   x.dispose()
 })
 
+test('arrays of no elements are as on cpu', () => walkEmpty(backend))
+
+test('infinite and small values, and sines of large angles', () => scalarValues(backend))
+
 test('a storage that nothing was written to cannot be read', async () => {
   const storage = backend.alloc('f32', 2)
   assert.match((await rejection(backend.read(storage))).message, /nothing was written/)
@@ -181,6 +187,26 @@ test('loops run past 1,000: products, scattered sums, reductions', async () => {
     assert.equal([...(await y.data())], [n])
     y.dispose()
   }
+})
+
+test('a scattered sum stops after the last index of its row', async () => {
+  const [K, D] = [512, 512]
+  const index = tensor(
+    Int32Array.from({ length: K }, (_, i) => (7 * i) % K),
+    { shape: [1, K], dtype: 'i32', backend },
+  )
+  const x = full([1, K, D], 1, { backend })
+  const fastest = (run: () => Tensor) => {
+    const times = Array.from({ length: 5 }, () => {
+      const start = performance.now()
+      scope(() => void run())
+      return performance.now() - start
+    })
+    return Math.min(...times)
+  }
+  const ratio = fastest(() => scatterAdd(index, x, K)) / fastest(() => gather(x, index))
+  assert.ok(ratio < 20, `scatterAdd took ${ratio} times as long as gather`)
+  for (const t of [index, x]) t.dispose()
 })
 
 test('sums are pairwise: 2^18 of them keep f32 precision', async () => {

@@ -49,6 +49,14 @@ inBrowser('arrays of all sizes come back, small ones after large ones too', asyn
   )
 })
 
+inBrowser('arrays of no elements are as on cpu', () =>
+  page.evaluate(() => (globalThis as unknown as { demask: typeof walking }).demask.walkOnEmpty()),
+)
+
+inBrowser('infinite and small values, and sines of large angles', () =>
+  page.evaluate(() => (globalThis as unknown as { demask: typeof walking }).demask.scalarValuesOn()),
+)
+
 // Smaller than MDT-tiny: with a software driver a step of that takes most of a minute.
 inBrowser('an MDT trains on WebGL 2 as on wasm', async () => {
   const other = await openPage('browser-page.ts')
@@ -66,6 +74,15 @@ inBrowser('an MDT trains on WebGL 2 as on wasm', async () => {
     assert.ok(Math.abs(loss / wasm.losses[i] - 1) < 1e-3, `loss ${i}: ${loss}, on wasm ${wasm.losses[i]}`)
     if (i > 0) assert.ok(loss < gpu.losses[i - 1], `losses fall: ${gpu.losses.join(' ')}`)
   })
+})
+
+// The last on this page, whose other backend might be on the same context.
+inBrowser('a lost context is told by the next read', async () => {
+  const [before, ...after] = await page.evaluate(() =>
+    (globalThis as unknown as { demask: typeof walking }).demask.lose(),
+  )
+  assert.is(before, '2,4,6')
+  for (const message of after) assert.match(message, /^gpu: the device webgl2 was lost \(.*\); its tensors are gone: /)
 })
 
 test.run()

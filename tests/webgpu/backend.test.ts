@@ -4,8 +4,10 @@
  */
 
 import { spawnSync } from 'node:child_process'
+import { GPU } from 'gpu.js'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { openWebGpu as openDevice, type WebGpuDevice } from '../../core/backends/gpu/webgpu.ts'
 import {
   add,
   type Backend,
@@ -30,7 +32,9 @@ import {
   type Tensor,
   tensor,
 } from '../../core/index.ts'
+import { walkEmpty } from '../empty-arrays.ts'
 import { inPlaceKernels } from '../in-place.ts'
+import { scalarValues } from '../scalar-values.ts'
 import { openWebGpu } from './device.ts'
 
 const written = await openWebGpu()
@@ -147,6 +151,16 @@ run('ten thousand small ops leave nothing behind', async () => {
 
 if (written !== null) inPlaceKernels(test, 'webgpu', written)
 
+run('arrays of no elements are as on cpu, with hand-written shaders and without', async () => {
+  await walkEmpty(written!)
+  await walkEmpty(translated!)
+})
+
+run('infinite and small values, and sines of large angles, with hand-written shaders and without', async () => {
+  await scalarValues(written!)
+  await scalarValues(translated!)
+})
+
 run('an array larger than the device takes is refused, with the limit and what to lower', () => {
   const n = written!.device.maxElements + 1
   assert.throws(
@@ -154,6 +168,67 @@ run('an array larger than the device takes is refused, with the limit and what t
     /wanted an array of \d+ elements, got a device that takes \d+/,
   )
   assert.throws(() => full([n], 0, { backend: written! }), /lower the batch size/)
+})
+
+run('an array as large as the device takes can be had, whatever its size class', async () => {
+  const adapter = (await navigator.gpu.requestAdapter())!
+  const limit = 140_000_002 // between two classes, and no multiple of 4
+  const opened = await adapter.requestDevice({ requiredLimits: { maxStorageBufferBindingSize: limit } })
+  const device = openDevice(new GPU({ mode: 'webgpu' as 'gpu' }), { device: opened, name: 'small', software: true }, '')
+  assert.is(device.maxElements, 35_000_000)
+  const kernel = function one(): number {
+    return 1
+  }
+  for (let i = 0; i < 2; i++) {
+    const ones = device.run({ key: 'one', kernel }, device.maxElements, [], [], [])
+    assert.equal(await device.download([ones], [2]), [Float32Array.of(1, 1)])
+    device.release(ones)
+  }
+  assert.is(device.counters().allocations, 1)
+  opened.destroy()
+})
+
+run('settled waits for all that was dispatched', async () => {
+  const [x, y] = scope(() => [
+    rng(1).normal([512, 512], { backend: written! }),
+    rng(2).normal([512, 512], { backend: written! }),
+  ])
+  /** Milliseconds from the dispatch of so many products to the end of a wait. */
+  const timed = async (products: number, wait: () => Promise<unknown>) => {
+    await written!.device.settled()
+    for (let i = 0; i < products; i++) scope(() => void matmul(x, y))
+    const start = performance.now()
+    await wait()
+    return performance.now() - start
+  }
+  let products = 1
+  let reading = 0
+  do {
+    products *= 2
+    reading = await timed(products, () => x.data())
+  } while (reading < 100)
+  const waiting = await timed(products, () => written!.device.settled())
+  assert.ok(waiting > reading / 4, `waited ${waiting} ms for what a read takes ${reading} ms to see done`)
+  for (const t of [x, y]) t.dispose()
+})
+
+run('a buffer that the device could not make is told once, and nothing is left of it', async () => {
+  const backend = (await openWebGpu())!
+  const { gpu } = backend.device as WebGpuDevice
+  const own = gpu.createBuffer
+  full([1000], 1, { backend }).dispose() // waits in the pool, for others of its size
+  gpu.createBuffer = d => own.call(gpu, { ...d, size: gpu.limits.maxBufferSize + 4 })
+  const [broken, dropped] = [full([3000], 1, { backend }), full([5000], 1, { backend })]
+  gpu.createBuffer = own
+  dropped.dispose()
+  assert.match(await rejection(broken.data()), /^gpu: wanted a buffer of 0.0 MiB, got \S.*$/)
+  broken.dispose()
+  assert.is(backend.device.counters().reserved, 0)
+  for (const n of [1000, 3000, 5000]) {
+    const x = full([n], 1, { backend })
+    assert.is(await scope(() => sum(x)).item(), n)
+  }
+  backend.dispose()
 })
 
 run('a lost device is told by the next read', async () => {

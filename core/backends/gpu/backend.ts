@@ -122,6 +122,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     },
     free,
     checkIndices(op, index, R) {
+      if (sizeOf(index.shape) === 0) return
       const { range } = index.storage as GpuStorage
       if (range !== null) {
         const wrong = range.find(i => i < 0 || i >= R)
@@ -157,8 +158,8 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     free(storage)
   }
 
-  const middle = reduceMiddleOf(launcher)
   const one = elementwise(launcher)
+  const middle = reduceMiddleOf(launcher, one)
   const moving = movement(launcher, one)
   const soft = softmaxes(launcher, middle)
   const translated: Kernels & FusedKernels = {

@@ -6,7 +6,7 @@
 
 import type { GPU, IKernelRunShortcut } from 'gpu.js'
 import { library, offsetHelper } from './library.ts'
-import type { Device, Elements, Handle, Program, Thread } from './program.ts'
+import { type Device, type Elements, type Handle, lostDevice, type Program, type Thread } from './program.ts'
 
 interface Texture {
   toArray(): Float32Array
@@ -75,16 +75,34 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
       .setLoopMaxIterations(2 ** 31 - 1) as IKernelRunShortcut
   }
 
+  /** Null on the CPU, and before the first kernel. */
+  const context = () => (onCpu ? null : (gpu.context as WebGL2RenderingContext | null))
+  /** A context that is gone computes zeros and builds no kernel, without a word. */
+  function assertAlive(): void {
+    if (context()?.isContextLost()) throw lostDevice(gpu.mode, 'its WebGL context is gone')
+  }
+
   let uploader: IKernelRunShortcut | null = null
+
+  function texture(data: Float32Array): Handle {
+    uploader ??= gpu.createKernel(identity.toString(), settings as object) as IKernelRunShortcut
+    return uploader.setOutput([data.length])(data) as object
+  }
+
+  // No texture has 0 elements. What has none is a Float32Array here too, and kernels, which never read it, bind this.
+  let nothing: Handle | null = null
+  function bound(handle: Handle): Handle {
+    if (!(handle instanceof Float32Array)) return handle
+    nothing ??= texture(new Float32Array(1))
+    return nothing
+  }
 
   return {
     mode,
     about,
     maxElements: onCpu ? 2 ** 31 : 2 ** 22,
     upload(data) {
-      if (onCpu) return data.slice()
-      uploader ??= gpu.createKernel(identity.toString(), settings as object) as IKernelRunShortcut
-      return uploader.setOutput([data.length])(data) as object
+      return onCpu || data.length === 0 ? data.slice() : texture(data)
     },
 
     run(program, size, arrays, ints, floats) {
@@ -92,23 +110,31 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
       const key = keyOf(program)
       let kernel = compiled.get(key)
       if (kernel === undefined) {
+        assertAlive()
         const { functions, argumentTypes } = kernelSettings(program, arrays.length, ints.length, floats.length)
         kernel = compile(program, argumentTypes, functions)
         compiled.set(key, kernel)
       }
       dispatches++
-      return kernel.setOutput([size])(...([...arrays, ...ints, ...floats] as never[])) as object
+      const given = onCpu ? arrays : arrays.map(bound)
+      return kernel.setOutput([size])(...([...given, ...ints, ...floats] as never[])) as object
     },
 
     async download(handles, sizes) {
-      return handles.map((handle, i) => {
+      const values = handles.map((handle, i) => {
         if (handle instanceof Float32Array) return handle.slice(0, sizes[i])
         return (handle as Texture).toArray().slice(0, sizes[i])
       })
+      assertAlive()
+      return values
     },
 
     release(handle: Handle) {
       if (!(handle instanceof Float32Array)) (handle as Texture).delete()
+    },
+
+    async settled() {
+      context()?.finish()
     },
 
     counters: () => ({ built: compiled.size, dispatches, submits: dispatches, reserved: 0, allocations: 0 }),

@@ -24,6 +24,9 @@ declare function quotient(a: number, b: number): number
 declare function isNan(x: number): number
 declare function notANumber(x: number): number
 declare function exponential(x: number): number
+declare function logarithm(x: number): number
+declare function larger(a: number, b: number): number
+declare function erfc(x: number): number
 
 const integers = {
   /** ⌊a / b⌋ for a ≥ 0. Half is added where numbers are floats, in which 6 / 3 may fall short of 2. */
@@ -102,6 +105,25 @@ const numbers = {
     return x >= 0 ? tail : 2 - tail
   },
 
+  /** By its series where 1 − erfc(x) would keep few digits. */
+  erf(x: number): number {
+    if (Math.abs(x) < 0.5) {
+      const s = x * x
+      const low = -0.0268661706 + s * (0.0052239776 - s * (0.0008548327 - s * 0.00012055333))
+      return x * (1.1283791671 + s * (-0.376126389 + s * (0.1128379167 + s * low)))
+    }
+    return 1 - erfc(x)
+  },
+
+  /** max(x, 0) + log(1 + u), the logarithm as 2 artanh(u / (2 + u)), which keeps its digits for small u. */
+  softplus(x: number): number {
+    const u = exponential(-Math.abs(x))
+    const z = u / (2 + u)
+    const s = z * z
+    const low = 0.1428571429 + s * (0.1111111111 + s * (0.0909090909 + s * (0.0769230769 + s * 0.0666666667)))
+    return larger(x, 0) + z * (2 + 2 * s * (0.3333333333 + s * (0.2 + s * low)))
+  },
+
   sigmoid(x: number): number {
     return 1 / (1 + exponential(-x))
   },
@@ -120,11 +142,16 @@ const numbers = {
     return 2 / (1 + exponential(-2 * x)) - 1
   },
 
-  /** sin(x + quarter · π/2): WGSL's own may be off by 5e-4. Taylor's series after a reduction in three steps. */
+  /**
+   * sin(x + quarter · π/2), for |x| up to 5e7: WGSL's own may be off by 5e-4. Taylor's series of what is left of x after
+   * `far` · 1024 turns and `near` quarter turns, with π/2 in three parts: products with the first two are exact in f32.
+   */
   sine(x: number, quarter: number): number {
-    const k = Math.floor(x * 0.6366197723675814 + 0.5)
-    const r = x - k * 1.5703125 - k * 4.837512969970703e-4 - k * 7.54978995489188e-8
-    const turn = k + quarter - 4 * Math.floor((k + quarter) * 0.25)
+    const far = Math.floor(x * 1.5542474911317905e-4 + 0.5)
+    const near = Math.floor((x - far * 6432 - far * 1.9817545518) * 0.6366197723675814 + 0.5)
+    const most = x - far * 6432 - near * 1.5703125
+    const r = most - far * 1.9814453125 - near * 4.837512969970703e-4 - (far * 4096 + near) * 7.54978995489188e-8
+    const turn = near + quarter - 4 * Math.floor((near + quarter) * 0.25)
     const s = r * r
     const odd = r * (1 + s * (-0.16666666666 + s * (0.00833333333 - s * (0.000198412698 - s * 0.0000027557))))
     const even = 1 + s * (-0.5 + s * (0.04166666666 - s * (0.00138888888 - s * (0.0000248015873 - s * 0.00000027557))))
@@ -139,6 +166,9 @@ const numbers = {
     }
     if (isNan(x) === 1 || isNan(p) === 1 || (x < 0 && p !== Math.floor(p))) {
       return notANumber(x)
+    }
+    if (x === 0) {
+      return p < 0 ? -logarithm(0 * x) : 0
     }
     const size = Math.abs(x) ** p
     return x < 0 && p - 2 * Math.floor(0.5 * p) === 1 ? -size : size
@@ -163,7 +193,8 @@ function byBits({ bits, float, oneIf }: Dialect): Record<string, string> {
     isNumber: `return ${oneIf(`${size('$1')} < 0x7f800000u`)};`,
     notANumber: `return ${quietNan};`,
     exponential: `if (${isNan('$1')}) { return $1; } return exp($1);`,
-    logarithm: `if ($1 < 0.0 || ${isNan('$1')}) { return ${quietNan}; } return log($1);`,
+    logarithm: `if (${size('$1')} == 0u) { return ${float(`${bits('$1')} | 0xff800000u`)}; }
+      if ($1 < 0.0 || ${isNan('$1')}) { return ${quietNan}; } return log($1);`,
     larger: `${nanFirst} return max($1, $2);`,
     smaller: `${nanFirst} return min($1, $2);`,
   }

@@ -29,22 +29,24 @@ export class BufferPool {
   reserved = 0
   allocations = 0
   readonly #device: GPUDevice
+  readonly #most: number
   readonly #failed: (error: Error) => void
   readonly #free = new Map<number, PooledBuffer[]>()
   readonly #all = new Set<PooledBuffer>()
   #nextId = 0
 
-  /** `failed` hears, later, of memory that there was not. */
-  constructor(device: GPUDevice, failed: (error: Error) => void) {
+  /** No buffer that fits in `most` bytes is made larger; `failed` hears, later, of memory that there was not. */
+  constructor(device: GPUDevice, most: number, failed: (error: Error) => void) {
     this.#device = device
+    this.#most = most
     this.#failed = failed
   }
 
   /** Its contents do not matter. */
   take(bytes: number): PooledBuffer {
-    let wanted = sizeClass(bytes)
-    const own = wanted
-    for (let i = 0; i < reach; i++, wanted = sizeClass(wanted + 1)) {
+    const own = this.#classOf(bytes)
+    let wanted = own
+    for (let i = 0; i < reach; i++, wanted = this.#classOf(wanted + 1)) {
       const found = this.#free.get(wanted)?.pop()
       if (found !== undefined) return found
     }
@@ -52,9 +54,16 @@ export class BufferPool {
   }
 
   give(buffer: PooledBuffer): void {
+    if (!this.#all.has(buffer)) return
     const waiting = this.#free.get(buffer.bytes)
     if (waiting === undefined) this.#free.set(buffer.bytes, [buffer])
     else waiting.push(buffer)
+  }
+
+  /** Memory that waits goes back to the device. Commands that use it must have been submitted. */
+  drain(): void {
+    for (const buffer of [...this.#free.values()].flat()) this.#forget(buffer)
+    this.#free.clear()
   }
 
   destroy(): void {
@@ -64,29 +73,53 @@ export class BufferPool {
     this.reserved = 0
   }
 
+  /** The size class, or all that the device takes where that is less; more than that is for the device to refuse. */
+  #classOf(bytes: number): number {
+    return Math.max(bytes, Math.min(sizeClass(bytes), this.#most))
+  }
+
+  #forget(buffer: PooledBuffer): void {
+    buffer.gpu.destroy()
+    this.reserved -= buffer.bytes
+    this.#all.delete(buffer)
+  }
+
   #make(bytes: number): PooledBuffer {
+    this.#device.pushErrorScope('validation')
     this.#device.pushErrorScope('out-of-memory')
     const gpu = this.#device.createBuffer({
       size: bytes,
       usage: usage.storage | usage.copySource | usage.copyTarget,
     })
+    const buffer = { gpu, bytes, id: this.#nextId++, batch: -1 }
+    const before = this.reserved
+    this.#all.add(buffer)
     this.reserved += bytes
     this.allocations++
-    const reserved = this.reserved
     const mib = (n: number) => `${(n / 2 ** 20).toFixed(1)} MiB`
-    this.#device.popErrorScope().then(
-      error => {
-        if (error === null) return
+    Promise.all([this.#device.popErrorScope(), this.#device.popErrorScope()]).then(
+      ([noMemory, refused]) => {
+        if (noMemory === null && refused === null) return
+        this.#drop(buffer)
+        const why = refused?.message.split('\n')[0]
         this.#failed(
-          new Error(
-            `gpu: out of device memory: wanted ${mib(bytes)} more on top of ${mib(reserved - bytes)}; lower the batch size`,
-          ),
+          why === undefined
+            ? new Error(
+                `gpu: out of device memory: wanted ${mib(bytes)} more on top of ${mib(before)}; lower the batch size`,
+              )
+            : new Error(`gpu: wanted a buffer of ${mib(bytes)}, got ${why}`),
         )
       },
       () => {}, // the device is gone, which is said elsewhere
     )
-    const buffer = { gpu, bytes, id: this.#nextId++, batch: -1 }
-    this.#all.add(buffer)
     return buffer
+  }
+
+  /** A buffer that could not be made is handed out no more, whether it waits or is still in use. */
+  #drop(buffer: PooledBuffer): void {
+    if (!this.#all.has(buffer)) return
+    this.#forget(buffer)
+    const waiting = this.#free.get(buffer.bytes)
+    if (waiting?.includes(buffer)) waiting.splice(waiting.indexOf(buffer), 1)
   }
 }

@@ -67,6 +67,8 @@ export interface Device {
   /** Copies of the first `sizes[i]` elements of each handle. Rejects with what failed before. */
   download(handles: readonly Handle[], sizes: readonly number[]): Promise<Float32Array[]>
   release(handle: Handle): void
+  /** Waits until all that was dispatched is done. Reads nothing and tells no failure: the next download does. */
+  settled(): Promise<void>
   counters(): DeviceCounters
   destroy(): void
 }
@@ -107,4 +109,12 @@ export const maxCoordinate = 2 ** 24
 export function coordinate(op: string, n: number): number {
   if (n > maxCoordinate) throw new RangeError(`gpu: ${op}: wanted at most ${maxCoordinate} rows, got ${n}`)
   return n
+}
+
+/** What is told once a device is no more. */
+export function lostDevice(name: string, why: string): Error {
+  return new Error(
+    `gpu: the device ${name} was lost (${why}); its tensors are gone: start again from a checkpoint, ` +
+      'with a smaller batch if it was memory or a time limit',
+  )
 }

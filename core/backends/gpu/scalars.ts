@@ -13,7 +13,9 @@ declare function exponential(x: number): number
 declare function logarithm(x: number): number
 declare function larger(a: number, b: number): number
 declare function smaller(a: number, b: number): number
+declare function erf(x: number): number
 declare function erfc(x: number): number
+declare function softplus(x: number): number
 declare function sigmoid(x: number): number
 declare function twiceU(x: number): number
 declare function tangentH(x: number): number
@@ -34,9 +36,9 @@ export const unaryScalars: Readonly<Record<UnaryName, (x: number, p: number, q: 
   sin: x => sine(x, 0),
   cos: x => sine(x, 1),
   tanh: x => tangentH(x),
-  erf: x => 1 - erfc(x),
+  erf: x => erf(x),
   sigmoid: x => sigmoid(x),
-  softplus: x => larger(x, 0) + Math.log(1 + Math.exp(-Math.abs(x))),
+  softplus: x => softplus(x),
   relu: x => larger(x, 0),
   silu: x => x * sigmoid(x),
   gelu: x => 0.5 * x * erfc(-Math.SQRT1_2 * x),

@@ -10,7 +10,7 @@ import { Encoder, type Shader } from './encoder.ts'
 import { mapRead, usage } from './flags.ts'
 import { keyOf } from './gpujs.ts'
 import { BufferPool, type PooledBuffer } from './pool.ts'
-import type { Device, Handle, Program } from './program.ts'
+import { type Device, type Handle, lostDevice, type Program } from './program.ts'
 import { type Translation, translate, workgroupSize } from './translate.ts'
 import { folded } from './wgsl/program.ts'
 
@@ -27,26 +27,29 @@ export interface WebGpuDevice extends Device {
   readonly encoder: Encoder
 }
 
+/** The device tells why in its own words a little after it fails, and of a cause after what came of it. */
+const aLittle = () => new Promise(resolve => setTimeout(resolve, 0))
+
 export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string): WebGpuDevice {
   let failure: Error | null = null
   const failed = (error: Error) => {
     failure ??= error
   }
-  const pool = new BufferPool(device, failed)
   const encoder = new Encoder(device)
+  const { maxStorageBufferBindingSize, maxBufferSize } = device.limits
+  const maxElements = Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize) / 4)
+  const pool = new BufferPool(device, 4 * maxElements, error => {
+    failure = error // rather than what came of it
+    encoder.flush()
+    pool.drain() // the next try may have what waits here in other sizes
+  })
   const compiled = new Map<string, Compiled>()
   const written = new Map<string, Shader>()
   let closed = false
 
   device.onuncapturederror = ({ error }) => failed(new Error(`gpu: ${error.message}`))
   device.lost.then(({ reason, message }) => {
-    if (!closed)
-      failed(
-        new Error(
-          `gpu: the device ${name} was lost (${message || reason}); its tensors are gone: start again from a checkpoint, ` +
-            'with a smaller batch if it was memory or a time limit',
-        ),
-      )
+    if (!closed) failed(lostDevice(name, message || reason))
   })
 
   function compile(program: Program, arrays: number, ints: number, floats: number): Compiled {
@@ -56,14 +59,12 @@ export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string
     return { shader, translation, block, floats: new Float32Array(block.buffer) }
   }
 
-  const most = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize)
-
   return {
     mode: 'webgpu',
     about,
     gpu: device,
     encoder,
-    maxElements: Math.floor(most / 4),
+    maxElements,
 
     upload(data) {
       const buffer = pool.take(data.byteLength)
@@ -131,11 +132,11 @@ export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string
       try {
         await staging.mapAsync(mapRead)
       } catch (error) {
-        // The device tells why in its own words, a little later.
-        await new Promise(resolve => setTimeout(resolve, 0))
+        await aLittle()
         failed(new Error(`gpu: ${(error as Error).message}`))
       }
       if (failure !== null) {
+        await aLittle()
         const told = failure
         failure = null
         throw told
@@ -146,6 +147,11 @@ export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string
     },
 
     release: (handle: Handle) => pool.give(handle as PooledBuffer),
+
+    async settled() {
+      encoder.flush()
+      await device.queue.onSubmittedWorkDone()
+    },
 
     counters: () => ({
       built: encoder.shaders,

@@ -58,10 +58,11 @@ function scatterAdd(
   let k = first[element(b, R, along(this.thread.x, R, D), 1, 0)]
   let total = 0
   for (let step = 0; step < K; step++) {
-    if (k >= 0) {
-      total += source[element(b, K, k, D, remainder(this.thread.x, D))]
-      k = next[element(b, K, k, 1, 0)]
+    if (k < 0) {
+      break
     }
+    total += source[element(b, K, k, D, remainder(this.thread.x, D))]
+    k = next[element(b, K, k, 1, 0)]
   }
   return total
 }

@@ -77,7 +77,7 @@ export function products({ launch }: Launcher): Products {
     matmul: multiply,
     linear(x, w, b, out) {
       const [O, I] = w.shape
-      const rows: Spec = { dtype: out.dtype, shape: [sizeOf(out.shape) / O, O] }
+      const rows: Spec = { dtype: out.dtype, shape: [sizeOf(x.shape.slice(0, -1)), O] }
       if (b === null)
         return multiply({ dtype: x.dtype, storage: x.storage, shape: [rows.shape[0], I] }, w, false, true, rows)
       coordinate('linear', Math.max(rows.shape[0], O, I))

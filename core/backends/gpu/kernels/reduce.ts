@@ -47,11 +47,15 @@ function addSquares(this: Thread, x: Elements, before: Elements, length: number,
 /** Lanes of a sum of squares: enough to keep a device busy, few enough to cost nothing for small tensors. */
 const squareLanes = 4096
 
+/** What is joined of nothing. */
+const ofNothing = { sum: 0, max: -Infinity, min: Infinity } as const
+
 /** x seen as (outer, length, inner), reduced over the middle: what `reduceMiddle` is told beside the shape of the result. */
 export type ReduceMiddle = (name: ReduceName, x: Operand, length: number, inner: number, out: Spec) => Storage
 
-export function reduceMiddleOf({ launch, free }: Launcher): ReduceMiddle {
+export function reduceMiddleOf({ launch, free }: Launcher, { fill }: Pick<Kernels, 'fill'>): ReduceMiddle {
   const middle: ReduceMiddle = (name, x, length, inner, out) => {
+    if (length === 0) return fill(ofNothing[name], out)
     const program: Program = {
       key: `reduce ${name}`,
       kernel: reduceChunks,
@@ -76,7 +80,7 @@ export function reductions(
 ): Pick<Kernels, 'reduce'> & Pick<FusedKernels, 'sumOfSquares'> {
   return {
     reduce(name, x, axes, out) {
-      if (sizeOf(x.shape) === 0) return fill({ sum: 0, max: -Infinity, min: Infinity }[name], out)
+      if (sizeOf(x.shape) === 0) return fill(ofNothing[name], out)
       const length = sizeOf(axes.map(axis => x.shape[axis]))
       // Axes of size 1 lie together with any others.
       const among = axes.filter(axis => x.shape[axis] !== 1)

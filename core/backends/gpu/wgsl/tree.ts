@@ -15,13 +15,17 @@ export function lanesFor(length: number): number {
 }
 
 /**
- * WGSL for what is not a number, which WGSL's own max, exp and log may drop; the test is one that no compiler removes.
- * `lowest` is the lowest finite number: from -Infinity itself the distance to another is not a number.
+ * WGSL for what is not a number or infinite, which WGSL's own max, exp and log may drop, by bits: tests that no compiler
+ * removes. `lowest` is the lowest finite number: from -Infinity itself the distance to another is not a number.
  */
 export const keepNaN = `const lowest = -3.40282346e38f;
 fn isNaN(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }
 fn exponential(x: f32) -> f32 { return select(exp(x), x, isNaN(x)); }
-fn logarithm(x: f32) -> f32 { return select(log(x), x, isNaN(x)); }`
+fn logarithm(x: f32) -> f32 {
+  let bits = bitcast<u32>(x);
+  let infinite = bitcast<f32>(bits | 0xff800000u); // below 0, for a zero; WGSL cannot write it, and log need not give it
+  return select(select(log(x), x, isNaN(x)), infinite, (bits & 0x7fffffffu) == 0u);
+}`
 
 /** Joins two numbers, as WGSL; the extremes keep what is not a number. */
 export const joins = {
