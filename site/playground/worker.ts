@@ -1,4 +1,4 @@
-/** How a component reaches the worker (studio.ts): one for the whole site, started when a playground is opened. */
+/** How a component reaches the worker (host.ts): one for the whole site, started when a playground is opened. */
 
 import { type Remote, wrap } from 'comlink'
 import type { Studio } from './studio.ts'
@@ -6,6 +6,6 @@ import type { Studio } from './studio.ts'
 let studio: Remote<Studio> | null = null
 
 export function openStudio(): Remote<Studio> {
-  studio ??= wrap<Studio>(new Worker(new URL('./studio.ts', import.meta.url), { type: 'module' }))
+  studio ??= wrap<Studio>(new Worker(new URL('./host.ts', import.meta.url), { type: 'module' }))
   return studio
 }
