@@ -11,7 +11,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { gradients, mul, sin, sum } from '../core/index.ts'
 import { f64, values } from './helpers.ts'
-import { browser, onSite, open, site } from './site-browser.ts'
+import { browser, onSite, open, says, site, visit } from './site-browser.ts'
 import { built, dist } from './site-server.ts'
 
 const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js')
@@ -138,6 +138,19 @@ onSite('the model that comes with the site denoises, attends and draws', async (
   )
   assert.equal(guidance.said, [])
   await guidance.page.close()
+})
+
+onSite('a worker that cannot be loaded: the page says so, and the next page tries again', async () => {
+  const page = await browser.newPage()
+  const script = /assets\/host-.*\.js/
+  await page.route(script, route => route.abort())
+  await page.goto(`${site.address}/playground/noise.html`)
+  const error = 'The worker that computes for this page could not be loaded. Load the page anew to try again.'
+  assert.is(await says(page, 'error', 'worker'), error)
+  await page.unroute(script)
+  await visit(page, 'attention')
+  await page.waitForSelector('[data-test=token]')
+  await page.close()
 })
 
 onSite('reading takes little JavaScript, and no wasm', async () => {
