@@ -8,7 +8,11 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { cpu, profile, rng, scope, type Tensor } from '../core/index.ts'
 import { openEmoji } from '../diffusion/data/emoji.ts'
+import { tokenMask } from '../diffusion/masking.ts'
+import { MaskDiT, MaskedUViT, MDT, maskDiTPreset, maskdmPreset, mdtPreset } from '../models/index.ts'
+import { maskDiTCost, maskDMCost, mdtCost } from '../site/playground/masking-cost.ts'
 import type { Progress, Studio } from '../site/playground/studio.ts'
 import { root } from '../site/regions.ts'
 
@@ -124,5 +128,32 @@ onSite(
     assert.is((await studio.look(3, 300, 0)).tokens, 64)
   }),
 )
+
+/** What a pass does of the arithmetic that masking-cost.ts counts. */
+function products(pass: () => Tensor): number {
+  const rows = profile(() => void scope(pass).dispose())
+  return rows.filter(({ op }) => /^(linear|matmul|selfAttention)$/.test(op)).reduce((sum, { flops }) => sum + flops, 0)
+}
+
+test('the shares of the masks page are those of the products of the models', () => {
+  const [K, T, random] = [16, 64, rng(0)]
+  const init = { rng: random, backend: cpu }
+  const pictures = { inputSize: 16, inChannels: 3, numClasses: 0 }
+  const mask = tokenMask(random.uniformArray(T), [1, T], 1 - K / T, { backend: cpu })
+  const x = random.normal([1, 3, 16, 16], { backend: cpu })
+
+  const mdt = new MDT(mdtPreset('tiny', pictures), init)
+  const maskDiT = new MaskDiT(maskDiTPreset('tiny', pictures), init)
+  const encoder = new MaskDiT({ ...maskDiT.options, decoder: null, maeLossCoef: 0 }, init)
+  const maskDM = new MaskedUViT(maskdmPreset('tiny').network, init)
+  for (const [{ share, what }, masked, full] of [
+    [mdtCost(mdt.options, K, T), () => mdt.forward(x, [5], null, mask), () => mdt.forward(x, [5])],
+    [maskDiTCost(maskDiT.options, K, T), () => maskDiT.forward(x, [5], null, mask), () => encoder.forward(x, [5])],
+    [maskDMCost(maskDM.options, K, T), () => maskDM.patches(x, [5], null, mask), () => maskDM.forward(x, [5])],
+  ] as const) {
+    const counted = products(masked) / products(full)
+    assert.ok(Math.abs(share - counted) < 0.02, `${what}: ${share}, of the model itself ${counted}`)
+  }
+})
 
 test.run()
