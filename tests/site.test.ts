@@ -1,45 +1,20 @@
 /**
  * The site as people open it: every page in headless Chromium, links and anchors, accessibility, the playground's numbers
- * against Node's, training in a page that goes on in Node. Skipped where there is no Chromium or where `npm run site:build`
- * was not run. Needs Node.
+ * against Node's. Training in a page is site-training.test.ts. Skipped where there is no Chromium or where `npm run
+ * site:build` was not run. Needs Node.
  */
 
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { type Browser, chromium, type Page } from 'playwright-core'
+import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { gradients, mul, sin, sum } from '../core/index.ts'
-import { executable, quietFlags, webGpuFlags } from './browser-host.ts'
-import { run } from './example.ts'
 import { f64, values } from './helpers.ts'
-import { built, dist, type SiteServer, serveSite } from './site-server.ts'
+import { browser, onSite, open, says, site, visit } from './site-browser.ts'
+import { built, dist } from './site-server.ts'
 
-const onSite = executable === undefined || !built ? test.skip : test
-const folder = mkdtempSync(join(tmpdir(), 'demask-site-'))
 const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js')
-
-let browser: Browser
-let site: SiteServer
-let plain: SiteServer
-
-test.before(async () => {
-  if (executable === undefined || !built) return
-  ;[site, plain] = await Promise.all([serveSite({ isolated: true }), serveSite({ isolated: false })])
-  browser = await chromium.launch({
-    executablePath: executable,
-    args: [...quietFlags, ...webGpuFlags],
-  })
-})
-
-test.after(async () => {
-  await browser?.close()
-  site?.close()
-  plain?.close()
-  rmSync(folder, { recursive: true, force: true })
-})
 
 /** Pages of the site, without most of the source and of the reference, which are all alike. */
 const pages = built
@@ -48,16 +23,6 @@ const pages = built
       .filter(name => !/^(source|reference)\//.test(name) || /index\.html$|source\/core\/op\.ts/.test(name))
       .sort()
   : []
-
-/** Opens a page, and collects what it complains of. */
-async function open(path: string, server = site): Promise<{ page: Page; said: string[] }> {
-  const page = await browser.newPage()
-  const said: string[] = []
-  page.on('console', message => message.type() !== 'debug' && said.push(message.text()))
-  page.on('pageerror', error => said.push(error.message))
-  await page.goto(`${server.address}/${path}`, { waitUntil: 'networkidle' })
-  return { page, said }
-}
 
 onSite('every page loads without a complaint', async () => {
   assert.ok(pages.length > 25, `${pages.length} pages`)
@@ -121,6 +86,8 @@ interface Violation {
 onSite('the expression page: gradients are those of Node, errors are our own', async () => {
   const { page } = await open('playground/expression.html')
   await page.waitForSelector('[data-node=sum]')
+  const cutOff = await page.$eval('.drawing', drawing => drawing.scrollWidth - drawing.clientWidth)
+  assert.is(cutOff, 0, 'pixels of the drawing that are out of sight, on a screen 1280 wide')
   const [a, b] = [f64([1, 2, 3]).requireGrad(), f64([[0.5], [1]]).requireGrad()]
   const wanted = gradients(sum(mul(a, sin(b))), [a, b])
   for (const [i, name] of ['a', 'b'].entries()) {
@@ -131,10 +98,15 @@ onSite('the expression page: gradients are those of Node, errors are our own', a
     ['sum(a *', /does not parse/],
     ['matmul(a, b)', /^matmul: wanted operands of rank 2 or more, got \[3\] and \[2, 1\]$/],
     ['frobnicate(a)', /^frobnicate: wanted one of add,/],
+    ['constructor(a)', /^constructor: wanted one of add,/],
   ] as const) {
     await page.fill('[data-test=text]', text)
     assert.match((await page.textContent('[data-test=error]'))!, error)
   }
+  await page.fill('[data-test=text]', 'a')
+  await page.fill('[data-test=a]', 'null')
+  assert.match((await page.textContent('[data-test=error]'))!, /^tensor: wanted numbers/)
+  await page.fill('[data-test=a]', '[1, 2, 3]')
   await page.focus('[data-test=text]')
   await page.keyboard.press('Control+A')
   await page.keyboard.type('square(a)')
@@ -168,142 +140,16 @@ onSite('the model that comes with the site denoises, attends and draws', async (
   await guidance.page.close()
 })
 
-/** Trains in an open page for so many steps, and gives the loss of each step that was seen. */
-async function train(page: Page, steps: number): Promise<Map<number, number>> {
-  await page.waitForSelector('[data-test=start]')
-  await page.fill('[data-test=batch]', '8')
-  await page.click('[data-test=start]')
-  const losses = new Map<number, number>()
-  for (let step = 0; step < steps; ) {
-    await page.waitForFunction(
-      last => Number(document.querySelector('[data-test=progress]')?.getAttribute('data-step')) > last,
-      step,
-      { timeout: 120_000 },
-    )
-    const [seen, loss] = await page.$eval('[data-test=progress]', p => [
-      Number(p.getAttribute('data-step')),
-      Number(p.getAttribute('data-loss')),
-    ])
-    step = seen
-    losses.set(seen, loss)
-  }
-  await page.click('[data-test=pause]')
-  await page.waitForSelector('[data-test=start]')
-  return losses
-}
-
-onSite('training in a page: the loss falls, and the run goes on in Node', async () => {
-  const { page, said } = await open('playground/train.html')
-  const losses = [...(await train(page, 60)).values()]
-  assert.ok(losses.at(-1)! < 0.75 * losses[0], `losses: ${losses}`)
-  const [download] = await Promise.all([page.waitForEvent('download'), page.click('[data-test=export]')])
-  const zip = join(folder, 'run.zip')
-  await download.saveAs(zip)
-  assert.equal(said, [])
-  await page.close()
-
-  const out = join(folder, 'run')
-  unpack(zip, out)
-  const before = metrics(out)
-  const step = before.length
-  const args = ['--preset', 'tiny', '--out', out, '--steps', String(step + 2), '--resume']
-  const { code, stderr } = await run('train-mdt-s', args)
-  assert.equal([code, stderr], [0, ''])
-  const after = metrics(out)
-  assert.is(after.length, step + 2)
-  assert.ok(after.at(-1)!.full < 0.9, `loss after the resume: ${after.at(-1)!.full}`)
-})
-
-function metrics(out: string): { readonly step: number; readonly full: number }[] {
-  return readFileSync(join(out, 'metrics.jsonl'), 'utf8')
-    .trim()
-    .split('\n')
-    .map(line => JSON.parse(line))
-}
-
-/** A ZIP of stored files, as the page writes it. */
-function unpack(zip: string, out: string): void {
-  const bytes = readFileSync(zip)
-  for (let at = 0; bytes.readUInt32LE(at) === 0x04034b50; ) {
-    const [size, nameLength, extra] = [
-      bytes.readUInt32LE(at + 18),
-      bytes.readUInt16LE(at + 26),
-      bytes.readUInt16LE(at + 28),
-    ]
-    const name = bytes.toString('utf8', at + 30, at + 30 + nameLength)
-    const start = at + 30 + nameLength + extra
-    at = start + size
-    if (name.endsWith('/')) continue
-    const path = join(out, name)
-    mkdirSync(dirname(path), { recursive: true })
-    writeFileSync(path, bytes.subarray(start, at))
-  }
-}
-
-/** Waits until an element's text has `words` in it, and gives the text. */
-async function says(page: Page, what: 'status' | 'error', words: string): Promise<string> {
-  const selector = `[data-test=${what}]`
-  const has = ([selector, words]: string[]) => document.querySelector(selector)?.textContent?.includes(words)
-  await page.waitForFunction(has, [selector, words], { timeout: 120_000 })
-  return (await page.textContent(selector))!.trim()
-}
-
-async function openOnGpu(): ReturnType<typeof open> {
-  const opened = await open('playground/train.html')
-  await opened.page.selectOption('[data-test=backend]', 'gpu')
-  await says(opened.page, 'status', 'gpu (webgpu)')
-  return opened
-}
-
-onSite('training on WebGPU: the same losses', async () => {
-  const { page, said } = await openOnGpu()
-  const onGpu = await train(page, 8)
-  assert.equal(
-    said.filter(line => !/^gpu: /.test(line)),
-    [],
-  )
-  await page.close()
-  const { page: other } = await open('playground/train.html')
-  const onWasm = await train(other, 8)
-  await other.close()
-  const both = [...onGpu.keys()].filter(step => onWasm.has(step))
-  assert.ok(both.length > 0, 'some steps were seen on both')
-  for (const step of both) assert.ok(Math.abs(onGpu.get(step)! / onWasm.get(step)! - 1) < 1e-3, `step ${step}`)
-})
-
-onSite('without shared memory the page says so, and trains on one thread', async () => {
-  const { page } = await open('playground/train.html', plain)
-  await page.waitForSelector('[data-test=start]')
-  assert.match((await page.textContent('[data-test=status]'))!, /1 thread\. One thread: the server of this page/)
-  const losses = await train(page, 2)
-  assert.ok([...losses.values()].every(loss => Number.isFinite(loss)))
-  await page.close()
-})
-
-onSite('full memory and a wrong batch say so, and the page trains on', async () => {
-  const { page } = await open('playground/train.html')
-  await page.waitForSelector('[data-test=start]')
-  for (const [batch, error] of [
-    ['0', "batch: wanted a whole number from 1, got '0'"],
-    ['10000', 'wasm: out of memory: wanted'],
-  ]) {
-    await page.fill('[data-test=batch]', batch)
-    await page.click('[data-test=start]')
-    assert.ok((await says(page, 'error', error)).startsWith(error))
-  }
-  assert.ok([...(await train(page, 2)).values()].every(Number.isFinite))
-  await page.close()
-})
-
-onSite('a device that is lost: the page says so, and trains on without it', async () => {
-  const { page } = await openOnGpu()
-  await page.fill('[data-test=batch]', '1')
-  await page.click('[data-test=start]')
-  await page.waitForSelector('[data-test=progress]', { timeout: 120_000 })
-  await (await browser.newBrowserCDPSession()).send('Browser.crashGpuProcess')
-  assert.match(await says(page, 'error', 'lost'), /^gpu: the device .* was lost .*Train begins anew\)$/)
-  await says(page, 'status', 'wasm (')
-  assert.ok([...(await train(page, 2)).values()].every(Number.isFinite))
+onSite('a worker that cannot be loaded: the page says so, and the next page tries again', async () => {
+  const page = await browser.newPage()
+  const script = /assets\/host-.*\.js/
+  await page.route(script, route => route.abort())
+  await page.goto(`${site.address}/playground/noise.html`)
+  const error = 'The worker that computes for this page could not be loaded. Load the page anew to try again.'
+  assert.is(await says(page, 'error', 'worker'), error)
+  await page.unroute(script)
+  await visit(page, 'attention')
+  await page.waitForSelector('[data-test=token]')
   await page.close()
 })
 

@@ -72,8 +72,8 @@ export function evaluate(text: string, variables: Readonly<Record<string, Nested
       return id
     }
     const call = (name: string, operands: readonly Expression[]) => {
+      if (!Object.hasOwn(functions, name)) throw new Error(`${name}: wanted one of ${functionNames.join(', ')}`)
       const f = functions[name]
-      if (f === undefined) throw new Error(`${name}: wanted one of ${functionNames.join(', ')}`)
       if (operands.length !== Math.max(1, f.length))
         throw new Error(`${name}: wanted ${Math.max(1, f.length)} operands, got ${operands.length}`)
       const inputs = operands.map(visit)

@@ -1,9 +1,9 @@
 /**
- * The worker behind the playground: it owns the backend, the small trained model and the training, so that the page itself
- * never computes. Components call its methods through Comlink. Next: trainer.ts, looking.ts.
+ * What the worker behind the playground does (host.ts): it owns the backend, the small trained model and the training, so
+ * that the page itself never computes. Components call its methods through Comlink. Next: trainer.ts, looking.ts.
  */
 
-import { expose, proxy, transfer } from 'comlink'
+import { transfer } from 'comlink'
 import { type Backend, decodeSafetensors, ready, stats } from '../../core/index.ts'
 import type { ImageDataset } from '../../diffusion/data/dataset.ts'
 import { gaussianDiffusion, linearBetas } from '../../diffusion/index.ts'
@@ -27,28 +27,49 @@ export interface Progress extends Metrics {
   readonly bytes: number
 }
 
+/** A training so far, for a page that is opened again. */
+export interface Run {
+  readonly batch: number
+  /** Of the full pass, step by step. */
+  readonly losses: readonly number[]
+  readonly last: Progress
+}
+
 const diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
 
-class Studio {
+export class Studio {
   #base = '/'
   #backend: Backend | null = null
   #machine: Machine | null = null
   #data: Promise<ImageDataset> | null = null
   #model: Promise<MDT> | null = null
   #trainer: Trainer | null = null
-  #running = false
+  #last: Progress | null = null
+  #opening: Promise<unknown> = Promise.resolve()
+  /** The training that goes on; null where none does. */
+  #training: AbortController | null = null
+  /** Resolves when the last step of a training that was paused is over. */
+  #stopped: Promise<void> = Promise.resolve()
 
-  /** Opens a backend: 'wasm', or 'gpu' where the page has WebGPU. Called again with another name, it starts over. */
-  async open(base: string, wanted: 'wasm' | 'gpu' = 'wasm'): Promise<Machine> {
-    if (this.#machine !== null && this.#backend !== null && this.#machine.backend.startsWith(wanted))
-      return this.#machine
+  /**
+   * Opens a backend: 'wasm', or 'gpu' where the page has WebGPU. Called again with another name, it starts over; with none,
+   * it keeps what is open. Calls wait for each other.
+   */
+  open(base: string, wanted?: 'wasm' | 'gpu'): Promise<Machine> {
+    const machine = this.#opening.then(() => this.#open(base, wanted))
+    this.#opening = machine.catch(() => {})
+    return machine
+  }
+
+  async #open(base: string, wanted?: 'wasm' | 'gpu'): Promise<Machine> {
+    if (this.#machine?.backend.startsWith(wanted ?? '')) return this.#machine
+    await this.close()
     this.#base = base
-    this.close()
     const notes: string[] = []
     if (!crossOriginIsolated)
       notes.push('One thread: the server of this page does not send the headers that let threads share memory.')
     try {
-      this.#backend = await ready({ backend: wanted === 'gpu' ? 'gpu:webgpu' : wanted })
+      this.#backend = await ready({ backend: wanted === 'gpu' ? 'gpu:webgpu' : 'wasm' })
     } catch (error) {
       notes.push(`${(error as Error).message} Going on without it.`)
       this.#backend = await ready()
@@ -62,13 +83,22 @@ class Studio {
     return this.#machine
   }
 
-  /** Frees all of it. */
-  close(): void {
-    this.#running = false
+  /** Frees all of it, after the step and the loading that it is in: they would fail, or leave tensors behind. */
+  async close(): Promise<void> {
+    this.pause()
+    await Promise.allSettled([this.#stopped, this.#model])
+    this.#free()
+  }
+
+  #free(): void {
+    this.pause()
     this.#trainer?.dispose()
     this.#backend?.dispose()
     this.#trainer = null
+    this.#last = null
     this.#backend = null
+    this.#machine = null
+    this.#data = null
     this.#model = null
   }
 
@@ -98,37 +128,56 @@ class Studio {
   }
 
   /**
-   * Begins a training, or goes on with it, until `pause`. Resolves when it has stopped. What throws is mostly a device that
-   * was lost or memory that is full, so everything is closed then: `open` starts over.
+   * Begins a training with that batch, or goes on with the one there is, until `pause`. Resolves when it has stopped. What
+   * throws is mostly a device that was lost or memory that is full, so everything is closed then: `open` starts over.
    */
   async train(onStep: (progress: Progress) => void, { batch }: { batch?: number } = {}): Promise<void> {
     if (batch !== undefined && !(Number.isInteger(batch) && batch >= 1))
       throw new Error(`batch: wanted a whole number from 1, got '${batch}'`)
-    if (this.#running) return
-    this.#running = true
+    if (this.#training !== null) return
+    this.#training = new AbortController()
+    const { signal } = this.#training
+    const training = this.#stopped.then(() => this.#steps(signal, onStep, batch))
+    this.#stopped = training.catch(() => {})
+    await training
+  }
+
+  async #steps(signal: AbortSignal, onStep: (progress: Progress) => void, batch?: number): Promise<void> {
     try {
-      this.#trainer ??= new Trainer(await this.#smileys(), { batch })
+      const data = await this.#smileys()
+      if (signal.aborted) return
+      this.#trainer ??= new Trainer(data, { batch })
       const trainer = this.#trainer
       let since = performance.now()
-      while (this.#running) {
+      while (!signal.aborted) {
         const metrics = await trainer.next()
         const now = performance.now()
         const imagesPerSecond = (1000 * trainer.settings.batch) / (now - since)
         since = now
-        onStep({ ...metrics, imagesPerSecond, bytes: stats(this.#backend!).bytes })
+        this.#last = { ...metrics, imagesPerSecond, bytes: stats(this.#backend!).bytes }
+        onStep(this.#last)
         await new Promise(resolve => setTimeout(resolve, 0)) // calls from the page are heard between steps
       }
     } catch (error) {
-      this.close()
+      this.#free()
       throw error
     } finally {
-      this.#running = false
+      if (this.#training?.signal === signal) this.#training = null
     }
   }
 
   /** After the step that it is in. */
   pause(): void {
-    this.#running = false
+    this.#training?.abort()
+    this.#training = null
+  }
+
+  /** The training so far, once it has stopped; null where there is none. */
+  async run(): Promise<Run | null> {
+    await this.#stopped
+    if (this.#trainer === null || this.#last === null) return null
+    const { settings, metrics } = this.#trainer
+    return { batch: settings.batch, losses: metrics.map(({ full }) => full), last: this.#last }
   }
 
   /** Pictures of seeds 0, 1, …, drawn with the averaged weights of the training. */
@@ -148,12 +197,18 @@ class Studio {
   }
 
   #smileys(): Promise<ImageDataset> {
-    this.#data ??= openSmileys(this.#base)
+    this.#data ??= openSmileys(this.#base).catch(error => {
+      this.#data = null // to be fetched again
+      throw error
+    })
     return this.#data
   }
 
   #trained(): Promise<MDT> {
-    this.#model ??= this.#load()
+    this.#model ??= this.#load().catch(error => {
+      this.#model = null
+      throw error
+    })
     return this.#model
   }
 
@@ -167,7 +222,3 @@ class Studio {
     return model
   }
 }
-
-export type { Studio }
-
-expose(proxy(new Studio()))

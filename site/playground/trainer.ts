@@ -42,12 +42,13 @@ export class Trainer {
   readonly ema: Ema<MDT>
   readonly diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
   readonly settings
+  /** Of each step. */
+  readonly metrics: Metrics[] = []
   step = 0
   readonly #optimizer: AdamW
   readonly #random
   readonly #batches: Batches
   readonly #data: ImageDataset
-  readonly #metrics: Metrics[] = []
 
   constructor(data: ImageDataset, { seed = 0, batch }: { seed?: number; batch?: number } = {}) {
     const preset = trainingPreset('tiny')
@@ -109,7 +110,7 @@ export class Trainer {
       throw new Error(`step ${this.step + 1}: the loss is ${loss}; nothing was changed`)
     this.step++
     const metrics = { step: this.step, loss, full, mse, vb, masked, maskedMse, maskedVb, gradNorm, lr }
-    this.#metrics.push(metrics)
+    this.metrics.push(metrics)
     return metrics
   }
 
@@ -136,7 +137,7 @@ export class Trainer {
       files[`${part}.safetensors`] = encodeSafetensors(await onHost(tensors))
     return zipSync(
       {
-        'metrics.jsonl': text(this.#metrics.map(row => `${JSON.stringify(row)}\n`).join('')),
+        'metrics.jsonl': text(this.metrics.map(row => `${JSON.stringify(row)}\n`).join('')),
         [`checkpoint-${String(this.step).padStart(8, '0')}`]: files,
       },
       { level: 0 },
