@@ -28,9 +28,9 @@ export interface Pictures extends Disposable {
 export type Source = { readonly pictures: Pictures } | { readonly stored: StoredStatistics; readonly name: string }
 
 /**
- * An .npz with arr_0 (ADM's batches; what statistics lie beside it is not used) or with mu and sigma, a .safetensors of statistics, a folder of pictures, or what
- * `openDataset` knows; pictures of a folder at `size`, which without it is the first one's shorter side. Rejects with one
- * line that names `spec`.
+ * An .npz with arr_0 (ADM's batches; what statistics lie beside it is not used) or with mu and sigma, a .safetensors of
+ * statistics, a folder of pictures, or what `openDataset` knows; pictures of a folder at `size`, which without it is the
+ * first one's shorter side. Rejects with one line that names `spec`.
  */
 export async function openSource(spec: string, size: number | undefined): Promise<Source> {
   if (spec.endsWith('.safetensors')) return { stored: await readStatistics(present(spec)), name: spec }

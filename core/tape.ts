@@ -272,10 +272,10 @@ type Segment = (inputs: readonly Tensor[], rng: Rng | undefined) => Tensor
 const checkpointOp = { name: 'checkpoint' } as unknown as AnyOp
 
 /**
- * fn(inputs, rng), of any shapes, of which only the inputs are kept: `backward` runs `fn` a second time for what lies between, with
- * `rng` where it was the first time. Gradients reach the inputs and leaves that `fn` captured; any other tensor that
- * requires a gradient must be passed as an input (throws otherwise). Nothing that `fn` captured may change before
- * `backward`, which throws then. No createGraph.
+ * fn(inputs, rng), of any shapes, of which only the inputs are kept: `backward` runs `fn` a second time for what lies
+ * between, with `rng` where it was the first time. Gradients reach the inputs and leaves that `fn` captured; any other
+ * tensor that requires a gradient must be passed as an input (throws otherwise). Nothing that `fn` captured may change
+ * before `backward`, which throws then. No createGraph.
  */
 export function checkpoint(fn: Segment, inputs: readonly Tensor[], rng?: Rng): Tensor {
   // Each result is a handle of its own: `fn` may return one that is not ours to dispose of.

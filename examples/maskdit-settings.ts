@@ -109,8 +109,8 @@ export function trainedRun(from: string): { path: string; step: number; settings
 }
 
 /**
- * The settings of a run: those of the resumed one, which may differ in the learning rate, clipping and skipping; those of the trained
- * one at half its learning rate; or the preset's. Throws UserError on a flag that contradicts them.
+ * The settings of a run: those of the resumed one, which may differ in the learning rate, clipping and skipping; those of
+ * the trained one at half its learning rate; or the preset's. Throws UserError on a flag that contradicts them.
  */
 export function settingsOf(given: Given, resumed: Settings | undefined, trained: Settings | undefined): Settings {
   const { 'mask-ratio': maskRatio, tune, steps = 1000 } = given

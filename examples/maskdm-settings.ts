@@ -163,7 +163,10 @@ export function maskingOf({ stage, mask, maskRatio: ratio, maskSize: size }: Set
   return ways[mask]
 }
 
-/** The weights that fine-tuning begins with, those of the last step as in the official code; null from scratch. Throws UserError. */
+/**
+ * The weights that fine-tuning begins with, those of the last step as in the official code; null from scratch. Throws
+ * UserError.
+ */
 export function pretrained({ from }: Settings): ReadonlyMap<string, HostState> | null {
   if (from === 'scratch') return null
   const folder = statSync(from, { throwIfNoEntry: false })?.isDirectory() === true

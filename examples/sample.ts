@@ -80,7 +80,10 @@ await attended(async () => {
   console.log(`${await output.close()}, ${steps} steps of ${sampler}, ${speed}${shown}`)
 })
 
-/** A recognised model with its weights, and how it draws; `trained` is a run's preset. Throws UserError where that is not known, or not all weights fit. */
+/**
+ * A recognised model with its weights, and how it draws; `trained` is a run's preset. Throws UserError where that is not
+ * known, or not all weights fit.
+ */
 function drawerOf(
   found: Recognised,
   path: string,

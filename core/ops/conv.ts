@@ -217,7 +217,10 @@ function resampling(from: number, to: number, mode: 'nearest' | 'bilinear'): Flo
   return weights
 }
 
-/** x (N, C, H, W) → (N, H/P · W/P, C·P·P): non-overlapping patches as rows, row-major over the grid, channel-major. Throws ShapeError. */
+/**
+ * x (N, C, H, W) → (N, H/P · W/P, C·P·P): non-overlapping patches as rows, row-major over the grid, channel-major. Throws
+ * ShapeError.
+ */
 export function patchify(x: Tensor, P: number): Tensor {
   checkImage('patchify', x.shape)
   const [N, C, H, W] = x.shape

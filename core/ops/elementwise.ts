@@ -367,7 +367,10 @@ export function cast(x: Tensor, dtype: DType): Tensor {
   return dtype === 'i32' ? noGrad(run) : run()
 }
 
-/** A copy, of the same shape, on another backend or in another dtype, outside the recorded computation. Reads at once where it must. */
+/**
+ * A copy, of the same shape, on another backend or in another dtype, outside the recorded computation. Reads at once where
+ * it must.
+ */
 export function to(x: Tensor, { backend = x.backend, dtype = x.dtype }: { backend?: Backend; dtype?: DType }): Tensor {
   if (backend === x.backend && dtype === x.dtype) return x.detach()
   return tensor(x.dataSync(), { shape: x.shape, dtype, backend })

@@ -173,7 +173,8 @@ export function isKept(folder: string, step: number): boolean {
 
 /**
  * All that a run leaves at a step: its log on the disk, a checkpoint, the loss curve of these `terms` of the log, the
- * picture `draw` makes at the path it is given, and the page that shows all of it. Returns the checkpoint's path. Throws UserError where the disk refuses.
+ * picture `draw` makes at the path it is given, and the page that shows all of it. Returns the checkpoint's path. Throws
+ * UserError where the disk refuses.
  */
 export async function keep<Own>(
   folder: string,

@@ -182,7 +182,9 @@ interface Dialect {
   readonly oneIf: (condition: string) => string
 }
 
-/** Bodies that know what is not a number by its bits. $1, $2, … are the parameters, whose names a bundler may have changed. */
+/**
+ * Bodies that know what is not a number by its bits. $1, $2, … are the parameters, whose names a bundler may have changed.
+ */
 function byBits({ bits, float, oneIf }: Dialect): Record<string, string> {
   const size = (x: string) => `(${bits(x)} & 0x7fffffffu)`
   const isNan = (x: string) => `${size(x)} > 0x7f800000u`

@@ -1,11 +1,12 @@
 /**
- * Matrix product. The naive meaning: out[m, n] = Σ_k a[m, k]·b[k, n] + (bias[n] or what out held).
- * As in every fast GEMM since Goto, both operands are packed, so that the inner loop reads them in straight lines: rows of
- * a into panels of 4, all at once (gemmPack); columns of b into panels of 8, some at a time, by the thread that needs
- * them next (gemm), so that they never leave its cache. Then a 4×8 tile of the result stays in registers while k runs
- * through one pass of at most 512 steps, whose sum is then added to that of the passes before. All four transpose cases are decided in packing (two strides), and edges too:
- * panels are padded with zeros, so only the store of a tile knows about them. The k loop is not unrolled: V8 then spills
- * registers and loses half the speed. Next: few-rows.as.ts, where packing does not pay; attention.as.ts reuses this.
+ * Matrix product. The naive meaning: out[m, n] = Σ_k a[m, k]·b[k, n] + (bias[n] or what out held). As in every fast GEMM
+ * since Goto, both operands are packed, so that the inner loop reads them in straight lines: rows of a into panels of 4,
+ * all at once (gemmPack); columns of b into panels of 8, some at a time, by the thread that needs them next (gemm), so
+ * that they never leave its cache. Then a 4×8 tile of the result stays in registers while k runs through one pass of at
+ * most 512 steps, whose sum is then added to that of the passes before. All four transpose cases are decided in packing
+ * (two strides), and edges too: panels are padded with zeros, so only the store of a tile knows about them. The k loop is
+ * not unrolled: V8 then spills registers and loses half the speed. Next: few-rows.as.ts, where packing does not pay;
+ * attention.as.ts reuses this.
  */
 
 import { VEC, WORD, arg, madd, pointer, storeFirst } from './simd.as'
