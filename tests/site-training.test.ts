@@ -15,10 +15,13 @@ import { browser, onSite, open, plain, says, visit } from './site-browser.ts'
 const folder = mkdtempSync(join(tmpdir(), 'demask-site-'))
 test.after(() => rmSync(folder, { recursive: true, force: true }))
 
+/** A device of software takes seconds for each picture of a step. */
+const fewOnGpu = 2
+
 /** Trains in an open page for so many steps, and gives the loss of each step that was seen. */
-async function train(page: Page, steps: number): Promise<Map<number, number>> {
+async function train(page: Page, steps: number, batch = 8): Promise<Map<number, number>> {
   await page.waitForSelector('[data-test=start]')
-  await page.fill('[data-test=batch]', '8')
+  await page.fill('[data-test=batch]', `${batch}`)
   await page.click('[data-test=start]')
   const losses = new Map<number, number>()
   for (let step = 0; step < steps; ) {
@@ -67,7 +70,7 @@ onSite('a run that was left is found again, on either machine', async () => {
     ['gpu', await openOnGpu()],
   ] as const) {
     const { page } = opened
-    const step = Math.max(...(await train(page, 2)).keys())
+    const step = Math.max(...(await train(page, 2, fewOnGpu)).keys())
     const shown = () => page.getAttribute('[data-test=progress]', 'data-step').then(Number)
     const paused = await shown()
     assert.ok(paused >= step)
@@ -124,14 +127,14 @@ async function openOnGpu(): ReturnType<typeof open> {
 
 onSite('training on WebGPU: the same losses', async () => {
   const { page, said } = await openOnGpu()
-  const onGpu = await train(page, 8)
+  const onGpu = await train(page, 6, fewOnGpu)
   assert.equal(
     said.filter(line => !/^gpu: /.test(line)),
     [],
   )
   await page.close()
   const { page: other } = await open('playground/train.html')
-  const onWasm = await train(other, 8)
+  const onWasm = await train(other, 6, fewOnGpu)
   await other.close()
   const both = [...onGpu.keys()].filter(step => onWasm.has(step))
   assert.ok(both.length > 0, 'some steps were seen on both')
