@@ -5,8 +5,8 @@
 
 import { gradcheckOp } from '../core/gradcheck.ts'
 import { registry } from '../core/index.ts'
-import { main } from '../diffusion/training/index.ts'
-import { readFlags } from '../examples/flags.ts'
+import { main } from '../training/index.ts'
+import { readFlags } from '../cli/flags.ts'
 
 const limit = 1e-6
 

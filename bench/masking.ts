@@ -8,7 +8,7 @@
 import process, { argv } from 'node:process'
 import { backward, mean, profile, type Rng, ready, rng, scope, type Tensor } from '../core/index.ts'
 import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index.ts'
-import { main, UserError } from '../diffusion/training/index.ts'
+import { main, UserError } from '../training/index.ts'
 import {
   DiT,
   drawMaskDiT,

@@ -6,8 +6,8 @@
  */
 
 import { type Backend, profile, ready, scope } from '../core/index.ts'
-import { main } from '../diffusion/training/index.ts'
-import { readFlags } from '../examples/flags.ts'
+import { main } from '../training/index.ts'
+import { readFlags } from '../cli/flags.ts'
 import { measureBandwidth } from './bandwidth.ts'
 import { measureCeiling } from './ceiling.ts'
 import { table } from './table.ts'

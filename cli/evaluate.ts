@@ -5,9 +5,9 @@
  */
 
 import { ready } from '../core/index.ts'
-import { readStatistics, type StoredStatistics, writeStatistics } from '../diffusion/data/feature-statistics.ts'
-import { UserError } from '../diffusion/training/errors.ts'
-import { readFlags } from '../examples/flags.ts'
+import { readStatistics, type StoredStatistics, writeStatistics } from '../evaluation/feature-statistics.ts'
+import { UserError } from '../io/user-error.ts'
+import { readFlags } from './flags.ts'
 import { demask } from './command.ts'
 import { compared, type Measured, measuredOf, merge, type Part, type Results } from './evaluate-measure.ts'
 import { emoji, inception, type Measure, openSource, type Source } from './evaluate-sets.ts'

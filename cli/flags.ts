@@ -4,7 +4,7 @@
  */
 
 import { Argument, Command, type CommanderError, Option } from 'commander'
-import { UserError } from '../diffusion/training/errors.ts'
+import { UserError } from '../io/user-error.ts'
 
 interface About {
   /** What it does, for --help. */

@@ -5,9 +5,9 @@
  */
 
 import { Command as Parser } from 'commander'
-import { main } from '../diffusion/training/errors.ts'
-import { version } from '../diffusion/training/version.ts'
-import { ended, examplesOf } from '../examples/flags.ts'
+import { main } from '../io/user-error.ts'
+import { version } from '../training/version.ts'
+import { ended, examplesOf } from './flags.ts'
 import { type Command, demask } from './command.ts'
 
 const commands: Readonly<Record<string, Command>> = {

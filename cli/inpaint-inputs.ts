@@ -3,9 +3,9 @@
  */
 
 import { rng } from '../core/index.ts'
-import { openDataset, readPicture, toModelRange } from '../diffusion/data/index.ts'
+import { openDataset, readPicture, toModelRange } from '../data/index.ts'
 import { keepLeast, type TokenMask } from '../diffusion/index.ts'
-import { UserError } from '../diffusion/training/index.ts'
+import { UserError } from '../training/index.ts'
 
 export interface Input {
   /** (3, S, S) in [-1, 1] */

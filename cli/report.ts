@@ -1,7 +1,7 @@
-/** `demask report`: writes the page of a run anew. Needs Node. What is on it: diffusion/training/report.ts. */
+/** `demask report`: writes the page of a run anew. Needs Node. What is on it: training/report.ts. */
 
-import { writeReport } from '../diffusion/training/index.ts'
-import { readFlags } from '../examples/flags.ts'
+import { writeReport } from '../training/index.ts'
+import { readFlags } from './flags.ts'
 import { demask } from './command.ts'
 
 export async function run(words: readonly string[]): Promise<void> {

@@ -18,9 +18,9 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import sharp from 'sharp'
-import { type NpzSource, toByte, writeNpz } from '../diffusion/data/index.ts'
-import { reason, UserError, writeGrid } from '../diffusion/training/index.ts'
-import type { Drawn } from './latents.ts'
+import { type NpzSource, toByte, writeNpz } from '../data/index.ts'
+import { reason, UserError, writeGrid } from '../training/index.ts'
+import type { Drawn } from '../training/latents.ts'
 
 /** Some of the pictures, in order; `labels` is null for a model without classes. */
 export interface Batch extends Drawn {

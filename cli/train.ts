@@ -4,7 +4,7 @@
  * resuming begins with them. Needs Node. Next: examples/train-mdt-s.ts.
  */
 
-import { readFlags, startedBy } from '../examples/flags.ts'
+import { readFlags, startedBy } from './flags.ts'
 import { demask } from './command.ts'
 
 const programs = {

@@ -4,8 +4,8 @@
  * are decoded in the background while the step before computes.
  */
 
-import type { Rng } from '../../core/random.ts'
-import { sizeOf } from '../../core/shape.ts'
+import type { Rng } from '../core/random.ts'
+import { sizeOf } from '../core/shape.ts'
 import { type ImageDataset, imagesOf } from './dataset.ts'
 import type { LatentDataset, Posterior } from './latents.ts'
 import type { LatentIndex } from './latents-index.ts'

@@ -5,7 +5,7 @@
 
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { reason, UserError } from '../training/errors.ts'
+import { reason, UserError } from '../io/user-error.ts'
 import type { ImageDataset } from './dataset.ts'
 import { numbered, rawDataset } from './raw.ts'
 

@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import sharp from 'sharp'
-import { UserError } from '../training/errors.ts'
+import { UserError } from '../io/user-error.ts'
 import type { ImageDataset } from './dataset.ts'
 
 /** One picture of emoji.json: where it is on the sheet. */

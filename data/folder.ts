@@ -7,7 +7,7 @@
 import { type Dirent, readdirSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import sharp from 'sharp'
-import { reason, UserError } from '../training/errors.ts'
+import { reason, UserError } from '../io/user-error.ts'
 import { type ImageDataset, planesOf } from './dataset.ts'
 import { centerCrop } from './resize.ts'
 import { leaveOut, type OpenOptions, Skipped, UnreadablePicture } from './unreadable.ts'

@@ -6,7 +6,7 @@
 import { createReadStream, existsSync, type ReadStream, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { createGunzip } from 'node:zlib'
-import { reason, UserError } from '../training/errors.ts'
+import { reason, UserError } from '../io/user-error.ts'
 import type { ImageDataset } from './dataset.ts'
 import { numbered, rawDataset } from './raw.ts'
 

@@ -7,8 +7,8 @@
 import { closeSync, openSync, read } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { sizeOf } from '../../core/shape.ts'
-import { reason, UserError } from '../training/errors.ts'
+import { sizeOf } from '../core/shape.ts'
+import { reason, UserError } from '../io/user-error.ts'
 import type { TrainingSet } from './dataset.ts'
 import { checkShard, indexFile, type LatentIndex, openShard, readIndex, type Shard } from './latents-index.ts'
 

@@ -1,6 +1,6 @@
 /** From what a person writes after `--data` to a set of pictures. Needs Node. */
 
-import { UserError } from '../training/errors.ts'
+import { UserError } from '../io/user-error.ts'
 import { openCifar } from './cifar.ts'
 import type { ImageDataset } from './dataset.ts'
 import { openEmoji } from './emoji.ts'

@@ -3,7 +3,7 @@
  * unless a set is opened as strict.
  */
 
-import { UserError } from '../training/errors.ts'
+import { UserError } from '../io/user-error.ts'
 import type { ImageDataset } from './dataset.ts'
 
 /** A picture of a set that cannot be read; the message has its path. */

@@ -1,7 +1,7 @@
 /**
- * A small network that tells the categories of emoji apart, trained by examples/train-features.ts: features for measuring
+ * A small network that tells the categories of emoji apart, trained by bench/evidence/train-features.ts: features for measuring
  * pictures where Inception's weights are not at hand. Distances of its features are not FID, are not comparable with any
- * published number, and are named for what they are wherever they are printed. Next: diffusion/evaluation/features.ts.
+ * published number, and are named for what they are wherever they are printed. Next: evaluation/features.ts.
  */
 
 import {
@@ -17,7 +17,7 @@ import {
   slice,
   type Tensor,
 } from '../core/index.ts'
-import type { FeatureNetwork, PictureFeatures } from '../diffusion/evaluation/index.ts'
+import type { FeatureNetwork, PictureFeatures } from './index.ts'
 import { Conv2d, GroupNorm, type Init, Layer, Linear, Module, normal } from '../nn/index.ts'
 
 const groups = 8

@@ -1,10 +1,10 @@
 /**
  * What a network must give so that pictures can be measured with it. Distances of one network's features are not to be
- * compared with those of another: FID is those of Inception alone (models/inception.ts), and what goes by another name
+ * compared with those of another: FID is those of Inception alone (evaluation/inception.ts), and what goes by another name
  * here says so. Next: statistics.ts.
  */
 
-import type { Tensor } from '../../core/tensor.ts'
+import type { Tensor } from '../core/tensor.ts'
 
 /** What a network makes of N pictures. */
 export interface PictureFeatures<T> {

@@ -4,7 +4,7 @@
  * network it is neither, and must not be called so. Next: inception-score.ts.
  */
 
-import { ShapeError } from '../../core/shape.ts'
+import { ShapeError } from '../core/shape.ts'
 import { covarianceFactor, timesTransposed } from './matrix.ts'
 import { singularValueSum } from './singular-values.ts'
 import type { FeatureGaussian } from './statistics.ts'

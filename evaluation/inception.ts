@@ -3,7 +3,7 @@
  * averages over the pixels that are there rather than over padding, and in its last block takes a maximum instead. Names
  * are those of the published file `pt_inception-2015-12-05-6726825d.pth` (which are torchvision's), so it loads as it is.
  * Leaves out training: batch norm has its moments, and is folded into the convolutions. Next:
- * diffusion/evaluation/features.ts.
+ * evaluation/features.ts.
  */
 
 import {
@@ -25,7 +25,7 @@ import {
   slice,
   type Tensor,
 } from '../core/index.ts'
-import type { FeatureNetwork, PictureFeatures } from '../diffusion/evaluation/index.ts'
+import type { FeatureNetwork, PictureFeatures } from './index.ts'
 import { BatchNorm2d, Conv2d, type Init, Layer, Linear, Module, normal, type StateSource } from '../nn/index.ts'
 
 type Kernel = number | readonly [height: number, width: number]

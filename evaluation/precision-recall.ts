@@ -4,7 +4,7 @@
  * samples cover. As in ADM's evaluator, from which figures in the papers come, radii are kept in f32.
  */
 
-import { ShapeError } from '../../core/shape.ts'
+import { ShapeError } from '../core/shape.ts'
 import { type Features, type Matrix, matrixOfFeatures, timesTransposed } from './matrix.ts'
 
 /** So many rows of distances are in memory at a time. */

@@ -5,7 +5,7 @@
  * Next: frechet.ts.
  */
 
-import { type Doubles, doubles } from '../../core/doubles.ts'
+import { type Doubles, doubles } from '../core/doubles.ts'
 import { type Matrix, roomFor, transposed } from './matrix.ts'
 
 /** Σ σᵢ of a (M, N). Throws RangeError on elements that are not finite. */

@@ -6,8 +6,8 @@
  * Next: frechet.ts.
  */
 
-import { addExact, doubles, type ExactSums } from '../../core/doubles.ts'
-import { ShapeError } from '../../core/shape.ts'
+import { addExact, doubles, type ExactSums } from '../core/doubles.ts'
+import { ShapeError } from '../core/shape.ts'
 import { type Features, type Matrix, mirror, roomFor, sizeOfFeatures, zeroMatrix } from './matrix.ts'
 
 /** A normal distribution of features, as `mu` and `sigma` in a file of reference statistics. */

@@ -5,9 +5,9 @@
 
 import { mkdirSync } from 'node:fs'
 import { backward, crossEntropy, geluTanh, noGrad, ready, rng, scope, tensor } from '../core/index.ts'
-import { main, writeScatter } from '../diffusion/training/index.ts'
+import { main, writeScatter } from '../training/index.ts'
 import { Activation, AdamW, Linear, Sequential } from '../nn/index.ts'
-import { readFlags } from './flags.ts'
+import { readFlags } from '../cli/flags.ts'
 import { swissRoll } from './swiss-roll.ts'
 
 const classes = 6

@@ -15,9 +15,9 @@ import {
   spaceTimesteps,
   trainingLoss,
 } from '../diffusion/index.ts'
-import { main, writeScatter } from '../diffusion/training/index.ts'
+import { main, writeScatter } from '../training/index.ts'
 import { AdamW, Ema, warmUpDecay } from '../nn/index.ts'
-import { readFlags } from './flags.ts'
+import { readFlags } from '../cli/flags.ts'
 import { PointDenoiser } from './point-denoiser.ts'
 import { swissRoll } from './swiss-roll.ts'
 

@@ -24,9 +24,9 @@ import {
   tensor,
 } from '../core/index.ts'
 import { ddimSample, gaussianDiffusion, linearBetas, qSample, respace, spaceTimesteps } from '../diffusion/index.ts'
-import { main, writeScatter } from '../diffusion/training/index.ts'
+import { main, writeScatter } from '../training/index.ts'
 import { AdamW } from '../nn/index.ts'
-import { readFlags } from './flags.ts'
+import { readFlags } from '../cli/flags.ts'
 import { PointDenoiser } from './point-denoiser.ts'
 import { swissRoll } from './swiss-roll.ts'
 

@@ -10,14 +10,14 @@
 import { SingleBar } from 'cli-progress'
 import { backendNames, ready, rng, tensor } from '../core/index.ts'
 import { inpaintSteps, type Network, repaintLevels, respace, spaceTimesteps } from '../diffusion/index.ts'
-import { main, UserError, writeGrid } from '../diffusion/training/index.ts'
+import { main, UserError, writeGrid } from '../training/index.ts'
 import { MaskedDiffusionTransformer } from '../models/index.ts'
-import { timestepDiffusion } from './drawing.ts'
-import { readFlags } from './flags.ts'
-import { holeAt, holeIn, maskOf, pictures } from './inpaint-inputs.ts'
-import { recognise } from './recognise.ts'
-import { checkPicture } from './sample-output.ts'
-import { labelOf, load, locate, openWeights } from './weights.ts'
+import { timestepDiffusion } from '../models/drawing.ts'
+import { readFlags } from '../cli/flags.ts'
+import { holeAt, holeIn, maskOf, pictures } from '../cli/inpaint-inputs.ts'
+import { recognise } from '../models/recognise.ts'
+import { checkPicture } from '../cli/sample-output.ts'
+import { labelOf, load, locate, openWeights } from '../io/weights-node.ts'
 
 const methods = ['replace', 'repaint', 'mdt'] as const
 type Method = (typeof methods)[number]

@@ -7,8 +7,8 @@
  */
 
 import { ready } from '../core/index.ts'
-import { sha256Of } from '../diffusion/data/index.ts'
-import { attended, Interrupt, Progress, type RunState, UserError } from '../diffusion/training/index.ts'
+import { sha256Of } from '../data/index.ts'
+import { attended, Interrupt, Progress, type RunState, UserError } from '../training/index.ts'
 import { maskdmPresets } from '../models/index.ts'
 import type { Init, Module } from '../nn/index.ts'
 import {
@@ -20,14 +20,14 @@ import {
   type Request,
   timestepDiffusion,
   timestepDrawing,
-} from './drawing.ts'
-import { repeated } from './flags.ts'
-import { type Decode, decoderOf, type LatentSpace } from './latents.ts'
-import { describe, type Recognised, recognise } from './recognise.ts'
-import { falseColour, openOutput } from './sample-output.ts'
-import { command, planOf, type SampleFlags, sampleFlags } from './sample-settings.ts'
-import { loadVae, locateVae } from './vae-weights.ts'
-import { load, locate, openWeights, type Trained } from './weights.ts'
+} from '../models/drawing.ts'
+import { repeated } from '../cli/flags.ts'
+import { type Decode, decoderOf, type LatentSpace } from '../training/latents.ts'
+import { describe, type Recognised, recognise } from '../models/recognise.ts'
+import { falseColour, openOutput } from '../cli/sample-output.ts'
+import { command, planOf, type SampleFlags, sampleFlags } from '../cli/sample-settings.ts'
+import { loadVae, locateVae } from '../training/vae-weights.ts'
+import { load, locate, openWeights, type Trained } from '../io/weights-node.ts'
 
 await attended(async () => {
   const flags = sampleFlags()

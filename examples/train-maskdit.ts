@@ -7,13 +7,13 @@
  */
 
 import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
-import { type Batch, Batches } from '../diffusion/data/index.ts'
-import * as training from '../diffusion/training/index.ts'
+import { type Batch, Batches } from '../data/index.ts'
+import * as training from '../training/index.ts'
 import { drawMaskDiT, maskDiTLoss, PreconditionedMaskDiT } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
-import { type Drawing, maskditDrawing } from './drawing.ts'
-import { repeated, resumed } from './flags.ts'
-import { contentsOf, decoderOf, openTrainingSet, spaceOf } from './latents.ts'
+import { type Drawing, maskditDrawing } from '../models/drawing.ts'
+import { repeated, resumed } from '../cli/flags.ts'
+import { contentsOf, decoderOf, openTrainingSet, spaceOf } from '../training/latents.ts'
 import {
   command,
   type Described,
@@ -23,8 +23,8 @@ import {
   settingsOf,
   trainedRun,
   trainingFlags,
-} from './maskdit-settings.ts'
-import { writeSamples } from './samples.ts'
+} from '../training/maskdit-settings.ts'
+import { writeSamples } from '../training/samples.ts'
 
 await training.attended(async () => {
   const flags = trainingFlags()

@@ -6,8 +6,8 @@
  */
 
 import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
-import { Batches, openDataset } from '../diffusion/data/index.ts'
-import * as training from '../diffusion/training/index.ts'
+import { Batches, openDataset } from '../data/index.ts'
+import * as training from '../training/index.ts'
 import {
   drawMaskDM,
   loadPretrained,
@@ -18,8 +18,8 @@ import {
   maskedDenoisingScoreMatching,
 } from '../models/index.ts'
 import { AdamW, constant, Ema, powerDecay, warmUp } from '../nn/index.ts'
-import { type Drawing, maskdmDrawing } from './drawing.ts'
-import { repeated, resumed } from './flags.ts'
+import { type Drawing, maskdmDrawing } from '../models/drawing.ts'
+import { repeated, resumed } from '../cli/flags.ts'
 import {
   command,
   commandLine,
@@ -29,8 +29,8 @@ import {
   pretrained,
   program,
   settingsOf,
-} from './maskdm-settings.ts'
-import { writeSamples } from './samples.ts'
+} from '../training/maskdm-settings.ts'
+import { writeSamples } from '../training/samples.ts'
 
 await training.attended(async () => {
   const flags = commandLine()

@@ -7,15 +7,15 @@
  */
 
 import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
-import { type Batch, Batches } from '../diffusion/data/index.ts'
+import { type Batch, Batches } from '../data/index.ts'
 import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index.ts'
-import * as training from '../diffusion/training/index.ts'
+import * as training from '../training/index.ts'
 import { drawPasses, MDT } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
-import { type Drawing, timestepDrawing } from './drawing.ts'
-import { repeated, resumed } from './flags.ts'
-import { contentsOf, decoderOf, openTrainingSet, spaceOf } from './latents.ts'
-import { writeSamples } from './samples.ts'
+import { type Drawing, timestepDrawing } from '../models/drawing.ts'
+import { repeated, resumed } from '../cli/flags.ts'
+import { contentsOf, decoderOf, openTrainingSet, spaceOf } from '../training/latents.ts'
+import { writeSamples } from '../training/samples.ts'
 import {
   command,
   type Described,
@@ -24,7 +24,7 @@ import {
   program,
   settingsOf,
   trainingFlags,
-} from './train-settings.ts'
+} from '../training/train-settings.ts'
 
 await training.attended(async () => {
   const flags = trainingFlags()

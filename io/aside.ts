@@ -6,7 +6,7 @@
 import { rmSync } from 'node:fs'
 import { open, rename } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { reason, UserError } from './errors.ts'
+import { reason, UserError } from './user-error.ts'
 
 /**
  * Has `write` write a file under another name and gives it this one. Throws UserError where the disk is full or refuses,

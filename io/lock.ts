@@ -11,7 +11,7 @@
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmdirSync, rmSync, writeSync } from 'node:fs'
 import { constants, hostname } from 'node:os'
 import { join } from 'node:path'
-import { reason, UserError } from './errors.ts'
+import { reason, UserError } from './user-error.ts'
 
 /** What a lock says of its owner. */
 interface Owner {

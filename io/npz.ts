@@ -1,18 +1,18 @@
 /**
  * Arrays of NumPy on disk, .npz and .npy. Needs Node. ADM's sample and reference batches are such files: arr_0 has
  * pictures (N, H, W, 3) as bytes, arr_1 their labels (N) [ADM]. Arrays are read and written in parts, so that a batch of
- * 50,000 pictures never lies in memory. The header of an array is npy.ts; the container, core/zip-node.ts.
+ * 50,000 pictures never lies in memory. The header of an array is npy.ts; the container, io/zip-node.ts.
  */
 
 import { createWriteStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { ZipFile as ZipWriter } from 'yazl'
-import { type HostTensor, SafetensorsError, safetensorsBytes } from '../../core/safetensors.ts'
-import { decodeElements, encodeElements } from '../../core/safetensors-elements.ts'
-import { show, sizeOf } from '../../core/shape.ts'
-import { type ZipEntry, ZipFile } from '../../core/zip-node.ts'
-import { writeAside } from '../training/aside.ts'
+import { type HostTensor, SafetensorsError, safetensorsBytes } from './safetensors.ts'
+import { decodeElements, encodeElements } from './safetensors-elements.ts'
+import { show, sizeOf } from '../core/shape.ts'
+import { type ZipEntry, ZipFile } from './zip-node.ts'
+import { writeAside } from './aside.ts'
 import { encodeNpyHeader, largestNpyHeader, type NpyHeader, parseNpyHeader } from './npy.ts'
 
 /** An array to be written: its elements, or what gives them when it is their turn, in parts that stay as they are. */

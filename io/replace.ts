@@ -3,7 +3,7 @@
  */
 
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
-import { reason, UserError } from './errors.ts'
+import { reason, UserError } from './user-error.ts'
 
 /** Writes `content` aside, forces it to the disk and gives it its name. Throws UserError; then the old file is as it was. */
 export function replaceFile(path: string, content: string | Uint8Array): void {

@@ -3,7 +3,7 @@
  * bytes become the f32, f64 or i32 that tensors have, and back. Read safetensors.ts first.
  */
 
-import type { DType, TypedArray } from './dtype.ts'
+import type { DType, TypedArray } from '../core/dtype.ts'
 
 /** Bytes of one element of each stored type. */
 export const safetensorsBytes = {

@@ -14,8 +14,8 @@ import {
   safetensorsHeaderLength,
 } from './safetensors.ts'
 import { decodeElements, encodeElements, quote, SafetensorsError, safetensorsDType } from './safetensors-elements.ts'
-import { show, sizeOf } from './shape.ts'
-import type { Tensor } from './tensor.ts'
+import { show, sizeOf } from '../core/shape.ts'
+import type { Tensor } from '../core/tensor.ts'
 
 /** Node refuses to move 2 GiB or more at once. */
 const largestTransfer = 2 ** 30

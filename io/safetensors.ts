@@ -6,7 +6,7 @@
  * safetensors-node.ts.
  */
 
-import type { TypedArray } from './dtype.ts'
+import type { TypedArray } from '../core/dtype.ts'
 import {
   decodeElements,
   encodeElements,
@@ -15,7 +15,7 @@ import {
   SafetensorsError,
   safetensorsBytes,
 } from './safetensors-elements.ts'
-import { type Shape, show, sizeOf } from './shape.ts'
+import { type Shape, show, sizeOf } from '../core/shape.ts'
 
 export { type SafetensorsDType, SafetensorsError, safetensorsBytes, safetensorsDType } from './safetensors-elements.ts'
 

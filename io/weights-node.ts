@@ -5,13 +5,13 @@
 
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { chooseStateDict, unwrapped } from '../core/pytorch/state-dicts.ts'
-import { PyTorchFile } from '../core/pytorch-node.ts'
-import type { HostTensor } from '../core/safetensors.ts'
-import { SafetensorsFile } from '../core/safetensors-node.ts'
-import { latestCheckpoint, type RunState, readState, UserError } from '../diffusion/training/index.ts'
+import { chooseStateDict, unwrapped } from './pytorch/state-dicts.ts'
+import { PyTorchFile } from './pytorch-node.ts'
+import type { HostTensor } from './safetensors.ts'
+import { SafetensorsFile } from './safetensors-node.ts'
+import { latestCheckpoint, type RunState, readState, UserError } from '../training/index.ts'
 import type { Module, StateSource } from '../nn/index.ts'
-import type { LatentSpace } from './latents.ts'
+import type { LatentSpace } from '../training/latents.ts'
 
 /** What the checkpoints of all training programs say of their run. */
 export interface Trained {

@@ -34,7 +34,7 @@ import {
   maskdmDiffusion,
   maskdmSteps,
   type PreconditionedMaskDiT,
-} from '../models/index.ts'
+} from './index.ts'
 
 /** DDIM without noise; ancestral sampling; and over noise levels Heun, Euler and DPM-Solver++(2M). */
 export const samplerNames = ['ddim', 'ddpm', 'heun', 'euler', 'dpm-solver'] as const

@@ -5,7 +5,7 @@
  */
 
 import type { Shape } from '../core/index.ts'
-import { UserError } from '../diffusion/training/index.ts'
+import { UserError } from '../training/index.ts'
 import {
   type DecoderOptions,
   DiT,
@@ -27,7 +27,7 @@ import {
   PreconditionedMaskDiT,
   presetNames,
   type TransformerOptions,
-} from '../models/index.ts'
+} from './index.ts'
 import type { HostState, Init, Module } from '../nn/index.ts'
 
 /** A model's family and sizes, how to make it, and its state under the model's own names. */

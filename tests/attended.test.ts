@@ -14,7 +14,7 @@ import * as assert from 'uvu/assert'
 const folder = mkdtempSync(join(tmpdir(), 'demask-attended-'))
 test.after(() => rmSync(folder, { recursive: true, force: true }))
 
-const training = new URL('../diffusion/training/index.ts', import.meta.url).href
+const training = new URL('../training/index.ts', import.meta.url).href
 const tsx = fileURLToPath(new URL('../node_modules/tsx/dist/cli.mjs', import.meta.url))
 const saved = join(folder, 'saved')
 const waitingPid = join(folder, 'waiting-pid')

@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { latestCheckpoint, lockFolder, startingPoint, UserError } from '../diffusion/training/index.ts'
+import { latestCheckpoint, lockFolder, startingPoint, UserError } from '../training/index.ts'
 import { begun, checkLast, checkTidy, decided, type Fate, live, trainees } from './crash/life.ts'
 import { inFolder } from './example.ts'
 

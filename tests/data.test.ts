@@ -19,8 +19,8 @@ import {
   toByte,
   toModelRange,
   UnreadablePicture,
-} from '../diffusion/data/index.ts'
-import { UserError } from '../diffusion/training/errors.ts'
+} from '../data/index.ts'
+import { UserError } from '../io/user-error.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-data-'))
 process.on('exit', () => rmSync(root, { recursive: true, force: true }))

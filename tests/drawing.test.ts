@@ -3,9 +3,9 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cpu, ready, rng, stats } from '../core/index.ts'
-import { storable } from '../core/safetensors-node.ts'
-import { toByte } from '../diffusion/data/index.ts'
-import { UserError } from '../diffusion/training/index.ts'
+import { storable } from '../io/safetensors-node.ts'
+import { toByte } from '../data/index.ts'
+import { UserError } from '../training/index.ts'
 import {
   type Drawing,
   drawn,
@@ -16,9 +16,9 @@ import {
   samplerNames,
   timestepDiffusion,
   timestepDrawing,
-} from '../examples/drawing.ts'
-import { recognise, type State } from '../examples/recognise.ts'
-import { planOf, type SampleFlags } from '../examples/sample-settings.ts'
+} from '../models/drawing.ts'
+import { recognise, type State } from '../models/recognise.ts'
+import { planOf, type SampleFlags } from '../cli/sample-settings.ts'
 import {
   MaskedUViT,
   MDT,

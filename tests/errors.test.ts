@@ -16,11 +16,11 @@ import { coordinate } from '../core/backends/gpu/program.ts'
 import { createRuntime } from '../core/backends/wasm/runtime.ts'
 import { backward, type HostTensor, ones, rng, sum } from '../core/index.ts'
 import { type AnyOp, apply, defineOp, type None, registry, type Unary } from '../core/op.ts'
-import { rebuilder } from '../core/pytorch/rebuild.ts'
-import { encodeSafetensors } from '../core/safetensors.ts'
-import { writeSafetensors } from '../core/safetensors-node.ts'
-import { ZipFile } from '../core/zip-node.ts'
-import { readStatistics, type SetStatistics, writeStatistics } from '../diffusion/data/feature-statistics.ts'
+import { rebuilder } from '../io/pytorch/rebuild.ts'
+import { encodeSafetensors } from '../io/safetensors.ts'
+import { writeSafetensors } from '../io/safetensors-node.ts'
+import { ZipFile } from '../io/zip-node.ts'
+import { readStatistics, type SetStatistics, writeStatistics } from '../evaluation/feature-statistics.ts'
 import {
   type ImageDataset,
   type LatentDataset,
@@ -34,17 +34,17 @@ import {
   UnreadablePicture,
   writeLatents,
   writeNpz,
-} from '../diffusion/data/index.ts'
-import { encodeNpyHeader, parseNpyHeader } from '../diffusion/data/npy.ts'
-import { openNpz } from '../diffusion/data/npz-pictures.ts'
+} from '../data/index.ts'
+import { encodeNpyHeader, parseNpyHeader } from '../io/npy.ts'
+import { openNpz } from '../data/npz-pictures.ts'
 import { eulerSample, tokenMask } from '../diffusion/index.ts'
-import { lockFolder } from '../diffusion/training/lock.ts'
-import { writeGrid } from '../diffusion/training/pictures.ts'
-import { modelOptions as maskditOptions } from '../examples/maskdit-settings.ts'
-import { recognise } from '../examples/recognise.ts'
-import { modelOptions as mdtOptions } from '../examples/train-settings.ts'
-import { modelOptions as vaeOptions } from '../examples/vae-settings.ts'
-import { saveVae } from '../examples/vae-weights.ts'
+import { lockFolder } from '../io/lock.ts'
+import { writeGrid } from '../training/pictures.ts'
+import { modelOptions as maskditOptions } from '../training/maskdit-settings.ts'
+import { recognise } from '../models/recognise.ts'
+import { modelOptions as mdtOptions } from '../training/train-settings.ts'
+import { modelOptions as vaeOptions } from '../training/vae-settings.ts'
+import { saveVae } from '../training/vae-weights.ts'
 import {
   AutoencoderKL,
   autoencoderPresets,

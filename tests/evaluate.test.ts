@@ -10,9 +10,9 @@ import { run } from '../cli/evaluate.ts'
 import { measuredOf } from '../cli/evaluate-measure.ts'
 import { emoji, openSource, type Pictures } from '../cli/evaluate-sets.ts'
 import { ready, rng } from '../core/index.ts'
-import { readStatistics, writeStatistics } from '../diffusion/data/feature-statistics.ts'
-import { readNpz, writeNpz } from '../diffusion/data/index.ts'
-import { FeatureStatistics } from '../diffusion/evaluation/index.ts'
+import { readStatistics, writeStatistics } from '../evaluation/feature-statistics.ts'
+import { readNpz, writeNpz } from '../data/index.ts'
+import { FeatureStatistics } from '../evaluation/index.ts'
 import { succeed } from './example.ts'
 
 const place = mkdtempSync(join(tmpdir(), 'evaluate-'))

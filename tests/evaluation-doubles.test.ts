@@ -9,8 +9,8 @@ import * as assert from 'uvu/assert'
 import { createWasm } from '../core/backends/wasm/index.ts'
 import { setDefaultBackend } from '../core/default-backend.ts'
 import { cpu, type Doubles, plainDoubles, rng } from '../core/index.ts'
-import { FeatureStatistics, frechetDistance, precisionRecall } from '../diffusion/evaluation/index.ts'
-import { singularValueSum } from '../diffusion/evaluation/singular-values.ts'
+import { FeatureStatistics, frechetDistance, precisionRecall } from '../evaluation/index.ts'
+import { singularValueSum } from '../evaluation/singular-values.ts'
 import { close } from './helpers.ts'
 
 const wasm = await createWasm({ threads: 2 })

@@ -17,9 +17,9 @@ import {
   type Matrix,
   manifoldRadii,
   precisionRecall,
-} from '../diffusion/evaluation/index.ts'
-import { covarianceFactor, timesTransposed, transposed } from '../diffusion/evaluation/matrix.ts'
-import { singularValueSum } from '../diffusion/evaluation/singular-values.ts'
+} from '../evaluation/index.ts'
+import { covarianceFactor, timesTransposed, transposed } from '../evaluation/matrix.ts'
+import { singularValueSum } from '../evaluation/singular-values.ts'
 import { close } from './helpers.ts'
 
 function randomMatrix(rows: number, columns: number, seed: number): Matrix {

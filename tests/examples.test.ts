@@ -6,7 +6,7 @@ import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { HostTensor } from '../core/index.ts'
-import { readSafetensors, writeSafetensors } from '../core/safetensors-node.ts'
+import { readSafetensors, writeSafetensors } from '../io/safetensors-node.ts'
 import { bytesOf, fail, inFolder, succeed } from './example.ts'
 
 const small = ['--preset', 'tiny', '--size', '8', '--batch', '2', '--threads', '1']

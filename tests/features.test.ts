@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ready, rng, scope, tensor } from '../core/index.ts'
-import { readSafetensors } from '../core/safetensors-node.ts'
-import { imagesOf, openDataset } from '../diffusion/data/index.ts'
-import { featureGaussian, frechetDistance } from '../diffusion/evaluation/index.ts'
+import { readSafetensors } from '../io/safetensors-node.ts'
+import { imagesOf, openDataset } from '../data/index.ts'
+import { featureGaussian, frechetDistance } from '../evaluation/index.ts'
 import { EmojiFeatures } from '../models/index.ts'
 
 const backend = await ready()

@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { rng } from '../core/random.ts'
-import { readSafetensors } from '../core/safetensors-node.ts'
+import { readSafetensors } from '../io/safetensors-node.ts'
 import {
   Batches,
   type EncodeOptions,
@@ -20,8 +20,8 @@ import {
   readIndex,
   sha256Of,
   writeLatents,
-} from '../diffusion/data/index.ts'
-import { Skipped, UnreadablePicture } from '../diffusion/data/unreadable.ts'
+} from '../data/index.ts'
+import { Skipped, UnreadablePicture } from '../data/unreadable.ts'
 import { bytesOf } from './example.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-latents-'))

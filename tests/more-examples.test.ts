@@ -10,10 +10,10 @@ import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cpu, rng } from '../core/index.ts'
-import { storable, writeSafetensors } from '../core/safetensors-node.ts'
-import { saveCheckpoint, UserError } from '../diffusion/training/index.ts'
-import { holeAt, holeIn, maskOf, pictures } from '../examples/inpaint-inputs.ts'
-import { recognise, type State } from '../examples/recognise.ts'
+import { storable, writeSafetensors } from '../io/safetensors-node.ts'
+import { saveCheckpoint, UserError } from '../training/index.ts'
+import { holeAt, holeIn, maskOf, pictures } from '../cli/inpaint-inputs.ts'
+import { recognise, type State } from '../models/recognise.ts'
 import {
   DiT,
   ditPreset,

@@ -22,7 +22,7 @@ import {
   type Tensor,
   tensor,
 } from '../core/index.ts'
-import { decodeSafetensors, encodeSafetensors } from '../core/safetensors.ts'
+import { decodeSafetensors, encodeSafetensors } from '../io/safetensors.ts'
 import {
   Adam,
   AdamW,

@@ -17,7 +17,7 @@ import {
   writeGrid,
   writeReport,
   writeRunReadme,
-} from '../diffusion/training/index.ts'
+} from '../training/index.ts'
 import { constantDecay, Ema, Linear, Sgd } from '../nn/index.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-report-'))

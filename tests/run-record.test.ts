@@ -9,8 +9,8 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { otherPictures, saidBefore, startingPoint, UserError } from '../diffusion/training/index.ts'
-import { resumed, shellLine } from '../examples/flags.ts'
+import { otherPictures, saidBefore, startingPoint, UserError } from '../training/index.ts'
+import { resumed, shellLine } from '../cli/flags.ts'
 import { bytesOf, fail, inFolder, succeed } from './example.ts'
 
 const quick = ['--threads', '1']

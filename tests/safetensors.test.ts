@@ -6,15 +6,15 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { suite, test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { decodeSafetensors, encodeSafetensors, type HostTensor, parseSafetensorsHeader } from '../core/safetensors.ts'
+import { decodeSafetensors, encodeSafetensors, type HostTensor, parseSafetensorsHeader } from '../io/safetensors.ts'
 import {
   decodeElements,
   encodeElements,
   type SafetensorsDType,
   SafetensorsError,
   safetensorsBytes,
-} from '../core/safetensors-elements.ts'
-import { readSafetensors, SafetensorsFile, writeSafetensors } from '../core/safetensors-node.ts'
+} from '../io/safetensors-elements.ts'
+import { readSafetensors, SafetensorsFile, writeSafetensors } from '../io/safetensors-node.ts'
 import { sizeOf } from '../core/shape.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'demask-safetensors-'))

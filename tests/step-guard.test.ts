@@ -26,7 +26,7 @@ import {
   type Tensor,
   tensor,
 } from '../core/index.ts'
-import { Progress, StepGuard, type StepGuardOptions, UserError } from '../diffusion/training/index.ts'
+import { Progress, StepGuard, type StepGuardOptions, UserError } from '../training/index.ts'
 import { Activation, AdamW, Ema, Layer, Linear, ModuleList, parameter, withLayerNames } from '../nn/index.ts'
 import { bytesOf, fail, inFolder, succeed } from './example.ts'
 

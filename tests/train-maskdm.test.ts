@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cropSize } from '../diffusion/index.ts'
-import { maskingOf, modelOptions, settingsOf } from '../examples/maskdm-settings.ts'
+import { maskingOf, modelOptions, settingsOf } from '../training/maskdm-settings.ts'
 import { maskdmPresets } from '../models/index.ts'
 import { bytesOf, fail, inFolder, succeed } from './example.ts'
 

@@ -37,7 +37,7 @@ import {
   writeLossCurve,
   writeRunReadme,
   writeScatter,
-} from '../diffusion/training/index.ts'
+} from '../training/index.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-training-'))
 process.on('exit', () => rmSync(root, { recursive: true, force: true }))

@@ -7,7 +7,7 @@
 
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
-import { main } from './errors.ts'
+import { main } from '../io/user-error.ts'
 
 const mark = 'DEMASK_ATTENDED_BY'
 const sameSignalMs = 1000

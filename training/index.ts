@@ -13,9 +13,9 @@ export {
   readState,
   saveCheckpoint,
 } from './checkpoint.ts'
-export { errorLine, main, reason, UserError } from './errors.ts'
+export { errorLine, main, reason, UserError } from '../io/user-error.ts'
 export { Interrupt } from './interrupt.ts'
-export { lockFolder } from './lock.ts'
+export { lockFolder } from '../io/lock.ts'
 export { MetricsLog, type Row, readRows } from './metrics.ts'
 export { type GridOptions, writeGrid } from './pictures.ts'
 export { duration, Progress, type ProgressOptions } from './progress.ts'

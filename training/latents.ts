@@ -1,6 +1,6 @@
 /**
  * What programs do with latents: encode pictures to them, open a folder of them in place of pictures, and decode what a
- * model has drawn, so that people see pictures. Needs Node. Folders of latents: diffusion/data/latents.ts.
+ * model has drawn, so that people see pictures. Needs Node. Folders of latents: data/latents.ts.
  */
 
 import { existsSync } from 'node:fs'
@@ -15,10 +15,10 @@ import {
   openLatents,
   readIndex,
   sha256Of,
-} from '../diffusion/data/index.ts'
-import { UserError, writeGrid } from '../diffusion/training/index.ts'
+} from '../data/index.ts'
+import { UserError, writeGrid } from './index.ts'
 import type { AutoencoderKL } from '../models/index.ts'
-import type { Flags } from './flags.ts'
+import type { Flags } from '../cli/flags.ts'
 import { loadVae, locateVae } from './vae-weights.ts'
 
 /** Pictures that are encoded or decoded at a time: as many as have the pixels of one of 256 by 256. */

@@ -3,7 +3,7 @@
  * tuned.
  */
 
-import type { TrainingSet } from '../diffusion/data/index.ts'
+import type { TrainingSet } from '../data/index.ts'
 import {
   latestCheckpoint,
   type RunDescribed,
@@ -12,7 +12,7 @@ import {
   type StepGuardOptions,
   UserError,
   unguarded,
-} from '../diffusion/training/index.ts'
+} from './index.ts'
 import {
   type MaskDiTOptions,
   type MaskRatio,
@@ -23,7 +23,7 @@ import {
   trainingPreset,
   unmaskingTuning,
 } from '../models/index.ts'
-import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
+import { commandOf, type Flags, readFlags, type Values } from '../cli/flags.ts'
 import { type LatentSpace, latentFlags, picturesOf } from './latents.ts'
 import { checkPatches, runFlags, settled } from './run-settings.ts'
 

@@ -5,7 +5,7 @@
 
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { readSafetensors } from '../core/safetensors-node.ts'
+import { readSafetensors } from '../io/safetensors-node.ts'
 import { cropSize, keptPatches, type Masking } from '../diffusion/index.ts'
 import {
   latestCheckpoint,
@@ -13,10 +13,10 @@ import {
   type StepGuardOptions,
   UserError,
   unguarded,
-} from '../diffusion/training/index.ts'
+} from './index.ts'
 import { type MaskDMOptions, type MaskDMTraining, maskdmPreset, maskdmPresets } from '../models/index.ts'
 import type { HostState } from '../nn/index.ts'
-import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
+import { commandOf, type Flags, readFlags, type Values } from '../cli/flags.ts'
 import { runFlags, settled } from './run-settings.ts'
 
 export type Stage = 'pretrain' | 'finetune'

@@ -6,7 +6,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp, { type Sharp } from 'sharp'
 import { toByte } from '../data/dataset.ts'
-import { replaceFile } from './replace.ts'
+import { replaceFile } from '../io/replace.ts'
 
 export interface GridOptions {
   /** Images in a row; by default about as many as rows. */

@@ -4,7 +4,7 @@
 
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { replaceFile } from './replace.ts'
+import { replaceFile } from '../io/replace.ts'
 import { versions } from './version.ts'
 
 export interface RunDescription {

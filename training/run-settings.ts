@@ -4,11 +4,11 @@
  */
 
 import { backendNames } from '../core/index.ts'
-import { dataHelp } from '../diffusion/data/open.ts'
+import { dataHelp } from '../data/open.ts'
 import { keptTokens } from '../diffusion/index.ts'
-import { UserError, unguarded } from '../diffusion/training/index.ts'
+import { UserError, unguarded } from './index.ts'
 import type { TransformerOptions } from '../models/index.ts'
-import type { Flags } from './flags.ts'
+import type { Flags } from '../cli/flags.ts'
 
 export const runFlags = {
   data: { type: 'text', value: 'SET', about: `${dataHelp} (default emoji:smileys)` },

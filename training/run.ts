@@ -5,8 +5,8 @@
 
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Backend } from '../../core/index.ts'
-import type { Ema, Module, Optimizer } from '../../nn/index.ts'
+import type { Backend } from '../core/index.ts'
+import type { Ema, Module, Optimizer } from '../nn/index.ts'
 import { writeLossCurve } from './charts.ts'
 import {
   type Checkpoint,
@@ -16,8 +16,8 @@ import {
   readState,
   saveCheckpoint,
 } from './checkpoint.ts'
-import { UserError } from './errors.ts'
-import { lockFolder } from './lock.ts'
+import { UserError } from '../io/user-error.ts'
+import { lockFolder } from '../io/lock.ts'
 import { type MetricsLog, readRows } from './metrics.ts'
 import { samplesPath } from './pictures.ts'
 import { readRunFile } from './readme.ts'

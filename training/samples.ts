@@ -1,6 +1,6 @@
 /** The grid of pictures that training shows as it goes on. Needs Node. Which pictures those are: drawing.ts. */
 
-import { type Drawing, drawn } from './drawing.ts'
+import { type Drawing, drawn } from '../models/drawing.ts'
 import { type Decode, showDrawn } from './latents.ts'
 
 /** What models of all families are made by. */

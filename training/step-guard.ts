@@ -5,10 +5,10 @@
  * nn/optim.ts. Next: run.ts.
  */
 
-import { firstNonFinite, labelled, scope } from '../../core/index.ts'
-import { type Module, withLayerNames } from '../../nn/index.ts'
+import { firstNonFinite, labelled, scope } from '../core/index.ts'
+import { type Module, withLayerNames } from '../nn/index.ts'
 import { latestCheckpoint } from './checkpoint.ts'
-import { UserError } from './errors.ts'
+import { UserError } from '../io/user-error.ts'
 import type { Progress } from './progress.ts'
 
 /** Part of a run's settings. */

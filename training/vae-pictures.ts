@@ -4,8 +4,8 @@
  */
 
 import { noGrad, scope, tensor } from '../core/index.ts'
-import { type ImageDataset, imagesOf, readableFrom } from '../diffusion/data/index.ts'
-import { writeGrid } from '../diffusion/training/index.ts'
+import { type ImageDataset, imagesOf, readableFrom } from '../data/index.ts'
+import { writeGrid } from './index.ts'
 import type { AutoencoderKL } from '../models/index.ts'
 import { momentsOf, togetherAt } from './latents.ts'
 

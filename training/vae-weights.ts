@@ -6,11 +6,11 @@
 
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { SafetensorsFile, storable, writeSafetensors } from '../core/safetensors-node.ts'
-import { writeAside } from '../diffusion/training/aside.ts'
-import { reason, UserError } from '../diffusion/training/index.ts'
+import { SafetensorsFile, storable, writeSafetensors } from '../io/safetensors-node.ts'
+import { writeAside } from '../io/aside.ts'
+import { reason, UserError } from './index.ts'
 import { AutoencoderKL, autoencoderConfig, autoencoderOptions, autoencoderOptionsOfShapes } from '../models/index.ts'
-import { isPyTorch, load, stateOf } from './weights.ts'
+import { isPyTorch, load, stateOf } from '../io/weights-node.ts'
 
 /** What train-vae.ts calls the file that it leaves, and what diffusers calls its own. */
 export const vaeFile = 'vae.safetensors'

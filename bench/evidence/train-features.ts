@@ -1,8 +1,8 @@
 /**
- * Trains the small classifier of models/emoji-features.ts on the categories of emoji, every tenth of which it never sees
+ * Trains the small classifier of evaluation/emoji-features.ts on the categories of emoji, every tenth of which it never sees
  * and is tested on. Pictures are shifted, made coarse or noisy at random, so that features learn what is drawn, and at
  * sizes that small models are trained at. The result is what `demask evaluate` measures with where Inception's weights
- * are not at hand. Run: npx tsx examples/train-features.ts (--help lists the flags); a run's folder is as that of
+ * are not at hand. Run: npx tsx bench/evidence/train-features.ts (--help lists the flags); a run's folder is as that of
  * train-mdt-s.ts. Next: cli/evaluate.ts.
  */
 
@@ -25,14 +25,14 @@ import {
   sum,
   type Tensor,
   tensor,
-} from '../core/index.ts'
-import { type Batch, Batches, type ImageDataset, openDataset, toModelRange } from '../diffusion/data/index.ts'
-import * as training from '../diffusion/training/index.ts'
-import { EmojiFeatures } from '../models/index.ts'
-import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
-import { commandOf, readFlags, repeated, resumed } from './flags.ts'
+} from '../../core/index.ts'
+import { type Batch, Batches, type ImageDataset, openDataset, toModelRange } from '../../data/index.ts'
+import * as training from '../../training/index.ts'
+import { EmojiFeatures } from '../../models/index.ts'
+import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../../nn/index.ts'
+import { commandOf, readFlags, repeated, resumed } from '../../cli/flags.ts'
 
-const command = commandOf('examples/train-features.ts')
+const command = commandOf('bench/evidence/train-features.ts')
 const program = 'train-features'
 const size = 32
 

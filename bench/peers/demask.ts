@@ -16,7 +16,7 @@ import {
   type Tensor,
   tensor,
 } from '../../core/index.ts'
-import { arithmetic } from '../../diffusion/training/index.ts'
+import { arithmetic } from '../../training/index.ts'
 import { DiT, DiTBlock, ditPreset } from '../../models/index.ts'
 import { AdamW } from '../../nn/index.ts'
 import { blockGradients, digest, type Problem } from './problem.ts'

@@ -4,9 +4,9 @@
  * into contiguous elements when it is read.
  */
 
-import type { TypedArray } from '../dtype.ts'
+import type { TypedArray } from '../../core/dtype.ts'
 import { decodeElements, type SafetensorsDType, safetensorsBytes } from '../safetensors-elements.ts'
-import { type Shape, show, sizeOf } from '../shape.ts'
+import { type Shape, show, sizeOf } from '../../core/shape.ts'
 import { PickleError } from './pickle.ts'
 
 /** Elements that a tensor may have beyond those of its storage, by strides that visit some more than once. */

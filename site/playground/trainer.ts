@@ -17,8 +17,8 @@ import {
   type Tensor,
   tensor,
 } from '../../core/index.ts'
-import { Batches } from '../../diffusion/data/batches.ts'
-import type { ImageDataset } from '../../diffusion/data/dataset.ts'
+import { Batches } from '../../data/batches.ts'
+import type { ImageDataset } from '../../data/dataset.ts'
 import { gaussianDiffusion, linearBetas } from '../../diffusion/index.ts'
 import { drawPasses, MDT, mdtPreset, passLoss, trainingPreset } from '../../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../../nn/index.ts'

@@ -12,8 +12,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { type Rng, rng } from '../../core/index.ts'
-import { latestCheckpoint, main } from '../../diffusion/training/index.ts'
-import { readFlags } from '../../examples/flags.ts'
+import { latestCheckpoint, main } from '../../training/index.ts'
+import { readFlags } from '../../cli/flags.ts'
 import {
   anyFate,
   checkLast,

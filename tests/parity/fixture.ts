@@ -8,8 +8,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Backend, type Tensor, tensor } from '../../core/index.ts'
-import type { HostTensor } from '../../core/safetensors.ts'
-import { readSafetensors } from '../../core/safetensors-node.ts'
+import type { HostTensor } from '../../io/safetensors.ts'
+import { readSafetensors } from '../../io/safetensors-node.ts'
 import { sizeOf } from '../../core/shape.ts'
 
 /** What JSON.parse gives. */

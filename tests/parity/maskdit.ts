@@ -4,7 +4,7 @@
  */
 
 import { mean } from '../../core/index.ts'
-import type { HostTensor } from '../../core/safetensors.ts'
+import type { HostTensor } from '../../io/safetensors.ts'
 import { logNormalSigma } from '../../diffusion/edm.ts'
 import { tokenMask } from '../../diffusion/masking.ts'
 import { type MaskDiTOptions, officialDecoder, PreconditionedMaskDiT } from '../../models/maskdit.ts'

@@ -4,7 +4,7 @@
  */
 
 import { affine, mean, type Tensor } from '../../core/index.ts'
-import type { HostTensor } from '../../core/safetensors.ts'
+import type { HostTensor } from '../../io/safetensors.ts'
 import { maskOfFlags } from '../../diffusion/block-masks.ts'
 import type { GaussianDiffusion, Prediction } from '../../diffusion/gaussian.ts'
 import type { TokenMask } from '../../diffusion/masking.ts'

@@ -4,7 +4,7 @@
  */
 
 import { gather, type Tensor } from '../../core/index.ts'
-import type { HostTensor } from '../../core/safetensors.ts'
+import type { HostTensor } from '../../io/safetensors.ts'
 import { classifierFreeGuidance, powerCosineScale } from '../../diffusion/guidance.ts'
 import { trainingLoss } from '../../diffusion/losses.ts'
 import { keptTokens, type TokenMask, tokenMask } from '../../diffusion/masking.ts'

@@ -7,8 +7,8 @@
 import { pathToFileURL } from 'node:url'
 import { cpu, defaultBackend } from '../../core/index.ts'
 import { ready } from '../../core/ready.ts'
-import { main } from '../../diffusion/training/errors.ts'
-import { readFlags } from '../../examples/flags.ts'
+import { main } from '../../io/user-error.ts'
+import { readFlags } from '../../cli/flags.ts'
 import {
   compare,
   hasRoundings,
