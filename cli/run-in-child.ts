@@ -7,13 +7,13 @@
 
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
-import { main } from '../io/user-error.ts'
+import { main } from './main.ts'
 
-const mark = 'DEMASK_ATTENDED_BY'
+const mark = 'DEMASK_STARTED_BY'
 const sameSignalMs = 1000
 
 /** `main` in a child process: arguments, terminal and exit code are those of this one. */
-export async function attended(program: () => void | Promise<void>): Promise<void> {
+export async function runInChild(program: () => void | Promise<void>): Promise<void> {
   const waiting = process.env[mark]
   if (waiting !== undefined) {
     delete process.env[mark] // it is about this process, not about those that it starts

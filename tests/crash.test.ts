@@ -11,7 +11,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { latestCheckpoint, lockFolder, startingPoint, UserError } from '../training/index.ts'
+import { lockFolder } from '../io/lock.ts'
+import { UserError } from '../io/user-error.ts'
+import { latestCheckpoint, startingPoint } from '../training/index.ts'
 import { begun, checkLast, checkTidy, decided, type Fate, live, trainees } from './crash/life.ts'
 import { inFolder } from './example.ts'
 
@@ -117,7 +119,7 @@ test('of many processes that want a folder at once one gets it, with a dead lock
       const start = join(folder, `start-${stale}`)
       const code = `
         import { existsSync } from 'node:fs'
-        import { lockFolder } from './diffusion/training/lock.ts'
+        import { lockFolder } from './io/lock.ts'
         process.stdout.write('.')
         while (!existsSync(${JSON.stringify(start)})) await new Promise(resolve => setTimeout(resolve, 2))
         try { lockFolder(${JSON.stringify(run)}); console.log('mine') } catch (error) { console.log(error.message) }

@@ -2,10 +2,11 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { planOf, type SampleFlags } from '../cli/sample-settings.ts'
 import { cpu, ready, rng, stats } from '../core/index.ts'
-import { storable } from '../io/safetensors-node.ts'
 import { toByte } from '../data/index.ts'
-import { UserError } from '../training/index.ts'
+import { storable } from '../io/safetensors-node.ts'
+import { UserError } from '../io/user-error.ts'
 import {
   type Drawing,
   drawn,
@@ -17,8 +18,6 @@ import {
   timestepDiffusion,
   timestepDrawing,
 } from '../models/drawing.ts'
-import { recognise, type State } from '../models/recognise.ts'
-import { planOf, type SampleFlags } from '../cli/sample-settings.ts'
 import {
   MaskedUViT,
   MDT,
@@ -29,6 +28,7 @@ import {
   mdtV2Preset,
   PreconditionedMaskDiT,
 } from '../models/index.ts'
+import { recognise, type State } from '../models/recognise.ts'
 import type { Module } from '../nn/index.ts'
 
 const backend = await ready({ threads: 2 })

@@ -11,8 +11,8 @@ import { measuredOf } from '../cli/evaluate-measure.ts'
 import { emoji, openSource, type Pictures } from '../cli/evaluate-sets.ts'
 import { ready, rng } from '../core/index.ts'
 import { readStatistics, writeStatistics } from '../evaluation/feature-statistics.ts'
-import { readNpz, writeNpz } from '../data/index.ts'
 import { FeatureStatistics } from '../evaluation/index.ts'
+import { readNpz, writeNpz } from '../io/npz.ts'
 import { succeed } from './example.ts'
 
 const place = mkdtempSync(join(tmpdir(), 'evaluate-'))

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { HostTensor } from '../core/index.ts'
+import type { HostTensor } from '../io/safetensors.ts'
 import { readSafetensors, writeSafetensors } from '../io/safetensors-node.ts'
 import { bytesOf, fail, inFolder, succeed } from './example.ts'
 

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ready, rng, scope, tensor } from '../core/index.ts'
-import { readSafetensors } from '../io/safetensors-node.ts'
 import { imagesOf, openDataset } from '../data/index.ts'
+import { EmojiFeatures } from '../evaluation/emoji-features.ts'
 import { featureGaussian, frechetDistance } from '../evaluation/index.ts'
-import { EmojiFeatures } from '../models/index.ts'
+import { readSafetensors } from '../io/safetensors-node.ts'
 
 const backend = await ready()
 test.after(() => backend.dispose())

@@ -9,8 +9,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ready, rng, type Tensor, tensor } from '../core/index.ts'
+import { InceptionV3 } from '../evaluation/inception.ts'
 import { writeSafetensors } from '../io/safetensors-node.ts'
-import { InceptionV3 } from '../models/index.ts'
 
 export const outputs = join(import.meta.dirname, 'fixtures/inception/outputs.safetensors')
 

@@ -10,7 +10,6 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { rng } from '../core/random.ts'
-import { readSafetensors } from '../io/safetensors-node.ts'
 import {
   Batches,
   type EncodeOptions,
@@ -18,10 +17,11 @@ import {
   type LatentSource,
   openLatents,
   readIndex,
-  sha256Of,
   writeLatents,
 } from '../data/index.ts'
 import { Skipped, UnreadablePicture } from '../data/unreadable.ts'
+import { sha256Of } from '../io/checksum.ts'
+import { readSafetensors } from '../io/safetensors-node.ts'
 import { bytesOf } from './example.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-latents-'))

@@ -9,11 +9,10 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { holeAt, holeIn, maskOf, pictures } from '../cli/inpaint-inputs.ts'
 import { cpu, rng } from '../core/index.ts'
 import { storable, writeSafetensors } from '../io/safetensors-node.ts'
-import { saveCheckpoint, UserError } from '../training/index.ts'
-import { holeAt, holeIn, maskOf, pictures } from '../cli/inpaint-inputs.ts'
-import { recognise, type State } from '../models/recognise.ts'
+import { UserError } from '../io/user-error.ts'
 import {
   DiT,
   ditPreset,
@@ -27,7 +26,9 @@ import {
   mdtV2Preset,
   PreconditionedMaskDiT,
 } from '../models/index.ts'
+import { recognise, type State } from '../models/recognise.ts'
 import { type Module, shapesOnly } from '../nn/index.ts'
+import { saveCheckpoint } from '../training/index.ts'
 import { fail, succeed } from './example.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'demask-more-'))

@@ -9,8 +9,8 @@ import { existsSync, mkdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { main } from '../io/user-error.ts'
 import { readFlags } from '../cli/flags.ts'
+import { main } from '../cli/main.ts'
 
 const repository = fileURLToPath(new URL('..', import.meta.url))
 

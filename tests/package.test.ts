@@ -26,10 +26,10 @@ import { isolation } from '../site/isolation.ts'
 import { executable } from './browser-host.ts'
 import { read, root } from './markdown.ts'
 
-const layers = ['core', 'nn', 'diffusion', 'models', 'examples', 'cli']
+const layers = ['core', 'io', 'nn', 'data', 'evaluation', 'diffusion', 'models', 'training', 'cli', 'examples']
 /** Folders that need Node, and files that say so. */
 const needsNode =
-  /^(diffusion\/(data|training)\/|examples\/|cli\/|core\/([\w-]+-node|backends\/wasm\/(host-node|build))\.ts$)/
+  /^(data\/|training\/|examples\/|cli\/|(core|io)\/([\w-]+-node|backends\/wasm\/(host-node|build))\.ts$)|^io\/(aside|checksum|lock|npz|replace)\.ts$|^evaluation\/feature-statistics\.ts$/
 
 const files = layers.flatMap(folder =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })

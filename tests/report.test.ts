@@ -6,19 +6,19 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cpu, rng, tensor } from '../core/index.ts'
+import { UserError } from '../io/user-error.ts'
+import { constantDecay, Ema, Linear, Sgd } from '../nn/index.ts'
 import {
   isKept,
   keep,
   MetricsLog,
   StepGuard,
   saveCheckpoint,
-  UserError,
   unguarded,
   writeGrid,
   writeReport,
   writeRunReadme,
 } from '../training/index.ts'
-import { constantDecay, Ema, Linear, Sgd } from '../nn/index.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-report-'))
 process.on('exit', () => rmSync(root, { recursive: true, force: true }))

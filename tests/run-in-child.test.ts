@@ -11,10 +11,12 @@ import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 
-const folder = mkdtempSync(join(tmpdir(), 'demask-attended-'))
+const folder = mkdtempSync(join(tmpdir(), 'demask-child-'))
 test.after(() => rmSync(folder, { recursive: true, force: true }))
 
-const training = new URL('../training/index.ts', import.meta.url).href
+const [child, interrupt, error] = ['cli/run-in-child', 'training/interrupt', 'io/user-error'].map(
+  name => new URL(`../${name}.ts`, import.meta.url).href,
+)
 const tsx = fileURLToPath(new URL('../node_modules/tsx/dist/cli.mjs', import.meta.url))
 const saved = join(folder, 'saved')
 const waitingPid = join(folder, 'waiting-pid')
@@ -29,8 +31,10 @@ function start(name: string, { stubborn = false, through = 'node' as 'node' | 't
   writeFileSync(
     file,
     `import { writeFileSync } from 'node:fs'
-    import { attended, Interrupt, UserError } from '${training}'
-    await attended(async () => {
+    import { runInChild } from '${child}'
+    import { Interrupt } from '${interrupt}'
+    import { UserError } from '${error}'
+    await runInChild(async () => {
       if (process.argv[2] === 'fail') throw new UserError('data: no such folder')
       writeFileSync(${JSON.stringify(waitingPid)}, String(process.ppid))
       writeFileSync(${JSON.stringify(workingPid)}, String(process.pid))

@@ -26,8 +26,9 @@ import {
   type Tensor,
   tensor,
 } from '../core/index.ts'
-import { Progress, StepGuard, type StepGuardOptions, UserError } from '../training/index.ts'
+import { UserError } from '../io/user-error.ts'
 import { Activation, AdamW, Ema, Layer, Linear, ModuleList, parameter, withLayerNames } from '../nn/index.ts'
+import { Progress, StepGuard, type StepGuardOptions } from '../training/index.ts'
 import { bytesOf, fail, inFolder, succeed } from './example.ts'
 
 const wasm = await ready({ backend: 'wasm', threads: 1 })

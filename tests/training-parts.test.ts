@@ -22,9 +22,9 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cpu } from '../core/backends/cpu/backend.ts'
 import { type Tensor, tensor } from '../core/tensor.ts'
+import { errorLine, UserError } from '../io/user-error.ts'
 import {
   duration,
-  errorLine,
   latestCheckpoint,
   loadCheckpoint,
   MetricsLog,
@@ -32,7 +32,6 @@ import {
   readRows,
   readState,
   saveCheckpoint,
-  UserError,
   writeGrid,
   writeLossCurve,
   writeRunReadme,
@@ -169,7 +168,7 @@ test('killed at any moment, a run has whole checkpoints only', async () => {
   const run = fresh()
   const code = `
     import { tensor } from './core/tensor.ts'
-    import { latestCheckpoint, saveCheckpoint } from './diffusion/training/checkpoint.ts'
+    import { latestCheckpoint, saveCheckpoint } from './training/checkpoint.ts'
     for (let step = (latestCheckpoint(${JSON.stringify(run)})?.step ?? 0) + 1; ; step++) {
       const part = new Map([['w', tensor(new Float32Array(20_000).fill(step))]])
       await saveCheckpoint(${JSON.stringify(run)}, { model: part, ema: part, optimizer: part }, { step })
@@ -354,7 +353,7 @@ test('the folder of a run explains itself', () => {
 
 test('an error ends a program with one line and exit code 1, with its stack only where asked for', async () => {
   const failing = (error: string) =>
-    `import { main, UserError } from './diffusion/training/errors.ts'; await main(async () => { throw ${error} })`
+    `import { main } from './cli/main.ts'; import { UserError } from './io/user-error.ts'; await main(async () => { throw ${error} })`
   const plain = await outputOf(program(failing(`new UserError('data: no such\\n  folder')`)))
   assert.equal(plain, { code: 1, out: '', err: 'error: data: no such folder\n' })
   const debug = await outputOf(program(failing(`new UserError('x')`), { DEMASK_DEBUG: '1' }))
