@@ -1,0 +1,237 @@
+/**
+ * One family of models, one record: its presets and construction, how a file of its weights is recognised, what training
+ * minimises, and how it generates pictures. The records lie beside their models (dit-family.ts, …) and
+ * families.ts lists them. Training, sampling, `demask info`, benchmarks and playground know a family by its record alone.
+ */
+
+import type { Rng, Tensor } from '../core/index.ts'
+import type { Decay, HostState, Init, Module, NamedParameters, Optimizer, StateSource } from '../nn/index.ts'
+import type { TransformerOptions } from './dit.ts'
+import type { Pictures } from './presets.ts'
+
+// ---- settings as data -----------------------------------------------------------------------------------------------
+
+interface CommonSetting<V> {
+  readonly help: string
+  /** Value where the setting is not given, in general or by preset. Without one, such a setting is undefined. */
+  readonly default?: V | ((preset: string) => V)
+  /** A resumed run may change it. */
+  readonly mayChange?: true
+}
+
+export interface NumberSetting extends CommonSetting<number> {
+  readonly type: 'integer' | 'number'
+  readonly min: number
+  readonly max?: number
+}
+
+export interface TextSetting extends CommonSetting<string> {
+  readonly type: 'text'
+  readonly choices?: readonly string[]
+  /** Placeholder of the value in --help. */
+  readonly value?: string
+  /** Given as a word of its own instead of a flag: `demask train maskdm pretrain`. */
+  readonly operand?: true
+}
+
+/** False unless given. */
+export interface SwitchSetting extends CommonSetting<boolean> {
+  readonly type: 'switch'
+}
+
+export type Setting = NumberSetting | TextSetting | SwitchSetting
+
+/** Settings by name in camel case; the flag of `maskRatio` is --mask-ratio. */
+export type SettingsTable = Readonly<Record<string, Setting>>
+
+type ValueOf<S extends Setting> = S extends SwitchSetting
+  ? boolean
+  : S extends NumberSetting
+    ? number
+    : S extends { readonly choices: readonly (infer Choice)[] }
+      ? Choice
+      : string
+
+/** Values of a table's settings. */
+export type SettingsOf<T extends SettingsTable> = {
+  readonly [K in keyof T]: T[K] extends SwitchSetting | { readonly default: unknown }
+    ? ValueOf<T[K]>
+    : ValueOf<T[K]> | undefined
+}
+
+/** Settings of a training run that every family has, with defaults of its own. */
+export interface TrainingDefaults {
+  /** Pictures a step. */
+  readonly batch: number
+  /** Learning rate after the warm-up. */
+  readonly lr: number
+  /** Steps over which the rate rises linearly from 0. */
+  readonly warmUpSteps: number
+  readonly weightDecay: number
+  readonly emaDecay: number
+  /** Clips the gradients' global norm; null for no clipping. */
+  readonly maxNorm: number | null
+  /** 'yes': the model is conditioned on the class of each picture. */
+  readonly labels: 'yes' | 'no'
+  /** True if pictures are mirrored at random, where that is a valid augmentation. */
+  readonly flip: boolean
+}
+
+// ---- training -------------------------------------------------------------------------------------------------------
+
+/** Part of a batch: all of it, or a piece whose gradients are added to those of the others. */
+export interface Part {
+  /** (N, C, H, W) pictures in [-1, 1], or latents. */
+  readonly images: Tensor
+  /** N labels; null for a model without classes. */
+  readonly labels: ArrayLike<number> | null
+  /** Random numbers of this step and part. */
+  readonly rng: Rng
+  /** Share of the run's steps that are over, in [0, 1): for schedules over a run. */
+  readonly progress: number
+}
+
+/** One forward pass; its backward runs before the next pass begins, so that only one pass is in memory. */
+export type LossPass = () => {
+  /** Scalar to minimise, a mean over the part. */
+  readonly loss: Tensor
+  /** Detached scalars to report, by name, in the order of `FamilyTraining.terms`. */
+  readonly terms: Readonly<Record<string, Tensor>>
+}
+
+export interface FamilyTraining<Model extends Module, Options, Own extends SettingsTable> {
+  /** Settings beside the common ones. */
+  readonly settings: Own
+  defaults(preset: string): TrainingDefaults
+  optimizer(parameters: NamedParameters, settings: TrainingDefaults): Optimizer
+  /** Decay of the moving average of weights. */
+  decay(settings: TrainingDefaults): Decay
+  /** The moving average leaves frozen parameters out. */
+  readonly skipFrozen?: true
+  /** Argument of the learning-rate schedule at the first step: 0, so that a warm-up begins with a rate of 0, or 1. */
+  readonly lrStep: 'from 0' | 'from 1'
+  /** Names of the terms that a step's passes report, in order. */
+  readonly terms: readonly string[]
+  /**
+   * Columns of metrics.jsonl between `step` and `gradNorm`, in order, from the values of a step's terms. `loss` is one of
+   * them.
+   */
+  columns(
+    terms: Readonly<Record<string, number>>,
+    settings: SettingsOf<Own>,
+    progress: number,
+  ): Readonly<Record<string, number>>
+  /** The columns that a run's loss curve shows. */
+  readonly curves: readonly string[]
+  /** Passes of a step over a part, to be run one after the other. Throws RangeError. */
+  passes(model: Model, part: Part, settings: SettingsOf<Own> & { readonly preset: string }): Iterable<LossPass>
+  /**
+   * Puts pre-trained weights into a model, which may have other classes or another size if the family can transfer to
+   * them. Throws RangeError and ShapeError where they do not fit.
+   */
+  transfer(model: Model, weights: StateSource, options: Options): void
+}
+
+// ---- recognition ----------------------------------------------------------------------------------------------------
+
+/** Tensors of a file; a tensor's data may be read when it is accessed. */
+export type State = ReadonlyMap<string, HostState>
+
+/** Facts about a model that names and shapes may not tell. */
+export interface Told {
+  /** Attention heads, and those of MaskDiT's decoder. */
+  readonly heads?: number
+  readonly decoderHeads?: number
+  /** The preset it was trained as. */
+  readonly preset?: string
+  readonly schedule?: NoiseSchedule
+}
+
+export type NoiseSchedule = 'cosine' | 'linear'
+
+/** A model's family and sizes, and its state under the model's own names. */
+export interface Recognised<Options extends TransformerOptions = TransformerOptions> {
+  readonly family: Family
+  readonly options: Options
+  /** The preset of these sizes; null if there is none. */
+  readonly preset: string | null
+  readonly state: State
+  /** In families with several: the noise schedule, null if nothing tells it. */
+  readonly schedule?: NoiseSchedule | null
+}
+
+// ---- generation -----------------------------------------------------------------------------------------------------
+
+/** DDIM without noise; ancestral sampling; and over noise levels Heun, Euler and DPM-Solver++(2M). */
+export const samplerNames = ['ddim', 'ddpm', 'heun', 'euler', 'dpm-solver'] as const
+export type SamplerName = (typeof samplerNames)[number]
+
+/** Which pictures to generate, and how. */
+export interface GenerationRequest {
+  /** One per picture. */
+  readonly seeds: readonly number[]
+  /** One per picture; null for a model without classes. */
+  readonly labels: readonly number[] | null
+  readonly sampler: SamplerName
+  readonly steps: number
+  /** Classifier-free guidance: a scale of 1 is none. With a power, the scale follows MDT's power-cosine. */
+  readonly guidance?: { readonly scale: number; readonly power?: number }
+  /** True to keep x_0 in [-1, 1], where pictures are. Latents have no such bounds. */
+  readonly clip: boolean
+  /** In families with several; default 'cosine'. */
+  readonly schedule?: NoiseSchedule
+}
+
+/**
+ * A loop over sampling steps that yields x after each. The last x are the pictures, (N, C, S, S). A yielded tensor stays
+ * valid until the generator advances or is closed.
+ */
+export type Generation = Generator<{ readonly x: Tensor }, void>
+
+export interface FamilyGeneration<Model extends Module> {
+  readonly samplers: readonly SamplerName[]
+  readonly defaults: { readonly sampler: SamplerName; readonly steps: number }
+  /** Leading channels that guidance changes, and whether its scale may follow a power; null for a family without. */
+  readonly guidance: { readonly channels: number | 'all'; readonly power: boolean } | null
+  /** The noise schedule of a preset, in families with several. */
+  schedule?(preset: string): NoiseSchedule
+  /** Generates pictures, each from the noise of its own seed. Throws RangeError. */
+  generate(model: Model, request: GenerationRequest): Generation
+}
+
+// ---- the record -----------------------------------------------------------------------------------------------------
+
+/** Floating-point operations of the matrix products on N pictures: forward alone, and a training step. */
+export interface Cost {
+  readonly forward: number
+  readonly step: number
+}
+
+/**
+ * One family. Without arguments the types are erased, for code that treats all families alike: a record is only ever given
+ * models, options and settings of its own.
+ */
+export interface Family<
+  Model extends Module = Module,
+  Options extends TransformerOptions = TransformerOptions,
+  Own extends SettingsTable = SettingsTable,
+> {
+  /** As the papers write it: 'MDTv2'. */
+  readonly name: string
+  /** The word after `demask train`: 'mdt'. */
+  readonly command: string
+  /** Small to large. */
+  readonly presets: readonly string[]
+  readonly defaultPreset: string
+  /** Options of a preset's model for such pictures. Throws RangeError on an unknown preset. */
+  options(preset: string, pictures: Pictures, settings?: Partial<SettingsOf<Own>>): Options
+  /** Throws RangeError on options that fit no model. */
+  make(options: Options, init: Init): Model
+  /** Null if the names are those of another family. Throws UserError on shapes that fit no model, calling them `path`. */
+  recognise(state: State, path: string, told: Told): Recognised<Options> | null
+  /** The model in a line. */
+  describe(options: Options, preset: string | null): string
+  readonly training: FamilyTraining<Model, Options, Own>
+  readonly generation: FamilyGeneration<Model>
+  cost(options: Options, N: number): Cost
+}
