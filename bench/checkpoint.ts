@@ -19,7 +19,7 @@ import {
   tensor,
 } from '../core/index.ts'
 import { gaussianDiffusion, linearBetas } from '../diffusion/index.ts'
-import { drawPasses, MDT, mdtPreset, passLoss } from '../models/index.ts'
+import { MDT, mdtPreset, passLoss, sampleMDTInputs } from '../models/index.ts'
 import { AdamW } from '../nn/index.ts'
 import { table } from './table.ts'
 
@@ -54,7 +54,7 @@ function subject(backend: Backend, checkpointed: boolean) {
   const step = () =>
     scope(() => {
       const x0 = pictures()
-      const { full, masked } = drawPasses(model, x0, null, random)
+      const { full, masked } = sampleMDTInputs(model, x0, null, random)
       for (const pass of [full, masked]) backward(scope(() => mean(passLoss(model, diffusion, x0, t, pass).loss)))
       optimizer.step()
       optimizer.zeroGrad()
@@ -64,7 +64,7 @@ function subject(backend: Backend, checkpointed: boolean) {
   const activations = () =>
     scope(() => {
       const x0 = pictures().requireGrad()
-      const { full } = drawPasses(model, x0, null, random)
+      const { full } = sampleMDTInputs(model, x0, null, random)
       const before = stats(backend).bytes
       backend.resetPeak()
       const loss = scope(() => mean(passLoss(model, diffusion, x0, t, full).loss))

@@ -12,9 +12,6 @@ import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index
 import { UserError } from '../io/user-error.ts'
 import {
   DiT,
-  drawMaskDiT,
-  drawMaskDM,
-  drawPasses,
   type MaskDiTOptions,
   type MaskedDiffusionTransformer,
   MaskedUViT,
@@ -29,6 +26,9 @@ import {
   officialDecoder,
   PreconditionedMaskDiT,
   passLoss,
+  sampleMaskDiTInputs,
+  sampleMaskDMInputs,
+  sampleMDTInputs,
   type TransformerOptions,
 } from '../models/index.ts'
 import { AdamW, type Init, type Module } from '../nn/index.ts'
@@ -93,7 +93,7 @@ const mdt = (name: string, version: keyof typeof versions, which: readonly ('ful
   model: versions[version],
   *losses(model, x0, random) {
     const [m, t] = [model as MaskedDiffusionTransformer, timesteps(x0, random)]
-    const passes = drawPasses(m, x0, labelsFor(x0, random), random)
+    const passes = sampleMDTInputs(m, x0, labelsFor(x0, random), random)
     for (const pass of which) yield mean(passLoss(m, diffusion, x0, t, passes[pass]).loss)
   },
 })
@@ -102,7 +102,8 @@ const maskdit = (name: string, options: MaskDiTOptions, ratio: number) =>
   step(
     name,
     () => new PreconditionedMaskDiT(options, init),
-    (net, x0, random) => mean(maskDiTLoss(net, x0, drawMaskDiT(net, x0, labelsFor(x0, random), ratio, random)).loss),
+    (net, x0, random) =>
+      mean(maskDiTLoss(net, x0, sampleMaskDiTInputs(net, x0, labelsFor(x0, random), ratio, random)).loss),
   )
 
 const maskdm = (name: string, preset: string | null) =>
@@ -110,7 +111,7 @@ const maskdm = (name: string, preset: string | null) =>
     name,
     () => new MaskedUViT(maskdmPreset('ablation/celeba_small').network, init),
     (model, x0, random) => {
-      const draws = drawMaskDM(model, x0, preset === null ? null : maskdmPreset(preset).masking, random)
+      const draws = sampleMaskDMInputs(model, x0, preset === null ? null : maskdmPreset(preset).masking, random)
       return mean(maskedDenoisingScoreMatching(model, maskdmSteps, x0, timesteps(x0, random), draws))
     },
   )

@@ -24,8 +24,6 @@ import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index
 import {
   DiT,
   ditPreset,
-  drawMaskDiT,
-  drawPasses,
   type MaskedDiffusionTransformer,
   MDT,
   MDTv2,
@@ -36,6 +34,8 @@ import {
   type Pictures,
   PreconditionedMaskDiT,
   passLoss,
+  sampleMaskDiTInputs,
+  sampleMDTInputs,
 } from '../models/index.ts'
 import { AdamW, constantDecay, Ema, type Init, type Module } from '../nn/index.ts'
 import { table } from './table.ts'
@@ -58,7 +58,7 @@ const mdt = (model: Family['model']): Family => ({
   *losses(model, x0, labels, random) {
     const network = model as MaskedDiffusionTransformer
     const t = stepsFor(x0, random)
-    const { full, masked } = drawPasses(network, x0, labels, random)
+    const { full, masked } = sampleMDTInputs(network, x0, labels, random)
     for (const pass of [full, masked]) yield () => mean(passLoss(network, diffusion, x0, t, pass).loss)
   },
   sample: (model, x, t, labels) => (model as MaskedDiffusionTransformer).forward(x, t, labels),
@@ -79,7 +79,7 @@ const families: Readonly<Record<string, Family>> = {
     model: (preset, pictures) => new PreconditionedMaskDiT(maskDiTPreset(preset, pictures), init),
     *losses(model, x0, labels, random) {
       const net = model as PreconditionedMaskDiT
-      yield () => mean(maskDiTLoss(net, x0, drawMaskDiT(net, x0, labels, 0.5, random)).loss)
+      yield () => mean(maskDiTLoss(net, x0, sampleMaskDiTInputs(net, x0, labels, 0.5, random)).loss)
     },
     sample: (model, x, t, labels) => (model as PreconditionedMaskDiT).forward(x, Float32Array.from(t), labels),
   },

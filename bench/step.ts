@@ -6,7 +6,7 @@
 
 import { type Backend, backward, matmul, mean, rng, scope, stats, type Tensor, tensor } from '../core/index.ts'
 import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index.ts'
-import { drawPasses, MDT, mdtPreset } from '../models/index.ts'
+import { MDT, mdtPreset, sampleMDTInputs } from '../models/index.ts'
 import { AdamW } from '../nn/index.ts'
 import { measureCeiling } from './ceiling.ts'
 import { chainTimes, torchChainTimes } from './chain.ts'
@@ -25,7 +25,7 @@ export function trainer(preset: string, N: number) {
     scope(() => {
       const x0 = tensor(images, { shape: [N, 3, 16, 16] })
       const t = random.integersArray(1, diffusion.steps, N)
-      const { full, masked } = drawPasses(model, x0, null, random)
+      const { full, masked } = sampleMDTInputs(model, x0, null, random)
       for (const { noise, labels, mask } of [full, masked]) {
         const network = (x: Tensor, t: Int32Array) => model.forward(x, t, labels, mask)
         backward(scope(() => mean(trainingLoss(diffusion, network, x0, t, noise).loss)))

@@ -28,9 +28,6 @@ import {
   DiT,
   DiTBlock,
   ditPreset,
-  drawMaskDiT,
-  drawMaskDM,
-  drawPasses,
   type MaskedDiffusionTransformer,
   MaskedUViT,
   MDT,
@@ -44,6 +41,9 @@ import {
   mdtV2Preset,
   PreconditionedMaskDiT,
   passLoss,
+  sampleMaskDiTInputs,
+  sampleMaskDMInputs,
+  sampleMDTInputs,
   stableDiffusionVae,
 } from '../models/index.ts'
 import { AdamW, constantDecay, Ema, type Init, type Module } from '../nn/index.ts'
@@ -147,7 +147,7 @@ function twoPasses(backend: Backend, N: number, name: string, model: (init: Init
     *losses(model, random) {
       const x0 = random.uniform([N, 3, 16, 16])
       const t = timesteps(random, N)
-      const { full, masked } = drawPasses(model, x0, null, random)
+      const { full, masked } = sampleMDTInputs(model, x0, null, random)
       for (const pass of [full, masked]) yield scope(() => mean(passLoss(model, diffusion, x0, t, pass).loss))
     },
     ema: true,
@@ -171,7 +171,7 @@ export function maskditStep(backend: Backend, N = 8, preset = 'S/2'): Workload {
     model: init => new PreconditionedMaskDiT(maskDiTPreset(preset, latents), init),
     *losses(model, random) {
       const x0 = random.normal([N, 4, 16, 16])
-      const draws = drawMaskDiT(model, x0, null, 0.5, random)
+      const draws = sampleMaskDiTInputs(model, x0, null, 0.5, random)
       yield scope(() => mean(maskDiTLoss(model, x0, draws).loss))
     },
     ema: true,
@@ -187,7 +187,7 @@ export function maskdmStep(backend: Backend, N = 2, preset = 'ablation/pretrain/
     model: init => new MaskedUViT(network, init),
     *losses(model, random) {
       const x0 = random.uniform([N, inChannels, inputSize, inputSize])
-      const draws = drawMaskDM(model, x0, masking, random)
+      const draws = sampleMaskDMInputs(model, x0, masking, random)
       yield scope(() => mean(maskedDenoisingScoreMatching(model, maskdmSteps, x0, timesteps(random, N), draws)))
     },
     ema: true,

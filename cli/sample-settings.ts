@@ -1,12 +1,10 @@
-/**
- * The flags of sample.ts, and what follows from them and the model: which seeds and classes, which sampler. Needs Node.
- */
+/** The flags of `demask sample`, and the request that follows from them and the model. Needs Node. */
 
 import { backendNames } from '../core/index.ts'
 import { UserError } from '../io/user-error.ts'
-import { levelSamplers, type Request, samplerNames } from '../models/drawing.ts'
-import type { Recognised } from '../models/recognise.ts'
-import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
+import { type GenerationRequest, type Recognised, samplerNames } from '../models/index.ts'
+import { demask } from './command.ts'
+import { type Flags, readFlags, type Values } from './flags.ts'
 import { labelOf } from './label.ts'
 
 const flags = {
@@ -54,11 +52,11 @@ const flags = {
 
 export type SampleFlags = Values<typeof flags>
 
-export const command = commandOf('examples/sample.ts')
+export const command = `${demask} sample`
 
-/** What stands on the command line. Throws UserError. */
-export function sampleFlags(): SampleFlags {
-  return readFlags({
+/** Reads the words after `demask sample`. Throws UserError. */
+export function sampleFlags(words: readonly string[]): SampleFlags {
+  const program = {
     command,
     about: 'Draws pictures with a trained DiT, MDT, MaskDiT or MaskDM. The same seed gives the same picture.',
     flags,
@@ -72,37 +70,39 @@ export function sampleFlags(): SampleFlags {
       ],
       ['--from DiT-XL-2-256x256.pt --class 207 --guidance 4 --vae sd-vae-ft-mse.safetensors', 'published weights'],
     ],
-  })
+  } as const
+  return readFlags(program, words)
 }
 
-/** What is to be drawn: as a Request, of all pictures, and how many at a time. */
-export interface Plan extends Request {
+/** A request for all pictures, and how many to generate at a time. */
+export interface Plan extends GenerationRequest {
   readonly batch: number
 }
 
 /**
- * What the flags mean for a model; `classes` are the names that are known, `latent` says that it draws latents. Throws
- * UserError on what does not fit it.
+ * Plans what the flags ask of a model. `classes` are the names that are known, `latent` is true if the model generates
+ * latents. Throws UserError on flags that do not fit it.
  */
 export function planOf(given: SampleFlags, found: Recognised, classes: readonly string[], latent: boolean): Plan {
-  const { family, options } = found
+  const { family, options, schedule } = found
+  const { samplers, defaults, guidance } = family.generation
   const { numClasses, inputSize, patchSize, hiddenSize } = options
   const seeds = seedsOf(given)
   const names = given.class.flatMap(list => list.split(',')).map(name => name.trim())
   const chosen = names.map(name => labelOf(name, numClasses, classes))
   const labels =
     numClasses === 0 ? null : seeds.map((_, i) => (chosen.length > 0 ? chosen[i % chosen.length] : i % numClasses))
-  const { sampler = family === 'MaskDiT' ? 'heun' : 'ddim', steps = family === 'MaskDiT' ? 18 : 25 } = given
-  if (family === 'MaskDiT' && !levelSamplers.some(name => name === sampler))
-    throw new UserError(`--sampler: wanted one of ${levelSamplers.join(', ')} for a MaskDiT, got ${sampler}`)
+  const { sampler = defaults.sampler, steps = defaults.steps } = given
+  if (!samplers.includes(sampler))
+    throw new UserError(`--sampler: expected one of ${samplers.join(', ')} for a ${family.name}, got ${sampler}`)
   const guided = given.guidance !== 1
-  if (guided && (numClasses === 0 || family === 'MaskDM'))
+  if (guided && (numClasses === 0 || guidance === null))
     throw new UserError(
-      `--guidance: wanted a model that is guided by classes, got a ${family} with ${numClasses === 0 ? 'none' : numClasses}`,
+      `--guidance: expected a model that is guided by classes, got a ${family.name} with ${numClasses === 0 ? 'none' : numClasses}`,
     )
-  if (given.power !== undefined && !guided) throw new UserError('--power: wanted with --guidance, got it alone')
-  if (given.power !== undefined && family === 'MaskDiT')
-    throw new UserError('--power: wanted a model of timesteps, DiT or MDT, got a MaskDiT')
+  if (given.power !== undefined && !guided) throw new UserError('--power: expected with --guidance, got it alone')
+  if (given.power !== undefined && guidance?.power === false)
+    throw new UserError(`--power: expected a model of timesteps, got a ${family.name}`)
   // Pictures whose activations take about 256 MiB, guided ones twice.
   const tokens = (inputSize / patchSize) ** 2
   const fits = Math.floor(2 ** 28 / (tokens * hiddenSize * 4 * 12 * (guided ? 2 : 1)))
@@ -113,6 +113,7 @@ export function planOf(given: SampleFlags, found: Recognised, classes: readonly 
     steps,
     guidance: guided ? { scale: given.guidance, power: given.power } : undefined,
     clip: !latent,
+    schedule: schedule ?? undefined,
     batch: given.batch ?? Math.min(Math.max(fits, 1), 48),
   }
 }
@@ -120,9 +121,9 @@ export function planOf(given: SampleFlags, found: Recognised, classes: readonly 
 function seedsOf({ seed, count }: SampleFlags): readonly number[] {
   const numbers = seed.split(',').map(text => (/^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN))
   if (!numbers.every(number => Number.isSafeInteger(number)))
-    throw new UserError(`--seed: wanted a whole number, or some with commas between, got '${seed}'`)
+    throw new UserError(`--seed: expected a whole number, or some with commas between, got '${seed}'`)
   if (numbers.length === 1) return Array.from({ length: count ?? 24 }, (_, i) => numbers[0] + i)
   if (count !== undefined && count !== numbers.length)
-    throw new UserError(`--count: wanted ${numbers.length}, as many as seeds, or none, got ${count}`)
+    throw new UserError(`--count: expected ${numbers.length}, as many as seeds, or none, got ${count}`)
   return numbers
 }

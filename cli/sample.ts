@@ -1,9 +1,101 @@
-/** `demask sample`: starts examples/sample.ts, which is the place to read. Needs Node. */
+/**
+ * `demask sample`: generates pictures with a trained model: from a run's folder, one of its checkpoints, or published weights
+ * under their official names. models/recognise.ts tells which model it is from names and shapes, and the family's record
+ * generates. Latents are decoded by their autoencoder, or shown in false colour. Every picture has a seed of its own, and the
+ * same seed gives the same picture in any company. Ctrl-C keeps the finished batches. Needs Node.
+ */
 
-import { demask } from './command.ts'
-import { startedBy } from './flags.ts'
+import { ready } from '../core/index.ts'
+import { sha256Of } from '../io/checksum.ts'
+import { UserError } from '../io/user-error.ts'
+import { openWeights } from '../io/weights-node.ts'
+import { describe, readGenerated, recognise } from '../models/index.ts'
+import { Interrupt, Progress, type RunState } from '../training/index.ts'
+import { type Decode, decoderOf, type LatentSpace } from '../training/latents.ts'
+import { load, locate, type Trained } from '../training/trained-run.ts'
+import { loadVae, locateVae } from '../training/vae-weights.ts'
+import { shellLine } from './flags.ts'
+import { runInChild } from './run-in-child.ts'
+import { falseColour, openOutput } from './sample-output.ts'
+import { command, planOf, type SampleFlags, sampleFlags } from './sample-settings.ts'
 
-export async function run(words: readonly string[]): Promise<void> {
-  startedBy(`${demask} sample`, words)
-  await import('../examples/sample.ts')
+export function run(words: readonly string[]): Promise<void> {
+  return runInChild(() => sample(words))
+}
+
+async function sample(words: readonly string[]): Promise<void> {
+  const flags = sampleFlags(words)
+  const { path, run } = locate(flags.from, flags.weights)
+  using file = await openWeights(path, { weights: flags.weights, part: flags.part })
+  const { heads = run?.model.numHeads, 'decoder-heads': decoderHeads = run?.model.decoder?.numHeads, schedule } = flags
+  const found = recognise(file.state, path, { heads, decoderHeads, schedule, preset: run?.settings.preset })
+  const { family, options } = found
+  const { inputSize: S, inChannels: C } = options
+  const latent = run?.latents != null || C > 3
+  const { batch, ...request } = planOf(flags, found, run?.classes ?? [], latent)
+  const { seeds, labels, steps, sampler } = request
+  if (latent && flags.vae === undefined && run?.latents == null && flags.out.endsWith('.npz'))
+    throw new UserError('--vae: expected a file with an .npz of pictures, since the model generates latents, got none')
+  const about = `Drawn by \`${shellLine(command, ...words)}\` with ${path}.`
+  const output = openOutput(flags.out, { seeds, labels, about })
+
+  await ready(flags)
+  console.log(`${path}: ${describe(found)}`)
+  if (found.schedule === null)
+    throw new UserError(
+      `${path}: presets of this size have either schedule: expected --schedule, which no weight tells`,
+    )
+  const model = family.make(options, { rng: null })
+  load(model, found.state, path)
+  console.log(`${model.countParameters().total.toLocaleString('en')} parameters, all of them from the file`)
+  const decode = await decoder(run?.latents, flags, latent)
+  const batches = Array.from(
+    { length: Math.ceil(seeds.length / batch) },
+    (_, i) => [i * batch, (i + 1) * batch] as const,
+  )
+  const progress = new Progress({ total: batches.length * steps })
+  const interrupt = new Interrupt(() => progress.log('stopping after this step; what is drawn is kept'))
+  const began = performance.now()
+  let [done, pictures] = [0, 0]
+  try {
+    for (const [start, end] of batches) {
+      const some = { ...request, seeds: seeds.slice(start, end), labels: labels?.slice(start, end) ?? null }
+      const N = some.seeds.length
+      const values = await readGenerated(family.generation.generate(model, some), async () => {
+        progress.update(++done, null, N / steps)
+        return interrupt.asked()
+      })
+      if (values === null) break
+      if (end >= seeds.length) model.dispose() // an autoencoder may need the room
+      const made = { values, shape: [N, C, S, S] as const }
+      await output.add({ ...some, ...(decode === null ? made : await decode(made)) })
+      pictures += N
+    }
+  } finally {
+    progress.close()
+  }
+  interrupt.close()
+  if (pictures === 0) throw new UserError(`${flags.out}: nothing was drawn`)
+  const speed = `${((1000 * pictures) / (performance.now() - began)).toFixed(2)} img/s`
+  const shown = latent ? `, ${shownAs(flags, run)}` : ''
+  console.log(`${await output.close()}, ${steps} steps of ${sampler}, ${speed}${shown}`)
+}
+
+/** Turns the model's latents into pictures; null if it generates pictures. */
+async function decoder(
+  space: LatentSpace | null | undefined,
+  { vae }: SampleFlags,
+  latent: boolean,
+): Promise<Decode | null> {
+  if (space != null || !latent) return decoderOf(space, vae) // null for pictures, which have no use for --vae
+  if (vae === undefined) return async latents => falseColour(latents)
+  const path = locateVae(vae)
+  const { model } = loadVae(path)
+  model.dispose()
+  return decoderOf({ path, sha256: await sha256Of(path), scalingFactor: model.scalingFactor }, path)
+}
+
+function shownAs({ vae }: SampleFlags, run: RunState<Trained> | null): string {
+  if (vae !== undefined || run?.latents != null) return `decoded by ${vae ?? run?.latents?.path}`
+  return 'latents in false colour (channels 1 to 3, each stretched to its own range); --vae decodes them'
 }

@@ -49,7 +49,7 @@ export function keptPatches(masking: Masking, grid: Grid): number {
 }
 
 /** Masks for N pictures. Throws RangeError on settings that do not fit the grid. */
-export function drawMask(
+export function sampleMask(
   masking: Masking,
   N: number,
   grid: Grid,

@@ -4,7 +4,7 @@
  * authors describe, removes the hole's tokens in the first, noisiest steps, so that the side-interpolator fills them in,
  * and is `replace` from there on. It cannot go on like that to the end: an MDT predicts noise, and of the noise under
  * removed tokens the others tell nothing (docs/papers/mdt.md). Run: npx tsx examples/inpaint.ts --help.
- * Before: sample.ts. The sampler is diffusion/inpainting.ts.
+ * The sampler is diffusion/inpainting.ts.
  */
 
 import { SingleBar } from 'cli-progress'
@@ -17,9 +17,7 @@ import { backendNames, ready, rng, tensor } from '../core/index.ts'
 import { inpaintSteps, type Network, repaintLevels, respace, spaceTimesteps } from '../diffusion/index.ts'
 import { UserError } from '../io/user-error.ts'
 import { openWeights } from '../io/weights-node.ts'
-import { timestepDiffusion } from '../models/drawing.ts'
-import { MaskedDiffusionTransformer } from '../models/index.ts'
-import { recognise } from '../models/recognise.ts'
+import { families, recognise } from '../models/index.ts'
 import { writeGrid } from '../training/index.ts'
 import { load, locate } from '../training/trained-run.ts'
 
@@ -77,8 +75,12 @@ await main(async () => {
   const { path, run } = locate(flags.from, flags.weights)
   using file = await openWeights(path, { weights: flags.weights })
   const found = recognise(file.state, path, { heads: flags.heads ?? run?.model.numHeads })
-  if (found.family === 'MaskDiT' || found.family === 'MaskDM')
-    throw new UserError(`--from: wanted an MDT or DiT, got a ${found.family}: ${path}`)
+  const { family } = found
+  const { inpainting } = family.generation
+  if (inpainting === undefined) {
+    const names = families.filter(({ generation }) => generation.inpainting !== undefined).map(({ name }) => name)
+    throw new UserError(`--from: expected one of ${names.join(', ')}, got a ${family.name}: ${path}`)
+  }
   const { inputSize: S, inChannels: C, patchSize: P, numClasses } = found.options
   if (C !== 3) throw new UserError(`--from: wanted a model of RGB pictures, got one of ${C} channels: ${path}`)
   const label = flags.class === undefined ? null : labelOf(flags.class, numClasses, run?.classes ?? [])
@@ -86,12 +88,12 @@ await main(async () => {
   const inputs = await pictures(flags, run?.settings.data ?? null, S)
 
   await ready({ backend: backendNames.find(name => name === flags.backend), threads: flags.threads })
-  const model = found.make({ rng: null })
+  const model = family.make(found.options, { rng: null })
   load(model, found.state, path)
-  const masked = model instanceof MaskedDiffusionTransformer ? model : null
-  if (masked === null && flags.method === 'mdt')
-    throw new UserError(`--method: mdt wants an MDT, got a ${found.family}: ${path}`)
-  const possible = methods.filter(each => each !== 'mdt' || masked !== null)
+  const masks = inpainting.maskedNetwork !== undefined
+  if (!masks && flags.method === 'mdt')
+    throw new UserError(`--method: expected an MDT for mdt, got a ${family.name}: ${path}`)
+  const possible = methods.filter(each => each !== 'mdt' || masks)
   const chosen = flags.method === 'all' ? possible : possible.filter(each => each === flags.method)
 
   // One batch: every picture as often as there are results of it.
@@ -104,12 +106,13 @@ await main(async () => {
     numClasses === 0
       ? null
       : Int32Array.from({ length: N }, (_, n) => label ?? inputs[Math.floor(n / K)].label ?? numClasses)
-  const full: Network = (x, t) => model.forward(x, t, labels)
-  const mask = chosen.includes('mdt') ? maskOf(hole, N, S, P) : null
-  const lastMasked = 1000 * (1 - flags['masked-share'])
-  const withoutHole: Network = (x, t) => (t[0] < lastMasked ? full(x, t) : masked!.forward(x, t, labels, mask))
+  const full = inpainting.network(model, labels)
+  const masked = chosen.includes('mdt') ? inpainting.maskedNetwork?.(model, labels, maskOf(hole, N, S, P)) : undefined
+  const whole = inpainting.diffusion(model)
+  const lastMasked = whole.steps * (1 - flags['masked-share'])
+  const withoutHole: Network = (x, t) => (t[0] < lastMasked ? full(x, t) : masked!(x, t))
 
-  const diffusion = respace(timestepDiffusion(found.options), spaceTimesteps(1000, String(flags.steps)))
+  const diffusion = respace(whole, spaceTimesteps(whole.steps, String(flags.steps)))
   const jumps = (method: Method) =>
     method === 'repaint' ? { jump: flags.jump, resamplings: flags.resamplings } : { resamplings: 1 }
   const steps = chosen.map(method => repaintLevels(diffusion.steps, jumps(method)).length - 1)

@@ -10,8 +10,7 @@ import { repeated, resumed } from '../cli/flags.ts'
 import { runInChild } from '../cli/run-in-child.ts'
 import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
 import { type Batch, Batches } from '../data/index.ts'
-import { type Drawing, maskditDrawing } from '../models/drawing.ts'
-import { drawMaskDiT, maskDiTLoss, PreconditionedMaskDiT } from '../models/index.ts'
+import { type Generation, maskDiT, maskDiTLoss, PreconditionedMaskDiT, sampleMaskDiTInputs } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
 import * as training from '../training/index.ts'
 import { contentsOf, decoderOf, openTrainingSet, spaceOf } from '../training/latents.ts'
@@ -73,7 +72,7 @@ await runInChild(async () => {
   function pass({ images, labels }: Batch, ratio: number, draw: Rng): Tensor[] {
     const y = tensor(images, { shape: [batch, data.channels, data.size, data.size] }) // (N, C, H, W)
     const { loss, dsm } = scope(() => {
-      const draws = drawMaskDiT(net, y, labelled ? labels : null, ratio, draw)
+      const draws = sampleMaskDiTInputs(net, y, labelled ? labels : null, ratio, draw)
       const terms = maskDiTLoss(net, y, draws)
       return { loss: mean(terms.loss), dsm: mean(terms.dsm).detach() }
     })
@@ -135,16 +134,17 @@ await runInChild(async () => {
   log.close()
   console.log(`${checkpoint ?? out} after step ${step}${step < steps ? `; go on with: ${resume}` : ''}`)
 
-  /** By 18 steps of Heun's method [EDM alg. 2], as `demask sample` draws the same seeds. */
-  function draw(seeds: readonly number[], labels: readonly number[] | null): Drawing {
-    return maskditDrawing(ema.average, { seeds, labels, sampler: 'heun', steps: 18 })
+  /** By 18 steps of Heun's method [EDM alg. 2], as `demask sample` generates the same seeds. */
+  function generate(seeds: readonly number[], labels: readonly number[] | null): Generation {
+    const { generation } = maskDiT
+    return generation.generate(ema.average, { seeds, labels, ...generation.defaults, clip: decode === null })
   }
 
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
     const at = { step, backend: training.arithmetic(backend), ...described }
     checkpoint = await training.keep(out, log, state, at, ['loss', 'dsm'], path =>
-      writeSamples(path, options, samples, draw, stop, decode),
+      writeSamples(path, options, samples, generate, stop, decode),
     )
     progress.pause()
   }

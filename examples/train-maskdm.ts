@@ -9,15 +9,16 @@ import { repeated, resumed } from '../cli/flags.ts'
 import { runInChild } from '../cli/run-in-child.ts'
 import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
 import { Batches, openDataset } from '../data/index.ts'
-import { type Drawing, maskdmDrawing } from '../models/drawing.ts'
 import {
-  drawMaskDM,
+  type Generation,
   loadPretrained,
   MaskedUViT,
+  maskDM,
   maskdmDiffusion,
   maskdmOptimizer,
   maskdmPreset,
   maskedDenoisingScoreMatching,
+  sampleMaskDMInputs,
 } from '../models/index.ts'
 import { AdamW, constant, Ema, powerDecay, warmUp } from '../nn/index.ts'
 import * as training from '../training/index.ts'
@@ -67,7 +68,7 @@ await runInChild(async () => {
   function pass(images: Float32Array, draw: Rng): Tensor {
     const x0 = tensor(images, { shape: [batch, data.channels, data.size, data.size] }) // (N, C, H, W)
     const t = draw.integersArray(0, diffusion.steps, batch)
-    const draws = drawMaskDM(model, x0, masking, draw)
+    const draws = sampleMaskDMInputs(model, x0, masking, draw)
     const loss = mean(maskedDenoisingScoreMatching(model, diffusion, x0, t, draws))
     backward(loss)
     return loss
@@ -121,16 +122,17 @@ await runInChild(async () => {
   log.close()
   console.log(`${checkpoint ?? out} after step ${step}${step < steps ? `; go on with: ${resume}` : ''}`)
 
-  /** As `demask sample` draws the same seeds: by 25 steps without fresh noise. */
-  function draw(seeds: readonly number[], labels: readonly number[] | null): Drawing {
-    return maskdmDrawing(ema.average, noising, { seeds, labels, sampler: 'ddim', steps: 25 })
+  /** As `demask sample` generates the same seeds: by 25 steps without fresh noise. */
+  function generate(seeds: readonly number[], labels: readonly number[] | null): Generation {
+    const { generation } = maskDM
+    return generation.generate(ema.average, { seeds, labels, ...generation.defaults, clip: true, schedule: noising })
   }
 
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
     const at = { step, backend: training.arithmetic(backend), ...described }
     checkpoint = await training.keep(out, log, state, at, ['loss'], path =>
-      writeSamples(path, options, 48, draw, () => interrupt.asked(), null),
+      writeSamples(path, options, 48, generate, () => interrupt.asked(), null),
     )
     progress.pause()
   }

@@ -11,8 +11,7 @@ import { runInChild } from '../cli/run-in-child.ts'
 import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
 import { type Batch, Batches } from '../data/index.ts'
 import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index.ts'
-import { type Drawing, timestepDrawing } from '../models/drawing.ts'
-import { drawPasses, MDT } from '../models/index.ts'
+import { type Generation, MDT, mdt, sampleMDTInputs } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
 import * as training from '../training/index.ts'
 import { contentsOf, decoderOf, openTrainingSet, spaceOf } from '../training/latents.ts'
@@ -67,7 +66,7 @@ await runInChild(async () => {
   function passes({ images, labels }: Batch, draw: Rng): Tensor[] {
     const x0 = tensor(images, { shape: [batch, data.channels, data.size, data.size] }) // (N, C, H, W)
     const t = draw.integersArray(0, diffusion.steps, batch)
-    const { full, masked } = drawPasses(model, x0, labelled ? labels : null, draw)
+    const { full, masked } = sampleMDTInputs(model, x0, labelled ? labels : null, draw)
     return [full, masked].flatMap(({ noise, labels, mask }) => {
       // The inner scope lets go of all that the gradient does not need, and backward of the rest as it goes: when the
       // second pass begins, nothing of the first is left but gradients.
@@ -146,17 +145,16 @@ await runInChild(async () => {
   log.close()
   console.log(`${checkpoint ?? out} after step ${step}${step < steps ? `; go on with: ${resume}` : ''}`)
 
-  /** As `demask sample` draws the same seeds. */
-  function draw(seeds: readonly number[], labels: readonly number[] | null): Drawing {
-    const how = { sampler: 'ddim', steps: 25, clip: decode === null } as const
-    return timestepDrawing(ema.average, diffusion, { seeds, labels, ...how })
+  /** As `demask sample` generates the same seeds. */
+  function generate(seeds: readonly number[], labels: readonly number[] | null): Generation {
+    return mdt.generation.generate(ema.average, { seeds, labels, ...mdt.generation.defaults, clip: decode === null })
   }
 
   /** Checkpoint, loss curve, samples; these are left out where Ctrl-C is waiting. */
   async function keep(): Promise<void> {
     const at = { step, backend: training.arithmetic(backend), ...described }
     checkpoint = await training.keep(out, log, state, at, ['full', 'masked'], path =>
-      writeSamples(path, options, samples, draw, stop, decode),
+      writeSamples(path, options, samples, generate, stop, decode),
     )
     progress.pause()
   }

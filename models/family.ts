@@ -5,6 +5,7 @@
  */
 
 import type { Rng, Tensor } from '../core/index.ts'
+import type { GaussianDiffusion, Network, Sampled, TokenMask } from '../diffusion/index.ts'
 import type { Decay, HostState, Init, Module, NamedParameters, Optimizer, StateSource } from '../nn/index.ts'
 import type { TransformerOptions } from './dit.ts'
 import type { Pictures } from './presets.ts'
@@ -61,6 +62,8 @@ export type SettingsOf<T extends SettingsTable> = {
 
 /** Settings of a training run that every family has, with defaults of its own. */
 export interface TrainingDefaults {
+  /** Height and width of the pictures. */
+  readonly size: number
   /** Pictures a step. */
   readonly batch: number
   /** Learning rate after the warm-up. */
@@ -99,10 +102,21 @@ export type LossPass = () => {
   readonly terms: Readonly<Record<string, Tensor>>
 }
 
-export interface FamilyTraining<Model extends Module, Options, Own extends SettingsTable> {
+/** Settings that a family's own functions get: its own ones, and these of the common ones. */
+export type OwnSettings<Own extends SettingsTable> = SettingsOf<Own> &
+  Pick<TrainingDefaults, 'size'> & { readonly preset: string }
+
+export interface FamilyTraining<Model extends Module, Own extends SettingsTable> {
   /** Settings beside the common ones. */
   readonly settings: Own
   defaults(preset: string): TrainingDefaults
+  /**
+   * Settles own settings that follow from others; `given` are those of the command line, `resumed` is true if a run goes
+   * on. Throws UserError where they contradict each other.
+   */
+  settle?(settings: OwnSettings<Own>, given: Partial<SettingsOf<Own>>, resumed: boolean): SettingsOf<Own>
+  /** Pictures in the grid of samples that a run writes. */
+  samples(preset: string): number
   optimizer(parameters: NamedParameters, settings: TrainingDefaults): Optimizer
   /** Decay of the moving average of weights. */
   decay(settings: TrainingDefaults): Decay
@@ -118,18 +132,18 @@ export interface FamilyTraining<Model extends Module, Options, Own extends Setti
    */
   columns(
     terms: Readonly<Record<string, number>>,
-    settings: SettingsOf<Own>,
+    settings: OwnSettings<Own>,
     progress: number,
   ): Readonly<Record<string, number>>
   /** The columns that a run's loss curve shows. */
   readonly curves: readonly string[]
   /** Passes of a step over a part, to be run one after the other. Throws RangeError. */
-  passes(model: Model, part: Part, settings: SettingsOf<Own> & { readonly preset: string }): Iterable<LossPass>
+  passes(model: Model, part: Part, settings: OwnSettings<Own>): Iterable<LossPass>
   /**
    * Puts pre-trained weights into a model, which may have other classes or another size if the family can transfer to
    * them. Throws RangeError and ShapeError where they do not fit.
    */
-  transfer(model: Model, weights: StateSource, options: Options): void
+  transfer(model: Model, weights: StateSource): void
 }
 
 // ---- recognition ----------------------------------------------------------------------------------------------------
@@ -170,7 +184,7 @@ export type SamplerName = (typeof samplerNames)[number]
 export interface GenerationRequest {
   /** One per picture. */
   readonly seeds: readonly number[]
-  /** One per picture; null for a model without classes. */
+  /** One per picture, in [0, classes], of which `classes` means none; null for a model without classes. */
   readonly labels: readonly number[] | null
   readonly sampler: SamplerName
   readonly steps: number
@@ -183,10 +197,10 @@ export interface GenerationRequest {
 }
 
 /**
- * A loop over sampling steps that yields x after each. The last x are the pictures, (N, C, S, S). A yielded tensor stays
- * valid until the generator advances or is closed.
+ * A loop over sampling steps. The x of the last step are the pictures, (N, C, S, S). Yielded tensors stay valid until the
+ * generator advances or is closed.
  */
-export type Generation = Generator<{ readonly x: Tensor }, void>
+export type Generation = Generator<Sampled, void>
 
 export interface FamilyGeneration<Model extends Module> {
   readonly samplers: readonly SamplerName[]
@@ -197,6 +211,16 @@ export interface FamilyGeneration<Model extends Module> {
   schedule?(preset: string): NoiseSchedule
   /** Generates pictures, each from the noise of its own seed. Throws RangeError. */
   generate(model: Model, request: GenerationRequest): Generation
+  /** Absent in a family that cannot inpaint. */
+  readonly inpainting?: FamilyInpainting<Model>
+}
+
+/** A model as a network of timesteps, for samplers that put known pixels back at every step. */
+export interface FamilyInpainting<Model extends Module> {
+  diffusion(model: Model): GaussianDiffusion
+  network(model: Model, labels: ArrayLike<number> | null): Network
+  /** The same without the tokens that a mask removes, in a family that predicts those. */
+  maskedNetwork?(model: Model, labels: ArrayLike<number> | null, mask: TokenMask): Network
 }
 
 // ---- the record -----------------------------------------------------------------------------------------------------
@@ -229,9 +253,8 @@ export interface Family<
   make(options: Options, init: Init): Model
   /** Null if the names are those of another family. Throws UserError on shapes that fit no model, calling them `path`. */
   recognise(state: State, path: string, told: Told): Recognised<Options> | null
-  /** The model in a line. */
-  describe(options: Options, preset: string | null): string
-  readonly training: FamilyTraining<Model, Options, Own>
+  readonly training: FamilyTraining<Model, Own>
   readonly generation: FamilyGeneration<Model>
-  cost(options: Options, N: number): Cost
+  /** `maskRatio` is the share of tokens that the step's mask removes, by default the family's own. */
+  cost(options: Options, N: number, maskRatio?: number): Cost
 }

@@ -1,7 +1,7 @@
 /**
- * demask's models. Read them in the order dit.ts, mdt.ts, mdt-loss.ts, maskdit.ts, maskdit-loss.ts,
- * maskdm.ts, maskdm-diffusion.ts; presets.ts and maskdm-presets.ts have their sizes. The latents that they are trained on
- * are made by autoencoder-kl.ts; autoencoder-kl-config.ts has its sizes.
+ * demask's models. Read them in the order dit.ts, mdt.ts, mdt-loss.ts, maskdit.ts, maskdit-loss.ts, maskdm.ts,
+ * maskdm-diffusion.ts. presets.ts and maskdm-presets.ts hold their sizes; families.ts lists one record per family, through
+ * which programs use them. autoencoder-kl.ts encodes pictures as latents; autoencoder-kl-config.ts holds its sizes.
  */
 
 export { AutoencoderKL, type AutoencoderKLOptions, DiagonalGaussian, stableDiffusionVae } from './autoencoder-kl.ts'
@@ -14,6 +14,33 @@ export {
   autoencoderPresets,
 } from './autoencoder-kl-config.ts'
 export { DiT, DiTBlock, FinalLayer, type TransformerOptions } from './dit.ts'
+export { dit } from './dit-family.ts'
+export { families, familyOf } from './families.ts'
+export {
+  type Cost,
+  type Family,
+  type FamilyGeneration,
+  type FamilyTraining,
+  type Generation,
+  type GenerationRequest,
+  type LossPass,
+  type NoiseSchedule,
+  type NumberSetting,
+  type OwnSettings,
+  type Part,
+  type Recognised,
+  type SamplerName,
+  type Setting,
+  type SettingsOf,
+  type SettingsTable,
+  type State,
+  type SwitchSetting,
+  samplerNames,
+  type TextSetting,
+  type Told,
+  type TrainingDefaults,
+} from './family.ts'
+export { readGenerated, seedNoise, timestepDiffusion } from './generate.ts'
 export {
   type DecoderOptions,
   MaskDiT,
@@ -21,28 +48,30 @@ export {
   officialDecoder,
   PreconditionedMaskDiT,
 } from './maskdit.ts'
+export { maskDiT, maskRatioOf } from './maskdit-family.ts'
 export {
-  drawMaskDiT,
-  type MaskDiTDraws,
+  type MaskDiTInputs,
   type MaskDiTLoss,
   type MaskRatio,
   type MaskRatioName,
   maskDiTLoss,
   maskRatioSchedule,
+  sampleMaskDiTInputs,
   unmaskingTuning,
 } from './maskdit-loss.ts'
 export { extraTokens, type MaskDMOptions, MaskedUViT, UViTAttention, UViTBlock, UViTEncoder } from './maskdm.ts'
 export {
-  drawMaskDM,
   type MaskDMDiffusionOptions,
-  type MaskDMDraws,
+  type MaskDMInputs,
   type MaskDMLossOptions,
   type MaskDMSampling,
   maskdmDiffusion,
   maskdmSample,
   maskdmSteps,
   maskedDenoisingScoreMatching,
+  sampleMaskDMInputs,
 } from './maskdm-diffusion.ts'
+export { maskDM, maskingOf } from './maskdm-family.ts'
 export {
   type MaskDMPreset,
   type MaskDMTraining,
@@ -53,5 +82,28 @@ export {
 export { loadPretrained, networkState, resizePositions } from './maskdm-transfer.ts'
 export { MaskedDiffusionTransformer, MDT, MDTBlock, type MDTOptions, MDTv2 } from './mdt.ts'
 export { type AblatedLoss, AblatedMDT, ablatedLoss, type MDTAblation } from './mdt-ablations.ts'
-export { drawPasses, type MDTLoss, mdtLoss, type Pass, type Passes, passLoss } from './mdt-loss.ts'
-export * from './presets.ts'
+export { mdt, mdtV2 } from './mdt-family.ts'
+export {
+  type MDTInputs,
+  type MDTLoss,
+  mdtLoss,
+  mdtPasses,
+  mdtTerms,
+  type PassInputs,
+  passLoss,
+  sampleMDTInputs,
+} from './mdt-loss.ts'
+export {
+  ditPreset,
+  maskDiTPreset,
+  maskDiTPresetNames,
+  mdtPreset,
+  mdtV2Preset,
+  type Pictures,
+  type PresetName,
+  presetNames,
+  type Training,
+  trainingDefaults,
+  trainingPreset,
+} from './presets.ts'
+export { describe, recognise } from './recognise.ts'

@@ -1,5 +1,5 @@
 /**
- * What MaskDiT is trained on: denoising score matching on the visible patches, plus a little of the reconstruction of
+ * MaskDiT's training loss: denoising score matching on the visible patches, plus a little of the reconstruction of
  * the removed ones, whose target is the noised picture itself. [MaskDiT §2.2] Training ends with a phase of unmasking
  * tuning, in which the mask ratio is 0 or falls to it. Read maskdit.ts first.
  */
@@ -26,8 +26,8 @@ import { meanPerSample, scaled } from '../diffusion/per-sample.ts'
 import { dropLabels } from '../nn/index.ts'
 import type { PreconditionedMaskDiT } from './maskdit.ts'
 
-/** What is drawn for a training step on N pictures. */
-export interface MaskDiTDraws {
+/** Random inputs of a training step on N pictures. */
+export interface MaskDiTInputs {
   /** N noise levels, above 0. */
   readonly sigma: Float64Array
   /** Standard normal, like the pictures. */
@@ -39,23 +39,23 @@ export interface MaskDiTDraws {
 }
 
 /**
- * Draws a step for pictures y (N, C, H, W) with N labels, or null, that removes a share `ratio` of the tokens, in
- * [0, 1). Throws RangeError.
+ * Samples the inputs of a step for pictures y (N, C, H, W) with N labels, or null. The mask removes a share `ratio` of the
+ * tokens, in [0, 1). Throws RangeError.
  */
-export function drawMaskDiT(
+export function sampleMaskDiTInputs(
   net: PreconditionedMaskDiT,
   y: Tensor,
   labels: ArrayLike<number> | null,
   ratio: number,
   rng: Rng,
-): MaskDiTDraws {
+): MaskDiTInputs {
   const { numClasses, classDropoutProb = 0.1 } = net.model.options
   const [N] = y.shape
   return {
     sigma: logNormalSigma(rng.normalArray(N)),
     noise: rng.normal(y.shape, { dtype: y.dtype, backend: y.backend }),
     labels: labels && dropLabels(labels, rng.uniformArray(N), classDropoutProb, numClasses),
-    mask: net.drawMask(N, ratio, rng),
+    mask: net.sampleMask(N, ratio, rng),
   }
 }
 
@@ -70,8 +70,11 @@ export interface MaskDiTLoss {
 }
 
 /** The loss of clean pictures y (N, C, H, W). Throws ShapeError and RangeError. */
-export function maskDiTLoss(net: PreconditionedMaskDiT, y: Tensor, draws: MaskDiTDraws): MaskDiTLoss {
-  const { sigma, noise, labels, mask } = draws
+export function maskDiTLoss(
+  net: PreconditionedMaskDiT,
+  y: Tensor,
+  { sigma, noise, labels, mask }: MaskDiTInputs,
+): MaskDiTLoss {
   const { patchSize: P, maeLossCoef = 0.1 } = net.model.options
   const noised = add(
     y,

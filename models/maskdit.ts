@@ -156,7 +156,7 @@ export class MaskDiT extends Module {
 
   /**
    * F: x (N, C, H, W); N values of c_noise; y: N labels in [0, numClasses] (numClasses means none), or null; mask: as
-   * drawMask gives it, or null for all tokens → (N, C, H, W). Throws ShapeError and RangeError.
+   * sampleMask gives it, or null for all tokens → (N, C, H, W). Throws ShapeError and RangeError.
    */
   forward(
     x: Tensor,
@@ -279,7 +279,7 @@ export class PreconditionedMaskDiT extends Module {
    * A mask for each of N pictures that removes a share `ratio` of the tokens, in [0, 1); null where that removes none,
    * as at the end of unmasking tuning. Throws RangeError.
    */
-  drawMask(N: number, ratio: number, rng: Rng): TokenMask | null {
+  sampleMask(N: number, ratio: number, rng: Rng): TokenMask | null {
     const T = this.model.pos_embed.shape[1]
     if (keptTokens(T, ratio) === T) return null
     return tokenMask(rng.uniformArray(N * T), [N, T], ratio, { backend: this.model.pos_embed.backend })

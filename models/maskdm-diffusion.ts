@@ -7,7 +7,7 @@
 
 import { abs, affine, gather, patchify, permute, type Rng, reshape, square, sub, type Tensor } from '../core/index.ts'
 import { cosineBetas, linearBetas, scheduleOf } from '../diffusion/betas.ts'
-import { drawMask, type Masking } from '../diffusion/block-masks.ts'
+import { type Masking, sampleMask } from '../diffusion/block-masks.ts'
 import {
   callNetwork,
   type GaussianDiffusion,
@@ -42,20 +42,20 @@ export function maskdmDiffusion(options: MaskDMDiffusionOptions = {}): GaussianD
   return { ...gaussianDiffusion({ betas, prediction, variance: 'fixedSmall' }), ...scheduleOf(betas, 1e-20) }
 }
 
-/** What is drawn for a training step on N pictures. */
-export interface MaskDMDraws {
+/** Random inputs of a training step on N pictures. */
+export interface MaskDMInputs {
   /** ε, like x_0 */
   readonly noise: Tensor
   /** null in fine-tuning. */
   readonly mask: TokenMask | null
 }
 
-/** Draws a step for pictures x0 (N, C, H, W), masked in the way given, or not where that is null. Throws RangeError. */
-export function drawMaskDM(model: MaskedUViT, x0: Tensor, masking: Masking | null, rng: Rng): MaskDMDraws {
+/** Samples the inputs of a step for pictures x0 (N, C, H, W), with a mask of that kind, or null for none. Throws RangeError. */
+export function sampleMaskDMInputs(model: MaskedUViT, x0: Tensor, masking: Masking | null, rng: Rng): MaskDMInputs {
   const { dtype, backend } = x0
   return {
     noise: rng.normal(x0.shape, { dtype, backend }),
-    mask: masking && drawMask(masking, x0.shape[0], gridOf(model.options), rng, { backend }),
+    mask: masking && sampleMask(masking, x0.shape[0], gridOf(model.options), rng, { backend }),
   }
 }
 
@@ -77,7 +77,7 @@ export function maskedDenoisingScoreMatching(
   d: GaussianDiffusion,
   x0: Tensor,
   t: Timesteps,
-  { noise, mask }: MaskDMDraws,
+  { noise, mask }: MaskDMInputs,
   { labels = null, error = 'l2' }: MaskDMLossOptions = {},
 ): Tensor {
   const network: Network = (x, time) => model.patches(x, time, labels, mask)

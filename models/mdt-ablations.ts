@@ -24,7 +24,7 @@ import { type Diffused, hybridLoss, type LossOptions, type LossTerms } from '../
 import type { TokenMask } from '../diffusion/masking.ts'
 import { frozen, type Init, type Module, ModuleList } from '../nn/index.ts'
 import { MDT, MDTBlock, type MDTOptions } from './mdt.ts'
-import { type Pass, type Passes, passLoss } from './mdt-loss.ts'
+import { type MDTInputs, type PassInputs, passLoss } from './mdt-loss.ts'
 
 /** One option for each row; unless said, all are as in the paper's model. */
 export interface MDTAblation {
@@ -155,13 +155,13 @@ export function ablatedLoss(
   diffusion: GaussianDiffusion,
   x0: Tensor,
   t: ArrayLike<number>,
-  { full, masked }: Passes,
+  { full, masked }: MDTInputs,
   given: LossOptions = {},
 ): AblatedLoss {
   const options: LossOptions = { weighting: model.weighting, ...given }
   const { latentType, supervisedParts } = model.ablation
-  const onAll = (pass: Pass) => passLoss(model, diffusion, x0, t, pass, options)
-  const onRemoved = ({ noise, labels, mask }: Pass): LossTerms => {
+  const onAll = (pass: PassInputs) => passLoss(model, diffusion, x0, t, pass, options)
+  const onRemoved = ({ noise, labels, mask }: PassInputs): LossTerms => {
     const xt = qSample(diffusion, x0, t, noise)
     const output = callNetwork(diffusion, (x, time) => model.forward(x, time, labels, mask), xt, t)
     return lossOfRemoved(model, diffusion, output, { x0, xt, noise, t }, mask, options)

@@ -1,18 +1,19 @@
 /**
- * What MDT is trained on: the diffusion loss of the full picture plus that of the masked one, each through its own
- * forward pass, at the same timesteps but with noise, label drops and mask of its own. Both cover all pixels. [MDT §3.4]
- * Read mdt.ts first.
+ * MDT's training loss: the diffusion loss of the full picture plus that of the masked one, each through its own forward
+ * pass, at the same timesteps but with noise, label drops and mask of its own. Both cover all pixels. [MDT §3.4] Training
+ * runs `mdtPasses`. Read mdt.ts first.
  */
 
-import { add, mean, type Rng, type Tensor } from '../core/index.ts'
+import { add, mean, type Rng, scope, type Tensor } from '../core/index.ts'
 import type { GaussianDiffusion, Network } from '../diffusion/gaussian.ts'
 import { type LossOptions, type LossTerms, trainingLoss } from '../diffusion/losses.ts'
 import type { TokenMask } from '../diffusion/masking.ts'
 import { dropLabels } from '../nn/index.ts'
+import type { LossPass, Part } from './family.ts'
 import type { MaskedDiffusionTransformer } from './mdt.ts'
 
-/** What is drawn for one of the two passes. */
-export interface Pass {
+/** Random inputs of one of the two passes. */
+export interface PassInputs {
   /** ε, like x_0 */
   readonly noise: Tensor
   /** N labels after dropping, or null without. */
@@ -21,27 +22,27 @@ export interface Pass {
   readonly mask: TokenMask | null
 }
 
-/** What is drawn for both passes of a step. */
-export interface Passes {
-  readonly full: Pass
-  readonly masked: Pass
+/** Random inputs of both passes of a step. */
+export interface MDTInputs {
+  readonly full: PassInputs
+  readonly masked: PassInputs
 }
 
-/** Draws both passes for pictures x0 (N, C, H, W) with N labels, or null. */
-export function drawPasses(
+/** Samples the inputs of both passes for pictures x0 (N, C, H, W) with N labels, or null. */
+export function sampleMDTInputs(
   model: MaskedDiffusionTransformer,
   x0: Tensor,
   labels: ArrayLike<number> | null,
   rng: Rng,
-): Passes {
+): MDTInputs {
   const { numClasses, classDropoutProb = 0.1 } = model.options
   const [N] = x0.shape
-  const draw = (mask: () => TokenMask | null): Pass => ({
+  const sample = (mask: () => TokenMask | null): PassInputs => ({
     noise: rng.normal(x0.shape, { dtype: x0.dtype, backend: x0.backend }),
     labels: labels && dropLabels(labels, rng.uniformArray(N), classDropoutProb, numClasses),
     mask: mask(),
   })
-  return { full: draw(() => null), masked: draw(() => model.drawMask(N, rng)) }
+  return { full: sample(() => null), masked: sample(() => model.sampleMask(N, rng)) }
 }
 
 /**
@@ -54,7 +55,7 @@ export function passLoss(
   diffusion: GaussianDiffusion,
   x0: Tensor,
   t: ArrayLike<number>,
-  { noise, labels, mask }: Pass,
+  { noise, labels, mask }: PassInputs,
   options: LossOptions = {},
 ): LossTerms {
   const network: Network = (xt, time) => model.forward(xt, time, labels, mask)
@@ -76,10 +77,36 @@ export function mdtLoss(
   diffusion: GaussianDiffusion,
   x0: Tensor,
   t: ArrayLike<number>,
-  passes: Passes,
+  inputs: MDTInputs,
   options?: LossOptions,
 ): MDTLoss {
-  const full = passLoss(model, diffusion, x0, t, passes.full, options)
-  const masked = passLoss(model, diffusion, x0, t, passes.masked, options)
+  const full = passLoss(model, diffusion, x0, t, inputs.full, options)
+  const masked = passLoss(model, diffusion, x0, t, inputs.masked, options)
   return { full, masked, loss: add(mean(full.loss), mean(masked.loss)) }
+}
+
+/** Terms of the full and of the masked pass, as `mdtPasses` reports them. */
+export const mdtTerms = ['mse', 'vb', 'maskedMse', 'maskedVb'] as const
+
+/**
+ * The two passes of a training step on a part of a batch, at timesteps that both share. Inside a pass, intermediates that no
+ * gradient needs are freed at once; backward frees the others, so the second pass begins with gradients alone in memory.
+ */
+export function* mdtPasses(
+  model: MaskedDiffusionTransformer,
+  diffusion: GaussianDiffusion,
+  { images, labels, rng }: Part,
+): Generator<LossPass, void> {
+  const t = rng.integersArray(0, diffusion.steps, images.shape[0])
+  const { full, masked } = sampleMDTInputs(model, images, labels, rng)
+  for (const [mseTerm, vbTerm, inputs] of [
+    ['mse', 'vb', full],
+    ['maskedMse', 'maskedVb', masked],
+  ] as const)
+    yield () =>
+      scope(() => {
+        const { loss, mse, vb } = passLoss(model, diffusion, images, t, inputs)
+        const terms = { [mseTerm]: mean(mse).detach(), ...(vb && { [vbTerm]: mean(vb).detach() }) }
+        return { loss: mean(loss), terms }
+      })
 }

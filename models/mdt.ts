@@ -133,20 +133,20 @@ export abstract class MaskedDiffusionTransformer extends Module {
   abstract decode(x: Tensor, c: Tensor, embedded: Tensor): Tensor
 
   /** The share of tokens that a training step removes. */
-  abstract drawRatio(rng: Rng): number
+  abstract sampleRatio(rng: Rng): number
 
   /** The weight of the squared error by timestep in this version's training. */
   abstract readonly weighting: 'uniform' | 'minSnr5'
 
   /** The mask of a training step's masked pass for N pictures: the ratio is drawn first, then noise for every token. */
-  drawMask(N: number, rng: Rng): TokenMask {
+  sampleMask(N: number, rng: Rng): TokenMask {
     const T = this.grid[0] * this.grid[1]
-    const ratio = this.drawRatio(rng)
+    const ratio = this.sampleRatio(rng)
     return tokenMask(rng.uniformArray(N * T), [N, T], ratio, { backend: this.mask_token.backend })
   }
 
   /**
-   * x (N, C, H, W); t: N timesteps; y: N labels in [0, numClasses], or null; mask: as drawMask gives it, or null for the
+   * x (N, C, H, W); t: N timesteps; y: N labels in [0, numClasses], or null; mask: as sampleMask gives it, or null for the
    * full picture → (N, Cout, H, W), Cout = 2C, or C without learnSigma. Throws ShapeError and RangeError.
    */
   forward(x: Tensor, t: ArrayLike<number>, y: ArrayLike<number> | null = null, mask: TokenMask | null = null): Tensor {
@@ -237,7 +237,7 @@ export class MDT extends MaskedDiffusionTransformer {
   }
 
   /** Draws nothing. */
-  drawRatio(): number {
+  sampleRatio(): number {
     return this.options.maskRatio ?? 0
   }
 }
@@ -284,7 +284,7 @@ export class MDTv2 extends MaskedDiffusionTransformer {
   }
 
   /** maskRatio + u/5 with u uniform on [0, 1). */
-  drawRatio(rng: Rng): number {
+  sampleRatio(rng: Rng): number {
     return randomMaskRatio(this.options.maskRatio ?? 0, rng.uniformArray(1)[0])
   }
 }

@@ -1,9 +1,10 @@
 /**
- * The models of the papers by size and patch, with the official numbers of parameters, and `tiny`, which learns to draw
- * 16-pixel pictures in minutes on a laptop; and how each is trained unless the caller says otherwise.
+ * The models of the papers by size and patch, with the official numbers of parameters, and `tiny`, which learns to
+ * generate 16-pixel pictures in minutes on a laptop; and the training defaults of each.
  */
 
 import type { TransformerOptions } from './dit.ts'
+import type { TrainingDefaults } from './family.ts'
 import { type MaskDiTOptions, officialDecoder } from './maskdit.ts'
 import type { MDTOptions } from './mdt.ts'
 
@@ -25,7 +26,7 @@ export const presetNames: readonly PresetName[] = [
   ...(Object.keys(sizes) as (keyof typeof sizes)[]).flatMap(size => patches.map(P => `${size}/${P}` as const)),
 ]
 
-/** What a model is to draw. */
+/** The pictures that a model generates. */
 export interface Pictures {
   /** H = W: of pixels, or of latents (a 256-pixel picture has 32). */
   readonly inputSize: number
@@ -73,6 +74,9 @@ export function mdtV2Preset(name: string, pictures: Pictures): MDTOptions {
   return { ...ditPreset(name, pictures), maskRatio: 0.3, decodeLayer }
 }
 
+/** MaskDiT's: those, and H, which only MaskDiT has. */
+export const maskDiTPresetNames: readonly string[] = [...presetNames, ...patches.map(P => `H/${P}`)]
+
 /**
  * MaskDiT-S/2 … MaskDiT-XL/8, MaskDiT-H/2 … H/8, or tiny: a decoder of 8 blocks of width 512 whatever the size (tiny: 2
  * of 128), reconstruction with weight 0.1. The official models without a decoder have `decoder: null, maeLossCoef: 0`.
@@ -80,9 +84,8 @@ export function mdtV2Preset(name: string, pictures: Pictures): MDTOptions {
  */
 export function maskDiTPreset(name: string, pictures: Pictures): MaskDiTOptions {
   const decoder = name === 'tiny' ? { hiddenSize: 128, depth: 2, numHeads: 4 } : officialDecoder
-  const [size, P] = name.split('/')
-  const huge = size === 'H' && patches.some(patch => String(patch) === P)
-  const body = huge ? { depth: 32, hiddenSize: 1280, numHeads: 16, patchSize: Number(P) } : bodyOf(name)
+  const huge = { depth: 32, hiddenSize: 1280, numHeads: 16, patchSize: Number(name.slice('H/'.length)) }
+  const body = maskDiTPresetNames.includes(name) && name.startsWith('H/') ? huge : bodyOf(name)
   return { ...body, ...pictures, classDropoutProb: dropoutOf(pictures), decoder, maeLossCoef: 0.1 }
 }
 
@@ -100,4 +103,10 @@ export function trainingPreset(name: string): Training {
   const large = { batch: 16, lr: 3e-4, warmUpSteps: 0, weightDecay: 0, emaDecay: 0.9999 }
   if (name === 'tiny') return { ...large, batch: 64, lr: 2e-3, warmUpSteps: 100, emaDecay: 0.999 }
   return name.startsWith('S/') ? { ...large, lr: 6e-4 } : large
+}
+
+/** Common training settings of DiT, MDT and MaskDiT: `tiny` learns faster without labels. Throws RangeError. */
+export function trainingDefaults(name: string): TrainingDefaults {
+  const training = trainingPreset(name.startsWith('H/') ? 'XL/2' : name)
+  return { size: 16, ...training, maxNorm: null, labels: name === 'tiny' ? 'no' : 'yes', flip: true }
 }

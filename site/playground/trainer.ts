@@ -10,7 +10,7 @@ import { Batches } from '../../data/batches.ts'
 import type { ImageDataset } from '../../data/dataset.ts'
 import { gaussianDiffusion, linearBetas } from '../../diffusion/index.ts'
 import { encodeSafetensors, type HostTensor, safetensorsDType } from '../../io/safetensors.ts'
-import { drawPasses, MDT, mdtPreset, passLoss, trainingPreset } from '../../models/index.ts'
+import { MDT, mdtPreset, passLoss, sampleMDTInputs, trainingPreset } from '../../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../../nn/index.ts'
 
 /** What metrics.jsonl has of a step, in its order. */
@@ -78,7 +78,7 @@ export class Trainer {
     const report = scope(() => {
       const x0 = tensor(images, { shape: [N, C, S, S] })
       const t = draw.integersArray(0, this.diffusion.steps, N)
-      const { full, masked } = drawPasses(this.model, x0, null, draw)
+      const { full, masked } = sampleMDTInputs(this.model, x0, null, draw)
       const terms = [full, masked].flatMap(pass => {
         const { loss, mse, vb } = scope(() => {
           const terms = passLoss(this.model, this.diffusion, x0, t, pass)

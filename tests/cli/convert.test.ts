@@ -88,7 +88,8 @@ test('what is wrong is one line, and leaves nothing behind', () =>
 test('sample draws from a .pt in half precision; openWeights takes the part that is there', () =>
   inFolder(async folder => {
     const out = join(folder, 'dit.png')
-    const said = await succeed('sample', [
+    const said = await succeed('demask', [
+      'sample',
       ...['--from', fixture('dit.pt'), '--heads', '2', '--steps', '2', '--count', '1', '--out', out, '--threads', '1'],
     ])
     assert.match(said, /DiT: 1 blocks × 8, 2 heads, patch 2, 4 × 4 × 4, 3 classes/)

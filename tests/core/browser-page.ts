@@ -20,7 +20,7 @@ import {
   sum,
 } from '../../core/index.ts'
 import { gaussianDiffusion, linearBetas } from '../../diffusion/index.ts'
-import { drawPasses, MDT, type MDTOptions, mdtPreset, passLoss } from '../../models/index.ts'
+import { MDT, type MDTOptions, mdtPreset, passLoss, sampleMDTInputs } from '../../models/index.ts'
 import { AdamW } from '../../nn/index.ts'
 
 export interface Report {
@@ -108,7 +108,7 @@ async function train(changed: Partial<MDTOptions>): Promise<number[]> {
   const losses: number[] = []
   for (let step = 0; step < steps; step++) {
     const report = scope(() => {
-      const { full, masked } = drawPasses(model, x0, null, random.fork('passes'))
+      const { full, masked } = sampleMDTInputs(model, x0, null, random.fork('passes'))
       const terms = [full, masked].map(pass => {
         const loss = mean(passLoss(model, diffusion, x0, t, pass).loss)
         backward(loss)

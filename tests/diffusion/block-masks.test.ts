@@ -10,12 +10,12 @@ import { cpu, rng } from '../../core/index.ts'
 import {
   cropFlags,
   cropSize,
-  drawMask,
   keptPatches,
   type Masking,
   maskOfFlags,
   removedBlocks,
   removedTokens,
+  sampleMask,
   spreadBlocks,
 } from '../../diffusion/block-masks.ts'
 import { keptTokens, type TokenMask } from '../../diffusion/masking.ts'
@@ -59,7 +59,7 @@ test('patches: ⌊ratio T⌋ of each picture are removed', () => {
     fc.property(side, side, ratio, seed, (rows, columns, ratio, seed) => {
       const T = rows * columns
       const removed = Math.trunc(ratio * T)
-      const mask = drawMask({ way: 'patch', ratio }, N, [rows, columns], rng(seed), place)
+      const mask = sampleMask({ way: 'patch', ratio }, N, [rows, columns], rng(seed), place)
       for (const own of checked(mask, [rows, columns], T - removed))
         assert.is(
           own.reduce((a, b) => a + b, 0),
@@ -76,7 +76,7 @@ test('blocks: whole ones only, ⌊⌊ratio T⌋/size²⌋ of each picture', () =
     fc.property(small, small, small, ratio, seed, (down, across, size, ratio, seed) => {
       const [rows, columns] = [down * size, across * size]
       const removed = Math.floor(Math.trunc(ratio * rows * columns) / size ** 2)
-      const mask = drawMask({ way: 'block', ratio, size }, N, [rows, columns], rng(seed), place)
+      const mask = sampleMask({ way: 'block', ratio, size }, N, [rows, columns], rng(seed), place)
       for (const own of checked(mask, [rows, columns], rows * columns - removed * size ** 2))
         for (let r = 0; r < rows; r++)
           for (let c = 0; c < columns; c++) {
@@ -92,7 +92,7 @@ test('crops: a square is kept, wherever it fits', () => {
   fc.assert(
     fc.property(side, side, side, seed, (rows, columns, wanted, seed) => {
       const size = Math.min(rows, columns, wanted)
-      const mask = drawMask({ way: 'crop', size }, N, [rows, columns], rng(seed), place)
+      const mask = sampleMask({ way: 'crop', size }, N, [rows, columns], rng(seed), place)
       for (const own of checked(mask, [rows, columns], size ** 2)) {
         const first = own.indexOf(0)
         const [top, left] = [Math.floor(first / columns), first % columns]
@@ -116,7 +116,7 @@ test('every place is drawn about equally often, and pictures of a batch have mas
     [{ way: 'crop', size: 2 }, token => 1 - ([1, 2, 2, 1][token >> 2] * [1, 2, 2, 1][token % 4]) / 9],
   ]
   for (const [masking, wanted] of ways) {
-    const flags = values(drawMask(masking, draws, [4, 4], rng(4), place).mask)
+    const flags = values(sampleMask(masking, draws, [4, 4], rng(4), place).mask)
     const removed = new Float64Array(16)
     flags.forEach((flag, i) => {
       removed[i % 16] += flag / draws
@@ -135,7 +135,7 @@ test('the same stream gives the same masks', () => {
     { way: 'block', ratio: 0.7, size: 2 },
     { way: 'crop', size: 3 },
   ] as const) {
-    const draw = (seed: number) => values(drawMask(masking, 4, [6, 6], rng(seed), place).mask)
+    const draw = (seed: number) => values(sampleMask(masking, 4, [6, 6], rng(seed), place).mask)
     assert.equal(draw(5), draw(5))
     assert.not.equal(draw(5), draw(6))
   }
@@ -187,7 +187,7 @@ test('bad settings are one line that says what was wanted and what came', () => 
   const draw =
     (masking: Masking, grid: Grid = [4, 4]) =>
     () =>
-      drawMask(masking, 2, grid, rng(0), place)
+      sampleMask(masking, 2, grid, rng(0), place)
   const wrong: readonly [() => unknown, RegExp][] = [
     [draw({ way: 'patch', ratio: 1 }), /^masking: ratio: wanted a number in \[0, 1\), got 1$/],
     [draw({ way: 'patch', ratio: -0.1 }), /ratio: .*got -0\.1$/],

@@ -417,17 +417,17 @@ table([
   [
     'other weights',
     () => recognise(new Map([['w', oddState.get('pos_embed')!]]) as never, 'w.pt'),
-    /^w\.pt: wanted the state dict of a DiT, MDT, MaskDiT or MaskDM, got 1 tensors of other names$/,
+    /^w\.pt: expected the state dict of one of DiT, MDT, MDTv2, MaskDiT, MaskDM, got 1 tensors of other names$/,
   ],
   [
     'weights of another rank',
     () => recognise(new Map([['x_embedder.proj.weight', oddState.get('pos_embed')!]]) as never, 'w.pt'),
-    /^w\.pt: wanted x_embedder\.proj\.weight with 4 axes, got \[1, 4, 24\]$/,
+    /^w\.pt: expected x_embedder\.proj\.weight with 4 axes, got \[1, 4, 24\]$/,
   ],
   [
     'weights of no preset',
     () => recognise(oddState as never, 'w.pt'),
-    /^w\.pt: no preset has width 24 and this depth: wanted --heads, which no shape tells$/,
+    /^w\.pt: no preset has width 24 and this depth: expected --heads, which no shape tells$/,
   ],
   ['MDT at a size', () => mdtOptions(of('S/4'), set), /^--size: wanted a multiple of S\/4's patch size, 4, got 30$/],
   [
@@ -493,7 +493,11 @@ test('what needs weights says which they are not', async () => {
     '--out',
     at('made.npz'),
   ]
-  await fail('demask', sample, /--vae: wanted with an \.npz of pictures, since the model draws latents, got none/)
+  await fail(
+    'demask',
+    sample,
+    /--vae: expected a file with an \.npz of pictures, since the model generates latents, got none/,
+  )
   const pictures = { inputSize: 8, inChannels: 4, numClasses: 0 }
   const mdt = await stored('mdt.safetensors', new MDT(mdtPreset('tiny', pictures), { rng: rng(0) }))
   await fail('inpaint', ['--from', mdt], /--from: wanted a model of RGB pictures, got one of 4 channels/)
@@ -501,7 +505,7 @@ test('what needs weights says which they are not', async () => {
     'maskdit.safetensors',
     new PreconditionedMaskDiT(maskDiTPreset('tiny', pictures), { rng: rng(0) }),
   )
-  await fail('inpaint', ['--from', maskdit], /--from: wanted an MDT or DiT, got a MaskDiT/)
+  await fail('inpaint', ['--from', maskdit], /--from: expected one of DiT, MDT, MDTv2, got a MaskDiT/)
   for (const channels of [1, 3]) {
     const options = { ...autoencoderPresets.tiny, inChannels: channels, outChannels: channels }
     await saveVae(at(`vae-${channels}.safetensors`), new AutoencoderKL(options, { rng: rng(0) }), 1, 8)

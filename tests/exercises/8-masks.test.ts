@@ -24,7 +24,7 @@ test('1: where every token was kept, the side-interpolator has no say', () => {
     )
   randomize(100, '')
   const [x, t] = [normal(2, 2, 1, 4, 4), [7, 900]]
-  const mask = model.drawMask(2, rng(3))
+  const mask = model.sampleMask(2, rng(3))
   assert.is(mask.kept, 4)
   const before = model.forward(x, t, null, mask)
   near(before, model.forward(x, t), 1e-10, 'as without a mask')

@@ -61,7 +61,7 @@ async function look(data: ImageDataset): Promise<void> {
 }
 
 /** Command lines of programs, and what makes settings of them. */
-const commandLines: Readonly<Record<string, readonly [words: string, parse: () => unknown]>> = {
+const commandLines: Readonly<Record<string, readonly [words: string, parse: (words: readonly string[]) => unknown]>> = {
   mdt: [
     '--preset tiny --data my-pictures --size 32 --steps 9 --labels yes --mask-ratio 0.3 --seed 7 --clip 1',
     () => mdtSettings.settingsOf(mdtSettings.trainingFlags(), undefined),
@@ -228,7 +228,7 @@ export const targets: readonly Target[] = [
       const words = readFileSync(file, 'utf8').split('\n')
       if (words.includes('--help')) return // it ends the process
       startedBy('demask', words)
-      commandLines[basename(file)][1]()
+      commandLines[basename(file)][1](words)
     },
   },
 ]

@@ -1,10 +1,8 @@
 /**
- * MaskDiT beyond parity: official sizes and names, first values, what a mask hides, both loss terms against plain
- * loops, schedules of the mask ratio, bad arguments, training. Needs Node.
+ * MaskDiT beyond parity and the walk of families.test.ts: first values, what a mask hides, both loss terms against plain
+ * loops, schedules of the mask ratio, bad arguments, guidance.
  */
 
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -16,61 +14,28 @@ import {
   mean,
   mul,
   observe,
-  type Rng,
   rng,
   square,
-  stats,
-  sum,
   type Tensor,
   tensor,
 } from '../../core/index.ts'
 import { ready } from '../../core/ready.ts'
-import { lossWeight, preconditioning, sigmaSteps } from '../../diffusion/edm.ts'
-import { heunSample } from '../../diffusion/edm-samplers.ts'
+import { lossWeight, preconditioning } from '../../diffusion/edm.ts'
 import { type TokenMask, tokenMask } from '../../diffusion/masking.ts'
 import { type MaskDiTOptions, oneHot, PreconditionedMaskDiT } from '../../models/maskdit.ts'
 import {
-  drawMaskDiT,
   type MaskRatioName,
   maskDiTLoss,
   maskedReconstruction,
   maskRatioSchedule,
+  sampleMaskDiTInputs,
   unmaskingTuning,
 } from '../../models/maskdit-loss.ts'
-import { maskDiTPreset } from '../../models/presets.ts'
-import { AdamW, shapesOnly } from '../../nn/index.ts'
-import { learn } from './by-heart.ts'
+import { AdamW } from '../../nn/index.ts'
+import { opened } from './opened.ts'
 
 const wasm = await ready({ threads: 1 })
 test.after(() => wasm.dispose())
-
-const read = (name: string) => JSON.parse(readFileSync(join(import.meta.dirname, '../fixtures', name), 'utf8'))
-
-// ---- official sizes and names ---------------------------------------------------------------------------------------
-
-const latents = { inputSize: 32, inChannels: 4, numClasses: 1000 }
-const counts: Record<string, { total: number; trainable: number; buffers: number }> = read('param-counts.json').MaskDiT
-
-test('parameters of every official model, with and without a decoder', () => {
-  assert.is(Object.keys(counts).length, 60)
-  for (const [name, wanted] of Object.entries(counts)) {
-    const [, preset, latent, decoder] = /^DiT-(\w+\/\d) latent (\d+) use_decoder=(\w+)$/.exec(name)!
-    const whole = maskDiTPreset(preset, { ...latents, inputSize: Number(latent) })
-    const options = decoder === 'True' ? whole : { ...whole, decoder: null, maeLossCoef: 0 }
-    const net = new PreconditionedMaskDiT(options, shapesOnly)
-    assert.equal(net.countParameters(), wanted, name)
-    net.dispose()
-  }
-})
-
-test('names, shapes and order of the state', () => {
-  const net = new PreconditionedMaskDiT(maskDiTPreset('S/2', latents), shapesOnly)
-  assert.equal(
-    Array.from(net.stateDict(), ([name, { shape }]) => ({ name, shape: [...shape] })),
-    read('state-dicts.json')['MaskDiT EDMPrecond DiT-S/2 use_decoder mae (latent 32)'],
-  )
-  assert.throws(() => maskDiTPreset('H/3', latents), /preset: wanted one of .*got 'H\/3'/)
-})
 
 // ---- small models ---------------------------------------------------------------------------------------------------
 
@@ -92,16 +57,9 @@ interface Place {
 }
 const f64: Place = { backend: cpu, dtype: 'f64' }
 
-/** A model whose weights are all drawn, so that no path is closed as it is in a new one. */
-function opened(change: Partial<MaskDiTOptions> = {}, random: Rng = rng(1)): PreconditionedMaskDiT {
-  const net = new PreconditionedMaskDiT({ ...small, ...change }, { rng: null, ...f64 })
-  const drawn = Array.from(net.stateDict(), ([name, { shape, size }]) => {
-    const spread = shape.length > 1 ? 0.8 / Math.sqrt(size / shape[0]) : 0.1
-    return [name, { shape, data: random.normalArray(size).map(z => z * spread) }] as const
-  })
-  net.loadStateDict(new Map(drawn))
-  return net
-}
+/** A model of which no path is closed. */
+const made = (change: Partial<MaskDiTOptions> = {}) =>
+  opened(new PreconditionedMaskDiT({ ...small, ...change }, { rng: null, ...f64 }), rng(1))
 
 const pictures = (N: number, place: Place = f64, seed = 2) =>
   mul(rng(seed).normal([N, small.inChannels, small.inputSize, small.inputSize], place), 0.5)
@@ -144,7 +102,7 @@ test('a new model predicts c_skip x: decoder and network begin at 0', () => {
 
 test('labels: one-hot rows; none is a row of zeros, also where labels are left out', () => {
   assert.equal(oneHot([1, 3, 0], 3), Float32Array.of(0, 1, 0, 0, 0, 0, 1, 0, 0))
-  const net = opened()
+  const net = made()
   const x = pictures(2)
   close(net.forward(x, [1, 2], [5, 5]), net.forward(x, [1, 2]), 0)
   assert.not.equal(net.forward(x, [1, 2], [0, 5]).dataSync(), net.forward(x, [1, 2]).dataSync())
@@ -157,12 +115,12 @@ test('labels: one-hot rows; none is a row of zeros, also where labels are left o
 })
 
 test('options: no decoder, no classes, no reconstruction', () => {
-  const names = (change: Partial<MaskDiTOptions>) => [...opened(change).stateDict().keys()].join()
+  const names = (change: Partial<MaskDiTOptions>) => [...made(change).stateDict().keys()].join()
   assert.not.match(names({ decoder: null }), /decoder|mask_token/)
   assert.not.match(names({ maeLossCoef: 0 }), /mask_token/)
   assert.match(names({ maeLossCoef: 0 }), /decoder_blocks/)
   assert.not.match(names({ numClasses: 0 }), /y_embedder/)
-  const net = opened({ decoder: null, numClasses: 0 })
+  const net = made({ decoder: null, numClasses: 0 })
   const x = pictures(1)
   const mask = halfMask(1)
   const raw = net.model.forward(x, [0.1], null, mask).dataSync()
@@ -174,14 +132,14 @@ test('options: no decoder, no classes, no reconstruction', () => {
 // ---- masks ----------------------------------------------------------------------------------------------------------
 
 test('a mask that keeps all tokens, in any order, changes nothing', () => {
-  for (const net of [opened(), opened({ decoder: null })]) {
+  for (const net of [made(), made({ decoder: null })]) {
     const mask = tokenMask(rng(5).uniformArray(2 * T), [2, T], 0, f64)
     close(net.forward(pictures(2), [0.2, 3], [1, 2], mask), net.forward(pictures(2), [0.2, 3], [1, 2]), 1e-12)
   }
 })
 
 test('the network never sees removed patches', () => {
-  const { model } = opened()
+  const { model } = made()
   const x = pictures(2)
   const mask = halfMask(2)
   const removed = mask.mask.dataSync()
@@ -196,7 +154,7 @@ test('the network never sees removed patches', () => {
 })
 
 test('a masked pass works on fewer tokens in the encoder', () => {
-  const net = opened()
+  const net = made()
   const tokens = (mask: TokenMask | null) => {
     const seen: number[] = []
     observe(
@@ -210,12 +168,12 @@ test('a masked pass works on fewer tokens in the encoder', () => {
 })
 
 test('masks are drawn at the ratio that is asked for; none where nothing would be removed', () => {
-  const net = opened()
-  assert.is(net.drawMask(3, 0.5, rng(6))!.kept, 8)
-  assert.is(net.drawMask(3, 0.3, rng(6))!.kept, 11)
-  assert.is(net.drawMask(3, 0, rng(6)), null)
-  assert.is(net.drawMask(3, unmaskingTuning('cosine')(1), rng(6)), null)
-  assert.equal(net.drawMask(3, 0.5, rng(6))!.hostIdsKeep, net.drawMask(3, 0.5, rng(6))!.hostIdsKeep)
+  const net = made()
+  assert.is(net.sampleMask(3, 0.5, rng(6))!.kept, 8)
+  assert.is(net.sampleMask(3, 0.3, rng(6))!.kept, 11)
+  assert.is(net.sampleMask(3, 0, rng(6)), null)
+  assert.is(net.sampleMask(3, unmaskingTuning('cosine')(1), rng(6)), null)
+  assert.equal(net.sampleMask(3, 0.5, rng(6))!.hostIdsKeep, net.sampleMask(3, 0.5, rng(6))!.hostIdsKeep)
 })
 
 // ---- the loss -------------------------------------------------------------------------------------------------------
@@ -239,9 +197,9 @@ function naiveTerms(D: ArrayLike<number>, y: ArrayLike<number>, noised: ArrayLik
 }
 
 test('masked loss: λ(σ) · error on visible patches + 0.1 · reconstruction of removed ones', () => {
-  const net = opened()
+  const net = made()
   const y = pictures(3)
-  const draws = drawMaskDiT(net, y, [0, 1, 2], 0.6, rng(7))
+  const draws = sampleMaskDiTInputs(net, y, [0, 1, 2], 0.6, rng(7))
   const { dsm, mae, loss } = maskDiTLoss(net, y, draws)
   assert.is(draws.mask!.kept, 6)
   const noise = draws.noise.dataSync()
@@ -263,9 +221,9 @@ test('masked loss: λ(σ) · error on visible patches + 0.1 · reconstruction of
 })
 
 test('unmasked loss: every pixel, no reconstruction, and a gradient of 0 for the mask token', () => {
-  const net = opened()
+  const net = made()
   const y = pictures(2)
-  const draws = drawMaskDiT(net, y, [0, 1], 0, rng(8))
+  const draws = sampleMaskDiTInputs(net, y, [0, 1], 0, rng(8))
   const { dsm, mae, loss } = maskDiTLoss(net, y, draws)
   assert.is(mae, null)
   close(loss, dsm, 0)
@@ -281,7 +239,7 @@ test('unmasked loss: every pixel, no reconstruction, and a gradient of 0 for the
   const optimizer = new AdamW(net.namedParameters(), { lr: 1e-2, weightDecay: 0 })
   const token = net.model.mask_token!
   const step = (ratio: number) => {
-    backward(mean(maskDiTLoss(net, y, drawMaskDiT(net, y, [0, 1], ratio, rng(9))).loss))
+    backward(mean(maskDiTLoss(net, y, sampleMaskDiTInputs(net, y, [0, 1], ratio, rng(9))).loss))
     const before = token.dataSync()
     const gradient = Array.from(token.grad!.dataSync())
     optimizer.step()
@@ -294,22 +252,13 @@ test('unmasked loss: every pixel, no reconstruction, and a gradient of 0 for the
   assert.ok(tuning.moved, 'momentum goes on moving the mask token')
 })
 
-test('gradients reach every trainable parameter, and no frozen one', () => {
-  const net = opened()
-  const y = pictures(2)
-  backward(mean(maskDiTLoss(net, y, drawMaskDiT(net, y, [0, 3], 0.5, rng(10))).loss))
-  for (const [name, p] of net.namedParameters())
-    if (name.endsWith('pos_embed')) assert.is(p.grad, null, name)
-    else assert.ok(p.grad !== null && (sum(square(p.grad)).dataSync()[0] as number) > 0, name)
-})
-
 test('labels are dropped one by one, to the row of zeros', () => {
-  const net = opened({ classDropoutProb: 0.5 })
-  const { labels } = drawMaskDiT(net, pictures(64), new Int32Array(64).fill(2), 0.5, rng(11))
+  const net = made({ classDropoutProb: 0.5 })
+  const { labels } = sampleMaskDiTInputs(net, pictures(64), new Int32Array(64).fill(2), 0.5, rng(11))
   const dropped = Array.from(labels!).filter(label => label === 5).length
   assert.ok(dropped > 16 && dropped < 48, String(dropped))
   assert.ok(Array.from(labels!).every(label => label === 2 || label === 5))
-  assert.is(drawMaskDiT(net, pictures(2), null, 0.5, rng(11)).labels, null)
+  assert.is(sampleMaskDiTInputs(net, pictures(2), null, 0.5, rng(11)).labels, null)
 })
 
 // ---- unmasking tuning -----------------------------------------------------------------------------------------------
@@ -332,8 +281,8 @@ test('schedules of the mask ratio', () => {
 // ---- bad arguments --------------------------------------------------------------------------------------------------
 
 test('bad input is one line that says what was wanted and what came', () => {
-  const make = (change: Partial<MaskDiTOptions>) => () => opened(change)
-  const net = opened()
+  const make = (change: Partial<MaskDiTOptions>) => () => made(change)
+  const net = made()
   const x = pictures(2)
   const none = tokenMask(new Float32Array(2 * T), [2, T], 0.95, f64)
   const all = tokenMask(new Float32Array(2 * T), [2, T], 0, f64)
@@ -354,14 +303,14 @@ test('bad input is one line that says what was wanted and what came', () => {
     [() => net.forward(x, [1, 1], [0]), /^MaskDiT: wanted a label for each of 2 pictures, got 1$/],
     [() => net.model.forward(x, [1]), /^MaskDiT: wanted a c_noise for each of 2 pictures, got 1$/],
     [
-      () => opened({ numClasses: 0 }).forward(x, [1, 1], [0, 0]),
+      () => made({ numClasses: 0 }).forward(x, [1, 1], [0, 0]),
       /^MaskDiT: wanted no labels, as the model has no classes/,
     ],
     [() => net.forward(pictures(2), [1, 1], null, none), /^MaskDiT: wanted a mask that keeps a token, got one/],
     [() => net.denoiser(null, 2), /^MaskDiT: guidance: wanted labels, got none$/],
     [() => net.denoiser([0, 1], -1)(x, Float64Array.of(1, 1)), /scale: wanted a number from 0, got -1$/],
-    [() => net.drawMask(2, 1, rng(0)), /ratio: wanted a number in \[0, 1\), got 1$/],
-    [() => drawMaskDiT(net, x, null, -0.1, rng(0)), /ratio: wanted a number in \[0, 1\), got -0\.1$/],
+    [() => net.sampleMask(2, 1, rng(0)), /ratio: wanted a number in \[0, 1\), got 1$/],
+    [() => sampleMaskDiTInputs(net, x, null, -0.1, rng(0)), /ratio: wanted a number in \[0, 1\), got -0\.1$/],
     [
       () => maskedReconstruction(x, x, all, 2),
       /^maskedReconstruction: wanted a mask that removes a token, got 16 kept$/,
@@ -374,40 +323,15 @@ test('bad input is one line that says what was wanted and what came', () => {
   for (const [run, message] of wrong) assert.throws(run, message)
 })
 
-// ---- sampling and training ------------------------------------------------------------------------------------------
+// ---- guidance ------------------------------------------------------------------------------------------
 
 test('guidance: scale 1 is the labelled prediction, 0 the one without, others on the line through both', () => {
-  const net = opened()
+  const net = made()
   const [x, sigma] = [pictures(2), Float64Array.of(0.4, 9)]
   const at = (scale: number) => net.denoiser([1, 3], scale)(x, sigma)
   close(at(1), net.forward(x, sigma, [1, 3]), 1e-12)
   close(at(0), net.forward(x, sigma), 1e-12)
   close(at(3), add(mul(at(1), 3), mul(at(0), -2)), 1e-12)
-})
-
-test('learns eight pictures by heart, in constant memory and without fallbacks; then draws', async () => {
-  const place: Place = { backend: wasm, dtype: 'f32' }
-  const N = 8
-  const options = { ...small, hiddenSize: 32, numHeads: 4, numClasses: N }
-  const net = new PreconditionedMaskDiT(options, { rng: rng(12), ...place })
-  const optimizer = new AdamW(net.namedParameters(), { lr: 4e-3, weightDecay: 0 })
-  const y = pictures(N, place)
-  const labels = Array.from({ length: N }, (_, n) => n)
-  const fallbacks = stats(wasm).fallbacks
-  const lossOf = () => mean(maskDiTLoss(net, y, drawMaskDiT(net, y, labels, 0.5, rng(13))).loss)
-  const { losses, bytes } = await learn(wasm, 90, lossOf, () => {
-    optimizer.step()
-    optimizer.zeroGrad()
-  })
-  assert.ok(losses[89] < 0.2 * losses[0], `${losses[0]} → ${losses[89]}`)
-  assert.is(bytes[89], bytes[3])
-
-  const levels = sigmaSteps(4)
-  const start = rng(14).normal([2, 3, 8, 8], place)
-  const drawn = heunSample(net.denoiser([0, 1], 1.5), mul(start, levels[0]), levels)
-  assert.equal(drawn.shape, [2, 3, 8, 8])
-  assert.ok(drawn.dataSync().every(Number.isFinite))
-  assert.is(stats(wasm).fallbacks, fallbacks)
 })
 
 test.run()

@@ -6,15 +6,15 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { affine, backward, mean, noGrad, rng, scope, stats, type Tensor, tensor } from '../../core/index.ts'
 import { ready } from '../../core/ready.ts'
-import { drawMask, type Masking, maskOfFlags } from '../../diffusion/block-masks.ts'
+import { type Masking, maskOfFlags, sampleMask } from '../../diffusion/block-masks.ts'
 import { type Prediction, qSample } from '../../diffusion/gaussian.ts'
 import { MaskedUViT } from '../../models/maskdm.ts'
 import {
-  drawMaskDM,
   maskdmDiffusion,
   maskdmSample,
   maskdmSteps,
   maskedDenoisingScoreMatching,
+  sampleMaskDMInputs,
 } from '../../models/maskdm-diffusion.ts'
 import { maskdmOptimizer } from '../../models/maskdm-presets.ts'
 import { AdamW, Ema, powerDecay } from '../../nn/index.ts'
@@ -32,7 +32,7 @@ test('the loss: ε, x_0 and v, squared and absolute, over the visible patches', 
   const [N, T, C, P] = [2, 16, 3, 2]
   const [x0, t, y] = [pictures(N, labelled), [40, 700], [1, 4]]
   const noise = pictures(N, labelled, f64, 9)
-  const mask = drawMask({ way: 'patch', ratio: 0.6 }, N, [4, 4], rng(10), f64)
+  const mask = sampleMask({ way: 'patch', ratio: 0.6 }, N, [4, 4], rng(10), f64)
   for (const prediction of ['epsilon', 'xStart', 'v'] as const satisfies readonly Prediction[]) {
     const d = maskdmDiffusion({ prediction, schedule: 'linear' })
     const predicted = values(model.patches(qSample(d, x0, t, noise), t, y, mask))
@@ -67,7 +67,7 @@ test('the loss: ε, x_0 and v, squared and absolute, over the visible patches', 
 test('fine-tuning is the same loss without a mask', () => {
   const model = make(small)
   const [x0, t, d] = [pictures(2, small), [40, 700], maskdmDiffusion()]
-  const draws = drawMaskDM(model, x0, null, rng(11))
+  const draws = sampleMaskDMInputs(model, x0, null, rng(11))
   assert.is(draws.mask, null)
   const everything = maskOfFlags(new Int32Array(32), [2, 16], f64)
   const [whole, masked] = [draws, { ...draws, mask: everything }].map(some =>
@@ -150,7 +150,8 @@ test('learns 8 pictures by heart, masked and then whole, in constant memory and 
 
   async function train(masking: Masking | null, steps: number): Promise<readonly number[]> {
     const optimizer = new AdamW(model.namedParameters(), { lr: 3e-3, ...maskdmOptimizer })
-    const lossOf = () => mean(maskedDenoisingScoreMatching(model, d, x0, t, drawMaskDM(model, x0, masking, rng(31))))
+    const lossOf = () =>
+      mean(maskedDenoisingScoreMatching(model, d, x0, t, sampleMaskDMInputs(model, x0, masking, rng(31))))
     const learned = await learn(wasm, steps, lossOf, () => {
       const { finite } = optimizer.step({ maxNorm: 1 })
       optimizer.zeroGrad()
@@ -180,7 +181,7 @@ test('a step with labels leaves the token for none alone', () => {
   const optimizer = new AdamW(model.namedParameters(), { lr: 1e-2, ...maskdmOptimizer })
   const before = values(model.encoder.uncond_embed!)
   const [x, d] = [pictures(2, labelled), maskdmDiffusion()]
-  const draws = drawMaskDM(model, x, { way: 'crop', size: 2 }, rng(33))
+  const draws = sampleMaskDMInputs(model, x, { way: 'crop', size: 2 }, rng(33))
   backward(mean(maskedDenoisingScoreMatching(model, d, x, [10, 900], draws, { labels: [0, 1] })))
   assert.is(model.encoder.uncond_embed!.grad, null)
   optimizer.step()

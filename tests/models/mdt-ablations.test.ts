@@ -11,7 +11,7 @@ import { gaussianDiffusion } from '../../diffusion/gaussian.ts'
 import type { LossTerms } from '../../diffusion/losses.ts'
 import { MDT, type MDTOptions } from '../../models/mdt.ts'
 import { AblatedMDT, ablatedLoss, type MDTAblation } from '../../models/mdt-ablations.ts'
-import { drawPasses, mdtLoss, type Passes } from '../../models/mdt-loss.ts'
+import { type MDTInputs, mdtLoss, sampleMDTInputs } from '../../models/mdt-loss.ts'
 import { mdtPreset } from '../../models/presets.ts'
 import { type Module, shapesOnly } from '../../nn/index.ts'
 import { close, values } from '../core/helpers.ts'
@@ -50,7 +50,7 @@ const paper = () => opened(new MDT(options, { rng: rng(1), ...place }))
 const ablated = (ablation: MDTAblation) => opened(new AblatedMDT(options, ablation, { rng: rng(1), ...place }))
 const picture = () => rng(2).normal([N, C, 8, 8], place)
 const full = (model: MDT) => model.forward(picture(), t, labels)
-const masked = (model: MDT) => model.forward(picture(), t, labels, model.drawMask(N, rng(3)))
+const masked = (model: MDT) => model.forward(picture(), t, labels, model.sampleMask(N, rng(3)))
 
 /** Names of the ops of a run, in order. */
 function ops(run: () => unknown): string[] {
@@ -102,7 +102,7 @@ test('with no row chosen it is the paper’s model: state, ops, outputs, loss, g
   assert.equal(countOf(two), countOf(one))
   same(full(two), full(one))
   same(masked(two), masked(one))
-  const passes = (model: MDT) => drawPasses(model, picture(), labels, rng(4))
+  const passes = (model: MDT) => sampleMDTInputs(model, picture(), labels, rng(4))
   const run = (loss: () => Tensor) => {
     const seen = ops(() => backward(loss()))
     return seen
@@ -192,7 +192,7 @@ test('table 5a: a symmetric structure has mask tokens in the encoder', () => {
   )
   same(full(model), full(paper()))
   // By hand: the embedded tokens, of which removed ones are mask token plus position, through the unmasked model.
-  const mask = model.drawMask(N, rng(3))
+  const mask = model.sampleMask(N, rng(3))
   const [removed, token, positions] = [mask.mask, model.mask_token, model.pos_embed].map(values)
   const embedded = model.embed(picture())
   const filled = values(embedded).map((v, i) =>
@@ -213,7 +213,7 @@ test('table 5b: without side-interpolator the decoder gets mask tokens and posit
     [8, 8, T, T],
   )
   same(full(model), full(paper()))
-  const mask = model.drawMask(N, rng(3))
+  const mask = model.sampleMask(N, rng(3))
   const kept = rng(5).normal([N, 8, D], place)
   const q = values(model.sideInterpolator(kept, model.condition(N, t, labels), mask))
   const [order, token, positions] = [mask.idsRestore, model.mask_token, model.decoder_pos_embed].map(values)
@@ -231,9 +231,9 @@ test('table 5c: without masked shortcut kept tokens go through the interpolator 
   const count = (m: MDT) => ops(() => masked(m)).filter(name => name === 'where').length
   assert.equal([count(paper()), count(model)], [1, 0])
   const run = (m: MDT) =>
-    values(m.sideInterpolator(rng(5).normal([N, 8, D], place), m.condition(N, t, labels), m.drawMask(N, rng(3))))
+    values(m.sideInterpolator(rng(5).normal([N, 8, D], place), m.condition(N, t, labels), m.sampleMask(N, rng(3))))
   const [with_, without] = [run(paper()), run(model)]
-  const removed = values(model.drawMask(N, rng(3)).mask)
+  const removed = values(model.sampleMask(N, rng(3)).mask)
   removed.forEach((gone, token) => {
     const of = (x: number[]) => x.slice(token * D, (token + 1) * D)
     if (gone === 1) assert.equal(of(without), of(with_))
@@ -272,7 +272,7 @@ test('table 5h: positions that are not learned stay as they are', () => {
   assert.is(countOf(model).total, countOf(paper()).total)
   same(full(model), full(paper()))
   same(masked(model), masked(paper()))
-  const { loss } = ablatedLoss(model, diffusion, picture(), t, drawPasses(model, picture(), labels, rng(4)))
+  const { loss } = ablatedLoss(model, diffusion, picture(), t, sampleMDTInputs(model, picture(), labels, rng(4)))
   backward(loss)
   const names = new Map(model.namedParameters())
   assert.is(names.get('pos_embed')!.grad, null)
@@ -297,7 +297,7 @@ test('table 5i: no relative position bias in any block', () => {
 
 // ---- table 5: training ----------------------------------------------------------------------------------------------
 
-const passesOf = (model: MDT) => drawPasses(model, picture(), labels, rng(4))
+const passesOf = (model: MDT) => sampleMDTInputs(model, picture(), labels, rng(4))
 
 test('table 5d: full, masked or both latents', () => {
   const lossOf = (ablation: MDTAblation) => {
@@ -356,7 +356,7 @@ test('table 5e: the masked pass is judged by removed tokens only', () => {
     assert.is(pixels, 8 * P * P * C)
     close([values(mse)[n]], [sum / pixels], 1e-10)
   }
-  const nothing: Passes = { ...passes, masked: { ...passes.masked, mask: null } }
+  const nothing: MDTInputs = { ...passes, masked: { ...passes.masked, mask: null } }
   assert.throws(() => ablatedLoss(model, diffusion, picture(), t, nothing), /supervisedParts.*removes a token/)
 })
 
@@ -377,7 +377,7 @@ test('what contradicts itself or fits no model is refused', () => {
 test('rows can be taken together: no positions beyond sinusoids, no bias', () => {
   const model = ablated({ relativePosBias: false, learnablePos: false, interpolatorPosEmbed: false })
   stateDiffers(model, { gone: /rel_pos_bias|^decoder_pos_embed$/ })
-  const passes = drawPasses(model, picture(), labels, rng(6))
+  const passes = sampleMDTInputs(model, picture(), labels, rng(6))
   backward(ablatedLoss(model, diffusion, picture(), t, passes).loss)
   assert.ok(model.parameters().every(p => p.grad !== null))
 })

@@ -1,9 +1,7 @@
 /**
- * DiT and MDT beyond parity: official sizes and names, first values, masks, labels, checkpointing, training. Needs Node.
+ * DiT and MDT beyond parity and the walk of families.test.ts: presets, first values, masks, labels, checkpointing.
  */
 
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -16,82 +14,28 @@ import {
   type DType,
   mean,
   observe,
-  type Rng,
   rng,
   scope,
   square,
-  stats,
-  sum,
   type Tensor,
   tensor,
 } from '../../core/index.ts'
 import { ready } from '../../core/ready.ts'
 import { linearBetas } from '../../diffusion/betas.ts'
 import { gaussianDiffusion } from '../../diffusion/gaussian.ts'
-import { type LossOptions, trainingLoss } from '../../diffusion/losses.ts'
+import type { LossOptions } from '../../diffusion/losses.ts'
 import { tokenMask } from '../../diffusion/masking.ts'
 import { DiT, type TransformerOptions } from '../../models/dit.ts'
 import { MDT, type MDTOptions, MDTv2 } from '../../models/mdt.ts'
-import { drawPasses, mdtLoss } from '../../models/mdt-loss.ts'
-import { ditPreset, mdtPreset, mdtV2Preset, presetNames, trainingPreset } from '../../models/presets.ts'
-import { AdamW, type Module, shapesOnly } from '../../nn/index.ts'
-import { learn } from './by-heart.ts'
+import { mdtLoss, mdtPasses, mdtTerms, sampleMDTInputs } from '../../models/mdt-loss.ts'
+import { mdtPreset, presetNames, trainingPreset } from '../../models/presets.ts'
+import { shapesOnly } from '../../nn/index.ts'
+import { opened } from './opened.ts'
 
 const wasm = await ready({ threads: 1 })
 test.after(() => wasm.dispose())
 
-const read = (name: string) => JSON.parse(readFileSync(join(import.meta.dirname, '../fixtures', name), 'utf8'))
-
-// ---- official sizes and names ---------------------------------------------------------------------------------------
-
-const latents = { inputSize: 32, inChannels: 4, numClasses: 1000 }
-
-interface Count {
-  readonly total: number
-  readonly trainable: number
-  readonly buffers: number
-}
-
-const counts: Record<'DiT' | 'MDTv1' | 'MDTv2', Record<string, Count>> = read('param-counts.json')
-
-for (const [name, wanted] of Object.entries(counts.DiT))
-  test(`parameters of ${name}`, () => {
-    const [, preset, latent] = /^DiT-(\w+\/\d) .*latent (\d+)/.exec(name)!
-    const model = new DiT(ditPreset(preset, { ...latents, inputSize: Number(latent) }), shapesOnly)
-    countsMatch(model, wanted)
-  })
-
-for (const [family, Model, preset] of [
-  ['MDTv1', MDT, mdtPreset],
-  ['MDTv2', MDTv2, mdtV2Preset],
-] as const)
-  for (const [name, wanted] of Object.entries(counts[family]))
-    test(`parameters of ${family}: ${name}`, () => {
-      const [, size, P, decodeLayer] = /_(\w+)_(\d) decode_layer=(\d)/.exec(name)!
-      const options = { ...preset(`${size}/${P}`, latents), decodeLayer: Number(decodeLayer) }
-      countsMatch(new Model(options, shapesOnly), wanted)
-    })
-
-function countsMatch(model: Module, { total, trainable, buffers }: Count): void {
-  assert.equal(model.countParameters(), { total, trainable, buffers })
-  model.dispose()
-}
-
-const dicts: Record<string, { name: string; shape: number[] }[]> = read('state-dicts.json')
-
-for (const [key, make] of [
-  ['DiT-S/2 (latent 32)', () => new DiT(ditPreset('S/2', latents), shapesOnly)],
-  ['MDTv1 S/2', () => new MDT(mdtPreset('S/2', latents), shapesOnly)],
-  ['MDTv2 S/2', () => new MDTv2(mdtV2Preset('S/2', latents), shapesOnly)],
-] as const)
-  test(`names, shapes and order of the state of ${key}`, () => {
-    const model = make()
-    assert.equal(
-      Array.from(model.stateDict(), ([name, { shape }]) => ({ name, shape: [...shape] })),
-      dicts[key],
-    )
-    model.dispose()
-  })
+// ---- presets -----------------------------------------------------------------------------------------------------------
 
 test('presets', () => {
   assert.is(presetNames.length, 13)
@@ -130,18 +74,6 @@ interface Place {
   readonly dtype: DType
 }
 const f64: Place = { backend: cpu, dtype: 'f64' }
-
-/** Every weight from a normal distribution, so that no path is closed as it is in a new model. */
-function opened<M extends Module>(model: M, random: Rng): M {
-  const state = model.stateDict()
-  const drawn = [...state].map(([name, { shape, dtype, size }]) => {
-    const spread = shape.length > 1 ? 0.8 / Math.sqrt(shape.slice(1).reduce((n, d) => n * d, 1)) : 0.1
-    const data = dtype === 'i32' ? state.get(name)!.dataSync() : random.normalArray(size).map(z => z * spread)
-    return [name, { shape, data }] as const
-  })
-  model.loadStateDict(new Map(drawn))
-  return model
-}
 
 const versions = [
   ['MDT', (o: MDTOptions, place: Place) => new MDT(o, { rng: rng(1), ...place })],
@@ -271,7 +203,7 @@ test('bad input is one line that says what was wanted and what came', () => {
   const maskless = new MDT({ ...small, maskRatio: null }, init)
   assert.is(maskless.countParameters().total - maskless.countParameters().trainable, 16)
   assert.throws(
-    () => maskless.forward(x, t, null, maskless.drawMask(2, rng(0))),
+    () => maskless.forward(x, t, null, maskless.sampleMask(2, rng(0))),
     /wanted no mask, as maskRatio is null/,
   )
 })
@@ -289,7 +221,7 @@ for (const [name, make] of versions) {
 
   test(`${name}: the encoder never sees removed tokens`, () => {
     const model = opened(make(small, f64), rng(7))
-    const mask = model.drawMask(2, rng(9))
+    const mask = model.sampleMask(2, rng(9))
     const x = pictures(2, small, f64)
     const removed = mask.mask.dataSync()
     const pixels = x.dataSync().map((v, i) => {
@@ -331,11 +263,11 @@ test('mask ratios: fixed in MDT, in [ratio, ratio + 0.2) in MDTv2, from the stre
   const o = { ...small, inputSize: 32, maskRatio: 0.3 }
   const [one, two] = [new MDT(o, shapesOnly), new MDTv2(o, { rng: null })]
   const random = rng(11)
-  const kept = Array.from({ length: 40 }, () => two.drawMask(1, random).kept)
+  const kept = Array.from({ length: 40 }, () => two.sampleMask(1, random).kept)
   assert.ok(Math.min(...kept) >= 128 && Math.max(...kept) <= 179 && new Set(kept).size > 10)
-  assert.is(new MDT(o, { rng: null }).drawMask(1, random).kept, 179)
-  assert.is(one.drawRatio(), 0.3)
-  const same = () => [...two.drawMask(2, rng(12)).idsKeep.dataSync()]
+  assert.is(new MDT(o, { rng: null }).sampleMask(1, random).kept, 179)
+  assert.is(one.sampleRatio(), 0.3)
+  const same = () => [...two.sampleMask(2, rng(12)).idsKeep.dataSync()]
   assert.equal(same(), same())
 })
 
@@ -346,20 +278,20 @@ const diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
 test('the loss is the mean of both passes, which draw apart', () => {
   const model = opened(new MDT({ ...small, classDropoutProb: 0.5 }, { rng: null, ...f64 }), rng(13))
   const x0 = pictures(8, small, f64)
-  const passes = drawPasses(model, x0, new Int32Array(8), rng(14))
+  const passes = sampleMDTInputs(model, x0, new Int32Array(8), rng(14))
   assert.is(passes.full.mask, null)
   assert.not.equal(passes.full.noise.dataSync(), passes.masked.noise.dataSync())
   assert.not.equal(passes.full.labels, passes.masked.labels)
   assert.ok(Array.from(passes.full.labels!).every(y => y === 0 || y === 5))
   const { full: whole, masked, loss } = mdtLoss(model, diffusion, x0, new Int32Array(8).fill(500), passes)
   close(loss, add(mean(whole.loss), mean(masked.loss)), 0)
-  assert.is(drawPasses(model, x0, null, rng(14)).full.labels, null)
+  assert.is(sampleMDTInputs(model, x0, null, rng(14)).full.labels, null)
 })
 
 test('the weighting is that of the version, whatever other options are given', () => {
   const model = opened(new MDTv2(small, { rng: null, ...f64 }), rng(13))
   const x0 = pictures(2, small, f64)
-  const passes = drawPasses(model, x0, null, rng(14))
+  const passes = sampleMDTInputs(model, x0, null, rng(14))
   const mse = (options?: LossOptions) => mdtLoss(model, diffusion, x0, [30, 900], passes, options).full.mse.dataSync()
   assert.equal(mse({ rescaleVb: true }), mse())
   assert.not.equal(mse({ weighting: 'uniform' }), mse())
@@ -370,7 +302,7 @@ for (const place of [f64, { backend: cpu, dtype: 'f32' }, { backend: wasm, dtype
     const run = (checkpointed: boolean) => {
       const model = opened(new MDTv2(small, { rng: null, ...place }), rng(15))
       const x = pictures(2, small, place)
-      const mask = model.drawMask(2, rng(16))
+      const mask = model.sampleMask(2, rng(16))
       for (const items of [model.en_inblocks, model.en_outblocks, model.de_blocks, model.sideblocks])
         for (const block of items) {
           const plain = block.forward.bind(block)
@@ -386,67 +318,33 @@ for (const place of [f64, { backend: cpu, dtype: 'f32' }, { backend: wasm, dtype
     assert.equal(run(true), run(false))
   })
 
-const eightTimes = [100, 250, 400, 500, 600, 700, 850, 950]
-const eightLabels = [0, 1, 2, 3, 4, 0, 1, 2]
-
-/** A model and what a step minimises, with the same draws every time: nothing but learning lowers it. */
-type Learner = (o: MDTOptions, place: Place) => readonly [Module, () => Tensor]
-
-const learnsDiT: Learner = (o, place) => {
-  const model = new DiT(o, { rng: rng(1), ...place })
-  const x0 = pictures(8, o, place)
-  const network = (x: Tensor, t: Int32Array) => model.forward(x, t, eightLabels)
-  const draw = () => rng(17).normal(x0.shape, place)
-  return [model, () => mean(trainingLoss(diffusion, network, x0, eightTimes, draw()).loss)]
-}
-
-function learnsMDT(make: (typeof versions)[number][1]): Learner {
-  return (o, place) => {
-    const model = make(o, place)
-    const x0 = pictures(8, o, place)
-    const draw = () => drawPasses(model, x0, eightLabels, rng(17))
-    return [model, () => mdtLoss(model, diffusion, x0, eightTimes, draw()).loss]
-  }
-}
-
-const learners: readonly (readonly [name: string, make: Learner])[] = [
-  ['DiT', learnsDiT],
-  ...versions.map(([name, make]) => [name, learnsMDT(make)] as const),
-]
-
-for (const [name, make] of learners)
-  test(`${name}: learns eight pictures by heart, in constant memory and without fallbacks`, async () => {
-    const [model, lossOf] = make({ ...small, hiddenSize: 48, numHeads: 4 }, { backend: wasm, dtype: 'f32' })
-    const optimizer = new AdamW(model.namedParameters(), { lr: 4e-3, weightDecay: 0 })
-    const fallbacks = stats(wasm).fallbacks
-    const { losses, bytes } = await learn(wasm, 100, lossOf, () => {
-      optimizer.step()
-      optimizer.zeroGrad()
-    })
-    assert.ok(losses[99] < 0.2 * losses[0], `${losses[0]} → ${losses[99]}`)
-    assert.is(bytes[99], bytes[3])
-    assert.is(stats(wasm).fallbacks, fallbacks)
-  })
-
-test('gradients reach every trainable parameter', () => {
+test('the passes of a step are those of the loss, with the weighting of the version', () => {
   for (const [, make] of versions) {
     const model = opened(make(small, f64), rng(18))
-    const x0 = pictures(2, small, f64)
-    const { loss } = mdtLoss(model, diffusion, x0, [10, 800], drawPasses(model, x0, [0, 3], rng(19)))
-    backward(loss)
-    for (const [name, p] of model.namedParameters())
-      assert.ok(p.grad !== null && (sum(square(p.grad)).dataSync()[0] as number) > 0, name)
+    const images = pictures(2, small, f64)
+    const random = rng(19)
+    const t = random.integersArray(0, 1000, 2)
+    const { full, masked } = mdtLoss(model, diffusion, images, t, sampleMDTInputs(model, images, [0, 3], random))
+    const part = { images, labels: [0, 3], rng: rng(19), progress: 0 }
+    const [a, b] = Array.from(mdtPasses(model, diffusion, part), pass => pass())
+    for (const [{ loss }, terms] of [
+      [a, full],
+      [b, masked],
+    ] as const)
+      close(loss, mean(terms.loss), 0)
+    const reported = { ...a.terms, ...b.terms }
+    assert.equal(Object.keys(reported), [...mdtTerms])
+    close(reported.mse, mean(full.mse), 0)
+    close(reported.vb, mean(full.vb!), 0)
+    close(reported.maskedMse, mean(masked.mse), 0)
+    close(reported.maskedVb, mean(masked.vb!), 0)
   }
 })
 
-test('a state dict makes an equal model', () => {
-  const one = opened(new MDT(small, { rng: null, ...f64 }), rng(20))
-  const two = new MDT(small, { rng: rng(21), ...f64 })
-  two.loadStateDict(one.stateDict())
-  const x = pictures(1, small, f64)
-  close(two.forward(x, [77], [3]), one.forward(x, [77], [3]), 0)
+test('the state dict of another version does not load', () => {
   const other = new MDTv2(small, { rng: null, ...f64 })
-  assert.throws(() => other.loadStateDict(one.stateDict()), /missing: en_inblocks.*not wanted: blocks/)
+  const state = new MDT(small, { rng: null, ...f64 }).stateDict()
+  assert.throws(() => other.loadStateDict(state), /missing: en_inblocks.*not wanted: blocks/)
 })
 
 test.run()

@@ -8,7 +8,7 @@ import { logNormalSigma } from '../../diffusion/edm.ts'
 import { tokenMask } from '../../diffusion/masking.ts'
 import type { HostTensor } from '../../io/safetensors.ts'
 import { type MaskDiTOptions, officialDecoder, PreconditionedMaskDiT } from '../../models/maskdit.ts'
-import { type MaskDiTDraws, maskDiTLoss } from '../../models/maskdit-loss.ts'
+import { type MaskDiTInputs, maskDiTLoss } from '../../models/maskdit-loss.ts'
 import { dropLabels } from '../../nn/index.ts'
 import { type Fixture, isObject, type Json, type JsonObject, onDevice, type Run } from './fixture.ts'
 import type { Trainee } from './trainee.ts'
@@ -113,7 +113,7 @@ export function storedDraws(
   read: (name: string) => HostTensor | null,
   labels: ArrayLike<number> | null,
   ratio: number,
-): MaskDiTDraws {
+): MaskDiTInputs {
   const { numClasses, classDropoutProb = 0.1 } = net.model.options
   const wanted = (name: string) => {
     const found = read(name)

@@ -9,7 +9,7 @@ import { trainingLoss } from '../../diffusion/losses.ts'
 import { keptTokens, type TokenMask, tokenMask } from '../../diffusion/masking.ts'
 import type { HostTensor } from '../../io/safetensors.ts'
 import { MDT, MDTv2, randomMaskRatio } from '../../models/mdt.ts'
-import { mdtLoss, type Passes } from '../../models/mdt-loss.ts'
+import { type MDTInputs, mdtLoss } from '../../models/mdt-loss.ts'
 import { dropLabels, relativePositions } from '../../nn/index.ts'
 import { type Fixture, onDevice, type Run } from './fixture.ts'
 import { numbered, once, type Results } from './kind.ts'
@@ -129,7 +129,7 @@ function setLoss(results: Results, fixture: Fixture, run: Run, model: MDT | MDTv
 }
 
 /** What the two passes of a training step draw, from stored values by name: `noise_full`, `drop_u_mask`, … */
-export function storedPasses(model: MDT | MDTv2, run: Run, read: (name: string) => HostTensor | null): Passes {
+export function storedPasses(model: MDT | MDTv2, run: Run, read: (name: string) => HostTensor | null): MDTInputs {
   const { classDropoutProb = 0.1, numClasses } = model.options
   const wanted = (name: string) => {
     const found = read(name)

@@ -95,8 +95,8 @@ test('training leaves what it promises, and sampling draws from it', () =>
     // A picture's seed decides it, whatever is drawn beside it: picture 2 of seeds 5, 6, 7 is picture 0 of seed 7.
     const [three, one] = ['three.png', 'one.png'].map(name => join(folder, name))
     await Promise.all([
-      succeed('sample', ['--from', out, '--count', '3', '--seed', '5', '--steps', '4', '--out', three]),
-      succeed('sample', ['--from', out, '--count', '1', '--seed', '7', '--steps', '4', '--out', one]),
+      succeed('demask', ['sample', '--from', out, '--count', '3', '--seed', '5', '--steps', '4', '--out', three]),
+      succeed('demask', ['sample', '--from', out, '--count', '1', '--seed', '7', '--steps', '4', '--out', one]),
     ])
     const last = await sharp(three)
       .extract({ left: 2 * 49, top: 0, width: 48, height: 48 })
@@ -139,7 +139,7 @@ async function damagedCheckpoints(folder: string, run: string): Promise<void> {
   ] as const) {
     const before = bytesOf(copy)
     await Promise.all([
-      fail('sample', ['--from', copy, '--out', join(folder, 'none.png')], wanted),
+      fail('demask', ['sample', '--from', copy, '--out', join(folder, 'none.png')], wanted),
       fail('train-mdt-s', ['--out', copy, '--resume', '--steps', '9'], wanted),
     ])
     assert.equal(bytesOf(copy), before, 'nothing was touched')

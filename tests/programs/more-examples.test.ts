@@ -1,6 +1,6 @@
 /**
- * inpaint.ts and sample.ts, run as a person does, on small models: what is known of a picture stays, every family
- * of checkpoint is recognised by names and shapes alone and draws, and what is wrong is told in one line. Needs Node.
+ * inpaint.ts and `demask sample`, run as a person does, on small models: known pixels stay, every family's weights generate,
+ * and what is wrong is told in one line. Needs Node.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -20,14 +20,12 @@ import {
   MDT,
   MDTv2,
   maskDiTPreset,
-  maskdmDiffusion,
   maskdmPreset,
   mdtPreset,
   mdtV2Preset,
   PreconditionedMaskDiT,
 } from '../../models/index.ts'
-import { recognise, type State } from '../../models/recognise.ts'
-import { type Module, shapesOnly } from '../../nn/index.ts'
+import type { Module } from '../../nn/index.ts'
 import { saveCheckpoint } from '../../training/index.ts'
 import { fail, succeed } from './example.ts'
 
@@ -49,78 +47,7 @@ async function pictureAt(path: string) {
   return { width: info.width, height: info.height, at }
 }
 
-// ---- recognise ------------------------------------------------------------------------------------------------------
-
-const latents = { inputSize: 32, inChannels: 4, numClasses: 1000 }
-
-/** Names and shapes of a model's state, without data. */
-const shapesOf = (model: Module, prefix = ''): State =>
-  new Map(Array.from(model.stateDict(), ([name, { shape }]) => [prefix + name, { shape, data: [] }]))
-
-test('every official family and size is recognised from names and shapes', () => {
-  const cases = [
-    ['DiT', 'XL/2', () => new DiT(ditPreset('XL/2', latents), shapesOnly)],
-    ['DiT', 'B/8', () => new DiT(ditPreset('B/8', { ...latents, inputSize: 64 }), shapesOnly)],
-    ['MDT', 'S/2', () => new MDT(mdtPreset('S/2', latents), shapesOnly)],
-    ['MDTv2', 'XL/2', () => new MDTv2(mdtV2Preset('XL/2', latents), shapesOnly)],
-    ['MaskDiT', 'H/4', () => new PreconditionedMaskDiT(maskDiTPreset('H/4', latents), shapesOnly)],
-    ['MaskDiT', 'XL/2', () => new PreconditionedMaskDiT(maskDiTPreset('XL/2', latents), shapesOnly)],
-  ] as const
-  for (const [family, preset, make] of cases) {
-    const model = make()
-    const found = recognise(shapesOf(model), 'file')
-    assert.equal([found.family, found.preset], [family, preset])
-    const again = found.make(shapesOnly)
-    assert.equal(shapesOf(again), shapesOf(model))
-    const { options } = model instanceof PreconditionedMaskDiT ? model.model : model
-    for (const key of ['numHeads', 'inputSize', 'numClasses', 'depth'] as const)
-      assert.is(found.options[key], options[key], `${family} ${preset}: ${key}`)
-  }
-  const { network } = maskdmPreset('celebahq_base')
-  const model = new MaskedUViT(network, shapesOnly)
-  const found = recognise(shapesOf(model, 'ema_model.model.'), 'file')
-  assert.equal([found.family, found.options.numHeads, found.options.inputSize], ['MaskDM', 12, 256])
-  assert.equal(shapesOf(found.make(shapesOnly)), shapesOf(model))
-})
-
-test('a MaskDM is one of its patches and width, and noised as its table of betas says', () => {
-  const stateOf = (preset: string) => shapesOf(new MaskedUViT(maskdmPreset(preset).network, shapesOnly), 'model.')
-  const schedule = (state: State) => {
-    const found = recognise(state, 'file')
-    return found.family === 'MaskDM' ? found.schedule : undefined
-  }
-  const church = stateOf('church256_base')
-  assert.is(schedule(church), null) // CelebA-HQ's are of the same size, and cosine
-  for (const wanted of ['linear', 'cosine'] as const) {
-    const data = maskdmDiffusion({ schedule: wanted }).betas
-    assert.is(schedule(new Map([...church, ['betas', { shape: [1000], data }]])), wanted)
-    assert.is(schedule(new Map([...church, ['ema_model.betas', { shape: [1000], data }]])), wanted)
-  }
-  assert.is(schedule(stateOf('ablation/celeba_small')), 'linear')
-  const coarse = { ...maskdmPreset('ablation/celeba_small').network, patchSize: 8 }
-  const state = shapesOf(new MaskedUViT(coarse, shapesOnly))
-  assert.throws(() => recognise(state, 'coarse.st'), /^coarse\.st: no preset has width 512.*wanted --heads/)
-})
-
-test('any width of an MLP is found again', () => {
-  for (let hidden = 960; hidden < 1000; hidden++) {
-    const odd = { ...ditPreset('tiny', latents), depth: 1, hiddenSize: 240, mlpRatio: (hidden + 0.5) / 240 }
-    const shapes = shapesOf(new DiT(odd, shapesOnly))
-    assert.equal(shapesOf(recognise(shapes, 'file', { heads: 4 }).make(shapesOnly)), shapes)
-  }
-})
-
-test('sizes of no preset want to be told the heads; other names are refused', () => {
-  const odd = new DiT({ ...ditPreset('S/2', latents), depth: 3, hiddenSize: 64, numHeads: 2 }, shapesOnly)
-  assert.throws(() => recognise(shapesOf(odd), 'odd.st'), /^odd\.st: no preset has width 64.*wanted --heads/)
-  assert.is(recognise(shapesOf(odd), 'odd.st', { heads: 2 }).options.numHeads, 2)
-  assert.throws(
-    () => recognise(new Map([['w', { shape: [1], data: [] }]]), 'w.st'),
-    /^w\.st: wanted the state dict of a DiT, MDT, MaskDiT or MaskDM, got 1 tensors of other names$/,
-  )
-})
-
-// ---- sample.ts ------------------------------------------------------------------------------------------------------
+// ---- demask sample -------------------------------------------------------------------------------------------------
 
 /** All weights a little off 0, so that a new model's output is not 0. */
 function opened<M extends Module>(model: M): M {
@@ -138,7 +65,7 @@ function opened<M extends Module>(model: M): M {
 const small = { hiddenSize: 32, depth: 4, numHeads: 2 }
 const few = { inputSize: 8, inChannels: 4, numClasses: 3 }
 
-test('sample.ts draws with each family, and says what it found', async () => {
+test('demask sample generates with each family, and says what it found', async () => {
   const maskdm = { ...maskdmPreset('tiny').network, hiddenSize: 32, depth: 3, numHeads: 2 }
   const cases: readonly (readonly [Module, readonly string[], RegExp])[] = [
     [
@@ -163,7 +90,7 @@ test('sample.ts draws with each family, and says what it found', async () => {
     const path = await stored(`official-${i}`, opened(model))
     const out = join(folder, `official-${i}.png`)
     const more = ['--threads', '1', '--steps', '3', '--count', '2', '--out', out]
-    const said = await succeed('sample', ['--from', path, ...flags, ...more])
+    const said = await succeed('demask', ['sample', '--from', path, ...flags, ...more])
     assert.match(said, found)
     assert.ok(said.includes(`${model.countParameters().total.toLocaleString('en')} parameters, all of them`), said)
     const latent = !(model instanceof MaskedUViT)
@@ -173,7 +100,7 @@ test('sample.ts draws with each family, and says what it found', async () => {
   }
 })
 
-test('sample.ts: what is wrong is one line', async () => {
+test('demask sample: what is wrong is one line', async () => {
   const model = new MDT({ ...mdtPreset('S/2', few), ...small }, place)
   const state = new Map(storable(model.stateDict()))
   state.delete('mask_token')
@@ -189,10 +116,10 @@ test('sample.ts: what is wrong is one line', async () => {
     ],
     [
       ['--from', await stored('unet', new MaskedUViT(odd, place)), '--heads', '2', '--count', '1'],
-      /unet\.safetensors: presets of this size have either schedule: wanted --schedule, which no weight tells/,
+      /unet\.safetensors: presets of this size have either schedule: expected --schedule, which no weight tells/,
     ],
   ]
-  for (const [flags, message] of wrong) await fail('sample', [...flags, '--threads', '1'], message)
+  for (const [flags, message] of wrong) await fail('demask', ['sample', ...flags, '--threads', '1'], message)
 })
 
 // ---- inpaint.ts -----------------------------------------------------------------------------------------------------
@@ -283,7 +210,7 @@ test('inpaint.ts draws with a DiT without variances, of a size that no preset ha
     .toFile(image)
   const from = ['--from', path, '--image', image, '--out', join(folder, 'plain.png'), ...quick]
   assert.match(await succeed('inpaint', [...from, '--heads', '2']), /1 by replace \(4 steps\), 1 by repaint/)
-  await fail('inpaint', from, /plain-dit\.safetensors: no preset has width 32 .*wanted --heads/)
+  await fail('inpaint', from, /plain-dit\.safetensors: no preset has width 32 .*expected --heads/)
   await fail('inpaint', [...from, '--steps', '1'], /--steps: wanted a whole number in \[2, 1000\], got '1'/)
 })
 
@@ -295,7 +222,7 @@ test('inpaint.ts: what is wrong is one line', async () => {
     .toFile(image)
   await fail('inpaint', ['--from', join(folder, 'nowhere'), ...quick], /--from: no such file or folder/)
   const asMdt = ['--from', dit, '--image', image, '--method', 'mdt']
-  await fail('inpaint', [...asMdt, ...quick], /--method: mdt wants an MDT, got a DiT/)
+  await fail('inpaint', [...asMdt, ...quick], /--method: expected an MDT for mdt, got a DiT/)
   const given: readonly (readonly [string, RegExp])[] = [
     ['8,8,9,1', /^--hole: wanted left, right, center or x,y,w,h within 16×16 pixels, got '8,8,9,1'$/],
     ['0,0,4', /got '0,0,4'/],

@@ -29,7 +29,7 @@ import {
   sum,
 } from '../../core/index.ts'
 import { gaussianDiffusion, linearBetas } from '../../diffusion/index.ts'
-import { drawPasses, MDT, type MDTOptions, mdtPreset, passLoss } from '../../models/index.ts'
+import { MDT, type MDTOptions, mdtPreset, passLoss, sampleMDTInputs } from '../../models/index.ts'
 import { AdamW, Ema, warmUpDecay } from '../../nn/index.ts'
 import { loadCheckpoint, saveCheckpoint } from '../../training/index.ts'
 
@@ -130,7 +130,7 @@ class Training {
     const norm = scope(() => {
       const x0 = draw.normal([this.#batch, C, S, S])
       const t = draw.integersArray(0, Training.diffusion.steps, this.#batch)
-      const { full, masked } = drawPasses(model, x0, null, draw)
+      const { full, masked } = sampleMDTInputs(model, x0, null, draw)
       for (const pass of [full, masked])
         backward(scope(() => mean(passLoss(model, Training.diffusion, x0, t, pass).loss)))
       const { norm, finite } = optimizer.step()

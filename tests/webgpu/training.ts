@@ -5,7 +5,7 @@
 
 import { type Backend, backward, mean, rng, scope, stack, sum, type Tensor } from '../../core/index.ts'
 import { gaussianDiffusion, linearBetas } from '../../diffusion/index.ts'
-import { drawPasses, MDT, type MDTOptions, passLoss } from '../../models/index.ts'
+import { MDT, type MDTOptions, passLoss, sampleMDTInputs } from '../../models/index.ts'
 import { AdamW, constantDecay, Ema } from '../../nn/index.ts'
 
 export interface Trained {
@@ -37,7 +37,7 @@ export async function train(
   for (let step = 0; step < steps; step++) {
     loss?.dispose()
     loss = scope(() => {
-      const { full, masked } = drawPasses(model, x0, null, random.fork('passes'))
+      const { full, masked } = sampleMDTInputs(model, x0, null, random.fork('passes'))
       const terms = [full, masked].map(pass => {
         const loss = mean(passLoss(model, diffusion, x0, t, pass).loss)
         backward(loss)

@@ -1,0 +1,71 @@
+/** DiT's record. */
+
+import { mean, scope } from '../core/index.ts'
+import { type Network, trainingLoss } from '../diffusion/index.ts'
+import { AdamW, dropLabels, type Module, warmUpDecay } from '../nn/index.ts'
+import { ditCost } from './cost.ts'
+import { DiT, type TransformerOptions } from './dit.ts'
+import { type Family, type FamilyGeneration, samplerNames } from './family.ts'
+import { generateOverTimesteps, guidedChannels, type TimestepModel, timestepDiffusion } from './generate.ts'
+import { ditPreset, presetNames, trainingDefaults } from './presets.ts'
+import { presetOf, publishedPictures, StateShapes } from './state-shapes.ts'
+
+/** Generation that DiT and MDT have in common. */
+export const timestepGeneration = {
+  samplers: samplerNames,
+  defaults: { sampler: 'ddim', steps: 25 },
+  guidance: { channels: guidedChannels, power: true },
+  generate: generateOverTimesteps,
+  inpainting: {
+    diffusion: model => timestepDiffusion(model.options),
+    network: (model, labels) => (x, t) => model.forward(x, t, labels),
+  },
+} as const satisfies FamilyGeneration<Module & TimestepModel>
+
+export const dit: Family<DiT, TransformerOptions, Record<never, never>> = {
+  name: 'DiT',
+  command: 'dit',
+  presets: presetNames,
+  defaultPreset: 'S/2',
+  options: ditPreset,
+  make: (options, init) => new DiT(options, init),
+
+  recognise(state, path, { heads }) {
+    const shapes = new StateShapes(state, path)
+    if (!shapes.has('x_embedder.proj.weight') || shapes.has('sideblocks.0.attn.qkv.weight')) return null
+    const sizes = shapes.body('blocks', shapes.count('blocks'))
+    const preset = presetOf(sizes, presetNames, name => ditPreset(name, publishedPictures))
+    const numHeads = shapes.heads(heads ?? preset?.options.numHeads, sizes.hiddenSize)
+    const options = { ...sizes, ...shapes.labelsAndSigma(sizes), numHeads }
+    return { family: dit, options, preset: preset?.name ?? null, state }
+  },
+
+  training: {
+    settings: {},
+    defaults: trainingDefaults,
+    samples: preset => (preset === 'tiny' ? 96 : 24), // larger models take their time
+    optimizer: (parameters, settings) => new AdamW(parameters, settings),
+    decay: ({ emaDecay }) => warmUpDecay(emaDecay),
+    lrStep: 'from 1',
+    terms: ['mse', 'vb'],
+    columns: ({ mse, vb }) => ({ loss: mse + vb, mse, vb }),
+    curves: ['loss'],
+    *passes(model, { images, labels, rng }) {
+      const { numClasses, classDropoutProb = 0.1 } = model.options
+      const [N] = images.shape
+      const diffusion = timestepDiffusion(model.options)
+      const t = rng.integersArray(0, diffusion.steps, N)
+      const noise = rng.normal(images.shape, { dtype: images.dtype, backend: images.backend })
+      const y = labels && dropLabels(labels, rng.uniformArray(N), classDropoutProb, numClasses)
+      yield () =>
+        scope(() => {
+          const network: Network = (x, time) => model.forward(x, time, y)
+          const { loss, mse, vb } = trainingLoss(diffusion, network, images, t, noise)
+          return { loss: mean(loss), terms: { mse: mean(mse).detach(), ...(vb && { vb: mean(vb).detach() }) } }
+        })
+    },
+    transfer: (model, weights) => model.loadStateDict(weights),
+  },
+  generation: timestepGeneration,
+  cost: ditCost,
+}
