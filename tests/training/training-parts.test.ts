@@ -36,7 +36,7 @@ import {
   writeLossCurve,
   writeRunReadme,
   writeScatter,
-} from '../../training/index.ts'
+} from '../../training/index-node.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-training-'))
 process.on('exit', () => rmSync(root, { recursive: true, force: true }))
@@ -196,13 +196,13 @@ test('damaged checkpoints are refused with the file in question', async () => {
   truncateSync(join(path, 'ema.safetensors'), 40)
   assert.throws(() => loadCheckpoint(path), /ema\.safetensors: .*cut short/)
   rmSync(join(path, 'ema.safetensors'))
-  await refused(() => loadCheckpoint(path), /ema\.safetensors: wanted a part of a checkpoint: no such file/)
+  await refused(() => loadCheckpoint(path), /ema\.safetensors: expected a part of a checkpoint: no such file/)
   writeFileSync(join(path, 'state.json'), '{"step": 5}')
-  await refused(() => readState(path), /state\.json: wanted a step of 4, got 5/)
+  await refused(() => readState(path), /state\.json: expected a step of 4, got 5/)
   writeFileSync(join(path, 'state.json'), '{"step": 4')
-  await refused(() => readState(path), /state\.json: wanted the state of a checkpoint: /)
+  await refused(() => readState(path), /state\.json: expected the state of a checkpoint: /)
   rmSync(join(path, 'state.json'))
-  await refused(() => readState(path), /state\.json: wanted the state of a checkpoint: no such file or folder/)
+  await refused(() => readState(path), /state\.json: expected the state of a checkpoint: no such file or folder/)
   writeFileSync(join(root, 'file'), '')
   await refused(() => saveCheckpoint(join(root, 'file'), contents(1), { step: 1 }), /there is no earlier one/)
 })
@@ -242,7 +242,10 @@ test('a log with a damaged line before its end is left alone', async () => {
   mkdirSync(run)
   const text = '{"step":1,"loss":2}\n{"step":2,"lo\n{"step":3,"loss":1}\n'
   writeFileSync(join(run, 'metrics.jsonl'), text)
-  await refused(() => new MetricsLog(run, 3), /metrics\.jsonl:2: wanted a JSON object with a step, got '{"step":2,"lo'/)
+  await refused(
+    () => new MetricsLog(run, 3),
+    /metrics\.jsonl:2: expected a JSON object with a step, got '{"step":2,"lo'/,
+  )
   assert.is(readFileSync(join(run, 'metrics.jsonl'), 'utf8'), text)
 })
 
