@@ -9,6 +9,15 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
+/** Columns of the programs' logs that hold what a step computed. */
+export const columns = {
+  mdt: ['step', 'mse', 'vb', 'maskedMse', 'maskedVb', 'gradNorm'],
+  maskdit: ['step', 'loss', 'dsm', 'ratio', 'gradNorm'],
+  maskdm: ['step', 'loss', 'gradNorm'],
+  vae: ['step', 'loss', 'error', 'kl', 'gradNorm'],
+  features: ['step', 'loss', 'gradNorm'],
+} as const
+
 const repository = fileURLToPath(new URL('../..', import.meta.url))
 
 /** Runs `words`, a TypeScript file of the repository and its arguments, to its end. Rejects with its output if it fails. */

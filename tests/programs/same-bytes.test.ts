@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { buildOf, hashTensors, lastCheckpoint, readColumns, runChains, runProgram } from './programs.ts'
+import { buildOf, columns, hashTensors, lastCheckpoint, readColumns, runChains, runProgram } from './programs.ts'
 
 interface Run {
   readonly name: string
@@ -26,10 +26,6 @@ interface Run {
   readonly resume?: string
 }
 
-const mdtColumns = ['step', 'mse', 'vb', 'maskedMse', 'maskedVb', 'gradNorm']
-const maskditColumns = ['step', 'loss', 'dsm', 'ratio', 'gradNorm']
-const maskdmColumns = ['step', 'loss', 'gradNorm']
-
 /** The command that makes the latents of the runs on latents, of the autoencoder that was trained before. */
 const encode = 'cli/index.ts encode-latents emoji:smileys --vae RUNS/vae'
 
@@ -39,44 +35,44 @@ const chains: readonly (readonly Run[])[] = [
     {
       name: 'vae',
       command: 'examples/train-vae.ts --size 16 --batch 2 --seed 7',
-      columns: ['step', 'loss', 'error', 'kl', 'gradNorm'],
+      columns: columns.vae,
       resume: 'cli/index.ts train vae',
     },
     { name: 'latents', command: encode, columns: [] },
     {
       name: 'mdt-latents',
       command: 'examples/train-mdt-s.ts --preset tiny --batch 2 --seed 7 --latents RUNS/latents',
-      columns: mdtColumns,
+      columns: columns.mdt,
     },
     {
       name: 'maskdit-latents',
       command: 'examples/train-maskdit.ts --batch 2 --seed 7 --latents RUNS/latents',
-      columns: maskditColumns,
+      columns: columns.maskdit,
     },
   ],
   [
     {
       name: 'maskdit',
       command: 'examples/train-maskdit.ts --size 8 --batch 2 --seed 7',
-      columns: maskditColumns,
+      columns: columns.maskdit,
       resume: 'cli/index.ts train maskdit',
     },
     {
       name: 'maskdit-cosine',
       command: 'examples/train-maskdit.ts --tune cosine --from RUNS/maskdit',
-      columns: maskditColumns,
+      columns: columns.maskdit,
     },
   ],
   [
     {
       name: 'maskdm-pretrain',
       command: 'examples/train-maskdm.ts pretrain --size 8 --batch 2 --seed 7',
-      columns: maskdmColumns,
+      columns: columns.maskdm,
     },
     {
       name: 'maskdm-finetune',
       command: 'examples/train-maskdm.ts finetune --from RUNS/maskdm-pretrain --size 8 --batch 2 --seed 7',
-      columns: maskdmColumns,
+      columns: columns.maskdm,
       resume: 'cli/index.ts train maskdm finetune',
     },
   ],
@@ -84,7 +80,7 @@ const chains: readonly (readonly Run[])[] = [
     {
       name: 'mdt',
       command: 'examples/train-mdt-s.ts --preset tiny --size 8 --batch 2 --seed 7 --labels yes',
-      columns: mdtColumns,
+      columns: columns.mdt,
       resume: 'cli/index.ts train mdt',
     },
   ],
