@@ -27,12 +27,12 @@ export class WasmStorage implements Storage {
 }
 
 /** First byte of an operand. */
-export function at(x: Operand): number {
+export function addressOf(x: Operand): number {
   return (x.storage as WasmStorage).address
 }
 
 /** The backend as launchers see it. */
-export interface Context {
+export interface LaunchContext {
   readonly runtime: Runtime
   /** Memory for a result. */
   output(out: Spec): WasmStorage

@@ -6,7 +6,7 @@
 
 import type { FusedKernels, Operand } from '../../../backend.ts'
 import { bits } from '../runtime.ts'
-import { at, type Context, ceilDiv } from '../storage.ts'
+import { addressOf, ceilDiv, type LaunchContext } from '../storage.ts'
 import type { Reduce } from './reduce.ts'
 
 /** Query rows of a block: all of a short sequence, so that its products are long. */
@@ -26,7 +26,10 @@ function sizes(qkv: Operand, bias: Operand | null, heads: number) {
   return { N, T, d, block, wideT, wideD, perPicture, biasStep, scale: bits(1 / Math.sqrt(d)) }
 }
 
-export function attention(context: Context, reduce: Reduce): Pick<FusedKernels, 'selfAttention' | 'selfAttentionGrad'> {
+export function attention(
+  context: LaunchContext,
+  reduce: Reduce,
+): Pick<FusedKernels, 'selfAttention' | 'selfAttentionGrad'> {
   const { runtime } = context
   const forward = runtime.kernel('attention')
   const backward = runtime.kernel('attentionGrad')
@@ -41,8 +44,8 @@ export function attention(context: Context, reduce: Reduce): Pick<FusedKernels, 
         runtime.launch(
           forward,
           N * heads,
-          at(qkv),
-          bias === null ? 0 : at(bias),
+          addressOf(qkv),
+          bias === null ? 0 : addressOf(bias),
           y.address,
           T,
           heads,
@@ -76,9 +79,9 @@ export function attention(context: Context, reduce: Reduce): Pick<FusedKernels, 
         runtime.launch(
           backward,
           groups * heads,
-          at(g),
-          at(qkv),
-          bias === null ? 0 : at(bias),
+          addressOf(g),
+          addressOf(qkv),
+          bias === null ? 0 : addressOf(bias),
           gqkv.address,
           target,
           N,

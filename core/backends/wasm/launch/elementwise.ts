@@ -5,8 +5,8 @@
 import type { BinaryName, Kernels, Operand, Spec, Storage, UnaryName } from '../../../backend.ts'
 import { broadcastStrides, sizeOf } from '../../../shape.ts'
 import { bits } from '../runtime.ts'
-import { at, CHUNK, type Context, ceilDiv } from '../storage.ts'
-import { cut, fold, outerTable } from './fold.ts'
+import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
+import { fold, outerTable, splitIntoChunks } from './fold.ts'
 
 /** Vectors per chunk of a flat kernel. */
 const VECTORS = CHUNK / 4
@@ -60,7 +60,7 @@ function capital(name: string): string {
 
 /** Kernels whose names are not in the tables (i32 exp, say) come from `loops`. */
 export function elementwise(
-  context: Context,
+  context: LaunchContext,
   loops: Kernels,
 ): Pick<Kernels, 'fill' | 'unary' | 'binary' | 'where' | 'cast' | 'copy'> {
   const { runtime } = context
@@ -79,7 +79,7 @@ export function elementwise(
   function map(kernel: number, x: Operand, out: Spec, p: number, q: number): Storage {
     const y = context.output(out)
     const vectors = (y.length + 3) >> 2
-    runtime.launch(kernel, ceilDiv(vectors, VECTORS), at(x), y.address, vectors, VECTORS, p, q)
+    runtime.launch(kernel, ceilDiv(vectors, VECTORS), addressOf(x), y.address, vectors, VECTORS, p, q)
     return y
   }
 
@@ -107,12 +107,12 @@ export function elementwise(
       const [sizeA, sizeB] = [a.storage.length, b.storage.length]
       if ((sizeA === n || sizeA === 1) && (sizeB === n || sizeB === 1)) {
         // One row: operands run along, or are one element.
-        const { columnsPerChunk, columnChunks } = cut(1, n)
+        const { columnsPerChunk, columnChunks } = splitIntoChunks(1, n)
         runtime.launch(
           kernel,
           n === 0 ? 0 : columnChunks,
-          at(a),
-          at(b),
+          addressOf(a),
+          addressOf(b),
           y.address,
           n,
           sizeA === n ? 1 : 0,
@@ -137,13 +137,13 @@ export function elementwise(
       const last = extents.length - 1
       const mid = last > 0 ? extents[last - 1] : 1
       const rows = n / extents[last]
-      const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = cut(rows, extents[last])
+      const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = splitIntoChunks(rows, extents[last])
       const rank = Math.max(0, last - 1)
       runtime.launch(
         kernel,
         chunks,
-        at(a),
-        at(b),
+        addressOf(a),
+        addressOf(b),
         y.address,
         extents[last],
         stepA[last],
@@ -171,13 +171,13 @@ export function elementwise(
       const { extents, strides } = folded
       const last = extents.length - 1
       const rows = y.length / extents[last]
-      const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = cut(rows, extents[last])
+      const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = splitIntoChunks(rows, extents[last])
       runtime.launch(
         whereKernel,
         chunks,
-        at(condition),
-        at(a),
-        at(b),
+        addressOf(condition),
+        addressOf(a),
+        addressOf(b),
         y.address,
         extents[last],
         strides[0][last],
@@ -202,9 +202,25 @@ export function elementwise(
     copy(x) {
       const y = context.output(x)
       const n = sizeOf(x.shape)
-      const { columnsPerChunk, columnChunks } = cut(1, n)
+      const { columnsPerChunk, columnChunks } = splitIntoChunks(1, n)
       const chunks = n === 0 ? 0 : columnChunks
-      runtime.launch(copyKernel, chunks, at(x), y.address, n, 4, 4, 1, 1, columnsPerChunk, columnChunks, 1, 0, 0, 0)
+      runtime.launch(
+        copyKernel,
+        chunks,
+        addressOf(x),
+        y.address,
+        n,
+        4,
+        4,
+        1,
+        1,
+        columnsPerChunk,
+        columnChunks,
+        1,
+        0,
+        0,
+        0,
+      )
       return y
     },
   }

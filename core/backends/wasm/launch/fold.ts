@@ -40,14 +40,14 @@ export function fold(extents: readonly number[], strides: readonly (readonly num
 }
 
 /** How rows of `length` elements are cut in chunks: by groups of rows, or rows longer than two chunks by columns. */
-export interface Cut {
+export interface Chunks {
   readonly rowsPerChunk: number
   readonly columnsPerChunk: number
   readonly columnChunks: number
   readonly chunks: number
 }
 
-export function cut(rows: number, length: number): Cut {
+export function splitIntoChunks(rows: number, length: number): Chunks {
   const columnChunks = length > 2 * CHUNK ? ceilDiv(length, CHUNK) : 1
   const columnsPerChunk = columnChunks > 1 ? CHUNK : length
   const rowsPerChunk = Math.max(1, Math.floor(CHUNK / columnsPerChunk))

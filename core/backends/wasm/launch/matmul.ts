@@ -5,7 +5,7 @@
 
 import type { FusedKernels, Kernels, Operand } from '../../../backend.ts'
 import { broadcastStrides, sizeOf } from '../../../shape.ts'
-import { at, CHUNK, type Context, ceilDiv, type WasmStorage } from '../storage.ts'
+import { addressOf, CHUNK, ceilDiv, type LaunchContext, type WasmStorage } from '../storage.ts'
 import type { Reduce } from './reduce.ts'
 
 /**
@@ -50,7 +50,7 @@ interface Product {
 }
 
 export function matmul(
-  context: Context,
+  context: LaunchContext,
   loops: Kernels,
   reduce: Reduce,
 ): Pick<Kernels, 'matmul'> & Pick<FusedKernels, 'linear'> {
@@ -176,7 +176,7 @@ export function matmul(
   /** The last two axes as a matrix of `columns` columns, or its transpose. */
   function matrix(x: Operand, transpose: boolean): Matrix {
     const step = 4 * x.shape[x.shape.length - 1]
-    return { address: at(x), rowStep: transpose ? 4 : step, columnStep: transpose ? step : 4 }
+    return { address: addressOf(x), rowStep: transpose ? 4 : step, columnStep: transpose ? step : 4 }
   }
 
   return {
@@ -201,8 +201,8 @@ export function matmul(
       const y = context.output(out)
       const [N, K] = w.shape
       const M = N === 0 ? 0 : y.length / N
-      const bias = b === null ? 0 : at(b)
-      const a = { address: at(x), rowStep: 4 * K, columnStep: 4 }
+      const bias = b === null ? 0 : addressOf(b)
+      const a = { address: addressOf(x), rowStep: 4 * K, columnStep: 4 }
       multiply({ M, N, K, batch: 1, a, b: matrix(w, true), countA: 1, offsets: null, bias }, y)
       return y
     },

@@ -5,15 +5,15 @@
 
 import type { Kernels, Operand } from '../../../backend.ts'
 import { sizeOf, stridesOf } from '../../../shape.ts'
-import { at, CHUNK, type Context, ceilDiv } from '../storage.ts'
-import { cut, type Folded, fold, outerTable } from './fold.ts'
+import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
+import { type Folded, fold, outerTable, splitIntoChunks } from './fold.ts'
 
 /** Rows of the result per unit of the transpose kernel. */
 const BAND = 16
 
 type Names = 'permute' | 'slice' | 'pad' | 'concat' | 'gather' | 'scatterAdd'
 
-export function movement(context: Context, kernels: () => Kernels): Pick<Kernels, Names> {
+export function movement(context: LaunchContext, kernels: () => Kernels): Pick<Kernels, Names> {
   const { runtime } = context
   const copyKernel = runtime.kernel('copyRows')
   const transposeKernel = runtime.kernel('transpose')
@@ -45,7 +45,7 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
     } = folded
     const last = extents.length - 1
     const rows = sizeOf(extents) / extents[last]
-    const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = cut(rows, extents[last])
+    const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = splitIntoChunks(rows, extents[last])
     const rank = Math.max(0, last - 1)
     runtime.launch(
       copyKernel,
@@ -94,12 +94,12 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
   function checkIndices(op: string, index: Operand, R: number): void {
     const n = sizeOf(index.shape)
     const bad = context.scratch(4, address => {
-      runtime.launch(firstBadKernel, 1, at(index), n, R, address)
+      runtime.launch(firstBadKernel, 1, addressOf(index), n, R, address)
       return runtime.ints(address, 1)[0]
     })
     if (bad < 0) return
     const K = index.shape[1]
-    const value = runtime.ints(at(index), n)[bad]
+    const value = runtime.ints(addressOf(index), n)[bad]
     throw new RangeError(`${op}: wanted indices in [0, ${R}), got ${value} at [${Math.floor(bad / K)}, ${bad % K}]`)
   }
 
@@ -108,7 +108,7 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
       const y = context.output(out)
       const own = stridesOf(x.shape)
       copyBox(
-        at(x),
+        addressOf(x),
         y.address,
         out.shape,
         order.map(axis => own[axis]),
@@ -121,7 +121,7 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
       const y = context.output(out)
       const strides = stridesOf(x.shape)
       const corner = starts.reduce((sum, start, axis) => sum + start * strides[axis], 0)
-      copyBox(at(x) + 4 * corner, y.address, out.shape, strides, stridesOf(out.shape))
+      copyBox(addressOf(x) + 4 * corner, y.address, out.shape, strides, stridesOf(out.shape))
       return y
     },
 
@@ -129,7 +129,7 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
       const y = kernels().fill(value, out)
       const strides = stridesOf(out.shape)
       const corner = before.reduce((sum, start, axis) => sum + start * strides[axis], 0)
-      copyBox(at(x), at({ ...out, storage: y }) + 4 * corner, x.shape, stridesOf(x.shape), strides)
+      copyBox(addressOf(x), addressOf({ ...out, storage: y }) + 4 * corner, x.shape, stridesOf(x.shape), strides)
       return y
     },
 
@@ -138,7 +138,7 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
       const strides = stridesOf(out.shape)
       let to = y.address
       for (const x of xs) {
-        copyBox(at(x), to, x.shape, stridesOf(x.shape), strides)
+        copyBox(addressOf(x), to, x.shape, stridesOf(x.shape), strides)
         to += 4 * x.shape[axis] * strides[axis]
       }
       return y
@@ -150,7 +150,18 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
       checkIndices('gather', index, R)
       const y = context.output(out)
       const perChunk = Math.max(1, Math.floor(CHUNK / Math.max(D, 1)))
-      runtime.launch(gatherKernel, ceilDiv(B * K, perChunk), at(x), at(index), y.address, B * K, K, R, D, perChunk)
+      runtime.launch(
+        gatherKernel,
+        ceilDiv(B * K, perChunk),
+        addressOf(x),
+        addressOf(index),
+        y.address,
+        B * K,
+        K,
+        R,
+        D,
+        perChunk,
+      )
       return y
     },
 
@@ -163,7 +174,18 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
       const columns = Math.max(64, Math.ceil(CHUNK / Math.max(R + K, 1) / 16) * 16)
       const columnChunks = ceilDiv(D, columns)
       const kernel = scatterKernels[out.dtype as 'f32' | 'i32']
-      runtime.launch(kernel, B * columnChunks, at(index), at(source), y.address, R, K, D, columns, columnChunks)
+      runtime.launch(
+        kernel,
+        B * columnChunks,
+        addressOf(index),
+        addressOf(source),
+        y.address,
+        R,
+        K,
+        D,
+        columns,
+        columnChunks,
+      )
       return y
     },
   }

@@ -7,7 +7,7 @@
 import type { FusedKernels, Operand, Storage } from '../../../backend.ts'
 import { sizeOf } from '../../../shape.ts'
 import { bits } from '../runtime.ts'
-import { at, CHUNK, type Context, ceilDiv, type WasmStorage } from '../storage.ts'
+import { addressOf, CHUNK, ceilDiv, type LaunchContext, type WasmStorage } from '../storage.ts'
 import type { Reduce } from './reduce.ts'
 
 /** Rows per segment of a gradient that is summed over rows. */
@@ -25,7 +25,7 @@ type Names =
   | 'logSoftmax'
   | 'logSoftmaxGrad'
 
-export function norms(context: Context, reduce: Reduce): Pick<FusedKernels, Names> {
+export function norms(context: LaunchContext, reduce: Reduce): Pick<FusedKernels, Names> {
   const { runtime } = context
   const normKernel = runtime.kernel('layerNorm')
   const normGradKernel = runtime.kernel('layerNormGrad')
@@ -47,7 +47,20 @@ export function norms(context: Context, reduce: Reduce): Pick<FusedKernels, Name
   function norm(x: Operand, a: number, b: number, perGroup: number, eps: number, plus: number): Storage {
     const y = context.output(x)
     const { D, rows, perChunk, chunks } = rowsOf(x)
-    runtime.launch(normKernel, chunks, at(x), a, b, y.address, rows, perChunk, D, perGroup, bits(eps), bits(plus))
+    runtime.launch(
+      normKernel,
+      chunks,
+      addressOf(x),
+      a,
+      b,
+      y.address,
+      rows,
+      perChunk,
+      D,
+      perGroup,
+      bits(eps),
+      bits(plus),
+    )
     return y
   }
 
@@ -62,9 +75,9 @@ export function norms(context: Context, reduce: Reduce): Pick<FusedKernels, Name
       runtime.launch(
         normGradKernel,
         groups * segments,
-        at(g),
-        at(x),
-        a === null ? 0 : at(a),
+        addressOf(g),
+        addressOf(x),
+        a === null ? 0 : addressOf(a),
         gx.address,
         ga,
         gb,
@@ -102,17 +115,17 @@ export function norms(context: Context, reduce: Reduce): Pick<FusedKernels, Name
   function softmaxLike(kernel: number, x: Operand, y: Operand | null): Storage {
     const out = context.output(x)
     const { D, rows, perChunk, chunks } = rowsOf(x)
-    runtime.launch(kernel, chunks, at(x), y === null ? 0 : at(y), out.address, rows, perChunk, D)
+    runtime.launch(kernel, chunks, addressOf(x), y === null ? 0 : addressOf(y), out.address, rows, perChunk, D)
     return out
   }
 
   return {
     layerNorm: (x, w, b, eps) =>
-      norm(x, w === null ? 0 : at(w), b === null ? 0 : at(b), Math.max(1, rowsOf(x).rows), eps, 0),
+      norm(x, w === null ? 0 : addressOf(w), b === null ? 0 : addressOf(b), Math.max(1, rowsOf(x).rows), eps, 0),
 
     layerNormGrad: (g, x, w, eps) => normGrad(g, x, w, Math.max(1, rowsOf(x).rows), eps, 0),
 
-    adaLayerNorm: (x, shift, scale, eps) => norm(x, at(scale), at(shift), x.shape[1], eps, 1),
+    adaLayerNorm: (x, shift, scale, eps) => norm(x, addressOf(scale), addressOf(shift), x.shape[1], eps, 1),
 
     adaLayerNormGrad(g, x, scale, eps) {
       const [gx, gscale, gshift] = normGrad(g, x, scale, x.shape[1], eps, 1)
@@ -122,7 +135,18 @@ export function norms(context: Context, reduce: Reduce): Pick<FusedKernels, Name
     gatedResidual(x, gate, y, out) {
       const z = context.output(out)
       const { D, rows, perChunk, chunks } = rowsOf(x)
-      runtime.launch(residualKernel, chunks, at(x), at(gate), at(y), z.address, rows, perChunk, D, x.shape[1])
+      runtime.launch(
+        residualKernel,
+        chunks,
+        addressOf(x),
+        addressOf(gate),
+        addressOf(y),
+        z.address,
+        rows,
+        perChunk,
+        D,
+        x.shape[1],
+      )
       return z
     },
 
@@ -136,9 +160,9 @@ export function norms(context: Context, reduce: Reduce): Pick<FusedKernels, Name
         runtime.launch(
           residualGradKernel,
           N * segments,
-          at(g),
-          at(gate),
-          at(y),
+          addressOf(g),
+          addressOf(gate),
+          addressOf(y),
           gy.address,
           slots,
           D,

@@ -5,20 +5,20 @@
 
 import type { FusedKernels, Operand } from '../../../backend.ts'
 import { bits } from '../runtime.ts'
-import { at, CHUNK, type Context, ceilDiv } from '../storage.ts'
+import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
 
 /** Pieces of tensors that are updated together: the address of each operand, and elements. */
 function pieces(tensors: readonly (readonly Operand[])[]): { readonly addresses: number[]; readonly length: number }[] {
   return tensors.flatMap(operands => {
     const n = operands[0].storage.length
     return Array.from({ length: ceilDiv(n, CHUNK) }, (_, i) => ({
-      addresses: operands.map(x => at(x) + 4 * i * CHUNK),
+      addresses: operands.map(x => addressOf(x) + 4 * i * CHUNK),
       length: Math.min(CHUNK, n - i * CHUNK),
     }))
   })
 }
 
-export function optimizer(context: Context): Pick<FusedKernels, 'sumOfSquares' | 'adamW' | 'lerp'> {
+export function optimizer(context: LaunchContext): Pick<FusedKernels, 'sumOfSquares' | 'adamW' | 'lerp'> {
   const { runtime } = context
   const squaresKernel = runtime.kernel('squares')
   const sumKernel = runtime.kernel('sumSlots')
@@ -61,10 +61,10 @@ export function optimizer(context: Context): Pick<FusedKernels, 'sumOfSquares' |
           adamKernel,
           lines.length,
           table,
-          at(finite),
-          at(clip),
-          at(correction1),
-          at(correction2),
+          addressOf(finite),
+          addressOf(clip),
+          addressOf(correction1),
+          addressOf(correction2),
           ...numbers,
         ),
       )
@@ -73,7 +73,7 @@ export function optimizer(context: Context): Pick<FusedKernels, 'sumOfSquares' |
     lerp(targets, sources, weight, finite) {
       const operands = targets.map((target, i) => [target, sources[i]])
       const lines = pieces(operands).map(({ addresses, length }) => [...addresses, (length + 3) >> 2])
-      withTable(lines, 0, table => runtime.launch(lerpKernel, lines.length, table, at(finite), bits(weight)))
+      withTable(lines, 0, table => runtime.launch(lerpKernel, lines.length, table, addressOf(finite), bits(weight)))
     },
   }
 }

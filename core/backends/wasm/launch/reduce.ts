@@ -6,7 +6,7 @@
 
 import type { Kernels, ReduceName } from '../../../backend.ts'
 import { sizeOf } from '../../../shape.ts'
-import { at, CHUNK, type Context, ceilDiv } from '../storage.ts'
+import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
 
 /** What a reduction of nothing gives. */
 const identities: Readonly<Record<ReduceName, number>> = { sum: 0, max: -Infinity, min: Infinity }
@@ -20,7 +20,7 @@ const SEGMENT_ROWS = 256
 /** Passes over (outer, R, inner) → (outer, inner), from address to address. */
 export type Reduce = (name: ReduceName, from: number, to: number, outer: number, R: number, inner: number) => void
 
-export function reducer(context: Context): Reduce {
+export function reducer(context: LaunchContext): Reduce {
   const { runtime } = context
   const rowKernels = { sum: runtime.kernel('sumRows'), max: runtime.kernel('maxRows'), min: runtime.kernel('minRows') }
   const columnKernels = {
@@ -92,7 +92,7 @@ export function reducer(context: Context): Reduce {
 }
 
 /** Of whole numbers, one result after the other: nobody waits for them. */
-function intReducer({ runtime }: Context): Reduce {
+function intReducer({ runtime }: LaunchContext): Reduce {
   const kernels = { sum: runtime.kernel('sumInts'), max: runtime.kernel('maxInts'), min: runtime.kernel('minInts') }
   return (name, from, to, outer, R, inner) => {
     const perChunk = Math.max(1, Math.floor(CHUNK / R))
@@ -100,7 +100,7 @@ function intReducer({ runtime }: Context): Reduce {
   }
 }
 
-export function reductions(context: Context, reduce: Reduce): Pick<Kernels, 'reduce'> {
+export function reductions(context: LaunchContext, reduce: Reduce): Pick<Kernels, 'reduce'> {
   const reduceInts = intReducer(context)
 
   return {
@@ -117,10 +117,10 @@ export function reductions(context: Context, reduce: Reduce): Pick<Kernels, 'red
       const passes = groups.filter(group => group.reduced).length
       // At least one pass, if only over groups of one: that copies.
       if (passes === 0) {
-        passOf(name, at(x), y.address, 1, 1, y.length)
+        passOf(name, addressOf(x), y.address, 1, 1, y.length)
         return y
       }
-      pass(passOf, groups, passes, at(x), y.address, name)
+      pass(passOf, groups, passes, addressOf(x), y.address, name)
       return y
     },
   }

@@ -3,9 +3,9 @@
  */
 
 import type { Kernels, Operand, Spec, Storage, Window2d } from '../../../backend.ts'
-import { at, CHUNK, type Context, ceilDiv } from '../storage.ts'
+import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
 
-export function windows(context: Context): Pick<Kernels, 'unfold' | 'fold'> {
+export function windows(context: LaunchContext): Pick<Kernels, 'unfold' | 'fold'> {
   const { runtime } = context
   const unfoldKernel = runtime.kernel('unfold')
   const foldKernels = { f32: runtime.kernel('fold'), i32: runtime.kernel('foldInts') }
@@ -44,13 +44,13 @@ export function windows(context: Context): Pick<Kernels, 'unfold' | 'fold'> {
   return {
     unfold(x: Operand, window: Window2d, out: Spec): Storage {
       const y = context.output(out)
-      launch(unfoldKernel, at(x), y.address, x.shape, window)
+      launch(unfoldKernel, addressOf(x), y.address, x.shape, window)
       return y
     },
 
     fold(x: Operand, window: Window2d, out: Spec): Storage {
       const y = context.output(out)
-      launch(foldKernels[out.dtype as 'f32' | 'i32'], y.address, at(x), out.shape, window)
+      launch(foldKernels[out.dtype as 'f32' | 'i32'], y.address, addressOf(x), out.shape, window)
       return y
     },
   }
