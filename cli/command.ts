@@ -1,5 +1,5 @@
 /**
- * What a command of `demask` is. Its file exports `run`, which reads its own words with `readFlags` (examples/flags.ts: flags,
+ * What a command of `demask` is. Its file exports `run`, which reads its own words with `readFlags` (cli/flags.ts: flags,
  * operands, examples) under the name `${demask} <its name>`; cli/index.ts lists it with one line and loads it only when
  * it is asked for. Needs Node.
  */

@@ -1,20 +1,24 @@
 /**
  * `demask encode-latents`: pictures through an autoencoder into a folder of latents, which training programs take in their
- * place. Needs Node. The folder's format is diffusion/data/latents-index.ts; how it is written so that a stop or a kill
+ * place. Needs Node. The folder's format is data/latents-index.ts; how it is written so that a stop or a kill
  * costs little is latents-write.ts. Before: examples/train-vae.ts. Next: examples/train-mdt-s.ts with --latents.
  */
 
 import { basename, join, resolve } from 'node:path'
 import { backendNames, ready } from '../core/index.ts'
-import { openDataset, sha256Of, writeLatents } from '../diffusion/data/index.ts'
-import { arithmetic, attended, Interrupt, lockFolder, Progress, UserError } from '../diffusion/training/index.ts'
-import { readFlags, shellLine } from '../examples/flags.ts'
-import { momentsOf, togetherAt } from '../examples/latents.ts'
-import { loadVae, locateVae, vaeFile } from '../examples/vae-weights.ts'
+import { openDataset, writeLatents } from '../data/index.ts'
+import { sha256Of } from '../io/checksum.ts'
+import { lockFolder } from '../io/lock.ts'
+import { UserError } from '../io/user-error.ts'
+import { arithmetic, Interrupt, Progress } from '../training/index.ts'
+import { momentsOf, togetherAt } from '../training/latents.ts'
+import { loadVae, locateVae, vaeFile } from '../training/vae-weights.ts'
 import { demask } from './command.ts'
+import { readFlags, shellLine } from './flags.ts'
+import { runInChild } from './run-in-child.ts'
 
 export const run = (words: readonly string[]): Promise<void> =>
-  attended(async () => {
+  runInChild(async () => {
     const {
       dir,
       vae,

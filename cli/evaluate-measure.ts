@@ -1,19 +1,19 @@
 /**
  * How `demask evaluate` measures a set: pictures run through a network once, and all that is wanted of their features is
- * gathered on the way. Needs Node. Next: diffusion/evaluation/index.ts.
+ * gathered on the way. Needs Node. Next: evaluation/index.ts.
  */
 
 import { scope, tensor } from '../core/index.ts'
-import type { SetStatistics, StoredStatistics } from '../diffusion/data/feature-statistics.ts'
+import type { SetStatistics, StoredStatistics } from '../evaluation/feature-statistics.ts'
 import {
   FeatureStatistics,
   type Features,
   frechetDistance,
   inceptionScore,
   precisionRecall,
-} from '../diffusion/evaluation/index.ts'
-import { UserError } from '../diffusion/training/errors.ts'
-import { Progress } from '../diffusion/training/index.ts'
+} from '../evaluation/index.ts'
+import { UserError } from '../io/user-error.ts'
+import { Progress } from '../training/index.ts'
 import type { Measure, Pictures, Source } from './evaluate-sets.ts'
 
 /** ADM's evaluator splits so for the inception score, and takes so many neighbours. */

@@ -1,5 +1,5 @@
 /**
- * demask's core: tensors, ops and their gradients, backends, random numbers, safetensors. Read it in the order
+ * demask's core: tensors, ops and their gradients, backends, random numbers. Read it in the order
  * tensor.ts, op.ts, ops/elementwise.ts, tape.ts, scope.ts, backend.ts, backends/cpu/.
  */
 
@@ -7,7 +7,7 @@ export type { Backend, BackendStats, FusedKernels, Kernels, Operand, Spec, Stora
 export { cpu } from './backends/cpu/backend.ts'
 export { createShapes, shapes } from './backends/shapes.ts'
 export { defaultBackend, setDefaultBackend } from './default-backend.ts'
-export { type Doubles, doubles, type ExactSums, plainDoubles } from './doubles.ts'
+export type { Doubles, ExactSums } from './doubles.ts'
 export type { DType, TypedArray } from './dtype.ts'
 export { enableGrad, gradEnabled, labelled, noGrad } from './graph.ts'
 export { type Observer, observe, registry } from './op.ts'
@@ -24,7 +24,6 @@ export * from './ops/reduce.ts'
 export * from './ops/softmax.ts'
 export * from './random.ts'
 export { type BackendName, backendNames, type ReadyOptions, ready } from './ready.ts'
-export * from './safetensors.ts'
 export { scope } from './scope.ts'
 export { type Shape, ShapeError } from './shape.ts'
 export { firstNonFinite, type NonFinite, type ProfileRow, profile, stats } from './stats.ts'

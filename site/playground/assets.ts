@@ -6,7 +6,7 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { openEmoji } from '../../diffusion/data/emoji.ts'
+import { openEmoji } from '../../data/emoji.ts'
 import { root } from '../regions.ts'
 import type { SmileysHeader } from './smileys.ts'
 

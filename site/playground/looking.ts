@@ -19,7 +19,7 @@ import {
   type Tensor,
   tensor,
 } from '../../core/index.ts'
-import { type ImageDataset, imagesOf } from '../../diffusion/data/dataset.ts'
+import { type ImageDataset, imagesOf } from '../../data/dataset.ts'
 import {
   classifierFreeGuidance,
   ddimSteps,

@@ -1,6 +1,6 @@
 /** The smileys in a page: a data set like any other, fetched once. Written by assets.ts. */
 
-import type { ImageDataset } from '../../diffusion/data/dataset.ts'
+import type { ImageDataset } from '../../data/dataset.ts'
 
 export interface SmileysHeader {
   readonly size: number

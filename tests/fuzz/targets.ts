@@ -7,25 +7,27 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'n
 import { basename, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import sharp from 'sharp'
-import { type HostTensor, rng, SafetensorsError } from '../../core/index.ts'
-import { PickleError } from '../../core/pytorch/pickle.ts'
-import { readSafetensors, writeSafetensors } from '../../core/safetensors-node.ts'
-import { ZipError } from '../../core/zip-node.ts'
-import { openCifar } from '../../diffusion/data/cifar.ts'
-import { readPicture } from '../../diffusion/data/folder.ts'
-import { openIdx } from '../../diffusion/data/idx.ts'
-import { type ImageDataset, openLatents, writeLatents } from '../../diffusion/data/index.ts'
-import { readNpz, writeNpz } from '../../diffusion/data/npz.ts'
-import { openNpz } from '../../diffusion/data/npz-pictures.ts'
-import { readState, UserError } from '../../diffusion/training/index.ts'
-import { readRows } from '../../diffusion/training/metrics.ts'
-import { startedBy } from '../../examples/flags.ts'
-import * as maskditSettings from '../../examples/maskdit-settings.ts'
-import * as maskdmSettings from '../../examples/maskdm-settings.ts'
-import { sampleFlags } from '../../examples/sample-settings.ts'
-import * as mdtSettings from '../../examples/train-settings.ts'
-import * as vaeSettings from '../../examples/vae-settings.ts'
-import { openWeights } from '../../examples/weights.ts'
+import { startedBy } from '../../cli/flags.ts'
+import { sampleFlags } from '../../cli/sample-settings.ts'
+import { rng } from '../../core/index.ts'
+import { openCifar } from '../../data/cifar.ts'
+import { readPicture } from '../../data/folder.ts'
+import { openIdx } from '../../data/idx.ts'
+import { type ImageDataset, openLatents, writeLatents } from '../../data/index.ts'
+import { openNpz } from '../../data/npz-pictures.ts'
+import { readNpz, writeNpz } from '../../io/npz.ts'
+import { PickleError } from '../../io/pytorch/pickle.ts'
+import { type HostTensor, SafetensorsError } from '../../io/safetensors.ts'
+import { readSafetensors, writeSafetensors } from '../../io/safetensors-node.ts'
+import { UserError } from '../../io/user-error.ts'
+import { openWeights } from '../../io/weights-node.ts'
+import { ZipError } from '../../io/zip-node.ts'
+import { readState } from '../../training/index.ts'
+import * as maskditSettings from '../../training/maskdit-settings.ts'
+import * as maskdmSettings from '../../training/maskdm-settings.ts'
+import { readRows } from '../../training/metrics.ts'
+import * as mdtSettings from '../../training/train-settings.ts'
+import * as vaeSettings from '../../training/vae-settings.ts'
 import { root } from '../markdown.ts'
 
 export interface Target {
@@ -171,7 +173,7 @@ export const targets: readonly Target[] = [
     async seed(folder) {
       const weights = join(folder, 'vae.safetensors')
       await writeSafetensors(weights, tensors)
-      const { sha256Of } = await import('../../diffusion/data/index.ts')
+      const { sha256Of } = await import('../../io/checksum.ts')
       const vae = { file: 'vae.safetensors', sha256: await sha256Of(weights), from: weights, scalingFactor: 0.5 }
       const { name, size, length: pictures, classes, flips: mirrored } = plain
       const source = {

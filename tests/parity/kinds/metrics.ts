@@ -11,7 +11,7 @@ import {
   inceptionScore,
   manifoldRadii,
   precisionRecall,
-} from '../../../diffusion/evaluation/index.ts'
+} from '../../../evaluation/index.ts'
 import type { Fixture, JsonObject } from '../fixture.ts'
 import { once, type Results } from '../kind.ts'
 import { withDefaults } from '../transformer.ts'

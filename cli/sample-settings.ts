@@ -1,0 +1,128 @@
+/**
+ * The flags of sample.ts, and what follows from them and the model: which seeds and classes, which sampler. Needs Node.
+ */
+
+import { backendNames } from '../core/index.ts'
+import { UserError } from '../io/user-error.ts'
+import { levelSamplers, type Request, samplerNames } from '../models/drawing.ts'
+import type { Recognised } from '../models/recognise.ts'
+import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
+import { labelOf } from './label.ts'
+
+const flags = {
+  from: {
+    type: 'text',
+    value: 'PATH',
+    default: 'runs/mdt-s-2',
+    about: 'a run, a checkpoint, a .safetensors or .pt file',
+  },
+  weights: { type: 'text', choices: ['ema', 'model'], default: 'ema', about: 'averaged weights, or the last ones' },
+  part: {
+    type: 'text',
+    value: 'KEYS',
+    about: 'the state dict in a .pt file that has several, as demask info lists them',
+  },
+  heads: { type: 'integer', min: 1, about: 'attention heads, for sizes that no preset has' },
+  'decoder-heads': { type: 'integer', min: 1, about: "those of MaskDiT's decoder" },
+  schedule: {
+    type: 'text',
+    choices: ['cosine', 'linear'],
+    about: 'that MaskDM was trained with (default by the file or its sizes)',
+  },
+  vae: { type: 'text', value: 'FILE', about: "the autoencoder that makes pictures of latents (default the run's)" },
+  count: { type: 'integer', min: 1, about: 'pictures (default 24, or as many as seeds are listed)' },
+  seed: {
+    type: 'text',
+    default: '0',
+    about: 'seed of the first picture, the next one has the next seed; or a list, 3,14,15',
+  },
+  class: { type: 'text', many: true, about: 'names or numbers of classes, a,b,c, in turn (default all)' },
+  guidance: { type: 'number', min: 0, default: 1, about: 'classifier-free guidance: 1 is none' },
+  power: { type: 'number', min: 0, about: "MDT's power-cosine guidance, with this power (default constant)" },
+  sampler: { type: 'text', choices: samplerNames, about: 'the sampler (default ddim; heun for MaskDiT)' },
+  steps: { type: 'integer', min: 2, max: 1000, about: 'its steps (default 25; MaskDiT 18)' },
+  batch: { type: 'integer', min: 1, about: 'pictures that are drawn at a time (default by the size of the model)' },
+  out: {
+    type: 'text',
+    value: 'PATH',
+    default: 'samples.png',
+    about: 'a grid (.png), an .npz as ADM writes, or a folder',
+  },
+  backend: { type: 'text', choices: backendNames, about: 'where tensors live (default wasm)' },
+  threads: { type: 'integer', min: 1, max: 256, about: 'threads of the wasm backend (default one per core)' },
+} as const satisfies Flags
+
+export type SampleFlags = Values<typeof flags>
+
+export const command = commandOf('examples/sample.ts')
+
+/** What stands on the command line. Throws UserError. */
+export function sampleFlags(): SampleFlags {
+  return readFlags({
+    command,
+    about: 'Draws pictures with a trained DiT, MDT, MaskDiT or MaskDM. The same seed gives the same picture.',
+    flags,
+    examples: [
+      ['--from runs/mdt-tiny --count 96 --out faces.png', 'a sheet of pictures'],
+      ['--from runs/mdt-s-2 --class face-smiling,cat-face --guidance 3 --seed 7', 'two classes, more typical'],
+      ['--from runs/mdt-tiny --sampler dpm-solver --steps 12', 'a faster sampler'],
+      [
+        '--from runs/mdt-tiny --count 10000 --out samples.npz',
+        "as evaluation programs take them; a folder's name works too",
+      ],
+      ['--from DiT-XL-2-256x256.pt --class 207 --guidance 4 --vae sd-vae-ft-mse.safetensors', 'published weights'],
+    ],
+  })
+}
+
+/** What is to be drawn: as a Request, of all pictures, and how many at a time. */
+export interface Plan extends Request {
+  readonly batch: number
+}
+
+/**
+ * What the flags mean for a model; `classes` are the names that are known, `latent` says that it draws latents. Throws
+ * UserError on what does not fit it.
+ */
+export function planOf(given: SampleFlags, found: Recognised, classes: readonly string[], latent: boolean): Plan {
+  const { family, options } = found
+  const { numClasses, inputSize, patchSize, hiddenSize } = options
+  const seeds = seedsOf(given)
+  const names = given.class.flatMap(list => list.split(',')).map(name => name.trim())
+  const chosen = names.map(name => labelOf(name, numClasses, classes))
+  const labels =
+    numClasses === 0 ? null : seeds.map((_, i) => (chosen.length > 0 ? chosen[i % chosen.length] : i % numClasses))
+  const { sampler = family === 'MaskDiT' ? 'heun' : 'ddim', steps = family === 'MaskDiT' ? 18 : 25 } = given
+  if (family === 'MaskDiT' && !levelSamplers.some(name => name === sampler))
+    throw new UserError(`--sampler: wanted one of ${levelSamplers.join(', ')} for a MaskDiT, got ${sampler}`)
+  const guided = given.guidance !== 1
+  if (guided && (numClasses === 0 || family === 'MaskDM'))
+    throw new UserError(
+      `--guidance: wanted a model that is guided by classes, got a ${family} with ${numClasses === 0 ? 'none' : numClasses}`,
+    )
+  if (given.power !== undefined && !guided) throw new UserError('--power: wanted with --guidance, got it alone')
+  if (given.power !== undefined && family === 'MaskDiT')
+    throw new UserError('--power: wanted a model of timesteps, DiT or MDT, got a MaskDiT')
+  // Pictures whose activations take about 256 MiB, guided ones twice.
+  const tokens = (inputSize / patchSize) ** 2
+  const fits = Math.floor(2 ** 28 / (tokens * hiddenSize * 4 * 12 * (guided ? 2 : 1)))
+  return {
+    seeds,
+    labels,
+    sampler,
+    steps,
+    guidance: guided ? { scale: given.guidance, power: given.power } : undefined,
+    clip: !latent,
+    batch: given.batch ?? Math.min(Math.max(fits, 1), 48),
+  }
+}
+
+function seedsOf({ seed, count }: SampleFlags): readonly number[] {
+  const numbers = seed.split(',').map(text => (/^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN))
+  if (!numbers.every(number => Number.isSafeInteger(number)))
+    throw new UserError(`--seed: wanted a whole number, or some with commas between, got '${seed}'`)
+  if (numbers.length === 1) return Array.from({ length: count ?? 24 }, (_, i) => numbers[0] + i)
+  if (count !== undefined && count !== numbers.length)
+    throw new UserError(`--count: wanted ${numbers.length}, as many as seeds, or none, got ${count}`)
+  return numbers
+}

@@ -1,0 +1,100 @@
+/**
+ * The emoji of npm `emoji-datasource-twitter`, a data set that comes with `npm ci`. Needs Node. The graphics are Twemoji,
+ * © Twitter, Inc and other contributors, licensed CC-BY 4.0. They are drawn over white and area-averaged from 64 px. The
+ * five plain skin-tone swatches (category 'Component') are left out.
+ */
+
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import sharp from 'sharp'
+import { UserError } from '../io/user-error.ts'
+import type { ImageDataset } from './dataset.ts'
+
+/** One picture of emoji.json: where it is on the sheet. */
+interface Picture {
+  readonly sheet_x: number
+  readonly sheet_y: number
+  readonly has_img_twitter: boolean
+}
+
+interface Emoji extends Picture {
+  readonly category: string
+  readonly subcategory: string
+  readonly skin_variations?: Readonly<Record<string, Picture>>
+}
+
+const pictureSize = 64
+/** The sheet's pictures have a border of one transparent pixel each. */
+const cell = pictureSize + 2
+
+/**
+ * `smileys`: the 169 of category 'Smileys & Emotion', class = subcategory. `all`: 3,781 with skin tones, class =
+ * category. Never flipped: letters, clocks, flags and tilted faces have a handedness. Throws UserError on a size that
+ * does not divide 64, or where the package is not installed.
+ */
+export async function openEmoji(set: 'smileys' | 'all', size: number): Promise<ImageDataset> {
+  if (!Number.isInteger(size) || size < 1 || pictureSize % size !== 0)
+    throw new UserError(`emoji: wanted a size that divides ${pictureSize}, got ${size}`)
+  const folder = packageFolder()
+  const emoji: Emoji[] = JSON.parse(readFileSync(join(folder, 'emoji.json'), 'utf8'))
+  const chosen = emoji
+    .filter(({ category }) => (set === 'smileys' ? category === 'Smileys & Emotion' : category !== 'Component'))
+    .flatMap(each =>
+      [each, ...Object.values(each.skin_variations ?? {})]
+        .filter(picture => picture.has_img_twitter)
+        .map(picture => ({ picture, class: set === 'smileys' ? each.subcategory : each.category })),
+    )
+  const classes = [...new Set(chosen.map(each => each.class))].sort()
+  const labels = chosen.map(each => classes.indexOf(each.class))
+
+  const sheetPath = join(folder, 'img/twitter/sheets/64.png')
+  const sheet = await sharp(sheetPath).ensureAlpha().raw().toBuffer({ resolveWithObject: true })
+  const pictures = chosen.map(({ picture }) => {
+    const [top, left] = [picture.sheet_y * cell + 1, picture.sheet_x * cell + 1]
+    return averageOverWhite(sheet.data, sheet.info.width, top, left, size)
+  })
+  return {
+    name: set === 'smileys' ? 'emoji:smileys' : 'emoji',
+    length: pictures.length,
+    size,
+    channels: 3,
+    classes,
+    flips: false,
+    label: i => labels[i],
+    pixels: i => pictures[i],
+  }
+}
+
+function packageFolder(): string {
+  try {
+    return dirname(createRequire(import.meta.url).resolve('emoji-datasource-twitter/package.json'))
+  } catch (error) {
+    const install = 'npm install emoji-datasource-twitter'
+    throw new UserError(`emoji: wanted the package emoji-datasource-twitter, got none: ${install}`, { cause: error })
+  }
+}
+
+/** The 64 px picture at (top, left) of an RGBA sheet, over white, each pixel the mean of a square: (3, size, size). */
+export function averageOverWhite(
+  rgba: Uint8Array,
+  sheetWidth: number,
+  top: number,
+  left: number,
+  size: number,
+): Uint8Array {
+  const factor = pictureSize / size
+  const planes = new Uint8Array(3 * size * size)
+  for (let c = 0; c < 3; c++)
+    for (let y = 0; y < size; y++)
+      for (let x = 0; x < size; x++) {
+        let sum = 0
+        for (let dy = 0; dy < factor; dy++)
+          for (let dx = 0; dx < factor; dx++) {
+            const at = 4 * ((top + y * factor + dy) * sheetWidth + left + x * factor + dx)
+            sum += 255 * 255 + (rgba[at + c] - 255) * rgba[at + 3]
+          }
+        planes[(c * size + y) * size + x] = Math.round(sum / (255 * factor * factor))
+      }
+  return planes
+}

@@ -1,0 +1,70 @@
+/**
+ * Pictures that cannot be read: which ones they are is said once, they are counted, and others are taken in their place,
+ * unless a set is opened as strict.
+ */
+
+import { UserError } from '../io/user-error.ts'
+import type { ImageDataset } from './dataset.ts'
+
+/** A picture of a set that cannot be read; the message has its path. */
+export class UnreadablePicture extends UserError {
+  override name = 'UnreadablePicture'
+}
+
+/** What is to become of pictures that cannot be read. */
+export interface OpenOptions {
+  /** They are an error, as soon as one is met. */
+  readonly strict?: boolean
+  /** Takes a line for each one otherwise; by default stderr does. */
+  readonly report?: (line: string) => void
+}
+
+/** Lines that are reported; what comes after is only counted. */
+const mostLines = 20
+
+/** The pictures of one set that were left out so far. */
+export class Skipped {
+  readonly #messages = new Set<string>()
+  readonly #report: (line: string) => void
+
+  constructor(report: (line: string) => void = line => console.error(line)) {
+    this.#report = report
+  }
+
+  get count(): number {
+    return this.#messages.size
+  }
+
+  add({ message }: UnreadablePicture): void {
+    if (this.#messages.has(message)) return
+    this.#messages.add(message)
+    const { size } = this.#messages
+    if (size <= mostLines) this.#report(`skipped: ${message}`)
+    if (size === mostLines) this.#report('skipped: more pictures that cannot be read are counted, but not listed')
+  }
+}
+
+/** Notes a picture that cannot be read. Throws the reason where it is another, or where the set is strict. */
+export function leaveOut({ skipped }: Pick<ImageDataset, 'skipped'>, reason: unknown): void {
+  if (skipped === undefined || !(reason instanceof UnreadablePicture)) throw reason
+  skipped.add(reason)
+}
+
+/**
+ * Picture `i` as bytes (3, size, size), or the next one that can be read where the set lets others be skipped, and which
+ * one it is. Rejects with UnreadablePicture on a strict set, UserError where none can be read.
+ */
+export async function readableFrom(
+  dataset: ImageDataset,
+  i: number,
+): Promise<{ readonly index: number; readonly pixels: Uint8Array }> {
+  for (let tried = 0; tried < dataset.length; tried++) {
+    const index = (i + tried) % dataset.length
+    try {
+      return { index, pixels: await dataset.pixels(index) }
+    } catch (error) {
+      leaveOut(dataset, error)
+    }
+  }
+  throw new UserError(`${dataset.name}: wanted pictures that can be read, got none`)
+}

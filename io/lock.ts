@@ -1,0 +1,177 @@
+/**
+ * One process at a time in the folder of a run. Needs Node. A lock is a file `.lock-<n>` that says whose it is; making
+ * such a file fails where it exists, so of two processes that start together one wins. A process that was killed leaves
+ * its lock behind: the next one sees that its owner is gone, takes the next number and removes the old file.
+ *
+ * On a network file system: NFS from version 3 on and SMB make a file for one of two hosts only, so the lock holds there
+ * too. Whether a process of another host lives cannot be seen from here, so its lock is never taken over: the message
+ * names the file to delete. Next: run.ts.
+ */
+
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmdirSync, rmSync, writeSync } from 'node:fs'
+import { constants, hostname } from 'node:os'
+import { join } from 'node:path'
+import { reason, UserError } from './user-error.ts'
+
+/** What a lock says of its owner. */
+interface Owner {
+  readonly host: string
+  readonly pid: number
+  /** What tells the process from a later one of the same number; '' where the system does not say. */
+  readonly start: string
+  /** For people: when the lock was taken. */
+  readonly since: string
+}
+
+interface Lock {
+  readonly path: string
+  readonly number: number
+  /** Null where nothing was written: its owner was killed, or the disk was full. */
+  readonly owner: Owner | null
+}
+
+const named = /^\.lock-(\d+)$/
+/** Between the making of a lock and its text lie microseconds; one without text for so long has lost its owner. */
+const textWithinMs = 1000
+
+/**
+ * Takes the folder, made where it is missing, until the process ends or the function that is returned is called. Throws
+ * UserError where another process has it, and where nothing can be written.
+ */
+export function lockFolder(folder: string): () => void {
+  let made: string | undefined
+  let own: Lock
+  try {
+    made = mkdirSync(folder, { recursive: true })
+    own = take(folder)
+  } catch (error) {
+    if (made !== undefined) removeEmpty(folder)
+    if (error instanceof UserError) throw error
+    throw new UserError(`${folder}: could not be locked: ${reason(error)}`, { cause: error })
+  }
+  const release = () => {
+    rmSync(own.path, { force: true })
+    if (made !== undefined) removeEmpty(folder)
+    process.off('exit', release)
+    for (const signal of signals) process.off(signal, onSignal)
+  }
+  process.on('exit', release)
+  for (const signal of signals) process.on(signal, onSignal)
+  return release
+}
+
+const signals = ['SIGINT', 'SIGTERM'] as const
+
+/** A signal that nobody else listens to ends the process, as without us, but not before the lock is removed. */
+function onSignal(signal: (typeof signals)[number]): void {
+  const others = process.listeners(signal).some(listener => listener !== onSignal)
+  if (!others) process.exit(128 + constants.signals[signal])
+}
+
+function take(folder: string): Lock {
+  for (;;) {
+    const before = locks(folder)
+    refuse(folder, before)
+    const number = 1 + before.reduce((most, { number }) => Math.max(most, number), 0)
+    const own = make(folder, number)
+    if (own === null) continue // another process was faster
+    // Whoever took the folder between our look and our lock has it.
+    const others = locks(folder).filter(({ path }) => path !== own.path)
+    try {
+      refuse(folder, others)
+    } catch (error) {
+      rmSync(own.path)
+      throw error
+    }
+    for (const { path } of others) rmSync(path, { force: true })
+    return own
+  }
+}
+
+function refuse(folder: string, held: readonly Lock[]): void {
+  for (const { path, owner } of held) {
+    if (owner === null || !lives(owner)) continue
+    const { host, pid, since } = owner
+    if (host === hostname()) throw new UserError(`${folder}: process ${pid} works there since ${since}`)
+    throw new UserError(
+      `${folder}: process ${pid} on ${host} works there since ${since}; if it does no more, delete ${path}`,
+    )
+  }
+}
+
+function locks(folder: string): Lock[] {
+  return readdirSync(folder).flatMap(name => {
+    const number = named.exec(name)?.[1]
+    if (number === undefined) return []
+    const path = join(folder, name)
+    return { path, number: Number(number), owner: readOwner(path) }
+  })
+}
+
+function readOwner(path: string): Owner | null {
+  for (const end = performance.now() + textWithinMs; ; ) {
+    try {
+      const { host, pid, start, since } = JSON.parse(readFileSync(path, 'utf8'))
+      if (Number.isSafeInteger(pid) && pid > 0) return { host: `${host}`, pid, start: `${start}`, since: `${since}` }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null // given back meanwhile
+    }
+    if (performance.now() > end) return null
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20)
+  }
+}
+
+/** A lock of this process, or null where there is one of that number. */
+function make(folder: string, number: number): Lock | null {
+  const path = join(folder, `.lock-${number}`)
+  const { pid } = process
+  const owner = { host: hostname(), pid, start: startOf(pid), since: new Date().toISOString() }
+  let descriptor: number
+  try {
+    descriptor = openSync(path, 'wx')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return null
+    throw error
+  }
+  try {
+    writeSync(descriptor, `${JSON.stringify(owner)}\n`)
+  } catch (error) {
+    rmSync(path)
+    throw error
+  } finally {
+    closeSync(descriptor)
+  }
+  return { path, number, owner }
+}
+
+function lives({ host, pid, start }: Owner): boolean {
+  if (host !== hostname()) return true
+  try {
+    process.kill(pid, 0)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
+  }
+  const now = startOf(pid)
+  return now === '' || start === '' || now === start
+}
+
+/** When a process started, as a text that no later process of its number has; '' where the system does not say. */
+function startOf(pid: number): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ') // behind the name, which may hold spaces
+    return 'ZX'.includes(state) ? 'ended' : `${boot} ${fields[18]}` // field 22 of proc(5), starttime
+  } catch {
+    return ''
+  }
+}
+
+/** What was made for a run that then left nothing goes again. */
+function removeEmpty(folder: string): void {
+  try {
+    rmdirSync(folder)
+  } catch {
+    // A run is in it.
+  }
+}

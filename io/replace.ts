@@ -1,0 +1,18 @@
+/**
+ * A file that is the old one or the new one, whatever happens while it is written. Needs Node.
+ */
+
+import { renameSync, rmSync, writeFileSync } from 'node:fs'
+import { reason, UserError } from './user-error.ts'
+
+/** Writes `content` aside, forces it to the disk and gives it its name. Throws UserError; then the old file is as it was. */
+export function replaceFile(path: string, content: string | Uint8Array): void {
+  const aside = `${path}.tmp`
+  try {
+    writeFileSync(aside, content, { flush: true })
+    renameSync(aside, path)
+  } catch (error) {
+    rmSync(aside, { force: true })
+    throw new UserError(`${path}: could not be written: ${reason(error)}`, { cause: error })
+  }
+}

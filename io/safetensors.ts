@@ -1,0 +1,229 @@
+/**
+ * The safetensors format [safetensors]: 8 bytes with the length of a JSON header, the header, then the tensors' bytes
+ * without gaps. A header comes from a file that anyone may have made, so every field is checked before it is used, and
+ * nothing is allocated that the file's length does not justify. Works on bytes, in a browser too, and assumes a
+ * little-endian machine, as typed arrays are everywhere today. Element types: safetensors-elements.ts. Files on disk:
+ * safetensors-node.ts.
+ */
+
+import type { TypedArray } from '../core/dtype.ts'
+import { type Shape, show, sizeOf } from '../core/shape.ts'
+import {
+  decodeElements,
+  encodeElements,
+  quote,
+  type SafetensorsDType,
+  SafetensorsError,
+  safetensorsBytes,
+} from './safetensors-elements.ts'
+
+export { type SafetensorsDType, SafetensorsError, safetensorsBytes, safetensorsDType } from './safetensors-elements.ts'
+
+/** A tensor on the host, as it is read or is to be written. */
+export interface HostTensor<Data = TypedArray> {
+  readonly dtype: SafetensorsDType
+  readonly shape: Shape
+  readonly data: Data
+}
+
+/** Where a tensor lies: bytes [begin, end) of the file. */
+export interface SafetensorsEntry {
+  readonly dtype: SafetensorsDType
+  readonly shape: Shape
+  readonly begin: number
+  readonly end: number
+}
+
+/** What a file says of itself: every tensor's place, and the free text of its metadata. */
+export interface SafetensorsHeader {
+  /** By name, in the order of the bytes. */
+  readonly tensors: ReadonlyMap<string, SafetensorsEntry>
+  readonly metadata: ReadonlyMap<string, string>
+}
+
+const lengthBytes = 8
+/** The official reader's bound. */
+const largestHeader = 100_000_000
+
+/**
+ * Length of the JSON header, from the file's first 8 bytes (fewer if it is shorter). Throws SafetensorsError where the
+ * file could not hold it.
+ */
+export function safetensorsHeaderLength(start: Uint8Array, fileLength: number, file: string): number {
+  if (fileLength < lengthBytes || start.length < lengthBytes)
+    fail(file, `wanted at least ${lengthBytes} bytes, got ${fileLength}: not a safetensors file, or cut short`)
+  const view = new DataView(start.buffer, start.byteOffset, lengthBytes)
+  const length = view.getUint32(4, true) * 2 ** 32 + view.getUint32(0, true)
+  if (length > largestHeader)
+    fail(file, `wanted a header of at most ${largestHeader} bytes, got ${length}: not a safetensors file, or damaged`)
+  if (length > fileLength - lengthBytes)
+    fail(file, `the header wants ${length} bytes, got ${fileLength - lengthBytes}: the file is cut short`)
+  return length
+}
+
+/** Parses and checks the JSON header of a file of `fileLength` bytes. Throws SafetensorsError. */
+export function parseSafetensorsHeader(json: Uint8Array, fileLength: number, file: string): SafetensorsHeader {
+  const header = parseObject(json, file)
+  const dataBegin = lengthBytes + json.length
+  const metadata = new Map<string, string>()
+  const entries: [string, SafetensorsEntry][] = []
+  for (const [name, value] of Object.entries(header)) {
+    if (name !== '__metadata__') entries.push([name, parseEntry(value, dataBegin, `${file}: tensor ${quote(name)}`)])
+    else for (const [key, text] of Object.entries(parseMetadata(value, file))) metadata.set(key, text)
+  }
+  entries.sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end)
+  let end = dataBegin
+  for (const [name, entry] of entries) {
+    if (entry.begin !== end)
+      fail(
+        `${file}: tensor ${quote(name)}`,
+        `data_offsets: wanted a begin at ${end - dataBegin}, where the tensor before ends, got ${entry.begin - dataBegin}`,
+      )
+    end = entry.end
+  }
+  if (end !== fileLength)
+    fail(
+      file,
+      `wanted ${end} bytes by its header, got ${fileLength}${fileLength < end ? ': the file is cut short' : ''}`,
+    )
+  return { tensors: new Map(entries), metadata }
+}
+
+function parseObject(bytes: Uint8Array, file: string): object {
+  let json = ''
+  let header: unknown
+  try {
+    json = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    header = JSON.parse(json)
+  } catch {
+    fail(file, 'wanted a header of JSON in UTF-8, got bytes that are not: not a safetensors file, or damaged')
+  }
+  if (!isRecord(header)) fail(file, `header: wanted a JSON object, got ${describe(header)}`)
+  const twice = duplicateKey(json)
+  if (twice !== undefined) fail(file, `header: wanted every key once, got ${quote(twice)} twice`)
+  return header
+}
+
+/** A key that one object in `json`, which is valid JSON, has twice. JSON.parse would keep the last silently. */
+function duplicateKey(json: string): string | undefined {
+  const keys: Set<string>[] = []
+  for (const [token, colon] of json.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?|[{}]/g)) {
+    if (token === '{') keys.push(new Set())
+    else if (token === '}') keys.pop()
+    else if (colon !== undefined) {
+      const key: string = JSON.parse(token.slice(0, -colon.length))
+      const seen = keys[keys.length - 1]
+      if (seen.has(key)) return key
+      seen.add(key)
+    }
+  }
+  return undefined
+}
+
+function parseMetadata(value: unknown, file: string): Record<string, string> {
+  if (!isRecord(value)) fail(file, `__metadata__: wanted an object of strings, got ${describe(value)}`)
+  for (const [key, text] of Object.entries(value))
+    if (typeof text !== 'string') fail(file, `__metadata__: wanted a string at ${quote(key)}, got ${describe(text)}`)
+  return value as Record<string, string>
+}
+
+function parseEntry(value: unknown, dataBegin: number, where: string): SafetensorsEntry {
+  if (!isRecord(value)) fail(where, `wanted { dtype, shape, data_offsets }, got ${describe(value)}`)
+  const { dtype, shape, data_offsets: offsets } = value
+  if (typeof dtype !== 'string' || !isDType(dtype))
+    fail(where, `dtype: wanted one of ${Object.keys(safetensorsBytes).join(', ')}, got ${describe(dtype)}`)
+  if (!isCounts(shape)) fail(where, `shape: wanted integers from 0, got ${describe(shape)}`)
+  if (!isCounts(offsets) || offsets.length !== 2 || offsets[0] > offsets[1])
+    fail(where, `data_offsets: wanted [begin, end], integers with 0 ≤ begin ≤ end, got ${describe(offsets)}`)
+  let bytes: number = safetensorsBytes[dtype]
+  for (const n of shape) {
+    bytes *= n
+    if (!Number.isSafeInteger(bytes)) fail(where, `shape: wanted less than 2^53 bytes, got ${describe(shape)}`)
+  }
+  if (offsets[1] - offsets[0] !== bytes)
+    fail(where, `wanted ${bytes} bytes for ${dtype} ${show(shape)}, got ${offsets[1] - offsets[0]} by its data_offsets`)
+  return { dtype, shape, begin: dataBegin + offsets[0], end: dataBegin + offsets[1] }
+}
+
+/** What precedes the tensors' bytes, and the order in which these follow: larger elements first, so all lie aligned. */
+export function encodeSafetensorsHeader(
+  tensors: ReadonlyMap<string, Omit<HostTensor, 'data'>>,
+  metadata: ReadonlyMap<string, string> = new Map(),
+): { bytes: Uint8Array; order: string[] } {
+  const order = [...tensors].sort(([, a], [, b]) => safetensorsBytes[b.dtype] - safetensorsBytes[a.dtype])
+  const header: [string, unknown][] = metadata.size > 0 ? [['__metadata__', Object.fromEntries(metadata)]] : []
+  let end = 0
+  for (const [name, { dtype, shape }] of order) {
+    if (name === '__metadata__') throw new SafetensorsError(`writing: '__metadata__' cannot be the name of a tensor`)
+    const begin = end
+    end += sizeOf(shape) * safetensorsBytes[dtype]
+    header.push([name, { dtype, shape, data_offsets: [begin, end] }])
+  }
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)))
+  const padded = Math.ceil(json.length / 8) * 8
+  const bytes = new Uint8Array(lengthBytes + padded).fill(0x20) // the format pads with spaces
+  const view = new DataView(bytes.buffer)
+  view.setUint32(0, padded, true)
+  view.setUint32(4, 0, true)
+  bytes.set(json, lengthBytes)
+  return { bytes, order: order.map(([name]) => name) }
+}
+
+/** All tensors of a file's bytes. Throws SafetensorsError; `file` is what messages call it. */
+export function decodeSafetensors(
+  bytes: Uint8Array,
+  file = 'safetensors',
+): { tensors: Map<string, HostTensor>; metadata: ReadonlyMap<string, string> } {
+  const length = safetensorsHeaderLength(bytes, bytes.length, file)
+  const json = bytes.subarray(lengthBytes, lengthBytes + length)
+  const header = parseSafetensorsHeader(json, bytes.length, file)
+  const tensors = new Map<string, HostTensor>()
+  for (const [name, { dtype, shape, begin, end }] of header.tensors) {
+    const data = decodeElements(dtype, bytes.subarray(begin, end), `${file}: tensor ${quote(name)}`)
+    tensors.set(name, { dtype, shape, data })
+  }
+  return { tensors, metadata: header.metadata }
+}
+
+/** The bytes of a file with these tensors. Throws SafetensorsError where data does not fit shape or stored type. */
+export function encodeSafetensors(
+  tensors: ReadonlyMap<string, HostTensor<ArrayLike<number>>>,
+  metadata?: ReadonlyMap<string, string>,
+): Uint8Array {
+  const header = encodeSafetensorsHeader(tensors, metadata)
+  const parts = [header.bytes]
+  for (const name of header.order) {
+    const { dtype, shape, data } = tensors.get(name)!
+    const where = `writing: tensor ${quote(name)}`
+    if (data.length !== sizeOf(shape))
+      fail(where, `wanted ${sizeOf(shape)} elements for ${show(shape)}, got ${data.length}`)
+    parts.push(encodeElements(dtype, data, where))
+  }
+  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    out.set(part, at)
+    at += part.length
+  }
+  return out
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isDType(name: string): name is SafetensorsDType {
+  return Object.hasOwn(safetensorsBytes, name)
+}
+
+function isCounts(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every(n => Number.isSafeInteger(n) && n >= 0)
+}
+
+function describe(value: unknown): string {
+  return value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 80)
+}
+
+function fail(where: string, problem: string): never {
+  throw new SafetensorsError(`${where}: ${problem}`)
+}

@@ -1,0 +1,171 @@
+/**
+ * What programs do with latents: encode pictures to them, open a folder of them in place of pictures, and decode what a
+ * model has drawn, so that people see pictures. Needs Node. Folders of latents: data/latents.ts.
+ */
+
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
+import type { Flags } from '../cli/flags.ts'
+import { noGrad, scope, tensor } from '../core/index.ts'
+import {
+  type ImageDataset,
+  type LatentDataset,
+  type Moments,
+  type OpenOptions,
+  openDataset,
+  openLatents,
+  readIndex,
+} from '../data/index.ts'
+import { sha256Of } from '../io/checksum.ts'
+import { UserError } from '../io/user-error.ts'
+import type { AutoencoderKL } from '../models/index.ts'
+import { writeGrid } from './index.ts'
+import { loadVae, locateVae } from './vae-weights.ts'
+
+/** Pictures that are encoded or decoded at a time: as many as have the pixels of one of 256 by 256. */
+export const togetherAt = (size: number): number => Math.min(Math.max(Math.floor((256 / size) ** 2), 1), 64)
+
+/** images (N, C, S, S) in [-1, 1] → the posterior's means and standard deviations, (N, latents, s, s) each, not scaled. */
+export async function momentsOf(model: AutoencoderKL, images: Float32Array, size: number): Promise<Moments> {
+  const { inChannels: C = 3 } = model.options
+  const [mean, std] = noGrad(() =>
+    scope(() => {
+      const posterior = model.encode(tensor(images, { shape: [images.length / (C * size * size), C, size, size] }))
+      return [posterior.mean, posterior.std()] as const
+    }),
+  )
+  const moments = { mean: await mean.data(), std: await std.data() }
+  mean.dispose()
+  std.dispose()
+  return moments
+}
+
+/** How what a model draws becomes pictures; kept in the checkpoints of a run on latents. */
+export interface LatentSpace {
+  /** The autoencoder's file, beside the latents. */
+  readonly path: string
+  readonly sha256: string
+  readonly scalingFactor: number
+}
+
+/** Flags of programs that train on latents too. */
+export const latentFlags = {
+  latents: {
+    type: 'text',
+    value: 'DIR',
+    about: 'train on the latents that encode-latents left in DIR, not on pictures',
+  },
+  vae: { type: 'text', value: 'FILE', about: 'the autoencoder of the latents, where it is not where it was' },
+} as const satisfies Flags
+
+/** What a command line with --latents says of the pictures: what they were encoded from. Throws UserError. */
+export function picturesOf(given: { readonly latents?: string; readonly data?: string; readonly size?: number }): {
+  readonly latents: string | null
+  readonly data?: string
+  readonly size?: number
+} {
+  const { latents } = given
+  if (latents === undefined) return { latents: null }
+  for (const name of ['data', 'size'] as const)
+    if (given[name] !== undefined) throw new UserError(`--${name}: wanted without --latents, got ${given[name]}`)
+  const index = readIndex(latents)
+  if (index === undefined)
+    throw new UserError(`--latents: wanted a folder that encode-latents has made, got ${latents}`)
+  return { latents, data: index.data, size: index.size }
+}
+
+/**
+ * What a run is trained on: the latents in a folder, or else pictures. `before` is what a resumed run was trained on. Says
+ * how far the checksums are, past 2 s. Throws UserError, also on latents of another autoencoder than before.
+ */
+export async function openTrainingSet(
+  { latents, data, size }: { readonly latents: string | null; readonly data: string; readonly size: number },
+  before?: { readonly latents?: LatentSpace | null },
+  options?: OpenOptions,
+): Promise<ImageDataset | LatentDataset> {
+  if (latents === null) return openDataset(data, size, options)
+  const total = readIndex(latents)?.shards.reduce((sum, { bytes }) => sum + bytes, 0) ?? 0
+  const gigabytes = (bytes: number) => (bytes / 1e9).toFixed(1)
+  let said = performance.now()
+  const set = await openLatents(latents, bytes => {
+    if (performance.now() - said < 2000) return
+    said = performance.now()
+    console.log(`${latents}: checked ${gigabytes(bytes)} of ${gigabytes(total)} GB`)
+  })
+  const [had, has] = [before?.latents, set.index.vae]
+  if (had != null && (had.sha256 !== has.sha256 || had.scalingFactor !== has.scalingFactor))
+    throw new UserError(`${latents}: wanted latents of the autoencoder ${had.sha256} as before, got ${has.sha256}`)
+  return set
+}
+
+/** What a run is trained on, in words. */
+export function contentsOf(data: ImageDataset | LatentDataset): string {
+  if (!('index' in data)) return `the ${data.length} pictures of ${data.name} at ${data.size} px`
+  const { shape, size } = data.index
+  return `latents, ${shape.join(' × ')}, of the ${data.length} pictures of ${data.index.data} at ${size} px`
+}
+
+/** The space of a set's latents; null for pictures. */
+export function spaceOf(data: ImageDataset | LatentDataset): LatentSpace | null {
+  if (!('index' in data)) return null
+  const { file, sha256, scalingFactor } = data.index.vae
+  return { path: resolve(data.name, file), sha256, scalingFactor }
+}
+
+/** What a model drew, (N, C, S, S), and what it is to be shown as. */
+export interface Drawn {
+  readonly values: Float32Array
+  readonly shape: readonly [N: number, C: number, H: number, W: number]
+}
+
+/** Pictures of what a model drew. */
+export type Decode = (drawn: Drawn) => Promise<Drawn>
+
+/**
+ * How latents become pictures: by the autoencoder that made them, in `where` (a flag's value) or beside them. It is
+ * loaded when something is to be decoded, and let go of then. Where it is nowhere, `say` is told, and latents are shown as
+ * they are, as colours. Null for a model of pictures. Throws UserError on another autoencoder.
+ */
+export async function decoderOf(
+  space: LatentSpace | null | undefined,
+  where: string | undefined,
+  say: (line: string) => void = console.log,
+): Promise<Decode | null> {
+  if (space == null) {
+    if (where !== undefined) throw new UserError(`--vae: wanted with latents only, got ${where}`)
+    return null
+  }
+  if (where === undefined && !existsSync(space.path)) {
+    say(`${space.path}: no such file, so samples show latents as colours; --vae says where the autoencoder is now`)
+    return async drawn => drawn
+  }
+  const path = locateVae(where ?? space.path)
+  const sha256 = await sha256Of(path)
+  if (sha256 !== space.sha256)
+    throw new UserError(`${path}: wanted the autoencoder of these latents, of checksum ${space.sha256}, got ${sha256}`)
+  return drawn => decoded(loadVae(path).model, space.scalingFactor, drawn)
+}
+
+/** Decodes and disposes of the model. */
+async function decoded(model: AutoencoderKL, scale: number, { values, shape }: Drawn): Promise<Drawn> {
+  const [N, C, h, w] = shape
+  const { outChannels = 3 } = model.options
+  const [H, W] = [h * model.downsampling, w * model.downsampling]
+  const together = togetherAt(H)
+  const out = new Float32Array(N * outChannels * H * W)
+  for (let i = 0; i < N; i += together) {
+    const n = Math.min(together, N - i)
+    const latents = values.subarray(i * C * h * w, (i + n) * C * h * w).map(value => value / scale)
+    const pictures = noGrad(() => scope(() => model.decode(tensor(latents, { shape: [n, C, h, w] }))))
+    out.set(await pictures.data(), i * outChannels * H * W)
+    pictures.dispose()
+  }
+  model.dispose()
+  return { values: out, shape: [N, outChannels, H, W] }
+}
+
+/** Writes a grid of what a model drew, decoded where it drew latents, in rows of 12. Throws UserError where the file cannot be written. */
+export async function showDrawn(path: string, drawn: Drawn, decode: Decode | null): Promise<void> {
+  const { values, shape } = decode === null ? drawn : await decode(drawn)
+  await writeGrid(path, values, shape, { columns: Math.min(12, shape[0]), magnify: Math.ceil(48 / shape[2]) })
+}

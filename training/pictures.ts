@@ -1,0 +1,71 @@
+/**
+ * Pictures of pictures: a grid of images as PNG. Needs Node. Charts are in charts.ts.
+ */
+
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import sharp, { type Sharp } from 'sharp'
+import { toByte } from '../data/dataset.ts'
+import { replaceFile } from '../io/replace.ts'
+
+export interface GridOptions {
+  /** Images in a row; by default about as many as rows. */
+  readonly columns?: number
+  /** Each pixel becomes a square of so many, without smoothing. */
+  readonly magnify?: number
+}
+
+/** Grey level of the 1-pixel gaps between images. */
+const gap = 0xd0
+
+/**
+ * Writes images (N, C, H, W) in [-1, 1], C = 1 (grey) or 3 (RGB) or more (the first 3 are shown), row by row as a PNG
+ * with 1-pixel gaps. Values outside are clipped. Throws UserError where the file cannot be written.
+ */
+export async function writeGrid(
+  path: string,
+  images: ArrayLike<number>,
+  [N, C, H, W]: readonly [number, number, number, number],
+  { columns = Math.ceil(Math.sqrt(N)), magnify = 1 }: GridOptions = {},
+): Promise<void> {
+  if (images.length !== N * C * H * W || N === 0)
+    throw new RangeError(`writeGrid: wanted at least one image and ${N * C * H * W} values, got ${images.length}`)
+  const across = Math.min(columns, N)
+  const rows = Math.ceil(N / across)
+  const width = across * (magnify * W + 1) - 1
+  const height = rows * (magnify * H + 1) - 1
+  const rgb = new Uint8Array(3 * width * height).fill(gap)
+  for (let n = 0; n < N; n++) {
+    const top = Math.floor(n / across) * (magnify * H + 1)
+    const left = (n % across) * (magnify * W + 1)
+    for (let y = 0; y < magnify * H; y++)
+      for (let x = 0; x < magnify * W; x++)
+        for (let c = 0; c < 3; c++) {
+          const plane = n * C + (C < 3 ? 0 : c)
+          const pixel = Math.floor(y / magnify) * W + Math.floor(x / magnify)
+          rgb[3 * ((top + y) * width + left + x) + c] = toByte(images[plane * H * W + pixel])
+        }
+  }
+  await writePng(path, sharp(rgb, { raw: { width, height, channels: 3 } }))
+}
+
+/** Encodes and writes a PNG. Throws UserError where the file cannot be written. */
+export async function writePng(path: string, image: Sharp): Promise<void> {
+  replaceFile(path, await image.png().toBuffer())
+}
+
+/** Where a run in `folder` has the picture of samples that it drew after `step` steps. */
+export function samplesPath(folder: string, step: number): string {
+  return join(folder, `samples-${String(step).padStart(8, '0')}.png`)
+}
+
+/** The pictures of samples in a run's folder up to `step`, in order. */
+export function samplesOf(folder: string, step = Infinity): { readonly path: string; readonly step: number }[] {
+  if (!existsSync(folder)) return []
+  return readdirSync(folder)
+    .flatMap(name => {
+      const digits = /^samples-(\d{8,})\.png$/.exec(name)?.[1]
+      return digits === undefined || Number(digits) > step ? [] : { path: join(folder, name), step: Number(digits) }
+    })
+    .sort((a, b) => a.step - b.step)
+}

@@ -1,0 +1,82 @@
+/**
+ * The page that explains a run's folder to whoever opens it next year, and the same for programs. Needs Node.
+ */
+
+import { mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { replaceFile } from '../io/replace.ts'
+import { versions } from './version.ts'
+
+export interface RunDescription {
+  /** What was trained on what. */
+  readonly title: string
+  /** The command that started it. */
+  readonly command: string
+  /** The command that goes on from its last checkpoint. */
+  readonly resume: string
+  /** What its checkpoints say of it: for a run that ends before its first. */
+  readonly described: object
+  /** What `samples-<step>.png` shows, where that is not what was drawn. */
+  readonly pictures?: string
+  /** Other files, and what they are. */
+  readonly also?: readonly (readonly [name: string, what: string])[]
+}
+
+const runFile = 'run.json'
+
+/** What is in run.json; undefined where there is none, as in runs of earlier versions. */
+export function readRunFile(run: string): RunFile | undefined {
+  try {
+    return JSON.parse(readFileSync(join(run, runFile), 'utf8'))
+  } catch {
+    return undefined
+  }
+}
+
+/** What a run is of, how it was started, and with which versions. */
+export interface RunFile extends Pick<RunDescription, 'title' | 'command' | 'resume'> {
+  /** Absent in runs of earlier versions. */
+  readonly described?: object
+  readonly versions?: Readonly<Record<string, string>>
+}
+
+/** Writes `run`/README.md and run.json, replacing earlier ones. Throws UserError where it cannot be written. */
+export function writeRunReadme(
+  run: string,
+  {
+    title,
+    command,
+    resume,
+    described,
+    pictures = 'pictures drawn with the averaged weights',
+    also = [],
+  }: RunDescription,
+): void {
+  const text = `# ${title}
+
+Started with \`${command}\`.
+Goes on from its last checkpoint with \`${resume}\`.
+
+| here | what it is |
+|---|---|
+| \`checkpoint-<step>/\` | the last two checkpoints. Each was given its name only when all of it was on the disk |
+| \`checkpoint-<step>/model.safetensors\` | the weights, under the names of the official PyTorch code |
+| \`checkpoint-<step>/ema.safetensors\` | their exponential moving average: what samples are drawn with |
+| \`checkpoint-<step>/optimizer.safetensors\` | the optimizer's moments |
+| \`checkpoint-<step>/state.json\` | the step, the random streams and all options: with the tensors, all that resuming needs |
+| \`metrics.jsonl\` | a line a step of what was computed: losses, gradient norm, learning rate; \`clip\` where gradients were scaled down, \`skipped\` where a step was left out. The same seed gives the same bytes |
+| \`timing.jsonl\` | a line a step of what the clock said |
+| \`events.out.tfevents.…\` | \`metrics.jsonl\` and the samples for \`tensorboard --logdir\`; written anew when the run goes on |
+| \`report.html\` | all of it on a page |
+| \`run.json\` | how it was started, with which options and versions |
+| \`loss.png\`, \`samples-<step>.png\` | the loss curve; ${pictures} |
+${also.map(([name, what]) => `| \`${name}\` | ${what} |\n`).join('')}
+A folder \`.tmp-checkpoint-…\` is a checkpoint that was cut off while it was written. It can be deleted; the next
+checkpoint does so too. A file \`.lock-<n>\` says which process works here, or did until it was killed; the next run takes
+such a folder over by itself.
+`
+  mkdirSync(run, { recursive: true })
+  replaceFile(join(run, 'README.md'), text)
+  const file: RunFile = { title, command, resume, described, versions: versions() }
+  replaceFile(join(run, runFile), `${JSON.stringify(file, null, 2)}\n`)
+}
