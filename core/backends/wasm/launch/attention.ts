@@ -41,7 +41,7 @@ export function attention(
       const { N, T, d, block, wideT, wideD, biasStep, scale } = sizes(qkv, bias, heads)
       const threadBytes = 4 * (wideT * d + wideD * T + block * wideT + block * Math.max(T, d))
       context.scratch(runtime.threads * threadBytes, scratch =>
-        runtime.launch(
+        runtime.launchWords(
           forward,
           N * heads,
           addressOf(qkv),
@@ -76,7 +76,7 @@ export function attention(
       const slotBytes = summed ? 4 * groups * heads * T * T : 0
       context.scratch(slotBytes + runtime.threads * threadBytes, slots => {
         const target = gbias === null ? 0 : summed ? slots : gbias.address
-        runtime.launch(
+        runtime.launchWords(
           backward,
           groups * heads,
           addressOf(g),

@@ -62,7 +62,7 @@ export function wasmDoubles(runtime: Runtime, memory: Allocator): Doubles {
           const length = Math.min(longest, K - from)
           packRows(a, M, K, from, length, A)
           if (a !== b) packRows(b, N, K, from, length, B)
-          runtime.launch(
+          runtime.launchWords(
             kernels.addProduct,
             ceilDiv(rows, BLOCK),
             A.byteOffset,
@@ -88,7 +88,7 @@ export function wasmDoubles(runtime: Runtime, memory: Allocator): Doubles {
           packColumns(high, D, from, rows, H)
           packColumns(low, D, from, rows, L)
           const { high: toHigh, low: toLow, stride } = sums
-          runtime.launch(
+          runtime.launchWords(
             kernels.addSquares,
             ceilDiv(panels, BLOCK),
             H.byteOffset,
@@ -106,7 +106,7 @@ export function wasmDoubles(runtime: Runtime, memory: Allocator): Doubles {
 
     multiply(A, stride, [M, N], x, y) {
       const rows = perChunk(N)
-      runtime.launch(
+      runtime.launchWords(
         kernels.multiply,
         ceilDiv(M, rows),
         A.byteOffset,
@@ -123,7 +123,7 @@ export function wasmDoubles(runtime: Runtime, memory: Allocator): Doubles {
       const rows = perChunk(N)
       const chunks = ceilDiv(M, rows)
       scratch([chunks * N], slots => {
-        runtime.launch(
+        runtime.launchWords(
           kernels.multiplyTransposed,
           chunks,
           A.byteOffset,

@@ -79,7 +79,7 @@ export function elementwise(
   function map(kernel: number, x: Operand, out: Spec, p: number, q: number): Storage {
     const y = context.output(out)
     const vectors = (y.length + 3) >> 2
-    runtime.launch(kernel, ceilDiv(vectors, VECTORS), addressOf(x), y.address, vectors, VECTORS, p, q)
+    runtime.launchWords(kernel, ceilDiv(vectors, VECTORS), addressOf(x), y.address, vectors, VECTORS, p, q)
     return y
   }
 
@@ -88,7 +88,7 @@ export function elementwise(
       const y = context.output(out)
       const vectors = (y.length + 3) >> 2
       const word = out.dtype === 'f32' ? bits(value) : value
-      runtime.launch(fillKernel, ceilDiv(vectors, VECTORS), y.address, vectors, VECTORS, word)
+      runtime.launchWords(fillKernel, ceilDiv(vectors, VECTORS), y.address, vectors, VECTORS, word)
       return y
     },
 
@@ -108,7 +108,7 @@ export function elementwise(
       if ((sizeA === n || sizeA === 1) && (sizeB === n || sizeB === 1)) {
         // One row: operands run along, or are one element.
         const { columnsPerChunk, columnChunks } = splitIntoChunks(1, n)
-        runtime.launch(
+        runtime.launchWords(
           kernel,
           n === 0 ? 0 : columnChunks,
           addressOf(a),
@@ -139,7 +139,7 @@ export function elementwise(
       const rows = n / extents[last]
       const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = splitIntoChunks(rows, extents[last])
       const rank = Math.max(0, last - 1)
-      runtime.launch(
+      runtime.launchWords(
         kernel,
         chunks,
         addressOf(a),
@@ -172,7 +172,7 @@ export function elementwise(
       const last = extents.length - 1
       const rows = y.length / extents[last]
       const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = splitIntoChunks(rows, extents[last])
-      runtime.launch(
+      runtime.launchWords(
         whereKernel,
         chunks,
         addressOf(condition),
@@ -204,7 +204,7 @@ export function elementwise(
       const n = sizeOf(x.shape)
       const { columnsPerChunk, columnChunks } = splitIntoChunks(1, n)
       const chunks = n === 0 ? 0 : columnChunks
-      runtime.launch(
+      runtime.launchWords(
         copyKernel,
         chunks,
         addressOf(x),

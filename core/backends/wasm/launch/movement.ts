@@ -5,6 +5,7 @@
 
 import type { Kernels, Operand } from '../../../backend.ts'
 import { sizeOf, stridesOf } from '../../../shape.ts'
+import { type Address, addBytes } from '../memory.ts'
 import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
 import { type Folded, fold, outerTable, splitIntoChunks } from './fold.ts'
 
@@ -23,8 +24,8 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
 
   /** Copies a box of `extents` from one address to another, each with its own strides in elements. */
   function copyBox(
-    from: number,
-    to: number,
+    from: Address,
+    to: Address,
     extents: readonly number[],
     fromStrides: readonly number[],
     toStrides: readonly number[],
@@ -38,7 +39,7 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
     else copyRows(from, to, folded)
   }
 
-  function copyRows(from: number, to: number, folded: Folded): void {
+  function copyRows(from: Address, to: Address, folded: Folded): void {
     const {
       extents,
       strides: [own, theirs],
@@ -47,7 +48,7 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
     const rows = sizeOf(extents) / extents[last]
     const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = splitIntoChunks(rows, extents[last])
     const rank = Math.max(0, last - 1)
-    runtime.launch(
+    runtime.launchWords(
       copyKernel,
       chunks,
       from,
@@ -68,14 +69,14 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
   }
 
   /** The source runs along axis `along`, the result along the last: matrices to transpose, many of them. */
-  function transposeBox(from: number, to: number, { extents, strides: [own, theirs] }: Folded, along: number): void {
+  function transposeBox(from: Address, to: Address, { extents, strides: [own, theirs] }: Folded, along: number): void {
     const last = extents.length - 1
     const others = extents.map((_, axis) => axis).filter(axis => axis !== along && axis !== last)
     const table = others.flatMap(axis => [extents[axis], 4 * own[axis], 4 * theirs[axis]])
     const [R, C] = [extents[along], extents[last]]
     const units = ceilDiv(R, BAND) * others.reduce((n, axis) => n * extents[axis], 1)
     const perChunk = Math.max(1, Math.floor(CHUNK / (C * Math.min(R, BAND))))
-    runtime.launch(
+    runtime.launchWords(
       transposeKernel,
       ceilDiv(units, perChunk),
       from,
@@ -94,7 +95,7 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
   function checkIndices(op: string, index: Operand, R: number): void {
     const n = sizeOf(index.shape)
     const bad = context.scratch(4, address => {
-      runtime.launch(firstBadKernel, 1, addressOf(index), n, R, address)
+      runtime.launchWords(firstBadKernel, 1, addressOf(index), n, R, address)
       return runtime.ints(address, 1)[0]
     })
     if (bad < 0) return
@@ -121,7 +122,7 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
       const y = context.output(out)
       const strides = stridesOf(x.shape)
       const corner = starts.reduce((sum, start, axis) => sum + start * strides[axis], 0)
-      copyBox(addressOf(x) + 4 * corner, y.address, out.shape, strides, stridesOf(out.shape))
+      copyBox(addBytes(addressOf(x), 4 * corner), y.address, out.shape, strides, stridesOf(out.shape))
       return y
     },
 
@@ -129,7 +130,13 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
       const y = kernels().fill(value, out)
       const strides = stridesOf(out.shape)
       const corner = before.reduce((sum, start, axis) => sum + start * strides[axis], 0)
-      copyBox(addressOf(x), addressOf({ ...out, storage: y }) + 4 * corner, x.shape, stridesOf(x.shape), strides)
+      copyBox(
+        addressOf(x),
+        addBytes(addressOf({ ...out, storage: y }), 4 * corner),
+        x.shape,
+        stridesOf(x.shape),
+        strides,
+      )
       return y
     },
 
@@ -139,7 +146,7 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
       let to = y.address
       for (const x of xs) {
         copyBox(addressOf(x), to, x.shape, stridesOf(x.shape), strides)
-        to += 4 * x.shape[axis] * strides[axis]
+        to = addBytes(to, 4 * x.shape[axis] * strides[axis])
       }
       return y
     },
@@ -150,7 +157,7 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
       checkIndices('gather', index, R)
       const y = context.output(out)
       const perChunk = Math.max(1, Math.floor(CHUNK / Math.max(D, 1)))
-      runtime.launch(
+      runtime.launchWords(
         gatherKernel,
         ceilDiv(B * K, perChunk),
         addressOf(x),
@@ -174,7 +181,7 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
       const columns = Math.max(64, Math.ceil(CHUNK / Math.max(R + K, 1) / 16) * 16)
       const columnChunks = ceilDiv(D, columns)
       const kernel = scatterKernels[out.dtype as 'f32' | 'i32']
-      runtime.launch(
+      runtime.launchWords(
         kernel,
         B * columnChunks,
         addressOf(index),

@@ -6,6 +6,7 @@
 
 import type { FusedKernels, Operand, Storage } from '../../../backend.ts'
 import { sizeOf } from '../../../shape.ts'
+import { addBytes } from '../memory.ts'
 import { bits } from '../runtime.ts'
 import { addressOf, CHUNK, ceilDiv, type LaunchContext, type WasmStorage } from '../storage.ts'
 import type { Reduce } from './reduce.ts'
@@ -47,7 +48,7 @@ export function norms(context: LaunchContext, reduce: Reduce): Pick<FusedKernels
   function norm(x: Operand, a: number, b: number, perGroup: number, eps: number, plus: number): Storage {
     const y = context.output(x)
     const { D, rows, perChunk, chunks } = rowsOf(x)
-    runtime.launch(
+    runtime.launchWords(
       normKernel,
       chunks,
       addressOf(x),
@@ -72,7 +73,7 @@ export function norms(context: LaunchContext, reduce: Reduce): Pick<FusedKernels
     const groups = rows / perGroup
     const segments = ceilDiv(perGroup, SEGMENT)
     const launch = (ga: number, gb: number) =>
-      runtime.launch(
+      runtime.launchWords(
         normGradKernel,
         groups * segments,
         addressOf(g),
@@ -98,9 +99,9 @@ export function norms(context: LaunchContext, reduce: Reduce): Pick<FusedKernels
     else {
       const bytes = 4 * groups * segments * D
       context.scratch(2 * bytes, slots => {
-        launch(slots, slots + bytes)
+        launch(slots, addBytes(slots, bytes))
         reduce('sum', slots, ga.address, groups, segments, D)
-        reduce('sum', slots + bytes, gb.address, groups, segments, D)
+        reduce('sum', addBytes(slots, bytes), gb.address, groups, segments, D)
       })
     }
     return [gx, ga, gb]
@@ -115,7 +116,7 @@ export function norms(context: LaunchContext, reduce: Reduce): Pick<FusedKernels
   function softmaxLike(kernel: number, x: Operand, y: Operand | null): Storage {
     const out = context.output(x)
     const { D, rows, perChunk, chunks } = rowsOf(x)
-    runtime.launch(kernel, chunks, addressOf(x), y === null ? 0 : addressOf(y), out.address, rows, perChunk, D)
+    runtime.launchWords(kernel, chunks, addressOf(x), y === null ? 0 : addressOf(y), out.address, rows, perChunk, D)
     return out
   }
 
@@ -135,7 +136,7 @@ export function norms(context: LaunchContext, reduce: Reduce): Pick<FusedKernels
     gatedResidual(x, gate, y, out) {
       const z = context.output(out)
       const { D, rows, perChunk, chunks } = rowsOf(x)
-      runtime.launch(
+      runtime.launchWords(
         residualKernel,
         chunks,
         addressOf(x),
@@ -157,7 +158,7 @@ export function norms(context: LaunchContext, reduce: Reduce): Pick<FusedKernels
       const ggate = context.output(gate)
       const segments = ceilDiv(T, SEGMENT)
       const launch = (slots: number) =>
-        runtime.launch(
+        runtime.launchWords(
           residualGradKernel,
           N * segments,
           addressOf(g),

@@ -46,8 +46,8 @@ export function optimizer(context: LaunchContext): Pick<FusedKernels, 'sumOfSqua
       const y = context.output(out)
       const lines = pieces(xs.map(x => [x])).map(({ addresses, length }) => [...addresses, length])
       withTable(lines, 8 * lines.length, (table, slots) => {
-        runtime.launch(squaresKernel, lines.length, table, slots)
-        runtime.launch(sumKernel, 1, slots, lines.length, y.address)
+        runtime.launchWords(squaresKernel, lines.length, table, slots)
+        runtime.launchWords(sumKernel, 1, slots, lines.length, y.address)
       })
       return y
     },
@@ -57,7 +57,7 @@ export function optimizer(context: LaunchContext): Pick<FusedKernels, 'sumOfSqua
       const lines = pieces(operands).map(({ addresses, length }) => [...addresses, (length + 3) >> 2])
       const numbers = [lr, beta1, 1 - beta1, beta2, 1 - beta2, eps, 1 - lr * weightDecay].map(bits)
       withTable(lines, 0, table =>
-        runtime.launch(
+        runtime.launchWords(
           adamKernel,
           lines.length,
           table,
@@ -73,7 +73,9 @@ export function optimizer(context: LaunchContext): Pick<FusedKernels, 'sumOfSqua
     lerp(targets, sources, weight, finite) {
       const operands = targets.map((target, i) => [target, sources[i]])
       const lines = pieces(operands).map(({ addresses, length }) => [...addresses, (length + 3) >> 2])
-      withTable(lines, 0, table => runtime.launch(lerpKernel, lines.length, table, addressOf(finite), bits(weight)))
+      withTable(lines, 0, table =>
+        runtime.launchWords(lerpKernel, lines.length, table, addressOf(finite), bits(weight)),
+      )
     },
   }
 }

@@ -6,6 +6,7 @@
 
 import type { Kernels, ReduceName } from '../../../backend.ts'
 import { sizeOf } from '../../../shape.ts'
+import type { Address } from '../memory.ts'
 import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
 
 /** What a reduction of nothing gives. */
@@ -18,7 +19,7 @@ const BLOCK_COLUMNS = 1024
 const SEGMENT_ROWS = 256
 
 /** Passes over (outer, R, inner) → (outer, inner), from address to address. */
-export type Reduce = (name: ReduceName, from: number, to: number, outer: number, R: number, inner: number) => void
+export type Reduce = (name: ReduceName, from: Address, to: Address, outer: number, R: number, inner: number) => void
 
 export function reducer(context: LaunchContext): Reduce {
   const { runtime } = context
@@ -29,12 +30,12 @@ export function reducer(context: LaunchContext): Reduce {
     min: runtime.kernel('minColumns'),
   }
 
-  function rows(name: ReduceName, from: number, to: number, count: number, R: number): void {
+  function rows(name: ReduceName, from: Address, to: Address, count: number, R: number): void {
     const length = R > 2 * CHUNK ? CHUNK : R
     const segments = ceilDiv(R, length)
     const perChunk = Math.max(1, Math.floor(CHUNK / length))
-    const launch = (target: number) =>
-      runtime.launch(
+    const launch = (target: Address) =>
+      runtime.launchWords(
         rowKernels[name],
         ceilDiv(count * segments, perChunk),
         from,
@@ -53,7 +54,7 @@ export function reducer(context: LaunchContext): Reduce {
       })
   }
 
-  function columns(name: ReduceName, from: number, to: number, outer: number, R: number, inner: number): void {
+  function columns(name: ReduceName, from: Address, to: Address, outer: number, R: number, inner: number): void {
     const block = Math.min(inner, BLOCK_COLUMNS)
     const blocks = ceilDiv(inner, block)
     // As few segments as there are enough of, each of at least 64 rows.
@@ -62,8 +63,8 @@ export function reducer(context: LaunchContext): Reduce {
     const segments = ceilDiv(R, segmentRows)
     const units = outer * segments * blocks
     const perChunk = Math.max(1, Math.floor(CHUNK / (block * Math.min(R, segmentRows))))
-    const launch = (target: number) =>
-      runtime.launch(
+    const launch = (target: Address) =>
+      runtime.launchWords(
         columnKernels[name],
         ceilDiv(units, perChunk),
         from,
@@ -96,7 +97,7 @@ function intReducer({ runtime }: LaunchContext): Reduce {
   const kernels = { sum: runtime.kernel('sumInts'), max: runtime.kernel('maxInts'), min: runtime.kernel('minInts') }
   return (name, from, to, outer, R, inner) => {
     const perChunk = Math.max(1, Math.floor(CHUNK / R))
-    runtime.launch(kernels[name], ceilDiv(outer * inner, perChunk), from, to, R, inner, outer * inner, perChunk)
+    runtime.launchWords(kernels[name], ceilDiv(outer * inner, perChunk), from, to, R, inner, outer * inner, perChunk)
   }
 }
 
@@ -129,8 +130,8 @@ export function reductions(context: LaunchContext, reduce: Reduce): Pick<Kernels
     run: Reduce,
     groups: readonly Group[],
     passes: number,
-    from: number,
-    to: number,
+    from: Address,
+    to: Address,
     name: ReduceName,
   ): void {
     const last = groups.findLastIndex(group => group.reduced)

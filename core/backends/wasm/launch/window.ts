@@ -21,7 +21,7 @@ export function windows(context: LaunchContext): Pick<Kernels, 'unfold' | 'fold'
     const outH = Math.floor((H + top + bottom - kh) / dy) + 1
     const outW = Math.floor((W + left + right - kw) / dx) + 1
     const perChunk = Math.max(1, Math.floor((2 * CHUNK) / (kh * kw * outH * outW)))
-    runtime.launch(
+    runtime.launchWords(
       kernel,
       ceilDiv(N * C, perChunk),
       image,
