@@ -6,11 +6,11 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { cpu, rng } from '../core/index.ts'
-import { readNpz } from '../io/npz.ts'
-import { MDT, mdtPreset } from '../models/index.ts'
-import { MetricsLog, saveCheckpoint } from '../training/index.ts'
-import { fail, run as runProgram, succeed } from './example.ts'
+import { cpu, rng } from '../../core/index.ts'
+import { readNpz } from '../../io/npz.ts'
+import { MDT, mdtPreset } from '../../models/index.ts'
+import { MetricsLog, saveCheckpoint } from '../../training/index.ts'
+import { fail, run as runProgram, succeed } from '../programs/example.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'demask-cli-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))

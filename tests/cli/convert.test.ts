@@ -4,11 +4,11 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { run } from '../cli/convert.ts'
-import { readSafetensors, writeSafetensors } from '../io/safetensors-node.ts'
-import { openWeights } from '../io/weights-node.ts'
-import { fail, inFolder, succeed } from './example.ts'
-import { root } from './markdown.ts'
+import { run } from '../../cli/convert.ts'
+import { readSafetensors, writeSafetensors } from '../../io/safetensors-node.ts'
+import { openWeights } from '../../io/weights-node.ts'
+import { fail, inFolder, succeed } from '../programs/example.ts'
+import { root } from '../repo/markdown.ts'
 
 const fixture = (name: string) => join(root, 'tests/fixtures/pytorch', name)
 

@@ -15,9 +15,9 @@ const folder = mkdtempSync(join(tmpdir(), 'demask-child-'))
 test.after(() => rmSync(folder, { recursive: true, force: true }))
 
 const [child, interrupt, error] = ['cli/run-in-child', 'training/interrupt', 'io/user-error'].map(
-  name => new URL(`../${name}.ts`, import.meta.url).href,
+  name => new URL(`../../${name}.ts`, import.meta.url).href,
 )
-const tsx = fileURLToPath(new URL('../node_modules/tsx/dist/cli.mjs', import.meta.url))
+const tsx = fileURLToPath(new URL('../../node_modules/tsx/dist/cli.mjs', import.meta.url))
 const saved = join(folder, 'saved')
 const waitingPid = join(folder, 'waiting-pid')
 const workingPid = join(folder, 'working-pid')
@@ -52,7 +52,7 @@ function start(name: string, { stubborn = false, through = 'node' as 'node' | 't
   )
   const program = through === 'tsx' ? [tsx, file] : ['--import', 'tsx', file]
   return spawn(process.execPath, [...program, name], {
-    cwd: fileURLToPath(new URL('..', import.meta.url)),
+    cwd: fileURLToPath(new URL('../..', import.meta.url)),
     env: { ...process.env, DEMASK_DEBUG: '' },
   })
 }

@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { falseColour, openOutput } from '../cli/sample-output.ts'
-import { toByte } from '../data/index.ts'
-import { readNpz } from '../io/npz.ts'
-import { UserError } from '../io/user-error.ts'
+import { falseColour, openOutput } from '../../cli/sample-output.ts'
+import { toByte } from '../../data/index.ts'
+import { readNpz } from '../../io/npz.ts'
+import { UserError } from '../../io/user-error.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-output-'))
 process.on('exit', () => rmSync(root, { recursive: true, force: true }))

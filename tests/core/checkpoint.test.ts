@@ -28,7 +28,7 @@ import {
   type Tensor,
   tanh,
   where,
-} from '../core/index.ts'
+} from '../../core/index.ts'
 import { f64, leavesNothing, normal, shiftInPlace, values } from './helpers.ts'
 
 /** A block with a captured weight, as a model's layer has it. */

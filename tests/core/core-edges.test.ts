@@ -5,7 +5,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { createWasm } from '../core/backends/wasm/index.ts'
+import { createWasm } from '../../core/backends/wasm/index.ts'
 import {
   add,
   avgPool2d,
@@ -48,7 +48,7 @@ import {
   transpose,
   variance,
   zeros,
-} from '../core/index.ts'
+} from '../../core/index.ts'
 import { close, f64, leavesNothing, normal, values } from './helpers.ts'
 
 const wasm = await createWasm({ threads: 1 })

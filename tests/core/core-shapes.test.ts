@@ -2,7 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { createWasm } from '../core/backends/wasm/index.ts'
+import { createWasm } from '../../core/backends/wasm/index.ts'
 import {
   adaLayerNorm,
   add,
@@ -60,8 +60,8 @@ import {
   variance,
   where,
   zeros,
-} from '../core/index.ts'
-import { apply, applyMany, erase } from '../core/op.ts'
+} from '../../core/index.ts'
+import { apply, applyMany, erase } from '../../core/op.ts'
 import { leavesNothing, values } from './helpers.ts'
 
 const wasm = await createWasm({ threads: 1 })

@@ -6,9 +6,9 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { gpu } from '../core/backends/gpu/index.ts'
-import { createWasm } from '../core/backends/wasm/index.ts'
-import { allocate } from '../core/dtype.ts'
+import { gpu } from '../../core/backends/gpu/index.ts'
+import { createWasm } from '../../core/backends/wasm/index.ts'
+import { allocate } from '../../core/dtype.ts'
 import {
   add,
   arange,
@@ -37,7 +37,7 @@ import {
   to,
   where,
   zeros,
-} from '../core/index.ts'
+} from '../../core/index.ts'
 import { f64, normal, values } from './helpers.ts'
 
 const wasm = await createWasm({ threads: 1 })

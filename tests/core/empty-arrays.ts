@@ -5,8 +5,8 @@
  */
 
 import * as assert from 'uvu/assert'
-import * as core from '../core/index.ts'
-import { type Backend, cpu, rng, type Tensor, tensor } from '../core/index.ts'
+import * as core from '../../core/index.ts'
+import { type Backend, cpu, rng, type Tensor, tensor } from '../../core/index.ts'
 import { distance } from './registry-walk.ts'
 
 type Shape = readonly number[]

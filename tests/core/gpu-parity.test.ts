@@ -4,8 +4,8 @@
  */
 
 import { test } from 'uvu'
-import { gpu } from '../core/backends/gpu/index.ts'
-import { parityOn } from './parity/on-backend.ts'
+import { gpu } from '../../core/backends/gpu/index.ts'
+import { parityOn } from '../parity/on-backend.ts'
 
 const backend = await gpu({ device: 'cpu' })
 parityOn(test, backend)

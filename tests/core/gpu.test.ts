@@ -9,9 +9,9 @@ import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { gpu } from '../core/backends/gpu/index.ts'
-import { runs } from '../core/gradcheck.ts'
-import * as core from '../core/index.ts'
+import { gpu } from '../../core/backends/gpu/index.ts'
+import { runs } from '../../core/gradcheck.ts'
+import * as core from '../../core/index.ts'
 import {
   cpu,
   full,
@@ -25,9 +25,9 @@ import {
   sum,
   type Tensor,
   tensor,
-} from '../core/index.ts'
-import { erase } from '../core/op.ts'
-import { sampler } from '../core/samples.ts'
+} from '../../core/index.ts'
+import { erase } from '../../core/op.ts'
+import { sampler } from '../../core/samples.ts'
 import { walkEmpty } from './empty-arrays.ts'
 import { scalarValues } from './scalar-values.ts'
 
@@ -53,7 +53,7 @@ test('gpu.js is loaded by gpu(), not by core', () => {
 
 test('what core, wasm and cpu need has neither gpu.js nor the gpu backend in it', async () => {
   const { outputs } = await build({
-    entryPoints: [fileURLToPath(new URL('../core/index.ts', import.meta.url))],
+    entryPoints: [fileURLToPath(new URL('../../core/index.ts', import.meta.url))],
     bundle: true,
     splitting: true,
     format: 'esm',

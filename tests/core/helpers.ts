@@ -15,9 +15,9 @@ import {
   sub,
   type Tensor,
   tensor,
-} from '../core/index.ts'
-import { rng } from '../core/random.ts'
-import { type Shape, sizeOf } from '../core/shape.ts'
+} from '../../core/index.ts'
+import { rng } from '../../core/random.ts'
+import { type Shape, sizeOf } from '../../core/shape.ts'
 
 /** A tensor in f64 on `cpu`. */
 export function f64(values: NestedNumbers, shape?: Shape): Tensor {

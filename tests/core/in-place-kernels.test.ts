@@ -2,9 +2,9 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { gpu } from '../core/backends/gpu/index.ts'
-import { createWasm } from '../core/backends/wasm/index.ts'
-import { type Backend, cpu } from '../core/index.ts'
+import { gpu } from '../../core/backends/gpu/index.ts'
+import { createWasm } from '../../core/backends/wasm/index.ts'
+import { type Backend, cpu } from '../../core/index.ts'
 import { inPlaceKernels } from './in-place.ts'
 
 const backends: Record<string, Backend> = {

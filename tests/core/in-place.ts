@@ -6,8 +6,8 @@
 
 import type { Test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { AdamWSettings } from '../core/backend.ts'
-import { type Backend, rng, Tensor, tensor } from '../core/index.ts'
+import type { AdamWSettings } from '../../core/backend.ts'
+import { type Backend, rng, Tensor, tensor } from '../../core/index.ts'
 
 // One element, a few, an odd number past every vector width, and enough for several threads.
 const sizes = [1, 3, 1031, 70_001]

@@ -8,7 +8,7 @@
 import fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { createWasm } from '../core/backends/wasm/index.ts'
+import { createWasm } from '../../core/backends/wasm/index.ts'
 import {
   add,
   attention,
@@ -49,8 +49,8 @@ import {
   transpose,
   unfold,
   where,
-} from '../core/index.ts'
-import { broadcastShapes, sizeOf } from '../core/shape.ts'
+} from '../../core/index.ts'
+import { broadcastShapes, sizeOf } from '../../core/shape.ts'
 import { at, broadcastAt, close, f64, type Grid, grid, leavesNothing, normal, values } from './helpers.ts'
 
 interface Place {

@@ -31,7 +31,7 @@ import {
   type Tensor,
   tanh,
   transpose,
-} from '../core/index.ts'
+} from '../../core/index.ts'
 import { close, leavesNothing, normal, values } from './helpers.ts'
 
 // Every value in a program broadcasts to (2, 3), so that any op may take any values.

@@ -3,7 +3,7 @@
 import fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { normalOfWord, philox, Rng, rng } from '../core/random.ts'
+import { normalOfWord, philox, Rng, rng } from '../../core/random.ts'
 
 const hex = (words: Uint32Array) => Array.from(words, word => word.toString(16).padStart(8, '0')).join(' ')
 

@@ -5,11 +5,11 @@
  */
 
 import * as assert from 'uvu/assert'
-import { type Checked, project, runs } from '../core/gradcheck.ts'
-import { type Backend, cpu, type DType, gradients, noGrad, scope, type Tensor, tensor } from '../core/index.ts'
-import { type AnyOp, erase, type Sample } from '../core/op.ts'
-import { rng } from '../core/random.ts'
-import { sampler } from '../core/samples.ts'
+import { type Checked, project, runs } from '../../core/gradcheck.ts'
+import { type Backend, cpu, type DType, gradients, noGrad, scope, type Tensor, tensor } from '../../core/index.ts'
+import { type AnyOp, erase, type Sample } from '../../core/op.ts'
+import { rng } from '../../core/random.ts'
+import { sampler } from '../../core/samples.ts'
 
 /** Ops that mean something for integers, and are exact there. */
 const inIntegers = [

@@ -6,9 +6,9 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { gpu } from '../core/backends/gpu/index.ts'
-import { createWasm } from '../core/backends/wasm/index.ts'
-import { gradcheck, gradcheck2, runs } from '../core/gradcheck.ts'
+import { gpu } from '../../core/backends/gpu/index.ts'
+import { createWasm } from '../../core/backends/wasm/index.ts'
+import { gradcheck, gradcheck2, runs } from '../../core/gradcheck.ts'
 import {
   add,
   type Backend,
@@ -24,9 +24,9 @@ import {
   sum,
   type Tensor,
   tensor,
-} from '../core/index.ts'
-import { erase } from '../core/op.ts'
-import { sampler } from '../core/samples.ts'
+} from '../../core/index.ts'
+import { erase } from '../../core/op.ts'
+import { sampler } from '../../core/samples.ts'
 import { describe, distance, report, samplesOf, walk } from './registry-walk.ts'
 
 const backends: Record<string, Backend> = {

@@ -18,7 +18,7 @@ import {
   softplus,
   type Tensor,
   tensor,
-} from '../core/index.ts'
+} from '../../core/index.ts'
 
 const powersOfTen = Array.from({ length: 30 }, (_, i) => 10 ** -i)
 const both = (values: readonly number[]) => values.flatMap(x => [x, -x])

@@ -23,7 +23,7 @@ import {
   sum,
   type Tensor,
   zeros,
-} from '../core/index.ts'
+} from '../../core/index.ts'
 import { f64, leavesNothing, values } from './helpers.ts'
 
 /** Bytes on `cpu` now, less those at the last call of `mark`. */

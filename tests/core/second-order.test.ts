@@ -29,7 +29,7 @@ import {
   sum,
   type Tensor,
   tanh,
-} from '../core/index.ts'
+} from '../../core/index.ts'
 import { close, f64, leavesNothing, normal, slope, values } from './helpers.ts'
 
 test('grad(f) of first, second and third order', () => {

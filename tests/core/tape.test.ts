@@ -5,7 +5,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { newestNode } from '../core/graph.ts'
+import { newestNode } from '../../core/graph.ts'
 import {
   add,
   backward,
@@ -39,7 +39,7 @@ import {
   tanh,
   tensor,
   where,
-} from '../core/index.ts'
+} from '../../core/index.ts'
 import { close, f64, leavesNothing, normal, shiftInPlace, slope, values } from './helpers.ts'
 
 // ---- what is summed -------------------------------------------------------------------------------------------------

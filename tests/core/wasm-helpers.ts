@@ -4,11 +4,11 @@
  */
 
 import * as assert from 'uvu/assert'
-import type { FusedKernels, Kernels, Operand, Storage } from '../core/backend.ts'
-import { cpu } from '../core/backends/cpu/backend.ts'
-import { createWasm, type WasmBackend } from '../core/backends/wasm/index.ts'
-import { rng } from '../core/random.ts'
-import { type Shape, sizeOf } from '../core/shape.ts'
+import type { FusedKernels, Kernels, Operand, Storage } from '../../core/backend.ts'
+import { cpu } from '../../core/backends/cpu/backend.ts'
+import { createWasm, type WasmBackend } from '../../core/backends/wasm/index.ts'
+import { rng } from '../../core/random.ts'
+import { type Shape, sizeOf } from '../../core/shape.ts'
 
 export const relaxed = await createWasm({ threads: 1, build: 'relaxed' })
 const plain = await createWasm({ threads: 1, build: 'simd' })

@@ -8,10 +8,10 @@ import { fileURLToPath } from 'node:url'
 import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Storage } from '../core/backend.ts'
-import { createWasm } from '../core/backends/wasm/index.ts'
-import { Allocator } from '../core/backends/wasm/memory.ts'
-import type { Shape } from '../core/shape.ts'
+import type { Storage } from '../../core/backend.ts'
+import { createWasm } from '../../core/backends/wasm/index.ts'
+import { Allocator } from '../../core/backends/wasm/memory.ts'
+import type { Shape } from '../../core/shape.ts'
 import { check, disposeAll, floats, relaxed, spec } from './wasm-helpers.ts'
 
 /** Memory that grows as a WebAssembly.Memory does, without being there. */
@@ -80,7 +80,7 @@ test('a kernel for which there is no room leaves nothing behind', () => {
 
 test('threads: wanted, from the environment, and never what keeps the process alive', async () => {
   const script = `
-    import { createWasm } from './core/backends/wasm/index.ts'
+    import { createWasm } from './backends/wasm/index.ts'
     const wasm = await createWasm()
     const x = { shape: [300000], dtype: 'f32', storage: wasm.alloc('f32', 300000) }
     wasm.write(x.storage, new Float32Array(300000).fill(3))
@@ -88,7 +88,7 @@ test('threads: wanted, from the environment, and never what keeps the process al
     console.log(wasm.threads, wasm.readSync(wasm.kernels.reduce('sum', x, [0], { shape: [], dtype: 'f32' }))[0])`
   const run = (threads: string) =>
     spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
-      cwd: fileURLToPath(new URL('..', import.meta.url)),
+      cwd: fileURLToPath(new URL('../..', import.meta.url)),
       env: { ...process.env, DEMASK_THREADS: threads },
       encoding: 'utf8',
       timeout: 20000,

@@ -5,7 +5,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type Shape, show } from '../core/shape.ts'
+import { type Shape, show } from '../../core/shape.ts'
 import { check, disposeAll, floats, input, ints, relaxed, spec } from './wasm-helpers.ts'
 
 test('reduce', () => {

@@ -6,7 +6,7 @@
 import type { Page } from 'playwright-core'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { registry } from '../core/index.ts'
+import { registry } from '../../core/index.ts'
 import { type BrowserHost, executable, openBrowser, webGl2Flags } from './browser-host.ts'
 import type * as training from './browser-page.ts'
 import type * as walking from './webgl2-page.ts'

@@ -2,8 +2,8 @@
  * What webgl2-browser.test.ts runs in a page: the walk over all ops on WebGL 2. Only what runs in a browser is used here.
  */
 
-import { type GpuBackend, gpu } from '../core/backends/gpu/index.ts'
-import * as core from '../core/index.ts'
+import { type GpuBackend, gpu } from '../../core/backends/gpu/index.ts'
+import * as core from '../../core/index.ts'
 import { walkEmpty } from './empty-arrays.ts'
 import { walk } from './registry-walk.ts'
 import { scalarValues } from './scalar-values.ts'

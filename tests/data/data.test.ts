@@ -8,7 +8,7 @@ import fc from 'fast-check'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { rng } from '../core/random.ts'
+import { rng } from '../../core/random.ts'
 import {
   type Batch,
   Batches,
@@ -19,8 +19,8 @@ import {
   toByte,
   toModelRange,
   UnreadablePicture,
-} from '../data/index.ts'
-import { UserError } from '../io/user-error.ts'
+} from '../../data/index.ts'
+import { UserError } from '../../io/user-error.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-data-'))
 process.on('exit', () => rmSync(root, { recursive: true, force: true }))

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { rng } from '../core/random.ts'
+import { rng } from '../../core/random.ts'
 import {
   Batches,
   type EncodeOptions,
@@ -18,11 +18,11 @@ import {
   openLatents,
   readIndex,
   writeLatents,
-} from '../data/index.ts'
-import { Skipped, UnreadablePicture } from '../data/unreadable.ts'
-import { sha256Of } from '../io/checksum.ts'
-import { readSafetensors } from '../io/safetensors-node.ts'
-import { bytesOf } from './example.ts'
+} from '../../data/index.ts'
+import { Skipped, UnreadablePicture } from '../../data/unreadable.ts'
+import { sha256Of } from '../../io/checksum.ts'
+import { readSafetensors } from '../../io/safetensors-node.ts'
+import { bytesOf } from '../programs/example.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-latents-'))
 process.on('exit', () => rmSync(root, { recursive: true, force: true }))

@@ -6,7 +6,7 @@
 import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { cpu, rng } from '../core/index.ts'
+import { cpu, rng } from '../../core/index.ts'
 import {
   cropFlags,
   cropSize,
@@ -17,10 +17,10 @@ import {
   removedBlocks,
   removedTokens,
   spreadBlocks,
-} from '../diffusion/block-masks.ts'
-import { keptTokens, type TokenMask } from '../diffusion/masking.ts'
-import type { Grid } from '../nn/index.ts'
-import { values } from './helpers.ts'
+} from '../../diffusion/block-masks.ts'
+import { keptTokens, type TokenMask } from '../../diffusion/masking.ts'
+import type { Grid } from '../../nn/index.ts'
+import { values } from '../core/helpers.ts'
 
 const place = { backend: cpu }
 const ratio = fc.double({ min: 0, max: 0.95, noNaN: true })

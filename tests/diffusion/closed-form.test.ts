@@ -6,7 +6,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { add, affine, concat, cpu, full, mul, rng, scope, slice, sub, type Tensor, tensor } from '../core/index.ts'
+import { add, affine, concat, cpu, full, mul, rng, scope, slice, sub, type Tensor, tensor } from '../../core/index.ts'
 import {
   type Denoiser,
   ddimSample,
@@ -29,7 +29,7 @@ import {
   sigmaSteps,
   spaceTimesteps,
   vlbTerms,
-} from '../diffusion/index.ts'
+} from '../../diffusion/index.ts'
 
 const f64 = { dtype: 'f64', backend: cpu } as const
 /** Mean and standard deviation of the data. */

@@ -3,8 +3,8 @@
 import fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { gradcheck } from '../core/gradcheck.ts'
-import { backward, concat, full, mul, scope, slice, sum, type Tensor, tensor } from '../core/index.ts'
+import { gradcheck } from '../../core/gradcheck.ts'
+import { backward, concat, full, mul, scope, slice, sum, type Tensor, tensor } from '../../core/index.ts'
 import {
   classifierFreeGuidance,
   cosineBetas,
@@ -34,8 +34,8 @@ import {
   trainingLoss,
   vlbTerms,
   xStartOf,
-} from '../diffusion/index.ts'
-import { f64, near, normal } from './near.ts'
+} from '../../diffusion/index.ts'
+import { f64, near, normal } from '../near.ts'
 
 /** A network whose output is stored, and which remembers what it was asked. */
 function stored(output: Tensor, asked: number[][] = []): Network {

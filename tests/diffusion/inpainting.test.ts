@@ -5,11 +5,11 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { cpu, full, matmul, mul, rng, stats, tensor } from '../core/index.ts'
-import { linearBetas } from '../diffusion/betas.ts'
-import { gaussianDiffusion, type Network, respace, spaceTimesteps } from '../diffusion/index.ts'
-import { inpaintSteps, repaintLevels } from '../diffusion/inpainting.ts'
-import { values } from './helpers.ts'
+import { cpu, full, matmul, mul, rng, stats, tensor } from '../../core/index.ts'
+import { linearBetas } from '../../diffusion/betas.ts'
+import { gaussianDiffusion, type Network, respace, spaceTimesteps } from '../../diffusion/index.ts'
+import { inpaintSteps, repaintLevels } from '../../diffusion/inpainting.ts'
+import { values } from '../core/helpers.ts'
 
 const f64 = { dtype: 'f64', backend: cpu } as const
 

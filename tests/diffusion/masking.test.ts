@@ -3,9 +3,9 @@
 import fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { concat, cpu, full, gather, rng, type Shape, scatter, scope } from '../core/index.ts'
-import { keptTokens, tokenMask } from '../diffusion/index.ts'
-import { f64, near } from './near.ts'
+import { concat, cpu, full, gather, rng, type Shape, scatter, scope } from '../../core/index.ts'
+import { keptTokens, tokenMask } from '../../diffusion/index.ts'
+import { f64, near } from '../near.ts'
 
 test('masks: kept and removed tokens are a partition, and restoring undoes the shuffle', () => {
   const cases = fc.tuple(

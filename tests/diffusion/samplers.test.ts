@@ -2,7 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { concat, cpu, full, mul, rng, scope, slice, stats, type Tensor, tensor } from '../core/index.ts'
+import { concat, cpu, full, mul, rng, scope, slice, stats, type Tensor, tensor } from '../../core/index.ts'
 import {
   classifierFreeGuidance,
   cosineBetas,
@@ -28,8 +28,8 @@ import {
   spaceTimesteps,
   timestepDenoiser,
   timestepSigmas,
-} from '../diffusion/index.ts'
-import { f64, near, normal } from './near.ts'
+} from '../../diffusion/index.ts'
+import { f64, near, normal } from '../near.ts'
 
 const linear = (T: number) => gaussianDiffusion({ betas: linearBetas(T) })
 

@@ -4,9 +4,9 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { messages, messagesOf } from './errors/messages.ts'
-import { distinct, errorsPage, examplesIn, examplesOf, keyOf, whyNot } from './errors/page.ts'
-import { read, root } from './markdown.ts'
+import { read, root } from '../repo/markdown.ts'
+import { messages, messagesOf } from './messages.ts'
+import { distinct, errorsPage, examplesIn, examplesOf, keyOf, whyNot } from './page.ts'
 
 const all = distinct(messages())
 const page = read('docs/errors.md')

@@ -10,12 +10,12 @@ import { crc32, deflateRawSync } from 'node:zlib'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { gpu } from '../core/backends/gpu/index.ts'
-import { axesOf } from '../core/backends/gpu/kernels/elementwise.ts'
-import { coordinate } from '../core/backends/gpu/program.ts'
-import { createRuntime } from '../core/backends/wasm/runtime.ts'
-import { backward, ones, rng, sum } from '../core/index.ts'
-import { type AnyOp, apply, defineOp, type None, registry, type Unary } from '../core/op.ts'
+import { gpu } from '../../core/backends/gpu/index.ts'
+import { axesOf } from '../../core/backends/gpu/kernels/elementwise.ts'
+import { coordinate } from '../../core/backends/gpu/program.ts'
+import { createRuntime } from '../../core/backends/wasm/runtime.ts'
+import { backward, ones, rng, sum } from '../../core/index.ts'
+import { type AnyOp, apply, defineOp, type None, registry, type Unary } from '../../core/op.ts'
 import {
   type ImageDataset,
   type LatentDataset,
@@ -26,18 +26,18 @@ import {
   type TrainingSet,
   UnreadablePicture,
   writeLatents,
-} from '../data/index.ts'
-import { openNpz } from '../data/npz-pictures.ts'
-import { eulerSample, tokenMask } from '../diffusion/index.ts'
-import { readStatistics, type SetStatistics, writeStatistics } from '../evaluation/feature-statistics.ts'
-import { sha256Of } from '../io/checksum.ts'
-import { lockFolder } from '../io/lock.ts'
-import { encodeNpyHeader, parseNpyHeader } from '../io/npy.ts'
-import { NpzFile, writeNpz } from '../io/npz.ts'
-import { rebuilder } from '../io/pytorch/rebuild.ts'
-import { encodeSafetensors, type HostTensor } from '../io/safetensors.ts'
-import { writeSafetensors } from '../io/safetensors-node.ts'
-import { ZipFile } from '../io/zip-node.ts'
+} from '../../data/index.ts'
+import { openNpz } from '../../data/npz-pictures.ts'
+import { eulerSample, tokenMask } from '../../diffusion/index.ts'
+import { readStatistics, type SetStatistics, writeStatistics } from '../../evaluation/feature-statistics.ts'
+import { sha256Of } from '../../io/checksum.ts'
+import { lockFolder } from '../../io/lock.ts'
+import { encodeNpyHeader, parseNpyHeader } from '../../io/npy.ts'
+import { NpzFile, writeNpz } from '../../io/npz.ts'
+import { rebuilder } from '../../io/pytorch/rebuild.ts'
+import { encodeSafetensors, type HostTensor } from '../../io/safetensors.ts'
+import { writeSafetensors } from '../../io/safetensors-node.ts'
+import { ZipFile } from '../../io/zip-node.ts'
 import {
   AutoencoderKL,
   autoencoderPresets,
@@ -48,17 +48,17 @@ import {
   maskdmPreset,
   mdtPreset,
   PreconditionedMaskDiT,
-} from '../models/index.ts'
-import { maskedReconstruction } from '../models/maskdit-loss.ts'
-import { recognise } from '../models/recognise.ts'
-import { AdamW, unpatchify } from '../nn/index.ts'
-import { modelOptions as maskditOptions } from '../training/maskdit-settings.ts'
-import { writeGrid } from '../training/pictures.ts'
-import { modelOptions as mdtOptions } from '../training/train-settings.ts'
-import { modelOptions as vaeOptions } from '../training/vae-settings.ts'
-import { saveVae } from '../training/vae-weights.ts'
-import { fail, succeed } from './example.ts'
-import { zipOf } from './zip.ts'
+} from '../../models/index.ts'
+import { maskedReconstruction } from '../../models/maskdit-loss.ts'
+import { recognise } from '../../models/recognise.ts'
+import { AdamW, unpatchify } from '../../nn/index.ts'
+import { modelOptions as maskditOptions } from '../../training/maskdit-settings.ts'
+import { writeGrid } from '../../training/pictures.ts'
+import { modelOptions as mdtOptions } from '../../training/train-settings.ts'
+import { modelOptions as vaeOptions } from '../../training/vae-settings.ts'
+import { saveVae } from '../../training/vae-weights.ts'
+import { zipOf } from '../io/zip.ts'
+import { fail, succeed } from '../programs/example.ts'
 
 const place = mkdtempSync(join(tmpdir(), 'demask-errors-'))
 const at = (name: string) => join(place, name)

@@ -6,13 +6,13 @@
 import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { createWasm } from '../core/backends/wasm/index.ts'
-import { setDefaultBackend } from '../core/default-backend.ts'
-import { cpu, type Doubles, rng } from '../core/index.ts'
-import { plainDoubles } from '../evaluation/doubles.ts'
-import { FeatureStatistics, frechetDistance, precisionRecall } from '../evaluation/index.ts'
-import { singularValueSum } from '../evaluation/singular-values.ts'
-import { close } from './helpers.ts'
+import { createWasm } from '../../core/backends/wasm/index.ts'
+import { setDefaultBackend } from '../../core/default-backend.ts'
+import { cpu, type Doubles, rng } from '../../core/index.ts'
+import { plainDoubles } from '../../evaluation/doubles.ts'
+import { FeatureStatistics, frechetDistance, precisionRecall } from '../../evaluation/index.ts'
+import { singularValueSum } from '../../evaluation/singular-values.ts'
+import { close } from '../core/helpers.ts'
 
 const wasm = await createWasm({ threads: 2 })
 test.after(() => wasm.dispose())

@@ -6,7 +6,7 @@
 import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { rng } from '../core/index.ts'
+import { rng } from '../../core/index.ts'
 import {
   type FeatureGaussian,
   FeatureStatistics,
@@ -17,10 +17,10 @@ import {
   type Matrix,
   manifoldRadii,
   precisionRecall,
-} from '../evaluation/index.ts'
-import { covarianceFactor, timesTransposed, transposed } from '../evaluation/matrix.ts'
-import { singularValueSum } from '../evaluation/singular-values.ts'
-import { close } from './helpers.ts'
+} from '../../evaluation/index.ts'
+import { covarianceFactor, timesTransposed, transposed } from '../../evaluation/matrix.ts'
+import { singularValueSum } from '../../evaluation/singular-values.ts'
+import { close } from '../core/helpers.ts'
 
 function randomMatrix(rows: number, columns: number, seed: number): Matrix {
   return { rows, columns, data: Float64Array.from(rng(seed).normalArray(rows * columns)) }

@@ -3,16 +3,16 @@
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { ready, rng, scope, tensor } from '../core/index.ts'
-import { imagesOf, openDataset } from '../data/index.ts'
-import { EmojiFeatures } from '../evaluation/emoji-features.ts'
-import { featureGaussian, frechetDistance } from '../evaluation/index.ts'
-import { readSafetensors } from '../io/safetensors-node.ts'
+import { ready, rng, scope, tensor } from '../../core/index.ts'
+import { imagesOf, openDataset } from '../../data/index.ts'
+import { EmojiFeatures } from '../../evaluation/emoji-features.ts'
+import { featureGaussian, frechetDistance } from '../../evaluation/index.ts'
+import { readSafetensors } from '../../io/safetensors-node.ts'
 
 const backend = await ready()
 test.after(() => backend.dispose())
 
-const { tensors } = readSafetensors(join(import.meta.dirname, '../assets/emoji-features.safetensors'))
+const { tensors } = readSafetensors(join(import.meta.dirname, '../../assets/emoji-features.safetensors'))
 const classes = tensors.get('fc.bias')!.shape[0]
 
 const model = new EmojiFeatures(classes, { rng: null })

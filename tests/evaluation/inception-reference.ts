@@ -1,20 +1,20 @@
 /**
  * Makes tests/fixtures/inception: what pytorch-fid's own network gives with the weights that `drawnInception` draws, on two
  * small pictures. Needs Node and a Python with torch, torchvision and pytorch-fid, in DEMASK_PYTHON; the test needs
- * neither: it draws the same weights. Run: DEMASK_PYTHON=python npx tsx tests/inception-reference.ts
+ * neither: it draws the same weights. Run: DEMASK_PYTHON=python npx tsx tests/evaluation/inception-reference.ts
  */
 
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { ready, rng, type Tensor, tensor } from '../core/index.ts'
-import { InceptionV3 } from '../evaluation/inception.ts'
-import { writeSafetensors } from '../io/safetensors-node.ts'
+import { ready, rng, type Tensor, tensor } from '../../core/index.ts'
+import { InceptionV3 } from '../../evaluation/inception.ts'
+import { writeSafetensors } from '../../io/safetensors-node.ts'
 
-export const outputs = join(import.meta.dirname, 'fixtures/inception/outputs.safetensors')
+export const outputs = join(import.meta.dirname, '../fixtures/inception/outputs.safetensors')
 
-export const names = join(import.meta.dirname, 'fixtures/inception/names.txt')
+export const names = join(import.meta.dirname, '../fixtures/inception/names.txt')
 
 /** Weights on which every layer matters: normal, of a size that keeps activations near 1, with moments off 0 and 1. */
 export function drawnInception(): InceptionV3 {

@@ -6,12 +6,12 @@
 import { readFileSync } from 'node:fs'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { cpu, noGrad, rng, scope, type Tensor, tensor } from '../core/index.ts'
-import { ready } from '../core/ready.ts'
-import { InceptionV3 } from '../evaluation/inception.ts'
-import { readSafetensors } from '../io/safetensors-node.ts'
-import { Conv2d, shapesOnly } from '../nn/index.ts'
-import { f64 } from './helpers.ts'
+import { cpu, noGrad, rng, scope, type Tensor, tensor } from '../../core/index.ts'
+import { ready } from '../../core/ready.ts'
+import { InceptionV3 } from '../../evaluation/inception.ts'
+import { readSafetensors } from '../../io/safetensors-node.ts'
+import { Conv2d, shapesOnly } from '../../nn/index.ts'
+import { f64 } from '../core/helpers.ts'
 import { drawnInception, drawnPictures, names, outputs } from './inception-reference.ts'
 
 const backend = await ready()

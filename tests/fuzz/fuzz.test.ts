@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { openCases } from './fuzz/cases.ts'
-import { seeded, targets } from './fuzz/targets.ts'
+import { openCases } from './cases.ts'
+import { seeded, targets } from './targets.ts'
 
 /** Of the seeds, what is refused as it is: formats and contents that are not read. */
 const refused = /^((complex|legacy|pickle|runs-code|script|unusual)\.pt|make\.py)$/

@@ -6,16 +6,16 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { suite, test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { sizeOf } from '../core/shape.ts'
-import { decodeSafetensors, encodeSafetensors, type HostTensor, parseSafetensorsHeader } from '../io/safetensors.ts'
+import { sizeOf } from '../../core/shape.ts'
+import { decodeSafetensors, encodeSafetensors, type HostTensor, parseSafetensorsHeader } from '../../io/safetensors.ts'
 import {
   decodeElements,
   encodeElements,
   type SafetensorsDType,
   SafetensorsError,
   safetensorsBytes,
-} from '../io/safetensors-elements.ts'
-import { readSafetensors, SafetensorsFile, writeSafetensors } from '../io/safetensors-node.ts'
+} from '../../io/safetensors-elements.ts'
+import { readSafetensors, SafetensorsFile, writeSafetensors } from '../../io/safetensors-node.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'demask-safetensors-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))

@@ -30,30 +30,30 @@ import {
   type Tensor,
   tensor,
   zeros,
-} from '../core/index.ts'
-import { ready } from '../core/ready.ts'
+} from '../../core/index.ts'
+import { ready } from '../../core/ready.ts'
 import {
   AutoencoderKL,
   type AutoencoderKLOptions,
   DiagonalGaussian,
   stableDiffusionVae,
-} from '../models/autoencoder-kl.ts'
-import { StripConv2d } from '../models/autoencoder-kl-blocks.ts'
+} from '../../models/autoencoder-kl.ts'
+import { StripConv2d } from '../../models/autoencoder-kl-blocks.ts'
 import {
   autoencoderConfig,
   autoencoderOptions,
   autoencoderOptionsOfShapes,
   autoencoderPresetNames,
   autoencoderPresets,
-} from '../models/autoencoder-kl-config.ts'
-import { AdamW, type HostState, shapesOnly } from '../nn/index.ts'
-import { leavesNothing } from './helpers.ts'
-import { f64, near, normal } from './near.ts'
+} from '../../models/autoencoder-kl-config.ts'
+import { AdamW, type HostState, shapesOnly } from '../../nn/index.ts'
+import { leavesNothing } from '../core/helpers.ts'
+import { f64, near, normal } from '../near.ts'
 
 const wasm = await ready({ threads: 1 })
 test.after(() => wasm.dispose())
 
-const read = (name: string) => JSON.parse(readFileSync(join(import.meta.dirname, 'fixtures', name), 'utf8'))
+const read = (name: string) => JSON.parse(readFileSync(join(import.meta.dirname, '../fixtures', name), 'utf8'))
 
 // ---- official names and sizes ---------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 /** Training on the same few pictures with the same draws at every step: nothing but learning lowers the loss. */
 
-import { type Backend, backward, scope, stats, type Tensor } from '../core/index.ts'
+import { type Backend, backward, scope, stats, type Tensor } from '../../core/index.ts'
 
 export interface Learned {
   /** Of each step, before its update. */

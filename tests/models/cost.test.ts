@@ -2,10 +2,10 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { stepBytes, stepFlops } from '../bench/cost.ts'
-import { trainingBytes } from '../bench/memory.ts'
-import { trainer } from '../bench/step.ts'
-import { profile, ready, stats } from '../core/index.ts'
+import { stepBytes, stepFlops } from '../../bench/cost.ts'
+import { trainingBytes } from '../../bench/memory.ts'
+import { trainer } from '../../bench/step.ts'
+import { profile, ready, stats } from '../../core/index.ts'
 
 test("the formulas for MDT's step agree with its products, and with its bytes at the peak", async () => {
   const backend = await ready({ backend: 'wasm', threads: 1 })

@@ -2,11 +2,11 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { planOf, type SampleFlags } from '../cli/sample-settings.ts'
-import { cpu, ready, rng, stats } from '../core/index.ts'
-import { toByte } from '../data/index.ts'
-import { storable } from '../io/safetensors-node.ts'
-import { UserError } from '../io/user-error.ts'
+import { planOf, type SampleFlags } from '../../cli/sample-settings.ts'
+import { cpu, ready, rng, stats } from '../../core/index.ts'
+import { toByte } from '../../data/index.ts'
+import { storable } from '../../io/safetensors-node.ts'
+import { UserError } from '../../io/user-error.ts'
 import {
   type Drawing,
   drawn,
@@ -17,7 +17,7 @@ import {
   samplerNames,
   timestepDiffusion,
   timestepDrawing,
-} from '../models/drawing.ts'
+} from '../../models/drawing.ts'
 import {
   MaskedUViT,
   MDT,
@@ -27,9 +27,9 @@ import {
   mdtPreset,
   mdtV2Preset,
   PreconditionedMaskDiT,
-} from '../models/index.ts'
-import { recognise, type State } from '../models/recognise.ts'
-import type { Module } from '../nn/index.ts'
+} from '../../models/index.ts'
+import { recognise, type State } from '../../models/recognise.ts'
+import type { Module } from '../../nn/index.ts'
 
 const backend = await ready({ threads: 2 })
 const sizes = { inputSize: 8, inChannels: 3, numClasses: 3 }

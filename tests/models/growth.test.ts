@@ -2,7 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { growing, growthOf } from '../bench/growth.ts'
+import { growing, growthOf } from '../../bench/growth.ts'
 
 for (const [name, make] of Object.entries(growing))
   test(`${name}: as many bytes after step 9 as after step 4, and no plain loops`, async () => {

@@ -23,12 +23,12 @@ import {
   sum,
   type Tensor,
   tensor,
-} from '../core/index.ts'
-import { ready } from '../core/ready.ts'
-import { lossWeight, preconditioning, sigmaSteps } from '../diffusion/edm.ts'
-import { heunSample } from '../diffusion/edm-samplers.ts'
-import { type TokenMask, tokenMask } from '../diffusion/masking.ts'
-import { type MaskDiTOptions, oneHot, PreconditionedMaskDiT } from '../models/maskdit.ts'
+} from '../../core/index.ts'
+import { ready } from '../../core/ready.ts'
+import { lossWeight, preconditioning, sigmaSteps } from '../../diffusion/edm.ts'
+import { heunSample } from '../../diffusion/edm-samplers.ts'
+import { type TokenMask, tokenMask } from '../../diffusion/masking.ts'
+import { type MaskDiTOptions, oneHot, PreconditionedMaskDiT } from '../../models/maskdit.ts'
 import {
   drawMaskDiT,
   type MaskRatioName,
@@ -36,15 +36,15 @@ import {
   maskedReconstruction,
   maskRatioSchedule,
   unmaskingTuning,
-} from '../models/maskdit-loss.ts'
-import { maskDiTPreset } from '../models/presets.ts'
-import { AdamW, shapesOnly } from '../nn/index.ts'
+} from '../../models/maskdit-loss.ts'
+import { maskDiTPreset } from '../../models/presets.ts'
+import { AdamW, shapesOnly } from '../../nn/index.ts'
 import { learn } from './by-heart.ts'
 
 const wasm = await ready({ threads: 1 })
 test.after(() => wasm.dispose())
 
-const read = (name: string) => JSON.parse(readFileSync(join(import.meta.dirname, 'fixtures', name), 'utf8'))
+const read = (name: string) => JSON.parse(readFileSync(join(import.meta.dirname, '../fixtures', name), 'utf8'))
 
 // ---- official sizes and names ---------------------------------------------------------------------------------------
 

@@ -4,22 +4,22 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { affine, backward, mean, noGrad, rng, scope, stats, type Tensor, tensor } from '../core/index.ts'
-import { ready } from '../core/ready.ts'
-import { drawMask, type Masking, maskOfFlags } from '../diffusion/block-masks.ts'
-import { type Prediction, qSample } from '../diffusion/gaussian.ts'
-import { MaskedUViT } from '../models/maskdm.ts'
+import { affine, backward, mean, noGrad, rng, scope, stats, type Tensor, tensor } from '../../core/index.ts'
+import { ready } from '../../core/ready.ts'
+import { drawMask, type Masking, maskOfFlags } from '../../diffusion/block-masks.ts'
+import { type Prediction, qSample } from '../../diffusion/gaussian.ts'
+import { MaskedUViT } from '../../models/maskdm.ts'
 import {
   drawMaskDM,
   maskdmDiffusion,
   maskdmSample,
   maskdmSteps,
   maskedDenoisingScoreMatching,
-} from '../models/maskdm-diffusion.ts'
-import { maskdmOptimizer } from '../models/maskdm-presets.ts'
-import { AdamW, Ema, powerDecay } from '../nn/index.ts'
+} from '../../models/maskdm-diffusion.ts'
+import { maskdmOptimizer } from '../../models/maskdm-presets.ts'
+import { AdamW, Ema, powerDecay } from '../../nn/index.ts'
+import { close, values } from '../core/helpers.ts'
 import { learn } from './by-heart.ts'
-import { close, values } from './helpers.ts'
 import { f64, labelled, make, type Place, pictures, small } from './maskdm-models.ts'
 
 const wasm = await ready({ threads: 1 })

@@ -2,9 +2,9 @@
  * What the tests of MaskDM share: small networks with weights that leave no path closed, and pictures for them.
  */
 
-import { type Backend, cpu, type DType, type Rng, rng, type Tensor } from '../core/index.ts'
-import { type MaskDMOptions, MaskedUViT } from '../models/maskdm.ts'
-import type { Module } from '../nn/index.ts'
+import { type Backend, cpu, type DType, type Rng, rng, type Tensor } from '../../core/index.ts'
+import { type MaskDMOptions, MaskedUViT } from '../../models/maskdm.ts'
+import type { Module } from '../../nn/index.ts'
 
 /** Without and with what only some configurations have. */
 export const small: MaskDMOptions = {

@@ -4,12 +4,12 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { rng, type Tensor, tensor } from '../core/index.ts'
-import { ready } from '../core/ready.ts'
-import { MaskedUViT } from '../models/maskdm.ts'
-import { loadPretrained, networkState, resizePositions } from '../models/maskdm-transfer.ts'
-import type { HostState } from '../nn/index.ts'
-import { close, values } from './helpers.ts'
+import { rng, type Tensor, tensor } from '../../core/index.ts'
+import { ready } from '../../core/ready.ts'
+import { MaskedUViT } from '../../models/maskdm.ts'
+import { loadPretrained, networkState, resizePositions } from '../../models/maskdm-transfer.ts'
+import type { HostState } from '../../nn/index.ts'
+import { close, values } from '../core/helpers.ts'
 import { f64, labelled, make, type Place, pictures } from './maskdm-models.ts'
 
 const wasm = await ready({ threads: 1 })

@@ -9,17 +9,22 @@ import { join } from 'node:path'
 import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { observe, rng, scope, tensor } from '../core/index.ts'
-import { cropSize, drawMask, type Masking, maskOfFlags } from '../diffusion/block-masks.ts'
-import { tokenMask } from '../diffusion/masking.ts'
-import { type MaskDMOptions, MaskedUViT, UViTAttention } from '../models/maskdm.ts'
-import { drawMaskDM, maskdmDiffusion, maskdmSample, maskedDenoisingScoreMatching } from '../models/maskdm-diffusion.ts'
-import { maskdmOptimizer, maskdmPreset, maskdmPresets } from '../models/maskdm-presets.ts'
-import { Attention, shapesOnly } from '../nn/index.ts'
-import { close, values } from './helpers.ts'
+import { observe, rng, scope, tensor } from '../../core/index.ts'
+import { cropSize, drawMask, type Masking, maskOfFlags } from '../../diffusion/block-masks.ts'
+import { tokenMask } from '../../diffusion/masking.ts'
+import { type MaskDMOptions, MaskedUViT, UViTAttention } from '../../models/maskdm.ts'
+import {
+  drawMaskDM,
+  maskdmDiffusion,
+  maskdmSample,
+  maskedDenoisingScoreMatching,
+} from '../../models/maskdm-diffusion.ts'
+import { maskdmOptimizer, maskdmPreset, maskdmPresets } from '../../models/maskdm-presets.ts'
+import { Attention, shapesOnly } from '../../nn/index.ts'
+import { close, values } from '../core/helpers.ts'
 import { f64, labelled, make, opened, pictures, small } from './maskdm-models.ts'
 
-const read = (name: string) => JSON.parse(readFileSync(join(import.meta.dirname, 'fixtures', name), 'utf8'))
+const read = (name: string) => JSON.parse(readFileSync(join(import.meta.dirname, '../fixtures', name), 'utf8'))
 
 // ---- official sizes, names and settings -----------------------------------------------------------------------------
 

@@ -5,16 +5,16 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { backward, cpu, mean, observe, rng, type Tensor } from '../core/index.ts'
-import { linearBetas } from '../diffusion/betas.ts'
-import { gaussianDiffusion } from '../diffusion/gaussian.ts'
-import type { LossTerms } from '../diffusion/losses.ts'
-import { MDT, type MDTOptions } from '../models/mdt.ts'
-import { AblatedMDT, ablatedLoss, type MDTAblation } from '../models/mdt-ablations.ts'
-import { drawPasses, mdtLoss, type Passes } from '../models/mdt-loss.ts'
-import { mdtPreset } from '../models/presets.ts'
-import { type Module, shapesOnly } from '../nn/index.ts'
-import { close, values } from './helpers.ts'
+import { backward, cpu, mean, observe, rng, type Tensor } from '../../core/index.ts'
+import { linearBetas } from '../../diffusion/betas.ts'
+import { gaussianDiffusion } from '../../diffusion/gaussian.ts'
+import type { LossTerms } from '../../diffusion/losses.ts'
+import { MDT, type MDTOptions } from '../../models/mdt.ts'
+import { AblatedMDT, ablatedLoss, type MDTAblation } from '../../models/mdt-ablations.ts'
+import { drawPasses, mdtLoss, type Passes } from '../../models/mdt-loss.ts'
+import { mdtPreset } from '../../models/presets.ts'
+import { type Module, shapesOnly } from '../../nn/index.ts'
+import { close, values } from '../core/helpers.ts'
 
 const options: MDTOptions = {
   inputSize: 8,

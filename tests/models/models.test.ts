@@ -24,23 +24,23 @@ import {
   sum,
   type Tensor,
   tensor,
-} from '../core/index.ts'
-import { ready } from '../core/ready.ts'
-import { linearBetas } from '../diffusion/betas.ts'
-import { gaussianDiffusion } from '../diffusion/gaussian.ts'
-import { type LossOptions, trainingLoss } from '../diffusion/losses.ts'
-import { tokenMask } from '../diffusion/masking.ts'
-import { DiT, type TransformerOptions } from '../models/dit.ts'
-import { MDT, type MDTOptions, MDTv2 } from '../models/mdt.ts'
-import { drawPasses, mdtLoss } from '../models/mdt-loss.ts'
-import { ditPreset, mdtPreset, mdtV2Preset, presetNames, trainingPreset } from '../models/presets.ts'
-import { AdamW, type Module, shapesOnly } from '../nn/index.ts'
+} from '../../core/index.ts'
+import { ready } from '../../core/ready.ts'
+import { linearBetas } from '../../diffusion/betas.ts'
+import { gaussianDiffusion } from '../../diffusion/gaussian.ts'
+import { type LossOptions, trainingLoss } from '../../diffusion/losses.ts'
+import { tokenMask } from '../../diffusion/masking.ts'
+import { DiT, type TransformerOptions } from '../../models/dit.ts'
+import { MDT, type MDTOptions, MDTv2 } from '../../models/mdt.ts'
+import { drawPasses, mdtLoss } from '../../models/mdt-loss.ts'
+import { ditPreset, mdtPreset, mdtV2Preset, presetNames, trainingPreset } from '../../models/presets.ts'
+import { AdamW, type Module, shapesOnly } from '../../nn/index.ts'
 import { learn } from './by-heart.ts'
 
 const wasm = await ready({ threads: 1 })
 test.after(() => wasm.dispose())
 
-const read = (name: string) => JSON.parse(readFileSync(join(import.meta.dirname, 'fixtures', name), 'utf8'))
+const read = (name: string) => JSON.parse(readFileSync(join(import.meta.dirname, '../fixtures', name), 'utf8'))
 
 // ---- official sizes and names ---------------------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { changeOf, mutantsOf, mutated } from './mutate/mutants.ts'
-import { equivalents, files, isEquivalent, population, sample, testsOf, wilson } from './mutate/plan.ts'
+import { changeOf, mutantsOf, mutated } from './mutants.ts'
+import { equivalents, files, isEquivalent, population, sample, testsOf, wilson } from './plan.ts'
 
 /** What becomes of a source. */
 const after = (source: string) => mutantsOf('a.ts', source).map(mutant => mutated(source, mutant))
@@ -27,7 +27,7 @@ test('operators, numbers, booleans, bounds, statements and the order of operands
 
 test('types, imports, strings, comments, errors and samples are left alone', () => {
   for (const source of [
-    "import { a } from './b-1.ts'",
+    "import { a } from '../b-1.ts'",
     'type T = 1 | 2',
     'const x: 3 = y as 3 // 1 + 1',
     'const x = `a 1` + y',

@@ -21,7 +21,7 @@ import {
   sum,
   type Tensor,
   tensor,
-} from '../core/index.ts'
+} from '../../core/index.ts'
 import {
   Activation,
   Attention,
@@ -53,7 +53,7 @@ import {
   TimestepEmbedder,
   timestepEmbedding,
   unpatchify,
-} from '../nn/index.ts'
+} from '../../nn/index.ts'
 
 const f64 = { dtype: 'f64', backend: cpu } as const
 const init = (seed = 1): Init => ({ rng: rng(seed), ...f64 })

@@ -5,8 +5,8 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { gpu } from '../core/backends/gpu/index.ts'
-import { createWasm } from '../core/backends/wasm/index.ts'
+import { gpu } from '../../core/backends/gpu/index.ts'
+import { createWasm } from '../../core/backends/wasm/index.ts'
 import {
   type Backend,
   backward,
@@ -21,8 +21,8 @@ import {
   sub,
   type Tensor,
   tensor,
-} from '../core/index.ts'
-import { decodeSafetensors, encodeSafetensors } from '../io/safetensors.ts'
+} from '../../core/index.ts'
+import { decodeSafetensors, encodeSafetensors } from '../../io/safetensors.ts'
 import {
   Adam,
   AdamW,
@@ -43,7 +43,7 @@ import {
   Sgd,
   warmUp,
   warmUpDecay,
-} from '../nn/index.ts'
+} from '../../nn/index.ts'
 
 type Place = { readonly backend: Backend; readonly dtype: 'f32' | 'f64' }
 

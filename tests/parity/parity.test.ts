@@ -9,13 +9,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { ready } from '../core/ready.ts'
-import type { HostTensor } from '../io/safetensors.ts'
-import { readSafetensors, writeSafetensors } from '../io/safetensors-node.ts'
-import { toleranceOf, whyOnlyInF64 } from './parity/compare.ts'
-import { parity } from './parity/run.ts'
+import { ready } from '../../core/ready.ts'
+import type { HostTensor } from '../../io/safetensors.ts'
+import { readSafetensors, writeSafetensors } from '../../io/safetensors-node.ts'
+import { toleranceOf, whyOnlyInF64 } from './compare.ts'
+import { parity } from './run.ts'
 
-const fixtures = join(import.meta.dirname, 'fixtures')
+const fixtures = join(import.meta.dirname, '../fixtures')
 const backend = await ready({ threads: 1 })
 const scratch = mkdtempSync(join(tmpdir(), 'parity-'))
 
@@ -205,7 +205,7 @@ test('a setting or kind that is not known, and a folder that is no fixture, are 
 
 test('the command prints its report and says by its exit code whether all was well', async () => {
   const command = (dir: string) =>
-    spawnSync(process.execPath, [...process.execArgv, join(import.meta.dirname, 'parity', 'run.ts'), dir], {
+    spawnSync(process.execPath, [...process.execArgv, join(import.meta.dirname, 'run.ts'), dir], {
       encoding: 'utf8',
     })
   const fine = command(join(fixtures, 'sampling-dit'))

@@ -24,7 +24,7 @@ export interface RunOptions {
 /** Runs examples/`name`.ts, or cli/index.ts as `demask`, to its end. */
 export function run(name: string, args: readonly string[], { interruptAt }: RunOptions = {}): Promise<Ended> {
   const path = name === 'demask' ? 'cli/index.ts' : `examples/${name}.ts`
-  const file = fileURLToPath(new URL(`../${path}`, import.meta.url))
+  const file = fileURLToPath(new URL(`../../${path}`, import.meta.url))
   const child = spawn(process.execPath, [...process.execArgv, file, ...args], {
     env: { ...process.env, DEMASK_DEBUG: '' },
   })

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { HostTensor } from '../io/safetensors.ts'
-import { readSafetensors, writeSafetensors } from '../io/safetensors-node.ts'
+import type { HostTensor } from '../../io/safetensors.ts'
+import { readSafetensors, writeSafetensors } from '../../io/safetensors-node.ts'
 import { bytesOf, fail, inFolder, succeed } from './example.ts'
 
 const small = ['--preset', 'tiny', '--size', '8', '--batch', '2', '--threads', '1']

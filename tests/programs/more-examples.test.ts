@@ -9,10 +9,10 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { holeAt, holeIn, maskOf, pictures } from '../cli/inpaint-inputs.ts'
-import { cpu, rng } from '../core/index.ts'
-import { storable, writeSafetensors } from '../io/safetensors-node.ts'
-import { UserError } from '../io/user-error.ts'
+import { holeAt, holeIn, maskOf, pictures } from '../../cli/inpaint-inputs.ts'
+import { cpu, rng } from '../../core/index.ts'
+import { storable, writeSafetensors } from '../../io/safetensors-node.ts'
+import { UserError } from '../../io/user-error.ts'
 import {
   DiT,
   ditPreset,
@@ -25,10 +25,10 @@ import {
   mdtPreset,
   mdtV2Preset,
   PreconditionedMaskDiT,
-} from '../models/index.ts'
-import { recognise, type State } from '../models/recognise.ts'
-import { type Module, shapesOnly } from '../nn/index.ts'
-import { saveCheckpoint } from '../training/index.ts'
+} from '../../models/index.ts'
+import { recognise, type State } from '../../models/recognise.ts'
+import { type Module, shapesOnly } from '../../nn/index.ts'
+import { saveCheckpoint } from '../../training/index.ts'
 import { fail, succeed } from './example.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'demask-more-'))

@@ -4,9 +4,9 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { cropSize } from '../diffusion/index.ts'
-import { maskdmPresets } from '../models/index.ts'
-import { maskingOf, modelOptions, settingsOf } from '../training/maskdm-settings.ts'
+import { cropSize } from '../../diffusion/index.ts'
+import { maskdmPresets } from '../../models/index.ts'
+import { maskingOf, modelOptions, settingsOf } from '../../training/maskdm-settings.ts'
 import { bytesOf, fail, inFolder, succeed } from './example.ts'
 
 const small = ['--size', '8', '--batch', '2', '--threads', '1']

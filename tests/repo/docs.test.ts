@@ -10,13 +10,14 @@ import { dirname, join, relative, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { included } from '../site/regions.ts'
+import { included } from '../../site/regions.ts'
 import { type Block, blocks, find, linkTo, localLinks, quotations, quoting, read, root } from './markdown.ts'
+import { rooms } from './rooms.ts'
 
 // What the site's build makes, and templates of pages, are left to it.
 const written = listed('docs').filter(name => !/^docs\/(reference|source|public)\//.test(name))
 const documents = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...written].filter(name => name.endsWith('.md'))
-const folders = ['core', 'nn', 'diffusion', 'models', 'examples', 'bench', 'tests']
+const folders = [...rooms, 'bench', 'tests'].filter(folder => existsSync(join(root, folder)))
 
 /** All files under a folder, with its name before theirs. */
 function listed(folder: string): string[] {
@@ -60,12 +61,11 @@ test.before(() => {
   rmSync(workshop, { recursive: true, force: true })
   mkdirSync(workshop, { recursive: true })
   for (const { block, file } of programs) writeFileSync(file, `${programOf(block)}\nexport {}\n`)
-  const entry = (folder: string) => [join(root, folder, 'index.ts')]
+  const entry = (room: string) => ['index-node.ts', 'index.ts'].map(file => join(root, room, file)).filter(existsSync)
+  const published = rooms.filter(room => !['core', 'cli', 'examples'].includes(room))
   const paths = {
     demask: entry('core'),
-    'demask/nn': entry('nn'),
-    'demask/diffusion': entry('diffusion'),
-    'demask/models': entry('models'),
+    ...Object.fromEntries(published.map(room => [`demask/${room}`, entry(room)])),
   }
   const config = { extends: join(root, 'tsconfig.json'), compilerOptions: { paths }, include: ['*.ts'], exclude: [] }
   writeFileSync(join(workshop, 'tsconfig.json'), JSON.stringify(config))
@@ -183,7 +183,7 @@ for (const document of quoting())
     for (const { path, line, lines, link } of quoted) {
       const at = find(path, lines)
       const where =
-        at.length === 0 ? 'which is gone' : `which is at ${at.join(', ')} (npx tsx tests/markdown.ts mends it)`
+        at.length === 0 ? 'which is gone' : `which is at ${at.join(', ')} (npx tsx tests/repo/markdown.ts mends it)`
       assert.ok(at.includes(line), `${path}:${line} is quoted with '${lines[0]}', ${where}`)
       assert.is(link, linkTo(path, line, document))
     }

@@ -1,6 +1,6 @@
 /**
  * Documents as data: their code blocks, links and quotations of source lines. Used by docs.test.ts; run by itself,
- * `npx tsx tests/markdown.ts`, it finds each line that the papers' pages quote again after code has moved. Needs Node. The
+ * `npx tsx tests/repo/markdown.ts`, it finds each line that the papers' pages quote again after code has moved. Needs Node. The
  * tour takes its code from the source by name (site/regions.ts).
  */
 
@@ -8,7 +8,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
-export const root = resolve(import.meta.dirname, '..')
+export const root = resolve(import.meta.dirname, '../..')
 
 export function read(path: string): string {
   return readFileSync(join(root, path), 'utf8')

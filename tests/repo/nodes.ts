@@ -9,10 +9,10 @@ import { existsSync, mkdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { readFlags } from '../cli/flags.ts'
-import { main } from '../cli/main.ts'
+import { readFlags } from '../../cli/flags.ts'
+import { main } from '../../cli/main.ts'
 
-const repository = fileURLToPath(new URL('..', import.meta.url))
+const repository = fileURLToPath(new URL('../..', import.meta.url))
 
 /** The path of a Node of this major version, fetched where it is not there yet. */
 function fetched(version: string): string {

@@ -8,6 +8,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import {
   copyFileSync,
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -22,20 +23,23 @@ import { chromium } from 'playwright-core'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { isolation } from '../site/isolation.ts'
-import { executable } from './browser-host.ts'
+import { isolation } from '../../site/isolation.ts'
+import { executable } from '../core/browser-host.ts'
 import { read, root } from './markdown.ts'
+import { rooms } from './rooms.ts'
 
-const layers = ['core', 'io', 'nn', 'data', 'evaluation', 'diffusion', 'models', 'training', 'cli', 'examples']
+const layers: readonly string[] = rooms
 /** Folders that need Node, and files that say so. */
 const needsNode =
   /^(data\/|training\/|examples\/|cli\/|(core|io)\/([\w-]+-node|backends\/wasm\/(host-node|build))\.ts$)|^io\/(aside|checksum|lock|npz|replace)\.ts$|^evaluation\/feature-statistics\.ts$/
 
-const files = layers.flatMap(folder =>
-  readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-    .map(name => `${folder}/${name.replaceAll('\\', '/')}`)
-    .filter(path => path.endsWith('.ts') && !path.endsWith('.as.ts') && !path.includes('/generated/')),
-)
+const files = layers
+  .filter(folder => existsSync(join(root, folder)))
+  .flatMap(folder =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .map(name => `${folder}/${name.replaceAll('\\', '/')}`)
+      .filter(path => path.endsWith('.ts') && !path.endsWith('.as.ts') && !path.includes('/generated/')),
+  )
 
 const importing = /^(?:(?:import|export) [^'\n]*|\} )from '([^']+)'|^import '([^']+)'|\bimport\('([^']+)'\)/gm
 

@@ -10,16 +10,28 @@ import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { readFlags } from '../cli/flags.ts'
-import { main } from '../cli/main.ts'
-import { cpu } from '../core/backends/cpu/backend.ts'
-import { gpu } from '../core/backends/gpu/index.ts'
-import { createWasm, type WasmBackend } from '../core/backends/wasm/index.ts'
-import { type Backend, backward, matmul, mean, ones, type Rng, ready, rng, scope, stats, sum } from '../core/index.ts'
-import { gaussianDiffusion, linearBetas } from '../diffusion/index.ts'
-import { drawPasses, MDT, type MDTOptions, mdtPreset, passLoss } from '../models/index.ts'
-import { AdamW, Ema, warmUpDecay } from '../nn/index.ts'
-import { loadCheckpoint, saveCheckpoint } from '../training/index.ts'
+import { readFlags } from '../../cli/flags.ts'
+import { main } from '../../cli/main.ts'
+import { cpu } from '../../core/backends/cpu/backend.ts'
+import { gpu } from '../../core/backends/gpu/index.ts'
+import { createWasm, type WasmBackend } from '../../core/backends/wasm/index.ts'
+import {
+  type Backend,
+  backward,
+  matmul,
+  mean,
+  ones,
+  type Rng,
+  ready,
+  rng,
+  scope,
+  stats,
+  sum,
+} from '../../core/index.ts'
+import { gaussianDiffusion, linearBetas } from '../../diffusion/index.ts'
+import { drawPasses, MDT, type MDTOptions, mdtPreset, passLoss } from '../../models/index.ts'
+import { AdamW, Ema, warmUpDecay } from '../../nn/index.ts'
+import { loadCheckpoint, saveCheckpoint } from '../../training/index.ts'
 
 const residentMayGrow = 32 // MB
 

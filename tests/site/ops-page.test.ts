@@ -2,9 +2,9 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { cpu, registry } from '../core/index.ts'
-import { opsPage } from '../site/ops.ts'
-import { read } from './markdown.ts'
+import { cpu, registry } from '../../core/index.ts'
+import { opsPage } from '../../site/ops.ts'
+import { read } from '../repo/markdown.ts'
 
 /** Rows by their op, without the last column: which backends have a kernel depends on which can be opened here. */
 const rows = (page: string) =>

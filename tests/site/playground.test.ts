@@ -8,13 +8,13 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { cpu, profile, rng, scope, type Tensor } from '../core/index.ts'
-import { openEmoji } from '../data/emoji.ts'
-import { tokenMask } from '../diffusion/masking.ts'
-import { MaskDiT, MaskedUViT, MDT, maskDiTPreset, maskdmPreset, mdtPreset } from '../models/index.ts'
-import { maskDiTCost, maskDMCost, mdtCost } from '../site/playground/masking-cost.ts'
-import type { Progress, Studio } from '../site/playground/studio.ts'
-import { root } from '../site/regions.ts'
+import { cpu, profile, rng, scope, type Tensor } from '../../core/index.ts'
+import { openEmoji } from '../../data/emoji.ts'
+import { tokenMask } from '../../diffusion/masking.ts'
+import { MaskDiT, MaskedUViT, MDT, maskDiTPreset, maskdmPreset, mdtPreset } from '../../models/index.ts'
+import { maskDiTCost, maskDMCost, mdtCost } from '../../site/playground/masking-cost.ts'
+import type { Progress, Studio } from '../../site/playground/studio.ts'
+import { root } from '../../site/regions.ts'
 
 const installed = existsSync(join(root, 'site/node_modules/comlink'))
 const onSite = installed ? test : test.skip
@@ -34,7 +34,7 @@ async function siteFile(address: string): Promise<Response> {
 function withStudio(work: (studio: Studio) => Promise<void>): () => Promise<void> {
   return async () => {
     Object.assign(globalThis, { crossOriginIsolated: true, fetch: siteFile })
-    const studio = new (await import('../site/playground/studio.ts')).Studio()
+    const studio = new (await import('../../site/playground/studio.ts')).Studio()
     try {
       await work(studio)
     } finally {
@@ -49,7 +49,7 @@ function trainOneStep(studio: Studio, seen: Progress[], batch: number): Promise<
 }
 
 onSite('an expression calls the functions of the page, and no others that an object has', async () => {
-  const { evaluate } = await import('../site/playground/expression.ts')
+  const { evaluate } = await import('../../site/playground/expression.ts')
   for (const name of ['constructor', 'toString', 'valueOf', '__proto__'])
     assert.throws(() => evaluate(`${name}(a)`, { a: [1, 2] }), new RegExp(`^${name}: wanted one of add, sub`))
   for (const a of [null, true, 'x', { x: 1 }])

@@ -5,7 +5,7 @@
 
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { test } from 'uvu'
-import { executable, quietFlags, webGpuFlags } from './browser-host.ts'
+import { executable, quietFlags, webGpuFlags } from '../core/browser-host.ts'
 import { built, type SiteServer, serveSite } from './site-server.ts'
 
 const ready = executable !== undefined && built

@@ -4,8 +4,8 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { extname, join } from 'node:path'
-import { isolation } from '../site/isolation.ts'
-import { root } from '../site/regions.ts'
+import { isolation } from '../../site/isolation.ts'
+import { root } from '../../site/regions.ts'
 
 export const dist = join(root, 'site/dist')
 

@@ -9,7 +9,7 @@ import { dirname, join } from 'node:path'
 import type { Page } from 'playwright-core'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { run } from './example.ts'
+import { run } from '../programs/example.ts'
 import { browser, onSite, open, plain, says, visit } from './site-browser.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'demask-site-'))

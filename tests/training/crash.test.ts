@@ -11,11 +11,11 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { lockFolder } from '../io/lock.ts'
-import { UserError } from '../io/user-error.ts'
-import { latestCheckpoint, startingPoint } from '../training/index.ts'
-import { begun, checkLast, checkTidy, decided, type Fate, live, trainees } from './crash/life.ts'
-import { inFolder } from './example.ts'
+import { lockFolder } from '../../io/lock.ts'
+import { UserError } from '../../io/user-error.ts'
+import { latestCheckpoint, startingPoint } from '../../training/index.ts'
+import { begun, checkLast, checkTidy, decided, type Fate, live, trainees } from '../crash/life.ts'
+import { inFolder } from '../programs/example.ts'
 
 const steps = 53 // a checkpoint after 50, one at the end
 
@@ -119,14 +119,14 @@ test('of many processes that want a folder at once one gets it, with a dead lock
       const start = join(folder, `start-${stale}`)
       const code = `
         import { existsSync } from 'node:fs'
-        import { lockFolder } from './io/lock.ts'
+        import { lockFolder } from '../io/lock.ts'
         process.stdout.write('.')
         while (!existsSync(${JSON.stringify(start)})) await new Promise(resolve => setTimeout(resolve, 2))
         try { lockFolder(${JSON.stringify(run)}); console.log('mine') } catch (error) { console.log(error.message) }
         process.stdin.resume() // holds it until told to end`
       const children = Array.from({ length: 4 }, () =>
         spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', code], {
-          cwd: fileURLToPath(new URL('..', import.meta.url)),
+          cwd: fileURLToPath(new URL('../..', import.meta.url)),
         }),
       )
       const said = children.map(() => '')

@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { cpu, rng, tensor } from '../core/index.ts'
-import { UserError } from '../io/user-error.ts'
-import { constantDecay, Ema, Linear, Sgd } from '../nn/index.ts'
+import { cpu, rng, tensor } from '../../core/index.ts'
+import { UserError } from '../../io/user-error.ts'
+import { constantDecay, Ema, Linear, Sgd } from '../../nn/index.ts'
 import {
   isKept,
   keep,
@@ -18,7 +18,7 @@ import {
   writeGrid,
   writeReport,
   writeRunReadme,
-} from '../training/index.ts'
+} from '../../training/index.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-report-'))
 process.on('exit', () => rmSync(root, { recursive: true, force: true }))

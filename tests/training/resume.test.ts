@@ -4,8 +4,8 @@ import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { live, trainees } from './crash/life.ts'
-import { bytesOf, inFolder, succeed } from './example.ts'
+import { live, trainees } from '../crash/life.ts'
+import { bytesOf, inFolder, succeed } from '../programs/example.ts'
 
 const small = ['--preset', 'tiny', '--size', '8', '--batch', '2', '--steps', '10']
 

@@ -9,10 +9,10 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { resumed, shellLine } from '../cli/flags.ts'
-import { UserError } from '../io/user-error.ts'
-import { otherPictures, saidBefore, startingPoint } from '../training/index.ts'
-import { bytesOf, fail, inFolder, succeed } from './example.ts'
+import { resumed, shellLine } from '../../cli/flags.ts'
+import { UserError } from '../../io/user-error.ts'
+import { otherPictures, saidBefore, startingPoint } from '../../training/index.ts'
+import { bytesOf, fail, inFolder, succeed } from '../programs/example.ts'
 
 const quick = ['--threads', '1']
 

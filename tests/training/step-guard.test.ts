@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { cpu } from '../core/backends/cpu/backend.ts'
-import { gpu } from '../core/backends/gpu/index.ts'
+import { cpu } from '../../core/backends/cpu/backend.ts'
+import { gpu } from '../../core/backends/gpu/index.ts'
 import {
   type Backend,
   backward,
@@ -25,11 +25,11 @@ import {
   sum,
   type Tensor,
   tensor,
-} from '../core/index.ts'
-import { UserError } from '../io/user-error.ts'
-import { Activation, AdamW, Ema, Layer, Linear, ModuleList, parameter, withLayerNames } from '../nn/index.ts'
-import { Progress, StepGuard, type StepGuardOptions } from '../training/index.ts'
-import { bytesOf, fail, inFolder, succeed } from './example.ts'
+} from '../../core/index.ts'
+import { UserError } from '../../io/user-error.ts'
+import { Activation, AdamW, Ema, Layer, Linear, ModuleList, parameter, withLayerNames } from '../../nn/index.ts'
+import { Progress, StepGuard, type StepGuardOptions } from '../../training/index.ts'
+import { bytesOf, fail, inFolder, succeed } from '../programs/example.ts'
 
 const wasm = await ready({ backend: 'wasm', threads: 1 })
 const backends: readonly Backend[] = [cpu, wasm, await gpu({ device: 'cpu' })]

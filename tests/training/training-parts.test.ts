@@ -20,9 +20,9 @@ import fc from 'fast-check'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { cpu } from '../core/backends/cpu/backend.ts'
-import { type Tensor, tensor } from '../core/tensor.ts'
-import { errorLine, UserError } from '../io/user-error.ts'
+import { cpu } from '../../core/backends/cpu/backend.ts'
+import { type Tensor, tensor } from '../../core/tensor.ts'
+import { errorLine, UserError } from '../../io/user-error.ts'
 import {
   duration,
   latestCheckpoint,
@@ -36,11 +36,11 @@ import {
   writeLossCurve,
   writeRunReadme,
   writeScatter,
-} from '../training/index.ts'
+} from '../../training/index.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-training-'))
 process.on('exit', () => rmSync(root, { recursive: true, force: true }))
-const repository = fileURLToPath(new URL('..', import.meta.url))
+const repository = fileURLToPath(new URL('../..', import.meta.url))
 let folders = 0
 const fresh = () => join(root, String(folders++))
 
@@ -167,8 +167,8 @@ test('the same on a file system that is really full, for logs too', async () => 
 test('killed at any moment, a run has whole checkpoints only', async () => {
   const run = fresh()
   const code = `
-    import { tensor } from './core/tensor.ts'
-    import { latestCheckpoint, saveCheckpoint } from './training/checkpoint.ts'
+    import { tensor } from '../core/tensor.ts'
+    import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts'
     for (let step = (latestCheckpoint(${JSON.stringify(run)})?.step ?? 0) + 1; ; step++) {
       const part = new Map([['w', tensor(new Float32Array(20_000).fill(step))]])
       await saveCheckpoint(${JSON.stringify(run)}, { model: part, ema: part, optimizer: part }, { step })
@@ -353,7 +353,7 @@ test('the folder of a run explains itself', () => {
 
 test('an error ends a program with one line and exit code 1, with its stack only where asked for', async () => {
   const failing = (error: string) =>
-    `import { main } from './cli/main.ts'; import { UserError } from './io/user-error.ts'; await main(async () => { throw ${error} })`
+    `import { main } from '../cli/main.ts'; import { UserError } from '../io/user-error.ts'; await main(async () => { throw ${error} })`
   const plain = await outputOf(program(failing(`new UserError('data: no such\\n  folder')`)))
   assert.equal(plain, { code: 1, out: '', err: 'error: data: no such folder\n' })
   const debug = await outputOf(program(failing(`new UserError('x')`), { DEMASK_DEBUG: '1' }))

@@ -3,8 +3,8 @@
  * of MDT-tiny on one batch, on wasm and on WebGPU. Only what runs in both is used here. Next: browser.test.ts.
  */
 
-import type { GpuBackend } from '../core/backends/gpu/index.ts'
-import type { WasmBackend } from '../core/backends/wasm/index.ts'
+import type { GpuBackend } from '../../core/backends/gpu/index.ts'
+import type { WasmBackend } from '../../core/backends/wasm/index.ts'
 import {
   backward,
   gelu,
@@ -18,10 +18,10 @@ import {
   softmax,
   stack,
   sum,
-} from '../core/index.ts'
-import { gaussianDiffusion, linearBetas } from '../diffusion/index.ts'
-import { drawPasses, MDT, type MDTOptions, mdtPreset, passLoss } from '../models/index.ts'
-import { AdamW } from '../nn/index.ts'
+} from '../../core/index.ts'
+import { gaussianDiffusion, linearBetas } from '../../diffusion/index.ts'
+import { drawPasses, MDT, type MDTOptions, mdtPreset, passLoss } from '../../models/index.ts'
+import { AdamW } from '../../nn/index.ts'
 
 export interface Report {
   readonly threads: number
