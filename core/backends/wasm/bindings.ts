@@ -55,46 +55,50 @@ interface Field {
   readonly type: FieldType
 }
 
-/** A kernel: its name in the module, its argument class, and the AssemblyScript that exports it. */
+/** A kernel: its file, its name in the module and its argument class. */
 interface Kernel {
+  readonly file: string
   readonly name: string
   readonly argumentClass: string
-  readonly exported: string
+  /** Generic function and its type argument, for an instance of a generic kernel. */
+  readonly instance?: readonly [generic: string, argument: string]
 }
 
-/** All kernels, and the fields of their argument classes in order. */
+/** An argument class: its file, and its fields in order. */
+interface ArgumentClass {
+  readonly file: string
+  readonly fields: readonly Field[]
+}
+
+/** All kernels and their argument classes. */
 export interface Bindings {
   readonly kernels: readonly Kernel[]
-  readonly classes: ReadonlyMap<string, readonly Field[]>
+  readonly classes: ReadonlyMap<string, ArgumentClass>
 }
 
 /** Returns the kernels of these sources. Throws if the field of an argument class has an unknown type. */
 export function findKernels(sources: readonly Source[]): Bindings {
   const files = sources
     .filter(({ internalPath }) => internalPath.startsWith('kernels/'))
-    .map(({ simplePath, statements }) => ({ path: `./${simplePath}`, declarations: statements as Declaration[] }))
-  const kernels = files.flatMap(({ path, declarations }) => kernelsOf(path, declarations))
+    .map(({ simplePath, statements }) => ({ file: simplePath, declarations: statements as Declaration[] }))
+  const kernels = files.flatMap(({ file, declarations }) => kernelsOf(file, declarations))
   const used = new Set(kernels.map(({ argumentClass }) => argumentClass))
-  const classes = files.flatMap(({ declarations }) => declarations.filter(({ name }) => used.has(name?.text)))
-  return { kernels, classes: new Map(classes.map(declaration => [declaration.name.text, fieldsOf(declaration)])) }
+  const classes = new Map<string, ArgumentClass>()
+  for (const { file, declarations } of files)
+    for (const declaration of declarations)
+      if (used.has(declaration.name?.text)) classes.set(declaration.name.text, { file, fields: fieldsOf(declaration) })
+  return { kernels, classes }
 }
 
 /** Returns the kernels that a file declares, instances of generic kernels included. */
-function kernelsOf(path: string, declarations: readonly Declaration[]): Kernel[] {
+function kernelsOf(file: string, declarations: readonly Declaration[]): Kernel[] {
   return declarations.flatMap(({ name: { text: name } = { text: '' }, signature, typeParameters }) => {
     const [argumentClass, chunk] = signature?.parameters.map(({ type }) => type?.name.identifier.text) ?? []
     if (!argumentClass?.endsWith('Args') || chunk !== 'i32') return []
-    if (!typeParameters) return [{ name, argumentClass, exported: `export { ${name} } from '${path}'` }]
+    if (!typeParameters) return [{ file, name, argumentClass }]
     return declarations
       .filter(({ decorators }) => decorators?.some(decorator => decorator.name.text === name))
-      .map(({ name: { text: argument } }) => {
-        const instance = name + argument
-        const call = `${instance}File.${name}<${instance}File.${argument}>(args, chunk)`
-        const exported =
-          `import * as ${instance}File from '${path}'\n` +
-          `export function ${instance}(args: ${instance}File.${argumentClass}, chunk: i32): void { ${call} }`
-        return { name: instance, argumentClass, exported }
-      })
+      .map(({ name: { text: own } }) => ({ file, name: name + own, argumentClass, instance: [name, own] as const }))
   })
 }
 
@@ -109,13 +113,26 @@ function fieldsOf({ name, members }: Declaration): Field[] {
 }
 
 /** Returns the AssemblyScript that exports all kernels. */
-export function exportKernels({ kernels }: Bindings): string {
-  return kernels.map(({ exported }) => exported).join('\n')
+export function exportKernels({ kernels, classes }: Bindings): string {
+  const files = new Set<string>()
+  /** Returns how the exporting file refers to a name of another. */
+  const refer = (file: string, name: string) => {
+    files.add(file)
+    return `${file.replace(/\W/g, '_')}.${name}`
+  }
+  const lines = kernels.map(({ file, name, argumentClass, instance }) => {
+    if (instance === undefined) return `export { ${name} } from './${file}'`
+    const type = refer(classes.get(argumentClass)!.file, argumentClass)
+    const [generic, argument] = instance.map(own => refer(file, own))
+    return `export function ${name}(args: ${type}, chunk: i32): void { ${generic}<${argument}>(args, chunk) }`
+  })
+  const imports = [...files].map(file => `import * as ${file.replace(/\W/g, '_')} from './${file}'`)
+  return [...imports, ...lines].join('\n')
 }
 
 /** Returns the host's module: an interface and a writer of each argument class, and the writer of each kernel. */
 export function hostModule({ kernels, classes }: Bindings): string {
-  const declarations = [...classes].flatMap(([name, fields]) => {
+  const declarations = [...classes].flatMap(([name, { fields }]) => {
     const views = fields.some(({ type }) => type === float)
       ? 'words: Int32Array, floats: Float32Array'
       : 'words: Int32Array'

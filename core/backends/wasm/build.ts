@@ -29,7 +29,7 @@ async function compile(build: 'relaxed' | 'simd'): Promise<Uint8Array> {
   let binary: Uint8Array | undefined
   const flags = '-O3 --noAssert --runtime stub --importMemory --sharedMemory --initialMemory 1 --maximumMemory 65536'
   const features = `--enable threads --enable simd ${build === 'relaxed' ? '--enable relaxed-simd' : ''}`
-  const layout = `--memoryBase ${MEMORY_BASE} --exportTable --growTable`
+  const layout = `--memoryBase ${MEMORY_BASE} --exportTable`
   const { error, stderr } = await asc.main(
     ['kernels/index.as.ts', '-o', 'kernels.wasm', '--use', `RELAXED=${build === 'relaxed' ? 1 : 0}`]
       .concat(`${flags} ${features} ${layout}`.split(/\s+/))
