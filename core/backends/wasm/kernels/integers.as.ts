@@ -1,5 +1,5 @@
 /**
- * Elementwise functions of integers, as those of elementwise.as.ts.
+ * Elementwise functions and reductions of integers, as in elementwise.as.ts and reduce.as.ts.
  */
 
 import { Address } from './arguments.as'
@@ -53,3 +53,39 @@ export function binaryInt<F>(args: BinaryArgs, chunk: i32): void {
 @binaryInt @final @unmanaged export class Equal { @inline of(a: v128, b: v128): v128 { return i32x4.neg(i32x4.eq(a, b)) } }
 @binaryInt @final @unmanaged export class Less { @inline of(a: v128, b: v128): v128 { return i32x4.neg(i32x4.lt_s(a, b)) } }
 @binaryInt @final @unmanaged export class LessEqual { @inline of(a: v128, b: v128): v128 { return i32x4.neg(i32x4.le_s(a, b)) } }
+
+@unmanaged export class ReduceIntArgs {
+  x: Address
+  y: Address
+  /** At least 1. */
+  R: i32
+  inner: i32
+  /** outer × inner */
+  results: i32
+  resultsPerChunk: i32
+}
+
+/** (outer, R, inner) → (outer, inner) of integers */
+@inline
+export function reduceInt<F>(args: ReduceIntArgs, chunk: i32): void {
+  const R = args.R
+  const inner = args.inner
+  const per = args.resultsPerChunk
+  const step = <usize>inner << 2
+  const end = min(args.results, (chunk + 1) * per)
+  for (let i = chunk * per; i < end; ++i) {
+    const outer = i / inner
+    let x = args.x + ((<usize>outer * R * inner + (i - outer * inner)) << 2)
+    let result = load<i32>(x)
+    for (let r = 1; r < R; ++r) {
+      x += step
+      result = changetype<F>(0).of(result, load<i32>(x))
+    }
+    store<i32>(args.y + (<usize>i << 2), result)
+  }
+}
+
+/** Sums wrap around. */
+@reduceInt @final @unmanaged export class Sum { @inline of(a: i32, b: i32): i32 { return a + b } }
+@reduceInt @final @unmanaged export class Max { @inline of(a: i32, b: i32): i32 { return max(a, b) } }
+@reduceInt @final @unmanaged export class Min { @inline of(a: i32, b: i32): i32 { return min(a, b) } }

@@ -23,61 +23,55 @@ export type Reduce = (name: ReduceName, from: Address, to: Address, outer: numbe
 
 export function reducer(context: LaunchContext): Reduce {
   const { runtime } = context
-  const rowKernels = { sum: runtime.kernel('sumRows'), max: runtime.kernel('maxRows'), min: runtime.kernel('minRows') }
-  const columnKernels = {
-    sum: runtime.kernel('sumColumns'),
-    max: runtime.kernel('maxColumns'),
-    min: runtime.kernel('minColumns'),
-  }
+  const { rowsSum, rowsMax, rowsMin, columnsSum, columnsMax, columnsMin } = runtime.kernels
+  const rowKernels = { sum: rowsSum, max: rowsMax, min: rowsMin }
+  const columnKernels = { sum: columnsSum, max: columnsMax, min: columnsMin }
 
   function rows(name: ReduceName, from: Address, to: Address, count: number, R: number): void {
     const length = R > 2 * CHUNK ? CHUNK : R
-    const segments = ceilDiv(R, length)
-    const perChunk = Math.max(1, Math.floor(CHUNK / length))
-    const launch = (target: Address) =>
-      runtime.launchWords(
-        rowKernels[name],
-        ceilDiv(count * segments, perChunk),
-        from,
-        target,
+    const segmentsPerRow = ceilDiv(R, length)
+    const segments = count * segmentsPerRow
+    const segmentsPerChunk = Math.max(1, Math.floor(CHUNK / length))
+    const launch = (y: Address) =>
+      runtime.launch(rowKernels[name], ceilDiv(segments, segmentsPerChunk), {
+        x: from,
+        y,
         R,
-        count * segments,
-        perChunk,
-        length,
         segments,
-      )
-    if (segments === 1) launch(to)
+        segmentsPerChunk,
+        segmentLength: length,
+        segmentsPerRow,
+      })
+    if (segmentsPerRow === 1) launch(to)
     else
-      context.scratch(4 * count * segments, slots => {
+      context.scratch(4 * segments, slots => {
         launch(slots)
-        rows(name, slots, to, count, segments)
+        rows(name, slots, to, count, segmentsPerRow)
       })
   }
 
   function columns(name: ReduceName, from: Address, to: Address, outer: number, R: number, inner: number): void {
-    const block = Math.min(inner, BLOCK_COLUMNS)
-    const blocks = ceilDiv(inner, block)
+    const columnsPerBlock = Math.min(inner, BLOCK_COLUMNS)
+    const columnBlocks = ceilDiv(inner, columnsPerBlock)
     // As few segments as there are enough of, each of at least 64 rows.
-    const wanted = Math.ceil(64 / (outer * blocks))
-    const segmentRows = Math.min(SEGMENT_ROWS, Math.max(64, ceilDiv(CHUNK, block), ceilDiv(R, wanted)))
-    const segments = ceilDiv(R, segmentRows)
-    const units = outer * segments * blocks
-    const perChunk = Math.max(1, Math.floor(CHUNK / (block * Math.min(R, segmentRows))))
-    const launch = (target: Address) =>
-      runtime.launchWords(
-        columnKernels[name],
-        ceilDiv(units, perChunk),
-        from,
-        target,
+    const wanted = Math.ceil(64 / (outer * columnBlocks))
+    const rowsPerSegment = Math.min(SEGMENT_ROWS, Math.max(64, ceilDiv(CHUNK, columnsPerBlock), ceilDiv(R, wanted)))
+    const segments = ceilDiv(R, rowsPerSegment)
+    const units = outer * segments * columnBlocks
+    const unitsPerChunk = Math.max(1, Math.floor(CHUNK / (columnsPerBlock * Math.min(R, rowsPerSegment))))
+    const launch = (y: Address) =>
+      runtime.launch(columnKernels[name], ceilDiv(units, unitsPerChunk), {
+        x: from,
+        y,
         R,
         inner,
         units,
-        perChunk,
-        segmentRows,
+        unitsPerChunk,
+        rowsPerSegment,
         segments,
-        block,
-        blocks,
-      )
+        columnsPerBlock,
+        columnBlocks,
+      })
     if (segments === 1) launch(to)
     else
       context.scratch(4 * outer * segments * inner, slots => {
@@ -92,12 +86,21 @@ export function reducer(context: LaunchContext): Reduce {
   }
 }
 
-/** Of whole numbers, one result after the other: nobody waits for them. */
+/** Returns passes over integers. They compute one result after the other: reductions of integers are rare. */
 function intReducer({ runtime }: LaunchContext): Reduce {
-  const kernels = { sum: runtime.kernel('sumInts'), max: runtime.kernel('maxInts'), min: runtime.kernel('minInts') }
+  const { reduceIntSum, reduceIntMax, reduceIntMin } = runtime.kernels
+  const kernels = { sum: reduceIntSum, max: reduceIntMax, min: reduceIntMin }
   return (name, from, to, outer, R, inner) => {
-    const perChunk = Math.max(1, Math.floor(CHUNK / R))
-    runtime.launchWords(kernels[name], ceilDiv(outer * inner, perChunk), from, to, R, inner, outer * inner, perChunk)
+    const results = outer * inner
+    const resultsPerChunk = Math.max(1, Math.floor(CHUNK / R))
+    runtime.launch(kernels[name], ceilDiv(results, resultsPerChunk), {
+      x: from,
+      y: to,
+      R,
+      inner,
+      results,
+      resultsPerChunk,
+    })
   }
 }
 
