@@ -7,7 +7,7 @@ import { broadcastStrides, sizeOf } from '../../../shape.ts'
 import type { BinaryArgs, UnaryArgs, UnaryIntArgs } from '../generated/kernels.ts'
 import type { Kernel } from '../runtime.ts'
 import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
-import { fold, outerTable, splitIntoChunks } from './fold.ts'
+import { fold, outerTable, splitIntoChunks } from './rows.ts'
 
 /** Vectors per chunk of a flat kernel. */
 const VECTORS = CHUNK / 4
@@ -74,7 +74,7 @@ export function elementwise(
   loops: Kernels,
 ): Pick<Kernels, 'fill' | 'unary' | 'binary' | 'where' | 'cast' | 'copy'> {
   const { runtime } = context
-  const { unaryToFloat, unaryToInt, fill, fillInts, where } = runtime.kernels
+  const { unaryToFloat, unaryToInt, fill, fillInts, where, copyRows } = runtime.kernels
   const unaryFloat = kernelsByName(runtime.kernels, 'unary', unaryNames)
   const unaryInt: Partial<Record<UnaryName, Kernel<UnaryIntArgs>>> = kernelsByName(
     runtime.kernels,
@@ -87,7 +87,6 @@ export function elementwise(
     'binaryInt',
     binaryIntNames,
   )
-  const copyKernel = runtime.kernel('copyRows')
 
   function mapFlat(kernel: Kernel<UnaryArgs | UnaryIntArgs>, x: Operand, out: Spec, p: number, q: number): Storage {
     const y = context.output(out)
@@ -211,24 +210,22 @@ export function elementwise(
       const y = context.output(x)
       const n = sizeOf(x.shape)
       const { columnsPerChunk, columnChunks } = splitIntoChunks(1, n)
-      const chunks = n === 0 ? 0 : columnChunks
-      runtime.launchWords(
-        copyKernel,
-        chunks,
-        addressOf(x),
-        y.address,
-        n,
-        4,
-        4,
-        1,
-        1,
+      runtime.launch(copyRows, n === 0 ? 0 : columnChunks, {
+        from: addressOf(x),
+        to: y.address,
+        length: n,
+        fromStep: 4,
+        toStep: 4,
+        rows: 1,
+        rowsPerChunk: 1,
         columnsPerChunk,
         columnChunks,
-        1,
-        0,
-        0,
-        0,
-      )
+        rowsPerOuter: 1,
+        fromRowStep: 0,
+        toRowStep: 0,
+        rank: 0,
+        table: [],
+      })
       return y
     },
   }

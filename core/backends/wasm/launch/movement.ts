@@ -1,13 +1,12 @@
 /**
  * Launches permute, slice, pad, concat, gather and scatterAdd. Kernels: kernels/movement.as.ts and gather.as.ts.
- * Next: matmul.ts.
  */
 
 import type { Kernels, Operand } from '../../../backend.ts'
 import { sizeOf, stridesOf } from '../../../shape.ts'
 import { type Address, addBytes } from '../memory.ts'
 import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
-import { type Folded, fold, outerTable, splitIntoChunks } from './fold.ts'
+import { type Folded, fold, outerTable, splitIntoChunks } from './rows.ts'
 
 /** Rows of the result per unit of the transpose kernel. */
 const BAND = 16
@@ -16,11 +15,7 @@ type Names = 'permute' | 'slice' | 'pad' | 'concat' | 'gather' | 'scatterAdd'
 
 export function movement(context: LaunchContext, kernels: () => Kernels): Pick<Kernels, Names> {
   const { runtime } = context
-  const copyKernel = runtime.kernel('copyRows')
-  const transposeKernel = runtime.kernel('transpose')
-  const firstBadKernel = runtime.kernel('firstBad')
-  const gatherKernel = runtime.kernel('gather')
-  const scatterKernels = { f32: runtime.kernel('scatterAdd'), i32: runtime.kernel('scatterAddInts') }
+  const { copyRows, transpose, firstBad, gather, scatterAdd, scatterAddInts } = runtime.kernels
 
   /** Copies a box of `extents` from one address to another, each with its own strides in elements. */
   function copyBox(
@@ -36,10 +31,10 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
     const [own, theirs] = folded.strides
     const along = own.indexOf(1)
     if (own[last] !== 1 && theirs[last] === 1 && along >= 0) transposeBox(from, to, folded, along)
-    else copyRows(from, to, folded)
+    else copyBoxRows(from, to, folded)
   }
 
-  function copyRows(from: Address, to: Address, folded: Folded): void {
+  function copyBoxRows(from: Address, to: Address, folded: Folded): void {
     const {
       extents,
       strides: [own, theirs],
@@ -48,24 +43,22 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
     const rows = sizeOf(extents) / extents[last]
     const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = splitIntoChunks(rows, extents[last])
     const rank = Math.max(0, last - 1)
-    runtime.launchWords(
-      copyKernel,
-      chunks,
+    runtime.launch(copyRows, chunks, {
       from,
       to,
-      extents[last],
-      4 * own[last],
-      4 * theirs[last],
+      length: extents[last],
+      fromStep: 4 * own[last],
+      toStep: 4 * theirs[last],
       rows,
       rowsPerChunk,
       columnsPerChunk,
       columnChunks,
-      last > 0 ? extents[last - 1] : 1,
-      last > 0 ? 4 * own[last - 1] : 0,
-      last > 0 ? 4 * theirs[last - 1] : 0,
+      rowsPerOuter: last > 0 ? extents[last - 1] : 1,
+      fromRowStep: last > 0 ? 4 * own[last - 1] : 0,
+      toRowStep: last > 0 ? 4 * theirs[last - 1] : 0,
       rank,
-      ...outerTable(folded, rank),
-    )
+      table: outerTable(folded, rank),
+    })
   }
 
   /** The source runs along axis `along`, the result along the last: matrices to transpose, many of them. */
@@ -75,28 +68,26 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
     const table = others.flatMap(axis => [extents[axis], 4 * own[axis], 4 * theirs[axis]])
     const [R, C] = [extents[along], extents[last]]
     const units = ceilDiv(R, BAND) * others.reduce((n, axis) => n * extents[axis], 1)
-    const perChunk = Math.max(1, Math.floor(CHUNK / (C * Math.min(R, BAND))))
-    runtime.launchWords(
-      transposeKernel,
-      ceilDiv(units, perChunk),
+    const unitsPerChunk = Math.max(1, Math.floor(CHUNK / (C * Math.min(R, BAND))))
+    runtime.launch(transpose, ceilDiv(units, unitsPerChunk), {
       from,
       to,
       R,
       C,
-      4 * own[last],
-      4 * theirs[along],
+      fromStep: 4 * own[last],
+      toStep: 4 * theirs[along],
       units,
-      perChunk,
-      others.length,
-      ...table,
-    )
+      unitsPerChunk,
+      rank: others.length,
+      table,
+    })
   }
 
   function checkIndices(op: string, index: Operand, R: number): void {
     const n = sizeOf(index.shape)
-    const bad = context.scratch(4, address => {
-      runtime.launchWords(firstBadKernel, 1, addressOf(index), n, R, address)
-      return runtime.ints(address, 1)[0]
+    const bad = context.scratch(4, position => {
+      runtime.launch(firstBad, 1, { index: addressOf(index), n, R, out: position })
+      return runtime.ints(position, 1)[0]
     })
     if (bad < 0) return
     const K = index.shape[1]
@@ -156,19 +147,18 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
       const [B, K] = index.shape
       checkIndices('gather', index, R)
       const y = context.output(out)
-      const perChunk = Math.max(1, Math.floor(CHUNK / Math.max(D, 1)))
-      runtime.launchWords(
-        gatherKernel,
-        ceilDiv(B * K, perChunk),
-        addressOf(x),
-        addressOf(index),
-        y.address,
-        B * K,
+      const rows = B * K
+      const rowsPerChunk = Math.max(1, Math.floor(CHUNK / Math.max(D, 1)))
+      runtime.launch(gather, ceilDiv(rows, rowsPerChunk), {
+        x: addressOf(x),
+        index: addressOf(index),
+        y: y.address,
+        rows,
+        rowsPerChunk,
         K,
         R,
         D,
-        perChunk,
-      )
+      })
       return y
     },
 
@@ -178,21 +168,18 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
       checkIndices('scatterAdd', index, R)
       const y = context.output(out)
       // Columns in multiples of a cache line, so that threads do not share lines; about CHUNK elements in all.
-      const columns = Math.max(64, Math.ceil(CHUNK / Math.max(R + K, 1) / 16) * 16)
-      const columnChunks = ceilDiv(D, columns)
-      const kernel = scatterKernels[out.dtype as 'f32' | 'i32']
-      runtime.launchWords(
-        kernel,
-        B * columnChunks,
-        addressOf(index),
-        addressOf(source),
-        y.address,
+      const columnsPerChunk = Math.max(64, Math.ceil(CHUNK / Math.max(R + K, 1) / 16) * 16)
+      const columnChunks = ceilDiv(D, columnsPerChunk)
+      runtime.launch(out.dtype === 'f32' ? scatterAdd : scatterAddInts, B * columnChunks, {
+        index: addressOf(index),
+        source: addressOf(source),
+        y: y.address,
         R,
         K,
         D,
-        columns,
+        columnsPerChunk,
         columnChunks,
-      )
+      })
       return y
     },
   }
