@@ -3,31 +3,38 @@
  */
 
 import type { Kernels, Operand, Spec, Storage, Window2d } from '../../../backend.ts'
+import type { WindowArgs } from '../generated/kernels.ts'
+import type { Address } from '../memory.ts'
+import type { Kernel } from '../runtime.ts'
 import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
 
 export function windows(context: LaunchContext): Pick<Kernels, 'unfold' | 'fold'> {
   const { runtime } = context
-  const unfoldKernel = runtime.kernel('unfold')
-  const foldKernels = { f32: runtime.kernel('fold'), i32: runtime.kernel('foldInts') }
+  const { unfold, fold, foldInts } = runtime.kernels
 
-  /** Both kernels: `image` (N, C, H, W) and `patches` (N, C·kh·kw, H'·W') are addresses, one of them of the result. */
-  function launch(kernel: number, image: number, patches: number, shape: readonly number[], window: Window2d): void {
+  /** Launches a kernel between an image (N, C, H, W) of this shape and its patches (N, C·kh·kw, H'·W'). */
+  function launch(
+    kernel: Kernel<WindowArgs>,
+    image: Address,
+    patches: Address,
+    shape: readonly number[],
+    window: Window2d,
+  ): void {
     const [N, C, H, W] = shape
     const {
       kernel: [kh, kw],
       stride: [dy, dx],
       padding: [top, bottom, left, right],
     } = window
+    const planes = N * C
     const outH = Math.floor((H + top + bottom - kh) / dy) + 1
     const outW = Math.floor((W + left + right - kw) / dx) + 1
-    const perChunk = Math.max(1, Math.floor((2 * CHUNK) / (kh * kw * outH * outW)))
-    runtime.launchWords(
-      kernel,
-      ceilDiv(N * C, perChunk),
+    const planesPerChunk = Math.max(1, Math.floor((2 * CHUNK) / (kh * kw * outH * outW)))
+    runtime.launch(kernel, ceilDiv(planes, planesPerChunk), {
       image,
       patches,
-      N * C,
-      perChunk,
+      planes,
+      planesPerChunk,
       H,
       W,
       kh,
@@ -38,19 +45,19 @@ export function windows(context: LaunchContext): Pick<Kernels, 'unfold' | 'fold'
       left,
       outH,
       outW,
-    )
+    })
   }
 
   return {
     unfold(x: Operand, window: Window2d, out: Spec): Storage {
       const y = context.output(out)
-      launch(unfoldKernel, addressOf(x), y.address, x.shape, window)
+      launch(unfold, addressOf(x), y.address, x.shape, window)
       return y
     },
 
     fold(x: Operand, window: Window2d, out: Spec): Storage {
       const y = context.output(out)
-      launch(foldKernels[out.dtype as 'f32' | 'i32'], y.address, addressOf(x), out.shape, window)
+      launch(out.dtype === 'f32' ? fold : foldInts, y.address, addressOf(x), out.shape, window)
       return y
     },
   }
