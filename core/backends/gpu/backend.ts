@@ -6,7 +6,7 @@
  * 2^24, and `write` refuses more. Next: program.ts, device.ts, fused.ts.
  */
 
-import type { Backend, FusedKernels, Kernels, Operand, Storage } from '../../backend.ts'
+import { type Backend, type BackendKernels, indexError, type Operand, type Storage } from '../../backend.ts'
 import { bytesPerElement, type DType, type TypedArray, toTypedArray } from '../../dtype.ts'
 import { sizeOf } from '../../shape.ts'
 import { openDevice } from './device.ts'
@@ -126,7 +126,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
       const { range } = index.storage as GpuStorage
       if (range !== null) {
         const wrong = range.find(i => i < 0 || i >= R)
-        if (wrong !== undefined) throw new RangeError(`${op}: wanted indices in [0, ${R}), got ${wrong}`)
+        if (wrong !== undefined) throw indexError(op, R, wrong)
         return
       }
       const flags = { dtype: 'f32', shape: index.shape } as const
@@ -162,7 +162,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
   const middle = reduceMiddleOf(launcher, one)
   const moving = movement(launcher, one)
   const soft = softmaxes(launcher, middle)
-  const translated: Kernels & FusedKernels = {
+  const translated = {
     ...one,
     ...moving,
     ...reductions(launcher, { ...one, ...moving }, middle),
@@ -174,7 +174,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     ...attentions(launcher, soft, middle),
     ...updates(launcher),
   }
-  const all = wgsl && device.plan !== undefined ? written(launcher, translated) : translated
+  const all: BackendKernels = wgsl && device.plan !== undefined ? written(launcher, translated) : translated
 
   const backend: GpuBackend = {
     name: 'gpu',
@@ -203,7 +203,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
       for (const check of open) device.release(check.handle)
       const [values, ...counts] = await downloading
       open.forEach(({ op, rows }, i) => {
-        if (counts[i][0] > 0) throw new RangeError(`${op}: wanted indices in [0, ${rows}), got ${counts[i][0]} outside`)
+        if (counts[i][0] > 0) throw indexError(op, rows, `${counts[i][0]} outside`)
       })
       return toTypedArray(dtype, values)
     },

@@ -5,6 +5,7 @@
  */
 
 import type { GPU as GpuJs } from 'gpu.js'
+import { ceilDiv } from '../../shape.ts'
 import { closeAdapter, type Opened } from './adapter.ts'
 import { Encoder, type Shader } from './encoder.ts'
 import { mapRead, usage } from './flags.ts'
@@ -84,7 +85,7 @@ export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string
         compiled.set(key, found)
       }
       const { shader, translation, block } = found
-      const [x, y] = folded(Math.ceil(size / workgroupSize))
+      const [x, y] = folded(ceilDiv(size, workgroupSize))
       block[0] = size
       block[3] = x * workgroupSize
       for (let i = 0; i < ints.length; i++) block[translation.ints[i]] = ints[i]
@@ -101,7 +102,7 @@ export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string
         const block = new Uint32Array(program.params)
         let shader = written.get(program.key)
         if (shader === undefined) {
-          shader = encoder.shader(program.key, program.code(), Math.ceil(program.params.byteLength / 16) * 16)
+          shader = encoder.shader(program.key, program.code(), 16 * ceilDiv(program.params.byteLength, 16))
           written.set(program.key, shader)
         }
         const bound = names.map(name => {

@@ -6,6 +6,7 @@
  */
 
 import type { Kernels } from '../../../backend.ts'
+import { ceilDiv } from '../../../shape.ts'
 import { coordinate, type Elements, type Launcher, type Thread } from '../program.ts'
 import type { ReduceMiddle } from './reduce.ts'
 
@@ -119,7 +120,7 @@ export function gathering(
       coordinate('scatterAdd', Math.max(B, R, K, D))
       // By indices looked at: R·D·K, or (R + K)·K.
       if (R * D < R + K) {
-        const chunks = Math.ceil(K / 256)
+        const chunks = ceilDiv(K, 256)
         const program = { key: 'scatterChunks', kernel: scatterChunks }
         if (chunks <= 1) return launch(program, [index, source], out, [R, K, D, 1])
         const parts = { dtype: out.dtype, shape: [B, chunks, R, D] }

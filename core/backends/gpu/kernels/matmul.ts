@@ -6,7 +6,7 @@
 import type { FusedKernels, Kernels, Operand, Spec } from '../../../backend.ts'
 import { broadcastStrides, type Shape, sizeOf } from '../../../shape.ts'
 import { coordinate, type Elements, type Launcher, type Thread } from '../program.ts'
-import { axesOf } from './elementwise.ts'
+import { offsetArguments } from './elementwise.ts'
 
 declare function offset(at: number, ...sizesAndStrides: number[]): number
 declare function quotient(a: number, b: number): number
@@ -69,7 +69,7 @@ export function products({ launch }: Launcher): Products {
     const K = a.shape[a.shape.length - (transposeA ? 2 : 1)]
     const batch = out.shape.slice(0, -2)
     coordinate('matmul', Math.max(M, N, K, sizeOf(batch)))
-    const { ints, rank } = axesOf(batch, [batchStrides(a, batch), batchStrides(b, batch)])
+    const { ints, rank } = offsetArguments(batch, [batchStrides(a, batch), batchStrides(b, batch)])
     const steps = [...(transposeA ? [1, M] : [K, 1]), ...(transposeB ? [1, K] : [N, 1])]
     return launch({ key: 'matmul', kernel: matmul, rank }, [a, b], out, [M, N, K, ...steps, ...ints])
   }

@@ -6,9 +6,9 @@
  * owns keys; the third, where there is a bias, owns scores. [FlashAttention §B.4]
  */
 
-import type { Shape } from '../../../shape.ts'
+import { ceilDiv, type Shape } from '../../../shape.ts'
 import { alongTiles, type Heads, headParams, headsOf, keysAndValues, locate, scores, softly } from './attention.ts'
-import { ceilDiv, type Plan, type Step, step } from './program.ts'
+import { type Plan, type Step, step } from './program.ts'
 import {
   addRows,
   dots,

@@ -4,8 +4,8 @@
  * larger score comes up [FlashAttention §3.1]. No limit on T. Read rows-of-heads.ts first; next: attention-grad.ts.
  */
 
-import type { Shape } from '../../../shape.ts'
-import { ceilDiv, float, type Plan, step } from './program.ts'
+import { ceilDiv, type Shape } from '../../../shape.ts'
+import { float, type Plan, step } from './program.ts'
 import {
   addRows,
   dots,

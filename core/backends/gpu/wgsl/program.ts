@@ -6,6 +6,8 @@
  * Next: tree.ts, reduce.ts, softmax.ts, norm.ts; matmul.ts, tile.ts; attention.ts.
  */
 
+import { ceilDiv } from '../../../shape.ts'
+
 /** A compute shader with the numbers of one call. */
 export interface Program {
   /** Programs with the same key have the same code. */
@@ -112,11 +114,6 @@ const maxGrid = 65_535
 
 /** A grid (x, y) with room for `workgroups`; those too many return at once. */
 export function folded(workgroups: number): [number, number] {
-  const y = Math.ceil(workgroups / maxGrid)
-  return [Math.ceil(workgroups / Math.max(y, 1)), y]
-}
-
-/** How many of `size` cover `n`. */
-export function ceilDiv(n: number, size: number): number {
-  return Math.ceil(n / size)
+  const y = ceilDiv(workgroups, maxGrid)
+  return [ceilDiv(workgroups, Math.max(y, 1)), y]
 }
