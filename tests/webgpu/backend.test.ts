@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process'
 import { GPU } from 'gpu.js'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { openWebGpu as openDevice, type WebGpuDevice } from '../../core/backends/gpu/webgpu.ts'
+import { openWebGpu as openDevice, type WebGpuDevice } from '../../core/backends/gpu/webgpu/device.ts'
 import {
   add,
   type Backend,

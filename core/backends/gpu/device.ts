@@ -3,10 +3,10 @@
  * on the CPU, which is for tests. gpu.js is loaded here and nowhere before. Next: adapter.ts, webgpu.ts, gpujs.ts.
  */
 
-import { closeAdapter, openAdapter } from './adapter.ts'
-import { openGpuJs } from './gpujs.ts'
+import { openGpuJs } from './gpujs/device.ts'
 import type { Device, DeviceMode } from './program.ts'
-import { openWebGpu } from './webgpu.ts'
+import { closeAdapter, openAdapter } from './webgpu/adapter.ts'
+import { openWebGpu } from './webgpu/device.ts'
 
 export const deviceModes: readonly DeviceMode[] = ['webgpu', 'webgl2', 'cpu']
 

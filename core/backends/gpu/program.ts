@@ -5,7 +5,7 @@
  */
 
 import type { Operand, Spec, Storage } from '../../backend.ts'
-import type { Plan } from './wgsl/program.ts'
+import type { Plan } from './webgpu/wgsl/shader.ts'
 
 /** What a kernel finds in `this`: it gives element `this.thread.x` of its result. */
 export interface Thread {

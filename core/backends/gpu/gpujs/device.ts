@@ -5,8 +5,8 @@
  */
 
 import type { GPU, IKernelRunShortcut } from 'gpu.js'
+import { type Device, type Elements, type Handle, lostDevice, type Program, type Thread } from '../program.ts'
 import { library, offsetHelper } from './library.ts'
-import { type Device, type Elements, type Handle, lostDevice, type Program, type Thread } from './program.ts'
 
 interface Texture {
   toArray(): Float32Array

@@ -4,8 +4,8 @@
  * ../cpu/scalars.ts. Next: kernels/elementwise.ts.
  */
 
-import type { BinaryName, ReduceName, UnaryName } from '../../backend.ts'
-import type { DType } from '../../dtype.ts'
+import type { BinaryName, ReduceName, UnaryName } from '../../../backend.ts'
+import type { DType } from '../../../dtype.ts'
 
 declare function isNan(x: number): number
 declare function isNumber(x: number): number

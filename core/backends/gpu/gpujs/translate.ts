@@ -5,9 +5,9 @@
  */
 
 import type { GPU } from 'gpu.js'
-import { kernelSettings } from './gpujs.ts'
+import type { Program } from '../program.ts'
+import { kernelSettings } from './device.ts'
 import { library } from './library.ts'
-import type { Program } from './program.ts'
 
 /** A shader and where its uniform block takes its numbers. */
 export interface Translation {

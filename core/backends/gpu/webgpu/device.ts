@@ -5,15 +5,15 @@
  */
 
 import type { GPU as GpuJs } from 'gpu.js'
-import { ceilDiv } from '../../shape.ts'
+import { ceilDiv } from '../../../shape.ts'
+import { keyOf } from '../gpujs/device.ts'
+import { type Translation, translate, workgroupSize } from '../gpujs/translate.ts'
+import { type Device, type Handle, lostDevice, type Program } from '../program.ts'
 import { closeAdapter, type Opened } from './adapter.ts'
 import { Encoder, type Shader } from './encoder.ts'
 import { mapRead, usage } from './flags.ts'
-import { keyOf } from './gpujs.ts'
 import { BufferPool, type PooledBuffer } from './pool.ts'
-import { type Device, type Handle, lostDevice, type Program } from './program.ts'
-import { type Translation, translate, workgroupSize } from './translate.ts'
-import { folded } from './wgsl/program.ts'
+import { folded } from './wgsl/shader.ts'
 
 interface Compiled {
   readonly shader: Shader

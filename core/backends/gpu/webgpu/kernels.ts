@@ -3,9 +3,9 @@
  * are kept by shapes: a step that repeats makes none. Next: wgsl/program.ts.
  */
 
-import type { BackendKernels, FusedKernels, Kernels, Operand, Spec, Storage } from '../../backend.ts'
-import { type Shape, sizeOf } from '../../shape.ts'
-import type { Launcher } from './program.ts'
+import type { BackendKernels, FusedKernels, Kernels, Operand, Spec, Storage } from '../../../backend.ts'
+import { type Shape, sizeOf } from '../../../shape.ts'
+import type { Launcher } from '../program.ts'
 import { fits, selfAttentionPlan } from './wgsl/attention.ts'
 import { selfAttentionGradPlan } from './wgsl/attention-grad.ts'
 import { linearPlan, matmulPlan } from './wgsl/matmul.ts'
@@ -16,8 +16,8 @@ import {
   layerNormGradPlan,
   layerNormPlan,
 } from './wgsl/norm.ts'
-import type { Plan } from './wgsl/program.ts'
 import { reducePlan, sumOfSquaresPlan } from './wgsl/reduce.ts'
+import type { Plan } from './wgsl/shader.ts'
 import { softmaxGradPlan, softmaxPlan } from './wgsl/softmax.ts'
 
 type Named = Readonly<Record<string, Operand>>

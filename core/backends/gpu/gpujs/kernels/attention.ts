@@ -4,9 +4,9 @@
  * Next: optimizer.ts.
  */
 
-import type { FusedKernels, Operand } from '../../../backend.ts'
-import { sizeOf } from '../../../shape.ts'
-import { coordinate, type Elements, type Launcher, type Thread } from '../program.ts'
+import type { FusedKernels, Operand } from '../../../../backend.ts'
+import { sizeOf } from '../../../../shape.ts'
+import { coordinate, type Elements, type Launcher, type Thread } from '../../program.ts'
 import type { ReduceMiddle } from './reduce.ts'
 
 declare function quotient(a: number, b: number): number

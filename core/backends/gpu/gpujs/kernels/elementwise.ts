@@ -5,10 +5,10 @@
  * Next: movement.ts.
  */
 
-import type { Kernels, Spec } from '../../../backend.ts'
-import { broadcastStrides, collapseAxes, type Shape } from '../../../shape.ts'
+import type { Kernels, Spec } from '../../../../backend.ts'
+import { broadcastStrides, collapseAxes, type Shape } from '../../../../shape.ts'
+import type { Elements, Launcher, Thread } from '../../program.ts'
 import { functionOf, maxRank } from '../library.ts'
-import type { Elements, Launcher, Thread } from '../program.ts'
 import { binaryScalars, limited, stores, unaryScalars } from '../scalars.ts'
 
 declare function offset(at: number, ...sizesAndStrides: number[]): number

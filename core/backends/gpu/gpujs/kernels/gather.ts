@@ -5,9 +5,9 @@
  * Next: window.ts.
  */
 
-import type { Kernels } from '../../../backend.ts'
-import { ceilDiv } from '../../../shape.ts'
-import { coordinate, type Elements, type Launcher, type Thread } from '../program.ts'
+import type { Kernels } from '../../../../backend.ts'
+import { ceilDiv } from '../../../../shape.ts'
+import { coordinate, type Elements, type Launcher, type Thread } from '../../program.ts'
 import type { ReduceMiddle } from './reduce.ts'
 
 declare function quotient(a: number, b: number): number

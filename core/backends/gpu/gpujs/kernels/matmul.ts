@@ -3,9 +3,9 @@
  * held against. Next: gather.ts.
  */
 
-import type { FusedKernels, Kernels, Operand, Spec } from '../../../backend.ts'
-import { broadcastStrides, type Shape, sizeOf } from '../../../shape.ts'
-import { coordinate, type Elements, type Launcher, type Thread } from '../program.ts'
+import type { FusedKernels, Kernels, Operand, Spec } from '../../../../backend.ts'
+import { broadcastStrides, type Shape, sizeOf } from '../../../../shape.ts'
+import { coordinate, type Elements, type Launcher, type Thread } from '../../program.ts'
 import { offsetArguments } from './elementwise.ts'
 
 declare function offset(at: number, ...sizesAndStrides: number[]): number

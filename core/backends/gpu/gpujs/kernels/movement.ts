@@ -3,9 +3,9 @@
  * (outer, n, inner). Next: reduce.ts.
  */
 
-import type { Kernels, Operand, Spec, Storage } from '../../../backend.ts'
-import { sizeOf, stridesOf } from '../../../shape.ts'
-import type { Elements, Launcher, Thread } from '../program.ts'
+import type { Kernels, Operand, Spec, Storage } from '../../../../backend.ts'
+import { sizeOf, stridesOf } from '../../../../shape.ts'
+import type { Elements, Launcher, Thread } from '../../program.ts'
 import { offsetArguments, storeOf } from './elementwise.ts'
 
 declare function offset(at: number, ...sizesAndStrides: number[]): number

@@ -5,10 +5,10 @@
  * Next: attention.ts.
  */
 
-import type { FusedKernels, Kernels, Operand, Storage } from '../../../backend.ts'
-import { sizeOf } from '../../../shape.ts'
+import type { FusedKernels, Kernels, Operand, Storage } from '../../../../backend.ts'
+import { sizeOf } from '../../../../shape.ts'
+import { coordinate, type Elements, type Launcher, type Thread } from '../../program.ts'
 import { functionOf } from '../library.ts'
-import { coordinate, type Elements, type Launcher, type Thread } from '../program.ts'
 import type { ReduceMiddle } from './reduce.ts'
 
 declare function quotient(a: number, b: number): number

@@ -3,8 +3,8 @@
  * whose result takes the place of the old elements. Next: ../backend.ts.
  */
 
-import type { FusedKernels } from '../../../backend.ts'
-import type { Elements, Launcher, Thread } from '../program.ts'
+import type { FusedKernels } from '../../../../backend.ts'
+import type { Elements, Launcher, Thread } from '../../program.ts'
 
 /** m ← β m + (1 − β) clip g */
 // biome-ignore format: one group of parameters a line

@@ -11,10 +11,10 @@ import {
   reduceIdentity,
   type Spec,
   type Storage,
-} from '../../../backend.ts'
-import { ceilDiv, reduceGroups, sizeOf } from '../../../shape.ts'
+} from '../../../../backend.ts'
+import { ceilDiv, reduceGroups, sizeOf } from '../../../../shape.ts'
+import { coordinate, type Elements, type Launcher, type Program, type Thread } from '../../program.ts'
 import { functionOf } from '../library.ts'
-import { coordinate, type Elements, type Launcher, type Program, type Thread } from '../program.ts'
 import { reduceScalars } from '../scalars.ts'
 
 declare function quotient(a: number, b: number): number

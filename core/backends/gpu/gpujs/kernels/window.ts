@@ -2,9 +2,9 @@
  * The patches of an image under a sliding window as columns, and their adjoint. Next: softmax.ts.
  */
 
-import { type Kernels, type Window2d, windowPositions } from '../../../backend.ts'
-import type { Shape } from '../../../shape.ts'
-import { coordinate, type Elements, type Launcher, type Thread } from '../program.ts'
+import { type Kernels, type Window2d, windowPositions } from '../../../../backend.ts'
+import type { Shape } from '../../../../shape.ts'
+import { coordinate, type Elements, type Launcher, type Thread } from '../../program.ts'
 
 declare function quotient(a: number, b: number): number
 declare function remainder(a: number, b: number): number

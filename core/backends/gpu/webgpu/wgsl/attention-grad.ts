@@ -6,9 +6,8 @@
  * owns keys; the third, where there is a bias, owns scores. [FlashAttention §B.4]
  */
 
-import { ceilDiv, type Shape } from '../../../shape.ts'
+import { ceilDiv, type Shape } from '../../../../shape.ts'
 import { alongTiles, type Heads, headParams, headsOf, keysAndValues, locate, scores, softly } from './attention.ts'
-import { type Plan, type Step, step } from './program.ts'
 import {
   addRows,
   dots,
@@ -26,6 +25,7 @@ import {
   variantOf,
   zeros,
 } from './rows-of-heads.ts'
+import { type Plan, type Step, step } from './shader.ts'
 import { keepNaN } from './tree.ts'
 
 /** An invocation holds up to four vectors: 9 fours of each at most. */

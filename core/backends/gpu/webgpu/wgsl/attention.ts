@@ -4,8 +4,7 @@
  * larger score comes up [FlashAttention §3.1]. No limit on T. Read rows-of-heads.ts first; next: attention-grad.ts.
  */
 
-import { ceilDiv, type Shape } from '../../../shape.ts'
-import { float, type Plan, step } from './program.ts'
+import { ceilDiv, type Shape } from '../../../../shape.ts'
 import {
   addRows,
   dots,
@@ -23,6 +22,7 @@ import {
   variantOf,
   zeros,
 } from './rows-of-heads.ts'
+import { float, type Plan, step } from './shader.ts'
 import { keepNaN } from './tree.ts'
 
 /** An invocation holds a query and a result: 16 fours of each at most. */

@@ -4,9 +4,9 @@
  * each with a range of k, and a reduction adds what they found, in a fixed order.
  */
 
-import { broadcastStrides, ceilDiv, collapseAxes, type Shape, sizeOf } from '../../../shape.ts'
-import { type Plan, step } from './program.ts'
+import { broadcastStrides, ceilDiv, collapseAxes, type Shape, sizeOf } from '../../../../shape.ts'
 import { reduceSteps } from './reduce.ts'
+import { type Plan, step } from './shader.ts'
 import { type Axis, multiply, type Operand, type Tile, threadsOf } from './tile.ts'
 
 /** Large products; those that a large tile would leave with few workgroups; those of few rows, or of few columns. */

@@ -6,7 +6,7 @@
  * Next: tree.ts, reduce.ts, softmax.ts, norm.ts; matmul.ts, tile.ts; attention.ts.
  */
 
-import { ceilDiv } from '../../../shape.ts'
+import { ceilDiv } from '../../../../shape.ts'
 
 /** A compute shader with the numbers of one call. */
 export interface Program {

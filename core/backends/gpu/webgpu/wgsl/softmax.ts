@@ -3,8 +3,8 @@
  * for the first. Next: norm.ts.
  */
 
-import { ceilDiv, type Shape, sizeOf } from '../../../shape.ts'
-import { type Plan, type Source, step } from './program.ts'
+import { ceilDiv, type Shape, sizeOf } from '../../../../shape.ts'
+import { type Plan, type Source, step } from './shader.ts'
 import { keepNaN, lanesFor, threads, tree } from './tree.ts'
 
 type Name = 'softmax' | 'logSoftmax' | 'softmaxGrad' | 'logSoftmaxGrad'
