@@ -10,18 +10,18 @@ import { type Backend, type BackendKernels, indexError, type Operand, type Stora
 import { bytesPerElement, type DType, type TypedArray, toTypedArray } from '../../dtype.ts'
 import { sizeOf } from '../../shape.ts'
 import { openDevice } from './device.ts'
-import { attentions } from './gpujs/kernels/attention.ts'
-import { elementwise } from './gpujs/kernels/elementwise.ts'
-import { gathering, outside } from './gpujs/kernels/gather.ts'
-import { products } from './gpujs/kernels/matmul.ts'
-import { movement } from './gpujs/kernels/movement.ts'
-import { norms } from './gpujs/kernels/norm.ts'
+import { createAttentionKernels } from './gpujs/kernels/attention.ts'
+import { createElementwiseKernels } from './gpujs/kernels/elementwise.ts'
+import { createGatherKernels, outOfRange } from './gpujs/kernels/gather.ts'
+import { createMatmulKernels } from './gpujs/kernels/matmul.ts'
+import { createMovementKernels } from './gpujs/kernels/movement.ts'
+import { createNormKernels } from './gpujs/kernels/norm.ts'
 import { updates } from './gpujs/kernels/optimizer.ts'
-import { reduceMiddleOf, reductions } from './gpujs/kernels/reduce.ts'
-import { softmaxes } from './gpujs/kernels/softmax.ts'
-import { windows } from './gpujs/kernels/window.ts'
+import { createReduceKernels, createReduceMiddle } from './gpujs/kernels/reduce.ts'
+import { createSoftmaxKernels } from './gpujs/kernels/softmax.ts'
+import { createWindowKernels } from './gpujs/kernels/window.ts'
 import type { Device, DeviceMode, Handle, Launcher } from './program.ts'
-import { written } from './webgpu/kernels.ts'
+import { createWgslKernels } from './webgpu/kernels.ts'
 
 const largestInteger = 2 ** 24
 
@@ -130,8 +130,8 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
         return
       }
       const flags = { dtype: 'f32', shape: index.shape } as const
-      const storage = launcher.launch({ key: 'outside', kernel: outside }, [index], flags, [R])
-      const count = middle('sum', { ...flags, storage }, sizeOf(index.shape), 1, { dtype: 'f32', shape: [] })
+      const storage = launcher.launch({ key: 'outOfRange', kernel: outOfRange }, [index], flags, [R])
+      const count = reduceMiddle('sum', { ...flags, storage }, sizeOf(index.shape), 1, { dtype: 'f32', shape: [] })
       free(storage)
       const key = `${op} ${R}`
       const before = checks.get(key)
@@ -141,7 +141,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
         const scalar = { dtype: 'f32', shape: [] } as const
         const held = new GpuStorage(backend, 'f32', 1)
         held.handle = before.handle
-        const total = all.binary('add', { ...scalar, storage: held }, { ...scalar, storage: count }, scalar)
+        const total = kernels.binary('add', { ...scalar, storage: held }, { ...scalar, storage: count }, scalar)
         device.release(before.handle)
         free(count)
         before.handle = (total as GpuStorage).handle!
@@ -158,30 +158,31 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     free(storage)
   }
 
-  const one = elementwise(launcher)
-  const middle = reduceMiddleOf(launcher, one)
-  const moving = movement(launcher, one)
-  const soft = softmaxes(launcher, middle)
-  const translated = {
-    ...one,
-    ...moving,
-    ...reductions(launcher, { ...one, ...moving }, middle),
-    ...products(launcher),
-    ...gathering(launcher, middle),
-    ...windows(launcher),
-    ...soft,
-    ...norms(launcher, one, middle),
-    ...attentions(launcher, soft, middle),
+  const elementwiseKernels = createElementwiseKernels(launcher)
+  const reduceMiddle = createReduceMiddle(launcher, elementwiseKernels)
+  const movementKernels = createMovementKernels(launcher, elementwiseKernels)
+  const softmaxKernels = createSoftmaxKernels(launcher, reduceMiddle)
+  const gpuJsKernels = {
+    ...elementwiseKernels,
+    ...movementKernels,
+    ...createReduceKernels(launcher, { ...elementwiseKernels, ...movementKernels }, reduceMiddle),
+    ...createMatmulKernels(launcher),
+    ...createGatherKernels(launcher, reduceMiddle),
+    ...createWindowKernels(launcher),
+    ...softmaxKernels,
+    ...createNormKernels(launcher, elementwiseKernels, reduceMiddle),
+    ...createAttentionKernels(launcher, softmaxKernels, reduceMiddle),
     ...updates(launcher),
   }
-  const all: BackendKernels = wgsl && device.plan !== undefined ? written(launcher, translated) : translated
+  const kernels: BackendKernels =
+    wgsl && device.plan !== undefined ? createWgslKernels(launcher, gpuJsKernels) : gpuJsKernels
 
   const backend: GpuBackend = {
     name: 'gpu',
     build: device.mode,
     device,
     dtypes: ['f32', 'i32'],
-    kernels: all,
+    kernels,
     alloc,
     free,
     write(storage, data) {

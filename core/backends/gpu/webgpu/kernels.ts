@@ -5,7 +5,7 @@
 
 import type { BackendKernels, FusedKernels, Kernels, Operand, Spec, Storage } from '../../../backend.ts'
 import { type Shape, sizeOf } from '../../../shape.ts'
-import type { Launcher } from '../program.ts'
+import type { Launcher, Plan } from '../program.ts'
 import { fits, selfAttentionPlan } from './wgsl/attention.ts'
 import { selfAttentionGradPlan } from './wgsl/attention-grad.ts'
 import { linearPlan, matmulPlan } from './wgsl/matmul.ts'
@@ -17,7 +17,6 @@ import {
   layerNormPlan,
 } from './wgsl/norm.ts'
 import { reducePlan, sumOfSquaresPlan } from './wgsl/reduce.ts'
-import type { Plan } from './wgsl/shader.ts'
 import { softmaxGradPlan, softmaxPlan } from './wgsl/softmax.ts'
 
 type Named = Readonly<Record<string, Operand>>
@@ -29,7 +28,7 @@ const mostPlans = 4096
 type Others = Kernels & Pick<FusedKernels, 'linear' | 'selfAttention' | 'selfAttentionGrad'>
 
 /** `kernels`, some replaced by hand-written shaders; empty arrays stay with the kernels replaced. */
-export function written({ plan }: Launcher, kernels: Others): BackendKernels {
+export function createWgslKernels({ plan }: Launcher, kernels: Others): BackendKernels {
   const plans = new Map<string, Plan>()
 
   function run(key: string, make: () => Plan, named: Named, results: Specs): Storage[] {

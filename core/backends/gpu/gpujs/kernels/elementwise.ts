@@ -7,7 +7,8 @@
 
 import type { Kernels, Spec } from '../../../../backend.ts'
 import { broadcastStrides, collapseAxes, type Shape } from '../../../../shape.ts'
-import type { Elements, Launcher, Thread } from '../../program.ts'
+import type { Launcher } from '../../program.ts'
+import type { Elements, Thread } from '../kernel.ts'
 import { functionOf, maxRank } from '../library.ts'
 import { binaryScalars, limited, stores, unaryScalars } from '../scalars.ts'
 
@@ -59,7 +60,7 @@ function where(
 
 type Names = 'fill' | 'unary' | 'binary' | 'where' | 'cast' | 'copy'
 
-export function elementwise({ launch }: Launcher): Pick<Kernels, Names> {
+export function createElementwiseKernels({ launch }: Launcher): Pick<Kernels, Names> {
   const map: Kernels['unary'] = (name, x, out, p = 0, q = 0) => {
     const functions = { unaryOp: functionOf('unaryOp', 3, unaryScalars[name]), ...storeOf(out) }
     return launch({ key: `${name} ${out.dtype}`, kernel: unary, functions }, [x], out, [], [p, q])

@@ -7,7 +7,8 @@
 
 import type { Kernels } from '../../../../backend.ts'
 import { ceilDiv } from '../../../../shape.ts'
-import { coordinate, type Elements, type Launcher, type Thread } from '../../program.ts'
+import type { Launcher } from '../../program.ts'
+import { coordinate, type Elements, type Thread } from '../kernel.ts'
 import type { ReduceMiddle } from './reduce.ts'
 
 declare function quotient(a: number, b: number): number
@@ -93,16 +94,16 @@ function scatterChunks(
 }
 
 /** 1 where an index is outside [0, R). */
-export function outside(this: Thread, index: Elements, R: number): number {
+export function outOfRange(this: Thread, index: Elements, R: number): number {
   if (index[this.thread.x] >= 0 && index[this.thread.x] < R) {
     return 0
   }
   return 1
 }
 
-export function gathering(
+export function createGatherKernels(
   { launch, free, checkIndices }: Launcher,
-  middle: ReduceMiddle,
+  reduceMiddle: ReduceMiddle,
 ): Pick<Kernels, 'gather' | 'scatterAdd'> {
   return {
     gather(x, index, out) {
@@ -125,7 +126,7 @@ export function gathering(
         if (chunks <= 1) return launch(program, [index, source], out, [R, K, D, 1])
         const parts = { dtype: out.dtype, shape: [B, chunks, R, D] }
         const storage = launch(program, [index, source], parts, [R, K, D, chunks])
-        const y = middle('sum', { ...parts, storage }, chunks, R * D, out)
+        const y = reduceMiddle('sum', { ...parts, storage }, chunks, R * D, out)
         free(storage)
         return y
       }

@@ -5,7 +5,8 @@
 
 import type { FusedKernels, Kernels, Operand, Spec } from '../../../../backend.ts'
 import { broadcastStrides, type Shape, sizeOf } from '../../../../shape.ts'
-import { coordinate, type Elements, type Launcher, type Thread } from '../../program.ts'
+import type { Launcher } from '../../program.ts'
+import { coordinate, type Elements, type Thread } from '../kernel.ts'
 import { offsetArguments } from './elementwise.ts'
 
 declare function offset(at: number, ...sizesAndStrides: number[]): number
@@ -63,7 +64,7 @@ function linear(this: Thread, x: Elements, w: Elements, bias: Elements, I: numbe
 
 type Products = Pick<Kernels, 'matmul'> & Pick<FusedKernels, 'linear'>
 
-export function products({ launch }: Launcher): Products {
+export function createMatmulKernels({ launch }: Launcher): Products {
   const multiply: Kernels['matmul'] = (a, b, transposeA, transposeB, out) => {
     const [M, N] = out.shape.slice(-2)
     const K = a.shape[a.shape.length - (transposeA ? 2 : 1)]

@@ -4,7 +4,8 @@
  */
 
 import type { FusedKernels } from '../../../../backend.ts'
-import type { Elements, Launcher, Thread } from '../../program.ts'
+import type { Launcher } from '../../program.ts'
+import type { Elements, Thread } from '../kernel.ts'
 
 /** m ← β m + (1 − β) clip g */
 // biome-ignore format: one group of parameters a line

@@ -1,5 +1,5 @@
 /**
- * Reductions: an array seen as (outer, length, inner) is reduced over the middle, 64 elements into one at a time, so that
+ * Reductions: an array seen as (outer, length, inner) is reduced over the reduceMiddle, 64 elements into one at a time, so that
  * f32 is enough for long sums. Invocations of one pass read neighbouring elements. Next: matmul.ts.
  */
 
@@ -13,7 +13,8 @@ import {
   type Storage,
 } from '../../../../backend.ts'
 import { ceilDiv, reduceGroups, sizeOf } from '../../../../shape.ts'
-import { coordinate, type Elements, type Launcher, type Program, type Thread } from '../../program.ts'
+import type { Launcher } from '../../program.ts'
+import { coordinate, type Elements, type FlatKernel, type Thread } from '../kernel.ts'
 import { functionOf } from '../library.ts'
 import { reduceScalars } from '../scalars.ts'
 
@@ -55,13 +56,13 @@ function addSquares(this: Thread, x: Elements, before: Elements, length: number,
 /** Lanes of a sum of squares: enough to keep a device busy, few enough to cost nothing for small tensors. */
 const squareLanes = 4096
 
-/** x seen as (outer, length, inner), reduced over the middle: what `reduceMiddle` is told beside the shape of the result. */
+/** x seen as (outer, length, inner), reduced over the middle axis. */
 export type ReduceMiddle = (name: ReduceName, x: Operand, length: number, inner: number, out: Spec) => Storage
 
-export function reduceMiddleOf({ launch, free }: Launcher, { fill }: Pick<Kernels, 'fill'>): ReduceMiddle {
-  const middle: ReduceMiddle = (name, x, length, inner, out) => {
+export function createReduceMiddle({ launch, free }: Launcher, { fill }: Pick<Kernels, 'fill'>): ReduceMiddle {
+  const reduceMiddle: ReduceMiddle = (name, x, length, inner, out) => {
     if (length === 0) return fill(reduceIdentity[name], out)
-    const program: Program = {
+    const program: FlatKernel = {
       key: `reduce ${name}`,
       kernel: reduceChunks,
       functions: { join: functionOf('join', 2, reduceScalars[name]) },
@@ -71,17 +72,17 @@ export function reduceMiddleOf({ launch, free }: Launcher, { fill }: Pick<Kernel
     if (chunks <= 1) return launch(program, [x], out, [length, inner, 1])
     const partial = { dtype: out.dtype, shape: [sizeOf(out.shape) * chunks] }
     const storage = launch(program, [x], partial, [length, inner, chunks])
-    const y = middle(name, { ...partial, storage }, chunks, inner, out)
+    const y = reduceMiddle(name, { ...partial, storage }, chunks, inner, out)
     free(storage)
     return y
   }
-  return middle
+  return reduceMiddle
 }
 
-export function reductions(
+export function createReduceKernels(
   { launch, free }: Launcher,
   { fill, permute }: Pick<Kernels, 'fill' | 'permute'>,
-  middle: ReduceMiddle,
+  reduceMiddle: ReduceMiddle,
 ): Pick<Kernels, 'reduce'> & Pick<FusedKernels, 'sumOfSquares'> {
   return {
     reduce(name, x, axes, out) {
@@ -91,13 +92,13 @@ export function reductions(
       if (groups.filter(group => group.reduced).length <= 1) {
         const last = groups[groups.length - 1]
         const inner = length === 1 || last.reduced ? 1 : last.extent
-        return middle(name, x, length, inner, out)
+        return reduceMiddle(name, x, length, inner, out)
       }
       // Axes that do not lie together are brought to the end first.
       const order = [...x.shape.keys()].sort((i, j) => Number(axes.includes(i)) - Number(axes.includes(j)))
       const turned = { dtype: x.dtype, shape: order.map(axis => x.shape[axis]) }
       const storage = permute(x, order, turned)
-      const y = middle(name, { ...turned, storage }, length, 1, out)
+      const y = reduceMiddle(name, { ...turned, storage }, length, 1, out)
       free(storage)
       return y
     },
@@ -112,7 +113,7 @@ export function reductions(
         free(total)
         total = next
       }
-      const y = middle('sum', { ...lanes, storage: total }, squareLanes, 1, out)
+      const y = reduceMiddle('sum', { ...lanes, storage: total }, squareLanes, 1, out)
       free(total)
       return y
     },

@@ -4,7 +4,8 @@
 
 import { type Kernels, type Window2d, windowPositions } from '../../../../backend.ts'
 import type { Shape } from '../../../../shape.ts'
-import { coordinate, type Elements, type Launcher, type Thread } from '../../program.ts'
+import type { Launcher } from '../../program.ts'
+import { coordinate, type Elements, type Thread } from '../kernel.ts'
 
 declare function quotient(a: number, b: number): number
 declare function remainder(a: number, b: number): number
@@ -60,7 +61,7 @@ function fold(
   return total
 }
 
-export function windows({ launch }: Launcher): Pick<Kernels, 'unfold' | 'fold'> {
+export function createWindowKernels({ launch }: Launcher): Pick<Kernels, 'unfold' | 'fold'> {
   return {
     unfold: (x, window, out) => launch({ key: 'unfold', kernel: unfold }, [x], out, intsOf('unfold', x.shape, window)),
     fold: (x, window, out) => launch({ key: 'fold', kernel: fold }, [x], out, intsOf('fold', out.shape, window)),

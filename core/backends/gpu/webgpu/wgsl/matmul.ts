@@ -5,8 +5,9 @@
  */
 
 import { broadcastStrides, ceilDiv, collapseAxes, type Shape, sizeOf } from '../../../../shape.ts'
+import type { Plan } from '../../program.ts'
 import { reduceSteps } from './reduce.ts'
-import { type Plan, step } from './shader.ts'
+import { step } from './shader.ts'
 import { type Axis, multiply, type Operand, type Tile, threadsOf } from './tile.ts'
 
 /** Large products; those that a large tile would leave with few workgroups; those of few rows, or of few columns. */

@@ -5,8 +5,9 @@
  */
 
 import { ceilDiv, type Shape, sizeOf } from '../../../../shape.ts'
+import type { Plan, Step } from '../../program.ts'
 import { find, type Layout, laneStride, layoutOf, layoutParams, reduceSteps } from './reduce.ts'
-import { float, type Plan, type Step, step } from './shader.ts'
+import { float, step } from './shader.ts'
 import { findRow } from './softmax.ts'
 import { lanesFor, threads, tree } from './tree.ts'
 

@@ -7,7 +7,8 @@
 
 import { type ReduceName, reduceIdentity } from '../../../../backend.ts'
 import { ceilDiv, reduceGroups, type Shape, sizeOf } from '../../../../shape.ts'
-import { float, type Plan, type Step, step } from './shader.ts'
+import type { Plan, Step } from '../../program.ts'
+import { float, step } from './shader.ts'
 import { joins, lanesFor, threads, tree } from './tree.ts'
 
 /** How many terms a lane takes at least where there are many lanes to feed, and at most. */

@@ -4,7 +4,8 @@
  */
 
 import { ceilDiv, type Shape, sizeOf } from '../../../../shape.ts'
-import { type Plan, type Source, step } from './shader.ts'
+import type { Plan } from '../../program.ts'
+import { type Source, step } from './shader.ts'
 import { keepNaN, lanesFor, threads, tree } from './tree.ts'
 
 type Name = 'softmax' | 'logSoftmax' | 'softmaxGrad' | 'logSoftmaxGrad'
