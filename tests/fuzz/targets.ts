@@ -28,7 +28,7 @@ import * as maskdmSettings from '../../training/maskdm-settings.ts'
 import { readRows } from '../../training/metrics.ts'
 import * as mdtSettings from '../../training/train-settings.ts'
 import * as vaeSettings from '../../training/vae-settings.ts'
-import { root } from '../markdown.ts'
+import { root } from '../repo/markdown.ts'
 
 export interface Target {
   readonly name: string

@@ -15,7 +15,7 @@ import { main } from '../../cli/main.ts'
 import { replaceFile } from '../../io/replace.ts'
 import { UserError } from '../../io/user-error.ts'
 import { duration } from '../../training/progress.ts'
-import { read, root } from '../markdown.ts'
+import { read, root } from '../repo/markdown.ts'
 import { changeOf, type Mutant, mutated } from './mutants.ts'
 import { isEquivalent, population, sample, testsOf, wilson } from './plan.ts'
 
