@@ -4,9 +4,10 @@
  * sums down the columns, of x̂ that is found again from each row's mean and deviation. Next: matmul.ts.
  */
 
-import { type Shape, sizeOf } from '../../../shape.ts'
-import { ceilDiv, float, type Plan, type Step, step } from './program.ts'
+import { ceilDiv, type Shape, sizeOf } from '../../../../shape.ts'
+import type { Plan, Step } from '../../program.ts'
 import { find, type Layout, laneStride, layoutOf, layoutParams, reduceSteps } from './reduce.ts'
+import { float, step } from './shader.ts'
 import { findRow } from './softmax.ts'
 import { lanesFor, threads, tree } from './tree.ts'
 

@@ -3,8 +3,9 @@
  * whose result takes the place of the old elements. Next: ../backend.ts.
  */
 
-import type { FusedKernels } from '../../../backend.ts'
-import type { Elements, Launcher, Thread } from '../program.ts'
+import type { FusedKernels } from '../../../../backend.ts'
+import type { Launcher } from '../../program.ts'
+import type { Elements, Thread } from '../kernel.ts'
 
 /** m ← β m + (1 − β) clip g */
 // biome-ignore format: one group of parameters a line

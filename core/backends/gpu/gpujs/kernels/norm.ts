@@ -5,10 +5,11 @@
  * Next: attention.ts.
  */
 
-import type { FusedKernels, Kernels, Operand, Storage } from '../../../backend.ts'
-import { sizeOf } from '../../../shape.ts'
+import type { FusedKernels, Kernels, Operand, Storage } from '../../../../backend.ts'
+import { sizeOf } from '../../../../shape.ts'
+import type { Launcher } from '../../program.ts'
+import { coordinate, type Elements, type Thread } from '../kernel.ts'
 import { functionOf } from '../library.ts'
-import { coordinate, type Elements, type Launcher, type Thread } from '../program.ts'
 import type { ReduceMiddle } from './reduce.ts'
 
 declare function quotient(a: number, b: number): number
@@ -127,10 +128,10 @@ const forms = {
 type Form = keyof typeof forms
 type Names = 'layerNorm' | 'layerNormGrad' | 'adaLayerNorm' | 'adaLayerNormGrad' | 'gatedResidual' | 'gatedResidualGrad'
 
-export function norms(
+export function createNormKernels(
   { launch, free }: Launcher,
   { binary }: Pick<Kernels, 'binary'>,
-  middle: ReduceMiddle,
+  reduceMiddle: ReduceMiddle,
 ): Pick<FusedKernels, Names> {
   function moments(x: Operand, eps: number) {
     const D = x.shape[x.shape.length - 1]
@@ -179,7 +180,7 @@ export function norms(
     if (sums) {
       const storage = launch({ key: 'timesUnit', kernel: timesUnit }, [g, x, mean, inverse], x, [D])
       const product = { dtype: x.dtype, shape: x.shape, storage }
-      results.push(middle('sum', product, rows, D, a), middle('sum', g, rows, D, a))
+      results.push(reduceMiddle('sum', product, rows, D, a), reduceMiddle('sum', g, rows, D, a))
       free(storage)
     }
     for (const { storage } of [mean, inverse, sum, dot]) free(storage)
@@ -207,7 +208,7 @@ export function norms(
     gatedResidualGrad(g, gate, y) {
       const [N, T, D] = y.shape
       const product = { dtype: y.dtype, shape: y.shape, storage: binary('mul', g, y, y) }
-      const ggate = middle('sum', product, T, D, gate)
+      const ggate = reduceMiddle('sum', product, T, D, gate)
       free(product.storage)
       return [ggate, binary('mul', g, { dtype: gate.dtype, storage: gate.storage, shape: [N, 1, D] }, y)]
     },

@@ -1,12 +1,21 @@
 /**
- * Reductions: an array seen as (outer, length, inner) is reduced over the middle, 64 elements into one at a time, so that
+ * Reductions: an array seen as (outer, length, inner) is reduced over the reduceMiddle, 64 elements into one at a time, so that
  * f32 is enough for long sums. Invocations of one pass read neighbouring elements. Next: matmul.ts.
  */
 
-import type { FusedKernels, Kernels, Operand, ReduceName, Spec, Storage } from '../../../backend.ts'
-import { sizeOf } from '../../../shape.ts'
+import {
+  type FusedKernels,
+  type Kernels,
+  type Operand,
+  type ReduceName,
+  reduceIdentity,
+  type Spec,
+  type Storage,
+} from '../../../../backend.ts'
+import { ceilDiv, reduceGroups, sizeOf } from '../../../../shape.ts'
+import type { Launcher } from '../../program.ts'
+import { coordinate, type Elements, type FlatKernel, type Thread } from '../kernel.ts'
 import { functionOf } from '../library.ts'
-import { coordinate, type Elements, type Launcher, type Program, type Thread } from '../program.ts'
 import { reduceScalars } from '../scalars.ts'
 
 declare function quotient(a: number, b: number): number
@@ -47,53 +56,49 @@ function addSquares(this: Thread, x: Elements, before: Elements, length: number,
 /** Lanes of a sum of squares: enough to keep a device busy, few enough to cost nothing for small tensors. */
 const squareLanes = 4096
 
-/** What is joined of nothing. */
-const ofNothing = { sum: 0, max: -Infinity, min: Infinity } as const
-
-/** x seen as (outer, length, inner), reduced over the middle: what `reduceMiddle` is told beside the shape of the result. */
+/** x seen as (outer, length, inner), reduced over the middle axis. */
 export type ReduceMiddle = (name: ReduceName, x: Operand, length: number, inner: number, out: Spec) => Storage
 
-export function reduceMiddleOf({ launch, free }: Launcher, { fill }: Pick<Kernels, 'fill'>): ReduceMiddle {
-  const middle: ReduceMiddle = (name, x, length, inner, out) => {
-    if (length === 0) return fill(ofNothing[name], out)
-    const program: Program = {
+export function createReduceMiddle({ launch, free }: Launcher, { fill }: Pick<Kernels, 'fill'>): ReduceMiddle {
+  const reduceMiddle: ReduceMiddle = (name, x, length, inner, out) => {
+    if (length === 0) return fill(reduceIdentity[name], out)
+    const program: FlatKernel = {
       key: `reduce ${name}`,
       kernel: reduceChunks,
       functions: { join: functionOf('join', 2, reduceScalars[name]) },
     }
-    const chunks = Math.ceil(length / chunk)
+    const chunks = ceilDiv(length, chunk)
     coordinate('reduce', Math.max(chunks, inner, sizeOf(out.shape) / inner))
     if (chunks <= 1) return launch(program, [x], out, [length, inner, 1])
     const partial = { dtype: out.dtype, shape: [sizeOf(out.shape) * chunks] }
     const storage = launch(program, [x], partial, [length, inner, chunks])
-    const y = middle(name, { ...partial, storage }, chunks, inner, out)
+    const y = reduceMiddle(name, { ...partial, storage }, chunks, inner, out)
     free(storage)
     return y
   }
-  return middle
+  return reduceMiddle
 }
 
-export function reductions(
+export function createReduceKernels(
   { launch, free }: Launcher,
   { fill, permute }: Pick<Kernels, 'fill' | 'permute'>,
-  middle: ReduceMiddle,
+  reduceMiddle: ReduceMiddle,
 ): Pick<Kernels, 'reduce'> & Pick<FusedKernels, 'sumOfSquares'> {
   return {
     reduce(name, x, axes, out) {
-      if (sizeOf(x.shape) === 0) return fill(ofNothing[name], out)
+      if (sizeOf(x.shape) === 0) return fill(reduceIdentity[name], out)
       const length = sizeOf(axes.map(axis => x.shape[axis]))
-      // Axes of size 1 lie together with any others.
-      const among = axes.filter(axis => x.shape[axis] !== 1)
-      const together = among.every((axis, i) => i === 0 || sizeOf(x.shape.slice(among[i - 1] + 1, axis)) === 1)
-      if (together) {
-        const inner = among.length === 0 ? 1 : sizeOf(x.shape.slice(among[among.length - 1] + 1))
-        return middle(name, x, length, inner, out)
+      const groups = reduceGroups(x.shape, axes)
+      if (groups.filter(group => group.reduced).length <= 1) {
+        const last = groups[groups.length - 1]
+        const inner = length === 1 || last.reduced ? 1 : last.extent
+        return reduceMiddle(name, x, length, inner, out)
       }
       // Axes that do not lie together are brought to the end first.
       const order = [...x.shape.keys()].sort((i, j) => Number(axes.includes(i)) - Number(axes.includes(j)))
       const turned = { dtype: x.dtype, shape: order.map(axis => x.shape[axis]) }
       const storage = permute(x, order, turned)
-      const y = middle(name, { ...turned, storage }, length, 1, out)
+      const y = reduceMiddle(name, { ...turned, storage }, length, 1, out)
       free(storage)
       return y
     },
@@ -108,7 +113,7 @@ export function reductions(
         free(total)
         total = next
       }
-      const y = middle('sum', { ...lanes, storage: total }, squareLanes, 1, out)
+      const y = reduceMiddle('sum', { ...lanes, storage: total }, squareLanes, 1, out)
       free(total)
       return y
     },

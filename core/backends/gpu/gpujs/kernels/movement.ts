@@ -3,10 +3,11 @@
  * (outer, n, inner). Next: reduce.ts.
  */
 
-import type { Kernels, Operand, Spec, Storage } from '../../../backend.ts'
-import { sizeOf, stridesOf } from '../../../shape.ts'
-import type { Elements, Launcher, Thread } from '../program.ts'
-import { axesOf, storeOf } from './elementwise.ts'
+import type { Kernels, Operand, Spec, Storage } from '../../../../backend.ts'
+import { sizeOf, stridesOf } from '../../../../shape.ts'
+import type { Launcher } from '../../program.ts'
+import type { Elements, Thread } from '../kernel.ts'
+import { offsetArguments, storeOf } from './elementwise.ts'
 
 declare function offset(at: number, ...sizesAndStrides: number[]): number
 declare function quotient(a: number, b: number): number
@@ -58,9 +59,12 @@ function concat(this: Thread, a: Elements, b: Elements, widthA: number, widthB: 
 
 type Names = 'permute' | 'slice' | 'pad' | 'concat'
 
-export function movement({ launch, free }: Launcher, { copy }: Pick<Kernels, 'copy'>): Pick<Kernels, Names> {
+export function createMovementKernels(
+  { launch, free }: Launcher,
+  { copy }: Pick<Kernels, 'copy'>,
+): Pick<Kernels, Names> {
   function byStrides(x: Operand, base: number, strides: readonly number[], out: Spec): Storage {
-    const { ints, rank } = axesOf(out.shape, [strides])
+    const { ints, rank } = offsetArguments(out.shape, [strides])
     return launch({ key: 'strided', kernel: strided, rank }, [x], out, [base, ...ints])
   }
 

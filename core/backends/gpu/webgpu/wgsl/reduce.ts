@@ -5,13 +5,11 @@
  * give, and the sums short. Next: softmax.ts.
  */
 
-import type { ReduceName } from '../../../backend.ts'
-import { type Shape, sizeOf } from '../../../shape.ts'
-import { ceilDiv, float, type Plan, type Step, step } from './program.ts'
+import { type ReduceName, reduceIdentity } from '../../../../backend.ts'
+import { ceilDiv, reduceGroups, type Shape, sizeOf } from '../../../../shape.ts'
+import type { Plan, Step } from '../../program.ts'
+import { float, step } from './shader.ts'
 import { joins, lanesFor, threads, tree } from './tree.ts'
-
-/** What a reduction of nothing gives. */
-const identities: Readonly<Record<ReduceName, number>> = { sum: 0, max: -Infinity, min: Infinity }
 
 /** How many terms a lane takes at least where there are many lanes to feed, and at most. */
 const leastTerms = 16
@@ -91,7 +89,7 @@ function pass(name: ReduceName, layout: Layout, term: string, x: string, y: stri
     {
       name: 'reduce',
       variant: [name, term, layout.lanes, layout.inner === 1],
-      params: { ...layoutParams(layout), to, identity: float(identities[name]) },
+      params: { ...layoutParams(layout), to, identity: float(reduceIdentity[name]) },
       reads: { x: 'f32' },
       writes: { y: 'f32' },
       workgroups: layout.workgroups,
@@ -112,16 +110,14 @@ function pass(name: ReduceName, layout: Layout, term: string, x: string, y: stri
 
 /** x → y, reduced over `axes` (rising, each once). */
 export function reducePlan(name: ReduceName, shape: Shape, axes: readonly number[]): Plan {
-  // From the last group of neighbouring axes to the first: what lies behind a group keeps its place.
+  // The last group goes first: what lies behind a group keeps its place.
   const boxes: [number, number, number][] = []
-  let rest = [...shape]
-  for (let last = axes.length - 1; last >= 0; ) {
-    let first = last
-    while (first > 0 && axes[first - 1] === axes[first] - 1) first--
-    const [from, to] = [axes[first], axes[last] + 1]
-    boxes.push([sizeOf(rest.slice(0, from)), sizeOf(rest.slice(from, to)), sizeOf(rest.slice(to))])
-    rest = [...rest.slice(0, from), ...rest.slice(to)]
-    last = first - 1
+  const rest = reduceGroups(shape, axes)
+  for (let i = rest.length - 1; i >= 0; i--) {
+    if (!rest[i].reduced) continue
+    const sizes = [rest.slice(0, i), rest.slice(i + 1)].map(groups => sizeOf(groups.map(group => group.extent)))
+    boxes.push([sizes[0], rest[i].extent, sizes[1]])
+    rest.splice(i, 1)
   }
   if (boxes.length === 0) boxes.push([1, 1, sizeOf(shape)])
   const scratch: Record<string, number> = {}

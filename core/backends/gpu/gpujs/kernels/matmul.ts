@@ -3,10 +3,11 @@
  * held against. Next: gather.ts.
  */
 
-import type { FusedKernels, Kernels, Operand, Spec } from '../../../backend.ts'
-import { broadcastStrides, type Shape, sizeOf } from '../../../shape.ts'
-import { coordinate, type Elements, type Launcher, type Thread } from '../program.ts'
-import { axesOf } from './elementwise.ts'
+import type { FusedKernels, Kernels, Operand, Spec } from '../../../../backend.ts'
+import { broadcastStrides, type Shape, sizeOf } from '../../../../shape.ts'
+import type { Launcher } from '../../program.ts'
+import { coordinate, type Elements, type Thread } from '../kernel.ts'
+import { offsetArguments } from './elementwise.ts'
 
 declare function offset(at: number, ...sizesAndStrides: number[]): number
 declare function quotient(a: number, b: number): number
@@ -63,13 +64,13 @@ function linear(this: Thread, x: Elements, w: Elements, bias: Elements, I: numbe
 
 type Products = Pick<Kernels, 'matmul'> & Pick<FusedKernels, 'linear'>
 
-export function products({ launch }: Launcher): Products {
+export function createMatmulKernels({ launch }: Launcher): Products {
   const multiply: Kernels['matmul'] = (a, b, transposeA, transposeB, out) => {
     const [M, N] = out.shape.slice(-2)
     const K = a.shape[a.shape.length - (transposeA ? 2 : 1)]
     const batch = out.shape.slice(0, -2)
     coordinate('matmul', Math.max(M, N, K, sizeOf(batch)))
-    const { ints, rank } = axesOf(batch, [batchStrides(a, batch), batchStrides(b, batch)])
+    const { ints, rank } = offsetArguments(batch, [batchStrides(a, batch), batchStrides(b, batch)])
     const steps = [...(transposeA ? [1, M] : [K, 1]), ...(transposeB ? [1, K] : [N, 1])]
     return launch({ key: 'matmul', kernel: matmul, rank }, [a, b], out, [M, N, K, ...steps, ...ints])
   }

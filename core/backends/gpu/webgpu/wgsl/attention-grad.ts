@@ -6,9 +6,18 @@
  * owns keys; the third, where there is a bias, owns scores. [FlashAttention §B.4]
  */
 
-import type { Shape } from '../../../shape.ts'
-import { alongTiles, type Heads, headParams, headsOf, keysAndValues, locate, scores, softly } from './attention.ts'
-import { ceilDiv, type Plan, type Step, step } from './program.ts'
+import { ceilDiv, type Shape } from '../../../../shape.ts'
+import type { Plan, Step } from '../../program.ts'
+import {
+  alongTiles,
+  type Heads,
+  headParams,
+  headsOf,
+  keysAndValues,
+  locate,
+  onlineSoftmaxStep,
+  scores,
+} from './attention.ts'
 import {
   addRows,
   dots,
@@ -26,6 +35,7 @@ import {
   variantOf,
   zeros,
 } from './rows-of-heads.ts'
+import { step } from './shader.ts'
 import { keepNaN } from './tree.ts'
 
 /** An invocation holds up to four vectors: 9 fours of each at most. */
@@ -88,7 +98,7 @@ ${alongTiles(
   keysAndValues(spread),
   `${products}
 ${scores(kind, group)}
-${softly(group)}
+${onlineSoftmaxStep(group)}
       delta = delta * shrink + ${sumOf(group, g => `p${g} * gp${g}`)};`,
   spread,
 )}

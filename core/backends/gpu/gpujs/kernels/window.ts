@@ -2,9 +2,10 @@
  * The patches of an image under a sliding window as columns, and their adjoint. Next: softmax.ts.
  */
 
-import type { Kernels, Window2d } from '../../../backend.ts'
-import type { Shape } from '../../../shape.ts'
-import { coordinate, type Elements, type Launcher, type Thread } from '../program.ts'
+import { type Kernels, type Window2d, windowPositions } from '../../../../backend.ts'
+import type { Shape } from '../../../../shape.ts'
+import type { Launcher } from '../../program.ts'
+import { coordinate, type Elements, type Thread } from '../kernel.ts'
 
 declare function quotient(a: number, b: number): number
 declare function remainder(a: number, b: number): number
@@ -60,7 +61,7 @@ function fold(
   return total
 }
 
-export function windows({ launch }: Launcher): Pick<Kernels, 'unfold' | 'fold'> {
+export function createWindowKernels({ launch }: Launcher): Pick<Kernels, 'unfold' | 'fold'> {
   return {
     unfold: (x, window, out) => launch({ key: 'unfold', kernel: unfold }, [x], out, intsOf('unfold', x.shape, window)),
     fold: (x, window, out) => launch({ key: 'fold', kernel: fold }, [x], out, intsOf('fold', out.shape, window)),
@@ -68,10 +69,10 @@ export function windows({ launch }: Launcher): Pick<Kernels, 'unfold' | 'fold'> 
 }
 
 /** What both kernels are told of an image and a window. */
-function intsOf(op: string, [N, C, H, W]: Shape, { kernel, stride, padding }: Window2d): number[] {
-  const [top, bottom, left, right] = padding
-  const rows = Math.floor((H + top + bottom - kernel[0]) / stride[0]) + 1
-  const columns = Math.floor((W + left + right - kernel[1]) / stride[1]) + 1
+function intsOf(op: string, image: Shape, window: Window2d): number[] {
+  const [N, C, H, W] = image
+  const { kernel, stride, padding } = window
+  const [top, , left] = padding
   coordinate(op, N * C * kernel[0] * kernel[1])
-  return [H, W, ...kernel, ...stride, top, left, rows, columns]
+  return [H, W, ...kernel, ...stride, top, left, ...windowPositions(image, window)]
 }

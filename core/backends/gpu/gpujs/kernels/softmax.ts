@@ -3,10 +3,11 @@
  * where wgsl/softmax.ts does not. Next: norm.ts.
  */
 
-import type { FusedKernels, Operand, Storage } from '../../../backend.ts'
-import { sizeOf } from '../../../shape.ts'
+import type { FusedKernels, Operand, Storage } from '../../../../backend.ts'
+import { sizeOf } from '../../../../shape.ts'
+import type { Launcher } from '../../program.ts'
+import { coordinate, type Elements, type Thread } from '../kernel.ts'
 import { functionOf } from '../library.ts'
-import { coordinate, type Elements, type Launcher, type Thread } from '../program.ts'
 import type { ReduceMiddle } from './reduce.ts'
 
 declare function quotient(a: number, b: number): number
@@ -59,7 +60,10 @@ function finishPair(this: Thread, g: Elements, y: Elements, s: Elements, width: 
 
 type Names = 'softmax' | 'softmaxGrad' | 'logSoftmax' | 'logSoftmaxGrad'
 
-export function softmaxes({ launch, free }: Launcher, middle: ReduceMiddle): Pick<FusedKernels, Names> {
+export function createSoftmaxKernels(
+  { launch, free }: Launcher,
+  reduceMiddle: ReduceMiddle,
+): Pick<FusedKernels, Names> {
   const rowsOf = (x: Operand) => {
     const width = x.shape[x.shape.length - 1]
     const R = sizeOf(x.shape.slice(0, -1))
@@ -69,7 +73,7 @@ export function softmaxes({ launch, free }: Launcher, middle: ReduceMiddle): Pic
 
   const forward = (key: string, f: (x: number, m: number, s: number) => number) => (x: Operand) => {
     const { width, perRow } = rowsOf(x)
-    const largest = { ...perRow, storage: middle('max', x, width, 1, perRow) }
+    const largest = { ...perRow, storage: reduceMiddle('max', x, width, 1, perRow) }
     const exps = { term: functionOf('term', 2, (a: number, b: number) => Math.exp(a - b)) }
     const sums = launch({ key: 'expSum', kernel: rowSumShifted, functions: exps }, [x, largest], perRow, [width])
     const functions = { finish: functionOf('finish', 3, f) }

@@ -1,36 +1,10 @@
 /**
- * What a hand-written shader needs to run. The `…Plan` functions of this folder take shapes and give a `Plan`: dispatches
- * in order, the buffers that each binds, by name, and the scratch that they share. They are pure, so plans can be kept by
- * shape; ../webgpu.ts encodes them. Shapes travel in a uniform block, so that shaders are compiled once for a class of
- * shapes. All elements are f32, indices u32; a buffer that is written must be none of those that are read.
- * Next: tree.ts, reduce.ts, softmax.ts, norm.ts; matmul.ts, tile.ts; attention.ts.
+ * Assembles hand-written shaders. The `…Plan` functions of this folder take shapes and return a `Plan`. They are pure, so
+ * plans are kept by shape. Shapes travel in the uniform block, so that one shader serves a class of shapes. All elements
+ * are f32 and all indices u32. A buffer that is written must not be among those that are read.
  */
 
-/** A compute shader with the numbers of one call. */
-export interface Program {
-  /** Programs with the same key have the same code. */
-  readonly key: string
-  /** WGSL with entry point `main`. Called when a pipeline is built, not for every launch. */
-  readonly code: () => string
-  /** The uniform block, at binding 0 of group 0; its first word is `workgroups`. */
-  readonly params: ArrayBuffer
-  /** How many; `folded` says how they are laid out. */
-  readonly workgroups: number
-}
-
-/** One dispatch of a plan. */
-export interface Step {
-  readonly program: Program
-  /** Names of the buffers at bindings 1, 2, … of group 0. Those that are written come last. */
-  readonly buffers: readonly string[]
-}
-
-/** Dispatches that give one kernel's results. Later steps read what earlier ones wrote. */
-export interface Plan {
-  readonly steps: readonly Step[]
-  /** Buffers that the steps need for themselves: elements by name. Their contents do not matter before or after. */
-  readonly scratch: Readonly<Record<string, number>>
-}
+import type { Program, Step } from '../../program.ts'
 
 /** An unsigned whole number, or an f32 as `float` marks it. */
 type Param = number | { readonly float: number }
@@ -69,19 +43,21 @@ export function step(source: Source, names: Readonly<Record<string, string>> = {
     key: [name, ...variant].join(' '),
     code: () => assemble(source),
     params: pack({ workgroups, ...params }),
+    reads: Object.keys(reads).length,
+    writes: Object.keys(writes).length,
     workgroups,
   }
   return { program, buffers: [...Object.keys(reads), ...Object.keys(writes)].map(own => names[own] ?? own) }
 }
 
-function pack(params: Readonly<Record<string, Param>>): ArrayBuffer {
+function pack(params: Readonly<Record<string, Param>>): Uint32Array {
   const values = Object.values(params)
   const data = new DataView(new ArrayBuffer(4 * values.length))
   values.forEach((value, i) => {
     if (typeof value === 'number') data.setUint32(4 * i, value, true)
     else data.setFloat32(4 * i, value.float, true)
   })
-  return data.buffer as ArrayBuffer
+  return new Uint32Array(data.buffer)
 }
 
 function assemble({ params, reads, writes, threads, declarations, body }: Source): string {
@@ -105,18 +81,4 @@ fn main(
 ${body()}
 }
 `
-}
-
-/** Most workgroups along one dimension of a dispatch. */
-const maxGrid = 65_535
-
-/** A grid (x, y) with room for `workgroups`; those too many return at once. */
-export function folded(workgroups: number): [number, number] {
-  const y = Math.ceil(workgroups / maxGrid)
-  return [Math.ceil(workgroups / Math.max(y, 1)), y]
-}
-
-/** How many of `size` cover `n`. */
-export function ceilDiv(n: number, size: number): number {
-  return Math.ceil(n / size)
 }

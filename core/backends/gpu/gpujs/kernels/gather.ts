@@ -5,8 +5,10 @@
  * Next: window.ts.
  */
 
-import type { Kernels } from '../../../backend.ts'
-import { coordinate, type Elements, type Launcher, type Thread } from '../program.ts'
+import type { Kernels } from '../../../../backend.ts'
+import { ceilDiv } from '../../../../shape.ts'
+import type { Launcher } from '../../program.ts'
+import { coordinate, type Elements, type Thread } from '../kernel.ts'
 import type { ReduceMiddle } from './reduce.ts'
 
 declare function quotient(a: number, b: number): number
@@ -92,16 +94,16 @@ function scatterChunks(
 }
 
 /** 1 where an index is outside [0, R). */
-export function outside(this: Thread, index: Elements, R: number): number {
+export function outOfRange(this: Thread, index: Elements, R: number): number {
   if (index[this.thread.x] >= 0 && index[this.thread.x] < R) {
     return 0
   }
   return 1
 }
 
-export function gathering(
+export function createGatherKernels(
   { launch, free, checkIndices }: Launcher,
-  middle: ReduceMiddle,
+  reduceMiddle: ReduceMiddle,
 ): Pick<Kernels, 'gather' | 'scatterAdd'> {
   return {
     gather(x, index, out) {
@@ -119,12 +121,12 @@ export function gathering(
       coordinate('scatterAdd', Math.max(B, R, K, D))
       // By indices looked at: R·D·K, or (R + K)·K.
       if (R * D < R + K) {
-        const chunks = Math.ceil(K / 256)
+        const chunks = ceilDiv(K, 256)
         const program = { key: 'scatterChunks', kernel: scatterChunks }
         if (chunks <= 1) return launch(program, [index, source], out, [R, K, D, 1])
         const parts = { dtype: out.dtype, shape: [B, chunks, R, D] }
         const storage = launch(program, [index, source], parts, [R, K, D, chunks])
-        const y = middle('sum', { ...parts, storage }, chunks, R * D, out)
+        const y = reduceMiddle('sum', { ...parts, storage }, chunks, R * D, out)
         free(storage)
         return y
       }

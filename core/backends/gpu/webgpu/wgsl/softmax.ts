@@ -3,8 +3,9 @@
  * for the first. Next: norm.ts.
  */
 
-import { type Shape, sizeOf } from '../../../shape.ts'
-import { ceilDiv, type Plan, type Source, step } from './program.ts'
+import { ceilDiv, type Shape, sizeOf } from '../../../../shape.ts'
+import type { Plan } from '../../program.ts'
+import { type Source, step } from './shader.ts'
 import { keepNaN, lanesFor, threads, tree } from './tree.ts'
 
 type Name = 'softmax' | 'logSoftmax' | 'softmaxGrad' | 'logSoftmaxGrad'

@@ -4,8 +4,8 @@
  * larger score comes up [FlashAttention §3.1]. No limit on T. Read rows-of-heads.ts first; next: attention-grad.ts.
  */
 
-import type { Shape } from '../../../shape.ts'
-import { ceilDiv, float, type Plan, step } from './program.ts'
+import { ceilDiv, type Shape } from '../../../../shape.ts'
+import type { Plan } from '../../program.ts'
 import {
   addRows,
   dots,
@@ -23,6 +23,7 @@ import {
   variantOf,
   zeros,
 } from './rows-of-heads.ts'
+import { float, step } from './shader.ts'
 import { keepNaN } from './tree.ts'
 
 /** An invocation holds a query and a result: 16 fours of each at most. */
@@ -74,7 +75,7 @@ export function scores(kind: BiasKind, group: number): string {
 }
 
 /** WGSL: `top`, `shrink` and the exponentials `p0`, … of a group of scores. */
-export function softly(group: number): string {
+export function onlineSoftmaxStep(group: number): string {
   const highest = Array.from({ length: group }, (_, g) => `s${g}`).reduce((a, b) => `max(${a}, ${b})`, 'top')
   return `      let before = top;
       top = ${highest};
@@ -131,7 +132,7 @@ ${alongTiles(
   keysAndValues(spread),
   `${dots(spread, [['q', 'one', 's']])}
 ${scores(kind, group)}
-${softly(group)}
+${onlineSoftmaxStep(group)}
 ${addRows('o', 'two', 'p', spread, 'shrink')}`,
   spread,
 )}

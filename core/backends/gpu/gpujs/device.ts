@@ -5,8 +5,9 @@
  */
 
 import type { GPU, IKernelRunShortcut } from 'gpu.js'
+import { type Device, type Handle, lostDevice } from '../program.ts'
+import { type Elements, type FlatKernel, keyOf, type Thread } from './kernel.ts'
 import { library, offsetHelper } from './library.ts'
-import { type Device, type Elements, type Handle, lostDevice, type Program, type Thread } from './program.ts'
 
 interface Texture {
   toArray(): Float32Array
@@ -18,7 +19,7 @@ function identity(this: Thread, x: Elements): number {
 }
 
 /** What gpu.js is told of a program with `arrays` of `arrayType`, `ints` and `floats`. */
-export function kernelSettings({ functions = {}, rank = 0 }: Program, arrays: number, ints: number, floats: number) {
+export function kernelSettings({ functions = {}, rank = 0 }: FlatKernel, arrays: number, ints: number, floats: number) {
   const own = Object.entries(functions).map(([name, source]) => ({ name, source, settings: numbersOf(source) }))
   return {
     functions: [
@@ -40,11 +41,6 @@ function numbersOf(source: string) {
   return { argumentTypes: parameters.map(() => 'Number'), returnType: 'Number' }
 }
 
-/** Programs that differ in these are compiled apart. */
-export function keyOf({ key, rank = 0 }: Program): string {
-  return `${key}/${rank}`
-}
-
 /** Of all kernels. Without the tactic gpu.js compiles anew, and loses the size it was given, as sizes pass 2^14. */
 const settings = {
   pipeline: true,
@@ -64,7 +60,11 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
   const nativeFunctions =
     gpu.mode === 'webgl2' ? library.flatMap(({ name, glsl }) => (glsl ? [{ name, source: glsl }] : [])) : []
 
-  function compile(program: Program, types: (arrayType: string) => string[], functions: readonly { name: string }[]) {
+  function compile(
+    program: FlatKernel,
+    types: (arrayType: string) => string[],
+    functions: readonly { name: string }[],
+  ) {
     return gpu
       .createKernel(program.kernel.toString(), {
         ...settings,

@@ -4,9 +4,10 @@
  * Next: optimizer.ts.
  */
 
-import type { FusedKernels, Operand } from '../../../backend.ts'
-import { sizeOf } from '../../../shape.ts'
-import { coordinate, type Elements, type Launcher, type Thread } from '../program.ts'
+import type { FusedKernels, Operand } from '../../../../backend.ts'
+import { sizeOf } from '../../../../shape.ts'
+import type { Launcher } from '../../program.ts'
+import { coordinate, type Elements, type Thread } from '../kernel.ts'
 import type { ReduceMiddle } from './reduce.ts'
 
 declare function quotient(a: number, b: number): number
@@ -102,10 +103,10 @@ function qkvGrad(
 
 type Names = 'selfAttention' | 'selfAttentionGrad'
 
-export function attentions(
+export function createAttentionKernels(
   { launch, free }: Launcher,
   { softmax, softmaxGrad }: Pick<FusedKernels, 'softmax' | 'softmaxGrad'>,
-  middle: ReduceMiddle,
+  reduceMiddle: ReduceMiddle,
 ): Pick<FusedKernels, Names> {
   /** softmax(q kᵀ/√d + bias), (N, h, T, T). */
   function probabilities(qkv: Operand, bias: Operand | null, h: number) {
@@ -144,7 +145,7 @@ export function attentions(
         return [gqkv]
       }
       if (bias.shape.length === 4) return [gqkv, s.storage]
-      const gbias = middle('sum', s, N, sizeOf(bias.shape), bias)
+      const gbias = reduceMiddle('sum', s, N, sizeOf(bias.shape), bias)
       free(s.storage)
       return [gqkv, gbias]
     },

@@ -134,7 +134,7 @@ const numbers = {
   },
 
   /** WGSL's own tanh may be off by 1e-5. */
-  tangentH(x: number): number {
+  accurateTanh(x: number): number {
     if (Math.abs(x) < 0.2) {
       const s = x * x
       return x * (1 + s * (-0.3333333333 + s * (0.1333333333 - s * 0.05396825397)))

@@ -4,8 +4,8 @@
  * ../cpu/scalars.ts. Next: kernels/elementwise.ts.
  */
 
-import type { BinaryName, ReduceName, UnaryName } from '../../backend.ts'
-import type { DType } from '../../dtype.ts'
+import type { BinaryName, ReduceName, UnaryName } from '../../../backend.ts'
+import type { DType } from '../../../dtype.ts'
 
 declare function isNan(x: number): number
 declare function isNumber(x: number): number
@@ -18,7 +18,7 @@ declare function erfc(x: number): number
 declare function softplus(x: number): number
 declare function sigmoid(x: number): number
 declare function twiceU(x: number): number
-declare function tangentH(x: number): number
+declare function accurateTanh(x: number): number
 declare function sine(x: number, quarter: number): number
 declare function power(x: number, p: number): number
 
@@ -35,7 +35,7 @@ export const unaryScalars: Readonly<Record<UnaryName, (x: number, p: number, q: 
   log: x => logarithm(x),
   sin: x => sine(x, 0),
   cos: x => sine(x, 1),
-  tanh: x => tangentH(x),
+  tanh: x => accurateTanh(x),
   erf: x => erf(x),
   sigmoid: x => sigmoid(x),
   softplus: x => softplus(x),

@@ -4,23 +4,11 @@
  * Next: kernels/elementwise.ts, wgsl/program.ts.
  */
 
-import type { GPU as GpuJs } from 'gpu.js'
+import { type Device, type Handle, lostDevice, type Program, type Translator } from '../program.ts'
 import { closeAdapter, type Opened } from './adapter.ts'
 import { Encoder, type Shader } from './encoder.ts'
 import { mapRead, usage } from './flags.ts'
-import { keyOf } from './gpujs.ts'
 import { BufferPool, type PooledBuffer } from './pool.ts'
-import { type Device, type Handle, lostDevice, type Program } from './program.ts'
-import { type Translation, translate, workgroupSize } from './translate.ts'
-import { folded } from './wgsl/program.ts'
-
-interface Compiled {
-  readonly shader: Shader
-  readonly translation: Translation
-  /** The uniform block of the next call. */
-  readonly block: Uint32Array
-  readonly floats: Float32Array
-}
 
 export interface WebGpuDevice extends Device {
   readonly gpu: GPUDevice
@@ -30,7 +18,7 @@ export interface WebGpuDevice extends Device {
 /** The device tells why in its own words a little after it fails, and of a cause after what came of it. */
 const aLittle = () => new Promise(resolve => setTimeout(resolve, 0))
 
-export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string): WebGpuDevice {
+export function openWebGpu(translate: Translator, { device, name }: Opened, about: string): WebGpuDevice {
   let failure: Error | null = null
   const failed = (error: Error) => {
     failure ??= error
@@ -43,8 +31,7 @@ export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string
     encoder.flush()
     pool.drain() // the next try may have what waits here in other sizes
   })
-  const compiled = new Map<string, Compiled>()
-  const written = new Map<string, Shader>()
+  const shaders = new Map<string, Shader>()
   let closed = false
 
   device.onuncapturederror = ({ error }) => failed(new Error(`gpu: ${error.message}`))
@@ -52,11 +39,13 @@ export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string
     if (!closed) failed(lostDevice(name, message || reason))
   })
 
-  function compile(program: Program, arrays: number, ints: number, floats: number): Compiled {
-    const translation = translate(gpuJs, program, arrays, ints, floats)
-    const shader = encoder.shader(program.key, translation.code, translation.byteLength)
-    const block = new Uint32Array(translation.byteLength / 4)
-    return { shader, translation, block, floats: new Float32Array(block.buffer) }
+  function dispatch(program: Program, buffers: readonly PooledBuffer[]): void {
+    let shader = shaders.get(program.key)
+    if (shader === undefined) {
+      shader = encoder.shader(program)
+      shaders.set(program.key, shader)
+    }
+    encoder.dispatch(shader, program, buffers)
   }
 
   return {
@@ -74,22 +63,10 @@ export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string
       return buffer
     },
 
-    run(program, size, arrays, ints, floats) {
+    run(kernel, size, arrays, ints, floats) {
       const result = pool.take(4 * size)
-      if (size === 0) return result
-      const key = keyOf(program)
-      let found = compiled.get(key)
-      if (found === undefined) {
-        found = compile(program, arrays.length, ints.length, floats.length)
-        compiled.set(key, found)
-      }
-      const { shader, translation, block } = found
-      const [x, y] = folded(Math.ceil(size / workgroupSize))
-      block[0] = size
-      block[3] = x * workgroupSize
-      for (let i = 0; i < ints.length; i++) block[translation.ints[i]] = ints[i]
-      for (let i = 0; i < floats.length; i++) found.floats[translation.floats[i]] = floats[i]
-      encoder.dispatch(shader, block, [...(arrays as PooledBuffer[]), result], x, y)
+      if (size > 0)
+        dispatch(translate(kernel, size, arrays.length, ints, floats), [...(arrays as PooledBuffer[]), result])
       return result
     },
 
@@ -98,17 +75,11 @@ export function openWebGpu(gpuJs: GpuJs, { device, name }: Opened, about: string
       for (const [name, size] of Object.entries({ ...scratch, ...results })) buffers[name] = pool.take(4 * size)
       for (const { program, buffers: names } of steps) {
         if (program.workgroups === 0) continue
-        const block = new Uint32Array(program.params)
-        let shader = written.get(program.key)
-        if (shader === undefined) {
-          shader = encoder.shader(program.key, program.code(), Math.ceil(program.params.byteLength / 16) * 16)
-          written.set(program.key, shader)
-        }
         const bound = names.map(name => {
           if (buffers[name] === undefined) throw new Error(`${program.key}: wanted a buffer '${name}', got none`)
           return buffers[name]
         })
-        encoder.dispatch(shader, block, bound, ...folded(program.workgroups))
+        dispatch(program, bound)
       }
       for (const name of Object.keys(scratch)) pool.give(buffers[name])
       return Object.fromEntries(Object.keys(results).map(name => [name, buffers[name]]))

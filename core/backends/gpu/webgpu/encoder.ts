@@ -5,6 +5,8 @@
  * Next: webgpu.ts.
  */
 
+import { ceilDiv } from '../../../shape.ts'
+import { gridOf, type Program } from '../program.ts'
 import { computeStage, mapRead, usage } from './flags.ts'
 import type { PooledBuffer } from './pool.ts'
 
@@ -52,44 +54,43 @@ export class Encoder {
     return this.#shaders
   }
 
-  /** Compiles WGSL with entry point `main` and a uniform block of `byteLength` bytes. Errors are told by the device. */
-  shader(label: string, code: string, byteLength: number): Shader {
-    const storages = [...code.matchAll(/@binding\((\d+)\) var<storage, (read|read_write)>/g)]
+  /** Compiles the code of a program. The device reports errors. */
+  shader({ key: label, code, params, reads, writes }: Program): Shader {
     const layout = this.#device.createBindGroupLayout({
       entries: [
         {
           binding: 0,
           visibility: computeStage,
-          buffer: { type: 'uniform', hasDynamicOffset: true, minBindingSize: byteLength },
+          buffer: { type: 'uniform', hasDynamicOffset: true, minBindingSize: 16 * ceilDiv(params.byteLength, 16) },
         },
-        ...storages.map(([, binding, access]) => ({
-          binding: Number(binding),
+        ...Array.from({ length: reads + writes }, (_, i) => ({
+          binding: i + 1,
           visibility: computeStage,
-          buffer: { type: access === 'read' ? ('read-only-storage' as const) : ('storage' as const) },
+          buffer: { type: i < reads ? ('read-only-storage' as const) : ('storage' as const) },
         })),
       ],
     })
     const pipeline = this.#device.createComputePipeline({
       label,
       layout: this.#device.createPipelineLayout({ bindGroupLayouts: [layout] }),
-      compute: { module: this.#device.createShaderModule({ label, code }) },
+      compute: { module: this.#device.createShaderModule({ label, code: code() }) },
     })
     return { label, id: this.#shaders++, pipeline, layout }
   }
 
-  /** `block` is the uniform block, of at most 256 bytes; the buffers are bound from 1 on. */
-  dispatch(shader: Shader, block: Uint32Array, buffers: readonly PooledBuffer[], x: number, y: number): void {
+  /** Appends a dispatch of `program`, compiled as `shader`, whose uniform block has at most 256 bytes. */
+  dispatch(shader: Shader, { params, workgroups }: Program, buffers: readonly PooledBuffer[]): void {
     if (this.#used === batchSize) this.flush()
     this.#commands ??= this.#device.createCommandEncoder()
     const offset = this.#used++ * blockBytes
-    this.#blocks.set(block, offset / 4)
+    this.#blocks.set(params, offset / 4)
     for (const buffer of buffers) buffer.batch = this.batch
     const timed = this.#timer?.begin(shader.label)
     if (timed !== undefined || this.#pass === null) this.#pass = this.#commands.beginComputePass(timed)
     const pass = this.#pass
     pass.setPipeline(shader.pipeline)
     pass.setBindGroup(0, this.#group(shader, buffers), [offset])
-    pass.dispatchWorkgroups(x, y)
+    pass.dispatchWorkgroups(...gridOf(workgroups))
     if (timed !== undefined) this.#endPass()
     this.dispatches++
   }

@@ -3,9 +3,9 @@
  * are kept by shapes: a step that repeats makes none. Next: wgsl/program.ts.
  */
 
-import type { FusedKernels, Kernels, Operand, Spec, Storage } from '../../backend.ts'
-import { type Shape, sizeOf } from '../../shape.ts'
-import type { Launcher } from './program.ts'
+import type { BackendKernels, FusedKernels, Kernels, Operand, Spec, Storage } from '../../../backend.ts'
+import { type Shape, sizeOf } from '../../../shape.ts'
+import type { Launcher, Plan } from '../program.ts'
 import { fits, selfAttentionPlan } from './wgsl/attention.ts'
 import { selfAttentionGradPlan } from './wgsl/attention-grad.ts'
 import { linearPlan, matmulPlan } from './wgsl/matmul.ts'
@@ -16,7 +16,6 @@ import {
   layerNormGradPlan,
   layerNormPlan,
 } from './wgsl/norm.ts'
-import type { Plan } from './wgsl/program.ts'
 import { reducePlan, sumOfSquaresPlan } from './wgsl/reduce.ts'
 import { softmaxGradPlan, softmaxPlan } from './wgsl/softmax.ts'
 
@@ -25,8 +24,11 @@ type Specs = Readonly<Record<string, Spec>>
 
 const mostPlans = 4096
 
-/** `kernels` with what is written by hand in the place of some; empty arrays are left to the others. */
-export function written({ plan }: Launcher, kernels: Kernels & FusedKernels): Kernels & FusedKernels {
+/** Fused kernels that take over from hand-written shaders where a shape is beyond these. */
+type Others = Kernels & Pick<FusedKernels, 'linear' | 'selfAttention' | 'selfAttentionGrad'>
+
+/** `kernels`, some replaced by hand-written shaders; empty arrays stay with the kernels replaced. */
+export function createWgslKernels({ plan }: Launcher, kernels: Others): BackendKernels {
   const plans = new Map<string, Plan>()
 
   function run(key: string, make: () => Plan, named: Named, results: Specs): Storage[] {

@@ -4,9 +4,10 @@
  * each with a range of k, and a reduction adds what they found, in a fixed order.
  */
 
-import { broadcastStrides, type Shape, sizeOf } from '../../../shape.ts'
-import { ceilDiv, type Plan, step } from './program.ts'
+import { broadcastStrides, ceilDiv, collapseAxes, type Shape, sizeOf } from '../../../../shape.ts'
+import type { Plan } from '../../program.ts'
 import { reduceSteps } from './reduce.ts'
+import { step } from './shader.ts'
 import { type Axis, multiply, type Operand, type Tile, threadsOf } from './tile.ts'
 
 /** Large products; those that a large tile would leave with few workgroups; those of few rows, or of few columns. */
@@ -39,7 +40,7 @@ interface Products {
 export function matmulPlan(a: Shape, b: Shape, transposeA: boolean, transposeB: boolean, out: Shape): Plan {
   const [M, N] = out.slice(-2)
   const K = a[a.length - (transposeA ? 2 : 1)]
-  const axes = merged(a, b, out.slice(0, -2))
+  const axes = batchAxes(a, b, out.slice(0, -2))
   const products = { N, K, transposeA, transposeB, bias: false }
   // One b for all: the rows of all a's are the rows of one matrix.
   if (axes.length === 1 && axes[0].stepB === 0 && axes[0].stepA === M * K && !transposeA)
@@ -55,22 +56,14 @@ export function linearPlan(x: Shape, [O, I]: Shape, bias: boolean): Plan {
   return { ...plan, steps: plan.steps.map(s => ({ ...s, buffers: s.buffers.map(name => names[name] ?? name) })) }
 }
 
-/** Leading axes with the steps of both operands, in elements; neighbours that are walked as one are one. */
-function merged(a: Shape, b: Shape, batch: Shape): Axis[] {
-  const [stepsA, stepsB] = [a, b].map(shape => {
+/** Leading axes with the steps of both operands, in elements. */
+function batchAxes(a: Shape, b: Shape, batch: Shape): Axis[] {
+  const steps = [a, b].map(shape => {
     const size = sizeOf(shape.slice(-2))
     return broadcastStrides(shape.slice(0, -2), batch).map(s => s * size)
   })
-  const axes: Axis[] = []
-  for (let i = batch.length - 1; i >= 0; i--) {
-    const inner = axes[0]
-    const [size, stepA, stepB] = [batch[i], stepsA[i], stepsB[i]]
-    if (size === 1) continue
-    if (inner !== undefined && stepA === inner.stepA * inner.size && stepB === inner.stepB * inner.size)
-      axes[0] = { ...inner, size: size * inner.size }
-    else axes.unshift({ size, stepA, stepB })
-  }
-  return axes
+  const { extents, strides } = collapseAxes(batch, steps)
+  return extents.map((size, i) => ({ size, stepA: strides[0][i], stepB: strides[1][i] }))
 }
 
 function planOf({ M, N, K, axes, transposeA, transposeB, bias }: Products): Plan {

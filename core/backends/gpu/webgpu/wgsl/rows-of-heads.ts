@@ -4,7 +4,7 @@
  * comes by tiles through workgroup memory. Vectors are cut in fours, the last filled up with zeros. Next: attention.ts.
  */
 
-import { ceilDiv } from './program.ts'
+import { ceilDiv } from '../../../../shape.ts'
 
 /** Rows that a workgroup owns. */
 export const rows = 64

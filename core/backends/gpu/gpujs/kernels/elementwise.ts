@@ -5,10 +5,11 @@
  * Next: movement.ts.
  */
 
-import type { Kernels, Spec } from '../../../backend.ts'
-import { broadcastStrides, type Shape } from '../../../shape.ts'
+import type { Kernels, Spec } from '../../../../backend.ts'
+import { broadcastStrides, collapseAxes, type Shape } from '../../../../shape.ts'
+import type { Launcher } from '../../program.ts'
+import type { Elements, Thread } from '../kernel.ts'
 import { functionOf, maxRank } from '../library.ts'
-import type { Elements, Launcher, Thread } from '../program.ts'
 import { binaryScalars, limited, stores, unaryScalars } from '../scalars.ts'
 
 declare function offset(at: number, ...sizesAndStrides: number[]): number
@@ -59,7 +60,7 @@ function where(
 
 type Names = 'fill' | 'unary' | 'binary' | 'where' | 'cast' | 'copy'
 
-export function elementwise({ launch }: Launcher): Pick<Kernels, Names> {
+export function createElementwiseKernels({ launch }: Launcher): Pick<Kernels, Names> {
   const map: Kernels['unary'] = (name, x, out, p = 0, q = 0) => {
     const functions = { unaryOp: functionOf('unaryOp', 3, unaryScalars[name]), ...storeOf(out) }
     return launch({ key: `${name} ${out.dtype}`, kernel: unary, functions }, [x], out, [], [p, q])
@@ -93,7 +94,7 @@ export function elementwise({ launch }: Launcher): Pick<Kernels, Names> {
 }
 
 function walk(shape: Shape, operands: readonly { readonly shape: Shape }[]) {
-  return axesOf(
+  return offsetArguments(
     shape,
     operands.map(x => broadcastStrides(x.shape, shape)),
   )
@@ -105,20 +106,20 @@ export function storeOf({ dtype }: Spec): Record<string, string> {
 }
 
 /**
- * What `offset` is told of a shape, last axis first: n1 … n5, then for each operand its strides s1 … s6. Axes of size 1
- * are left out, and neighbours along which every operand runs on are one axis, so most calls are of rank 1.
- * Throws RangeError on more axes than that.
+ * Arguments of `offset` for a walk: extents n1 … n5, then for each operand its strides s1 … s6, last axis first. Most
+ * walks collapse to one axis. Throws RangeError where more than six remain.
  */
-export function axesOf(shape: Shape, strides: readonly (readonly number[])[]): { ints: number[]; rank: number } {
-  const rows: number[][] = []
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    if (shape[axis] === 1) continue
-    const inner = rows[rows.length - 1]
-    if (inner !== undefined && strides.every((s, k) => s[axis] === inner[0] * inner[k + 1])) inner[0] *= shape[axis]
-    else rows.push([shape[axis], ...strides.map(s => s[axis])])
+export function offsetArguments(
+  shape: Shape,
+  strides: readonly (readonly number[])[],
+): { ints: number[]; rank: number } {
+  const walk = collapseAxes(shape, strides)
+  const rank = walk.extents.length
+  if (rank > maxRank) throw new RangeError(`gpu: wanted at most ${maxRank} axes in disorder, got ${rank}`)
+  const padded = (numbers: readonly number[], count: number, value: number) =>
+    Array.from({ length: count }, (_, i) => numbers[rank - 1 - i] ?? value)
+  return {
+    ints: [...padded(walk.extents, maxRank - 1, 1), ...walk.strides.flatMap(own => padded(own, maxRank, 0))],
+    rank,
   }
-  if (rows.length > maxRank) throw new RangeError(`gpu: wanted at most ${maxRank} axes in disorder, got ${rows.length}`)
-  const column = (k: number, count: number) =>
-    Array.from({ length: count }, (_, i) => rows[i]?.[k] ?? (k === 0 ? 1 : 0))
-  return { ints: [...column(0, maxRank - 1), ...strides.flatMap((_, k) => column(k + 1, maxRank))], rank: rows.length }
 }
