@@ -45,8 +45,3 @@ export interface LaunchContext {
 
 /** Elements that one chunk of a cheap kernel handles: large beside the cost of claiming it, small beside a tensor. */
 export const CHUNK = 16384
-
-/** ⌈a / b⌉ */
-export function ceilDiv(a: number, b: number): number {
-  return Math.ceil(a / b)
-}

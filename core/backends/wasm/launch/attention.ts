@@ -5,8 +5,9 @@
  */
 
 import type { FusedKernels, Operand } from '../../../backend.ts'
+import { ceilDiv } from '../../../shape.ts'
 import { addBytes } from '../memory.ts'
-import { addressOf, ceilDiv, type LaunchContext } from '../storage.ts'
+import { addressOf, type LaunchContext } from '../storage.ts'
 import type { Reduce } from './reduce.ts'
 
 /** Query rows of a block: all of a short sequence, so that its products are long. */

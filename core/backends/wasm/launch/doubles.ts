@@ -4,9 +4,9 @@
  */
 
 import { type Doubles, exactRows } from '../../../doubles.ts'
+import { ceilDiv } from '../../../shape.ts'
 import type { Address, Allocator } from '../memory.ts'
 import type { Runtime } from '../runtime.ts'
-import { ceilDiv } from '../storage.ts'
 
 /** Panels of a that one chunk of a product takes, as in the kernels. */
 const BLOCK = 8

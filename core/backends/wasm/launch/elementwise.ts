@@ -1,58 +1,25 @@
 /**
- * Launches fill, unary, binary, where, cast and copy. Kernels: kernels/elementwise.as.ts. Next: movement.ts.
+ * Launches fill, unary, binary, where, cast and copy. Kernels: kernels/elementwise.as.ts and integers.as.ts.
  */
 
-import type { BinaryName, Kernels, Operand, Spec, Storage, UnaryName } from '../../../backend.ts'
-import { broadcastStrides, sizeOf } from '../../../shape.ts'
+import {
+  type BinaryName,
+  binaryNames,
+  type Kernels,
+  type Operand,
+  type Spec,
+  type Storage,
+  type UnaryName,
+  unaryNames,
+} from '../../../backend.ts'
+import { broadcastStrides, ceilDiv, sizeOf } from '../../../shape.ts'
 import type { BinaryArgs, UnaryArgs, UnaryIntArgs } from '../generated/kernels.ts'
 import type { Kernel } from '../runtime.ts'
-import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
-import { fold, outerTable, splitIntoChunks } from './rows.ts'
+import { addressOf, CHUNK, type LaunchContext } from '../storage.ts'
+import { collapseToRows, outerTable, splitIntoChunks } from './rows.ts'
 
 /** Vectors per chunk of a flat kernel. */
 const VECTORS = CHUNK / 4
-
-const unaryNames = [
-  'neg',
-  'abs',
-  'sign',
-  'floor',
-  'square',
-  'sqrt',
-  'rsqrt',
-  'reciprocal',
-  'exp',
-  'log',
-  'sin',
-  'cos',
-  'tanh',
-  'erf',
-  'sigmoid',
-  'softplus',
-  'relu',
-  'silu',
-  'gelu',
-  'geluTanh',
-  'affine',
-  'pow',
-  'clamp',
-  'isFinite',
-] as const satisfies readonly UnaryName[]
-const binaryNames = [
-  'add',
-  'sub',
-  'mul',
-  'div',
-  'pow',
-  'maximum',
-  'minimum',
-  'equal',
-  'less',
-  'lessEqual',
-  'siluGrad',
-  'geluGrad',
-  'geluTanhGrad',
-] as const satisfies readonly BinaryName[]
 
 /** Functions with a kernel for integers. The others run as loops of the cpu backend. */
 const unaryIntNames = ['affine', 'neg'] as const
@@ -141,11 +108,14 @@ export function elementwise(
         return y
       }
       if (n === 0) return y
-      const folded = fold(out.shape, [broadcastStrides(a.shape, out.shape), broadcastStrides(b.shape, out.shape)])
+      const walk = collapseToRows(out.shape, [
+        broadcastStrides(a.shape, out.shape),
+        broadcastStrides(b.shape, out.shape),
+      ])
       const {
         extents,
         strides: [stepA, stepB],
-      } = folded
+      } = walk
       const last = extents.length - 1
       const rows = n / extents[last]
       const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = splitIntoChunks(rows, extents[last])
@@ -165,7 +135,7 @@ export function elementwise(
         aRowStep: last > 0 ? 4 * stepA[last - 1] : 0,
         bRowStep: last > 0 ? 4 * stepB[last - 1] : 0,
         rank,
-        table: outerTable(folded, rank),
+        table: outerTable(walk, rank),
       })
       return y
     },
@@ -173,11 +143,11 @@ export function elementwise(
     where(condition, a, b, out) {
       const y = context.output(out)
       if (y.length === 0) return y
-      const folded = fold(
+      const walk = collapseToRows(
         out.shape,
         [condition, a, b].map(x => broadcastStrides(x.shape, out.shape)),
       )
-      const { extents, strides } = folded
+      const { extents, strides } = walk
       const last = extents.length - 1
       const rows = y.length / extents[last]
       const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = splitIntoChunks(rows, extents[last])
@@ -196,7 +166,7 @@ export function elementwise(
         columnChunks,
         isConditionInt: condition.dtype === 'i32',
         rank: last,
-        table: outerTable(folded, last),
+        table: outerTable(walk, last),
       })
       return y
     },

@@ -4,9 +4,9 @@
  */
 
 import type { FusedKernels, Kernels, Operand } from '../../../backend.ts'
-import { broadcastStrides, sizeOf } from '../../../shape.ts'
+import { broadcastStrides, ceilDiv, sizeOf } from '../../../shape.ts'
 import { type Address, addBytes } from '../memory.ts'
-import { addressOf, CHUNK, ceilDiv, type LaunchContext, type WasmStorage } from '../storage.ts'
+import { addressOf, CHUNK, type LaunchContext, type WasmStorage } from '../storage.ts'
 import type { Reduce } from './reduce.ts'
 
 /**

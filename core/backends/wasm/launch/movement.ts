@@ -2,11 +2,11 @@
  * Launches permute, slice, pad, concat, gather and scatterAdd. Kernels: kernels/movement.as.ts and gather.as.ts.
  */
 
-import type { Kernels, Operand } from '../../../backend.ts'
-import { sizeOf, stridesOf } from '../../../shape.ts'
+import { indexError, type Kernels, type Operand } from '../../../backend.ts'
+import { ceilDiv, sizeOf, stridesOf, type Walk } from '../../../shape.ts'
 import { type Address, addBytes } from '../memory.ts'
-import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
-import { type Folded, fold, outerTable, splitIntoChunks } from './rows.ts'
+import { addressOf, CHUNK, type LaunchContext } from '../storage.ts'
+import { collapseToRows, outerTable, splitIntoChunks } from './rows.ts'
 
 /** Rows of the result per unit of the transpose kernel. */
 const BAND = 16
@@ -26,19 +26,19 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
     toStrides: readonly number[],
   ): void {
     if (sizeOf(extents) === 0) return
-    const folded = fold(extents, [fromStrides, toStrides])
-    const last = folded.extents.length - 1
-    const [own, theirs] = folded.strides
+    const walk = collapseToRows(extents, [fromStrides, toStrides])
+    const last = walk.extents.length - 1
+    const [own, theirs] = walk.strides
     const along = own.indexOf(1)
-    if (own[last] !== 1 && theirs[last] === 1 && along >= 0) transposeBox(from, to, folded, along)
-    else copyBoxRows(from, to, folded)
+    if (own[last] !== 1 && theirs[last] === 1 && along >= 0) transposeBox(from, to, walk, along)
+    else copyBoxRows(from, to, walk)
   }
 
-  function copyBoxRows(from: Address, to: Address, folded: Folded): void {
+  function copyBoxRows(from: Address, to: Address, walk: Walk): void {
     const {
       extents,
       strides: [own, theirs],
-    } = folded
+    } = walk
     const last = extents.length - 1
     const rows = sizeOf(extents) / extents[last]
     const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = splitIntoChunks(rows, extents[last])
@@ -57,12 +57,12 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
       fromRowStep: last > 0 ? 4 * own[last - 1] : 0,
       toRowStep: last > 0 ? 4 * theirs[last - 1] : 0,
       rank,
-      table: outerTable(folded, rank),
+      table: outerTable(walk, rank),
     })
   }
 
   /** The source runs along axis `along`, the result along the last: matrices to transpose, many of them. */
-  function transposeBox(from: Address, to: Address, { extents, strides: [own, theirs] }: Folded, along: number): void {
+  function transposeBox(from: Address, to: Address, { extents, strides: [own, theirs] }: Walk, along: number): void {
     const last = extents.length - 1
     const others = extents.map((_, axis) => axis).filter(axis => axis !== along && axis !== last)
     const table = others.flatMap(axis => [extents[axis], 4 * own[axis], 4 * theirs[axis]])
@@ -91,8 +91,7 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
     })
     if (bad < 0) return
     const K = index.shape[1]
-    const value = runtime.ints(addressOf(index), n)[bad]
-    throw new RangeError(`${op}: wanted indices in [0, ${R}), got ${value} at [${Math.floor(bad / K)}, ${bad % K}]`)
+    throw indexError(op, R, runtime.ints(addressOf(index), n)[bad], [Math.floor(bad / K), bad % K])
   }
 
   return {

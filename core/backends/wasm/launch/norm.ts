@@ -4,11 +4,11 @@
  */
 
 import type { FusedKernels, Operand, Storage } from '../../../backend.ts'
-import { sizeOf } from '../../../shape.ts'
+import { ceilDiv, sizeOf } from '../../../shape.ts'
 import type { SoftmaxArgs, SoftmaxGradArgs } from '../generated/kernels.ts'
 import { type Address, addBytes } from '../memory.ts'
 import type { Kernel } from '../runtime.ts'
-import { addressOf, CHUNK, ceilDiv, type LaunchContext, type WasmStorage } from '../storage.ts'
+import { addressOf, CHUNK, type LaunchContext, type WasmStorage } from '../storage.ts'
 import type { Reduce } from './reduce.ts'
 
 /** Rows per segment of a gradient that is summed over rows. */

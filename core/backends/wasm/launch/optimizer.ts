@@ -4,8 +4,9 @@
  */
 
 import type { FusedKernels, Operand } from '../../../backend.ts'
+import { ceilDiv } from '../../../shape.ts'
 import { bits } from '../runtime.ts'
-import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
+import { addressOf, CHUNK, type LaunchContext } from '../storage.ts'
 
 /** Pieces of tensors that are updated together: the address of each operand, and elements. */
 function pieces(tensors: readonly (readonly Operand[])[]): { readonly addresses: number[]; readonly length: number }[] {

@@ -1,16 +1,13 @@
 /**
- * Launches reductions. Axes are folded into groups, reduced ones and kept ones in turn; each reduced group, the last
- * one first, is one pass: rows when nothing is kept after it, columns otherwise. A pass over much data and few results
- * is cut in segments and followed by a pass over the segments. Kernels: kernels/reduce.as.ts. Next: norm.ts.
+ * Launches reductions. Axes are collapsed into groups, reduced ones and kept ones in turn. Each reduced group, the last
+ * one first, is one pass: over rows if no group is kept after it, over columns otherwise. A pass over much data with few
+ * results is divided into segments and followed by a pass over the segments. Kernels: kernels/reduce.as.ts.
  */
 
-import type { Kernels, ReduceName } from '../../../backend.ts'
-import { sizeOf } from '../../../shape.ts'
+import { type Kernels, type ReduceName, reduceIdentity } from '../../../backend.ts'
+import { ceilDiv, type ReduceGroup, reduceGroups, sizeOf } from '../../../shape.ts'
 import type { Address } from '../memory.ts'
-import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
-
-/** What a reduction of nothing gives. */
-const identities: Readonly<Record<ReduceName, number>> = { sum: 0, max: -Infinity, min: Infinity }
+import { addressOf, CHUNK, type LaunchContext } from '../storage.ts'
 
 /** Columns that one pass of the column kernel takes: their running results stay in the first-level cache. */
 const BLOCK_COLUMNS = 1024
@@ -112,12 +109,12 @@ export function reductions(context: LaunchContext, reduce: Reduce): Pick<Kernels
       const y = context.output(out)
       const whole = x.dtype === 'i32'
       if (sizeOf(x.shape) === 0) {
-        if (whole) context.runtime.ints(y.address, y.length).fill(identities[name])
-        else context.runtime.floats(y.address, y.length).fill(identities[name])
+        if (whole) context.runtime.ints(y.address, y.length).fill(reduceIdentity[name])
+        else context.runtime.floats(y.address, y.length).fill(reduceIdentity[name])
         return y
       }
       const passOf = whole ? reduceInts : reduce
-      const groups = groupsOf(x.shape, axes)
+      const groups = reduceGroups(x.shape, axes)
       const passes = groups.filter(group => group.reduced).length
       // At least one pass, if only over groups of one: that copies.
       if (passes === 0) {
@@ -131,7 +128,7 @@ export function reductions(context: LaunchContext, reduce: Reduce): Pick<Kernels
 
   function pass(
     run: Reduce,
-    groups: readonly Group[],
+    groups: readonly ReduceGroup[],
     passes: number,
     from: Address,
     to: Address,
@@ -149,22 +146,4 @@ export function reductions(context: LaunchContext, reduce: Reduce): Pick<Kernels
       pass(run, groups.toSpliced(last, 1), passes - 1, between, to, name)
     })
   }
-}
-
-interface Group {
-  extent: number
-  readonly reduced: boolean
-}
-
-/** Neighbouring axes that share their fate, as one. */
-function groupsOf(shape: readonly number[], axes: readonly number[]): Group[] {
-  const groups: Group[] = []
-  shape.forEach((extent, axis) => {
-    if (extent === 1) return
-    const reduced = axes.includes(axis)
-    const last = groups[groups.length - 1]
-    if (last !== undefined && last.reduced === reduced) last.extent *= extent
-    else groups.push({ extent, reduced })
-  })
-  return groups
 }

@@ -1,42 +1,15 @@
 /**
- * Folding of shapes: what a kernel walks over has as few axes as possible. Axes of extent 1 go, and neighbours merge
- * where every operand passes from the one to the other in even steps. What is left are rows (the last axis), rows per
- * outer index (the axis before it) and a table of outer axes; see kernels/walk.as.ts. Next: elementwise.ts.
+ * Divides the walk of a kernel into rows. The last axis is the row, the axis before it counts rows per outer index, and
+ * a table holds the outer axes; see kernels/walk.as.ts.
  */
 
-import { CHUNK, ceilDiv } from '../storage.ts'
+import { ceilDiv, collapseAxes, type Walk } from '../../../shape.ts'
+import { CHUNK } from '../storage.ts'
 
-/** Axes that remain, and per operand its stride along each, in elements. */
-export interface Folded {
-  readonly extents: number[]
-  readonly strides: number[][]
-}
-
-/** Folds axes with these extents and, per operand, strides. At least one axis remains. */
-export function fold(extents: readonly number[], strides: readonly (readonly number[])[]): Folded {
-  const folded: Folded = { extents: [], strides: strides.map(() => []) }
-  for (let axis = 0; axis < extents.length; axis++) {
-    const extent = extents[axis]
-    if (extent === 1) continue
-    const last = folded.extents.length - 1
-    const merges = last >= 0 && strides.every((own, i) => folded.strides[i][last] === extent * own[axis])
-    if (merges) {
-      folded.extents[last] *= extent
-      strides.forEach((own, i) => {
-        folded.strides[i][last] = own[axis]
-      })
-    } else {
-      folded.extents.push(extent)
-      strides.forEach((own, i) => {
-        folded.strides[i].push(own[axis])
-      })
-    }
-  }
-  if (folded.extents.length === 0) {
-    folded.extents.push(1)
-    for (const own of folded.strides) own.push(1)
-  }
-  return folded
+/** Returns the walk with as few axes as possible, at least one: the row. */
+export function collapseToRows(extents: readonly number[], strides: readonly (readonly number[])[]): Walk {
+  const walk = collapseAxes(extents, strides)
+  return walk.extents.length > 0 ? walk : { extents: [1], strides: strides.map(() => [1]) }
 }
 
 /** How rows of `length` elements are cut in chunks: by groups of rows, or rows longer than two chunks by columns. */
@@ -55,7 +28,7 @@ export function splitIntoChunks(rows: number, length: number): Chunks {
 }
 
 /** The first `rank` axes as the table that kernels read: extent, then the stride of each operand in bytes. */
-export function outerTable({ extents, strides }: Folded, rank: number): number[] {
+export function outerTable({ extents, strides }: Walk, rank: number): number[] {
   const table: number[] = []
   for (let axis = 0; axis < rank; axis++) {
     table.push(extents[axis])

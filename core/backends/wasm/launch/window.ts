@@ -2,11 +2,19 @@
  * Launches unfold and fold. Kernels: kernels/unfold.as.ts.
  */
 
-import type { Kernels, Operand, Spec, Storage, Window2d } from '../../../backend.ts'
+import {
+  type Kernels,
+  type Operand,
+  type Spec,
+  type Storage,
+  type Window2d,
+  windowPositions,
+} from '../../../backend.ts'
+import { ceilDiv } from '../../../shape.ts'
 import type { WindowArgs } from '../generated/kernels.ts'
 import type { Address } from '../memory.ts'
 import type { Kernel } from '../runtime.ts'
-import { addressOf, CHUNK, ceilDiv, type LaunchContext } from '../storage.ts'
+import { addressOf, CHUNK, type LaunchContext } from '../storage.ts'
 
 export function windows(context: LaunchContext): Pick<Kernels, 'unfold' | 'fold'> {
   const { runtime } = context
@@ -24,11 +32,10 @@ export function windows(context: LaunchContext): Pick<Kernels, 'unfold' | 'fold'
     const {
       kernel: [kh, kw],
       stride: [dy, dx],
-      padding: [top, bottom, left, right],
+      padding: [top, , left],
     } = window
     const planes = N * C
-    const outH = Math.floor((H + top + bottom - kh) / dy) + 1
-    const outW = Math.floor((W + left + right - kw) / dx) + 1
+    const [outH, outW] = windowPositions(shape, window)
     const planesPerChunk = Math.max(1, Math.floor((2 * CHUNK) / (kh * kw * outH * outW)))
     runtime.launch(kernel, ceilDiv(planes, planesPerChunk), {
       image,
