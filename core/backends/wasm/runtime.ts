@@ -6,6 +6,7 @@
  * where the memory once did, so views of data are made anew after each growth. Next: backend.ts.
  */
 
+import { writers } from './generated/kernels.ts'
 import { host } from './host.ts'
 import { Allocator } from './memory.ts'
 
@@ -37,6 +38,18 @@ const relaxedProbe = [
 // Every thread runs this after it has made its instance, so that all tables agree.
 const fillTable = `for (const value of Object.values(exports)) if (typeof value === 'function') exports.table.set(exports.table.grow(1), value)`
 
+/** Writes an argument block: integers to `words` and f32 to `floats`, two views of the same memory. */
+type Write<A> = (args: A, words: Int32Array, floats: Float32Array) => void
+
+/** A kernel: its place in the function table, and the arguments A that a launch passes to it. */
+export interface Kernel<A> {
+  readonly index: number
+  readonly write: Write<A>
+}
+
+/** All kernels by name, generated from the declarations in kernels/. */
+export type KernelTable = { readonly [K in keyof typeof writers]: Kernel<Parameters<(typeof writers)[K]>[0]> }
+
 interface Exports {
   table: WebAssembly.Table
   launch(kernel: number, chunks: number): void
@@ -57,11 +70,13 @@ export class Runtime {
   readonly build: Build
   readonly threads: number
   readonly memory: Allocator
+  readonly kernels: KernelTable
   readonly #memory: WebAssembly.Memory
   readonly #launch: (kernel: number, chunks: number) => void
   readonly #stop: () => void
   readonly #numbers: ReadonlyMap<string, number>
-  readonly #args: Int32Array
+  readonly #argumentWords: Int32Array
+  readonly #argumentFloats: Float32Array
   readonly #stopWorkers: (() => void)[] = []
   #buffer: ArrayBufferLike
   #i32: Int32Array
@@ -80,11 +95,15 @@ export class Runtime {
         numbers.set(name, place)
       }
     this.#numbers = numbers
+    this.kernels = Object.fromEntries(
+      Object.entries(writers).map(([name, write]) => [name, { index: numbers.get(name)!, write }]),
+    ) as unknown as KernelTable
     this.#launch = exports.launch
     this.#stop = exports.stop
     this.memory = new Allocator(this.#memory, HEAP)
     this.#buffer = this.#memory.buffer
-    this.#args = new Int32Array(this.#buffer, ARGS, MAX_ARGS)
+    this.#argumentWords = new Int32Array(this.#buffer, ARGS, MAX_ARGS)
+    this.#argumentFloats = new Float32Array(this.#buffer, ARGS, MAX_ARGS)
     this.#i32 = new Int32Array(this.#buffer)
     this.#f32 = new Float32Array(this.#buffer)
     this.#startWorkers(module, threads)
@@ -114,9 +133,16 @@ export class Runtime {
   }
 
   /** Runs chunks 0 to `chunks` − 1 of a kernel on all threads; returns when they are done. */
-  launch(kernel: number, chunks: number, ...args: number[]): void {
+  launch<A>(kernel: Kernel<A>, chunks: number, args: NoInfer<A>): void {
     if (chunks === 0) return
-    for (let i = 0; i < args.length; i++) this.#args[i] = args[i]
+    kernel.write(args, this.#argumentWords, this.#argumentFloats)
+    this.#launch(kernel.index, chunks)
+  }
+
+  /** The same for kernels whose arguments have no names yet. */
+  launchWords(kernel: number, chunks: number, ...args: number[]): void {
+    if (chunks === 0) return
+    for (let i = 0; i < args.length; i++) this.#argumentWords[i] = args[i]
     this.#launch(kernel, chunks)
   }
 
