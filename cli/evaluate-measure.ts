@@ -13,7 +13,7 @@ import {
   precisionRecall,
 } from '../evaluation/index.ts'
 import { UserError } from '../io/user-error.ts'
-import { Progress } from '../training/index.ts'
+import { Progress } from '../training/index-node.ts'
 import type { Measure, Pictures, Source } from './evaluate-sets.ts'
 
 /** ADM's evaluator splits so for the inception score, and takes so many neighbours. */

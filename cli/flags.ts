@@ -100,7 +100,7 @@ export interface Program<F extends Flags, O extends Operands> {
  */
 export function readFlags<const F extends Flags, const O extends Operands = Record<never, Operand>>(
   { command, about, operands, flags, examples }: Program<F, O>,
-  args: readonly string[] = start.args,
+  args: readonly string[] = process.argv.slice(2),
 ): Values<F> & OperandValues<O> {
   const parser = new Command(command)
     .description(about)
@@ -169,7 +169,7 @@ function optionOf(name: string, flag: Flag): Option {
 
 function chosen(name: string, choices: readonly string[], text: string): string {
   if (choices.includes(text)) return text
-  throw new UserError(`${name}: wanted one of ${choices.join(', ')}, got '${text}'`)
+  throw new UserError(`${name}: expected one of ${choices.join(', ')}, got '${text}'`)
 }
 
 function number(name: string, { type, min, max = Infinity }: NumberFlag, text: string): number {
@@ -177,39 +177,13 @@ function number(name: string, { type, min, max = Infinity }: NumberFlag, text: s
   const whole = type === 'integer'
   if (!Number.isFinite(value) || (whole && !Number.isSafeInteger(value)) || value < min || value > max) {
     const range = max === Infinity ? `of at least ${min}` : `in [${min}, ${max}]`
-    throw new UserError(`--${name}: wanted ${whole ? 'a whole number' : 'a number'} ${range}, got '${text}'`)
+    throw new UserError(`--${name}: expected ${whole ? 'a whole number' : 'a number'} ${range}, got '${text}'`)
   }
   return value
-}
-
-/** How this process came to run a program: by its file, or by way of `demask`, which then says so. */
-let start: { readonly command: string | null; readonly args: readonly string[] } = {
-  command: null,
-  args: process.argv.slice(2),
-}
-
-/** For `demask`, before it loads a program of this folder: the words that led to it, and those that are for it. */
-export function startedBy(command: string, args: readonly string[]): void {
-  start = { command, args }
-}
-
-/** What a person types to start the program in `file` once more, before any flags. */
-export function commandOf(file: string): string {
-  return start.command ?? `npx tsx ${file}`
-}
-
-/** `command` with the words of this process after it, for a shell. */
-export function repeated(command: string): string {
-  return shellLine(command, ...start.args)
 }
 
 /** `command` with words after it, quoted where a shell would read them otherwise. */
 export function shellLine(command: string, ...words: readonly string[]): string {
   const quoted = (word: string) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
   return [command, ...words.map(quoted)].join(' ')
-}
-
-/** The command that goes on with the run in `out` to so many steps. */
-export function resumed(command: string, out: string, steps: number): string {
-  return shellLine(command, '--out', out, '--resume', '--steps', String(steps))
 }

@@ -1,6 +1,6 @@
 /** `demask report`: writes the page of a run anew. Needs Node. What is on it: training/report.ts. */
 
-import { writeReport } from '../training/index.ts'
+import { writeReport } from '../training/index-node.ts'
 import { demask } from './command.ts'
 import { readFlags } from './flags.ts'
 

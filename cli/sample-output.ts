@@ -21,7 +21,7 @@ import sharp from 'sharp'
 import { toByte } from '../data/index.ts'
 import { type NpzSource, writeNpz } from '../io/npz.ts'
 import { reason, UserError } from '../io/user-error.ts'
-import { writeGrid } from '../training/index.ts'
+import { writeGrid } from '../training/index-node.ts'
 import type { Drawn } from '../training/latents.ts'
 
 /** Some of the pictures, in order; `labels` is null for a model without classes. */

@@ -9,10 +9,6 @@ import { openIdx, openMnist } from './idx.ts'
 import { openNpz } from './npz-pictures.ts'
 import type { OpenOptions } from './unreadable.ts'
 
-/** What `openDataset` takes, for --help. */
-export const dataHelp =
-  'emoji, emoji:smileys, a folder of pictures (by class or not), cifar10:DIR, cifar100:DIR, mnist:DIR, idx:FILE or npz:FILE'
-
 /** Sets that are named by a kind and a path. */
 const kinds: Readonly<Record<string, (path: string, size: number) => ImageDataset | Promise<ImageDataset>>> = {
   cifar10: (path, size) => openCifar('cifar10', path, size),

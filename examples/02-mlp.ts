@@ -8,7 +8,7 @@ import { readFlags } from '../cli/flags.ts'
 import { main } from '../cli/main.ts'
 import { backward, crossEntropy, geluTanh, noGrad, ready, rng, scope, tensor } from '../core/index.ts'
 import { Activation, AdamW, Linear, Sequential } from '../nn/index.ts'
-import { writeScatter } from '../training/index.ts'
+import { writeScatter } from '../training/index-node.ts'
 import { swissRoll } from './swiss-roll.ts'
 
 const classes = 6

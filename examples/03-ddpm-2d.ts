@@ -18,7 +18,7 @@ import {
   trainingLoss,
 } from '../diffusion/index.ts'
 import { AdamW, Ema, warmUpDecay } from '../nn/index.ts'
-import { writeScatter } from '../training/index.ts'
+import { writeScatter } from '../training/index-node.ts'
 import { PointDenoiser } from './point-denoiser.ts'
 import { swissRoll } from './swiss-roll.ts'
 

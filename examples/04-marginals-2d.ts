@@ -27,7 +27,7 @@ import {
 } from '../core/index.ts'
 import { ddimSample, gaussianDiffusion, linearBetas, qSample, respace, spaceTimesteps } from '../diffusion/index.ts'
 import { AdamW } from '../nn/index.ts'
-import { writeScatter } from '../training/index.ts'
+import { writeScatter } from '../training/index-node.ts'
 import { PointDenoiser } from './point-denoiser.ts'
 import { swissRoll } from './swiss-roll.ts'
 

@@ -18,7 +18,7 @@ import { inpaintSteps, type Network, repaintLevels, respace, spaceTimesteps } fr
 import { UserError } from '../io/user-error.ts'
 import { openWeights } from '../io/weights-node.ts'
 import { families, recognise } from '../models/index.ts'
-import { writeGrid } from '../training/index.ts'
+import { writeGrid } from '../training/index-node.ts'
 import { load, locate } from '../training/trained-run.ts'
 
 const methods = ['replace', 'repaint', 'mdt'] as const

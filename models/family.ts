@@ -18,6 +18,8 @@ interface CommonSetting<V> {
   readonly default?: V | ((preset: string) => V)
   /** A resumed run may change it. */
   readonly mayChange?: true
+  /** Name of the flag, if it is not the dashed name of the setting. */
+  readonly flag?: string
 }
 
 export interface NumberSetting extends CommonSetting<number> {

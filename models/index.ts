@@ -13,6 +13,7 @@ export {
   autoencoderPresetNames,
   autoencoderPresets,
 } from './autoencoder-kl-config.ts'
+export { type AutoencoderLoss, autoencoderLoss } from './autoencoder-kl-loss.ts'
 export { DiT, DiTBlock, FinalLayer, type TransformerOptions } from './dit.ts'
 export { dit } from './dit-family.ts'
 export { families, familyOf } from './families.ts'

@@ -1,19 +1,10 @@
 /** MaskDM's record. Training has two stages: on masked pictures, then on whole ones. */
 
 import { mean, scope } from '../core/index.ts'
-import {
-  cropSize,
-  keptPatches,
-  logSnrTimesteps,
-  type Masking,
-  maskdmTimesteps,
-  type Network,
-  respace,
-} from '../diffusion/index.ts'
+import { cropSize, logSnrTimesteps, type Masking, maskdmTimesteps, type Network, respace } from '../diffusion/index.ts'
 import { UserError } from '../io/index.ts'
 import { AdamW, powerDecay } from '../nn/index.ts'
 import { maskDMCost } from './cost.ts'
-import { gridOf } from './dit.ts'
 import {
   type Family,
   type NoiseSchedule,
@@ -74,22 +65,19 @@ const ownSettings = {
 
 type Settings = OwnSettings<typeof ownSettings>
 
-/** The mask of a step: null in fine-tuning. Throws RangeError where it does not fit the pictures. */
+/** The mask of a step: null in fine-tuning. `keptPatches` throws if it does not fit a grid. */
 export function maskingOf({
   stage,
   mask,
   maskRatio: ratio,
   maskSize: size,
-  preset,
-  size: S,
-}: Settings): Masking | null {
+}: Pick<Settings, 'stage' | 'mask' | 'maskRatio' | 'maskSize'>): Masking | null {
   if (stage === 'finetune') return null
   const kinds = {
     patch: { way: 'patch', ratio },
     block: { way: 'block', ratio, size },
     crop: { way: 'crop', size },
   } as const
-  keptPatches(kinds[mask], gridOf({ ...maskdmPreset(preset).network, inputSize: S }))
   return kinds[mask]
 }
 

@@ -47,12 +47,14 @@ export interface StepOptions {
   readonly losses?: readonly Tensor[]
 }
 
-/** Scalars on the device, shape []. */
+/** Result of a step. Its tensors are scalars on the device, shape []. */
 export interface StepInfo {
   /** Of all gradients together, before clipping. */
   readonly norm: Tensor
   /** 1, or 0 where `norm` or a loss is not finite and the step did nothing. */
   readonly finite: Tensor
+  /** Learning rate of the step. */
+  readonly lr: number
 }
 
 /** A parameter with a gradient. */
@@ -116,7 +118,7 @@ export abstract class Optimizer {
         const finite = losses.reduce((all, loss) => mul(all, finiteOf(loss)), finiteOf(norm))
         const clip = maxNorm === undefined ? ones([], this.place) : this.clipCoefficient(norm, maxNorm)
         this.update(active, { lr, clip, finite })
-        return { norm, finite }
+        return { norm, finite, lr }
       }),
     )
   }

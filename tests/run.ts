@@ -48,13 +48,14 @@ function judge(output: string, code: number | null, signal: string | null): Outc
   return { passed, failed, skipped, output }
 }
 
-/** Those in webgpu/ are run when they are named: a software adapter takes minutes. */
+/** Files of webgpu/ and surroundings/ run only when named: a software adapter and installations take minutes. */
 function isWanted(name: string): boolean {
-  return names.length === 0 ? !name.startsWith('webgpu') : names.some(part => name.includes(part))
+  return names.length === 0 ? !/^(webgpu|surroundings)/.test(name) : names.some(part => name.includes(part))
 }
 
 // The longest first, so that the second process fills the gaps: those that run whole programs, then by their size.
-const weight = (file: string) => (readFileSync(file, 'utf8').includes("/example.ts'") ? 1e9 : statSync(file).size)
+const weight = (file: string) =>
+  /\/(example|programs)\.ts'/.test(readFileSync(file, 'utf8')) ? 1e9 : statSync(file).size
 const files = readdirSync(directory, { recursive: true, encoding: 'utf8' })
   .filter(name => name.endsWith('.test.ts') && isWanted(name))
   .map(name => join(directory, name))

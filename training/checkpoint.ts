@@ -79,7 +79,7 @@ export function loadCheckpoint<State extends CheckpointState>(
 ): Tensors<HostTensor> & { readonly state: State } {
   const read = (part: string) => {
     const file = join(path, `${part}.safetensors`)
-    if (!existsSync(file)) throw new UserError(`${file}: wanted a part of a checkpoint: no such file`)
+    if (!existsSync(file)) throw new UserError(`${file}: expected a part of a checkpoint: no such file`)
     return readSafetensors(file).tensors
   }
   return { state: readState<State>(path), model: read('model'), ema: read('ema'), optimizer: read('optimizer') }
@@ -92,11 +92,11 @@ export function readState<State extends CheckpointState>(path: string): State {
   try {
     state = JSON.parse(readFileSync(file, 'utf8'))
   } catch (error) {
-    throw new UserError(`${file}: wanted the state of a checkpoint: ${reason(error)}`)
+    throw new UserError(`${file}: expected the state of a checkpoint: ${reason(error)}`)
   }
   const step = Number(named.exec(path.split(/[\\/]/).at(-1)!)?.[1] ?? state?.step)
   if (!Number.isSafeInteger(step) || state?.step !== step)
-    throw new UserError(`${file}: wanted a step${Number.isNaN(step) ? '' : ` of ${step}`}, got ${state?.step}`)
+    throw new UserError(`${file}: expected a step${Number.isNaN(step) ? '' : ` of ${step}`}, got ${state?.step}`)
   return state
 }
 

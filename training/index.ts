@@ -1,35 +1,19 @@
-/**
- * The parts of a training program around its loop, which stays in the program: checkpoints, logs, progress, pictures,
- * signals, errors. Needs Node. Read checkpoint.ts first.
- */
+/** A training step and the settings of a run. Runs in a browser, too; index-node.ts has the run around the steps. */
 
-export { type Scatter, writeLossCurve, writeScatter } from './charts.ts'
 export {
-  type Checkpoint,
-  type CheckpointState,
-  latestCheckpoint,
-  loadCheckpoint,
-  readState,
-  saveCheckpoint,
-} from './checkpoint.ts'
-export { Interrupt } from './interrupt.ts'
-export { MetricsLog, type Row, readRows } from './metrics.ts'
-export { type GridOptions, writeGrid } from './pictures.ts'
-export { duration, Progress, type ProgressOptions } from './progress.ts'
-export { type RunDescription, writeRunReadme } from './readme.ts'
-export { writeReport } from './report.ts'
+  type CommonSettings,
+  type GuardSettings,
+  newSettings,
+  type RunSettings,
+  type Settings,
+  settingsTable,
+  type Trainable,
+} from './settings.ts'
 export {
-  arithmetic,
-  isKept,
-  keep,
-  otherArithmetic,
-  otherPictures,
-  type RunDescribed,
-  type RunState,
-  restore,
-  saidBefore,
-  startingPoint,
-  type TrainingState,
-} from './run.ts'
-export { StepGuard, type StepGuardOptions, type StepOutcome, unguarded } from './step-guard.ts'
-export { version } from './version.ts'
+  type ComputePart,
+  runStep,
+  type StepInputs,
+  type StepOutcome,
+  type StepPart,
+  type Update,
+} from './step.ts'

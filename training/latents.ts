@@ -5,7 +5,6 @@
 
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import type { Flags } from '../cli/flags.ts'
 import { noGrad, scope, tensor } from '../core/index.ts'
 import {
   type ImageDataset,
@@ -19,7 +18,7 @@ import {
 import { sha256Of } from '../io/checksum.ts'
 import { UserError } from '../io/user-error.ts'
 import type { AutoencoderKL } from '../models/index.ts'
-import { writeGrid } from './index.ts'
+import { writeGrid } from './pictures.ts'
 import { loadVae, locateVae } from './vae-weights.ts'
 
 /** Pictures that are encoded or decoded at a time: as many as have the pixels of one of 256 by 256. */
@@ -48,16 +47,6 @@ export interface LatentSpace {
   readonly scalingFactor: number
 }
 
-/** Flags of programs that train on latents too. */
-export const latentFlags = {
-  latents: {
-    type: 'text',
-    value: 'DIR',
-    about: 'train on the latents that encode-latents left in DIR, not on pictures',
-  },
-  vae: { type: 'text', value: 'FILE', about: 'the autoencoder of the latents, where it is not where it was' },
-} as const satisfies Flags
-
 /** What a command line with --latents says of the pictures: what they were encoded from. Throws UserError. */
 export function picturesOf(given: { readonly latents?: string; readonly data?: string; readonly size?: number }): {
   readonly latents: string | null
@@ -67,10 +56,10 @@ export function picturesOf(given: { readonly latents?: string; readonly data?: s
   const { latents } = given
   if (latents === undefined) return { latents: null }
   for (const name of ['data', 'size'] as const)
-    if (given[name] !== undefined) throw new UserError(`--${name}: wanted without --latents, got ${given[name]}`)
+    if (given[name] !== undefined) throw new UserError(`--${name}: expected no --latents beside it, got ${given[name]}`)
   const index = readIndex(latents)
   if (index === undefined)
-    throw new UserError(`--latents: wanted a folder that encode-latents has made, got ${latents}`)
+    throw new UserError(`--latents: expected a folder that encode-latents has made, got ${latents}`)
   return { latents, data: index.data, size: index.size }
 }
 
@@ -94,7 +83,7 @@ export async function openTrainingSet(
   })
   const [had, has] = [before?.latents, set.index.vae]
   if (had != null && (had.sha256 !== has.sha256 || had.scalingFactor !== has.scalingFactor))
-    throw new UserError(`${latents}: wanted latents of the autoencoder ${had.sha256} as before, got ${has.sha256}`)
+    throw new UserError(`${latents}: expected latents of the autoencoder ${had.sha256} as before, got ${has.sha256}`)
   return set
 }
 
@@ -132,7 +121,7 @@ export async function decoderOf(
   say: (line: string) => void = console.log,
 ): Promise<Decode | null> {
   if (space == null) {
-    if (where !== undefined) throw new UserError(`--vae: wanted with latents only, got ${where}`)
+    if (where !== undefined) throw new UserError(`--vae: expected on a model of latents only, got ${where}`)
     return null
   }
   if (where === undefined && !existsSync(space.path)) {
@@ -142,7 +131,9 @@ export async function decoderOf(
   const path = locateVae(where ?? space.path)
   const sha256 = await sha256Of(path)
   if (sha256 !== space.sha256)
-    throw new UserError(`${path}: wanted the autoencoder of these latents, of checksum ${space.sha256}, got ${sha256}`)
+    throw new UserError(
+      `${path}: expected the autoencoder of these latents, of checksum ${space.sha256}, got ${sha256}`,
+    )
   return drawn => decoded(loadVae(path).model, space.scalingFactor, drawn)
 }
 

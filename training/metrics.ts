@@ -91,7 +91,7 @@ function readLines(path: string): { line: string; row: Row }[] {
     const row = parseRow(line)
     if (row !== undefined) return [{ line, row }]
     if (i === lines.length - 1) return [] // empty, unless a write was cut off
-    throw new UserError(`${path}:${i + 1}: wanted a JSON object with a step, got '${line.slice(0, 60)}'`)
+    throw new UserError(`${path}:${i + 1}: expected a JSON object with a step, got '${line.slice(0, 60)}'`)
   })
 }
 

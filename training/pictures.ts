@@ -29,7 +29,7 @@ export async function writeGrid(
   { columns = Math.ceil(Math.sqrt(N)), magnify = 1 }: GridOptions = {},
 ): Promise<void> {
   if (images.length !== N * C * H * W || N === 0)
-    throw new RangeError(`writeGrid: wanted at least one image and ${N * C * H * W} values, got ${images.length}`)
+    throw new RangeError(`writeGrid: expected at least one image and ${N * C * H * W} values, got ${images.length}`)
   const across = Math.min(columns, N)
   const rows = Math.ceil(N / across)
   const width = across * (magnify * W + 1) - 1

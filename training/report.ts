@@ -33,7 +33,7 @@ export function reportPath(run: string): string {
 /** Writes `run`/report.html and returns its path. Throws UserError on a folder that is no run, and where the disk refuses. */
 export async function writeReport(run: string, rows = readRows(join(run, 'metrics.jsonl'))): Promise<string> {
   if (rows.length === 0 && !existsSync(join(run, 'metrics.jsonl')))
-    throw new UserError(`${run}: wanted the folder of a run, with a metrics.jsonl, got none`)
+    throw new UserError(`${run}: expected the folder of a run, with a metrics.jsonl, got none`)
   const timing = readRows(join(run, 'timing.jsonl'))
   const step = rows.at(-1)?.step ?? 0
   const kept = checkpoints(run)

@@ -1,205 +1,224 @@
 /**
- * Where a run begins and how it goes on: a new run never writes over another, a resumed one is the unbroken one continued,
- * and what it leaves can be gone on with. Needs Node. The files themselves are checkpoint.ts and metrics.ts.
+ * The run around a training loop. `run.steps()` counts the steps: it saves checkpoints, shows progress and ends at the last
+ * step, at a time limit or by Ctrl-C. `run.commit()` runs one step (step.ts), guards against values that are not finite and
+ * writes the log. Needs Node. How a run starts and resumes is resume.ts.
  */
 
-import { existsSync, statSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Backend } from '../core/index.ts'
-import { lockFolder } from '../io/lock.ts'
+import type { Backend, Rng, Tensor } from '../core/index.ts'
+import type { Batch } from '../data/index.ts'
 import { UserError } from '../io/user-error.ts'
-import type { Ema, Module, Optimizer } from '../nn/index.ts'
 import { writeLossCurve } from './charts.ts'
-import {
-  type Checkpoint,
-  type CheckpointState,
-  latestCheckpoint,
-  loadCheckpoint,
-  readState,
-  saveCheckpoint,
-} from './checkpoint.ts'
-import { type MetricsLog, readRows } from './metrics.ts'
+import { type Checkpoint, saveCheckpoint } from './checkpoint.ts'
+import { Interrupt } from './interrupt.ts'
+import { MetricsLog, readRows } from './metrics.ts'
 import { samplesPath } from './pictures.ts'
-import { readRunFile } from './readme.ts'
-import { reportPath, writeReport } from './report.ts'
-import type { StepGuard } from './step-guard.ts'
+import { Progress } from './progress.ts'
+import { type RunDescription, writeRunReadme } from './readme.ts'
+import { writeReport } from './report.ts'
+import {
+  arithmetic,
+  backendWarning,
+  isSaved,
+  type RunDescribed,
+  type RunState,
+  restore,
+  type TrainingState,
+} from './resume.ts'
+import type { RunSettings } from './settings.ts'
+import { type ComputePart, replayParts, runStep, type StepInputs, type Update } from './step.ts'
+import { StepGuard } from './step-guard.ts'
 
-/** Everything that a step changes. */
-export interface TrainingState {
-  readonly model: Module
-  readonly ema: Ema<Module>
-  readonly optimizer: Optimizer
-  readonly guard: StepGuard
+export interface RunOptions {
+  /** Folder of the run, locked by `resumePoint`. */
+  readonly folder: string
+  /** Number of the last step. */
+  readonly steps: number
+  /** Ends the run earlier, after this many minutes. */
+  readonly minutes?: number
+  readonly settings: RunSettings
+  /** Stream of the run: all random numbers of its steps follow from it. */
+  readonly rng: Rng
+  readonly backend: Backend
+  /** Sizes of the images in a batch. */
+  readonly data: { readonly channels: number; readonly size: number }
+  /** True if the model is conditioned on labels. */
+  readonly labelled: boolean
+  /** Checkpoint to resume; undefined for a new run. */
+  readonly from: Checkpoint | undefined
+  /** Checkpoint of another run, whose weights, averages and moments a new run starts from. */
+  readonly start?: Pick<Checkpoint, 'path'> | undefined
+  /** Description of the run that is resumed; undefined for a new run. */
+  readonly previous: { readonly backend?: string } | undefined
+  /** Description of this run. */
+  readonly described: RunDescribed
+  /** Lines of README.md. */
+  readonly readme: Omit<RunDescription, 'described'>
+  /** Lines to print below the title. */
+  readonly notes?: readonly (string | null)[]
+  /** Columns of metrics.jsonl from the reported terms; `loss` is one of them. */
+  columns(terms: Readonly<Record<string, number>>, progress: number): Readonly<Record<string, number>>
+  /** The columns that loss.png shows. */
+  readonly curves: readonly string[]
+  /** The first line about speed, after the second step. Default: seconds a step. */
+  readonly speed?: (step: number, seconds: number) => string
+  /** Writes a picture of the model's progress to `path`, or nothing if the run is asked to stop meanwhile. */
+  show(path: string, run: Run): Promise<void>
 }
 
-/** What every program says of its run, in all checkpoints and from the start in run.json. */
-export interface RunDescribed {
-  /** Which program trains; this and the next are absent in runs of earlier versions. */
-  readonly program?: string
-  /** How many pictures it is trained on. */
-  readonly pictures?: number
-  /** Their classes, where the model may be told them. */
-  readonly classes?: readonly string[]
-  readonly settings: object
+/** Source of batches, and the time spent on them. */
+export interface BatchSource {
+  at(step: number): Promise<Batch>
+  /** Seconds spent waiting in `at`. */
+  readonly waited: number
+  /** Describes the share of `seconds` that went into data. */
+  shareOf(seconds: number): string
 }
 
-/** That of a run whose pictures are chosen. */
-interface OnPictures extends RunDescribed {
-  readonly settings: { readonly data: string; readonly latents?: string | null }
-}
+/** A run from its first step, or the first after a checkpoint, to its last. */
+export class Run {
+  readonly #options: RunOptions
+  readonly #state: TrainingState
+  readonly #parameters: readonly Tensor[]
+  readonly #log: MetricsLog
+  readonly #progress: Progress
+  readonly #interrupt: Interrupt
+  /** Seconds in `commit`. */
+  #computing = 0
+  #step: number
+  #batches: BatchSource | null = null
+  #checkpoint: string | undefined
 
-/** What is in state.json: with the tensors, all that a run needs to go on; `Own` is what the program adds. */
-export type RunState<Own> = Own &
-  CheckpointState & {
-    readonly emaUpdates: number
-    /** Steps in a row, the last among them, that were skipped; absent for none. */
-    readonly skipped?: number
-    /** What `arithmetic` says of the backend. */
-    readonly backend: string
+  /**
+   * Loads the checkpoint, if there is one, prints what is trained and opens the log. Throws UserError or SafetensorsError on
+   * a checkpoint that is damaged or of another model.
+   */
+  constructor(options: RunOptions, trained: Omit<TrainingState, 'guard'>) {
+    const { folder, steps, minutes, settings, from, start = from, previous, described, readme, notes = [] } = options
+    this.#options = options
+    this.#state = { ...trained, guard: new StepGuard(folder, trained.model, settings) }
+    this.#parameters = trained.model.parameters()
+    if (start !== undefined) restore(start, this.#state)
+    this.#step = from?.step ?? 0
+    this.#checkpoint = from?.path
+    const size = `${(trained.model.countParameters().total / 1e6).toFixed(1)} M parameters`
+    const { batch, parts } = settings
+    const split = parts === 1 ? '' : ` in ${parts} parts`
+    console.log(`${readme.title}: ${size}, batch ${batch}${split}, ${arithmetic(options.backend)}; see ${folder}`)
+    for (const note of [backendWarning(previous, options.backend), ...notes]) if (note !== null) console.log(note)
+    if (previous === undefined) writeRunReadme(folder, { ...readme, described })
+    this.#log = new MetricsLog(folder, this.#step)
+    this.#progress = new Progress({ total: steps, done: this.#step, minutes })
+    this.#interrupt = new Interrupt(() => this.print('saving after this step; Ctrl-C again stops without'))
   }
 
-/**
- * The checkpoint that a run in `folder` goes on from; undefined for a new run, and for one that ended before its first
- * checkpoint, which begins again. From now on the folder is this process's. Throws UserError where there is nothing to
- * resume, where a new run would write over another's steps, and where another process is at work.
- */
-export function startingPoint(folder: string, resume: boolean): Checkpoint | undefined {
-  const nothing = () => new UserError(`${folder}: wanted a checkpoint to resume from, got none`)
-  if (resume && !begun(folder)) throw nothing() // before a folder is made
-  const release = lockFolder(folder)
-  try {
-    if (resume && !begun(folder)) throw nothing()
-    if (!resume && holdsSteps(folder))
-      throw new UserError(`${folder}: there is a run already: --resume goes on with it, --out chooses another folder`)
-  } catch (error) {
-    release()
-    throw error
+  /** Number of steps done. */
+  get step(): number {
+    return this.#step
   }
-  return latestCheckpoint(folder)
-}
 
-const metricsOf = (folder: string) => statSync(join(folder, 'metrics.jsonl'), { throwIfNoEntry: false })
+  /** Prints a line above the progress. */
+  print(line: string): void {
+    this.#progress.log(line)
+  }
 
-function begun(folder: string): boolean {
-  return latestCheckpoint(folder) !== undefined || metricsOf(folder) !== undefined
-}
+  /** True if Ctrl-C or SIGTERM asked the run to end. */
+  asked(): Promise<boolean> {
+    return this.#interrupt.asked()
+  }
 
-/** A run that ended before its first step, for lack of memory say, may begin again with other settings. */
-function holdsSteps(folder: string): boolean {
-  return latestCheckpoint(folder) !== undefined || (metricsOf(folder)?.size ?? 0) > 0
-}
-
-/**
- * What the run in `folder` that is resumed said of itself: in the checkpoint that it goes on from, or when it began.
- * Undefined for a new run. Throws UserError where another program made it.
- */
-export function saidBefore<Own extends RunDescribed>(
-  folder: string,
-  from: Checkpoint | undefined,
-  { resume, program }: { readonly resume: boolean; readonly program: string },
-): (Own & Partial<Pick<RunState<unknown>, 'backend'>>) | undefined {
-  if (!resume) return undefined
-  const before =
-    from === undefined ? (readRunFile(folder)?.described as Own | undefined) : readState<RunState<Own>>(from.path)
-  if (before?.program !== undefined && before.program !== program)
-    throw new UserError(`${folder}: wanted a run of ${program}, got one of ${before.program}`)
-  return before
-}
-
-/**
- * What to tell a person whose pictures are not as many as before; null where they are. Throws UserError where labels, if the
- * model is told any, would mean other classes than before, and where a set that is in another place now is another set.
- */
-export function otherPictures(
-  folder: string,
-  before: OnPictures | undefined,
-  { settings, classes = [], pictures }: OnPictures,
-  labelled = false,
-): string | null {
-  const { classes: had, pictures: hadPictures = pictures } = before ?? {}
-  if (labelled && had !== undefined && had.join('\n') !== classes.join('\n'))
-    throw new UserError(
-      `${folder}: wanted the classes that the run began with, ${listed(had)}, got ${listed(classes)}: labels would mean others`,
-    )
-  if (hadPictures === pictures) return null
-  const change = `the run had ${hadPictures} pictures until now, got ${pictures}`
-  if (before?.settings.data !== settings.data || (before?.settings.latents ?? null) !== (settings.latents ?? null))
-    throw new UserError(`${folder}: ${change}: other pictures need a new run`)
-  return change
-}
-
-/** Names, the first few of many. */
-function listed(names: readonly string[]): string {
-  return names.length > 8 ? `${names.slice(0, 8).join(', ')} … (${names.length})` : names.join(', ')
-}
-
-/** Puts everything where `checkpoint` left it. Throws UserError or SafetensorsError where it is damaged or of another model. */
-export function restore({ path }: Pick<Checkpoint, 'path'>, { model, ema, optimizer, guard }: TrainingState): void {
-  const { state, ...saved } = loadCheckpoint<RunState<unknown>>(path)
-  const load = (part: keyof typeof saved, into: Pick<Module | Optimizer, 'loadStateDict'>) => {
+  /**
+   * Yields the number of steps done before each step; every one must be committed. Saves a checkpoint now and then and
+   * after the last step. Leaving the loop by `break` or an error saves nothing.
+   */
+  async *steps(): AsyncGenerator<number, void> {
+    const { folder, steps, minutes = Infinity, readme } = this.#options
+    const first = this.#step
+    const end = performance.now() + 60_000 * minutes
     try {
-      into.loadStateDict(saved[part])
-    } catch (error) {
-      throw new UserError(`${join(path, part)}.safetensors: ${(error as Error).message}`, { cause: error })
+      try {
+        while (this.#step < steps && performance.now() < end && !(await this.asked())) {
+          const step = this.#step
+          yield step
+          if (this.#step !== step + 1) throw new Error(`run.steps: expected a commit of step ${step}, got none`)
+          if (this.#step % (this.#step < 500 ? 50 : 250) === 0 && this.#step < steps) await this.#save()
+        }
+      } finally {
+        this.#progress.close()
+      }
+      if (this.#batches !== null) console.log(this.#batches.shareOf(this.#computing))
+      if (this.#step > first || !isSaved(folder, this.#step)) await this.#save()
+    } finally {
+      this.#interrupt.close()
+      this.#log.close()
     }
+    const more = this.#step < steps ? `; go on with: ${readme.resume}` : ''
+    console.log(`${this.#checkpoint ?? folder} after step ${this.#step}${more}`)
   }
-  load('model', model)
-  load('ema', ema.average)
-  load('optimizer', optimizer)
-  ema.updates = state.emaUpdates
-  guard.skipped = state.skipped ?? 0
-}
 
-/** What to tell a person whose run was on another backend or build until now; null where it was on this one. */
-export function otherArithmetic(before: { readonly backend?: string } | undefined, backend: Backend): string | null {
-  if (before?.backend === undefined || before.backend === arithmetic(backend)) return null
-  return `the run was on ${before.backend} until now: expect other last digits`
-}
+  /**
+   * Runs a step on batch number `step`: `compute` on each part, then `update`. Logs the row. Throws UserError if the loss or
+   * a gradient is not finite and the run does not skip such steps: the message names the op that produced the value.
+   */
+  async commit(step: number, batches: BatchSource, compute: ComputePart, update: Update): Promise<void> {
+    const { settings, data, labelled, rng, steps, columns, speed = inSeconds } = this.#options
+    const { batch, parts } = settings
+    this.#batches = batches
+    const [began, waited] = [performance.now(), batches.waited]
+    const { images, labels } = await batches.at(step)
+    const inputs: StepInputs = {
+      step,
+      progress: step / steps,
+      images,
+      shape: [batch, data.channels, data.size, data.size],
+      labels: labelled ? labels : null,
+      parts,
+      rng,
+    }
+    const { terms, gradNorm, lr, finite } = await runStep(inputs, this.#parameters, compute, update)
+    const replay = () => replayParts(inputs, compute)
+    const acted = await this.#state.guard.judge({ step: step + 1, gradNorm, finite, replay }, this.#progress)
 
-/** A backend and its build, 'wasm relaxed' or 'cpu': what may differ in the last bits from another one. */
-export function arithmetic(backend: Backend): string {
-  return 'build' in backend ? `${backend.name} ${backend.build}` : backend.name
-}
-
-/**
- * Whether a run left all that it should at a step: it did not where it was ended after its checkpoint. The page is what
- * `keep` writes last.
- */
-export function isKept(folder: string, step: number): boolean {
-  const written = (path: string) => statSync(path, { throwIfNoEntry: false })?.mtimeMs
-  const [samples, report] = [samplesPath(folder, step), reportPath(folder)].map(written)
-  return samples !== undefined && report !== undefined && samples <= report
-}
-
-/**
- * All that a run leaves at a step: its log on the disk, a checkpoint, the loss curve of these `terms` of the log, the
- * picture `draw` makes at the path it is given, and the page that shows all of it. Returns the checkpoint's path. Throws
- * UserError where the disk refuses.
- */
-export async function keep<Own>(
-  folder: string,
-  log: MetricsLog,
-  { model, ema, optimizer, guard }: TrainingState,
-  state: Own & Omit<RunState<unknown>, 'emaUpdates' | 'skipped'>,
-  terms: readonly string[],
-  draw: (path: string) => Promise<void>,
-): Promise<string> {
-  log.sync()
-  const checkpoint = await saveCheckpoint(
-    folder,
-    { model: model.stateDict(), ema: ema.average.stateDict(), optimizer: optimizer.stateDict() },
-    { ...state, emaUpdates: ema.updates, ...(guard.skipped > 0 && { skipped: guard.skipped }) },
-  )
-  try {
-    const rows = readRows(join(folder, 'metrics.jsonl'))
-    await writeLossCurve(join(folder, 'loss.png'), rows, terms)
-    const samples = samplesPath(folder, state.step)
-    await draw(samples)
-    if (existsSync(samples)) log.picture(samples, state.step)
-    await writeReport(folder, rows)
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error
-    throw new UserError(`${error.message}; the last good checkpoint is ${checkpoint}`, { cause: error })
+    this.#step = step + 1
+    const seconds = (performance.now() - began) / 1000
+    this.#computing += seconds
+    const shown = columns(terms, inputs.progress)
+    this.#log.write(
+      { step: this.#step, ...shown, gradNorm, lr, ...acted },
+      { step: this.#step, seconds, waited: batches.waited - waited, time: Date.now() / 1000 },
+    )
+    this.#progress.update(this.#step, shown.loss, batch)
+    if (this.#step === (this.#options.from?.step ?? 0) + 2) this.print(speed(this.#step, seconds))
   }
-  return checkpoint
+
+  /** Writes the checkpoint, the loss curve, the picture and the report. Throws UserError if the disk refuses. */
+  async #save(): Promise<void> {
+    const { folder, described, backend, curves, show } = this.#options
+    const { model, ema, optimizer, guard } = this.#state
+    this.#log.sync()
+    const state: RunState<RunDescribed> = {
+      step: this.#step,
+      backend: arithmetic(backend),
+      ...described,
+      emaUpdates: ema.updates,
+      ...(guard.skipped > 0 && { skipped: guard.skipped }),
+    }
+    const tensors = { model: model.stateDict(), ema: ema.average.stateDict(), optimizer: optimizer.stateDict() }
+    this.#checkpoint = await saveCheckpoint(folder, tensors, state)
+    try {
+      const rows = readRows(join(folder, 'metrics.jsonl'))
+      await writeLossCurve(join(folder, 'loss.png'), rows, curves)
+      const samples = samplesPath(folder, this.#step)
+      await show(samples, this)
+      if (existsSync(samples)) this.#log.picture(samples, this.#step)
+      await writeReport(folder, rows)
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error
+      throw new UserError(`${error.message}; the last good checkpoint is ${this.#checkpoint}`, { cause: error })
+    }
+    this.#progress.pause()
+  }
 }
+
+const inSeconds = (_: number, seconds: number) => `${seconds.toFixed(2)} s a step`

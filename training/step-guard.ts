@@ -1,8 +1,7 @@
 /**
- * What becomes of a step whose loss or gradient is NaN or infinite, and of gradients that are too large. Needs Node. The
- * optimizer has left weights and moments alone by then, on the device and without asking; here the step is said to be
- * bad, computed again to find the layer and the op that broke, and skipped where the run allows it. Before:
- * nn/optim.ts. Next: run.ts.
+ * Guards a run against a loss or gradient that is NaN or infinite, and reports clipping. Needs Node. The optimizer has
+ * left weights and moments unchanged, on the device and without a read. The guard computes the step again to find the
+ * layer and the op that produced the first such value, and skips the step if the run allows it.
  */
 
 import { firstNonFinite, labelled, scope } from '../core/index.ts'
@@ -10,56 +9,46 @@ import { UserError } from '../io/user-error.ts'
 import { type Module, withLayerNames } from '../nn/index.ts'
 import { latestCheckpoint } from './checkpoint.ts'
 import type { Progress } from './progress.ts'
+import type { GuardSettings } from './settings.ts'
 
-/** Part of a run's settings. */
-export interface StepGuardOptions {
-  /** Gradients are scaled down to this norm where theirs is larger; null for never. What `optimizer.step` is given. */
-  readonly maxNorm: number | null
-  /** So many steps in a row may be left out because something was not finite; with the next the run stops. */
-  readonly skipNonfinite: number
-}
-
-/** Neither clips nor skips. */
-export const unguarded: StepGuardOptions = { maxNorm: null, skipNonfinite: 0 }
-
-/** What is known of a step when it is done. */
-export interface StepOutcome {
+/** A step that is done. */
+export interface GuardedStep {
   /** Its number, from 1. */
   readonly step: number
   /** Of all gradients, before clipping. */
   readonly gradNorm: number
-  /** The flag that `optimizer.step` returns: 1, or 0 where it did nothing. */
-  readonly finite: number
+  /** False if `optimizer.step` did nothing. */
+  readonly finite: boolean
   /** Computes loss and gradients again, from the same batch and random numbers. */
   readonly replay: () => unknown
 }
 
-/** Watches over the steps of a run. */
+/** Watches the steps of a run. */
 export class StepGuard {
-  /** Steps in a row, the last among them, that were skipped: what a resumed run must set again. */
+  /** Number of latest steps in a row that were skipped. A resumed run restores it. */
   skipped = 0
   #clipped = 0
   #seen = 0
   readonly #run: string
   readonly #model: Module
-  readonly #options: StepGuardOptions
+  readonly #options: GuardSettings
 
-  constructor(run: string, model: Module, { maxNorm, skipNonfinite }: StepGuardOptions) {
+  constructor(run: string, model: Module, { maxNorm, skipNonfinite }: GuardSettings) {
     this.#run = run
     this.#model = model
     this.#options = { maxNorm, skipNonfinite }
   }
 
   /**
-   * Tells what was done about a step, in words to `progress` and in numbers for its row in the log: `skipped`, how many in
-   * a row, or `clip`, what gradients were multiplied by; nothing where nothing was done. Throws UserError where the run
-   * must stop: it names the layer and the op that made the first value that is not finite.
+   * Reports a step that was skipped or clipped to `progress`, and returns the columns of its row: `skipped`, the number of
+   * skipped steps in a row, or `clip`, the factor of the gradients. Throws UserError if the run must stop: the message
+   * names the layer and the op that produced the first value that is not finite.
    */
-  async judge(outcome: StepOutcome, progress: Progress): Promise<{ skipped?: number; clip?: number }> {
+  async judge(outcome: GuardedStep, progress: Progress): Promise<{ skipped?: number; clip?: number }> {
     const { step, gradNorm, finite } = outcome
     const { maxNorm, skipNonfinite } = this.#options
     this.#seen++
-    if (finite === 0) {
+    if (!finite) {
       const what = `the loss or its gradient is NaN or infinite: ${await this.#culprit(outcome)}`
       this.skipped++
       if (this.skipped > skipNonfinite) {
@@ -76,7 +65,7 @@ export class StepGuard {
     return { clip: maxNorm / (gradNorm + 1e-6) }
   }
 
-  async #culprit({ replay }: StepOutcome): Promise<string> {
+  async #culprit({ replay }: GuardedStep): Promise<string> {
     const found = await firstNonFinite(() =>
       labelled('the loss', () => withLayerNames(this.#model, () => scope(() => void replay()))),
     )

@@ -6,7 +6,7 @@ import { UserError } from '../io/user-error.ts'
 import type { Module, StateSource } from '../nn/index.ts'
 import { latestCheckpoint, readState } from './checkpoint.ts'
 import type { LatentSpace } from './latents.ts'
-import type { RunState } from './run.ts'
+import type { RunState } from './resume.ts'
 
 /** What the checkpoints of all training programs say of their run. */
 export interface Trained {

@@ -6,8 +6,8 @@
 import { noGrad, scope, tensor } from '../core/index.ts'
 import { type ImageDataset, imagesOf, readableFrom } from '../data/index.ts'
 import type { AutoencoderKL } from '../models/index.ts'
-import { writeGrid } from './index.ts'
 import { momentsOf, togetherAt } from './latents.ts'
+import { writeGrid } from './pictures.ts'
 
 /** Up to `count` pictures of the set in turn, as batches (N, 3, S, S) in [-1, 1]. */
 async function* evenly(data: ImageDataset, count: number): AsyncGenerator<Float32Array> {

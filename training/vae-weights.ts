@@ -26,7 +26,7 @@ export function locateVae(path: string): string {
   }
   const found = [vaeFile, diffusersFile, join('vae', diffusersFile)].find(name => existsSync(join(path, name)))
   if (found !== undefined) return join(path, found)
-  throw new UserError(`--vae: wanted ${vaeFile} or ${diffusersFile} in ${path}, got neither`)
+  throw new UserError(`--vae: expected ${vaeFile} or ${diffusersFile} in ${path}, got neither`)
 }
 
 /** An autoencoder, and the size of pictures that it was trained on where the file says so. */
@@ -41,7 +41,7 @@ export interface Vae {
  */
 export function loadVae(path: string): Vae {
   if (isPyTorch(path))
-    throw new UserError(`${path}: wanted an autoencoder as .safetensors, which \`demask convert\` makes of it`)
+    throw new UserError(`${path}: expected an autoencoder as .safetensors, which \`demask convert\` makes of it`)
   const file = new SafetensorsFile(path)
   try {
     const state = stateOf(file)

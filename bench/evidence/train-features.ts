@@ -6,7 +6,7 @@
  * train-mdt-s.ts. Next: cli/evaluate.ts.
  */
 
-import { commandOf, readFlags, repeated, resumed } from '../../cli/flags.ts'
+import { readFlags, shellLine } from '../../cli/flags.ts'
 import { runInChild } from '../../cli/run-in-child.ts'
 import {
   add,
@@ -23,22 +23,21 @@ import {
   rng,
   scope,
   slice,
-  stack,
   sum,
   type Tensor,
   tensor,
 } from '../../core/index.ts'
-import { type Batch, Batches, type ImageDataset, openDataset, toModelRange } from '../../data/index.ts'
+import { Batches, type ImageDataset, openDataset, toModelRange } from '../../data/index.ts'
 import { EmojiFeatures } from '../../evaluation/emoji-features.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../../nn/index.ts'
-import * as training from '../../training/index.ts'
+import { previousRun, Run, type RunDescribed, resumePoint, writeGrid } from '../../training/index-node.ts'
 
-const command = commandOf('bench/evidence/train-features.ts')
+const command = 'npx tsx bench/evidence/train-features.ts'
 const program = 'train-features'
 const size = 32
 
-/** What a checkpoint says of its run. */
-interface Described extends training.RunDescribed {
+/** Description of a run in its checkpoints. */
+interface Described extends RunDescribed {
   readonly settings: { readonly batch: number; readonly lr: number; readonly seed: number }
   readonly classes: readonly string[]
 }
@@ -54,16 +53,16 @@ await runInChild(async () => {
       seed: { type: 'integer', min: 0, default: 0, about: 'the same seed gives the same run' },
       threads: { type: 'integer', min: 1, max: 256, about: 'threads of the wasm backend (default one per core)' },
       out: { type: 'text', value: 'DIR', default: 'runs/emoji-features', about: 'the folder of the run' },
-      resume: { type: 'switch', about: 'go on from the last checkpoint in DIR' },
+      resume: { type: 'switch', about: 'continue from the last checkpoint in DIR' },
     },
     examples: [
       ['--steps 863', 'the network that comes with demask, in a quarter of an hour on 2 cores'],
-      ['--resume --steps 3000', 'go on with it'],
+      ['--resume --steps 3000', 'continue it'],
     ],
   })
-  const from = training.startingPoint(out, resume)
-  const before = training.saidBefore<Described>(out, from, { resume, program })
-  const settings = before?.settings ?? given
+  const from = resumePoint(out, resume)
+  const previous = previousRun<Described>(out, from, { resume, program })
+  const settings = previous?.settings ?? given
   const { batch, lr, seed } = settings
   const backend = await ready({ threads })
   const all = await openDataset('emoji', size)
@@ -75,84 +74,70 @@ await runInChild(async () => {
   const optimizer = new AdamW(model.namedParameters(), { lr, weightDecay: 0.05 })
   const schedule = warmUp(50, constant(lr))
   const batches = new Batches(seen, { batch, rng: random.fork('pictures'), replacement: false })
-  const guard = new training.StepGuard(out, model, training.unguarded)
-  const state = { model, ema, optimizer, guard }
-  if (from !== undefined) training.restore(from, state)
-  const first = from?.step ?? 0
-  let step = first
-  let checkpoint = from?.path
 
-  /** Mean cross-entropy of a batch, which is altered at random. */
-  function lossOf({ images, labels }: Batch, draw: Rng): Tensor {
+  /** Mean cross-entropy of pictures x (N, 3, 32, 32), which are altered at random. */
+  function lossOf(x: Tensor, labels: ArrayLike<number>, draw: Rng): Tensor {
     return scope(() => {
-      const x = altered(tensor(images, { shape: [labels.length, 3, size, size] }), draw) // (N, 3, 32, 32)
-      const wanted = new Float32Array(labels.length * classes)
-      labels.forEach((label, n) => {
-        wanted[n * classes + label] = 1
-      })
-      const target = tensor(wanted, { shape: [labels.length, classes] })
-      return neg(mean(sum(mul(logSoftmax(model.forward(x).logits), target), 1)))
+      const N = labels.length
+      const wanted = new Float32Array(N * classes)
+      for (let n = 0; n < N; n++) wanted[n * classes + labels[n]] = 1
+      const target = tensor(wanted, { shape: [N, classes] })
+      return neg(mean(sum(mul(logSoftmax(model.forward(altered(x, draw)).logits), target), 1)))
     })
   }
 
-  const title = `a classifier of emoji on ${seen.length} pictures, tested on ${unseen.length} others`
-  console.log(`${title}: ${model.countParameters().total} parameters, batch ${batch}, ${training.arithmetic(backend)}`)
   const described: Described = { program, settings, classes: all.classes }
-  const again = resumed(command, out, steps)
-  if (before === undefined)
-    training.writeRunReadme(out, { title, command: repeated(command), resume: again, described })
-  const log = new training.MetricsLog(out, step)
-  const progress = new training.Progress({ total: steps, done: step })
-  const interrupt = new training.Interrupt(() => progress.log('saving after this step; Ctrl-C again stops without'))
-  try {
-    while (step < steps && !(await interrupt.asked())) {
-      const start = performance.now()
-      const pictures = await batches.at(step)
-      const draw = () => random.fork('step').fork(step)
-      const report = scope(() => {
-        const loss = lossOf(pictures, draw())
+  const run = new Run(
+    {
+      folder: out,
+      steps,
+      settings: { batch, parts: 1, maxNorm: null, skipNonfinite: 0 },
+      rng: random,
+      backend,
+      data: seen,
+      labelled: true,
+      from,
+      previous,
+      described,
+      readme: {
+        title: `a classifier of emoji on ${seen.length} pictures, tested on ${unseen.length} others`,
+        command: shellLine(command, ...process.argv.slice(2)),
+        resume: shellLine(command, '--out', out, '--resume', '--steps', String(steps)),
+      },
+      columns: ({ loss }) => ({ loss }),
+      curves: ['loss'],
+      /** The unseen pictures that the averaged weights misclassify. */
+      async show(path, run) {
+        const mistaken = await mistakes(ema.average, unseen)
+        const right = 1 - mistaken.length / unseen.length
+        run.print(`step ${run.step}: ${(100 * right).toFixed(1)} % of ${unseen.length} unseen pictures right`)
+        if (mistaken.length === 0) return
+        const pixels = Float32Array.from(mistaken.flatMap(bytes => Array.from(bytes, toModelRange)))
+        await writeGrid(path, pixels, [mistaken.length, 3, size, size])
+      },
+    },
+    { model, ema, optimizer },
+  )
+  for await (const step of run.steps()) {
+    await run.commit(
+      step,
+      batches,
+      part => {
+        const loss = lossOf(part.images, part.labels!, part.rng)
         backward(loss)
-        const { norm, finite } = optimizer.step({ lr: schedule(step + 1), losses: [loss.detach()] })
-        ema.update(finite)
+        part.report({ loss: loss.detach() })
+      },
+      losses => {
+        const update = optimizer.step({ lr: schedule(step + 1), losses })
+        ema.update(update.finite)
         optimizer.zeroGrad()
-        return stack([loss.detach(), norm, finite], 0)
-      })
-      const [loss, gradNorm, finite] = await report.data()
-      report.dispose()
-      const replay = () => backward(lossOf(pictures, draw()))
-      await guard.judge({ step: step + 1, gradNorm, finite, replay }, progress)
-      step++
-      log.write(
-        { step, loss, gradNorm },
-        { step, seconds: (performance.now() - start) / 1000, time: Date.now() / 1000 },
-      )
-      progress.update(step, loss, batch)
-      if (step % 300 === 0 && step < steps) await keep()
-    }
-  } finally {
-    progress.close()
-  }
-  if (step > first || !training.isKept(out, step)) await keep()
-  interrupt.close()
-  log.close()
-  console.log(`${checkpoint ?? out} after step ${step}${step < steps ? `; go on with: ${again}` : ''}`)
-
-  /** Checkpoint, loss curve, and the unseen pictures that the averaged weights take for something else. */
-  async function keep(): Promise<void> {
-    const at = { step, backend: training.arithmetic(backend), ...described }
-    checkpoint = await training.keep(out, log, state, at, ['loss'], async path => {
-      const mistaken = await mistakes(ema.average, unseen)
-      const right = 1 - mistaken.length / unseen.length
-      progress.log(`step ${step}: ${(100 * right).toFixed(1)} % of ${unseen.length} unseen pictures right`)
-      if (mistaken.length === 0) return
-      const pixels = Float32Array.from(mistaken.flatMap(bytes => Array.from(bytes, toModelRange)))
-      await training.writeGrid(path, pixels, [mistaken.length, 3, size, size])
-    })
-    progress.pause()
+        return update
+      },
+    )
   }
 })
 
-/** The pictures of a set whose number `chosen` wants. */
+/** The pictures of a set whose number is `chosen`. */
 function part(set: ImageDataset, chosen: (i: number) => boolean): ImageDataset {
   const indices = Array.from({ length: set.length }, (_, i) => i).filter(chosen)
   return { ...set, length: indices.length, label: i => set.label(indices[i]), pixels: i => set.pixels(indices[i]) }
@@ -170,7 +155,7 @@ function altered(x: Tensor, draw: Rng): Tensor {
   return add(seen, mul(tensor(draw.normalArray(x.size), { shape: x.shape }), strength))
 }
 
-/** The pictures of a set that the model does not name rightly. */
+/** Misclassified pictures of a set. */
 async function mistakes(model: EmojiFeatures, set: ImageDataset): Promise<Uint8Array[]> {
   const found: Uint8Array[] = []
   const classes = set.classes.length

@@ -18,7 +18,7 @@ import {
 } from '../../core/index.ts'
 import { DiT, DiTBlock, ditPreset } from '../../models/index.ts'
 import { AdamW } from '../../nn/index.ts'
-import { arithmetic } from '../../training/index.ts'
+import { arithmetic } from '../../training/index-node.ts'
 import { blockGradients, digest, type Problem } from './problem.ts'
 import { serve, type Work } from './serve.ts'
 

@@ -1,110 +1,95 @@
 /**
- * MDT-tiny trained in a page: the steps of examples/train-mdt-s.ts with the same random numbers, so that what is trained here
- * and exported goes on in Node as if it had begun there. Runs in a worker (studio.ts). Read the example first: what is left
- * out here are files, progress bars and Ctrl-C.
+ * Trains MDT-tiny in a page, with the training step of the Node programs (training/step.ts) and MDT's record, and so with
+ * the same random numbers: a run that is exported continues in Node as if it had begun there. Runs in a worker (studio.ts).
+ * Leaves out files, progress bars and Ctrl-C. Before: examples/train-mdt-s.ts.
  */
 
 import { zipSync } from 'fflate'
-import { backward, mean, rng, scope, stack, type Tensor, tensor } from '../../core/index.ts'
+import { backward, rng, type Tensor } from '../../core/index.ts'
 import { Batches } from '../../data/batches.ts'
 import type { ImageDataset } from '../../data/dataset.ts'
-import { gaussianDiffusion, linearBetas } from '../../diffusion/index.ts'
 import { encodeSafetensors, type HostTensor, safetensorsDType } from '../../io/safetensors.ts'
-import { MDT, mdtPreset, passLoss, sampleMDTInputs, trainingPreset } from '../../models/index.ts'
-import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../../nn/index.ts'
+import { type MDT, mdt } from '../../models/index.ts'
+import { constant, Ema, type Optimizer, warmUp } from '../../nn/index.ts'
+import { newSettings, runStep } from '../../training/index.ts'
 
-/** What metrics.jsonl has of a step, in its order. */
+const { training } = mdt
+
+/** A row of metrics.jsonl: step, columns of MDT's record, gradient norm and learning rate. */
 export interface Metrics {
   readonly step: number
   readonly loss: number
-  readonly full: number
-  readonly mse: number
-  readonly vb: number
-  readonly masked: number
-  readonly maskedMse: number
-  readonly maskedVb: number
   readonly gradNorm: number
   readonly lr: number
+  readonly [column: string]: number
 }
 
 export class Trainer {
   readonly model: MDT
   readonly ema: Ema<MDT>
-  readonly diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
   readonly settings
   /** Of each step. */
   readonly metrics: Metrics[] = []
   step = 0
-  readonly #optimizer: AdamW
+  readonly #optimizer: Optimizer
   readonly #random
   readonly #batches: Batches
   readonly #data: ImageDataset
 
   constructor(data: ImageDataset, { seed = 0, batch }: { seed?: number; batch?: number } = {}) {
-    const preset = trainingPreset('tiny')
-    this.settings = {
-      preset: 'tiny',
-      size: data.size,
-      data: data.name,
-      latents: null,
-      seed,
-      maskRatio: 0.3,
-      labels: 'no',
-      maxNorm: null,
-      skipNonfinite: 0,
-      ...preset,
-      batch: batch ?? preset.batch,
-    }
+    const settings = newSettings(mdt, { preset: 'tiny', data: data.name, size: data.size, seed, batch })
+    this.settings = settings
     this.#random = rng(seed)
-    const options = mdtPreset('tiny', { inputSize: data.size, inChannels: data.channels, numClasses: 0 })
-    this.model = new MDT(options, { rng: this.#random.fork('weights') })
-    this.ema = new Ema(this.model, new MDT(options, { rng: null }), { decay: warmUpDecay(this.settings.emaDecay) })
-    this.#optimizer = new AdamW(this.model.namedParameters(), this.settings)
-    this.#batches = new Batches(data, {
-      batch: this.settings.batch,
-      rng: this.#random.fork('pictures'),
-      replacement: true,
-    })
+    const pictures = { inputSize: data.size, inChannels: data.channels, numClasses: 0 }
+    const options = mdt.options(settings.preset, pictures, settings)
+    this.model = mdt.make(options, { rng: this.#random.fork('weights') })
+    this.ema = new Ema(this.model, mdt.make(options, { rng: null }), { decay: training.decay(settings) })
+    this.#optimizer = training.optimizer(this.model.namedParameters(), settings)
+    const random = this.#random.fork('pictures')
+    this.#batches = new Batches(data, { batch: settings.batch, rng: random, replacement: true })
     this.#data = data
   }
 
-  /** One step of AdamW on one batch. Throws where the loss is not finite; the weights then are as they were. */
+  /** One step of the optimizer on one batch. Throws if the loss is not finite; the weights then are as they were. */
   async next(): Promise<Metrics> {
     const { size: S, channels: C } = this.#data
-    const { batch: N, lr: top, warmUpSteps } = this.settings
+    const { batch: N, lr: top, warmUpSteps, parts } = this.settings
     const { images } = await this.#batches.at(this.step)
-    const draw = this.#random.fork('step').fork(this.step)
-    const lr = warmUp(warmUpSteps, constant(top))(this.step + 1)
-    const report = scope(() => {
-      const x0 = tensor(images, { shape: [N, C, S, S] })
-      const t = draw.integersArray(0, this.diffusion.steps, N)
-      const { full, masked } = sampleMDTInputs(this.model, x0, null, draw)
-      const terms = [full, masked].flatMap(pass => {
-        const { loss, mse, vb } = scope(() => {
-          const terms = passLoss(this.model, this.diffusion, x0, t, pass)
-          return { loss: mean(terms.loss), mse: mean(terms.mse).detach(), vb: mean(terms.vb!).detach() }
-        })
-        backward(loss)
-        return [mse, vb]
-      })
-      const { norm, finite } = this.#optimizer.step({ lr })
-      this.ema.update(finite)
-      this.#optimizer.zeroGrad()
-      return stack([...terms, norm], 0)
-    })
-    const [mse, vb, maskedMse, maskedVb, gradNorm] = await report.data()
-    report.dispose()
-    const [full, masked] = [mse + vb, maskedMse + maskedVb]
-    const loss = mse + vb + maskedMse + maskedVb
-    if (!Number.isFinite(loss + gradNorm))
-      throw new Error(`step ${this.step + 1}: the loss is ${loss}; nothing was changed`)
+    const inputs = {
+      step: this.step,
+      progress: 0, // a page trains for as long as it is open
+      images,
+      shape: [N, C, S, S],
+      labels: null,
+      parts,
+      rng: this.#random,
+    } as const
+    const { terms, gradNorm, lr, finite } = await runStep(
+      inputs,
+      this.model.parameters(),
+      part => {
+        for (const pass of training.passes(this.model, part, this.settings)) {
+          const { loss, terms } = pass()
+          backward(loss)
+          part.report(terms)
+        }
+      },
+      losses => {
+        const update = this.#optimizer.step({ lr: warmUp(warmUpSteps, constant(top))(this.step + 1), losses })
+        this.ema.update(update.finite)
+        this.#optimizer.zeroGrad()
+        return update
+      },
+    )
+    const columns = training.columns(terms, this.settings, 0)
+    if (!finite) throw new Error(`step ${this.step + 1}: the loss is ${columns.loss}; nothing was changed`)
     this.step++
-    const metrics = { step: this.step, loss, full, mse, vb, masked, maskedMse, maskedVb, gradNorm, lr }
+    const metrics = { step: this.step, ...columns, gradNorm, lr } as Metrics
     this.metrics.push(metrics)
     return metrics
   }
 
-  /** A run's folder as a ZIP: its checkpoint, and its log. Unpacked, `train-mdt-s.ts --resume` goes on with it. */
+  /** A run's folder as a ZIP: its checkpoint, and its log. Unpacked, `demask train mdt --resume` continues it. */
   async export(arithmetic: string): Promise<Uint8Array> {
     const parts = {
       model: this.model.stateDict(),

@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert'
 import { cpu, rng } from '../../core/index.ts'
 import { readNpz } from '../../io/npz.ts'
 import { MDT, mdtPreset } from '../../models/index.ts'
-import { MetricsLog, saveCheckpoint } from '../../training/index.ts'
+import { MetricsLog, saveCheckpoint } from '../../training/index-node.ts'
 import { fail, run as runProgram, succeed } from '../programs/example.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'demask-cli-'))
@@ -56,13 +56,13 @@ test('what does not exist is one line, with the nearest name', async () => {
   const cases: [string[], RegExp][] = [
     [['trian'], /unknown command 'trian' \(Did you mean train\?\)/],
     [['--frob'], /unknown option '--frob'/],
-    [['train', 'mtd'], /model: wanted one of mdt, maskdit, maskdm, vae, got 'mtd'/],
+    [['train', 'mtd'], /model: expected one of dit, mdt, mdtv2, maskdit, maskdm, vae, got 'mtd'/],
     [['train', 'mdt', '--stpes', '4'], /unknown option '--stpes' \(Did you mean --steps\?\)/],
     [['info', join(folder, 'nowhere')], /nowhere: no such file or folder/],
     [['info', folder], /wanted a run, a checkpoint or a folder of latents, got a folder of something else/],
-    [['report', folder], /wanted the folder of a run, with a metrics\.jsonl, got none/],
+    [['report', folder], /expected the folder of a run, with a metrics\.jsonl, got none/],
     [['sample', '--from', run, '--class', 'cat,cow'], /--class: wanted a number below 2 or one of cat, dog, got 'cow'/],
-    [['sample', '--from', run, '--vae', run], /--vae: wanted with latents only/],
+    [['sample', '--from', run, '--vae', run], /--vae: expected on a model of latents only/],
   ]
   for (let i = 0; i < cases.length; i += 3)
     await Promise.all(cases.slice(i, i + 3).map(([words, wanted]) => fail('demask', words, wanted)))

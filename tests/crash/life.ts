@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
 import type { Rng } from '../../core/index.ts'
-import { latestCheckpoint, loadCheckpoint } from '../../training/index.ts'
+import { latestCheckpoint, loadCheckpoint } from '../../training/index-node.ts'
 import { bytesOf } from '../programs/example.ts'
 
 /** A training program and the flags of its smallest run, all but --out, --steps, --threads and --resume. */

@@ -14,7 +14,7 @@ import * as assert from 'uvu/assert'
 import { readFlags } from '../../cli/flags.ts'
 import { main } from '../../cli/main.ts'
 import { type Rng, rng } from '../../core/index.ts'
-import { latestCheckpoint } from '../../training/index.ts'
+import { latestCheckpoint } from '../../training/index-node.ts'
 import {
   anyFate,
   checkLast,

@@ -10,9 +10,9 @@ import { crc32, deflateRawSync } from 'node:zlib'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { coordinate } from '../../core/backends/gpu/gpujs/kernel.ts'
+import { offsetArguments } from '../../core/backends/gpu/gpujs/kernels/elementwise.ts'
 import { gpu } from '../../core/backends/gpu/index.ts'
-import { axesOf } from '../../core/backends/gpu/kernels/elementwise.ts'
-import { coordinate } from '../../core/backends/gpu/program.ts'
 import { createRuntime } from '../../core/backends/wasm/runtime.ts'
 import { backward, ones, rng, sum } from '../../core/index.ts'
 import { type AnyOp, apply, defineOp, type None, registry, type Unary } from '../../core/op.ts'
@@ -23,7 +23,6 @@ import {
   openFolder,
   openLatents,
   Skipped,
-  type TrainingSet,
   UnreadablePicture,
   writeLatents,
 } from '../../data/index.ts'
@@ -52,10 +51,9 @@ import {
 import { maskedReconstruction } from '../../models/maskdit-loss.ts'
 import { recognise } from '../../models/recognise.ts'
 import { AdamW, unpatchify } from '../../nn/index.ts'
-import { modelOptions as maskditOptions } from '../../training/maskdit-settings.ts'
 import { writeGrid } from '../../training/pictures.ts'
-import { modelOptions as mdtOptions } from '../../training/train-settings.ts'
-import { modelOptions as vaeOptions } from '../../training/vae-settings.ts'
+import { checkPatches } from '../../training/settings.ts'
+import { autoencoder } from '../../training/vae.ts'
 import { saveVae } from '../../training/vae-weights.ts'
 import { zipOf } from '../io/zip.ts'
 import { fail, succeed } from '../programs/example.ts'
@@ -104,7 +102,7 @@ table([
   ['gpu: too few', () => device.write(device.alloc('f32', 2), Float32Array.of(1)), /^write: wanted 2 elements, got 1$/],
   [
     'gpu: axes',
-    () => axesOf(Array(9).fill(2), [[7, 3, 9, 1, 8, 2, 6, 4, 5]]),
+    () => offsetArguments(Array(9).fill(2), [[7, 3, 9, 1, 8, 2, 6, 4, 5]]),
     /^gpu: wanted at most \d axes in disorder, got 9$/,
   ],
   ['gpu: rows', () => coordinate('take', 2 ** 25), /^gpu: take: wanted at most 16777216 rows, got 33554432$/],
@@ -377,7 +375,7 @@ table([
   [
     'no images',
     () => writeGrid(at('grid.png'), [], [0, 3, 2, 2]),
-    /^writeGrid: wanted at least one image and 0 values, got 0$/,
+    /^writeGrid: expected at least one image and 0 values, got 0$/,
   ],
   [
     'a folder that is taken',
@@ -410,8 +408,6 @@ const size = { inputSize: 4, patchSize: 2, numClasses: 0, depth: 1, hiddenSize: 
 /** Weights of a DiT that is of no preset. */
 const odd = new DiT({ ...size, inChannels: 4, learnSigma: false }, { rng: rng(0) })
 const oddState = odd.stateDict()
-const set = { classes: ['one'], channels: 3, size: 30 } as unknown as TrainingSet
-const of = (preset: string) => ({ preset, latents: null, labels: 'no', maskRatio: 0.3, size: 30 }) as never
 
 table([
   [
@@ -429,21 +425,20 @@ table([
     () => recognise(oddState as never, 'w.pt'),
     /^w\.pt: no preset has width 24 and this depth: expected --heads, which no shape tells$/,
   ],
-  ['MDT at a size', () => mdtOptions(of('S/4'), set), /^--size: wanted a multiple of S\/4's patch size, 4, got 30$/],
   [
-    'MDT of few patches',
-    () => mdtOptions({ ...(of('S/2') as object), maskRatio: 0.9 } as never, { ...set, size: 6 } as never),
-    /^--mask-ratio: wanted a mask that keeps one of 9 patches or more, got 0\.9$/,
+    'a model at a size',
+    () => checkPatches({ inputSize: 30, patchSize: 4 }, { preset: 'S/4', latents: null }),
+    /^--size: expected a multiple of S\/4's patch size, 4, got 30$/,
   ],
   [
-    'MaskDiT at a size',
-    () => maskditOptions(of('S/4'), set),
-    /^--size: wanted a multiple of S\/4's patch size, 4, got 30$/,
+    'a model of few patches',
+    () => checkPatches({ inputSize: 6, patchSize: 2 }, { preset: 'S/2', latents: null, maskRatio: 0.9 }),
+    /^--mask-ratio: expected a mask that keeps at least one of 9 tokens, got 0\.9$/,
   ],
   [
     'an autoencoder at a size',
-    () => vaeOptions(of('tiny'), set as never),
-    /^--size: wanted a multiple of 4, by which tiny shrinks, got 30$/,
+    () => autoencoder.options('tiny', { inputSize: 30, inChannels: 3, numClasses: 0 }),
+    /^--size: expected a multiple of 4, the downsampling of tiny, got 30$/,
   ],
 ])
 

@@ -7,8 +7,8 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'n
 import { basename, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import sharp from 'sharp'
-import { startedBy } from '../../cli/flags.ts'
 import { sampleFlags } from '../../cli/sample-settings.ts'
+import { readTrainingCommand } from '../../cli/train-flags.ts'
 import { rng } from '../../core/index.ts'
 import { openCifar } from '../../data/cifar.ts'
 import { readPicture } from '../../data/folder.ts'
@@ -22,12 +22,10 @@ import { readSafetensors, writeSafetensors } from '../../io/safetensors-node.ts'
 import { UserError } from '../../io/user-error.ts'
 import { openWeights } from '../../io/weights-node.ts'
 import { ZipError } from '../../io/zip-node.ts'
-import { readState } from '../../training/index.ts'
-import * as maskditSettings from '../../training/maskdit-settings.ts'
-import * as maskdmSettings from '../../training/maskdm-settings.ts'
+import type { SettingsTable } from '../../models/family.ts'
+import type { Module } from '../../nn/index.ts'
+import { newSettings, programs, readState, type TrainingProgram } from '../../training/index-node.ts'
 import { readRows } from '../../training/metrics.ts'
-import * as mdtSettings from '../../training/train-settings.ts'
-import * as vaeSettings from '../../training/vae-settings.ts'
 import { root } from '../repo/markdown.ts'
 
 export interface Target {
@@ -60,24 +58,30 @@ async function look(data: ImageDataset): Promise<void> {
   }
 }
 
+/** Settings of a new run of a training program. */
+function settle<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  words: readonly string[],
+): void {
+  const { given, flags } = readTrainingCommand(program, 'demask', words)
+  newSettings(program.family, program.complete?.(given, flags.steps) ?? given)
+}
+
 /** Command lines of programs, and what makes settings of them. */
 const commandLines: Readonly<Record<string, readonly [words: string, parse: (words: readonly string[]) => unknown]>> = {
   mdt: [
     '--preset tiny --data my-pictures --size 32 --steps 9 --labels yes --mask-ratio 0.3 --seed 7 --clip 1',
-    () => mdtSettings.settingsOf(mdtSettings.trainingFlags(), undefined),
+    words => settle(programs.mdt, words),
   ],
   maskdit: [
     '--preset tiny --steps 9 --batch 3 --minutes 0.5 --seed 7 --out runs/a --threads 2',
-    () => maskditSettings.settingsOf(maskditSettings.trainingFlags(), undefined, undefined),
+    words => settle(programs.maskdit, words),
   ],
   maskdm: [
     'pretrain --preset tiny --steps 9 --batch 3 --lr 1e-3 --seed 7 --out runs/a --backend wasm',
-    () => maskdmSettings.settingsOf(maskdmSettings.commandLine(), undefined),
+    words => settle(programs.maskdm, words),
   ],
-  vae: [
-    '--preset tiny --steps 9 --batch 3 --size 32 --seed 7 --out runs/a',
-    () => vaeSettings.settingsOf(vaeSettings.trainingFlags(), undefined),
-  ],
+  vae: ['--preset tiny --steps 9 --batch 3 --size 32 --seed 7 --out runs/a', words => settle(programs.vae, words)],
   sample: [
     '--from runs/a --count 9 --class a,b --guidance 3 --seed 7 --sampler ddim --steps 5 --out a.png',
     sampleFlags,
@@ -227,7 +231,6 @@ export const targets: readonly Target[] = [
     async read(_, file) {
       const words = readFileSync(file, 'utf8').split('\n')
       if (words.includes('--help')) return // it ends the process
-      startedBy('demask', words)
       commandLines[basename(file)][1](words)
     },
   },

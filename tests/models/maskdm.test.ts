@@ -120,7 +120,6 @@ test('settings: a stage refuses those of the other; a crop is sized by its ratio
   assert.equal(mask({ mask: 'patch' }), { way: 'patch', ratio: 0.5 })
   assert.equal(mask({ mask: 'crop' }), { way: 'crop', size: 2 })
   assert.is(mask({ stage: 'finetune' }), null)
-  assert.throws(() => mask({ maskSize: 3 }), /^masking: block size: wanted one that divides a grid of 8×8, got 3$/)
 })
 
 // ---- the network ----------------------------------------------------------------------------------------------------

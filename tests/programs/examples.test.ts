@@ -181,16 +181,16 @@ test('whatever is wrong is one line, and nothing is left behind', () =>
     }
     const cases: [string, readonly string[], RegExp][] = [
       ['train-mdt-s', ...train('--stpes', '5'), /unknown option '--stpes' \(Did you mean --steps\?\)/],
-      ['train-mdt-s', ...train('--steps', '0'), /--steps: wanted a whole number of at least 1, got '0'/],
-      ['train-mdt-s', ...train('--preset', 'S/3'), /--preset: wanted one of tiny, S\/2.*got 'S\/3'/],
+      ['train-mdt-s', ...train('--steps', '0'), /--steps: expected a whole number of at least 1, got '0'/],
+      ['train-mdt-s', ...train('--preset', 'S/3'), /--preset: expected one of tiny, S\/2.*got 'S\/3'/],
       ['train-mdt-s', ...train('--size', '7'), /size/],
       ['train-mdt-s', ...train('--data', join(folder, 'nowhere')), /nowhere: .*no such file or folder/],
       ['train-mdt-s', ...train('--data', empty), /empty: wanted pictures .* got none/],
       ['train-mdt-s', ...train('--data', broken, '--strict'), /a\.png: wanted a picture/],
-      ['train-mdt-s', ...train('--resume'), /out: wanted a checkpoint to resume from, got none/],
-      ['train-mdt-s', ['--out', existing], /existing: there is a run already/],
+      ['train-mdt-s', ...train('--resume'), /out: expected a checkpoint to resume from, got none/],
+      ['train-mdt-s', ['--out', existing], /existing: expected a folder without a run, got one\. Pass --resume/],
       ['sample', ['--from', join(folder, 'nowhere')], /no such file or folder: .*nowhere/],
-      ['sample', ['--from', empty], /state\.json: wanted the state of a checkpoint: no such file/],
+      ['sample', ['--from', empty], /state\.json: expected the state of a checkpoint: no such file/],
       ['sample', ['--form', empty], /unknown option '--form' \(Did you mean --from\?\)/],
     ]
     for (let i = 0; i < cases.length; i += 2) await Promise.all(cases.slice(i, i + 2).map(each => fail(...each)))

@@ -141,24 +141,30 @@ async function wrongThings(folder: string): Promise<void> {
   await fail('demask', other, /latents already, of size 16, got 8/)
 
   assert.throws(() => locateVae(at('nothing')), /--vae: no such file or folder: .*nothing/)
-  assert.throws(() => locateVae(at('shapes')), /--vae: wanted vae\.safetensors or diffusion_pytorch_model/)
+  assert.throws(() => locateVae(at('shapes')), /--vae: expected vae\.safetensors or diffusion_pytorch_model/)
   assert.throws(
     () => loadVae(at('sd-vae.pt')),
-    /sd-vae\.pt: wanted an autoencoder as \.safetensors, which `demask convert` makes/,
+    /sd-vae\.pt: expected an autoencoder as \.safetensors, which `demask convert` makes/,
   )
   assert.throws(() => loadVae(at('text.safetensors')), /text\.safetensors: wanted a header of at most/)
   assert.throws(
     () => loadVae(mdt),
     /ema\.safetensors: wanted the weights of an AutoencoderKL: .*conv1\.weight .* got none/,
   )
-  assert.throws(() => picturesOf({ latents: at('shapes') }), /--latents: wanted a folder that encode-latents has made/)
-  assert.throws(() => picturesOf({ latents: at('latents'), size: 16 }), /--size: wanted without --latents, got 16/)
+  assert.throws(
+    () => picturesOf({ latents: at('shapes') }),
+    /--latents: expected a folder that encode-latents has made/,
+  )
+  assert.throws(
+    () => picturesOf({ latents: at('latents'), size: 16 }),
+    /--size: expected no --latents beside it, got 16/,
+  )
   const space = spaceOf(await openLatents(at('latents')))!
   await refused(
     decoderOf(space, mdt),
-    /ema\.safetensors: wanted the autoencoder of these latents, of checksum \w{64}, got/,
+    /ema\.safetensors: expected the autoencoder of these latents, of checksum \w{64}, got/,
   )
-  await refused(decoderOf(null, vae), /--vae: wanted with latents only/)
+  await refused(decoderOf(null, vae), /--vae: expected on a model of latents only/)
   const said: string[] = []
   const plain = await decoderOf({ ...space, path: at('gone') }, undefined, line => void said.push(line))
   assert.match(said.join(), /gone: no such file, so samples show latents as colours/)
@@ -166,7 +172,7 @@ async function wrongThings(folder: string): Promise<void> {
   assert.is(await plain!(drawn), drawn)
   const changed = { latents: { ...space, sha256: 'f'.repeat(64) } }
   const settings = { latents: at('latents'), data: '', size: 16 }
-  await refused(openTrainingSet(settings, changed), /wanted latents of the autoencoder f{64} as before, got /)
+  await refused(openTrainingSet(settings, changed), /expected latents of the autoencoder f{64} as before, got /)
 }
 
 /** Ctrl-C keeps what is encoded; that the same command goes on, latents.test.ts shows. */

@@ -26,7 +26,7 @@ import {
   PreconditionedMaskDiT,
 } from '../../models/index.ts'
 import type { Module } from '../../nn/index.ts'
-import { saveCheckpoint } from '../../training/index.ts'
+import { saveCheckpoint } from '../../training/index-node.ts'
 import { fail, succeed } from './example.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'demask-more-'))
@@ -211,7 +211,7 @@ test('inpaint.ts draws with a DiT without variances, of a size that no preset ha
   const from = ['--from', path, '--image', image, '--out', join(folder, 'plain.png'), ...quick]
   assert.match(await succeed('inpaint', [...from, '--heads', '2']), /1 by replace \(4 steps\), 1 by repaint/)
   await fail('inpaint', from, /plain-dit\.safetensors: no preset has width 32 .*expected --heads/)
-  await fail('inpaint', [...from, '--steps', '1'], /--steps: wanted a whole number in \[2, 1000\], got '1'/)
+  await fail('inpaint', [...from, '--steps', '1'], /--steps: expected a whole number in \[2, 1000\], got '1'/)
 })
 
 test('inpaint.ts: what is wrong is one line', async () => {

@@ -66,41 +66,45 @@ test('train, go on, tune both ways, go on with tuning', () =>
       ],
     )
     const out = ['--out', `${run}-cosine`, '--resume']
-    await fail(program, [...out, '--steps', '9'], /--steps: the run in .*run-cosine has 4, got 9: a change needs a new/)
+    await fail(
+      program,
+      [...out, '--steps', '9'],
+      /--steps: expected 4, as the run in .*run-cosine has, got 9\. Pass --out/,
+    )
     await fail(
       program,
       ['--tune', 'zero', '--from', `${run}-cosine`],
-      /wanted a run that trains in .*, got one that tunes/,
+      /expected a run that trains in .*, got one that tunes/,
     )
     await fail(
       program,
       ['--tune', 'zero', '--from', run, '--size', '16', '--out', join(folder, 'other')],
-      /--size: the run in .*run has 8, got 16/,
+      /--size: expected 8, as the run in .*run has, got 16/,
     )
   }))
 
 test('a wrong command is one line, before anything is written', () =>
   inFolder(async folder => {
     const out = ['--out', join(folder, 'run')]
-    await fail(program, ['--from', folder, ...out], /--from: wanted with --tune only/)
-    await fail(program, ['--tune', 'cos4', ...out], /--tune: wanted one of zero, cosine, got 'cos4'/)
-    await fail(program, ['--tune', 'zero', '--from', folder, ...out], /--tune: wanted a trained run in .*, got none/)
+    await fail(program, ['--from', folder, ...out], /--from: expected with --tune only/)
+    await fail(program, ['--tune', 'cos4', ...out], /--tune: expected one of zero, cosine, got 'cos4'/)
+    await fail(program, ['--tune', 'zero', '--from', folder, ...out], /--tune: expected a trained run in .*, got none/)
     await fail(
       program,
       ['--preset', 'S/8', '--size', '4', ...out],
-      /--size: wanted a multiple of S\/8's patch size, 8, got 4/,
+      /--size: expected a multiple of S\/8's patch size, 8, got 4/,
     )
     await fail(
       program,
       ['--size', '8', '--mask-ratio', '0.95', ...out],
-      /--mask-ratio: wanted a mask that keeps one of 16 patches or more, got 0\.95/,
+      /--mask-ratio: expected a mask that keeps at least one of 16 tokens, got 0\.95/,
     )
     assert.not.ok(existsSync(join(folder, 'run')))
     const checkpoint = join(folder, 'mdt', 'checkpoint-00000001')
     mkdirSync(checkpoint, { recursive: true })
     writeFileSync(join(checkpoint, 'state.json'), JSON.stringify({ step: 1, settings: { preset: 'tiny' } }))
     const mdt = ['--tune', 'zero', '--from', join(folder, 'mdt')]
-    await fail(program, [...mdt, ...out], /--tune: wanted a run of MaskDiT in .*mdt, got one of another model/)
+    await fail(program, [...mdt, ...out], /--tune: expected a run of MaskDiT in .*mdt, got one of another model/)
   }))
 
 test.run()

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cropSize } from '../../diffusion/index.ts'
-import { maskdmPresets } from '../../models/index.ts'
-import { maskingOf, modelOptions, settingsOf } from '../../training/maskdm-settings.ts'
+import { maskDM, maskdmPresets, maskingOf } from '../../models/index.ts'
+import { newSettings } from '../../training/index.ts'
 import { bytesOf, fail, inFolder, succeed } from './example.ts'
 
 const small = ['--size', '8', '--batch', '2', '--threads', '1']
@@ -21,7 +21,7 @@ test('pretrain, then finetune from it on larger pictures, and both go on', () =>
     await fail(
       'train-maskdm',
       ['finetune', '--out', masked, '--resume'],
-      /STAGE: the run in .*masked has pretrain, got finetune/,
+      /STAGE: expected pretrain, as the run in .*masked has, got finetune/,
     )
     await succeed('train-maskdm', ['pretrain', ...small, '--steps', '2', '--out', unbroken])
     const last = (run: string) => {
@@ -45,41 +45,36 @@ test('pretrain, then finetune from it on larger pictures, and both go on', () =>
   }))
 
 test('what is hidden is what the preset says, unless flags say otherwise', () => {
-  const masking = (preset: string, flags: object = {}) => {
-    const given = { stage: 'pretrain', preset, out: 'run', ...flags } as Parameters<typeof settingsOf>[0]
-    const settings = settingsOf(given, undefined)
-    const { inputSize, patchSize } = modelOptions(settings)
-    return maskingOf(settings, inputSize / patchSize)
-  }
+  const masking = (preset: string, given: object = {}) =>
+    maskingOf(newSettings(maskDM, { stage: 'pretrain', preset, ...given }))
   for (const [name, { masking: official }] of Object.entries(maskdmPresets))
     if (official !== null) assert.equal(masking(name), official, name)
-  const crop = (preset: string, flags: object) => masking(preset, { mask: 'crop', ...flags })
-  assert.equal(crop('tiny', { 'mask-size': 3 }), { way: 'crop', size: 3 })
+  const crop = (preset: string, given: object) => masking(preset, { mask: 'crop', ...given })
+  assert.equal(crop('tiny', { maskSize: 3 }), { way: 'crop', size: 3 })
   assert.equal(crop('tiny', {}), { way: 'crop', size: cropSize([8, 8], 0.5) })
-  assert.equal(crop('tiny', { 'mask-ratio': 0.9 }), { way: 'crop', size: cropSize([8, 8], 0.9) })
-  assert.equal(crop('ablation/pretrain/crop/celeba_10p', { 'mask-ratio': 0.9 }), { way: 'crop', size: 5 })
+  assert.equal(crop('tiny', { maskRatio: 0.9 }), { way: 'crop', size: cropSize([8, 8], 0.9) })
+  assert.equal(crop('ablation/pretrain/crop/celeba_10p', { maskRatio: 0.9 }), { way: 'crop', size: 5 })
 })
 
 test('a wrong command is one line, before anything is written', () =>
   inFolder(async folder => {
     const out = join(folder, 'run')
-    await fail('train-maskdm', ['--out', out], /missing required argument 'STAGE'/)
-    await fail('train-maskdm', ['pretrain', '--from', folder, '--out', out], /--from: pretrain has no use for it, got /)
+    await fail('train-maskdm', ['pretrain', '--from', folder, '--out', out], /--from: expected none in pretrain, got /)
     await fail(
       'train-maskdm',
       ['finetune', '--mask', 'crop', '--out', out],
-      /--mask: finetune has no use for it, got crop/,
+      /--mask: expected none in finetune, got crop/,
     )
-    await fail('train-maskdm', ['finetune', '--from', out, '--out', out], /--from: wanted a run, .*, got .*run/)
+    await fail('train-maskdm', ['finetune', '--from', out, '--out', out], /--from: expected a run, .*, got .*run/)
     await fail(
       'train-maskdm',
-      ['pretrain', '--size', '9', '--out', out],
-      /--size: wanted a multiple of tiny's patch size, 2/,
+      ['pretrain', '--size', '1', '--out', out],
+      /--size: expected a multiple of tiny's patch size, 2/,
     )
     await fail(
       'train-maskdm',
       ['pretrain', '--mask-ratio', '1', '--out', out],
-      /--mask-ratio: wanted a number in \[0, 0\.95\]/,
+      /--mask-ratio: expected a number in \[0, 0\.95\]/,
     )
     await fail(
       'train-maskdm',
@@ -87,11 +82,15 @@ test('a wrong command is one line, before anything is written', () =>
       /block size: wanted one that divides .* 8×8/,
     )
     const crop = ['pretrain', '--mask', 'crop', '--mask-size', '3', '--out', out]
-    await fail('train-maskdm', [...crop, '--mask-ratio', '0.5'], /--mask-ratio: of a crop it says the size: wanted one/)
+    await fail(
+      'train-maskdm',
+      [...crop, '--mask-ratio', '0.5'],
+      /--mask-ratio: expected a crop's ratio or its --mask-size, got both/,
+    )
     await fail(
       'train-maskdm',
       ['pretrain', '--mask', 'patch', '--mask-size', '3', '--out', out],
-      /--mask-size: patches have size 1, got 3/,
+      /--mask-size: expected none for patches, got 3/,
     )
     assert.not.ok(existsSync(out))
   }))

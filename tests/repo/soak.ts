@@ -31,7 +31,7 @@ import {
 import { gaussianDiffusion, linearBetas } from '../../diffusion/index.ts'
 import { MDT, type MDTOptions, mdtPreset, passLoss, sampleMDTInputs } from '../../models/index.ts'
 import { AdamW, Ema, warmUpDecay } from '../../nn/index.ts'
-import { loadCheckpoint, saveCheckpoint } from '../../training/index.ts'
+import { loadCheckpoint, saveCheckpoint } from '../../training/index-node.ts'
 
 const residentMayGrow = 32 // MB
 

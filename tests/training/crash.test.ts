@@ -13,7 +13,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { lockFolder } from '../../io/lock.ts'
 import { UserError } from '../../io/user-error.ts'
-import { latestCheckpoint, startingPoint } from '../../training/index.ts'
+import { latestCheckpoint, resumePoint } from '../../training/index-node.ts'
 import { begun, checkLast, checkTidy, decided, type Fate, live, trainees } from '../crash/life.ts'
 import { inFolder } from '../programs/example.ts'
 
@@ -107,7 +107,7 @@ test('locks of the living are respected, those of the dead are taken over', () =
     assert.match(`${refusal(run, owner({}))}`, /run: process \d+ works there since now$/)
     const elsewhere = /run: process 1 on other works there since now; if it does no more, delete \S+run\/\.lock-7$/
     assert.match(`${refusal(run, owner({ host: 'other', pid: 1 }))}`, elsewhere)
-    assert.throws(() => startingPoint(run, false), elsewhere)
+    assert.throws(() => resumePoint(run, false), elsewhere)
   }))
 
 test('of many processes that want a folder at once one gets it, with a dead lock in the way too', () =>
@@ -119,7 +119,7 @@ test('of many processes that want a folder at once one gets it, with a dead lock
       const start = join(folder, `start-${stale}`)
       const code = `
         import { existsSync } from 'node:fs'
-        import { lockFolder } from '../io/lock.ts'
+        import { lockFolder } from './io/lock.ts'
         process.stdout.write('.')
         while (!existsSync(${JSON.stringify(start)})) await new Promise(resolve => setTimeout(resolve, 2))
         try { lockFolder(${JSON.stringify(run)}); console.log('mine') } catch (error) { console.log(error.message) }

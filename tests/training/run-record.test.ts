@@ -9,9 +9,9 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { resumed, shellLine } from '../../cli/flags.ts'
+import { shellLine } from '../../cli/flags.ts'
 import { UserError } from '../../io/user-error.ts'
-import { otherPictures, saidBefore, startingPoint } from '../../training/index.ts'
+import { checkSameData, previousRun, resumePoint } from '../../training/index-node.ts'
 import { bytesOf, fail, inFolder, succeed } from '../programs/example.ts'
 
 const quick = ['--threads', '1']
@@ -36,11 +36,11 @@ test('a run that ended before its first checkpoint goes on as what it was', () =
     await succeed('train-mdt-s', [...settings, '--steps', '1', '--out', cut])
     const [readme, record] = ['README.md', 'run.json'].map(name => readFileSync(join(cut, name), 'utf8'))
     rmSync(join(cut, 'checkpoint-00000001'), { recursive: true })
-    await fail('train-mdt-s', [...settings, '--out', cut], /there is a run already: --resume/)
+    await fail('train-mdt-s', [...settings, '--out', cut], /expected a folder without a run, got one\. Pass --resume/)
     await fail(
       'train-maskdm',
       ['pretrain', '--out', cut, '--resume'],
-      /wanted a run of train maskdm, got one of train mdt$/m,
+      /expected a run of train maskdm, got one of train mdt$/m,
     )
     const said = await succeed('train-mdt-s', ['--out', cut, '--resume', '--steps', '2', ...quick])
     assert.match(said, /^MDT-tiny on the 4 pictures of .*my pictures at 8 px: .*, batch 3/)
@@ -72,7 +72,7 @@ test('pictures may move, but labels keep their meaning, and another number of pi
     await fail(
       'train-mdt-s',
       [...resume, '--data', elsewhere],
-      /wanted the classes that the run began with, cats & dogs, véhicules, got autos, cats & dogs: labels would mean others/,
+      /expected the classes that the run began with, cats & dogs, véhicules, got autos, cats & dogs: labels would change/,
     )
     renameSync(join(elsewhere, 'autos'), join(elsewhere, 'véhicules'))
     await succeed('train-mdt-s', [...resume, '--data', elsewhere])
@@ -94,25 +94,24 @@ test('a run before its first step may begin again; one of an earlier version say
     const [before, after] = ['before', 'after'].map(name => join(folder, name))
     for (const run of [before, after]) mkdirSync(run)
     writeFileSync(join(before, 'metrics.jsonl'), '')
-    assert.is(startingPoint(before, false), undefined)
+    assert.is(resumePoint(before, false), undefined)
     writeFileSync(join(after, 'metrics.jsonl'), '{"step":1}\n')
-    assert.throws(() => startingPoint(after, false), /there is a run already/)
-    assert.is(saidBefore(folder, undefined, { resume: true, program: 'train mdt' }), undefined)
-    assert.is(saidBefore(folder, undefined, { resume: false, program: 'train mdt' }), undefined)
+    assert.throws(() => resumePoint(after, false), /expected a folder without a run/)
+    assert.is(previousRun(folder, undefined, { resume: true, program: 'train mdt' }), undefined)
+    assert.is(previousRun(folder, undefined, { resume: false, program: 'train mdt' }), undefined)
     const settings = { data: 'emoji' }
-    assert.is(otherPictures(folder, undefined, { settings, pictures: 4, classes: ['a'] }, true), null)
-    assert.is(otherPictures(folder, { settings }, { settings, pictures: 4, classes: ['a'] }, true), null)
+    assert.is(checkSameData(folder, undefined, { settings, pictures: 4, classes: ['a'] }, true), null)
+    assert.is(checkSameData(folder, { settings }, { settings, pictures: 4, classes: ['a'] }, true), null)
     const many = Array.from({ length: 20 }, (_, i) => `c${i}`)
     assert.throws(
-      () => otherPictures(folder, { settings, classes: many }, { settings, classes: ['a'] }, true),
+      () => checkSameData(folder, { settings, classes: many }, { settings, classes: ['a'] }, true),
       (error: Error) => error instanceof UserError && / c0, .*c7 … \(20\), got a: labels/.test(error.message),
     )
-    assert.is(otherPictures(folder, { settings, classes: many }, { settings, classes: ['a'] }), null)
+    assert.is(checkSameData(folder, { settings, classes: many }, { settings, classes: ['a'] }), null)
   }))
 
 test('words are quoted where a shell would read them otherwise', () => {
   assert.is(shellLine('demask', '--out', 'runs/a-b_c.1', "it's $HOME"), "demask --out runs/a-b_c.1 'it'\\''s $HOME'")
-  assert.is(resumed('demask train mdt', 'a b', 7), "demask train mdt --out 'a b' --resume --steps 7")
 })
 
 test.run()

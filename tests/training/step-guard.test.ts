@@ -28,7 +28,7 @@ import {
 } from '../../core/index.ts'
 import { UserError } from '../../io/user-error.ts'
 import { Activation, AdamW, Ema, Layer, Linear, ModuleList, parameter, withLayerNames } from '../../nn/index.ts'
-import { Progress, StepGuard, type StepGuardOptions } from '../../training/index.ts'
+import { type GuardSettings, Progress, StepGuard } from '../../training/index-node.ts'
 import { bytesOf, fail, inFolder, succeed } from '../programs/example.ts'
 
 const wasm = await ready({ backend: 'wasm', threads: 1 })
@@ -147,7 +147,7 @@ for (const backend of backends)
   })
 
 /** A guard, and what it says to a person. */
-function guarded(options: StepGuardOptions): { guard: StepGuard; net: Net; progress: Progress; said: () => string } {
+function guarded(options: GuardSettings): { guard: StepGuard; net: Net; progress: Progress; said: () => string } {
   let text = ''
   const stream = new Writable({
     write(chunk, _, done) {
@@ -162,7 +162,7 @@ function guarded(options: StepGuardOptions): { guard: StepGuard; net: Net; progr
 
 test('a run stops at the first step that is not finite, with the layer and the op', async () => {
   const { guard, net, progress } = guarded({ maxNorm: null, skipNonfinite: 0 })
-  const outcome = { step: 4, gradNorm: Number.NaN, finite: 0, replay: replayOf(net, [100, 2]) }
+  const outcome = { step: 4, gradNorm: Number.NaN, finite: false, replay: replayOf(net, [100, 2]) }
   try {
     await guard.judge(outcome, progress)
     assert.unreachable()
@@ -177,8 +177,8 @@ test('a run stops at the first step that is not finite, with the layer and the o
 
 test('skips are counted in a row, and clipping is told with what it multiplied by', async () => {
   const { guard, net, progress, said } = guarded({ maxNorm: 2, skipNonfinite: 2 })
-  const bad = { gradNorm: Number.NaN, finite: 0, replay: replayOf(net, [100, 2]) }
-  const good = (gradNorm: number) => ({ gradNorm, finite: 1, replay: bad.replay })
+  const bad = { gradNorm: Number.NaN, finite: false, replay: replayOf(net, [100, 2]) }
+  const good = (gradNorm: number) => ({ gradNorm, finite: true, replay: bad.replay })
   const judge = (step: number, outcome: Omit<typeof bad, 'step'>) => guard.judge({ step, ...outcome }, progress)
   assert.equal(await judge(1, good(2)), {})
   assert.equal(await judge(2, bad), { skipped: 1 })

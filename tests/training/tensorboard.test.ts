@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { MetricsLog, writeGrid } from '../../training/index.ts'
+import { MetricsLog, writeGrid } from '../../training/index-node.ts'
 import { crc32c } from '../../training/tensorboard.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-events-'))

@@ -36,7 +36,7 @@ import {
   writeLossCurve,
   writeRunReadme,
   writeScatter,
-} from '../../training/index.ts'
+} from '../../training/index-node.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-training-'))
 process.on('exit', () => rmSync(root, { recursive: true, force: true }))
@@ -167,8 +167,8 @@ test('the same on a file system that is really full, for logs too', async () => 
 test('killed at any moment, a run has whole checkpoints only', async () => {
   const run = fresh()
   const code = `
-    import { tensor } from '../core/tensor.ts'
-    import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts'
+    import { tensor } from './core/tensor.ts'
+    import { latestCheckpoint, saveCheckpoint } from './training/checkpoint.ts'
     for (let step = (latestCheckpoint(${JSON.stringify(run)})?.step ?? 0) + 1; ; step++) {
       const part = new Map([['w', tensor(new Float32Array(20_000).fill(step))]])
       await saveCheckpoint(${JSON.stringify(run)}, { model: part, ema: part, optimizer: part }, { step })
@@ -196,13 +196,13 @@ test('damaged checkpoints are refused with the file in question', async () => {
   truncateSync(join(path, 'ema.safetensors'), 40)
   assert.throws(() => loadCheckpoint(path), /ema\.safetensors: .*cut short/)
   rmSync(join(path, 'ema.safetensors'))
-  await refused(() => loadCheckpoint(path), /ema\.safetensors: wanted a part of a checkpoint: no such file/)
+  await refused(() => loadCheckpoint(path), /ema\.safetensors: expected a part of a checkpoint: no such file/)
   writeFileSync(join(path, 'state.json'), '{"step": 5}')
-  await refused(() => readState(path), /state\.json: wanted a step of 4, got 5/)
+  await refused(() => readState(path), /state\.json: expected a step of 4, got 5/)
   writeFileSync(join(path, 'state.json'), '{"step": 4')
-  await refused(() => readState(path), /state\.json: wanted the state of a checkpoint: /)
+  await refused(() => readState(path), /state\.json: expected the state of a checkpoint: /)
   rmSync(join(path, 'state.json'))
-  await refused(() => readState(path), /state\.json: wanted the state of a checkpoint: no such file or folder/)
+  await refused(() => readState(path), /state\.json: expected the state of a checkpoint: no such file or folder/)
   writeFileSync(join(root, 'file'), '')
   await refused(() => saveCheckpoint(join(root, 'file'), contents(1), { step: 1 }), /there is no earlier one/)
 })
@@ -242,7 +242,10 @@ test('a log with a damaged line before its end is left alone', async () => {
   mkdirSync(run)
   const text = '{"step":1,"loss":2}\n{"step":2,"lo\n{"step":3,"loss":1}\n'
   writeFileSync(join(run, 'metrics.jsonl'), text)
-  await refused(() => new MetricsLog(run, 3), /metrics\.jsonl:2: wanted a JSON object with a step, got '{"step":2,"lo'/)
+  await refused(
+    () => new MetricsLog(run, 3),
+    /metrics\.jsonl:2: expected a JSON object with a step, got '{"step":2,"lo'/,
+  )
   assert.is(readFileSync(join(run, 'metrics.jsonl'), 'utf8'), text)
 })
 
@@ -353,7 +356,7 @@ test('the folder of a run explains itself', () => {
 
 test('an error ends a program with one line and exit code 1, with its stack only where asked for', async () => {
   const failing = (error: string) =>
-    `import { main } from '../cli/main.ts'; import { UserError } from '../io/user-error.ts'; await main(async () => { throw ${error} })`
+    `import { main } from './cli/main.ts'; import { UserError } from './io/user-error.ts'; await main(async () => { throw ${error} })`
   const plain = await outputOf(program(failing(`new UserError('data: no such\\n  folder')`)))
   assert.equal(plain, { code: 1, out: '', err: 'error: data: no such folder\n' })
   const debug = await outputOf(program(failing(`new UserError('x')`), { DEMASK_DEBUG: '1' }))

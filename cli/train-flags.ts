@@ -1,0 +1,75 @@
+/** The command line of a training program: its settings table as flags and operands. Needs Node. */
+
+import type { Setting, SettingsTable } from '../models/family.ts'
+import type { Module } from '../nn/index.ts'
+import type { TrainingCommand, TrainingProgram } from '../training/program.ts'
+import { flagOf, runTable, settingsTable } from '../training/settings.ts'
+import { type Flag, type Flags, type Operand, readFlags, shellLine } from './flags.ts'
+
+/**
+ * Reads the words that follow `command`, which runs `program`. `--help` prints the flags and ends the process. Throws
+ * UserError.
+ */
+export function readTrainingCommand<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  command: string,
+  words: readonly string[] = process.argv.slice(2),
+): TrainingCommand<Own> {
+  const { family, about, examples } = program
+  const settings = Object.entries(settingsTable(family))
+  const run = Object.entries(runFlags(family.command, 'latents' in settingsTable(family)))
+  const isOperand = ([, setting]: [string, Setting]) => 'operand' in setting
+  const values = readFlags(
+    {
+      command,
+      about,
+      operands: Object.fromEntries(settings.filter(isOperand).map(([name, setting]) => [name, operandOf(setting)])),
+      flags: Object.fromEntries(
+        [...settings.filter(entry => !isOperand(entry)), ...run].map(entry => [keyOf(...entry), flagFor(entry[1])]),
+      ) as Flags,
+      examples,
+    },
+    words,
+  ) as Readonly<Record<string, unknown>>
+  const read = (entries: readonly (readonly [string, Setting])[]) =>
+    Object.fromEntries(
+      entries.map(([name, setting]) => [name, values[keyOf(name, setting)]]).filter(([, value]) => value !== undefined),
+    )
+  const operands = settings.filter(isOperand).flatMap(([name]) => (values[name] as string | undefined) ?? [])
+  return {
+    given: read(settings) as TrainingCommand<Own>['given'],
+    flags: read(run) as TrainingCommand<Own>['flags'],
+    line: shellLine(command, ...words),
+    resume: (folder, steps) => shellLine(command, ...operands, '--out', folder, '--resume', '--steps', String(steps)),
+  }
+}
+
+/** The flags of every run; `--vae` belongs to models of latents. */
+function runFlags(command: string, onLatents: boolean): SettingsTable {
+  const { vae, out, ...rest } = runTable
+  const folder = { ...out, help: `${out.help} (default runs/${command}-PRESET)` }
+  return { ...rest, ...(onLatents && { vae }), out: folder }
+}
+
+/** Key of a setting among the values: the flag without its dashes. */
+function keyOf(name: string, setting: Setting): string {
+  return 'operand' in setting ? name : flagOf(name, setting).slice(2)
+}
+
+function operandOf({ help, ...setting }: Setting): Operand {
+  const choices = setting.type === 'text' ? setting.choices : undefined
+  return { about: helpOf({ help, ...setting }), choices, ...('default' in setting && { optional: true }) }
+}
+
+/** The flag of a setting. A flag that is not given has no value, so that defaults may depend on others. */
+function flagFor(setting: Setting): Flag {
+  const about = helpOf(setting)
+  if (setting.type === 'switch') return { type: 'switch', about }
+  if (setting.type === 'text') return { type: 'text', value: setting.value, choices: setting.choices, about }
+  return { type: setting.type, min: setting.min, max: setting.max, about }
+}
+
+function helpOf({ help, default: value }: Setting): string {
+  if (value === undefined) return help
+  return `${help} (default ${typeof value === 'function' ? 'by preset' : value})`
+}

@@ -1,0 +1,35 @@
+/** The training program of a family: everything follows from its record. Needs Node. */
+
+import type { Family, SettingsTable } from '../models/family.ts'
+import { readGenerated, type TransformerOptions } from '../models/index.ts'
+import type { Module } from '../nn/index.ts'
+import { showDrawn } from './latents.ts'
+import type { TrainingProgram } from './program.ts'
+import { checkPatches, folderOf } from './settings.ts'
+
+/** Makes a family's program; `more` holds its help and what is special about its runs. */
+export function familyProgram<Model extends Module, Options extends TransformerOptions, Own extends SettingsTable>(
+  family: Family<Model, Options, Own>,
+  more: Pick<TrainingProgram<Model, Options, Own>, 'about' | 'examples'> &
+    Partial<TrainingProgram<Model, Options, Own>>,
+): TrainingProgram<Model, Options, Own> {
+  return {
+    family,
+    folder: given => folderOf(family, given.preset),
+    title: ({ preset }) => `${family.name}-${preset}`,
+    check: checkPatches,
+    /** Pictures of seeds 0, 1, …, of all classes in turn, as `demask sample` generates them. */
+    async show(path, run, { settings, options, decode, average }) {
+      const { inputSize: S, inChannels: C, numClasses } = options
+      const { training, generation } = family
+      const count = training.samples(settings.preset)
+      const seeds = Array.from({ length: count }, (_, i) => i)
+      const labels = numClasses > 0 ? seeds.map(i => i % numClasses) : null
+      const schedule = generation.schedule?.(settings.preset)
+      const request = { seeds, labels, ...generation.defaults, clip: decode === null, schedule }
+      const values = await readGenerated(generation.generate(average, request), () => run.asked())
+      if (values !== null) await showDrawn(path, { values, shape: [count, C, S, S] }, decode)
+    },
+    ...more,
+  }
+}

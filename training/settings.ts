@@ -1,0 +1,202 @@
+/**
+ * The settings of a training run as data: flag, default, range, help, and whether a resume may change it. Every family has
+ * the common ones here and those of its record. A run's settings decide all that it computes, and its checkpoints hold
+ * them. Runs in a browser, too; cli/train-flags.ts reads them from a command line.
+ */
+
+import { backendNames } from '../core/index.ts'
+import { dataHelp } from '../data/dataset.ts'
+import { keptTokens } from '../diffusion/index.ts'
+import { UserError } from '../io/user-error.ts'
+import type { FamilyTraining, Setting, SettingsOf, SettingsTable, TrainingDefaults } from '../models/family.ts'
+import type { Pictures } from '../models/index.ts'
+import type { Init, Module } from '../nn/index.ts'
+
+/** A family's record as far as training needs it. The autoencoder has such a record, too. */
+export interface Trainable<Model extends Module, Options, Own extends SettingsTable> {
+  readonly name: string
+  readonly command: string
+  readonly presets: readonly string[]
+  readonly defaultPreset: string
+  options(preset: string, pictures: Pictures, settings?: Partial<SettingsOf<Own>>): Options
+  make(options: Options, init: Init): Model
+  readonly training: FamilyTraining<Model, Own>
+  /** Common settings that have no meaning for it. */
+  readonly without?: readonly string[]
+}
+
+/** Clipping, and what happens to steps that are not finite. */
+export interface GuardSettings {
+  /** Clips the gradients' global norm, in `optimizer.step`; null for no clipping. */
+  readonly maxNorm: number | null
+  /** Number of steps in a row that may be skipped as not finite; the next one ends the run. */
+  readonly skipNonfinite: number
+}
+
+/** Settings that the run itself uses, beside the model's. */
+export interface RunSettings extends GuardSettings {
+  /** Pictures a step. */
+  readonly batch: number
+  /** Parts of a batch whose gradients are computed one after another. */
+  readonly parts: number
+}
+
+/** Settings of every run. */
+export interface CommonSettings extends TrainingDefaults, RunSettings {
+  readonly preset: string
+  readonly data: string
+  /** Folder of latents of these pictures; null for a model of pictures. */
+  readonly latents: string | null
+  readonly seed: number
+  /** Length of the run, if what its steps compute depends on it; else null. */
+  readonly steps: number | null
+}
+
+/** All that decides what a run computes. */
+export type Settings<Own extends SettingsTable> = CommonSettings & SettingsOf<Own>
+
+/** Flags of a run that its results do not depend on. */
+export const runTable = {
+  strict: { type: 'switch', help: 'end at a picture that cannot be read instead of leaving it out' },
+  steps: { type: 'integer', min: 1, help: 'steps in all, those before a resume among them (default 10000)' },
+  minutes: { type: 'number', min: 0, help: 'stop after this many minutes, if that comes first' },
+  backend: { type: 'text', choices: backendNames, help: 'where tensors live (default wasm)' },
+  threads: { type: 'integer', min: 1, max: 256, help: 'threads of the wasm backend (default one per core)' },
+  resume: { type: 'switch', help: 'continue from the last checkpoint in DIR' },
+  vae: { type: 'text', value: 'FILE', help: 'the autoencoder of the latents, if it was moved' },
+  out: { type: 'text', value: 'DIR', help: 'the folder of the run' },
+} as const satisfies SettingsTable
+
+/** The common settings and a family's own, which may redefine a common one. */
+export function settingsTable<Model extends Module, Options, Own extends SettingsTable>({
+  presets,
+  defaultPreset,
+  training,
+  without = [],
+}: Trainable<Model, Options, Own>): SettingsTable {
+  const byPreset =
+    <K extends keyof TrainingDefaults>(name: K) =>
+    (preset: string): TrainingDefaults[K] =>
+      training.defaults(preset)[name]
+  const common: SettingsTable = {
+    preset: { type: 'text', choices: presets, default: defaultPreset, help: 'the model' },
+    data: { type: 'text', value: 'SET', default: 'emoji:smileys', mayChange: true, help: dataHelp },
+    latents: {
+      type: 'text',
+      value: 'DIR',
+      mayChange: true,
+      help: 'train on the latents that encode-latents left in DIR, not on pictures',
+    },
+    size: { type: 'integer', min: 1, max: 256, default: byPreset('size'), help: 'height and width of the pictures' },
+    labels: {
+      type: 'text',
+      choices: ['yes', 'no'],
+      default: byPreset('labels'),
+      help: 'condition the model on the class of each picture',
+    },
+    batch: { type: 'integer', min: 1, default: byPreset('batch'), help: 'pictures per step' },
+    parts: { type: 'integer', min: 1, default: 1, help: 'split a batch into this many parts, to save memory' },
+    lr: { type: 'number', min: 0, default: byPreset('lr'), mayChange: true, help: 'learning rate after the warm-up' },
+    maxNorm: {
+      type: 'number',
+      min: 1e-6,
+      flag: 'clip',
+      mayChange: true,
+      help: 'scale gradients of a larger norm down to this (default by preset)',
+    },
+    skipNonfinite: {
+      type: 'integer',
+      min: 0,
+      default: 0,
+      mayChange: true,
+      help: 'skip up to N steps in a row whose loss or gradient is NaN or infinite; 0 stops at once',
+    },
+    seed: { type: 'integer', min: 0, default: 0, help: 'the same seed gives the same run' },
+  }
+  const kept = Object.entries(common).filter(([name]) => !without.includes(name))
+  return { ...Object.fromEntries(kept), ...training.settings }
+}
+
+/** Name of a setting on the command line: --mask-ratio, or STAGE for an operand. */
+export function flagOf(name: string, setting: Setting): string {
+  if ('operand' in setting) return name.toUpperCase()
+  return `--${setting.flag ?? name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)}`
+}
+
+/** Default folder of a run: runs/mdt-s-2. */
+export function folderOf(
+  { command, defaultPreset }: { readonly command: string; readonly defaultPreset: string },
+  preset = defaultPreset,
+): string {
+  return `runs/${command}-${preset.toLowerCase().replaceAll('/', '-')}`
+}
+
+/** Settings of a new run: those given, or else the preset's defaults. Throws UserError where they contradict each other. */
+export function newSettings<Model extends Module, Options, Own extends SettingsTable>(
+  family: Trainable<Model, Options, Own>,
+  given: Partial<Settings<Own>> = {},
+): Settings<Own> {
+  const { preset = family.defaultPreset } = given
+  const settings = { ...defaultsOf(family, preset), ...defined(given) } as Settings<Own>
+  checkParts(settings)
+  return { ...settings, ...family.training.settle?.(settings, given, false) }
+}
+
+/**
+ * Settings of a run that resumes with those it `started` with, some of which may change. Throws UserError on a change of
+ * another one, and names the run by `folder`.
+ */
+export function resumedSettings<Model extends Module, Options, Own extends SettingsTable>(
+  family: Trainable<Model, Options, Own>,
+  given: Partial<Settings<Own>>,
+  started: Partial<Settings<Own>>,
+  folder: string,
+): Settings<Own> {
+  // Runs of earlier versions lack some settings.
+  const settings = { ...defaultsOf(family, started.preset ?? family.defaultPreset), ...started } as Settings<Own>
+  for (const [name, setting] of Object.entries(settingsTable(family))) {
+    const [had, got] = [settings, given].map(values => values[name as keyof CommonSettings])
+    if (got !== undefined && got !== had && !setting.mayChange) throw changeOf(flagOf(name, setting), had, got, folder)
+  }
+  const changed = { ...settings, ...defined(given) }
+  return { ...changed, ...family.training.settle?.(changed, given, true) }
+}
+
+/** The error of a resume that changes a setting. */
+export function changeOf(flag: string, had: unknown, got: unknown, folder: string): UserError {
+  return new UserError(
+    `${flag}: expected ${had}, as the run in ${folder} has, got ${got}. Pass --out to start a new run`,
+  )
+}
+
+function defaultsOf<Model extends Module, Options, Own extends SettingsTable>(
+  family: Trainable<Model, Options, Own>,
+  preset: string,
+): object {
+  const table = Object.entries(settingsTable(family)).map(([name, { default: value }]) => [
+    name,
+    typeof value === 'function' ? value(preset) : value,
+  ])
+  return { latents: null, steps: null, ...family.training.defaults(preset), ...defined(Object.fromEntries(table)) }
+}
+
+function defined<T extends object>(values: T): T {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T
+}
+
+function checkParts({ batch, parts }: RunSettings): void {
+  if (batch % parts !== 0) throw new UserError(`--parts: expected a divisor of the batch, ${batch}, got ${parts}`)
+}
+
+/** Throws UserError if patches do not divide the model's input, or if its mask would keep no token. */
+export function checkPatches(
+  { inputSize, patchSize }: { readonly inputSize: number; readonly patchSize: number },
+  { preset, latents, ...own }: Pick<CommonSettings, 'preset' | 'latents'> & { readonly maskRatio?: number },
+): void {
+  const flag = latents === null ? '--size' : '--latents'
+  if (inputSize % patchSize !== 0)
+    throw new UserError(`${flag}: expected a multiple of ${preset}'s patch size, ${patchSize}, got ${inputSize}`)
+  const T = (inputSize / patchSize) ** 2
+  if (own.maskRatio !== undefined && keptTokens(T, own.maskRatio) === 0)
+    throw new UserError(`--mask-ratio: expected a mask that keeps at least one of ${T} tokens, got ${own.maskRatio}`)
+}

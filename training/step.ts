@@ -1,0 +1,147 @@
+/**
+ * One training step: the parts of a batch, their gradients, an update and one read. Runs in a browser, too; run.ts is the
+ * run around the steps. A batch is one part unless it is split. Every part's gradient is complete before it is added to
+ * another's, and the sum is a pairwise tree in a fixed order: how the parts are shared out cannot change the result.
+ */
+
+import { add, mul, type Rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
+import type { Part } from '../models/family.ts'
+import type { StepInfo } from '../nn/index.ts'
+
+/** Pictures of a step, and the random numbers of their losses. */
+export interface StepInputs {
+  /** Steps that are done. */
+  readonly step: number
+  /** Share of the run that is over, in [0, 1). */
+  readonly progress: number
+  /** (N, C, H, W) pictures in [-1, 1], or latents. */
+  readonly images: Float32Array
+  readonly shape: readonly [N: number, C: number, H: number, W: number]
+  /** N labels; null for a model without classes. */
+  readonly labels: Int32Array | null
+  /** Number of parts, a divisor of N. */
+  readonly parts: number
+  /** Stream of the run. Part p of a step uses its fork number step · parts + p. */
+  readonly rng: Rng
+}
+
+/** Part of a batch, and the report of its losses. */
+export interface StepPart extends Part {
+  /** Adds detached scalars to the step's report, each a mean over the part. */
+  report(terms: Readonly<Record<string, Tensor>>): void
+}
+
+/** Forward and backward over a part. Reports the same terms for every part. */
+export type ComputePart = (part: StepPart) => void
+
+/** Moves the weights by their gradients, or does nothing if one of `losses` is not finite, and drops the gradients. */
+export type Update = (losses: readonly Tensor[]) => StepInfo
+
+/** Result of a step, on the host. */
+export interface StepOutcome {
+  /** Reported terms, means over the batch. */
+  readonly terms: Readonly<Record<string, number>>
+  /** Of all gradients, before clipping. */
+  readonly gradNorm: number
+  /** Learning rate of the update. */
+  readonly lr: number
+  /** False if the update did nothing, since a gradient or a loss was not finite. */
+  readonly finite: boolean
+}
+
+/** Runs a step on `parameters`: all parts, the update, and one read. Throws what `compute` throws. */
+export async function runStep(
+  inputs: StepInputs,
+  parameters: readonly Tensor[],
+  compute: ComputePart,
+  update: Update,
+): Promise<StepOutcome> {
+  const { names, values, lr } = scope(() => {
+    const terms = sumOverParts(inputs, parameters, compute)
+    const losses = [...terms.values()]
+    const { norm, finite, lr } = update(losses)
+    return { names: [...terms.keys()], values: stack([...losses, norm, finite], 0), lr }
+  })
+  const read = [...(await values.data())]
+  values.dispose()
+  const finite = read.pop() === 1
+  const gradNorm = read.pop()!
+  return { terms: Object.fromEntries(names.map((name, i) => [name, read[i]])), gradNorm, lr, finite }
+}
+
+/** Runs the parts one after another. Their gradients add up in the parameters, in whatever order. */
+export function replayParts(inputs: StepInputs, compute: ComputePart): void {
+  for (let p = 0; p < inputs.parts; p++) computePart(inputs, p, compute)
+}
+
+/** Forward and backward over part p. Returns the reported terms. */
+function computePart(inputs: StepInputs, p: number, compute: ComputePart): Map<string, Tensor> {
+  const { step, progress, images, shape, labels, parts, rng } = inputs
+  const n = shape[0] / parts
+  const values = images.length / parts
+  const terms = new Map<string, Tensor>()
+  const reported = scope(() => {
+    compute({
+      images: tensor(images.subarray(p * values, (p + 1) * values), { shape: [n, ...shape.slice(1)] }),
+      labels: labels?.subarray(p * n, (p + 1) * n) ?? null,
+      rng: rng.fork('step').fork(step * parts + p),
+      progress,
+      report(more) {
+        for (const [name, term] of Object.entries(more)) terms.set(name, term)
+      },
+    })
+    return [...terms.values()]
+  })
+  return new Map([...terms.keys()].map((name, i) => [name, reported[i]]))
+}
+
+/** Gradients and terms, summed over some of the parts. */
+interface PartialSum {
+  readonly parts: number
+  /** By parameter, owned by this sum; null for a parameter without a gradient, which counts as 0. */
+  readonly gradients: readonly (Tensor | null)[]
+  readonly terms: ReadonlyMap<string, Tensor>
+}
+
+/** Leaves the mean gradient over all parts in the parameters. Returns the means of the terms. */
+function sumOverParts(
+  inputs: StepInputs,
+  parameters: readonly Tensor[],
+  compute: ComputePart,
+): ReadonlyMap<string, Tensor> {
+  const { parts } = inputs
+  if (parts === 1) return computePart(inputs, 0, compute)
+  const pending: PartialSum[] = [] // of 2ᵏ parts each, fewer to the right, so that log₂ parts gradients are in memory
+  for (let p = 0; p < parts; p++) {
+    const terms = computePart(inputs, p, compute)
+    let sum: PartialSum = { parts: 1, gradients: parameters.map(takeGradient), terms }
+    while (pending.at(-1)?.parts === sum.parts) sum = added(pending.pop()!, sum)
+    pending.push(sum)
+  }
+  const { gradients, terms } = pending.reduceRight((right, left) => added(left, right))
+  for (const [i, parameter] of parameters.entries()) {
+    const gradient = gradients[i]
+    if (gradient !== null) scope(() => gradient.replaceWith(mul(gradient, 1 / parts)))
+    parameter.grad = gradient
+  }
+  return new Map([...terms].map(([name, term]) => [name, mul(term, 1 / parts)]))
+}
+
+function takeGradient(parameter: Tensor): Tensor | null {
+  const { grad } = parameter
+  parameter.grad = null
+  return grad
+}
+
+/** The sum of two sums, which it takes over. */
+function added(a: PartialSum, b: PartialSum): PartialSum {
+  const gradients = a.gradients.map((gradient, i) => {
+    const other = b.gradients[i]
+    if (gradient === null || other === null) return gradient ?? other
+    scope(() => gradient.replaceWith(add(gradient, other)))
+    other.dispose()
+    return gradient
+  })
+  const terms = new Map([...a.terms].map(([name, term]) => [name, add(term, b.terms.get(name)!)]))
+  return { parts: a.parts + b.parts, gradients, terms }
+}

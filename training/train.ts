@@ -1,0 +1,50 @@
+/**
+ * The training loop of every family: model, moving average, optimizer, schedule, and the steps. `demask train` runs it.
+ * examples/train-mdt-s.ts spells the same loop out for one paper. Needs Node. What surrounds the loop is run.ts.
+ */
+
+import { backward } from '../core/index.ts'
+import { Batches } from '../data/index.ts'
+import type { SettingsTable } from '../models/family.ts'
+import { constant, Ema, type Module, warmUp } from '../nn/index.ts'
+import { openRun, type TrainingCommand, type TrainingProgram } from './program.ts'
+
+/** Trains a model as its family's record says, or resumes a run. Throws UserError. */
+export async function train<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  command: TrainingCommand<Own>,
+): Promise<void> {
+  const { family } = program
+  const { training } = family
+  const { settings, options, data, random, weights, begin } = await openRun(program, command)
+  const model = family.make(options, { rng: random.fork('weights') })
+  if (weights !== null) training.transfer(model, weights)
+  const { skipFrozen } = training
+  const ema = new Ema(model, family.make(options, { rng: null }), { decay: training.decay(settings), skipFrozen })
+  const optimizer = training.optimizer(model.namedParameters(), settings)
+  const schedule = warmUp(settings.warmUpSteps, constant(settings.lr))
+  const firstStep = training.lrStep === 'from 0' ? 0 : 1
+  const maxNorm = settings.maxNorm ?? undefined
+  const flip = settings.flip && data.flips
+  const batches = new Batches(data, { batch: settings.batch, rng: random.fork('pictures'), replacement: true, flip })
+  const run = begin({ model, ema, optimizer })
+
+  for await (const step of run.steps())
+    await run.commit(
+      step,
+      batches,
+      part => {
+        for (const pass of training.passes(model, part, settings)) {
+          const { loss, terms } = pass()
+          backward(loss)
+          part.report(terms)
+        }
+      },
+      losses => {
+        const update = optimizer.step({ lr: schedule(step + firstStep), maxNorm, losses })
+        ema.update(update.finite)
+        optimizer.zeroGrad()
+        return update
+      },
+    )
+}
