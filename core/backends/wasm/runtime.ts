@@ -6,8 +6,8 @@
  * where the memory once did, so views of data are made anew after each growth. Next: backend.ts.
  */
 
-import { chooseThreads, enableRelaxedSimd, startWorker } from '#wasm-host'
 import { writers } from './generated/kernels.ts'
+import { host } from './host.ts'
 import { Allocator } from './memory.ts'
 
 /** Which build runs: they differ in the last bits, so checkpoints record it. */
@@ -84,7 +84,6 @@ export class Runtime {
 
   constructor(module: WebAssembly.Module, build: Build, threads: number) {
     this.build = build
-    this.threads = threads
     this.#memory = new WebAssembly.Memory({ initial: 64, maximum: 65536, shared: true })
     const instance = new WebAssembly.Instance(module, { env: { memory: this.#memory } })
     const exports = instance.exports as unknown as Exports
@@ -107,7 +106,18 @@ export class Runtime {
     this.#argumentFloats = new Float32Array(this.#buffer, ARGS, MAX_ARGS)
     this.#i32 = new Int32Array(this.#buffer)
     this.#f32 = new Float32Array(this.#buffer)
-    for (let i = 1; i < threads; i++) this.#stopWorkers.push(startWorker(module, this.#memory, i, fillTable))
+    this.#startWorkers(module, threads)
+    this.threads = 1 + this.#stopWorkers.length
+  }
+
+  /** Starts one worker fewer than `threads`, or as many as the system allows, with one line of warning. */
+  #startWorkers(module: WebAssembly.Module, threads: number): void {
+    try {
+      for (let i = 1; i < threads; i++) this.#stopWorkers.push(host.startWorker(module, this.#memory, i, fillTable))
+    } catch (error) {
+      const started = 1 + this.#stopWorkers.length
+      console.warn(`wasm: expected ${threads} threads, got ${started}: ${(error as Error).message}`)
+    }
   }
 
   /** Bytes of the linear memory, which only grows. */
@@ -169,12 +179,12 @@ export class Runtime {
 
 /** Loads the wasm module. Throws where there is no SIMD, or no build. */
 export async function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
-  enableRelaxedSimd()
+  host.enableRelaxedSimd()
   if (typeof WebAssembly === 'undefined' || !WebAssembly.validate(new Uint8Array(simdProbe)))
     throw new Error('wasm: this JavaScript engine has no WebAssembly SIMD')
   const hasRelaxed = WebAssembly.validate(new Uint8Array(relaxedProbe))
   const build = options.build ?? (hasRelaxed ? 'relaxed' : 'simd')
-  const threads = chooseThreads(options.threads)
+  const threads = host.chooseThreads(options.threads)
   if (!Number.isInteger(threads) || threads < 1)
     throw new RangeError(`wasm: threads: wanted a whole number of at least 1, got ${threads}`)
   const module = await WebAssembly.compile(decode(await loadBase64(build)))
