@@ -1,9 +1,9 @@
 /**
- * The wasm module at work: loads the build that this machine can run, gives it one shared linear memory and an
- * allocator, starts workers and launches kernels. A kernel is an export (args, chunk); its number is its place in the
- * function table, which every thread fills in the same order. The arguments of a launch are 32-bit words at a fixed
- * place; kernels/threads.as.ts says what happens next. Views of shared memory stay valid when it grows, but they end
- * where the memory once did, so views of data are made anew after each growth. Next: backend.ts.
+ * Loads the build that this machine can run, gives it one shared linear memory and an allocator, starts workers and
+ * launches kernels. A kernel is an export (args, chunk); its index is its place in the function table, which every thread
+ * fills in the same order. A launch writes the arguments to a block at a fixed place, and kernels/threads.as.ts runs the
+ * chunks. Views of shared memory stay valid when it grows, but they keep their length, so views of data are made anew
+ * after each growth.
  */
 
 import { writers } from './generated/kernels.ts'

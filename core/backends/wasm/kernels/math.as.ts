@@ -1,9 +1,9 @@
 /**
- * exp, log, tanh, erf and what activations make of them, four lanes at a time, to about 1e-7 of the true value (1e-6 at
+ * exp, log, tanh, erf and the activations that use them, four lanes at a time, to about 1e-7 of the true value (1e-6 at
  * worst). Polynomials are those of Cephes (S. Moshier, single precision); erf is the rational minimax approximation that
- * Eigen uses. NaN comes out as NaN and infinities as they should.
+ * Eigen uses. NaN and infinities propagate as in IEEE 754.
  * Constants are read from memory: V8 loads a vector of four equal floats in one instruction, but builds a constant in
- * three, and does so in every round of a loop. Next: sine.as.ts.
+ * three, in every iteration of a loop.
  */
 
 import { madd, nmadd, splat } from './simd.as'

@@ -1,6 +1,6 @@
 /**
  * sin and cos, four lanes at a time: x is reduced to |r| ≤ π/4 in f64, and polynomials of Cephes (S. Moshier, single
- * precision) do the rest. Next: elementwise.as.ts.
+ * precision) do the rest.
  */
 
 import { c, select } from './math.as'
