@@ -192,6 +192,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
         throw new RangeError(`gpu: i32 is exact up to ±${largestInteger}, got a larger value`)
       replace(storage as GpuStorage, device.upload(Float32Array.from(data)))
       ;(storage as GpuStorage).range = range
+      storage.version++
     },
     async read(storage): Promise<TypedArray> {
       const { handle, length, dtype } = storage as GpuStorage

@@ -14,6 +14,6 @@ export { maxColumns, maxInts, maxRows, minColumns, minInts, minRows, sumColumns,
 export { gatedResidual, gatedResidualGrad, layerNorm, layerNormGrad } from './norm.as'
 export { logSoftmax, logSoftmaxGrad, softmax, softmaxGrad } from './softmax.as'
 export { attention, attentionGrad } from './attention.as'
-export { adamW, lerp, squares, sumSlots } from './optimizer.as'
+export { adamW, adan, assign, lerp, sgd, squares, sumSlots } from './optimizer.as'
 export { fold, foldInts, unfold } from './unfold.as'
 export { addProduct, addSquares, multiply, multiplyTransposed } from './doubles.as'
