@@ -5,7 +5,7 @@
  * handles share the storage and follow. Next: ops/update.ts for the records.
  */
 
-import type { AssignRow, FusedKernels, Kernels, UpdateKernel, UpdateKernels } from './backend.ts'
+import type { AssignRow, BackendKernels, UpdateKernel } from './backend.ts'
 import { noGrad } from './graph.ts'
 import { currentObserver } from './op.ts'
 import type { Sampler } from './samples.ts'
@@ -32,7 +32,7 @@ export interface Update<Row extends object, Scalars extends object, Attrs> {
   /** Throws RangeError: op, expected, got. */
   check?(attrs: Attrs): void
   /** The backend's kernel; undefined where it has none, and `decompose` runs instead. */
-  kernel(k: Kernels & Partial<FusedKernels & UpdateKernels>): UpdateKernel<Row, Scalars, Attrs> | undefined
+  kernel(k: BackendKernels): UpdateKernel<Row, Scalars, Attrs> | undefined
   /** The new values of a row's written fields, in plain ops. */
   decompose(row: Row, scalars: Scalars, attrs: Attrs): Partial<Row>
   /** Floating-point operations for each element that is written, for `profile`. */

@@ -6,7 +6,6 @@
 
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
-  copyFileSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -29,9 +28,11 @@ import { read, root } from './markdown.ts'
 import { rooms } from './rooms.ts'
 
 const layers: readonly string[] = rooms
-/** Folders that need Node, and files that say so. */
-const needsNode =
-  /^(data\/|training\/|examples\/|cli\/|(core|io)\/([\w-]+-node|backends\/wasm\/(host-node|build))\.ts$)|^io\/(aside|checksum|lock|npz|replace)\.ts$|^evaluation\/feature-statistics\.ts$/
+/** Rooms without Node, but for files that end in -node.ts and the build of the wasm kernels. */
+const neutral = /^(core|nn|evaluation|diffusion|models)\//
+const forNode = /(-node|wasm\/build|evaluation\/feature-statistics)\.ts$/
+/** Entry points that a browser loads. */
+const inBrowsers = ['core', 'io', 'nn', 'evaluation', 'diffusion', 'models', 'training'].map(room => `${room}/index.ts`)
 
 const files = layers
   .filter(folder => existsSync(join(root, folder)))
@@ -60,25 +61,52 @@ test('a folder imports only from itself and those before it', () => {
   assert.equal(wrong, [])
 })
 
-test('what must run in a browser imports nothing but itself', () => {
-  const found = files
-    .filter(path => !needsNode.test(path))
-    .flatMap(path => importsOf(path).map(target => [path, target] as const))
-    .filter(([, target]) => !target.startsWith('.') && target !== '#wasm-host')
-  // gpu.js is loaded when it is asked for, and its types at no cost.
-  assert.equal(
-    found.filter(([path, target]) => !(path.startsWith('core/backends/gpu/') && target === 'gpu.js')),
-    [],
+/** Imports of packages and of Node; gpu.js is loaded on demand. */
+function packagesOf(path: string): string[] {
+  return importsOf(path).filter(
+    target => !target.startsWith('.') && !(path.startsWith('core/backends/gpu/') && target === 'gpu.js'),
   )
-  for (const path of files.filter(path => !needsNode.test(path)))
-    for (const target of importsOf(path))
-      assert.not.match(relative(root, resolve(root, path, '..', target)), needsNode, `${path} imports ${target}`)
+}
+
+/** A file and all that it imports, directly or not. */
+function reachable(path: string, seen = new Set<string>()): Set<string> {
+  if (seen.has(path) || !files.includes(path)) return seen
+  seen.add(path)
+  for (const target of importsOf(path).filter(target => target.startsWith('.')))
+    reachable(relative(root, resolve(root, path, '..', target)), seen)
+  return seen
+}
+
+test('core, nn, evaluation, diffusion and models import no package and nothing of Node', () => {
+  const used = files
+    .filter(path => neutral.test(path) && !forNode.test(path))
+    .flatMap(path => packagesOf(path).map(target => `${path} imports ${target}`))
+  assert.equal(used, [])
 })
 
-test('what needs Node says so at its top', () => {
-  const scripts = files.filter(path => !path.startsWith('examples/') && needsNode.test(path))
-  for (const path of scripts.filter(path => importsOf(path).some(name => name.startsWith('node:'))))
-    assert.match(read(path).split('*/')[0], /Node|node:/, path)
+test('what a browser loads reaches no package and nothing of Node', () => {
+  for (const entry of inBrowsers)
+    for (const path of reachable(entry)) assert.equal(packagesOf(path), [], `${entry} reaches ${path}`)
+})
+
+test('a file that uses Node says so at its top', () => {
+  for (const path of files.filter(path => !path.startsWith('examples/')))
+    if (importsOf(path).some(name => name.startsWith('node:')))
+      assert.match(read(path).split('*/')[0], /Node|node:/, path)
+})
+
+test('nothing outside examples, tests and the site imports from examples', () => {
+  const others = readdirSync(join(root, 'bench'), { recursive: true, encoding: 'utf8' })
+    .map(name => `bench/${name}`)
+    .filter(path => path.endsWith('.ts') && !path.includes('node_modules'))
+  const wrong = [...files, ...others]
+    .filter(path => !path.startsWith('examples/'))
+    .flatMap(path => importsOf(path).map(target => [path, target] as const))
+    .filter(
+      ([path, target]) =>
+        target.startsWith('.') && /^examples\//.test(relative(root, resolve(root, path, '..', target))),
+    )
+  assert.equal(wrong, [])
 })
 
 test('the lockfiles name exact versions and their hashes, and no script of a dependency has to run', () => {
@@ -144,7 +172,6 @@ test.after(() => rmSync(place, { recursive: true }))
 test('a packed package holds what its users need, and installs in an empty project', () => {
   const stage = join(place, 'stage')
   node(tsc, '-p', join(root, 'tsconfig.build.json'), '--outDir', join(stage, 'dist'))
-  copyFileSync(join(root, 'core/backends/wasm/dist-package.json'), join(stage, 'dist/package.json'))
   for (const name of ['package.json', 'README.md', 'LICENSE', 'assets', 'core/backends/wasm/kernels'])
     cpSync(join(root, name), join(stage, name), { recursive: true })
   const { filename, files, unpackedSize } = packed(stage, '--pack-destination', place)
@@ -161,12 +188,12 @@ test('a packed package holds what its users need, and installs in an empty proje
       .sort(),
     rest,
   )
-  const compiled = /^dist\/(package\.json|(core|nn|diffusion|models|examples|cli)\/.*(\.js|\.d\.ts))$/
+  const compiled = new RegExp(`^dist/((${rooms.join('|')})/.*(\\.js|\\.d\\.ts))$`)
   assert.equal(
     files.filter(path => path.startsWith('dist/') && !compiled.test(path)),
     [],
   )
-  for (const name of ['core/index', 'cli/index', 'core/backends/wasm/generated/relaxed', 'core/backends/wasm/host-web'])
+  for (const name of ['core/index', 'cli/index', 'core/backends/wasm/generated/relaxed', 'core/backends/wasm/host'])
     for (const ending of ['js', 'd.ts']) assert.ok(files.includes(`dist/${name}.${ending}`), name)
   assert.ok(unpackedSize < 5e6, `${unpackedSize} bytes`)
 
@@ -205,6 +232,17 @@ function install(tarball: string): void {
     symlinkSync(join(root, 'node_modules', name), join(place, 'node_modules', name))
 }
 
+test('every room of the package can be imported in Node, and only those', () => {
+  const { exports } = json('package.json')
+  const published = rooms.filter(room => !['cli', 'examples'].includes(room) && existsSync(join(root, room)))
+  assert.equal(Object.keys(exports).sort(), published.map(room => (room === 'core' ? '.' : `./${room}`)).sort())
+  for (const room of published) {
+    const name = room === 'core' ? 'demask' : `demask/${room}`
+    const count = node('--input-type=module', '--eval', `console.log(Object.keys(await import('${name}')).length)`)
+    assert.ok(Number(count) > 0, name)
+  }
+})
+
 test('ten lines with the package: declarations, and Node', () => {
   writeFileSync(join(place, 'program.ts'), program)
   const options = {
@@ -217,7 +255,6 @@ test('ten lines with the package: declarations, and Node', () => {
   writeFileSync(join(place, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, include: ['program.ts'] }))
   node(tsc, '-p', place)
   assert.is(node('program.js').trim(), said)
-  assert.not.match(readFileSync(join(home, 'dist/core/backends/wasm/host-web.js'), 'utf8'), /node:/)
 })
 
 const inBrowser = executable === undefined ? test.skip : test
