@@ -1,5 +1,7 @@
 /** Who owns a parameter: tied ones, names, modules in arrays and records, gradients, and writes by the host. */
 
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { gpu } from '../../core/backends/gpu/index.ts'
@@ -223,6 +225,14 @@ test('a parameter of the wrong kind of gradient is named', () => {
   const w = p(1, 2)
   w.grad = tensor([1, 2, 3], f64)
   assert.throws(() => new AdamW([['w', w]]).step(), /^adamW: expected g of shape \[2\], got \[3\]$/)
+})
+
+test('no file of nn calls a kernel, bumps a version or rebinds memory', () => {
+  const folder = join(import.meta.dirname, '../../nn')
+  const files = readdirSync(folder)
+  assert.ok(files.includes('optim.ts'))
+  for (const file of files)
+    assert.not.match(readFileSync(join(folder, file), 'utf8'), /\.kernels\b|\.version\b|replaceWith/, file)
 })
 
 test('norms refuse channels that do not fit', () => {
