@@ -26,9 +26,10 @@ export function l1(a: Tensor, b: Tensor): Tensor {
 
 /**
  * Mean of ½d²/beta where |d| < beta, else |d| − ½beta, with d = a − b, over all elements: one number. With beta 0 that
- * is l1. Throws ShapeError.
+ * is l1. Throws ShapeError, RangeError.
  */
 export function smoothL1(a: Tensor, b: Tensor, beta = 1): Tensor {
+  if (!(beta >= 0)) throw new RangeError(`smoothL1: expected beta ≥ 0, got ${beta}`)
   const d = difference('smoothL1', a, b)
   const size = abs(d)
   if (beta === 0) return mean(size) // d²/0 is no branch to take a gradient of

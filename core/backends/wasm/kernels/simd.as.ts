@@ -9,24 +9,6 @@ export const WORD: usize = 4
 /** Bytes of four of them. */
 export const VEC: usize = 16
 
-/** Argument `i` of a launch: a 32-bit word. */
-@inline
-export function arg(args: usize, i: usize): i32 {
-  return load<i32>(args + (i << 2))
-}
-
-/** Argument `i` as an address. */
-@inline
-export function pointer(args: usize, i: usize): usize {
-  return load<u32>(args + (i << 2))
-}
-
-/** Argument `i` as an f32. */
-@inline
-export function number(args: usize, i: usize): f32 {
-  return load<f32>(args + (i << 2))
-}
-
 @inline
 export function splat(x: f32): v128 {
   return f32x4.splat(x)
