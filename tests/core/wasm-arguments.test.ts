@@ -49,17 +49,26 @@ test('an argument block: addresses, integers, floats by their bits, flags and ab
   writers.layerNorm({ ...norm, rowsPerGroup: 7, eps: 0.5, plus: 1 }, words, floats)
   assert.equal([...words.subarray(0, 8)], [64, 0, 0xffffffc0 | 0, 192, 3, 2, 5, 7])
   assert.equal([...floats.subarray(8, 10)], [0.5, 1])
-  const panels = { a: address(64), b: address(128), panelsOfA: 1, panelsOfB: 2, K: 3, c: address(192), stride: 8 }
+  const panels = {
+    a: address(64),
+    b: address(128),
+    panelsOfA: 1,
+    panelsOfB: 2,
+    panelsPerChunk: 8,
+    K: 3,
+    c: address(192),
+    stride: 8,
+  }
   writers.addProduct({ ...panels, subtract: true, upper: false }, words)
-  assert.equal([...words.subarray(0, 9)], [64, 128, 1, 2, 3, 192, 8, 1, 0])
+  assert.equal([...words.subarray(0, 10)], [64, 128, 1, 2, 8, 3, 192, 8, 1, 0])
 })
 
 test('a table follows the other arguments', () => {
   const words = new Int32Array(32)
   const to = 64 as Address
-  const box = { from: to, to, R: 1, C: 2, fromStep: 3, toStep: 4, units: 5, unitsPerChunk: 6 }
+  const box = { from: to, to, R: 1, C: 2, fromStep: 3, toStep: 4, rowsPerUnit: 16, units: 5, unitsPerChunk: 6 }
   writers.transpose({ ...box, rank: 2, table: [7, 8, 9, 10, 11, 12] }, words)
-  assert.equal([...words.subarray(0, 16)], [64, 64, 1, 2, 3, 4, 5, 6, 2, 7, 8, 9, 10, 11, 12, 0])
+  assert.equal([...words.subarray(0, 17)], [64, 64, 1, 2, 3, 4, 16, 5, 6, 2, 7, 8, 9, 10, 11, 12, 0])
 })
 
 test('the host has an interface and a writer for an argument class', () => {

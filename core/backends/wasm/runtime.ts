@@ -20,8 +20,7 @@ export interface RuntimeOptions {
   build?: Build
 }
 
-/** Where threads.as.ts reads arguments, and how many there may be. */
-const ARGS = 512
+/** Words that an argument block may have. */
 const MAX_ARGS = 256
 /** Below are thread state, arguments and static data of the module. */
 const HEAP = 65536
@@ -51,6 +50,8 @@ export interface Kernel<A> {
 export type KernelTable = { readonly [K in keyof typeof writers]: Kernel<Parameters<(typeof writers)[K]>[0]> }
 
 interface Exports {
+  /** Address of the argument block. */
+  readonly ARGS: WebAssembly.Global<'i32'>
   table: WebAssembly.Table
   launch(kernel: number, chunks: number): void
   stop(): void
@@ -91,8 +92,8 @@ export class Runtime {
     this.#stop = exports.stop
     this.memory = new Allocator(this.#memory, HEAP)
     this.#buffer = this.#memory.buffer
-    this.#argumentWords = new Int32Array(this.#buffer, ARGS, MAX_ARGS)
-    this.#argumentFloats = new Float32Array(this.#buffer, ARGS, MAX_ARGS)
+    this.#argumentWords = new Int32Array(this.#buffer, exports.ARGS.value, MAX_ARGS)
+    this.#argumentFloats = new Float32Array(this.#buffer, exports.ARGS.value, MAX_ARGS)
     this.#i32 = new Int32Array(this.#buffer)
     this.#f32 = new Float32Array(this.#buffer)
     this.#startWorkers(module, threads)

@@ -2,7 +2,7 @@
  * The entry of the wasm module. The build exports every kernel of these files (../bindings.ts).
  */
 
-export { launch, stop, work } from './threads.as'
+export { ARGS, launch, stop, work } from './threads.as'
 import './ceiling.as'
 import './few-rows.as'
 import './gemm.as'

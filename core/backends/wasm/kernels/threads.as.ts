@@ -15,8 +15,8 @@ const SLEEPERS: usize = 192
 const WORKERS: usize = 256
 const STOP: usize = 260
 const KERNEL: usize = 320
-/** Where the host writes the arguments of the next job. */
-const ARGS: usize = 512
+/** Address at which the host writes the arguments of the next job, up to the static data at 2 KiB. */
+export const ARGS: usize = 512
 
 /** Polls before a worker goes to sleep: some 50 µs, longer than the host takes from one kernel to the next. */
 const SPINS: i32 = 30000
