@@ -1,6 +1,7 @@
 /**
- * Holds core/backends/gpu/gpujs/translate.ts to the installed version of gpu.js: the version is the one that file names,
- * the private members that it uses exist, and every patched function is found in gpu.js' output. Needs no WebGPU device.
+ * Holds core/backends/gpu/gpujs/translate.ts to the installed version of gpu.js: the version is the one that file
+ * names, the private members that it uses exist, and every patched function is found in gpu.js' output. Needs no WebGPU
+ * device.
  */
 
 import { readFileSync } from 'node:fs'

@@ -23,7 +23,7 @@ export interface FlatKernel {
   readonly rank?: number
 }
 
-/** Key of the compiled kernel: kernels that differ in it are compiled apart. */
+/** Returns the key of the compiled kernel. Kernels with different keys are compiled separately. */
 export function keyOf({ key, rank = 0 }: FlatKernel): string {
   return `${key}/${rank}`
 }

@@ -1,6 +1,5 @@
 /**
- * Matrix products, an element of the result at a time: what runs where wgsl/matmul.ts does not, and what its results are
- * held against. Next: gather.ts.
+ * Matrix products, one element of the result per thread. Used where webgpu/wgsl/matmul.ts is not, and to test it.
  */
 
 import type { FusedKernels, Kernels, Operand, Spec } from '../../../../backend.ts'
@@ -16,8 +15,8 @@ declare function remainder(a: number, b: number): number
 declare function place(i: number, s: number, j: number, t: number, k: number, u: number): number
 
 /**
- * Sums of 64 products, summed: long sums keep f32's precision. Steps of a along M and K, of b along K and N; `offset`
- * finds the matrices of a product.
+ * Sums blocks of 64 products, then the blocks, so that long sums keep f32's precision. aM, aK, bK and bN are steps
+ * along the axes; `offset` locates the matrices of a product.
  */
 // biome-ignore format: one group of parameters a line
 function matmul(
@@ -87,7 +86,7 @@ export function createMatmulKernels({ launch }: Launcher): Products {
   }
 }
 
-/** Elements from matrix to matrix of `x` along the axes of `batch`. */
+/** Returns the strides of the matrices of `x` along the axes of `batch`. */
 function batchStrides({ shape }: Operand, batch: Shape): number[] {
   return broadcastStrides(shape.slice(0, -2), batch).map(s => s * sizeOf(shape.slice(-2)))
 }

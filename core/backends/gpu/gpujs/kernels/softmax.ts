@@ -1,6 +1,6 @@
 /**
- * Softmax and log-softmax over the last axis and their gradients: a number per row first, then every element. What runs
- * where wgsl/softmax.ts does not. Next: norm.ts.
+ * Softmax and log-softmax over the last axis, with gradients: one number per row first, then every element. Used where
+ * webgpu/wgsl/softmax.ts is not.
  */
 
 import type { FusedKernels, Operand, Storage } from '../../../../backend.ts'
@@ -15,7 +15,7 @@ declare function place(i: number, s: number, j: number, t: number, k: number, u:
 declare function term(a: number, b: number): number
 declare function finish(a: number, b: number, c: number): number
 
-/** Per row of a and b (R, width): Σ term(a, b), in parts of 64. */
+/** Per row of a and b (R, width): Σ term(a, b), in blocks of 64. */
 function rowSum(this: Thread, a: Elements, b: Elements, width: number): number {
   let total = 0
   for (let from = 0; from < width; from += 64) {
@@ -33,7 +33,7 @@ function rowSum(this: Thread, a: Elements, b: Elements, width: number): number {
   return total
 }
 
-/** The same where b has one element a row. */
+/** The same with one element of b per row. */
 function rowSumShifted(this: Thread, a: Elements, b: Elements, width: number): number {
   let total = 0
   for (let from = 0; from < width; from += 64) {
