@@ -3,7 +3,7 @@
  * stored between kernels. Used where webgpu/wgsl/attention.ts is not.
  */
 
-import type { FusedKernels, Operand } from '../../../../backend.ts'
+import type { BackendKernels, FusedKernels, Operand } from '../../../../backend.ts'
 import { sizeOf } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import { coordinate, type Elements, type Thread } from '../kernel.ts'
@@ -100,13 +100,11 @@ function qkvGrad(
   return total
 }
 
-type Names = 'selfAttention' | 'selfAttentionGrad'
-
 export function createAttentionKernels(
   { launch, free }: Launcher,
   { softmax, softmaxGrad }: Pick<FusedKernels, 'softmax' | 'softmaxGrad'>,
   reduceMiddle: ReduceMiddle,
-): Pick<FusedKernels, Names> {
+) {
   /** softmax(q kᵀ/√d + bias), (N, h, T, T). */
   function probabilities(qkv: Operand, bias: Operand | null, h: number) {
     const [N, T, D3] = qkv.shape
@@ -148,5 +146,5 @@ export function createAttentionKernels(
       free(s.storage)
       return [gqkv, gbias]
     },
-  }
+  } satisfies Partial<BackendKernels>
 }

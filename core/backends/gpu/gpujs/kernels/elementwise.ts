@@ -4,7 +4,7 @@
  * strides of each operand, last axis first.
  */
 
-import type { Kernels, Spec } from '../../../../backend.ts'
+import type { BackendKernels, Kernels, Spec } from '../../../../backend.ts'
 import { broadcastStrides, collapseAxes, type Shape } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import type { Elements, Thread } from '../kernel.ts'
@@ -57,9 +57,7 @@ function where(
   return b[offset(this.thread.x, n1, n2, n3, n4, n5, b1, b2, b3, b4, b5, b6)]
 }
 
-type Names = 'fill' | 'unary' | 'binary' | 'where' | 'cast' | 'copy'
-
-export function createElementwiseKernels({ launch }: Launcher): Pick<Kernels, Names> {
+export function createElementwiseKernels({ launch }: Launcher) {
   const map: Kernels['unary'] = (name, x, out, p = 0, q = 0) => {
     const functions = { unaryOp: functionOf('unaryOp', 3, unaryScalars[name]), ...storeOf(out) }
     return launch({ key: `${name} ${out.dtype}`, kernel: unary, functions }, [x], out, [], [p, q])
@@ -89,7 +87,7 @@ export function createElementwiseKernels({ launch }: Launcher): Pick<Kernels, Na
       const { ints, rank } = walk(out.shape, [condition, a, b])
       return launch({ key: 'where', kernel: where, rank }, [condition, a, b], out, ints)
     },
-  }
+  } satisfies Partial<BackendKernels>
 }
 
 function walk(shape: Shape, operands: readonly { readonly shape: Shape }[]) {

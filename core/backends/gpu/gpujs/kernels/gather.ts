@@ -4,7 +4,7 @@
  * of biases) each element scans the indices, chunk by chunk.
  */
 
-import type { Kernels } from '../../../../backend.ts'
+import type { BackendKernels } from '../../../../backend.ts'
 import { ceilDiv } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import { coordinate, type Elements, type Thread } from '../kernel.ts'
@@ -100,10 +100,7 @@ export function outOfRange(this: Thread, index: Elements, R: number): number {
   return 1
 }
 
-export function createGatherKernels(
-  { launch, free, checkIndices }: Launcher,
-  reduceMiddle: ReduceMiddle,
-): Pick<Kernels, 'gather' | 'scatterAdd'> {
+export function createGatherKernels({ launch, free, checkIndices }: Launcher, reduceMiddle: ReduceMiddle) {
   return {
     gather(x, index, out) {
       const [B, R, D] = x.shape
@@ -139,5 +136,5 @@ export function createGatherKernels(
       free(next)
       return y
     },
-  }
+  } satisfies Partial<BackendKernels>
 }

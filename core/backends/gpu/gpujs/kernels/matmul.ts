@@ -2,7 +2,7 @@
  * Matrix products, one element of the result per thread. Used where webgpu/wgsl/matmul.ts is not, and to test it.
  */
 
-import type { FusedKernels, Kernels, Operand, Spec } from '../../../../backend.ts'
+import type { BackendKernels, Kernels, Operand, Spec } from '../../../../backend.ts'
 import { broadcastStrides, type Shape, sizeOf } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import { coordinate, type Elements, type Thread } from '../kernel.ts'
@@ -61,9 +61,7 @@ function linear(this: Thread, x: Elements, w: Elements, bias: Elements, I: numbe
   return total
 }
 
-type Products = Pick<Kernels, 'matmul'> & Pick<FusedKernels, 'linear'>
-
-export function createMatmulKernels({ launch }: Launcher): Products {
+export function createMatmulKernels({ launch }: Launcher) {
   const multiply: Kernels['matmul'] = (a, b, transposeA, transposeB, out) => {
     const [M, N] = out.shape.slice(-2)
     const K = a.shape[a.shape.length - (transposeA ? 2 : 1)]
@@ -83,7 +81,7 @@ export function createMatmulKernels({ launch }: Launcher): Products {
       coordinate('linear', Math.max(rows.shape[0], O, I))
       return launch({ key: 'linear', kernel: linear }, [x, w, b], out, [I, O])
     },
-  }
+  } satisfies Partial<BackendKernels>
 }
 
 /** Returns the strides of the matrices of `x` along the axes of `batch`. */

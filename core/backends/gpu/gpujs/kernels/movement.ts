@@ -3,7 +3,7 @@
  * inner).
  */
 
-import type { Kernels, Operand, Spec, Storage } from '../../../../backend.ts'
+import type { BackendKernels, Kernels, Operand, Spec, Storage } from '../../../../backend.ts'
 import { sizeOf, stridesOf } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import type { Elements, Thread } from '../kernel.ts'
@@ -57,12 +57,7 @@ function concat(this: Thread, a: Elements, b: Elements, widthA: number, widthB: 
   return b[quotient(this.thread.x, widthA + widthB) * widthB + remainder(this.thread.x, widthA + widthB) - widthA]
 }
 
-type Names = 'permute' | 'slice' | 'pad' | 'concat'
-
-export function createMovementKernels(
-  { launch, free }: Launcher,
-  { copy }: Pick<Kernels, 'copy'>,
-): Pick<Kernels, Names> {
+export function createMovementKernels({ launch, free }: Launcher, { copy }: Pick<Kernels, 'copy'>) {
   function byStrides(x: Operand, base: number, strides: readonly number[], out: Spec): Storage {
     const { ints, rank } = offsetArguments(out.shape, [strides])
     return launch({ key: 'strided', kernel: strided, rank }, [x], out, [base, ...ints])
@@ -109,5 +104,5 @@ export function createMovementKernels(
       }
       return joined.storage
     },
-  }
+  } satisfies Partial<BackendKernels>
 }

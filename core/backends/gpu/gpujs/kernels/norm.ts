@@ -4,7 +4,7 @@
  * scale, shift). Moments per row come first. Used where webgpu/wgsl/norm.ts is not.
  */
 
-import type { FusedKernels, Kernels, Operand, Storage } from '../../../../backend.ts'
+import type { BackendKernels, Kernels, Operand, Storage } from '../../../../backend.ts'
 import { sizeOf } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import { coordinate, type Elements, type Thread } from '../kernel.ts'
@@ -139,13 +139,11 @@ const forms = {
 } as const
 
 type Form = keyof typeof forms
-type Names = 'layerNorm' | 'layerNormGrad' | 'adaLayerNorm' | 'adaLayerNormGrad' | 'gatedResidual' | 'gatedResidualGrad'
-
 export function createNormKernels(
   { launch, free }: Launcher,
   { binary }: Pick<Kernels, 'binary'>,
   reduceMiddle: ReduceMiddle,
-): Pick<FusedKernels, Names> {
+) {
   function moments(x: Operand, eps: number) {
     const D = x.shape[x.shape.length - 1]
     const perRow = { dtype: x.dtype, shape: [sizeOf(x.shape.slice(0, -1))] } as const
@@ -225,5 +223,5 @@ export function createNormKernels(
       free(product.storage)
       return [ggate, binary('mul', g, { dtype: gate.dtype, storage: gate.storage, shape: [N, 1, D] }, y)]
     },
-  }
+  } satisfies Partial<BackendKernels>
 }

@@ -4,7 +4,7 @@
  */
 
 import {
-  type FusedKernels,
+  type BackendKernels,
   type Kernels,
   type Operand,
   type ReduceName,
@@ -83,7 +83,7 @@ export function createReduceKernels(
   { launch, free }: Launcher,
   { fill, permute }: Pick<Kernels, 'fill' | 'permute'>,
   reduceMiddle: ReduceMiddle,
-): Pick<Kernels, 'reduce'> & Pick<FusedKernels, 'sumOfSquares'> {
+) {
   return {
     reduce(name, x, axes, out) {
       if (sizeOf(x.shape) === 0) return fill(reduceIdentity[name], out)
@@ -117,5 +117,5 @@ export function createReduceKernels(
       free(total)
       return y
     },
-  }
+  } satisfies Partial<BackendKernels>
 }

@@ -3,7 +3,7 @@
  * webgpu/wgsl/softmax.ts is not.
  */
 
-import type { FusedKernels, Operand, Storage } from '../../../../backend.ts'
+import type { BackendKernels, Operand, Storage } from '../../../../backend.ts'
 import { sizeOf } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import { coordinate, type Elements, type Thread } from '../kernel.ts'
@@ -58,12 +58,7 @@ function finishPair(this: Thread, g: Elements, y: Elements, s: Elements, width: 
   return finish(g[this.thread.x], y[this.thread.x], s[quotient(this.thread.x, width)])
 }
 
-type Names = 'softmax' | 'softmaxGrad' | 'logSoftmax' | 'logSoftmaxGrad'
-
-export function createSoftmaxKernels(
-  { launch, free }: Launcher,
-  reduceMiddle: ReduceMiddle,
-): Pick<FusedKernels, Names> {
+export function createSoftmaxKernels({ launch, free }: Launcher, reduceMiddle: ReduceMiddle) {
   const rowsOf = (x: Operand) => {
     const width = x.shape[x.shape.length - 1]
     const R = sizeOf(x.shape.slice(0, -1))
@@ -109,5 +104,5 @@ export function createSoftmaxKernels(
       g => g,
       (g, y, s) => g - Math.exp(y) * s,
     ),
-  }
+  } satisfies Partial<BackendKernels>
 }

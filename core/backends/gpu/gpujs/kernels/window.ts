@@ -2,7 +2,7 @@
  * unfold and fold: the patches of an image under a sliding window as columns, and the adjoint.
  */
 
-import { type Kernels, type Window2d, windowPositions } from '../../../../backend.ts'
+import { type BackendKernels, type Window2d, windowPositions } from '../../../../backend.ts'
 import type { Shape } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import { coordinate, type Elements, type Thread } from '../kernel.ts'
@@ -61,11 +61,11 @@ function fold(
   return total
 }
 
-export function createWindowKernels({ launch }: Launcher): Pick<Kernels, 'unfold' | 'fold'> {
+export function createWindowKernels({ launch }: Launcher) {
   return {
     unfold: (x, window, out) => launch({ key: 'unfold', kernel: unfold }, [x], out, intsOf('unfold', x.shape, window)),
     fold: (x, window, out) => launch({ key: 'fold', kernel: fold }, [x], out, intsOf('fold', out.shape, window)),
-  }
+  } satisfies Partial<BackendKernels>
 }
 
 /** Returns the whole-number arguments of both kernels. */
