@@ -49,9 +49,12 @@ async function open(mode: DeviceMode, missing: readonly string[]): Promise<Devic
 }
 
 async function loadGpuJs(): Promise<typeof import('gpu.js')> {
-  const loaded = await import('gpu.js').catch(error => {
+  try {
+    // Bundlers take an import inside `try` as optional, so a program builds without gpu.js.
+    const loaded = await import('gpu.js')
+    // A bundle for browsers has the module in `default`.
+    return 'GPU' in loaded ? loaded : (loaded as { default: typeof import('gpu.js') }).default
+  } catch (error) {
     throw new Error(`the package gpu.js is missing: npm install gpu.js@${gpuJsVersion} (${(error as Error).message})`)
-  })
-  // A bundle for browsers has the module in `default`.
-  return 'GPU' in loaded ? loaded : (loaded as { default: typeof import('gpu.js') }).default
+  }
 }
