@@ -121,7 +121,7 @@ test('a gpu.js without a private member is refused in one line', () => {
   }) as never
   assert.throws(
     () => createTranslator(gpu)(shift, 1, 1, [0], [1]),
-    `gpu: wanted gpu.js ${gpuJsVersion}, got one without _buildAsync: npm install gpu.js@${gpuJsVersion}`,
+    `gpu: expected gpu.js ${gpuJsVersion}, got one without _buildAsync: npm install gpu.js@${gpuJsVersion}`,
   )
 })
 

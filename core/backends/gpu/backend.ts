@@ -69,10 +69,10 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
   const checks = new Map<string, Check>()
 
   function alloc(dtype: DType, length: number): GpuStorage {
-    if (dtype === 'f64') throw new Error('gpu: wanted f32 or i32, got f64; f64 lives on the cpu backend')
+    if (dtype === 'f64') throw new Error('gpu: expected f32 or i32, got f64; f64 lives on the cpu backend')
     if (length > device.maxElements)
       throw new RangeError(
-        `gpu: wanted an array of ${length} elements, got a device that takes ${device.maxElements} (${device.about}); ` +
+        `gpu: expected an array of ${length} elements, got a device that takes ${device.maxElements} (${device.about}); ` +
           'lower the batch size or the width of the model',
       )
     bytes += length * bytesPerElement[dtype]
@@ -186,7 +186,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     free,
     write(storage, data) {
       if (data.length !== storage.length)
-        throw new RangeError(`write: wanted ${storage.length} elements, got ${data.length}`)
+        throw new RangeError(`write: expected ${storage.length} elements, got ${data.length}`)
       const range = storage.dtype === 'i32' ? rangeOf(data) : null
       if (range !== null && Math.max(-range[0], range[1]) > largestInteger)
         throw new RangeError(`gpu: i32 is exact up to ±${largestInteger}, got a larger value`)

@@ -33,6 +33,6 @@ export const maxCoordinate = 2 ** 24
 
 /** Returns n. Throws RangeError where it is too large for a coordinate. */
 export function coordinate(op: string, n: number): number {
-  if (n > maxCoordinate) throw new RangeError(`gpu: ${op}: wanted at most ${maxCoordinate} rows, got ${n}`)
+  if (n > maxCoordinate) throw new RangeError(`gpu: ${op}: expected at most ${maxCoordinate} rows, got ${n}`)
   return n
 }

@@ -97,7 +97,9 @@ function translate(gpu: GPU, kernel: FlatKernel, arrays: number, ints: number, f
 }
 
 function otherVersion(missing: string): Error {
-  return new Error(`gpu: wanted gpu.js ${gpuJsVersion}, got one without ${missing}: npm install gpu.js@${gpuJsVersion}`)
+  return new Error(
+    `gpu: expected gpu.js ${gpuJsVersion}, got one without ${missing}: npm install gpu.js@${gpuJsVersion}`,
+  )
 }
 
 /** Replaces the bodies of library functions that have one in WGSL. gpu.js names a function `name` fn_name. */

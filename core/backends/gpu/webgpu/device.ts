@@ -75,7 +75,7 @@ export function openWebGpu(translate: Translator, { device, name }: Opened, abou
       for (const { program, buffers: names } of steps) {
         if (program.workgroups === 0) continue
         const bound = names.map(name => {
-          if (buffers[name] === undefined) throw new Error(`${program.key}: wanted a buffer '${name}', got none`)
+          if (buffers[name] === undefined) throw new Error(`${program.key}: expected a buffer '${name}', got none`)
           return buffers[name]
         })
         dispatch(program, bound)

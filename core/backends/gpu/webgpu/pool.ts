@@ -105,9 +105,9 @@ export class BufferPool {
         this.#failed(
           why === undefined
             ? new Error(
-                `gpu: out of device memory: wanted ${mib(bytes)} more on top of ${mib(before)}; lower the batch size`,
+                `gpu: out of device memory: needed ${mib(bytes)} more on top of ${mib(before)}; lower the batch size`,
               )
-            : new Error(`gpu: wanted a buffer of ${mib(bytes)}, got ${why}`),
+            : new Error(`gpu: expected a buffer of ${mib(bytes)}, got ${why}`),
         )
       },
       () => {}, // the device is lost, which is reported elsewhere

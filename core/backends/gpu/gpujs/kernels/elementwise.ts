@@ -112,7 +112,7 @@ export function offsetArguments(
 ): { ints: number[]; rank: number } {
   const walk = collapseAxes(shape, strides)
   const rank = walk.extents.length
-  if (rank > maxRank) throw new RangeError(`gpu: wanted at most ${maxRank} axes in disorder, got ${rank}`)
+  if (rank > maxRank) throw new RangeError(`gpu: expected at most ${maxRank} axes that do not merge, got ${rank}`)
   const padded = (numbers: readonly number[], count: number, value: number) =>
     Array.from({ length: count }, (_, i) => numbers[rank - 1 - i] ?? value)
   return {
