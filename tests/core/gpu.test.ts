@@ -96,6 +96,25 @@ test('reads are asynchronous only, and only reads read', async () => {
   assert.is(backend.stats().storages, before.storages)
 })
 
+test('a tensor moves off the gpu as the error of to() says', async () => {
+  const x = on([[1, 2, 3]])
+  assert.throws(
+    () => core.to(x, { backend: cpu }),
+    /^dataSync: .*, and move x with tensor\(await x\.data\(\), { shape: x\.shape, backend }\)$/,
+  )
+  const moved = tensor(await x.data(), { shape: x.shape, backend: cpu })
+  assert.equal(
+    [moved.shape, [...moved.dataSync()]],
+    [
+      [1, 3],
+      [1, 2, 3],
+    ],
+  )
+  const back = core.to(moved, { backend })
+  assert.equal([...(await back.data())], [1, 2, 3])
+  for (const t of [x, moved, back]) t.dispose()
+})
+
 test('a read sees what was dispatched before it, whatever happens to the tensor afterwards', async () => {
   const x = on([1, 2, 3])
   const y = mul(x, 2)
