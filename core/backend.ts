@@ -113,7 +113,7 @@ export function windowPositions([, , H, W]: Shape, { kernel, stride, padding }: 
 /** Error of `gather` and `scatterAdd` for an index outside [0, rows); `at` is its position in the index (B, K). */
 export function indexError(op: string, rows: number, got: number | string, at?: readonly number[]): RangeError {
   const place = at === undefined ? '' : ` at ${show(at)}`
-  return new RangeError(`${op}: wanted indices in [0, ${rows}), got ${got}${place}`)
+  return new RangeError(`${op}: expected indices in [0, ${rows}), got ${got}${place}`)
 }
 
 /** The required kernels. Operands of one call share backend and dtype, but for index operands, which are i32. */

@@ -77,7 +77,10 @@ export class Tensor implements Operand {
   dataSync(): TypedArray {
     const { backend } = this
     if (backend.readSync === undefined)
-      throw new Error(`dataSync: backend '${backend.name}' reads asynchronously; await data()`)
+      throw new Error(
+        `dataSync: backend '${backend.name}' reads asynchronously; await data(), ` +
+          'and move x with tensor(await x.data(), { shape: x.shape, backend })',
+      )
     return backend.readSync(this.storage)
   }
 

@@ -220,7 +220,7 @@ test('an index out of range is named with its place, and leaks nothing', () => {
       const table = zeros([5, 2], { backend })
       for (const bad of [5, -1]) {
         const ids = tensor([0, 1, bad], { dtype: 'i32', backend })
-        assert.throws(() => embedding(table, ids), new RegExp(`gather: wanted indices in \\[0, 5\\), got ${bad}`))
+        assert.throws(() => embedding(table, ids), new RegExp(`gather: expected indices in \\[0, 5\\), got ${bad}`))
       }
     }, backend)
   }

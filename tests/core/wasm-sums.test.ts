@@ -152,7 +152,7 @@ test('gather and scatterAdd', () => {
   const index = input(Int32Array.from([0, 1, 2, 5]), [2, 2]).on.get(relaxed)!
   assert.throws(
     () => relaxed.kernels.gather(x, index, spec([2, 2, 3], 'f32')),
-    'gather: wanted indices in [0, 5), got 5 at [1, 1]',
+    'gather: expected indices in [0, 5), got 5 at [1, 1]',
   )
 })
 

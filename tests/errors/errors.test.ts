@@ -93,20 +93,24 @@ const ruleless = defineOp<Unary, None>({
 })
 
 table([
-  ['gpu: f64', () => device.alloc('f64', 2), /^gpu: wanted f32 or i32, got f64; f64 lives on the cpu backend$/],
+  ['gpu: f64', () => device.alloc('f64', 2), /^gpu: expected f32 or i32, got f64; f64 lives on the cpu backend$/],
   [
     'gpu: too large',
     () => device.alloc('f32', 2 ** 60),
-    /^gpu: wanted an array of \d+ elements, got a device that takes/,
+    /^gpu: expected an array of \d+ elements, got a device that takes/,
   ],
   ['gpu: unwritten', () => device.read(device.alloc('f32', 2)), /^gpu: read of a storage that nothing was written to$/],
-  ['gpu: too few', () => device.write(device.alloc('f32', 2), Float32Array.of(1)), /^write: wanted 2 elements, got 1$/],
+  [
+    'gpu: too few',
+    () => device.write(device.alloc('f32', 2), Float32Array.of(1)),
+    /^write: expected 2 elements, got 1$/,
+  ],
   [
     'gpu: axes',
     () => offsetArguments(Array(9).fill(2), [[7, 3, 9, 1, 8, 2, 6, 4, 5]]),
-    /^gpu: wanted at most \d axes in disorder, got 9$/,
+    /^gpu: expected at most \d axes that do not merge, got 9$/,
   ],
-  ['gpu: rows', () => coordinate('take', 2 ** 25), /^gpu: take: wanted at most 16777216 rows, got 33554432$/],
+  ['gpu: rows', () => coordinate('take', 2 ** 25), /^gpu: take: expected at most 16777216 rows, got 33554432$/],
   ['an op twice', () => defineOp(known as AnyOp & Op), /^defineOp: there is an op '.*' already$/],
   [
     'an op without a kernel',
