@@ -7,9 +7,9 @@
  */
 
 import { cpu } from './backends/cpu/backend.ts'
-import { type AnyOp, apply, applyMany, erase, type Sample } from './op.ts'
+import { type AnyOp, apply, applyMany, type Sample, untyped } from './op.ts'
+import { sum } from './ops/broadcast.ts'
 import { add, mul } from './ops/elementwise.ts'
-import { sum } from './ops/reduce.ts'
 import { type Rng, rng } from './random.ts'
 import { sampler } from './samples.ts'
 import { scope } from './scope.ts'
@@ -82,7 +82,7 @@ export interface OpCheck {
 /** gradcheck and, for smooth ops, gradcheck2 of every sample of an op. */
 export function gradcheckOp(op: AnyOp, seed = 0): OpCheck {
   return scope(() => {
-    const { differentiable, samples } = erase(op)
+    const { differentiable, samples } = untyped(op)
     const worst = (check: typeof gradcheck) =>
       samples(sampler(seed))
         .map(sample => check(runs(op, sample), sample.x))
@@ -96,7 +96,7 @@ export function gradcheckOp(op: AnyOp, seed = 0): OpCheck {
 
 /** An op with a sample's attributes, as a function of its inputs. */
 export function runs(op: AnyOp, { attrs }: Sample): Checked {
-  const record = erase(op)
+  const record = untyped(op)
   return (...x) => (record.many ? applyMany(record, x, attrs) : apply(record, x, attrs))
 }
 

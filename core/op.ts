@@ -64,12 +64,12 @@ export interface ManyOp<X extends readonly Tensor[], A> extends Common<X, A> {
 // The registry and the tape hold ops of all types; `never` inputs make every record assignable without `any`.
 export type AnyOp = (Op<never, never, never> | ManyOp<never, never>) & { readonly name: string }
 
-type Erased = Omit<Op<readonly Tensor[], unknown, readonly Tensor[]>, never> & { readonly many?: undefined }
-type ErasedMany = ManyOp<readonly Tensor[], unknown>
+type Untyped = Omit<Op<readonly Tensor[], unknown, readonly Tensor[]>, never> & { readonly many?: undefined }
+type UntypedMany = ManyOp<readonly Tensor[], unknown>
 
-/** The record with its type parameters forgotten: for the tape, tests and tools, which treat all ops alike. */
-export function erase(op: AnyOp): Erased | ErasedMany {
-  return op as unknown as Erased | ErasedMany
+/** The record without its type parameters: for the tape, tests and tools, which treat all ops alike. */
+export function untyped(op: AnyOp): Untyped | UntypedMany {
+  return op as unknown as Untyped | UntypedMany
 }
 
 const records = new Map<string, AnyOp>()
@@ -129,7 +129,7 @@ export function apply<X extends readonly Tensor[], A, S extends readonly Tensor[
   const spec = { shape, dtype: op.dtype === undefined ? x[0].dtype : op.dtype(x, attrs) }
   const storage = op.forward(x[0].backend.kernels, x, attrs, spec)
   if (storage === undefined) return decomposed(op, op.decompose?.(x, attrs))
-  const node = op.differentiable !== 'none' && wantsGrad(x) ? new Node(op as unknown as AnyOp, attrs, null, x) : null
+  const node = op.differentiable !== 'none' && wantsGrad(x) ? new Node(op as unknown as AnyOp, attrs, x) : null
   const y = new Tensor(storage, shape, node)
   if (node !== null) node.save(op.vjp === undefined ? x : (op.save?.(x, y, attrs) ?? []))
   if (observer !== null) observer(op as unknown as AnyOp, x, attrs, [y], performance.now() - start)
@@ -143,7 +143,7 @@ export function applyMany<X extends readonly Tensor[], A>(op: ManyOp<X, A>, x: X
   const shapes = op.infer(shapesOf(x), attrs)
   const storages = op.forward(x[0].backend.kernels, x, attrs)
   if (storages === undefined) return op.decompose(x, attrs)
-  const node = wantsGrad(x) ? new Node(op as unknown as AnyOp, attrs, null, x) : null
+  const node = wantsGrad(x) ? new Node(op as unknown as AnyOp, attrs, x) : null
   node?.save(x)
   const ys = storages.map((storage, i) => new Tensor(storage, shapes[i], node, i))
   if (observer !== null) observer(op as unknown as AnyOp, x, attrs, ys, performance.now() - start)

@@ -4,18 +4,32 @@
  * backend, so a whole training step fits in one scope and the only `await` comes after it.
  */
 
-import { Tensor } from './tensor.ts'
+import { checkSynchronous, type Synchronous } from './synchronous.ts'
+
+/** Marks the handles that scopes free. */
+export const scopedBrand: unique symbol = Symbol('scoped')
+
+/** A handle that a scope frees: a tensor. */
+export interface Scoped {
+  readonly [scopedBrand]: true
+  readonly disposed: boolean
+  /** True if scopes leave it alone. */
+  persistent: boolean
+  /** Freed with its leaf. */
+  grad: Scoped | null
+  dispose(): void
+}
 
 interface Frame {
   readonly parent: Frame | null
-  readonly tensors: Tensor[]
+  readonly handles: Scoped[]
 }
 
 let current: Frame | null = null
 
-/** Called by every new tensor handle: the innermost scope will dispose it. */
-export function adoptTensor(tensor: Tensor): void {
-  current?.tensors.push(tensor)
+/** Called by every new handle: the innermost scope will dispose it. */
+export function adopt(handle: Scoped): void {
+  current?.handles.push(handle)
 }
 
 /** Runs `fn` outside every scope: what it creates is freed by hand. The tape keeps what it saves this way. */
@@ -29,26 +43,22 @@ export function unscoped<T>(fn: () => T): T {
   }
 }
 
-type Synchronous<T> = T extends PromiseLike<unknown> ? never : T
-
 /**
- * Runs `fn` and frees the tensors that it created, except those in its result (a tensor, or arrays and plain objects
- * of them), which pass to the enclosing scope, and persistent ones. Throws when `fn` returns a promise.
+ * Runs `fn` and frees the tensors that it created, except those in its result (a tensor, or arrays, maps, sets and plain
+ * objects of them), which pass to the enclosing scope, and persistent ones. Throws if `fn` returns a promise, or an
+ * instance of a class that holds tensors which the scope would free.
  */
 export function scope<T>(fn: () => Synchronous<T>): T {
-  const frame: Frame = { parent: current, tensors: [] }
+  const frame: Frame = { parent: current, handles: [] }
   current = frame
   let result: T
-  const kept = new Set<Tensor>()
+  let kept: ReadonlySet<Scoped> = none
   try {
-    result = fn()
-    if (typeof (result as { then?: unknown } | null | undefined)?.then === 'function')
-      throw new Error('scope: wanted a synchronous function, got one that returns a promise; await after the scope')
-    collect(result, kept)
+    result = checkSynchronous('scope', fn())
+    if (result !== null && typeof result === 'object') kept = keptBy(result, frame)
   } catch (error) {
-    kept.clear()
     current = frame.parent
-    close(frame, kept)
+    close(frame, none)
     throw error
   }
   current = frame.parent
@@ -56,28 +66,68 @@ export function scope<T>(fn: () => Synchronous<T>): T {
   return result
 }
 
-/** The tensors inside a result. */
-function collect(value: unknown, into: Set<Tensor>): void {
-  if (value instanceof Tensor) into.add(value)
-  else if (Array.isArray(value)) for (const item of value) collect(item, into)
-  else if (value !== null && typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype)
-    for (const item of Object.values(value)) collect(item, into)
+const none: ReadonlySet<Scoped> = new Set()
+
+function isScoped(value: object): value is Scoped {
+  return scopedBrand in value
 }
 
-function close(frame: Frame, kept: ReadonlySet<Tensor>): void {
-  for (const tensor of frame.tensors) {
-    if (tensor.persistent) continue
-    if (kept.has(tensor)) frame.parent?.tensors.push(tensor)
-    else {
-      if (tensor.grad !== null && kept.has(tensor.grad)) handOver(tensor, tensor.grad, frame.parent)
-      tensor.dispose()
+/** The handles inside a result. Throws if an instance of a class holds others that `frame` would free. */
+function keptBy(result: object, frame: Frame): Set<Scoped> {
+  if (isScoped(result)) return new Set([result])
+  const kept = new Set<Scoped>()
+  const instances: object[] = []
+  collect(result, isContainer, kept, instances)
+  if (instances.length === 0) return kept
+  const held = new Set<Scoped>()
+  collect(instances, value => !ArrayBuffer.isView(value), held)
+  for (const handle of frame.handles)
+    if (held.has(handle) && !kept.has(handle) && !handle.persistent && !handle.disposed)
+      throw new Error(
+        `scope: expected tensors in arrays, maps, sets and plain objects, got an instance of ` +
+          `${instances.map(instance => instance.constructor.name).join(', ')} that holds some; persist() them`,
+      )
+  return kept
+}
+
+/** Arrays, maps, sets and plain objects. */
+function isContainer(value: object): boolean {
+  if (Array.isArray(value) || value instanceof Map || value instanceof Set) return true
+  const prototype = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}
+
+/** Adds the handles inside `root` to `into`, and the objects that are not `open` to `closed`. */
+function collect(root: object, open: (value: object) => boolean, into: Set<Scoped>, closed: object[] = []): void {
+  const seen = new Set<object>()
+  const pending: unknown[] = [root]
+  while (pending.length > 0) {
+    const value = pending.pop()
+    if (value === null || typeof value !== 'object') continue
+    if (isScoped(value)) into.add(value)
+    else if (!seen.has(value)) {
+      seen.add(value)
+      if (!open(value)) closed.push(value)
+      else if (value instanceof Map) for (const [key, item] of value) pending.push(key, item)
+      else for (const item of value instanceof Set ? value : Object.values(value)) pending.push(item)
     }
   }
 }
 
-/** The gradient of a leaf that goes, when the scope returns it, becomes a tensor like any other. */
-function handOver(leaf: Tensor, gradient: Tensor, to: Frame | null): void {
+function close(frame: Frame, kept: ReadonlySet<Scoped>): void {
+  for (const handle of frame.handles) {
+    if (handle.persistent) continue
+    if (kept.has(handle)) frame.parent?.handles.push(handle)
+    else {
+      if (handle.grad !== null && kept.has(handle.grad)) handOver(handle, handle.grad, frame.parent)
+      handle.dispose()
+    }
+  }
+}
+
+/** The gradient of a leaf that is freed, when the scope returns it, becomes a tensor like any other. */
+function handOver(leaf: Scoped, gradient: Scoped, to: Frame | null): void {
   leaf.grad = null
   gradient.persistent = false
-  to?.tensors.push(gradient)
+  to?.handles.push(gradient)
 }

@@ -7,8 +7,8 @@ import type { Backend, BackendStats } from './backend.ts'
 import { defaultBackend } from './default-backend.ts'
 import { bytesPerElement } from './dtype.ts'
 import { label, noGrad } from './graph.ts'
-import { erase, observe } from './op.ts'
-import { add, cast, finite, mul } from './ops/elementwise.ts'
+import { observe, untyped } from './op.ts'
+import { add, cast, isFinite as finite, mul } from './ops/elementwise.ts'
 import { min } from './ops/reduce.ts'
 import { scope } from './scope.ts'
 import type { Shape } from './shape.ts'
@@ -33,7 +33,7 @@ export interface ProfileRow {
 export function profile(fn: () => void): ProfileRow[] {
   const rows = new Map<string, ProfileRow>()
   observe((op, x, attrs, results, ms) => {
-    const { name, flops } = erase(op)
+    const { name, flops } = untyped(op)
     let row = rows.get(name)
     if (row === undefined) {
       row = { op: name, calls: 0, ms: 0, flops: 0, bytes: 0 }

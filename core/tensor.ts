@@ -8,7 +8,7 @@ import type { Backend, Operand, Storage } from './backend.ts'
 import { defaultBackend } from './default-backend.ts'
 import { type DType, type TypedArray, toTypedArray } from './dtype.ts'
 import { Node } from './graph.ts'
-import { adoptTensor } from './scope.ts'
+import { adopt, type Scoped, scopedBrand } from './scope.ts'
 import { type Shape, ShapeError, sameShape, show, sizeOf } from './shape.ts'
 
 let live = 0
@@ -18,7 +18,7 @@ export function liveTensors(): number {
   return live
 }
 
-export class Tensor implements Operand {
+export class Tensor implements Operand, Scoped {
   readonly shape: Shape
   readonly dtype: DType
   /** The node that made this value; a leaf's own node when it requires a gradient; else null. */
@@ -39,9 +39,9 @@ export class Tensor implements Operand {
     this.#storage = storage
     storage.holds++
     live++
-    this.node = node === 'leaf' ? new Node(null, null, this, []) : node
+    this.node = node === 'leaf' ? Node.ofLeaf(this) : node
     this.node?.hold()
-    adoptTensor(this)
+    adopt(this)
   }
 
   /** Throws after `dispose`. */
@@ -49,6 +49,10 @@ export class Tensor implements Operand {
     if (this.#storage === null)
       throw new Error(`use after dispose of a ${this.dtype} tensor of shape ${show(this.shape)}`)
     return this.#storage
+  }
+
+  get [scopedBrand](): true {
+    return true
   }
 
   get backend(): Backend {

@@ -14,7 +14,7 @@ import {
   type Backend,
   type DType,
   div,
-  finite as finiteOf,
+  isFinite as finiteOf,
   full,
   minimum,
   mul,

@@ -7,7 +7,7 @@
 import * as assert from 'uvu/assert'
 import { type Checked, project, runs } from '../core/gradcheck.ts'
 import { type Backend, cpu, type DType, gradients, noGrad, scope, type Tensor, tensor } from '../core/index.ts'
-import { type AnyOp, erase, type Sample } from '../core/op.ts'
+import { type AnyOp, type Sample, untyped } from '../core/op.ts'
 import { rng } from '../core/random.ts'
 import { sampler } from '../core/samples.ts'
 
@@ -17,7 +17,7 @@ const inIntegers = [
   /^(reshape|permute|broadcastTo|slice|pad|concat|copy|gather|scatterAdd)$/,
 ]
 
-export const samplesOf = (op: AnyOp): readonly Sample[] => scope(() => erase(op).samples(sampler(7)))
+export const samplesOf = (op: AnyOp): readonly Sample[] => scope(() => untyped(op).samples(sampler(7)))
 export const describe = (x: readonly Tensor[]) => x.map(t => `${t.dtype}[${t.shape}]`).join(' ')
 const sizeOf = (t: Tensor) => Math.max(1, t.size)
 
@@ -26,7 +26,7 @@ type Values = ArrayLike<number>
 /** Values of an op on a sample, and the gradients of Σ u ⊙ values by the float inputs, as handles without a graph. */
 function evaluate(op: AnyOp, f: Checked, x: readonly Tensor[]): { ys: Tensor[]; gs: Tensor[] } {
   const isFloat = (t: Tensor) => t.dtype !== 'i32'
-  if (erase(op).differentiable === 'none' || !x.some(isFloat)) return { ys: noGrad(() => [f(...x)].flat()), gs: [] }
+  if (untyped(op).differentiable === 'none' || !x.some(isFloat)) return { ys: noGrad(() => [f(...x)].flat()), gs: [] }
   const leaves = x.map(t => (isFloat(t) ? t.requireGrad() : t))
   const ys = [f(...leaves)].flat()
   const random = rng(3)

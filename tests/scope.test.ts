@@ -200,10 +200,10 @@ test('a promise is refused, and what was made before it is freed', () => {
     f64([1, 2, 3])
   }
   // @ts-expect-error an async function does not type-check
-  assert.throws(() => scope(late), /scope: wanted a synchronous function, got one that returns a promise/)
+  assert.throws(() => scope(late), /scope: expected a synchronous function, got one that returns a promise/)
   // biome-ignore lint/suspicious/noThenProperty: a thenable that is no promise is what is tested
   const thenable = () => ({ then: () => f64([1]), made: f64([1]) })
-  assert.throws(() => scope(thenable as () => unknown), /scope: wanted a synchronous function/)
+  assert.throws(() => scope(thenable as () => unknown), /scope: expected a synchronous function/)
   assert.is(grown(), 0)
 })
 

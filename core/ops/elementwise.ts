@@ -10,7 +10,7 @@ import { noGrad } from '../graph.ts'
 import { apply, type Binary, defineOp, type None, type Op, type Unary } from '../op.ts'
 import { broadcastShapes } from '../shape.ts'
 import { full, type Tensor, tensor } from '../tensor.ts'
-import { unless, zero } from './branch.ts'
+import { where, zero, zeroWhere } from './where.ts'
 
 const none: None = {}
 
@@ -74,14 +74,14 @@ const maximumOp = binary({
   keeps: 'inputs',
   domain: 'distinct',
   differentiable: 'once',
-  vjp: (g, a, b) => [() => unless(less(a, b), g), () => unless(lessEqual(b, a), g)],
+  vjp: (g, a, b) => [() => zeroWhere(less(a, b), g), () => zeroWhere(lessEqual(b, a), g)],
 })
 const minimumOp = binary({
   name: 'minimum',
   keeps: 'inputs',
   domain: 'distinct',
   differentiable: 'once',
-  vjp: (g, a, b) => [() => unless(less(b, a), g), () => unless(lessEqual(a, b), g)],
+  vjp: (g, a, b) => [() => zeroWhere(less(b, a), g), () => zeroWhere(lessEqual(a, b), g)],
 })
 const equalOp = binary({ name: 'equal', keeps: 'nothing', differentiable: 'none' })
 const lessOp = binary({ name: 'less', keeps: 'nothing', differentiable: 'none', domain: 'distinct' })
@@ -224,7 +224,8 @@ export function floor(x: Tensor): Tensor {
 }
 
 /** 1 where x is neither infinite nor NaN, else 0; no gradient: (…) → (…). */
-export function finite(x: Tensor): Tensor {
+// biome-ignore lint/suspicious/noShadowRestrictedNames: the name of PyTorch and NumPy
+export function isFinite(x: Tensor): Tensor {
   return apply(isFiniteOp, [x], none)
 }
 
@@ -322,28 +323,6 @@ const clampOp = defineOp<Unary, { readonly low: number; readonly high: number },
 /** x limited to [low, high]: (…) → (…). */
 export function clamp(x: Tensor, low: number, high: number): Tensor {
   return apply(clampOp, [x], { low, high })
-}
-
-const whereOp = defineOp<readonly [Tensor, Tensor, Tensor], None, Unary>({
-  name: 'where',
-  selector: { at: 0 },
-  dtype: ([, a]) => a.dtype,
-  infer: ([c, a, b]) => broadcastShapes('where', c, broadcastShapes('where', a, b)),
-  forward: (k, [c, a, b], _, out) => k.where(c, a, b, out),
-  save: ([c]) => [c],
-  vjp: (g, [c]) => [() => zero(g, c.shape), () => where(c, g, zero(g)), () => unless(c, g)],
-  samples: r => [
-    { x: [r.indices(2, 3, 1, 5), r(3, 7, 5), r(5)], attrs: none },
-    { x: [r.indices(2, 1031), r(1), r(1031)], attrs: none },
-  ],
-})
-
-/**
- * a where the condition (any dtype) is not 0, else b; all three broadcast. The condition has no gradient. Throws
- * ShapeError.
- */
-export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
-  return apply(whereOp, [condition, a, b], none)
 }
 
 // ---- conversion ---------------------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@
 import { apply, type Binary, defineOp, type None, type Unary } from '../op.ts'
 import { ShapeError, sameShape, show } from '../shape.ts'
 import { ones, type Tensor } from '../tensor.ts'
-import { mul, where } from './elementwise.ts'
+import { mul } from './elementwise.ts'
 import { reshape } from './movement.ts'
+import { where } from './where.ts'
 
 const gatherOp = defineOp<Binary, None, Unary>({
   name: 'gather',

@@ -4,8 +4,9 @@
 
 import { ShapeError, sameShape, show } from '../shape.ts'
 import { full, type Tensor } from '../tensor.ts'
-import { abs, affine, less, mul, square, sub, where } from './elementwise.ts'
+import { abs, affine, less, mul, square, sub } from './elementwise.ts'
 import { mean } from './reduce.ts'
+import { where } from './where.ts'
 
 /** a − b of one shape: broadcasting (N, 1) against (N) here has cost people weeks. */
 function difference(op: string, a: Tensor, b: Tensor): Tensor {

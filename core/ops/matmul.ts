@@ -6,9 +6,9 @@
 import { apply, type Binary, defineOp, type None } from '../op.ts'
 import { broadcastShapes, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
+import { sum } from './broadcast.ts'
 import { add } from './elementwise.ts'
 import { reshape } from './movement.ts'
-import { sum } from './reduce.ts'
 
 interface MatmulAttrs {
   readonly transposeA: boolean

@@ -3,9 +3,8 @@
  */
 
 import { apply, defineOp, type None, type Unary } from '../op.ts'
-import { axisOf, broadcastShapes, type Shape, ShapeError, sameShape, show, sizeOf } from '../shape.ts'
-import { Tensor } from '../tensor.ts'
-import { sumTo } from './reduce.ts'
+import { axisOf, type Shape, ShapeError, sameShape, show, sizeOf } from '../shape.ts'
+import type { Tensor } from '../tensor.ts'
 
 // ---- reshape: the only op whose result shares its input's memory ----------------------------------------------------
 
@@ -82,35 +81,6 @@ export function transpose(x: Tensor): Tensor {
   if (x.shape.length < 2) throw new ShapeError(`transpose: wanted two axes or more, got ${show(x.shape)}`)
   const order = x.shape.map((_, i) => i)
   return permute(x, [...order.slice(0, -2), order.length - 1, order.length - 2])
-}
-
-// ---- broadcast ------------------------------------------------------------------------------------------------------
-
-const broadcastOp = defineOp<Unary, { readonly shape: Shape }>({
-  name: 'broadcastTo',
-  infer: ([x], { shape }) => {
-    if (!sameShape(broadcastShapes('broadcastTo', x, shape), shape))
-      throw new ShapeError(`broadcastTo: wanted a shape that broadcasts to ${show(shape)}, got ${show(x)}`)
-    return shape
-  },
-  // Adding 0 to every place: a binary kernel reads its operands broadcast.
-  forward: (k, [x], _, out) => {
-    const zero = new Tensor(k.fill(0, { shape: [], dtype: x.dtype }), [])
-    const storage = k.binary('add', x, zero, out)
-    zero.dispose()
-    return storage
-  },
-  vjp: (g, _, __, [shape]) => [() => sumTo(g, shape)],
-  samples: r => [
-    { x: [r(3, 1, 5)], attrs: { shape: [2, 3, 4, 5] } },
-    { x: [r(1)], attrs: { shape: [1031] } },
-    { x: [r()], attrs: { shape: [2, 3] } },
-  ],
-})
-
-/** x (…) repeated along axes of size 1 and new leading axes, to this shape. Throws ShapeError. */
-export function broadcastTo(x: Tensor, shape: Shape): Tensor {
-  return sameShape(x.shape, shape) ? x.alias() : apply(broadcastOp, [x], { shape })
 }
 
 // ---- slice, pad, concat ---------------------------------------------------------------------------------------------

@@ -5,10 +5,11 @@
 import { apply, type Binary, defineOp, type None, type Unary } from '../op.ts'
 import { axisOf, checkShape, type Shape, ShapeError, show } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
+import { sum } from './broadcast.ts'
 import { add, exp, log, mul, neg, reciprocal, sub } from './elementwise.ts'
 import { pick } from './gather.ts'
 import { permute } from './movement.ts'
-import { max, mean, sum } from './reduce.ts'
+import { max, mean } from './reduce.ts'
 
 const shapes: readonly Shape[] = [
   [3, 4, 5],
