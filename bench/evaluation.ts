@@ -8,10 +8,10 @@ import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { readFlags } from '../cli/flags.ts'
+import { main } from '../cli/main.ts'
 import { ready, rng } from '../core/index.ts'
 import { featureGaussian, frechetDistance } from '../evaluation/index.ts'
-import { main } from '../training/index.ts'
-import { readFlags } from '../cli/flags.ts'
 import { table } from './table.ts'
 
 interface Answer {

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import type { GpuBackend } from '../core/backends/gpu/index.ts'
 import type { WebGpuDevice } from '../core/backends/gpu/webgpu.ts'
 import { type BackendName, matmul, ready, rng, scope } from '../core/index.ts'
-import { UserError } from '../training/index.ts'
+import { UserError } from '../io/user-error.ts'
 import { median, table } from './table.ts'
 import { ditBlock, ditStep, mdtStep, productFlops, samplingStep, type Workload } from './workloads.ts'
 

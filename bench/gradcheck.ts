@@ -3,10 +3,10 @@
  * second derivatives over its samples, in f64. Exit code 1 when one is above 1e-6, or when a name is unknown.
  */
 
+import { readFlags } from '../cli/flags.ts'
+import { main } from '../cli/main.ts'
 import { gradcheckOp } from '../core/gradcheck.ts'
 import { registry } from '../core/index.ts'
-import { main } from '../training/index.ts'
-import { readFlags } from '../cli/flags.ts'
 
 const limit = 1e-6
 

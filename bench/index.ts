@@ -10,9 +10,10 @@
 
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { type Backend, backendNames, ready } from '../core/index.ts'
-import { main, UserError } from '../training/index.ts'
 import { readFlags } from '../cli/flags.ts'
+import { main } from '../cli/main.ts'
+import { type Backend, backendNames, ready } from '../core/index.ts'
+import { UserError } from '../io/user-error.ts'
 import { checkpointing } from './checkpoint.ts'
 import { conv } from './conv.ts'
 import { full } from './full.ts'

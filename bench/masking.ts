@@ -6,9 +6,10 @@
  */
 
 import process, { argv } from 'node:process'
+import { main } from '../cli/main.ts'
 import { backward, mean, profile, type Rng, ready, rng, scope, type Tensor } from '../core/index.ts'
 import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index.ts'
-import { main, UserError } from '../training/index.ts'
+import { UserError } from '../io/user-error.ts'
 import {
   DiT,
   drawMaskDiT,

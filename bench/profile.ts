@@ -5,9 +5,9 @@
  * maskdit, maskdm, autoencoder, dit-block, sample. What happens between ops, in JavaScript, is the last row.
  */
 
-import { type Backend, profile, ready, scope } from '../core/index.ts'
-import { main } from '../training/index.ts'
 import { readFlags } from '../cli/flags.ts'
+import { main } from '../cli/main.ts'
+import { type Backend, profile, ready, scope } from '../core/index.ts'
 import { measureBandwidth } from './bandwidth.ts'
 import { measureCeiling } from './ceiling.ts'
 import { table } from './table.ts'

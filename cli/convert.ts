@@ -1,18 +1,18 @@
 /**
  * `demask convert`: weights of PyTorch's checkpoints or of safetensors into safetensors. Needs Node. Nothing in a .pt file
- * is run (core/pytorch/), tensors pass one by one, and the new file appears whole or not at all. How files are opened: io/weights-node.ts.
+ * is run (io/pytorch/), tensors pass one by one, and the new file appears whole or not at all. How files are opened: io/weights-node.ts.
  */
 
 import { existsSync, statSync } from 'node:fs'
 import { SingleBar } from 'cli-progress'
-import { type HostTensor, type SafetensorsDType, safetensorsBytes } from '../io/safetensors.ts'
-import { type LazyData, writeSafetensors } from '../io/safetensors-node.ts'
 import { sizeOf } from '../core/shape.ts'
 import { writeAside } from '../io/aside.ts'
+import { type HostTensor, type SafetensorsDType, safetensorsBytes } from '../io/safetensors.ts'
+import { type LazyData, writeSafetensors } from '../io/safetensors-node.ts'
 import { UserError } from '../io/user-error.ts'
-import { readFlags } from './flags.ts'
 import { openWeights, type WeightsFile } from '../io/weights-node.ts'
 import { demask } from './command.ts'
+import { readFlags } from './flags.ts'
 
 /** What floating-point numbers can become, and from where on a number is rounded to infinity there. */
 const targets = {

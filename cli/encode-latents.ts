@@ -6,15 +6,19 @@
 
 import { basename, join, resolve } from 'node:path'
 import { backendNames, ready } from '../core/index.ts'
-import { openDataset, sha256Of, writeLatents } from '../data/index.ts'
-import { arithmetic, attended, Interrupt, lockFolder, Progress, UserError } from '../training/index.ts'
-import { readFlags, shellLine } from './flags.ts'
+import { openDataset, writeLatents } from '../data/index.ts'
+import { sha256Of } from '../io/checksum.ts'
+import { lockFolder } from '../io/lock.ts'
+import { UserError } from '../io/user-error.ts'
+import { arithmetic, Interrupt, Progress } from '../training/index.ts'
 import { momentsOf, togetherAt } from '../training/latents.ts'
 import { loadVae, locateVae, vaeFile } from '../training/vae-weights.ts'
 import { demask } from './command.ts'
+import { readFlags, shellLine } from './flags.ts'
+import { runInChild } from './run-in-child.ts'
 
 export const run = (words: readonly string[]): Promise<void> =>
-  attended(async () => {
+  runInChild(async () => {
     const {
       dir,
       vae,

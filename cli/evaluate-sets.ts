@@ -7,12 +7,15 @@ import { existsSync, readdirSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
+import { imagesOf, leaveOut, openDataset, planesOf, toModelRange } from '../data/index.ts'
+import { EmojiFeatures } from '../evaluation/emoji-features.ts'
 import { readStatistics, type StoredStatistics } from '../evaluation/feature-statistics.ts'
-import { imagesOf, leaveOut, NpzFile, openDataset, planesOf, toModelRange } from '../data/index.ts'
+import { InceptionV3 } from '../evaluation/inception.ts'
 import type { FeatureNetwork } from '../evaluation/index.ts'
+import { NpzFile } from '../io/npz.ts'
 import { reason, UserError } from '../io/user-error.ts'
-import { load, openWeights } from '../io/weights-node.ts'
-import { EmojiFeatures, InceptionV3 } from '../models/index.ts'
+import { openWeights } from '../io/weights-node.ts'
+import { load } from '../training/trained-run.ts'
 
 /** Pictures in order. */
 export interface Pictures extends Disposable {

@@ -1,16 +1,16 @@
 /**
  * `demask evaluate`: how near pictures are to a reference, by the features of a network: Fréchet distances, a score of
  * classes, precision and recall. Needs Node. What the numbers are: docs/evaluation.md; the mathematics:
- * diffusion/evaluation/; how sets are measured: evaluate-measure.ts.
+ * evaluation/; how sets are measured: evaluate-measure.ts.
  */
 
 import { ready } from '../core/index.ts'
 import { readStatistics, type StoredStatistics, writeStatistics } from '../evaluation/feature-statistics.ts'
 import { UserError } from '../io/user-error.ts'
-import { readFlags } from './flags.ts'
 import { demask } from './command.ts'
 import { compared, type Measured, measuredOf, merge, type Part, type Results } from './evaluate-measure.ts'
 import { emoji, inception, type Measure, openSource, type Source } from './evaluate-sets.ts'
+import { readFlags } from './flags.ts'
 
 export async function run(words: readonly string[]): Promise<void> {
   const given = readFlags(

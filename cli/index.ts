@@ -5,10 +5,10 @@
  */
 
 import { Command as Parser } from 'commander'
-import { main } from '../io/user-error.ts'
 import { version } from '../training/version.ts'
-import { ended, examplesOf } from './flags.ts'
 import { type Command, demask } from './command.ts'
+import { ended, examplesOf } from './flags.ts'
+import { main } from './main.ts'
 
 const commands: Readonly<Record<string, Command>> = {
   train: { about: 'trains a model: mdt, maskdit, maskdm or vae', load: () => import('./train.ts') },

@@ -5,17 +5,20 @@
 
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { sizeOf } from '../core/shape.ts'
+import { readIndex } from '../data/index.ts'
+import { NpzFile } from '../io/npz.ts'
 import { PyTorchFile } from '../io/pytorch-node.ts'
 import { type HostTensor, safetensorsBytes } from '../io/safetensors.ts'
-import { sizeOf } from '../core/shape.ts'
-import { NpzFile, readIndex } from '../data/index.ts'
-import { checkpoints } from '../training/checkpoint.ts'
-import { type Row, type RunState, readRows, readState, UserError } from '../training/index.ts'
-import { readFlags } from './flags.ts'
-import { describe, recognise } from '../models/recognise.ts'
-import { isPyTorch, openWeights, type Trained } from '../io/weights-node.ts'
+import { UserError } from '../io/user-error.ts'
+import { isPyTorch, openWeights } from '../io/weights-node.ts'
 import { autoencoderOptionsOfShapes } from '../models/index.ts'
+import { describe, recognise } from '../models/recognise.ts'
+import { checkpoints } from '../training/checkpoint.ts'
+import { type Row, type RunState, readRows, readState } from '../training/index.ts'
+import type { Trained } from '../training/trained-run.ts'
 import { demask } from './command.ts'
+import { readFlags } from './flags.ts'
 
 /** What is known of something, each with its name. */
 type Lines = (readonly [name: string, value: string])[]

@@ -5,7 +5,7 @@
 import { rng } from '../core/index.ts'
 import { openDataset, readPicture, toModelRange } from '../data/index.ts'
 import { keepLeast, type TokenMask } from '../diffusion/index.ts'
-import { UserError } from '../training/index.ts'
+import { UserError } from '../io/user-error.ts'
 
 export interface Input {
   /** (3, S, S) in [-1, 1] */

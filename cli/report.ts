@@ -1,8 +1,8 @@
 /** `demask report`: writes the page of a run anew. Needs Node. What is on it: training/report.ts. */
 
 import { writeReport } from '../training/index.ts'
-import { readFlags } from './flags.ts'
 import { demask } from './command.ts'
+import { readFlags } from './flags.ts'
 
 export async function run(words: readonly string[]): Promise<void> {
   const { dir } = readFlags(

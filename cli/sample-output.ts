@@ -18,8 +18,10 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import sharp from 'sharp'
-import { type NpzSource, toByte, writeNpz } from '../data/index.ts'
-import { reason, UserError, writeGrid } from '../training/index.ts'
+import { toByte } from '../data/index.ts'
+import { type NpzSource, writeNpz } from '../io/npz.ts'
+import { reason, UserError } from '../io/user-error.ts'
+import { writeGrid } from '../training/index.ts'
 import type { Drawn } from '../training/latents.ts'
 
 /** Some of the pictures, in order; `labels` is null for a model without classes. */

@@ -3,11 +3,11 @@
  */
 
 import { backendNames } from '../core/index.ts'
-import { UserError } from '../training/index.ts'
+import { UserError } from '../io/user-error.ts'
 import { levelSamplers, type Request, samplerNames } from '../models/drawing.ts'
-import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
 import type { Recognised } from '../models/recognise.ts'
-import { labelOf } from '../io/weights-node.ts'
+import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
+import { labelOf } from './label.ts'
 
 const flags = {
   from: {

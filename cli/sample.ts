@@ -1,7 +1,7 @@
 /** `demask sample`: starts examples/sample.ts, which is the place to read. Needs Node. */
 
-import { startedBy } from './flags.ts'
 import { demask } from './command.ts'
+import { startedBy } from './flags.ts'
 
 export async function run(words: readonly string[]): Promise<void> {
   startedBy(`${demask} sample`, words)

@@ -4,8 +4,8 @@
  * resuming begins with them. Needs Node. Next: examples/train-mdt-s.ts.
  */
 
-import { readFlags, startedBy } from './flags.ts'
 import { demask } from './command.ts'
+import { readFlags, startedBy } from './flags.ts'
 
 const programs = {
   mdt: () => import('../examples/train-mdt-s.ts'),

@@ -3,7 +3,7 @@
  * turned into one number, L = Σ u ⊙ f(x) with a random u, and its derivative along a random direction v of one input
  * is taken twice: as ⟨∂L/∂x, v⟩ by the tape, and by central differences, extrapolated. A wrong gradient of any element
  * shows with probability 1, at the cost of a few forward passes. Runs in f64 on `cpu`.
- * The walk over all ops is tests/registry.test.ts; `npm run gradcheck` prints its table.
+ * The walk over all ops is tests/core/registry.test.ts; `npm run gradcheck` prints its table.
  */
 
 import { cpu } from './backends/cpu/backend.ts'

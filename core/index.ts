@@ -1,5 +1,5 @@
 /**
- * demask's core: tensors, ops and their gradients, backends, random numbers, safetensors. Read it in the order
+ * demask's core: tensors, ops and their gradients, backends, random numbers. Read it in the order
  * tensor.ts, op.ts, ops/elementwise.ts, tape.ts, scope.ts, backend.ts, backends/cpu/.
  */
 
@@ -9,7 +9,7 @@ export { cpu } from './backends/cpu/backend.ts'
 export { createShapes, shapes } from './backends/shapes.ts'
 export { checkpoint } from './checkpoint.ts'
 export { defaultBackend, setDefaultBackend } from './default-backend.ts'
-export { type Doubles, doubles, type ExactSums, plainDoubles } from './doubles.ts'
+export type { Doubles, ExactSums } from './doubles.ts'
 export type { DType, TypedArray } from './dtype.ts'
 export { enableGrad, gradEnabled, labelled, noGrad } from './graph.ts'
 export { type Observer, observe, registry } from './op.ts'

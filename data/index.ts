@@ -1,13 +1,11 @@
 /** Sets of pictures and the batches drawn from them. Needs Node. Read dataset.ts first. */
 
 export { type Batch, Batches, type BatchOptions } from './batches.ts'
-export { sha256Of } from '../io/checksum.ts'
 export { type ImageDataset, imagesOf, planesOf, type TrainingSet, toByte, toModelRange } from './dataset.ts'
 export { openEmoji } from './emoji.ts'
 export { openFolder, readPicture } from './folder.ts'
 export { type LatentDataset, openLatents, type Posterior } from './latents.ts'
 export { type Encoder, type LatentIndex, type LatentSource, readIndex } from './latents-index.ts'
 export { type EncodeOptions, type Moments, writeLatents } from './latents-write.ts'
-export { NpzFile, type NpzSource, readNpz, writeNpz } from '../io/npz.ts'
 export { dataHelp, openDataset } from './open.ts'
 export { leaveOut, type OpenOptions, readableFrom, Skipped, UnreadablePicture } from './unreadable.ts'

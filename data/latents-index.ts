@@ -8,9 +8,9 @@
 
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { sha256Of } from '../io/checksum.ts'
 import { SafetensorsFile } from '../io/safetensors-node.ts'
 import { reason, UserError } from '../io/user-error.ts'
-import { sha256Of } from '../io/checksum.ts'
 
 /** The autoencoder that made latents, which alone can make pictures of them. */
 export interface Encoder {

@@ -8,13 +8,13 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { copyFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { HostTensor } from '../io/safetensors.ts'
-import { writeSafetensors } from '../io/safetensors-node.ts'
 import { sizeOf } from '../core/shape.ts'
 import { writeAside } from '../io/aside.ts'
-import { errorLine, UserError } from '../io/user-error.ts'
-import { replaceFile } from '../io/replace.ts'
 import { sha256Of } from '../io/checksum.ts'
+import { replaceFile } from '../io/replace.ts'
+import type { HostTensor } from '../io/safetensors.ts'
+import { writeSafetensors } from '../io/safetensors-node.ts'
+import { errorLine, UserError } from '../io/user-error.ts'
 import { type ImageDataset, imagesOf } from './dataset.ts'
 import {
   about,

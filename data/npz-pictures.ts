@@ -6,9 +6,9 @@
  */
 
 import { existsSync } from 'node:fs'
+import { NpzFile } from '../io/npz.ts'
 import { UserError } from '../io/user-error.ts'
 import { type ImageDataset, planesOf } from './dataset.ts'
-import { NpzFile } from '../io/npz.ts'
 import { numbered, rawDataset } from './raw.ts'
 import { centerCrop } from './resize.ts'
 

@@ -1,14 +1,12 @@
 /**
- * demask's diffusion mathematics; nothing here needs Node. Read it in the order betas.ts, gaussian.ts, vlb.ts, losses.ts,
- * samplers.ts, guidance.ts, masking.ts, block-masks.ts, edm.ts. How good pictures are is measured in evaluation/; data sets
- * and what a training script needs are in data/ and training/.
+ * The mathematics of diffusion models: schedules, losses, samplers, guidance and masks. Runs anywhere. Read it in the order
+ * betas.ts, gaussian.ts, vlb.ts, losses.ts, samplers.ts, guidance.ts, masking.ts, block-masks.ts, edm.ts.
  */
 
 export * from './betas.ts'
 export * from './block-masks.ts'
 export * from './edm.ts'
 export * from './edm-samplers.ts'
-export * from '../evaluation/index.ts'
 export * from './gaussian.ts'
 export * from './guidance.ts'
 export * from './inpainting.ts'

@@ -17,8 +17,8 @@ import {
   slice,
   type Tensor,
 } from '../core/index.ts'
-import type { FeatureNetwork, PictureFeatures } from './index.ts'
 import { Conv2d, GroupNorm, type Init, Layer, Linear, Module, normal } from '../nn/index.ts'
+import type { FeatureNetwork, PictureFeatures } from './index.ts'
 
 const groups = 8
 

@@ -4,12 +4,12 @@
  * as pytorch-fid (`mu`, `sigma`) and ADM's evaluator (`mu_s` and `sigma_s` too) read and write them.
  */
 
+import { writeAside } from '../io/aside.ts'
+import { readNpz, writeNpz } from '../io/npz.ts'
 import { type HostTensor, SafetensorsError } from '../io/safetensors.ts'
 import { readSafetensors, writeSafetensors } from '../io/safetensors-node.ts'
-import { type FeatureGaussian, FeatureStatistics } from './index.ts'
-import { writeAside } from '../io/aside.ts'
 import { UserError } from '../io/user-error.ts'
-import { readNpz, writeNpz } from '../io/npz.ts'
+import { type FeatureGaussian, FeatureStatistics } from './index.ts'
 
 /** Statistics that go on: of `pool` and of `spatial` features. */
 export interface SetStatistics {

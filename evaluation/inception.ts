@@ -25,8 +25,8 @@ import {
   slice,
   type Tensor,
 } from '../core/index.ts'
-import type { FeatureNetwork, PictureFeatures } from './index.ts'
 import { BatchNorm2d, Conv2d, type Init, Layer, Linear, Module, normal, type StateSource } from '../nn/index.ts'
+import type { FeatureNetwork, PictureFeatures } from './index.ts'
 
 type Kernel = number | readonly [height: number, width: number]
 

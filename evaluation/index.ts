@@ -4,8 +4,11 @@
  * precision-recall.ts.
  */
 
+export { doubles, plainDoubles } from './doubles.ts'
+export { EmojiFeatures } from './emoji-features.ts'
 export type { FeatureNetwork, PictureFeatures } from './features.ts'
 export { frechetDistance } from './frechet.ts'
+export { InceptionV3 } from './inception.ts'
 export { inceptionScore } from './inception-score.ts'
 export type { Features, Matrix } from './matrix.ts'
 export { manifoldRadii, type PrecisionRecall, precisionRecall } from './precision-recall.ts'

@@ -4,8 +4,8 @@
  * is always in f64, whatever made the features. Next: singular-values.ts.
  */
 
-import { doubles } from '../core/doubles.ts'
 import { type Shape, ShapeError, show } from '../core/shape.ts'
+import { doubles } from './doubles.ts'
 
 /** Row-major: element (i, j) is data[i · columns + j]. */
 export interface Matrix {

@@ -5,7 +5,8 @@
  * Next: frechet.ts.
  */
 
-import { type Doubles, doubles } from '../core/doubles.ts'
+import type { Doubles } from '../core/doubles.ts'
+import { doubles } from './doubles.ts'
 import { type Matrix, roomFor, transposed } from './matrix.ts'
 
 /** Σ σᵢ of a (M, N). Throws RangeError on elements that are not finite. */

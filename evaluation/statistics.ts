@@ -6,8 +6,9 @@
  * Next: frechet.ts.
  */
 
-import { addExact, doubles, type ExactSums } from '../core/doubles.ts'
+import type { ExactSums } from '../core/doubles.ts'
 import { ShapeError } from '../core/shape.ts'
+import { addExact, doubles } from './doubles.ts'
 import { type Features, type Matrix, mirror, roomFor, sizeOfFeatures, zeroMatrix } from './matrix.ts'
 
 /** A normal distribution of features, as `mu` and `sigma` in a file of reference statistics. */

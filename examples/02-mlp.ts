@@ -4,10 +4,11 @@
  */
 
 import { mkdirSync } from 'node:fs'
-import { backward, crossEntropy, geluTanh, noGrad, ready, rng, scope, tensor } from '../core/index.ts'
-import { main, writeScatter } from '../training/index.ts'
-import { Activation, AdamW, Linear, Sequential } from '../nn/index.ts'
 import { readFlags } from '../cli/flags.ts'
+import { main } from '../cli/main.ts'
+import { backward, crossEntropy, geluTanh, noGrad, ready, rng, scope, tensor } from '../core/index.ts'
+import { Activation, AdamW, Linear, Sequential } from '../nn/index.ts'
+import { writeScatter } from '../training/index.ts'
 import { swissRoll } from './swiss-roll.ts'
 
 const classes = 6

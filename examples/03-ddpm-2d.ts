@@ -5,6 +5,8 @@
  */
 
 import { mkdirSync } from 'node:fs'
+import { readFlags } from '../cli/flags.ts'
+import { main } from '../cli/main.ts'
 import { backward, mean, ready, rng, scope, type Tensor, tensor } from '../core/index.ts'
 import {
   ddimSample,
@@ -15,9 +17,8 @@ import {
   spaceTimesteps,
   trainingLoss,
 } from '../diffusion/index.ts'
-import { main, writeScatter } from '../training/index.ts'
 import { AdamW, Ema, warmUpDecay } from '../nn/index.ts'
-import { readFlags } from '../cli/flags.ts'
+import { writeScatter } from '../training/index.ts'
 import { PointDenoiser } from './point-denoiser.ts'
 import { swissRoll } from './swiss-roll.ts'
 

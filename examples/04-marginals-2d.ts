@@ -7,6 +7,8 @@
  */
 
 import { mkdirSync } from 'node:fs'
+import { readFlags } from '../cli/flags.ts'
+import { main } from '../cli/main.ts'
 import {
   backward,
   broadcastTo,
@@ -24,9 +26,8 @@ import {
   tensor,
 } from '../core/index.ts'
 import { ddimSample, gaussianDiffusion, linearBetas, qSample, respace, spaceTimesteps } from '../diffusion/index.ts'
-import { main, writeScatter } from '../training/index.ts'
 import { AdamW } from '../nn/index.ts'
-import { readFlags } from '../cli/flags.ts'
+import { writeScatter } from '../training/index.ts'
 import { PointDenoiser } from './point-denoiser.ts'
 import { swissRoll } from './swiss-roll.ts'
 

@@ -8,16 +8,20 @@
  */
 
 import { SingleBar } from 'cli-progress'
-import { backendNames, ready, rng, tensor } from '../core/index.ts'
-import { inpaintSteps, type Network, repaintLevels, respace, spaceTimesteps } from '../diffusion/index.ts'
-import { main, UserError, writeGrid } from '../training/index.ts'
-import { MaskedDiffusionTransformer } from '../models/index.ts'
-import { timestepDiffusion } from '../models/drawing.ts'
 import { readFlags } from '../cli/flags.ts'
 import { holeAt, holeIn, maskOf, pictures } from '../cli/inpaint-inputs.ts'
-import { recognise } from '../models/recognise.ts'
+import { labelOf } from '../cli/label.ts'
+import { main } from '../cli/main.ts'
 import { checkPicture } from '../cli/sample-output.ts'
-import { labelOf, load, locate, openWeights } from '../io/weights-node.ts'
+import { backendNames, ready, rng, tensor } from '../core/index.ts'
+import { inpaintSteps, type Network, repaintLevels, respace, spaceTimesteps } from '../diffusion/index.ts'
+import { UserError } from '../io/user-error.ts'
+import { openWeights } from '../io/weights-node.ts'
+import { timestepDiffusion } from '../models/drawing.ts'
+import { MaskedDiffusionTransformer } from '../models/index.ts'
+import { recognise } from '../models/recognise.ts'
+import { writeGrid } from '../training/index.ts'
+import { load, locate } from '../training/trained-run.ts'
 
 const methods = ['replace', 'repaint', 'mdt'] as const
 type Method = (typeof methods)[number]

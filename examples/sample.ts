@@ -6,11 +6,14 @@
  * drawn. Run: npx tsx examples/sample.ts --help. Before: train-mdt-s.ts. Next: inpaint.ts.
  */
 
+import { repeated } from '../cli/flags.ts'
+import { runInChild } from '../cli/run-in-child.ts'
+import { falseColour, openOutput } from '../cli/sample-output.ts'
+import { command, planOf, type SampleFlags, sampleFlags } from '../cli/sample-settings.ts'
 import { ready } from '../core/index.ts'
-import { sha256Of } from '../data/index.ts'
-import { attended, Interrupt, Progress, type RunState, UserError } from '../training/index.ts'
-import { maskdmPresets } from '../models/index.ts'
-import type { Init, Module } from '../nn/index.ts'
+import { sha256Of } from '../io/checksum.ts'
+import { UserError } from '../io/user-error.ts'
+import { openWeights } from '../io/weights-node.ts'
 import {
   type Drawing,
   drawn,
@@ -21,15 +24,15 @@ import {
   timestepDiffusion,
   timestepDrawing,
 } from '../models/drawing.ts'
-import { repeated } from '../cli/flags.ts'
-import { type Decode, decoderOf, type LatentSpace } from '../training/latents.ts'
+import { maskdmPresets } from '../models/index.ts'
 import { describe, type Recognised, recognise } from '../models/recognise.ts'
-import { falseColour, openOutput } from '../cli/sample-output.ts'
-import { command, planOf, type SampleFlags, sampleFlags } from '../cli/sample-settings.ts'
+import type { Init, Module } from '../nn/index.ts'
+import { Interrupt, Progress, type RunState } from '../training/index.ts'
+import { type Decode, decoderOf, type LatentSpace } from '../training/latents.ts'
+import { load, locate, type Trained } from '../training/trained-run.ts'
 import { loadVae, locateVae } from '../training/vae-weights.ts'
-import { load, locate, openWeights, type Trained } from '../io/weights-node.ts'
 
-await attended(async () => {
+await runInChild(async () => {
   const flags = sampleFlags()
   const { path, run } = locate(flags.from, flags.weights)
   using file = await openWeights(path, { weights: flags.weights, part: flags.part })

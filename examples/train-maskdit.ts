@@ -6,13 +6,14 @@
  * loop in common and fuller comments. Settings are in maskdit-settings.ts. Next: models/maskdit.ts.
  */
 
+import { repeated, resumed } from '../cli/flags.ts'
+import { runInChild } from '../cli/run-in-child.ts'
 import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
 import { type Batch, Batches } from '../data/index.ts'
-import * as training from '../training/index.ts'
+import { type Drawing, maskditDrawing } from '../models/drawing.ts'
 import { drawMaskDiT, maskDiTLoss, PreconditionedMaskDiT } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
-import { type Drawing, maskditDrawing } from '../models/drawing.ts'
-import { repeated, resumed } from '../cli/flags.ts'
+import * as training from '../training/index.ts'
 import { contentsOf, decoderOf, openTrainingSet, spaceOf } from '../training/latents.ts'
 import {
   command,
@@ -26,7 +27,7 @@ import {
 } from '../training/maskdit-settings.ts'
 import { writeSamples } from '../training/samples.ts'
 
-await training.attended(async () => {
+await runInChild(async () => {
   const flags = trainingFlags()
   const { out, minutes = Infinity } = flags
   const from = training.startingPoint(out, flags.resume)

@@ -5,9 +5,11 @@
  * train-mdt-s.ts with one pass a step. Settings are in maskdm-settings.ts. Next: models/maskdm.ts.
  */
 
+import { repeated, resumed } from '../cli/flags.ts'
+import { runInChild } from '../cli/run-in-child.ts'
 import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
 import { Batches, openDataset } from '../data/index.ts'
-import * as training from '../training/index.ts'
+import { type Drawing, maskdmDrawing } from '../models/drawing.ts'
 import {
   drawMaskDM,
   loadPretrained,
@@ -18,8 +20,7 @@ import {
   maskedDenoisingScoreMatching,
 } from '../models/index.ts'
 import { AdamW, constant, Ema, powerDecay, warmUp } from '../nn/index.ts'
-import { type Drawing, maskdmDrawing } from '../models/drawing.ts'
-import { repeated, resumed } from '../cli/flags.ts'
+import * as training from '../training/index.ts'
 import {
   command,
   commandLine,
@@ -32,7 +33,7 @@ import {
 } from '../training/maskdm-settings.ts'
 import { writeSamples } from '../training/samples.ts'
 
-await training.attended(async () => {
+await runInChild(async () => {
   const flags = commandLine()
   const { out, steps, stage, minutes = Infinity } = flags
   const from = training.startingPoint(out, flags.resume)

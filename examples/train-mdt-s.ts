@@ -3,17 +3,18 @@
  * the full picture and one with some of its patches removed, and in both the model learns to tell noise from picture.
  * Run: npx tsx examples/train-mdt-s.ts (--help lists the flags). Loss curve and samples appear as it goes, Ctrl-C saves,
  * --resume goes on, the same seed gives the same bytes. Settings are in train-settings.ts; the parts around the loop,
- * and what a run's folder holds, in diffusion/training/. Before: 04-marginals-2d.ts. Next: models/mdt.ts, sample.ts.
+ * and what a run's folder holds, in training/. Before: 04-marginals-2d.ts. Next: models/mdt.ts, sample.ts.
  */
 
+import { repeated, resumed } from '../cli/flags.ts'
+import { runInChild } from '../cli/run-in-child.ts'
 import { backward, mean, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
 import { type Batch, Batches } from '../data/index.ts'
 import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index.ts'
-import * as training from '../training/index.ts'
+import { type Drawing, timestepDrawing } from '../models/drawing.ts'
 import { drawPasses, MDT } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
-import { type Drawing, timestepDrawing } from '../models/drawing.ts'
-import { repeated, resumed } from '../cli/flags.ts'
+import * as training from '../training/index.ts'
 import { contentsOf, decoderOf, openTrainingSet, spaceOf } from '../training/latents.ts'
 import { writeSamples } from '../training/samples.ts'
 import {
@@ -26,7 +27,7 @@ import {
   trainingFlags,
 } from '../training/train-settings.ts'
 
-await training.attended(async () => {
+await runInChild(async () => {
   const flags = trainingFlags()
   const { out, steps, minutes = Infinity } = flags
   const from = training.startingPoint(out, flags.resume)

@@ -8,17 +8,18 @@
  */
 
 import { join } from 'node:path'
+import { repeated, resumed } from '../cli/flags.ts'
+import { runInChild } from '../cli/run-in-child.ts'
 import { add, backward, l1, mean, mul, type Rng, ready, rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
 import { type Batch, Batches, openDataset } from '../data/index.ts'
-import * as training from '../training/index.ts'
 import { AutoencoderKL } from '../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
-import { repeated, resumed } from '../cli/flags.ts'
+import * as training from '../training/index.ts'
 import { scalingFactorOf, writeReconstructions } from '../training/vae-pictures.ts'
 import { command, type Described, modelOptions, program, settingsOf, trainingFlags } from '../training/vae-settings.ts'
 import { saveVae, vaeFile } from '../training/vae-weights.ts'
 
-await training.attended(async () => {
+await runInChild(async () => {
   const flags = trainingFlags()
   const { out, steps, minutes = Infinity } = flags
   const from = training.startingPoint(out, flags.resume)

@@ -4,8 +4,8 @@
  * Files: npz.ts.
  */
 
-import { type SafetensorsDType, SafetensorsError, safetensorsBytes } from './safetensors.ts'
 import type { Shape } from '../core/shape.ts'
+import { type SafetensorsDType, SafetensorsError, safetensorsBytes } from './safetensors.ts'
 
 /** What a header says: the type under its name in safetensors.ts, the shape, and where the elements begin. */
 export interface NpyHeader {

@@ -8,12 +8,12 @@ import { createWriteStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { ZipFile as ZipWriter } from 'yazl'
-import { type HostTensor, SafetensorsError, safetensorsBytes } from './safetensors.ts'
-import { decodeElements, encodeElements } from './safetensors-elements.ts'
 import { show, sizeOf } from '../core/shape.ts'
-import { type ZipEntry, ZipFile } from './zip-node.ts'
 import { writeAside } from './aside.ts'
 import { encodeNpyHeader, largestNpyHeader, type NpyHeader, parseNpyHeader } from './npy.ts'
+import { type HostTensor, SafetensorsError, safetensorsBytes } from './safetensors.ts'
+import { decodeElements, encodeElements } from './safetensors-elements.ts'
+import { type ZipEntry, ZipFile } from './zip-node.ts'
 
 /** An array to be written: its elements, or what gives them when it is their turn, in parts that stay as they are. */
 export type NpzSource = HostTensor<ArrayLike<number> | (() => AsyncIterable<ArrayLike<number>>)>

@@ -6,6 +6,8 @@
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
+import { show, sizeOf } from '../core/shape.ts'
+import type { Tensor } from '../core/tensor.ts'
 import {
   encodeSafetensorsHeader,
   type HostTensor,
@@ -14,8 +16,6 @@ import {
   safetensorsHeaderLength,
 } from './safetensors.ts'
 import { decodeElements, encodeElements, quote, SafetensorsError, safetensorsDType } from './safetensors-elements.ts'
-import { show, sizeOf } from '../core/shape.ts'
-import type { Tensor } from '../core/tensor.ts'
 
 /** Node refuses to move 2 GiB or more at once. */
 const largestTransfer = 2 ** 30

@@ -7,6 +7,7 @@
  */
 
 import type { TypedArray } from '../core/dtype.ts'
+import { type Shape, show, sizeOf } from '../core/shape.ts'
 import {
   decodeElements,
   encodeElements,
@@ -15,7 +16,6 @@ import {
   SafetensorsError,
   safetensorsBytes,
 } from './safetensors-elements.ts'
-import { type Shape, show, sizeOf } from '../core/shape.ts'
 
 export { type SafetensorsDType, SafetensorsError, safetensorsBytes, safetensorsDType } from './safetensors-elements.ts'
 

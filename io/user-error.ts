@@ -1,30 +1,8 @@
-/**
- * What a person sees when something is wrong: one line that says what and where, exit code 1, no stack trace. Needs Node.
- */
+/** The error that a person sees as one line, and the words for other errors. Runs anywhere. */
 
-/** A mistake in what we were given (a flag, a file, a full disk): its message is one line and all that a person needs. */
+/** A mistake in the input (a flag, a file, a full disk). Its message is one line and needs no stack trace. */
 export class UserError extends Error {
   override name = 'UserError'
-}
-
-/**
- * Runs a program. An error ends it with exit code 1 and its message on one line of stderr; the stack is shown where
- * DEMASK_DEBUG=1 is set, and only then. Where nobody reads what it prints any more (`| head`), it goes on without.
- */
-export async function main(program: () => void | Promise<void>): Promise<void> {
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', unlessClosed)
-  try {
-    await program()
-  } catch (error) {
-    process.exitCode = 1
-    console.error(errorLine(error))
-    if (process.env.DEMASK_DEBUG === '1') console.error(error)
-  }
-}
-
-/** For a stream's errors: that its reader has gone is none. */
-function unlessClosed(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE') throw error
 }
 
 /** `error: …` on one line; for a mistake in the program itself, how to see where. */

@@ -1,36 +1,13 @@
 /**
- * Weights on disk, as sample.ts and inpaint.ts take them: a run's folder, one of its checkpoints, a
- * safetensors file, or a checkpoint of PyTorch. Whose weights they are: recognise.ts.
+ * Files of weights: safetensors, or a checkpoint of PyTorch. Needs Node. models/recognise.ts tells which model they are of.
  */
 
-import { existsSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync } from 'node:fs'
 import { chooseStateDict, unwrapped } from './pytorch/state-dicts.ts'
 import { PyTorchFile } from './pytorch-node.ts'
 import type { HostTensor } from './safetensors.ts'
 import { SafetensorsFile } from './safetensors-node.ts'
-import { latestCheckpoint, type RunState, readState, UserError } from '../training/index.ts'
-import type { Module, StateSource } from '../nn/index.ts'
-import type { LatentSpace } from '../training/latents.ts'
-
-/** What the checkpoints of all training programs say of their run. */
-export interface Trained {
-  readonly settings: { readonly preset: string; readonly data: string }
-  readonly model: { readonly numHeads: number; readonly decoder?: { readonly numHeads: number } | null }
-  /** Their names; MaskDM is trained without. */
-  readonly classes?: readonly string[]
-  /** null where it was trained on pictures. */
-  readonly latents?: LatentSpace | null
-}
-
-/** The file of weights, and what its checkpoint says of the run; null for a file by itself. Throws UserError. */
-export function locate(from: string, weights: string): { path: string; run: RunState<Trained> | null } {
-  const kind = statSync(from, { throwIfNoEntry: false })
-  if (kind === undefined) throw new UserError(`--from: no such file or folder: ${from}`)
-  if (!kind.isDirectory()) return { path: from, run: null }
-  const checkpoint = latestCheckpoint(from)?.path ?? from
-  return { path: join(checkpoint, `${weights}.safetensors`), run: readState<RunState<Trained>>(checkpoint) }
-}
+import { UserError } from './user-error.ts'
 
 /** An open file of weights. `close` it, or declare it with `using`. */
 export interface WeightsFile extends Disposable {
@@ -99,22 +76,4 @@ function weightsFile(
   close: () => void,
 ): WeightsFile {
   return { state, part, metadata, close, [Symbol.dispose]: close }
-}
-
-/** Puts a file's weights into a model. Throws UserError, with the path, where not all of them fit. */
-export function load(model: Module, state: StateSource, path: string): void {
-  try {
-    model.loadStateDict(state)
-  } catch (error) {
-    throw new UserError(`${path}: ${(error as Error).message}`, { cause: error })
-  }
-}
-
-/** A class by name or number; `classes` are the names that are known. Throws UserError. */
-export function labelOf(name: string, numClasses: number, classes: readonly string[]): number {
-  if (numClasses === 0) throw new UserError('--class: wanted a model with classes, got one without')
-  const label = classes.includes(name) ? classes.indexOf(name) : /^\d+$/.test(name) ? Number(name) : -1
-  if (label >= 0 && label < numClasses) return label
-  const known = classes.length > 0 ? ` or one of ${classes.join(', ')}` : ''
-  throw new UserError(`--class: wanted a number below ${numClasses}${known}, got '${name}'`)
 }

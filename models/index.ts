@@ -14,8 +14,6 @@ export {
   autoencoderPresets,
 } from './autoencoder-kl-config.ts'
 export { DiT, DiTBlock, FinalLayer, type TransformerOptions } from './dit.ts'
-export { EmojiFeatures } from '../evaluation/emoji-features.ts'
-export { InceptionV3 } from '../evaluation/inception.ts'
 export {
   type DecoderOptions,
   MaskDiT,

@@ -5,7 +5,8 @@
  */
 
 import type { Shape } from '../core/index.ts'
-import { UserError } from '../training/index.ts'
+import { UserError } from '../io/index.ts'
+import type { HostState, Init, Module } from '../nn/index.ts'
 import {
   type DecoderOptions,
   DiT,
@@ -28,7 +29,6 @@ import {
   presetNames,
   type TransformerOptions,
 } from './index.ts'
-import type { HostState, Init, Module } from '../nn/index.ts'
 
 /** A model's family and sizes, how to make it, and its state under the model's own names. */
 export type Recognised = Found<'DiT', TransformerOptions, DiT> | FoundMDT | FoundMaskDiT | FoundMaskDM

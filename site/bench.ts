@@ -6,11 +6,12 @@
 
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { median, table } from '../bench/table.ts'
+import { main } from '../cli/main.ts'
 import { ready } from '../core/index.ts'
 import { openEmoji } from '../data/emoji.ts'
-import { main, UserError } from '../training/index.ts'
-import { executable, quietFlags } from '../tests/browser-host.ts'
-import { built, serveSite } from '../tests/site-server.ts'
+import { UserError } from '../io/user-error.ts'
+import { executable, quietFlags } from '../tests/core/browser-host.ts'
+import { built, serveSite } from '../tests/site/site-server.ts'
 import { Trainer } from './playground/trainer.ts'
 
 const steps = 12

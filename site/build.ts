@@ -5,7 +5,7 @@
  */
 
 import { execFileSync } from 'node:child_process'
-import { main } from '../io/user-error.ts'
+import { main } from '../cli/main.ts'
 import { writeSmileys } from './playground/assets.ts'
 import { writeReference } from './reference.ts'
 

@@ -4,8 +4,8 @@
 
 import { appendFileSync, closeSync, fsyncSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { latestCheckpoint } from './checkpoint.ts'
 import { reason, UserError } from '../io/user-error.ts'
+import { latestCheckpoint } from './checkpoint.ts'
 
 /** A file in a run's folder, open for appending. All throw UserError where the disk refuses, with the last good checkpoint. */
 export class AppendedFile {

@@ -7,9 +7,9 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Tensor } from '../core/tensor.ts'
 import type { HostTensor } from '../io/safetensors.ts'
 import { readSafetensors, storable, writeSafetensors } from '../io/safetensors-node.ts'
-import type { Tensor } from '../core/tensor.ts'
 import { reason, UserError } from '../io/user-error.ts'
 
 /** Sets of tensors in a checkpoint, one file each. */

@@ -3,7 +3,6 @@
  * signals, errors. Needs Node. Read checkpoint.ts first.
  */
 
-export { attended } from './attended.ts'
 export { type Scatter, writeLossCurve, writeScatter } from './charts.ts'
 export {
   type Checkpoint,
@@ -13,9 +12,7 @@ export {
   readState,
   saveCheckpoint,
 } from './checkpoint.ts'
-export { errorLine, main, reason, UserError } from '../io/user-error.ts'
 export { Interrupt } from './interrupt.ts'
-export { lockFolder } from '../io/lock.ts'
 export { MetricsLog, type Row, readRows } from './metrics.ts'
 export { type GridOptions, writeGrid } from './pictures.ts'
 export { duration, Progress, type ProgressOptions } from './progress.ts'

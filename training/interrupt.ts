@@ -1,6 +1,6 @@
 /**
  * Stopping a run by Ctrl-C or SIGTERM. Needs Node. A signal asks the loop to save and stop after the step it is in; that
- * a second one ends the run without, is for attended.ts, which is not busy when it comes.
+ * a second one ends the run without, is for cli/run-in-child.ts, which is not busy when it comes.
  */
 
 /** Listens from its making until `close`. */

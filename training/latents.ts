@@ -5,6 +5,7 @@
 
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
+import type { Flags } from '../cli/flags.ts'
 import { noGrad, scope, tensor } from '../core/index.ts'
 import {
   type ImageDataset,
@@ -14,11 +15,11 @@ import {
   openDataset,
   openLatents,
   readIndex,
-  sha256Of,
 } from '../data/index.ts'
-import { UserError, writeGrid } from './index.ts'
+import { sha256Of } from '../io/checksum.ts'
+import { UserError } from '../io/user-error.ts'
 import type { AutoencoderKL } from '../models/index.ts'
-import type { Flags } from '../cli/flags.ts'
+import { writeGrid } from './index.ts'
 import { loadVae, locateVae } from './vae-weights.ts'
 
 /** Pictures that are encoded or decoded at a time: as many as have the pixels of one of 256 by 256. */

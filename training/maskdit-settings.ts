@@ -3,16 +3,9 @@
  * tuned.
  */
 
+import { commandOf, type Flags, readFlags, type Values } from '../cli/flags.ts'
 import type { TrainingSet } from '../data/index.ts'
-import {
-  latestCheckpoint,
-  type RunDescribed,
-  type RunState,
-  readState,
-  type StepGuardOptions,
-  UserError,
-  unguarded,
-} from './index.ts'
+import { UserError } from '../io/user-error.ts'
 import {
   type MaskDiTOptions,
   type MaskRatio,
@@ -23,7 +16,14 @@ import {
   trainingPreset,
   unmaskingTuning,
 } from '../models/index.ts'
-import { commandOf, type Flags, readFlags, type Values } from '../cli/flags.ts'
+import {
+  latestCheckpoint,
+  type RunDescribed,
+  type RunState,
+  readState,
+  type StepGuardOptions,
+  unguarded,
+} from './index.ts'
 import { type LatentSpace, latentFlags, picturesOf } from './latents.ts'
 import { checkPatches, runFlags, settled } from './run-settings.ts'
 

@@ -5,18 +5,13 @@
 
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { readSafetensors } from '../io/safetensors-node.ts'
+import { commandOf, type Flags, readFlags, type Values } from '../cli/flags.ts'
 import { cropSize, keptPatches, type Masking } from '../diffusion/index.ts'
-import {
-  latestCheckpoint,
-  type RunDescribed,
-  type StepGuardOptions,
-  UserError,
-  unguarded,
-} from './index.ts'
+import { readSafetensors } from '../io/safetensors-node.ts'
+import { UserError } from '../io/user-error.ts'
 import { type MaskDMOptions, type MaskDMTraining, maskdmPreset, maskdmPresets } from '../models/index.ts'
 import type { HostState } from '../nn/index.ts'
-import { commandOf, type Flags, readFlags, type Values } from '../cli/flags.ts'
+import { latestCheckpoint, type RunDescribed, type StepGuardOptions, unguarded } from './index.ts'
 import { runFlags, settled } from './run-settings.ts'
 
 export type Stage = 'pretrain' | 'finetune'

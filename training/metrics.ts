@@ -7,10 +7,10 @@
 
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { AppendedFile } from './append.ts'
-import { UserError } from '../io/user-error.ts'
-import { samplesOf } from './pictures.ts'
 import { replaceFile } from '../io/replace.ts'
+import { UserError } from '../io/user-error.ts'
+import { AppendedFile } from './append.ts'
+import { samplesOf } from './pictures.ts'
 import { imageEvent, openEvents, scalarsEvent } from './tensorboard.ts'
 
 /** One line: the step it belongs to, and named numbers. */

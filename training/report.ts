@@ -6,14 +6,14 @@
 
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { replaceFile } from '../io/replace.ts'
+import { UserError } from '../io/user-error.ts'
 import { curveSvg } from './charts.ts'
 import { checkpoints, readState } from './checkpoint.ts'
-import { UserError } from '../io/user-error.ts'
 import { type Row, readRows } from './metrics.ts'
 import { samplesOf } from './pictures.ts'
 import { duration } from './progress.ts'
 import { type RunFile, readRunFile } from './readme.ts'
-import { replaceFile } from '../io/replace.ts'
 
 /** Pictures of samples that are shown at most: the last, and others evenly spread over the run. */
 const mostPictures = 13

@@ -3,12 +3,13 @@
  * with. Used by train-settings.ts, maskdit-settings.ts, maskdm-settings.ts and vae-settings.ts.
  */
 
+import type { Flags } from '../cli/flags.ts'
 import { backendNames } from '../core/index.ts'
 import { dataHelp } from '../data/open.ts'
 import { keptTokens } from '../diffusion/index.ts'
-import { UserError, unguarded } from './index.ts'
+import { UserError } from '../io/user-error.ts'
 import type { TransformerOptions } from '../models/index.ts'
-import type { Flags } from '../cli/flags.ts'
+import { unguarded } from './index.ts'
 
 export const runFlags = {
   data: { type: 'text', value: 'SET', about: `${dataHelp} (default emoji:smileys)` },

@@ -6,6 +6,8 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Backend } from '../core/index.ts'
+import { lockFolder } from '../io/lock.ts'
+import { UserError } from '../io/user-error.ts'
 import type { Ema, Module, Optimizer } from '../nn/index.ts'
 import { writeLossCurve } from './charts.ts'
 import {
@@ -16,8 +18,6 @@ import {
   readState,
   saveCheckpoint,
 } from './checkpoint.ts'
-import { UserError } from '../io/user-error.ts'
-import { lockFolder } from '../io/lock.ts'
 import { type MetricsLog, readRows } from './metrics.ts'
 import { samplesPath } from './pictures.ts'
 import { readRunFile } from './readme.ts'

@@ -6,9 +6,9 @@
  */
 
 import { firstNonFinite, labelled, scope } from '../core/index.ts'
+import { UserError } from '../io/user-error.ts'
 import { type Module, withLayerNames } from '../nn/index.ts'
 import { latestCheckpoint } from './checkpoint.ts'
-import { UserError } from '../io/user-error.ts'
 import type { Progress } from './progress.ts'
 
 /** Part of a run's settings. */

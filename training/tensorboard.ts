@@ -7,8 +7,8 @@
 
 import { readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { AppendedFile } from './append.ts'
 import { replaceFile } from '../io/replace.ts'
+import { AppendedFile } from './append.ts'
 
 /** What happened at a step, at a time in seconds since 1970. */
 interface At {

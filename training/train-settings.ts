@@ -3,10 +3,10 @@
  * training programs have too is run-settings.ts.
  */
 
-import type { TrainingSet } from '../data/index.ts'
-import { duration, type RunDescribed, type StepGuardOptions, unguarded } from './index.ts'
-import { type MDTOptions, mdtPreset, presetNames, type Training, trainingPreset } from '../models/index.ts'
 import { commandOf, type Flags, readFlags, type Values } from '../cli/flags.ts'
+import type { TrainingSet } from '../data/index.ts'
+import { type MDTOptions, mdtPreset, presetNames, type Training, trainingPreset } from '../models/index.ts'
+import { duration, type RunDescribed, type StepGuardOptions, unguarded } from './index.ts'
 import { type LatentSpace, latentFlags, picturesOf } from './latents.ts'
 import { checkPatches, runFlags, settled } from './run-settings.ts'
 

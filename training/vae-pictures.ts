@@ -5,8 +5,8 @@
 
 import { noGrad, scope, tensor } from '../core/index.ts'
 import { type ImageDataset, imagesOf, readableFrom } from '../data/index.ts'
-import { writeGrid } from './index.ts'
 import type { AutoencoderKL } from '../models/index.ts'
+import { writeGrid } from './index.ts'
 import { momentsOf, togetherAt } from './latents.ts'
 
 /** Up to `count` pictures of the set in turn, as batches (N, 3, S, S) in [-1, 1]. */

@@ -3,8 +3,9 @@
  * training programs have too is run-settings.ts.
  */
 
+import { commandOf, type Flags, readFlags, type Values } from '../cli/flags.ts'
 import type { ImageDataset } from '../data/index.ts'
-import { type RunDescribed, type StepGuardOptions, UserError, unguarded } from './index.ts'
+import { UserError } from '../io/user-error.ts'
 import {
   type AutoencoderKLOptions,
   type AutoencoderPresetName,
@@ -12,7 +13,7 @@ import {
   autoencoderPresets,
   type Training,
 } from '../models/index.ts'
-import { commandOf, type Flags, readFlags, type Values } from '../cli/flags.ts'
+import { type RunDescribed, type StepGuardOptions, unguarded } from './index.ts'
 import { runFlags, settled } from './run-settings.ts'
 
 /** All that decides what a run computes: kept in its checkpoints. */

@@ -6,11 +6,12 @@
 
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { SafetensorsFile, storable, writeSafetensors } from '../io/safetensors-node.ts'
 import { writeAside } from '../io/aside.ts'
-import { reason, UserError } from './index.ts'
+import { SafetensorsFile, storable, writeSafetensors } from '../io/safetensors-node.ts'
+import { reason, UserError } from '../io/user-error.ts'
+import { isPyTorch, stateOf } from '../io/weights-node.ts'
 import { AutoencoderKL, autoencoderConfig, autoencoderOptions, autoencoderOptionsOfShapes } from '../models/index.ts'
-import { isPyTorch, load, stateOf } from '../io/weights-node.ts'
+import { load } from './trained-run.ts'
 
 /** What train-vae.ts calls the file that it leaves, and what diffusers calls its own. */
 export const vaeFile = 'vae.safetensors'

@@ -6,6 +6,8 @@
  * train-mdt-s.ts. Next: cli/evaluate.ts.
  */
 
+import { commandOf, readFlags, repeated, resumed } from '../../cli/flags.ts'
+import { runInChild } from '../../cli/run-in-child.ts'
 import {
   add,
   avgPool2d,
@@ -27,10 +29,9 @@ import {
   tensor,
 } from '../../core/index.ts'
 import { type Batch, Batches, type ImageDataset, openDataset, toModelRange } from '../../data/index.ts'
-import * as training from '../../training/index.ts'
-import { EmojiFeatures } from '../../models/index.ts'
+import { EmojiFeatures } from '../../evaluation/emoji-features.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../../nn/index.ts'
-import { commandOf, readFlags, repeated, resumed } from '../../cli/flags.ts'
+import * as training from '../../training/index.ts'
 
 const command = commandOf('bench/evidence/train-features.ts')
 const program = 'train-features'
@@ -42,7 +43,7 @@ interface Described extends training.RunDescribed {
   readonly classes: readonly string[]
 }
 
-await training.attended(async () => {
+await runInChild(async () => {
   const { out, steps, threads, resume, ...given } = readFlags({
     command,
     about: 'Trains the classifier of emoji whose features measure pictures where Inception is not at hand.',

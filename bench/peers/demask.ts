@@ -16,9 +16,9 @@ import {
   type Tensor,
   tensor,
 } from '../../core/index.ts'
-import { arithmetic } from '../../training/index.ts'
 import { DiT, DiTBlock, ditPreset } from '../../models/index.ts'
 import { AdamW } from '../../nn/index.ts'
+import { arithmetic } from '../../training/index.ts'
 import { blockGradients, digest, type Problem } from './problem.ts'
 import { serve, type Work } from './serve.ts'
 

@@ -5,8 +5,8 @@
  */
 
 import type { TypedArray } from '../../core/dtype.ts'
-import { decodeElements, type SafetensorsDType, safetensorsBytes } from '../safetensors-elements.ts'
 import { type Shape, show, sizeOf } from '../../core/shape.ts'
+import { decodeElements, type SafetensorsDType, safetensorsBytes } from '../safetensors-elements.ts'
 import { PickleError } from './pickle.ts'
 
 /** Elements that a tensor may have beyond those of its storage, by strides that visit some more than once. */

@@ -4,9 +4,10 @@
  */
 
 import { transfer } from 'comlink'
-import { type Backend, decodeSafetensors, ready, stats } from '../../core/index.ts'
+import { type Backend, ready, stats } from '../../core/index.ts'
 import type { ImageDataset } from '../../data/dataset.ts'
 import { gaussianDiffusion, linearBetas } from '../../diffusion/index.ts'
+import { decodeSafetensors } from '../../io/safetensors.ts'
 import { MDT, type MDTOptions, mdtPreset } from '../../models/index.ts'
 import { type Drawing, draw, type Glance, glance, type Look, look } from './looking.ts'
 import { fetched, openSmileys } from './smileys.ts'

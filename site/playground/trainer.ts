@@ -5,21 +5,11 @@
  */
 
 import { zipSync } from 'fflate'
-import {
-  backward,
-  encodeSafetensors,
-  type HostTensor,
-  mean,
-  rng,
-  safetensorsDType,
-  scope,
-  stack,
-  type Tensor,
-  tensor,
-} from '../../core/index.ts'
+import { backward, mean, rng, scope, stack, type Tensor, tensor } from '../../core/index.ts'
 import { Batches } from '../../data/batches.ts'
 import type { ImageDataset } from '../../data/dataset.ts'
 import { gaussianDiffusion, linearBetas } from '../../diffusion/index.ts'
+import { encodeSafetensors, type HostTensor, safetensorsDType } from '../../io/safetensors.ts'
 import { drawPasses, MDT, mdtPreset, passLoss, trainingPreset } from '../../models/index.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../../nn/index.ts'
 

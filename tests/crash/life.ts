@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
 import type { Rng } from '../../core/index.ts'
 import { latestCheckpoint, loadCheckpoint } from '../../training/index.ts'
-import { bytesOf } from '../example.ts'
+import { bytesOf } from '../programs/example.ts'
 
 /** A training program and the flags of its smallest run, all but --out, --steps, --threads and --resume. */
 export interface Trainee {

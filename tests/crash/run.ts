@@ -11,9 +11,10 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
-import { type Rng, rng } from '../../core/index.ts'
-import { latestCheckpoint, main } from '../../training/index.ts'
 import { readFlags } from '../../cli/flags.ts'
+import { main } from '../../cli/main.ts'
+import { type Rng, rng } from '../../core/index.ts'
+import { latestCheckpoint } from '../../training/index.ts'
 import {
   anyFate,
   checkLast,

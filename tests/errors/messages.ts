@@ -4,10 +4,11 @@
  * Next: page.ts, which lists them.
  */
 
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { root } from '../markdown.ts'
-import { below, child, lineAt, list, type Node, parse } from '../syntax.ts'
+import { root } from '../repo/markdown.ts'
+import { rooms } from '../repo/rooms.ts'
+import { below, child, lineAt, list, type Node, parse } from '../repo/syntax.ts'
 
 export interface Message {
   readonly file: string
@@ -28,7 +29,8 @@ type Part = string | { readonly hole: string }
 
 /** All messages, by folder and file, in the order of the source. */
 export function messages(): Message[] {
-  return ['core', 'nn', 'diffusion', 'models', 'examples', 'cli']
+  return rooms
+    .filter(folder => existsSync(join(root, folder)))
     .flatMap(folder =>
       readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
         .sort()

@@ -9,7 +9,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { read, root } from '../markdown.ts'
+import { read, root } from '../repo/markdown.ts'
 import { type Message, messages } from './messages.ts'
 
 /** A message that was given, and the test that was running. */

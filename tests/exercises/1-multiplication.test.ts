@@ -6,7 +6,7 @@ import { gradcheckOp } from '../../core/gradcheck.ts'
 import { broadcastTo, div, gradients, mul, neg, registry, sum } from '../../core/index.ts'
 import { type Binary, defineOp, type None } from '../../core/op.ts'
 import { broadcastShapes } from '../../core/shape.ts'
-import { close, normal, values } from '../helpers.ts'
+import { close, normal, values } from '../core/helpers.ts'
 
 test('1: division that keeps its divisor and its result', () => {
   // y = a / b, so a / b² = y / b: the dividend is not needed on the way back, and its memory can go at once.

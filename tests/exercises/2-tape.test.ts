@@ -4,7 +4,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { backward, cpu, grad, mul, pow, rng, scope, square, stats, sum, type Tensor } from '../../core/index.ts'
 import { AdamW, Linear } from '../../nn/index.ts'
-import { close, normal, values } from '../helpers.ts'
+import { close, normal, values } from '../core/helpers.ts'
 
 test('1: a Hessian times a vector, without the Hessian', () => {
   const f = (x: Tensor) => mul(sum(pow(x, 4)), 1 / 12) // its Hessian is diagonal: x²

@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert'
 import { backward, rng, square, sub, sum } from '../../core/index.ts'
 import { DiTBlock } from '../../models/index.ts'
 import { AdamW, relativePositions } from '../../nn/index.ts'
-import { normal, values } from '../helpers.ts'
+import { normal, values } from '../core/helpers.ts'
 import { f64 } from '../near.ts'
 
 test('1: a new block is the identity, and learns not to be', () => {

@@ -18,8 +18,9 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { main, UserError } from '../../io/user-error.ts'
 import { readFlags } from '../../cli/flags.ts'
+import { main } from '../../cli/main.ts'
+import { UserError } from '../../io/user-error.ts'
 import { type Finding, openCases } from './cases.ts'
 import { targets } from './targets.ts'
 

@@ -7,26 +7,28 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'n
 import { basename, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import sharp from 'sharp'
-import { type HostTensor, rng, SafetensorsError } from '../../core/index.ts'
-import { PickleError } from '../../io/pytorch/pickle.ts'
-import { readSafetensors, writeSafetensors } from '../../io/safetensors-node.ts'
-import { ZipError } from '../../io/zip-node.ts'
+import { startedBy } from '../../cli/flags.ts'
+import { sampleFlags } from '../../cli/sample-settings.ts'
+import { rng } from '../../core/index.ts'
 import { openCifar } from '../../data/cifar.ts'
 import { readPicture } from '../../data/folder.ts'
 import { openIdx } from '../../data/idx.ts'
 import { type ImageDataset, openLatents, writeLatents } from '../../data/index.ts'
-import { readNpz, writeNpz } from '../../io/npz.ts'
 import { openNpz } from '../../data/npz-pictures.ts'
-import { readState, UserError } from '../../training/index.ts'
-import { readRows } from '../../training/metrics.ts'
-import { startedBy } from '../../cli/flags.ts'
+import { readNpz, writeNpz } from '../../io/npz.ts'
+import { PickleError } from '../../io/pytorch/pickle.ts'
+import { type HostTensor, SafetensorsError } from '../../io/safetensors.ts'
+import { readSafetensors, writeSafetensors } from '../../io/safetensors-node.ts'
+import { UserError } from '../../io/user-error.ts'
+import { openWeights } from '../../io/weights-node.ts'
+import { ZipError } from '../../io/zip-node.ts'
+import { readState } from '../../training/index.ts'
 import * as maskditSettings from '../../training/maskdit-settings.ts'
 import * as maskdmSettings from '../../training/maskdm-settings.ts'
-import { sampleFlags } from '../../cli/sample-settings.ts'
+import { readRows } from '../../training/metrics.ts'
 import * as mdtSettings from '../../training/train-settings.ts'
 import * as vaeSettings from '../../training/vae-settings.ts'
-import { openWeights } from '../../io/weights-node.ts'
-import { root } from '../markdown.ts'
+import { root } from '../repo/markdown.ts'
 
 export interface Target {
   readonly name: string
@@ -171,7 +173,7 @@ export const targets: readonly Target[] = [
     async seed(folder) {
       const weights = join(folder, 'vae.safetensors')
       await writeSafetensors(weights, tensors)
-      const { sha256Of } = await import('../../data/index.ts')
+      const { sha256Of } = await import('../../io/checksum.ts')
       const vae = { file: 'vae.safetensors', sha256: await sha256Of(weights), from: weights, scalingFactor: 0.5 }
       const { name, size, length: pictures, classes, flips: mirrored } = plain
       const source = {

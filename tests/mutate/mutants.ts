@@ -4,7 +4,7 @@
  * of op records, which only tests run. Used by run.ts. Next: plan.ts.
  */
 
-import { below, child, lineAt, list, type Node, parse } from '../syntax.ts'
+import { below, child, lineAt, list, type Node, parse } from '../repo/syntax.ts'
 
 export interface Mutant {
   readonly file: string

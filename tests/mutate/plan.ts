@@ -7,7 +7,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { rng } from '../../core/random.ts'
-import { read, root } from '../markdown.ts'
+import { read, root } from '../repo/markdown.ts'
 import { changeOf, type Mutant, mutantsOf } from './mutants.ts'
 
 interface Stratum {
@@ -20,24 +20,48 @@ interface Stratum {
 const strata: readonly Stratum[] = [
   {
     files: /^core\/ops\//,
-    quick: ['core', 'properties', 'tape', 'second-order', 'registry'],
-    wide: ['cpu', 'scope', 'checkpoint', 'nn', 'wasm', 'parity'],
-  },
-  { files: /^nn\//, quick: ['nn', 'optim', 'training-parts'], wide: ['models', 'maskdm', 'step-guard', 'parity'] },
-  {
-    files: /^diffusion\/evaluation\//,
-    quick: ['evaluation', 'evaluation-doubles', 'features'],
-    wide: ['evaluate', 'parity'],
+    quick: ['core/core', 'core/properties', 'core/tape', 'core/second-order', 'core/registry'],
+    wide: ['core/cpu', 'core/scope', 'core/checkpoint', 'nn/nn', 'core/wasm', 'parity/parity'],
   },
   {
-    files: /^diffusion\/[\w-]+\.ts$/,
-    quick: ['diffusion', 'samplers', 'masking', 'block-masks', 'inpainting'],
-    wide: ['maskdm-diffusion', 'maskdit', 'closed-form', 'mdt-ablations', 'drawing', 'parity'],
+    files: /^nn\//,
+    quick: ['nn/nn', 'nn/optim', 'training/training-parts'],
+    wide: ['models/models', 'models/maskdm', 'training/step-guard', 'parity/parity'],
+  },
+  {
+    files: /^evaluation\//,
+    quick: ['evaluation/evaluation', 'evaluation/evaluation-doubles', 'evaluation/features', 'evaluation/inception'],
+    wide: ['cli/evaluate', 'parity/parity'],
+  },
+  {
+    files: /^diffusion\//,
+    quick: [
+      'diffusion/diffusion',
+      'diffusion/samplers',
+      'diffusion/masking',
+      'diffusion/block-masks',
+      'diffusion/inpainting',
+    ],
+    wide: [
+      'models/maskdm-diffusion',
+      'models/maskdit',
+      'diffusion/closed-form',
+      'models/mdt-ablations',
+      'models/generation',
+      'parity/parity',
+    ],
   },
   {
     files: /^models\//,
-    quick: ['models', 'maskdit', 'maskdm', 'mdt-ablations', 'autoencoder-kl', 'inception'],
-    wide: ['maskdm-diffusion', 'maskdm-transfer', 'masking', 'features', 'inpainting', 'parity'],
+    quick: ['models/models', 'models/maskdit', 'models/maskdm', 'models/mdt-ablations', 'models/autoencoder-kl'],
+    wide: [
+      'models/maskdm-diffusion',
+      'models/maskdm-transfer',
+      'diffusion/masking',
+      'evaluation/features',
+      'diffusion/inpainting',
+      'parity/parity',
+    ],
   },
 ]
 
@@ -47,7 +71,7 @@ function stratumOf(file: string): Stratum | undefined {
 
 /** The files that are changed. */
 export function files(): string[] {
-  return ['core', 'nn', 'diffusion', 'models']
+  return ['core', 'nn', 'evaluation', 'diffusion', 'models']
     .flatMap(folder =>
       readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map(name => `${folder}/${name}`),
     )

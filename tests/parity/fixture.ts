@@ -8,9 +8,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Backend, type Tensor, tensor } from '../../core/index.ts'
+import { sizeOf } from '../../core/shape.ts'
 import type { HostTensor } from '../../io/safetensors.ts'
 import { readSafetensors } from '../../io/safetensors-node.ts'
-import { sizeOf } from '../../core/shape.ts'
 
 /** What JSON.parse gives. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json }

@@ -4,9 +4,9 @@
  */
 
 import { mean } from '../../core/index.ts'
-import type { HostTensor } from '../../io/safetensors.ts'
 import { logNormalSigma } from '../../diffusion/edm.ts'
 import { tokenMask } from '../../diffusion/masking.ts'
+import type { HostTensor } from '../../io/safetensors.ts'
 import { type MaskDiTOptions, officialDecoder, PreconditionedMaskDiT } from '../../models/maskdit.ts'
 import { type MaskDiTDraws, maskDiTLoss } from '../../models/maskdit-loss.ts'
 import { dropLabels } from '../../nn/index.ts'

@@ -4,10 +4,10 @@
  */
 
 import { affine, mean, type Tensor } from '../../core/index.ts'
-import type { HostTensor } from '../../io/safetensors.ts'
 import { maskOfFlags } from '../../diffusion/block-masks.ts'
 import type { GaussianDiffusion, Prediction } from '../../diffusion/gaussian.ts'
 import type { TokenMask } from '../../diffusion/masking.ts'
+import type { HostTensor } from '../../io/safetensors.ts'
 import { extraTokens, MaskedUViT } from '../../models/maskdm.ts'
 import { maskdmDiffusion, maskedDenoisingScoreMatching } from '../../models/maskdm-diffusion.ts'
 import type { Fixture, JsonObject, Run } from './fixture.ts'

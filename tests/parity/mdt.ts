@@ -4,10 +4,10 @@
  */
 
 import { gather, type Tensor } from '../../core/index.ts'
-import type { HostTensor } from '../../io/safetensors.ts'
 import { classifierFreeGuidance, powerCosineScale } from '../../diffusion/guidance.ts'
 import { trainingLoss } from '../../diffusion/losses.ts'
 import { keptTokens, type TokenMask, tokenMask } from '../../diffusion/masking.ts'
+import type { HostTensor } from '../../io/safetensors.ts'
 import { MDT, MDTv2, randomMaskRatio } from '../../models/mdt.ts'
 import { mdtLoss, type Passes } from '../../models/mdt-loss.ts'
 import { dropLabels, relativePositions } from '../../nn/index.ts'

@@ -5,10 +5,10 @@
  */
 
 import { pathToFileURL } from 'node:url'
+import { readFlags } from '../../cli/flags.ts'
+import { main } from '../../cli/main.ts'
 import { cpu, defaultBackend } from '../../core/index.ts'
 import { ready } from '../../core/ready.ts'
-import { main } from '../../io/user-error.ts'
-import { readFlags } from '../../cli/flags.ts'
 import {
   compare,
   hasRoundings,

@@ -32,9 +32,9 @@ import {
   type Tensor,
   tensor,
 } from '../../core/index.ts'
-import { walkEmpty } from '../empty-arrays.ts'
-import { inPlaceKernels } from '../in-place.ts'
-import { scalarValues } from '../scalar-values.ts'
+import { walkEmpty } from '../core/empty-arrays.ts'
+import { inPlaceKernels } from '../core/in-place.ts'
+import { scalarValues } from '../core/scalar-values.ts'
 import { openWebGpu } from './device.ts'
 
 const written = await openWebGpu()

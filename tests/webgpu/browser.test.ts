@@ -5,8 +5,8 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { executable, openBrowser, webGpuFlags } from '../browser-host.ts'
-import type { run, runOnGpu } from '../browser-page.ts'
+import { executable, openBrowser, webGpuFlags } from '../core/browser-host.ts'
+import type { run, runOnGpu } from '../core/browser-page.ts'
 
 interface Program {
   readonly demask: { readonly run: typeof run; readonly runOnGpu: typeof runOnGpu }

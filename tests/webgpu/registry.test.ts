@@ -5,7 +5,7 @@
 
 import { test } from 'uvu'
 import { registry } from '../../core/index.ts'
-import { walk } from '../registry-walk.ts'
+import { walk } from '../core/registry-walk.ts'
 import { openWebGpu } from './device.ts'
 
 const written = await openWebGpu()

@@ -14,7 +14,7 @@ import { adaLayerNormGradPlan } from '../../core/backends/gpu/wgsl/norm.ts'
 import { folded, type Plan } from '../../core/backends/gpu/wgsl/program.ts'
 import { type Backend, cpu, rng } from '../../core/index.ts'
 import { broadcastShapes, reducedShape, type Shape, sizeOf } from '../../core/shape.ts'
-import { close } from '../helpers.ts'
+import { close } from '../core/helpers.ts'
 import { openWebGpu } from './device.ts'
 
 const device = await openWebGpu()

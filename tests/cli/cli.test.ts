@@ -1,0 +1,140 @@
+/** The `demask` command as a person types it. */
+
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import sharp from 'sharp'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { cpu, rng } from '../../core/index.ts'
+import { readNpz } from '../../io/npz.ts'
+import { MDT, mdtPreset } from '../../models/index.ts'
+import { MetricsLog, saveCheckpoint } from '../../training/index.ts'
+import { fail, run as runProgram, succeed } from '../programs/example.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'demask-cli-'))
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+
+/** A run of two classes, as train-mdt-s.ts leaves it. */
+const run = join(folder, 'run')
+test.before(async () => {
+  const options = {
+    ...mdtPreset('tiny', { inputSize: 8, inChannels: 3, numClasses: 2 }),
+    classDropoutProb: 0.1,
+    depth: 2,
+  }
+  const model = new MDT(options, { rng: rng(0), backend: cpu }).stateDict()
+  const log = new MetricsLog(run, 0)
+  for (let step = 1; step <= 4; step++) log.write({ step, loss: 2 / step, lr: 1e-3 }, { step, seconds: 1, time: step })
+  log.close()
+  const described = { settings: { preset: 'tiny', data: 'pets', batch: 4 }, model: options, classes: ['cat', 'dog'] }
+  const state = { step: 4, emaUpdates: 4, backend: 'cpu', ...described }
+  await saveCheckpoint(run, { model, ema: model, optimizer: new Map() }, state)
+})
+
+test('--help lists every command, and every command has a help with examples', async () => {
+  const help = await succeed('demask', ['--help'])
+  assert.is(await succeed('demask', []), help)
+  const commands = [
+    ...help
+      .split('Commands:')[1]
+      .split('Examples:')[0]
+      .matchAll(/^ {2}([\w-]+) /gm),
+  ]
+    .map(match => match[1])
+    .filter(name => name !== 'help')
+  assert.equal(commands, ['train', 'sample', 'evaluate', 'encode-latents', 'convert', 'info', 'report'])
+  const helps = await Promise.all(commands.map(name => succeed('demask', [name, '--help'])))
+  for (const [i, name] of commands.entries()) {
+    assert.match(helps[i], new RegExp(`Usage: npx tsx cli/index\\.ts ${name} `))
+    assert.match(helps[i], new RegExp(`Examples:\\n  # .+\\n  npx tsx cli/index\\.ts ${name}`))
+  }
+  assert.is(await succeed('demask', ['help', commands[0]]), helps[0])
+})
+
+test('what does not exist is one line, with the nearest name', async () => {
+  const cases: [string[], RegExp][] = [
+    [['trian'], /unknown command 'trian' \(Did you mean train\?\)/],
+    [['--frob'], /unknown option '--frob'/],
+    [['train', 'mtd'], /model: wanted one of mdt, maskdit, maskdm, vae, got 'mtd'/],
+    [['train', 'mdt', '--stpes', '4'], /unknown option '--stpes' \(Did you mean --steps\?\)/],
+    [['info', join(folder, 'nowhere')], /nowhere: no such file or folder/],
+    [['info', folder], /wanted a run, a checkpoint or a folder of latents, got a folder of something else/],
+    [['report', folder], /wanted the folder of a run, with a metrics\.jsonl, got none/],
+    [['sample', '--from', run, '--class', 'cat,cow'], /--class: wanted a number below 2 or one of cat, dog, got 'cow'/],
+    [['sample', '--from', run, '--vae', run], /--vae: wanted with latents only/],
+  ]
+  for (let i = 0; i < cases.length; i += 3)
+    await Promise.all(cases.slice(i, i + 3).map(([words, wanted]) => fail('demask', words, wanted)))
+})
+
+const quick = ['--from', run, '--steps', '3', '--threads', '1']
+
+test('sample: classes by name and number, seeds as listed, the same pictures in a folder and in an .npz', async () => {
+  const [files, npz] = [join(folder, 'files'), join(folder, 'samples.npz')]
+  const which = ['--class', 'dog,0', '--class', 'dog', '--seed', '5,6,9', '--sampler', 'dpm-solver', '--guidance', '2']
+  const said = await succeed('demask', ['sample', ...quick, ...which, '--batch', '2', '--out', files])
+  assert.match(said, /: MDT: 2 blocks × 128, 4 heads, patch 2, 3 × 8 × 8, 2 classes\n/)
+  assert.match(said, /files: 3 pictures, 3 steps of dpm-solver, [\d.]+ img\/s\n$/)
+  assert.equal(readdirSync(files).sort(), ['000005-1.png', '000006-0.png', '000009-1.png', 'README.md'])
+  assert.match(readFileSync(join(files, 'README.md'), 'utf8'), '`npx tsx cli/index.ts sample --from')
+  await succeed('demask', ['sample', ...quick, ...which, '--batch', '3', '--out', npz])
+  const arrays = await readNpz(npz)
+  assert.equal([...arrays.get('arr_1')!.data], [1, 0, 1])
+  const { data, shape } = arrays.get('arr_0')!
+  assert.equal(shape, [3, 8, 8, 3])
+  for (const [n, name] of ['000005-1.png', '000006-0.png', '000009-1.png'].entries()) {
+    const bytes = await sharp(join(files, name)).raw().toBuffer()
+    assert.equal([...data.subarray(192 * n, 192 * (n + 1))], [...bytes], name)
+  }
+  await fail('demask', ['sample', ...quick, '--seed', '9', '--class', '1', '--out', files], /000009-1\.png is there/)
+})
+
+test('sample: Ctrl-C keeps what is drawn', async () => {
+  const out = join(folder, 'stopped')
+  const { code, stdout, stderr } = await runProgram(
+    'demask',
+    ['sample', ...quick, '--count', '5000', '--batch', '1', '--out', out],
+    {
+      interruptAt: /step 1\//,
+    },
+  )
+  assert.match(stdout, 'stopping after this step; what is drawn is kept\n')
+  const count = Number(/stopped: (\d+) pictures?,/.exec(stdout)?.[1] ?? 0)
+  assert.is(code, count === 0 ? 1 : 0)
+  assert.match(stderr, count === 0 ? /^error: .*stopped: nothing was drawn\n$/ : /^$/)
+  const there = existsSync(out) ? readdirSync(out).filter(name => name.endsWith('.png')) : []
+  assert.is(there.length, count)
+  assert.ok(count < 5000)
+})
+
+test('info tells of runs, checkpoints, weights and arrays', async () => {
+  const tensors = join(run, 'checkpoint-00000004', 'ema.safetensors')
+  const [ofRun, ofFile] = await Promise.all([
+    succeed('demask', ['info', run]),
+    succeed('demask', ['info', tensors, '--tensors']),
+  ])
+  assert.match(ofRun, /^steps +4, the last with loss 0\.5, lr 0\.001$/m)
+  assert.match(ofRun, /^checkpoints +checkpoint-00000004$/m)
+  assert.match(ofRun, /^settings +preset tiny, data pets, batch 4$/m)
+  assert.match(ofRun, /^classes +2: cat, dog$/m)
+  for (const text of [ofRun, ofFile]) {
+    assert.match(text, /^model +MDT: 2 blocks × 128, 4 heads, patch 2, 3 × 8 × 8, 2 classes$/m)
+    assert.match(text, /^tensors +\d+ F32 and \d+ I32: [\d,]+ numbers, \d+\.\d MiB$/m)
+  }
+  assert.match(ofFile, /^ +F32 \[1, 16, 128\] pos_embed$/m)
+  const other = join(folder, 'other.safetensors')
+  writeFileSync(other, readFileSync(tensors).subarray(0, 500))
+  await fail(
+    'demask',
+    ['info', other],
+    /other\.safetensors: the header wants \d+ bytes, got 492: the file is cut short/,
+  )
+})
+
+test('report writes the page of a run', async () => {
+  assert.is(await succeed('demask', ['report', run]), `${join(run, 'report.html')}\n`)
+  assert.match(readFileSync(join(run, 'report.html'), 'utf8'), 'step 4 · loss')
+})
+
+test.run()

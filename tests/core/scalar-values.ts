@@ -1,0 +1,60 @@
+/**
+ * Values of functions of numbers on one backend that the walk over all ops would not miss: infinite ones, small ones, whose
+ * relative error is what counts, and angles of many turns. Against cpu in f64. Used by gpu.test.ts, webgpu/backend.test.ts
+ * and webgl2-page.ts; only what runs in a browser is used here.
+ */
+
+import * as assert from 'uvu/assert'
+import {
+  type Backend,
+  cos,
+  cpu,
+  erf,
+  log,
+  logSoftmax,
+  pow,
+  scope,
+  sin,
+  softplus,
+  type Tensor,
+  tensor,
+} from '../../core/index.ts'
+
+const powersOfTen = Array.from({ length: 30 }, (_, i) => 10 ** -i)
+const both = (values: readonly number[]) => values.flatMap(x => [x, -x])
+const angles = both([0.7, 31, 1e3, 12_345.678, 1e5, 1e6, 1_234_567, 1e7, 16_777_213, 5e7])
+
+/** What is run on which values. */
+const cases: Readonly<Record<string, readonly [f: (x: Tensor) => Tensor, values: readonly number[]]>> = {
+  log: [log, [0, -0, 1e-30, 0.3, 1e30, Infinity, -1, Number.NaN]],
+  'x^-1': [x => pow(x, -1), [0, 2, -2, Infinity]],
+  'x^-0.5': [x => pow(x, -0.5), [0, 4]],
+  '0^p': [x => pow(tensor([0], { backend: x.backend, dtype: x.dtype }), x), [-1, -0.5, -2, 0, 0.5, 2]],
+  logSoftmax: [logSoftmax, [-Infinity, -Infinity, -Infinity]],
+  erf: [erf, [...both(powersOfTen), 0, 0.3, 0.4999, 0.5, 0.5001, 0.8, -2, Infinity, -Infinity, Number.NaN]],
+  softplus: [softplus, [0, 1, -1, -3, -5, -10, -15, -17, -30, -80, 20, Infinity, -Infinity, Number.NaN]],
+  sin: [sin, angles],
+  cos: [cos, angles],
+}
+
+/** Relative: what these functions were measured to miss in f32, and a little. */
+const tolerance = 2e-6
+
+/** Runs all cases. Throws an assertion with a line for all that is wrong. */
+export async function scalarValues(backend: Backend): Promise<void> {
+  const found: string[] = []
+  for (const [name, [f, list]] of Object.entries(cases)) {
+    const values = Float32Array.from(list)
+    const [y, exact] = scope(() => [
+      f(tensor(values, { backend })),
+      f(tensor(Float64Array.from(values), { backend: cpu, dtype: 'f64' })),
+    ])
+    const [got, wanted] = [await y.data(), exact.dataSync()]
+    values.forEach((x, i) => {
+      const near = Number.isFinite(wanted[i]) && Math.abs(got[i] - wanted[i]) <= tolerance * Math.abs(wanted[i])
+      if (!near && !Object.is(got[i], wanted[i])) found.push(`${name} of ${x}: wanted ${wanted[i]}, got ${got[i]}`)
+    })
+    for (const t of [y, exact]) t.dispose()
+  }
+  assert.ok(found.length === 0, `\n${found.join('\n')}`)
+}

@@ -1,0 +1,298 @@
+/**
+ * Lifetimes: what a scope frees and what survives it, to the byte; handles that share memory; use after dispose.
+ */
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import {
+  add,
+  backward,
+  broadcastTo,
+  cast,
+  concat,
+  cpu,
+  exp,
+  gradients,
+  matmul,
+  mul,
+  reshape,
+  scope,
+  slice,
+  square,
+  stats,
+  sum,
+  type Tensor,
+  zeros,
+} from '../../core/index.ts'
+import { f64, leavesNothing, values } from './helpers.ts'
+
+/** Bytes on `cpu` now, less those at the last call of `mark`. */
+let origin = 0
+const mark = () => {
+  origin = cpu.stats().bytes
+}
+const grown = () => cpu.stats().bytes - origin
+
+test('a scope frees what was made inside it, to the byte', () => {
+  mark()
+  const tensors = stats(cpu).tensors
+  scope(() => {
+    const x = zeros([100], { dtype: 'f64', backend: cpu })
+    exp(mul(x, x))
+    assert.is(grown(), 3 * 800)
+  })
+  assert.is(grown(), 0)
+  assert.is(stats(cpu).tensors, tensors)
+})
+
+test('what is returned survives: alone, in arrays, in plain objects, however deep', () => {
+  mark()
+  const kept = scope(() => {
+    const [a, b, c, d] = [f64([1]), f64([2, 2]), f64([3, 3, 3]), f64([4, 4, 4, 4])]
+    mul(d, d)
+    return { a, list: [b, { c }], count: 3, nothing: null, name: 'x' }
+  })
+  assert.is(grown(), (1 + 2 + 3) * 8)
+  assert.equal(values((kept.list[1] as { c: Tensor }).c), [3, 3, 3])
+  assert.is(kept.count, 3)
+  kept.a.dispose()
+  ;(kept.list[0] as Tensor).dispose()
+  ;(kept.list[1] as { c: Tensor }).c.dispose()
+  assert.is(grown(), 0)
+})
+
+test('an inner scope hands its result to the outer one, which frees it', () => {
+  mark()
+  scope(() => {
+    const y = scope(() => {
+      const x = f64([1, 2])
+      return scope(() => square(x))
+    })
+    assert.is(grown(), 16)
+    assert.equal(values(y), [1, 4])
+  })
+  assert.is(grown(), 0)
+})
+
+test('a tensor from outside is left alone, returned or not', () => {
+  mark()
+  const x = f64([1, 2])
+  assert.is(
+    scope(() => x),
+    x,
+  )
+  scope(() => void square(x))
+  assert.equal(values(x), [1, 2])
+  x.dispose()
+  assert.is(grown(), 0)
+})
+
+test('a returned result keeps the graph that it needs, and only that', () => {
+  mark()
+  const w = f64([1, 2, 3]).requireGrad()
+  const leaf = grown()
+  const loss = scope(() => {
+    const cube = mul(mul(w, w), w) // keeps w and w²
+    exp(w) // keeps its result, for nobody
+    return sum(cube)
+  })
+  assert.is(grown() - leaf, 24 + 8) // w² and the loss
+  // It may cross several scopes, and be walked inside another.
+  const outer = scope(() => scope(() => mul(loss, loss)))
+  scope(() => backward(outer))
+  assert.equal(
+    values(w.grad!),
+    [1, 2, 3].map(x => 2 * 36 * 3 * x * x),
+  )
+  assert.is(grown() - leaf, 24 + 8 + 8) // the gradient, the loss and its square
+  for (const t of [w, loss, outer]) t.dispose()
+  assert.is(grown(), 24) // the tensor that w was made from
+})
+
+test('a graph that nobody returned is gone with its scope, and says so', () => {
+  const w = f64([2]).requireGrad()
+  const outside: Tensor[] = []
+  scope(() => {
+    const y = exp(w)
+    outside.push(y.alias().persist(), reshape(y, [1, 1]))
+  })
+  backward(outside[0]) // persistent: with its graph
+  assert.ok(outside[1].disposed)
+  assert.throws(() => backward(outside[1]), /use after dispose of a f64 tensor of shape \[1, 1\]/)
+  outside[0].dispose()
+  w.dispose()
+})
+
+test('persistent tensors survive every scope, until disposed', () => {
+  mark()
+  let state!: Tensor
+  scope(() => {
+    scope(() => {
+      state = square(f64([1, 2, 3])).persist()
+    })
+  })
+  assert.is(grown(), 24)
+  assert.equal(values(state), [1, 4, 9])
+  state.dispose()
+  assert.is(grown(), 0)
+})
+
+test('a gradient lives as long as its leaf', () => {
+  mark()
+  // A leaf from outside: its gradient survives the scope of the step.
+  const w = f64([1, 2]).requireGrad()
+  scope(() => backward(sum(square(w))))
+  assert.equal(values(w.grad!), [2, 4])
+  // A leaf from inside: as in a gradient penalty, whose input is a leaf for one step.
+  const before = grown()
+  scope(() => {
+    const x = f64([3, 4]).requireGrad()
+    backward(sum(mul(x, w)))
+    assert.equal(values(x.grad!), [1, 2])
+  })
+  assert.is(grown(), before)
+  // Returned, it becomes an ordinary tensor of the outer scope.
+  scope(() => {
+    const g = scope(() => {
+      const x = f64([3, 4]).requireGrad()
+      backward(sum(square(x)))
+      return x.grad!
+    })
+    assert.equal(values(g), [6, 8])
+  })
+  assert.is(grown(), before)
+  w.dispose()
+  assert.is(grown(), 16) // the tensor that w was made from
+})
+
+test('a graph whose leaf is gone gives its gradient to nobody', () => {
+  leavesNothing(() => {
+    const y = scope(() => square(f64([3]).requireGrad()))
+    backward(y)
+  })
+})
+
+test('a throw frees everything, also what was to be returned, and the scope is left', () => {
+  mark()
+  const error = new Error('out')
+  try {
+    scope(() => {
+      const x = f64([1, 2])
+      scope(() => {
+        mul(x, x)
+        throw error
+      })
+    })
+    assert.unreachable()
+  } catch (caught) {
+    assert.is(caught, error)
+  }
+  assert.is(grown(), 0)
+  const after = f64([1]) // in no scope now
+  scope(() => {})
+  assert.not.ok(after.disposed)
+  after.dispose()
+})
+
+test('a promise is refused, and what was made before it is freed', () => {
+  mark()
+  const late = async () => {
+    f64([1, 2, 3])
+  }
+  // @ts-expect-error an async function does not type-check
+  assert.throws(() => scope(late), /scope: expected a synchronous function, got one that returns a promise/)
+  // biome-ignore lint/suspicious/noThenProperty: a thenable that is no promise is what is tested
+  const thenable = () => ({ then: () => f64([1]), made: f64([1]) })
+  assert.throws(() => scope(thenable as () => unknown), /scope: expected a synchronous function/)
+  assert.is(grown(), 0)
+})
+
+test('handles share memory, which goes with the last of them', () => {
+  mark()
+  const x = f64([1, 2, 3, 4])
+  const views = [reshape(x, [2, 2]), x.detach(), x.alias(), x.requireGrad()]
+  assert.is(grown(), 32)
+  x.dispose()
+  x.dispose()
+  assert.is(grown(), 32)
+  for (const view of views) assert.equal(values(view), [1, 2, 3, 4])
+  for (const view of views) view.dispose()
+  assert.is(grown(), 0)
+})
+
+test('ops that have nothing to do still give a handle of their own', () => {
+  mark()
+  const x = f64([1, 2])
+  for (const y of [reshape(x, [2]), slice(x, 0, 0), broadcastTo(x, [2]), concat([x], 0), cast(x, 'f64')]) {
+    y.dispose()
+    assert.not.ok(x.disposed)
+  }
+  assert.is(grown(), 16)
+  x.dispose()
+})
+
+test('use after dispose throws with dtype and shape, whatever the use, and names an op', async () => {
+  const x = f64([[1, 2, 3]])
+  x.dispose()
+  const text = /use after dispose of a f64 tensor of shape \[1, 3\]/
+  assert.throws(() => add(x, x), text)
+  for (const [op, use] of Object.entries({
+    add: () => add(f64([1]), x),
+    matmul: () => matmul(f64([[1]]), x),
+    concat: () => concat([x, x], 0),
+  }))
+    assert.throws(use, new RegExp(`^${op}: use after dispose of a f64 tensor of shape \\[1, 3\\]$`))
+  assert.throws(() => x.dataSync(), text)
+  assert.throws(() => x.detach(), text)
+  assert.throws(() => reshape(x, [3]), text)
+  assert.throws(() => x.replaceWith(f64([[1, 2, 3]])), text)
+  try {
+    await x.data()
+    assert.unreachable()
+  } catch (error) {
+    assert.match((error as Error).message, text)
+  }
+  assert.equal([...x.shape], [1, 3]) // still known
+})
+
+test('using disposes at the end of the block', () => {
+  mark()
+  {
+    using x = f64([1, 2])
+    assert.is(grown(), 16)
+    assert.equal(values(x), [1, 2])
+  }
+  assert.is(grown(), 0)
+})
+
+test('replaceWith moves memory, and both handles may go', () => {
+  mark()
+  const [w, next] = [f64([1, 2]), f64([3, 4])]
+  w.replaceWith(next)
+  assert.is(grown(), 16)
+  next.dispose()
+  assert.equal(values(w), [3, 4])
+  w.replaceWith(w)
+  assert.equal(values(w), [3, 4])
+  assert.throws(() => w.replaceWith(f64([[1, 2]])), /replaceWith: wanted f64 \[2\] on cpu, got f64 \[1, 2\] on cpu/)
+  w.dispose()
+})
+
+test('gradients leave leaves alone and no bytes behind', () => {
+  leavesNothing(() => {
+    const x = f64([1, 2]).requireGrad()
+    gradients(sum(exp(square(x))), [x])
+    assert.is(x.grad, null)
+  })
+})
+
+test('peak bytes are the most that was held', () => {
+  cpu.resetPeak()
+  const start = cpu.stats().bytes
+  scope(() => {
+    for (let i = 0; i < 3; i++) scope(() => void zeros([1000], { dtype: 'f64', backend: cpu }))
+  })
+  assert.is(cpu.stats().peakBytes - start, 8000)
+})
+
+test.run()

@@ -1,0 +1,413 @@
+/**
+ * MaskDiT beyond parity: official sizes and names, first values, what a mask hides, both loss terms against plain
+ * loops, schedules of the mask ratio, bad arguments, training. Needs Node.
+ */
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import {
+  add,
+  type Backend,
+  backward,
+  cpu,
+  type DType,
+  mean,
+  mul,
+  observe,
+  type Rng,
+  rng,
+  square,
+  stats,
+  sum,
+  type Tensor,
+  tensor,
+} from '../../core/index.ts'
+import { ready } from '../../core/ready.ts'
+import { lossWeight, preconditioning, sigmaSteps } from '../../diffusion/edm.ts'
+import { heunSample } from '../../diffusion/edm-samplers.ts'
+import { type TokenMask, tokenMask } from '../../diffusion/masking.ts'
+import { type MaskDiTOptions, oneHot, PreconditionedMaskDiT } from '../../models/maskdit.ts'
+import {
+  drawMaskDiT,
+  type MaskRatioName,
+  maskDiTLoss,
+  maskedReconstruction,
+  maskRatioSchedule,
+  unmaskingTuning,
+} from '../../models/maskdit-loss.ts'
+import { maskDiTPreset } from '../../models/presets.ts'
+import { AdamW, shapesOnly } from '../../nn/index.ts'
+import { learn } from './by-heart.ts'
+
+const wasm = await ready({ threads: 1 })
+test.after(() => wasm.dispose())
+
+const read = (name: string) => JSON.parse(readFileSync(join(import.meta.dirname, '../fixtures', name), 'utf8'))
+
+// ---- official sizes and names ---------------------------------------------------------------------------------------
+
+const latents = { inputSize: 32, inChannels: 4, numClasses: 1000 }
+const counts: Record<string, { total: number; trainable: number; buffers: number }> = read('param-counts.json').MaskDiT
+
+test('parameters of every official model, with and without a decoder', () => {
+  assert.is(Object.keys(counts).length, 60)
+  for (const [name, wanted] of Object.entries(counts)) {
+    const [, preset, latent, decoder] = /^DiT-(\w+\/\d) latent (\d+) use_decoder=(\w+)$/.exec(name)!
+    const whole = maskDiTPreset(preset, { ...latents, inputSize: Number(latent) })
+    const options = decoder === 'True' ? whole : { ...whole, decoder: null, maeLossCoef: 0 }
+    const net = new PreconditionedMaskDiT(options, shapesOnly)
+    assert.equal(net.countParameters(), wanted, name)
+    net.dispose()
+  }
+})
+
+test('names, shapes and order of the state', () => {
+  const net = new PreconditionedMaskDiT(maskDiTPreset('S/2', latents), shapesOnly)
+  assert.equal(
+    Array.from(net.stateDict(), ([name, { shape }]) => ({ name, shape: [...shape] })),
+    read('state-dicts.json')['MaskDiT EDMPrecond DiT-S/2 use_decoder mae (latent 32)'],
+  )
+  assert.throws(() => maskDiTPreset('H/3', latents), /preset: wanted one of .*got 'H\/3'/)
+})
+
+// ---- small models ---------------------------------------------------------------------------------------------------
+
+const small: MaskDiTOptions = {
+  inputSize: 8,
+  patchSize: 2,
+  inChannels: 3,
+  hiddenSize: 16,
+  depth: 3,
+  numHeads: 2,
+  numClasses: 5,
+  decoder: { hiddenSize: 12, depth: 2, numHeads: 3 },
+}
+const T = 16
+
+interface Place {
+  readonly backend: Backend
+  readonly dtype: DType
+}
+const f64: Place = { backend: cpu, dtype: 'f64' }
+
+/** A model whose weights are all drawn, so that no path is closed as it is in a new one. */
+function opened(change: Partial<MaskDiTOptions> = {}, random: Rng = rng(1)): PreconditionedMaskDiT {
+  const net = new PreconditionedMaskDiT({ ...small, ...change }, { rng: null, ...f64 })
+  const drawn = Array.from(net.stateDict(), ([name, { shape, size }]) => {
+    const spread = shape.length > 1 ? 0.8 / Math.sqrt(size / shape[0]) : 0.1
+    return [name, { shape, data: random.normalArray(size).map(z => z * spread) }] as const
+  })
+  net.loadStateDict(new Map(drawn))
+  return net
+}
+
+const pictures = (N: number, place: Place = f64, seed = 2) =>
+  mul(rng(seed).normal([N, small.inChannels, small.inputSize, small.inputSize], place), 0.5)
+
+const halfMask = (N: number, seed = 3) => tokenMask(rng(seed).uniformArray(N * T), [N, T], 0.5, f64)
+
+function close(got: Tensor | readonly number[], wanted: Tensor | readonly number[], tolerance: number): void {
+  const values = (x: Tensor | readonly number[]) => (Array.isArray(x) ? x : Array.from((x as Tensor).dataSync()))
+  const [a, b] = [values(got), values(wanted)]
+  assert.is(a.length, b.length)
+  a.forEach((v, i) => {
+    if (!(Math.abs(v - b[i]) <= tolerance)) assert.unreachable(`element ${i}: wanted ${b[i]}, got ${v}`)
+  })
+}
+
+/** The token under element i of pictures of 3 × 8 × 8 with patches of 2 × 2. */
+function tokenAt(i: number): number {
+  return Math.floor((i % 64) / 16) * 4 + Math.floor((i % 8) / 2)
+}
+
+test('a new model predicts c_skip x: decoder and network begin at 0', () => {
+  const net = new PreconditionedMaskDiT(small, { rng: rng(4), ...f64 })
+  const x = pictures(2)
+  for (const mask of [null, halfMask(2)]) {
+    const skips = [0.3, 7].flatMap(sigma => new Array<number>(192).fill(preconditioning(sigma).skip))
+    const wanted = Array.from(x.dataSync(), (v, i) => v * skips[i])
+    close(net.forward(x, [0.3, 7], [0, 5], mask), wanted, 1e-15)
+  }
+  for (const [name, p] of net.namedParameters()) {
+    const values = Array.from(p.dataSync())
+    const most = Math.max(...values.map(Math.abs))
+    const spread = Math.sqrt(values.reduce((s, v) => s + v * v, 0) / values.length)
+    if (/bias$|adaLN_modulation|final_layer|decoder_layer/.test(name)) assert.is(most, 0, name)
+    else if (/pos_embed/.test(name)) assert.is(most, 1, name)
+    else if (/t_embedder|y_embedder|mask_token/.test(name))
+      assert.ok(spread > 0.01 && spread < 0.03, `${name} ${spread}`)
+    else assert.ok(most <= Math.sqrt(6 / (p.shape[0] + p.size / p.shape[0])) && most > 0.05, `${name} ${most}`)
+  }
+})
+
+test('labels: one-hot rows; none is a row of zeros, also where labels are left out', () => {
+  assert.equal(oneHot([1, 3, 0], 3), Float32Array.of(0, 1, 0, 0, 0, 0, 1, 0, 0))
+  const net = opened()
+  const x = pictures(2)
+  close(net.forward(x, [1, 2], [5, 5]), net.forward(x, [1, 2]), 0)
+  assert.not.equal(net.forward(x, [1, 2], [0, 5]).dataSync(), net.forward(x, [1, 2]).dataSync())
+  const table = net.model.y_embedder!.embedding_table.weight
+  close(
+    net.model.y_embedder!.forward([3]),
+    Array.from({ length: 16 }, (_, d) => table.dataSync()[d * 5 + 3]),
+    0,
+  )
+})
+
+test('options: no decoder, no classes, no reconstruction', () => {
+  const names = (change: Partial<MaskDiTOptions>) => [...opened(change).stateDict().keys()].join()
+  assert.not.match(names({ decoder: null }), /decoder|mask_token/)
+  assert.not.match(names({ maeLossCoef: 0 }), /mask_token/)
+  assert.match(names({ maeLossCoef: 0 }), /decoder_blocks/)
+  assert.not.match(names({ numClasses: 0 }), /y_embedder/)
+  const net = opened({ decoder: null, numClasses: 0 })
+  const x = pictures(1)
+  const mask = halfMask(1)
+  const raw = net.model.forward(x, [0.1], null, mask).dataSync()
+  raw.forEach((v, i) => {
+    assert.is(v === 0, mask.mask.dataSync()[tokenAt(i)] === 1, `element ${i}`)
+  })
+})
+
+// ---- masks ----------------------------------------------------------------------------------------------------------
+
+test('a mask that keeps all tokens, in any order, changes nothing', () => {
+  for (const net of [opened(), opened({ decoder: null })]) {
+    const mask = tokenMask(rng(5).uniformArray(2 * T), [2, T], 0, f64)
+    close(net.forward(pictures(2), [0.2, 3], [1, 2], mask), net.forward(pictures(2), [0.2, 3], [1, 2]), 1e-12)
+  }
+})
+
+test('the network never sees removed patches', () => {
+  const { model } = opened()
+  const x = pictures(2)
+  const mask = halfMask(2)
+  const removed = mask.mask.dataSync()
+  const shifted = (which: number) =>
+    tensor(
+      x.dataSync().map((v, i) => (removed[Math.floor(i / 192) * T + tokenAt(i)] === which ? v + 3 : v)),
+      { shape: x.shape, ...f64 },
+    )
+  const F = (input: Tensor) => model.forward(input, [0.1, -0.3], [1, 2], mask)
+  close(F(shifted(1)), F(x), 0)
+  assert.not.equal(F(shifted(0)).dataSync(), F(x).dataSync())
+})
+
+test('a masked pass works on fewer tokens in the encoder', () => {
+  const net = opened()
+  const tokens = (mask: TokenMask | null) => {
+    const seen: number[] = []
+    observe(
+      (op, [qkv]) => op.name === 'selfAttention' && seen.push(qkv.shape[1]),
+      () => net.forward(pictures(2), [1, 2], [0, 1], mask),
+    )
+    return seen
+  }
+  assert.equal(tokens(null), [16, 16, 16, 16, 16])
+  assert.equal(tokens(halfMask(2)), [8, 8, 8, 16, 16])
+})
+
+test('masks are drawn at the ratio that is asked for; none where nothing would be removed', () => {
+  const net = opened()
+  assert.is(net.drawMask(3, 0.5, rng(6))!.kept, 8)
+  assert.is(net.drawMask(3, 0.3, rng(6))!.kept, 11)
+  assert.is(net.drawMask(3, 0, rng(6)), null)
+  assert.is(net.drawMask(3, unmaskingTuning('cosine')(1), rng(6)), null)
+  assert.equal(net.drawMask(3, 0.5, rng(6))!.hostIdsKeep, net.drawMask(3, 0.5, rng(6))!.hostIdsKeep)
+})
+
+// ---- the loss -------------------------------------------------------------------------------------------------------
+
+/** The two terms of one masked step in plain loops, from D, y and the noised input. */
+function naiveTerms(D: ArrayLike<number>, y: ArrayLike<number>, noised: ArrayLike<number>, mask: TokenMask, n: number) {
+  const removed = mask.mask.dataSync()
+  const terms = { visible: 0, mae: 0 }
+  for (let token = 0; token < T; token++) {
+    const at = Array.from({ length: 192 }, (_, i) => i).filter(i => tokenAt(i) === token)
+    const values = at.map(i => noised[n * 192 + i])
+    const average = values.reduce((a, b) => a + b, 0) / 12
+    const variance = values.reduce((a, b) => a + (b - average) ** 2, 0) / 11
+    at.forEach((i, j) => {
+      const d = D[n * 192 + i]
+      if (removed[n * T + token] === 0) terms.visible += (d - y[n * 192 + i]) ** 2 / 12 / mask.kept
+      else terms.mae += (d - (values[j] - average) / Math.sqrt(variance + 1e-6)) ** 2 / 12 / (T - mask.kept)
+    })
+  }
+  return terms
+}
+
+test('masked loss: λ(σ) · error on visible patches + 0.1 · reconstruction of removed ones', () => {
+  const net = opened()
+  const y = pictures(3)
+  const draws = drawMaskDiT(net, y, [0, 1, 2], 0.6, rng(7))
+  const { dsm, mae, loss } = maskDiTLoss(net, y, draws)
+  assert.is(draws.mask!.kept, 6)
+  const noise = draws.noise.dataSync()
+  const noised = Array.from(y.dataSync(), (v, i) => v + noise[i] * draws.sigma[Math.floor(i / 192)])
+  const D = net.forward(tensor(noised, { shape: y.shape, ...f64 }), draws.sigma, draws.labels, draws.mask)
+  const wanted = [0, 1, 2].map(n => naiveTerms(D.dataSync(), y.dataSync(), noised, draws.mask!, n))
+  const weights = Array.from(draws.sigma, sigma => lossWeight(sigma))
+  close(
+    dsm,
+    wanted.map(({ visible }, n) => visible * weights[n]),
+    1e-12,
+  )
+  close(
+    mae!,
+    wanted.map(({ mae }) => mae),
+    1e-12,
+  )
+  close(loss, add(dsm, mul(mae!, 0.1)), 0)
+})
+
+test('unmasked loss: every pixel, no reconstruction, and a gradient of 0 for the mask token', () => {
+  const net = opened()
+  const y = pictures(2)
+  const draws = drawMaskDiT(net, y, [0, 1], 0, rng(8))
+  const { dsm, mae, loss } = maskDiTLoss(net, y, draws)
+  assert.is(mae, null)
+  close(loss, dsm, 0)
+  const noised = add(y, mul(draws.noise, tensor(draws.sigma, { shape: [2, 1, 1, 1], ...f64 })))
+  const errors = square(add(net.forward(noised, draws.sigma, draws.labels), mul(y, -1)))
+  const perPicture = Array.from(mean(errors, [1, 2, 3]).dataSync())
+  close(
+    loss,
+    perPicture.map((v, n) => v * lossWeight(draws.sigma[n])),
+    1e-12,
+  )
+
+  const optimizer = new AdamW(net.namedParameters(), { lr: 1e-2, weightDecay: 0 })
+  const token = net.model.mask_token!
+  const step = (ratio: number) => {
+    backward(mean(maskDiTLoss(net, y, drawMaskDiT(net, y, [0, 1], ratio, rng(9))).loss))
+    const before = token.dataSync()
+    const gradient = Array.from(token.grad!.dataSync())
+    optimizer.step()
+    optimizer.zeroGrad()
+    return { gradient, moved: !before.every((v, i) => v === token.dataSync()[i]) }
+  }
+  assert.ok(step(0.5).gradient.some(v => v !== 0))
+  const tuning = step(0)
+  assert.ok(tuning.gradient.every(v => v === 0))
+  assert.ok(tuning.moved, 'momentum goes on moving the mask token')
+})
+
+test('gradients reach every trainable parameter, and no frozen one', () => {
+  const net = opened()
+  const y = pictures(2)
+  backward(mean(maskDiTLoss(net, y, drawMaskDiT(net, y, [0, 3], 0.5, rng(10))).loss))
+  for (const [name, p] of net.namedParameters())
+    if (name.endsWith('pos_embed')) assert.is(p.grad, null, name)
+    else assert.ok(p.grad !== null && (sum(square(p.grad)).dataSync()[0] as number) > 0, name)
+})
+
+test('labels are dropped one by one, to the row of zeros', () => {
+  const net = opened({ classDropoutProb: 0.5 })
+  const { labels } = drawMaskDiT(net, pictures(64), new Int32Array(64).fill(2), 0.5, rng(11))
+  const dropped = Array.from(labels!).filter(label => label === 5).length
+  assert.ok(dropped > 16 && dropped < 48, String(dropped))
+  assert.ok(Array.from(labels!).every(label => label === 2 || label === 5))
+  assert.is(drawMaskDiT(net, pictures(2), null, 0.5, rng(11)).labels, null)
+})
+
+// ---- unmasking tuning -----------------------------------------------------------------------------------------------
+
+test('schedules of the mask ratio', () => {
+  const at = (name: MaskRatioName, options?: { ratio?: number; least?: number }) =>
+    [0, 0.5, 1].map(maskRatioSchedule(name, options))
+  close(at('cosine2'), [0.5, 0.25, 0], 1e-15)
+  close(at('cosine4'), [0.5, 0.125, 0], 1e-15)
+  close(at('cosine6', { ratio: 0.8, least: 0.16 }), [0.8, 0.24, 0.16], 1e-15)
+  close(at('cosine3'), [0.5, 0.5 * Math.SQRT1_2 ** 3, 0], 1e-15)
+  close(at('exp', { ratio: 0.5, least: 0.1 }), [0.5, 0.1 + 0.4 * Math.exp(-3.5), 0.1 + 0.4 * Math.exp(-7)], 1e-15)
+  close(at('linear', { ratio: 0.5, least: 0.1 }), [0.1, 0.3, 0.5], 1e-15)
+  close(at('constant', { ratio: 0.5, least: 0.1 }), [0.5, 0.5, 0.5], 0)
+  close([0, 0.5, 1].map(unmaskingTuning('zero')), [0, 0, 0], 0)
+  close([0, 0.5, 1].map(unmaskingTuning('cosine')), [0.5, 0.125, 0], 1e-15)
+  close([0, 0.5, 1].map(unmaskingTuning('cosine', 0.8)), [0.8, 0.2, 0], 1e-15)
+})
+
+// ---- bad arguments --------------------------------------------------------------------------------------------------
+
+test('bad input is one line that says what was wanted and what came', () => {
+  const make = (change: Partial<MaskDiTOptions>) => () => opened(change)
+  const net = opened()
+  const x = pictures(2)
+  const none = tokenMask(new Float32Array(2 * T), [2, T], 0.95, f64)
+  const all = tokenMask(new Float32Array(2 * T), [2, T], 0, f64)
+  assert.is(none.kept, 0)
+  const wrong: readonly [() => unknown, RegExp][] = [
+    [make({ patchSize: 3 }), /^MaskDiT: wanted inputSize: a multiple of patchSize 3, got 8$/],
+    [make({ depth: 0 }), /^MaskDiT: wanted depth: an integer from 1, got 0$/],
+    [make({ decoder: { ...small.decoder!, depth: 0 } }), /^MaskDiT: wanted decoder.depth: an integer from 1, got 0$/],
+    [make({ decoder: { ...small.decoder!, numHeads: 5 } }), /divisible by 5 heads, got 12/],
+    [make({ decoder: { ...small.decoder!, hiddenSize: 18 } }), /divisible by 4, got 18/],
+    [make({ maeLossCoef: -1 }), /^MaskDiT: maeLossCoef: wanted a number from 0, got -1$/],
+    [() => net.forward(x, [1, 0]), /sigma: wanted a number above 0, got 0$/],
+    [() => net.forward(x, [-1, 1]), /sigma: wanted a number above 0, got -1$/],
+    [() => net.forward(x, [1]), /wanted a value for each of 2 samples, got 1$/],
+    [() => net.forward(x, [1, 1], [0, 6]), /^labels: wanted integers in \[0, 5\], got 6$/],
+    [() => net.forward(x, [1, 1], [-1, 0]), /^labels: .*got -1$/],
+    [() => net.forward(x, [1, 1], [0.5, 0]), /^labels: .*got 0\.5$/],
+    [() => net.forward(x, [1, 1], [0]), /^MaskDiT: wanted a label for each of 2 pictures, got 1$/],
+    [() => net.model.forward(x, [1]), /^MaskDiT: wanted a c_noise for each of 2 pictures, got 1$/],
+    [
+      () => opened({ numClasses: 0 }).forward(x, [1, 1], [0, 0]),
+      /^MaskDiT: wanted no labels, as the model has no classes/,
+    ],
+    [() => net.forward(pictures(2), [1, 1], null, none), /^MaskDiT: wanted a mask that keeps a token, got one/],
+    [() => net.denoiser(null, 2), /^MaskDiT: guidance: wanted labels, got none$/],
+    [() => net.denoiser([0, 1], -1)(x, Float64Array.of(1, 1)), /scale: wanted a number from 0, got -1$/],
+    [() => net.drawMask(2, 1, rng(0)), /ratio: wanted a number in \[0, 1\), got 1$/],
+    [() => drawMaskDiT(net, x, null, -0.1, rng(0)), /ratio: wanted a number in \[0, 1\), got -0\.1$/],
+    [
+      () => maskedReconstruction(x, x, all, 2),
+      /^maskedReconstruction: wanted a mask that removes a token, got 16 kept$/,
+    ],
+    [() => maskRatioSchedule('cos4' as MaskRatioName), /name: wanted one of constant, linear, .*cosine6, got cos4$/],
+    [() => maskRatioSchedule('cosine4', { ratio: 1 }), /ratio: wanted a number in \[0, 1\), got 1$/],
+    [() => maskRatioSchedule('cosine4', { least: -0.5 }), /least: wanted a number in \[0, 1\), got -0\.5$/],
+    [() => maskRatioSchedule('cosine4')(1.1), /progress: wanted a number in \[0, 1\], got 1\.1$/],
+  ]
+  for (const [run, message] of wrong) assert.throws(run, message)
+})
+
+// ---- sampling and training ------------------------------------------------------------------------------------------
+
+test('guidance: scale 1 is the labelled prediction, 0 the one without, others on the line through both', () => {
+  const net = opened()
+  const [x, sigma] = [pictures(2), Float64Array.of(0.4, 9)]
+  const at = (scale: number) => net.denoiser([1, 3], scale)(x, sigma)
+  close(at(1), net.forward(x, sigma, [1, 3]), 1e-12)
+  close(at(0), net.forward(x, sigma), 1e-12)
+  close(at(3), add(mul(at(1), 3), mul(at(0), -2)), 1e-12)
+})
+
+test('learns eight pictures by heart, in constant memory and without fallbacks; then draws', async () => {
+  const place: Place = { backend: wasm, dtype: 'f32' }
+  const N = 8
+  const options = { ...small, hiddenSize: 32, numHeads: 4, numClasses: N }
+  const net = new PreconditionedMaskDiT(options, { rng: rng(12), ...place })
+  const optimizer = new AdamW(net.namedParameters(), { lr: 4e-3, weightDecay: 0 })
+  const y = pictures(N, place)
+  const labels = Array.from({ length: N }, (_, n) => n)
+  const fallbacks = stats(wasm).fallbacks
+  const lossOf = () => mean(maskDiTLoss(net, y, drawMaskDiT(net, y, labels, 0.5, rng(13))).loss)
+  const { losses, bytes } = await learn(wasm, 90, lossOf, () => {
+    optimizer.step()
+    optimizer.zeroGrad()
+  })
+  assert.ok(losses[89] < 0.2 * losses[0], `${losses[0]} → ${losses[89]}`)
+  assert.is(bytes[89], bytes[3])
+
+  const levels = sigmaSteps(4)
+  const start = rng(14).normal([2, 3, 8, 8], place)
+  const drawn = heunSample(net.denoiser([0, 1], 1.5), mul(start, levels[0]), levels)
+  assert.equal(drawn.shape, [2, 3, 8, 8])
+  assert.ok(drawn.dataSync().every(Number.isFinite))
+  assert.is(stats(wasm).fallbacks, fallbacks)
+})
+
+test.run()

@@ -1,0 +1,452 @@
+/**
+ * DiT and MDT beyond parity: official sizes and names, first values, masks, labels, checkpointing, training. Needs Node.
+ */
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import * as fc from 'fast-check'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import {
+  add,
+  type Backend,
+  backward,
+  checkpoint,
+  cpu,
+  type DType,
+  mean,
+  observe,
+  type Rng,
+  rng,
+  scope,
+  square,
+  stats,
+  sum,
+  type Tensor,
+  tensor,
+} from '../../core/index.ts'
+import { ready } from '../../core/ready.ts'
+import { linearBetas } from '../../diffusion/betas.ts'
+import { gaussianDiffusion } from '../../diffusion/gaussian.ts'
+import { type LossOptions, trainingLoss } from '../../diffusion/losses.ts'
+import { tokenMask } from '../../diffusion/masking.ts'
+import { DiT, type TransformerOptions } from '../../models/dit.ts'
+import { MDT, type MDTOptions, MDTv2 } from '../../models/mdt.ts'
+import { drawPasses, mdtLoss } from '../../models/mdt-loss.ts'
+import { ditPreset, mdtPreset, mdtV2Preset, presetNames, trainingPreset } from '../../models/presets.ts'
+import { AdamW, type Module, shapesOnly } from '../../nn/index.ts'
+import { learn } from './by-heart.ts'
+
+const wasm = await ready({ threads: 1 })
+test.after(() => wasm.dispose())
+
+const read = (name: string) => JSON.parse(readFileSync(join(import.meta.dirname, '../fixtures', name), 'utf8'))
+
+// ---- official sizes and names ---------------------------------------------------------------------------------------
+
+const latents = { inputSize: 32, inChannels: 4, numClasses: 1000 }
+
+interface Count {
+  readonly total: number
+  readonly trainable: number
+  readonly buffers: number
+}
+
+const counts: Record<'DiT' | 'MDTv1' | 'MDTv2', Record<string, Count>> = read('param-counts.json')
+
+for (const [name, wanted] of Object.entries(counts.DiT))
+  test(`parameters of ${name}`, () => {
+    const [, preset, latent] = /^DiT-(\w+\/\d) .*latent (\d+)/.exec(name)!
+    const model = new DiT(ditPreset(preset, { ...latents, inputSize: Number(latent) }), shapesOnly)
+    countsMatch(model, wanted)
+  })
+
+for (const [family, Model, preset] of [
+  ['MDTv1', MDT, mdtPreset],
+  ['MDTv2', MDTv2, mdtV2Preset],
+] as const)
+  for (const [name, wanted] of Object.entries(counts[family]))
+    test(`parameters of ${family}: ${name}`, () => {
+      const [, size, P, decodeLayer] = /_(\w+)_(\d) decode_layer=(\d)/.exec(name)!
+      const options = { ...preset(`${size}/${P}`, latents), decodeLayer: Number(decodeLayer) }
+      countsMatch(new Model(options, shapesOnly), wanted)
+    })
+
+function countsMatch(model: Module, { total, trainable, buffers }: Count): void {
+  assert.equal(model.countParameters(), { total, trainable, buffers })
+  model.dispose()
+}
+
+const dicts: Record<string, { name: string; shape: number[] }[]> = read('state-dicts.json')
+
+for (const [key, make] of [
+  ['DiT-S/2 (latent 32)', () => new DiT(ditPreset('S/2', latents), shapesOnly)],
+  ['MDTv1 S/2', () => new MDT(mdtPreset('S/2', latents), shapesOnly)],
+  ['MDTv2 S/2', () => new MDTv2(mdtV2Preset('S/2', latents), shapesOnly)],
+] as const)
+  test(`names, shapes and order of the state of ${key}`, () => {
+    const model = make()
+    assert.equal(
+      Array.from(model.stateDict(), ([name, { shape }]) => ({ name, shape: [...shape] })),
+      dicts[key],
+    )
+    model.dispose()
+  })
+
+test('presets', () => {
+  assert.is(presetNames.length, 13)
+  const pictures = { inputSize: 16, inChannels: 3, numClasses: 0 }
+  for (const name of presetNames) {
+    const options = mdtPreset(name, { ...pictures, inputSize: 32 })
+    assert.is(options.numClasses, 0)
+    trainingPreset(name)
+  }
+  const tiny = new MDT(mdtPreset('tiny', pictures), shapesOnly)
+  assert.ok(Math.abs(tiny.countParameters().total / 2.2e6 - 1) < 0.03, String(tiny.countParameters().total))
+  assert.is(tiny.y_embedder, null)
+  assert.equal(trainingPreset('tiny'), { batch: 64, lr: 2e-3, warmUpSteps: 100, weightDecay: 0, emaDecay: 0.999 })
+  assert.is(trainingPreset('S/2').lr, 6e-4)
+  assert.equal(trainingPreset('L/2'), { batch: 16, lr: 3e-4, warmUpSteps: 0, weightDecay: 0, emaDecay: 0.9999 })
+  assert.throws(() => mdtPreset('M/2', pictures), /preset: wanted one of tiny, S\/2, .*got 'M\/2'/)
+  assert.throws(() => trainingPreset('constructor'), RangeError)
+})
+
+// ---- small models ---------------------------------------------------------------------------------------------------
+
+const small: MDTOptions = {
+  inputSize: 8,
+  patchSize: 2,
+  inChannels: 3,
+  hiddenSize: 16,
+  depth: 4,
+  numHeads: 2,
+  numClasses: 5,
+  maskRatio: 0.5,
+  decodeLayer: 2,
+}
+
+interface Place {
+  readonly backend: Backend
+  readonly dtype: DType
+}
+const f64: Place = { backend: cpu, dtype: 'f64' }
+
+/** Every weight from a normal distribution, so that no path is closed as it is in a new model. */
+function opened<M extends Module>(model: M, random: Rng): M {
+  const state = model.stateDict()
+  const drawn = [...state].map(([name, { shape, dtype, size }]) => {
+    const spread = shape.length > 1 ? 0.8 / Math.sqrt(shape.slice(1).reduce((n, d) => n * d, 1)) : 0.1
+    const data = dtype === 'i32' ? state.get(name)!.dataSync() : random.normalArray(size).map(z => z * spread)
+    return [name, { shape, data }] as const
+  })
+  model.loadStateDict(new Map(drawn))
+  return model
+}
+
+const versions = [
+  ['MDT', (o: MDTOptions, place: Place) => new MDT(o, { rng: rng(1), ...place })],
+  ['MDTv2', (o: MDTOptions, place: Place) => new MDTv2(o, { rng: rng(1), ...place })],
+] as const
+
+const pictures = (N: number, o: TransformerOptions, place: Place, seed = 2) =>
+  rng(seed).normal([N, o.inChannels, o.inputSize, o.inputSize], place)
+
+function close(a: Tensor, b: Tensor, tolerance: number, what = ''): void {
+  assert.equal(a.shape, b.shape)
+  const [x, y] = [a.dataSync(), b.dataSync()]
+  for (let i = 0; i < x.length; i++)
+    if (!(Math.abs(x[i] - y[i]) <= tolerance)) assert.unreachable(`${what} element ${i}: ${x[i]} and ${y[i]}`)
+}
+
+test('a new model gives 0, whatever it is given, and has the official first values', () => {
+  for (const model of [new DiT(small, { rng: rng(1), ...f64 }), ...versions.map(([, make]) => make(small, f64))]) {
+    const y = model.forward(pictures(2, small, f64), [3, 900], [0, 4])
+    assert.equal(y.shape, [2, 6, 8, 8])
+    assert.ok(y.dataSync().every(v => v === 0))
+    for (const [name, p] of model.namedParameters()) {
+      const values = [...p.dataSync()]
+      const most = Math.max(...values.map(Math.abs))
+      const spread = Math.sqrt(values.reduce((s, v) => s + v * v, 0) / values.length)
+      if (/bias$|adaLN_modulation|final_layer/.test(name)) assert.is(most, 0, name)
+      else if (/pos_embed/.test(name)) assert.is(most, 1, name)
+      else if (/t_embedder|embedding_table|bias_table|mask_token/.test(name))
+        assert.ok(spread > 0.01 && spread < 0.03, `${name}: ${spread}`)
+      else {
+        const [out, ...rest] = p.shape
+        const bound = Math.sqrt(6 / (out + rest.reduce((n, d) => n * d, 1)))
+        assert.ok(most <= bound && most > 0.9 * bound, `${name}: ${most} of ${bound}`)
+      }
+    }
+  }
+})
+
+test('sizes of all kinds: batch, patch, heads, MLP, channels, classes, sigma', () => {
+  fc.assert(
+    fc.property(
+      fc.record({
+        patchSize: fc.constantFrom(1, 2, 3, 4),
+        tokens: fc.integer({ min: 1, max: 4 }),
+        inChannels: fc.integer({ min: 1, max: 5 }),
+        heads: fc.constantFrom(1, 2, 4),
+        depth: fc.integer({ min: 1, max: 5 }),
+        decode: fc.integer({ min: 1, max: 5 }),
+        mlpRatio: fc.constantFrom(1, 2.3, 4),
+        numClasses: fc.constantFrom(0, 1, 7),
+        classDropoutProb: fc.constantFrom(0, 0.1),
+        learnSigma: fc.boolean(),
+        N: fc.integer({ min: 1, max: 3 }),
+      }),
+      ({ tokens, heads, decode, N, ...rest }) => {
+        const o: MDTOptions = {
+          ...rest,
+          inputSize: tokens * rest.patchSize,
+          hiddenSize: 4 * heads,
+          numHeads: heads,
+          decodeLayer: Math.min(decode, rest.depth),
+          maskRatio: 0.4,
+        }
+        scope(() => {
+          const init = { rng: rng(3), ...f64 }
+          for (const model of [new DiT(o, init), new MDT(o, init), new MDTv2(o, init)]) {
+            const labels = o.numClasses > 0 ? new Array<number>(N).fill(o.numClasses - 1) : null
+            const y = opened(model, rng(4)).forward(pictures(N, o, f64), new Int32Array(N), labels)
+            assert.equal(y.shape, [N, o.inChannels * (o.learnSigma ? 2 : 1), o.inputSize, o.inputSize])
+            assert.ok(y.dataSync().every(Number.isFinite))
+            model.dispose()
+          }
+        })
+      },
+    ),
+    { numRuns: 25, seed: 5 },
+  )
+})
+
+test('without a label: the row for none, or no table at all', () => {
+  const model = opened(new MDT(small, { rng: null, ...f64 }), rng(6))
+  const [x, t] = [pictures(2, small, f64), [5, 700]]
+  close(model.forward(x, t), model.forward(x, t, [5, 5]), 0)
+  const plain = opened(new DiT({ ...small, numClasses: 0, classDropoutProb: 0 }, { rng: null, ...f64 }), rng(6))
+  assert.not.ok([...plain.stateDict().keys()].some(name => name.startsWith('y_embedder')))
+  assert.equal(plain.forward(x, t).shape, [2, 6, 8, 8])
+  assert.throws(() => plain.forward(x, t, [0, 0]), /wanted no labels/)
+  const always = new DiT({ ...small, classDropoutProb: 0 }, { rng: null, ...f64 })
+  assert.throws(() => always.forward(x, t), /labels: wanted integers in \[0, 4\], got 5/)
+})
+
+test('bad input is one line that says what was wanted and what came', () => {
+  const init = { rng: null, ...f64 }
+  const make = (change: Partial<MDTOptions>) => () => new MDT({ ...small, ...change }, init)
+  const wrong: readonly [() => unknown, RegExp][] = [
+    [make({ patchSize: 3 }), /^MDT: wanted inputSize: a multiple of patchSize 3, got 8$/],
+    [make({ inputSize: 0 }), /^MDT: wanted inputSize: a multiple of patchSize 2, got 0$/],
+    [make({ patchSize: 0 }), /^MDT: wanted patchSize: an integer from 1, got 0$/],
+    [make({ depth: 0 }), /^MDT: wanted depth: an integer from 1, got 0$/],
+    [make({ numClasses: -1 }), /^MDT: wanted numClasses: an integer from 0, got -1$/],
+    [make({ numHeads: 3 }), /divisible by 3 heads, got 16/],
+    [make({ hiddenSize: 18, numHeads: 2 }), /divisible by 4, got 18/],
+    [make({ maskRatio: 1 }), /^MDT: maskRatio: wanted a number in \[0, 1\) or null, got 1$/],
+    [make({ maskRatio: -0.1 }), /maskRatio.*got -0\.1/],
+    [make({ maskRatio: Number.NaN }), /maskRatio.*got NaN/],
+    [make({ decodeLayer: 5 }), /^MDT: decodeLayer: wanted an integer in \[1, 4\], got 5$/],
+    [make({ decodeLayer: 0 }), /decodeLayer.*got 0/],
+    [() => new MDTv2({ ...small, maskRatio: 0.85 }, init), /^MDTv2: maskRatio: wanted at most 0\.8, .*got 0\.85$/],
+  ]
+  for (const [run, message] of wrong) assert.throws(run, message)
+
+  const model = new MDT(small, init)
+  const x = pictures(2, small, f64)
+  const t = [1, 2]
+  const few = tensor(new Float64Array(2 * 3 * 4 * 4), { shape: [2, 3, 4, 4], ...f64 })
+  const none = tokenMask(new Float32Array(32), [2, 16], 0.95, f64)
+  assert.is(none.kept, 0)
+  const given: readonly [() => unknown, RegExp][] = [
+    [() => model.forward(few, t), /^MDT: wanted x \[N, 3, 8, 8\], got \[2, 3, 4, 4\]$/],
+    [() => model.forward(x, [1]), /^forward: wanted a timestep for each of 2 pictures, got 1$/],
+    [() => model.forward(x, t, [0]), /^forward: wanted a label for each of 2 pictures, got 1$/],
+    [() => model.forward(x, t, [0, 6]), /labels: wanted integers in \[0, 5\], got 6/],
+    [() => model.forward(x, t, [-1, 0]), /got -1/],
+    [() => model.forward(x, t, null, none), /^MDT: wanted a mask that keeps a token, got one that keeps none$/],
+  ]
+  for (const [run, message] of given) assert.throws(run, message)
+  const maskless = new MDT({ ...small, maskRatio: null }, init)
+  assert.is(maskless.countParameters().total - maskless.countParameters().trainable, 16)
+  assert.throws(
+    () => maskless.forward(x, t, null, maskless.drawMask(2, rng(0))),
+    /wanted no mask, as maskRatio is null/,
+  )
+})
+
+// ---- masks ----------------------------------------------------------------------------------------------------------
+
+for (const [name, make] of versions) {
+  test(`${name}: a mask that keeps all tokens, in any order, changes nothing`, () => {
+    const model = opened(make(small, f64), rng(7))
+    const x = pictures(2, small, f64)
+    const mask = tokenMask(rng(8).uniformArray(32), [2, 16], 0, f64)
+    const [whole, masked] = [model.forward(x, [4, 600], [1, 2]), model.forward(x, [4, 600], [1, 2], mask)]
+    close(masked, whole, 1e-12)
+  })
+
+  test(`${name}: the encoder never sees removed tokens`, () => {
+    const model = opened(make(small, f64), rng(7))
+    const mask = model.drawMask(2, rng(9))
+    const x = pictures(2, small, f64)
+    const removed = mask.mask.dataSync()
+    const pixels = x.dataSync().map((v, i) => {
+      const [n, row, column] = [Math.floor(i / 192), Math.floor((i % 64) / 8), i % 8]
+      const token = Math.floor(row / 2) * 4 + Math.floor(column / 2)
+      return removed[n * 16 + token] === 1 ? v + 100 : v
+    })
+    const other = tensor(pixels, { shape: x.shape, ...f64 })
+    const c = model.condition(2, [4, 600], [1, 2])
+    close(model.encodeMasked(model.embed(other), c, mask), model.encodeMasked(model.embed(x), c, mask), 0)
+    // The paper's decoder does not either; version 2 gives it the embedded picture as a skip.
+    const [a, b] = [model.forward(x, [4, 600], [1, 2], mask), model.forward(other, [4, 600], [1, 2], mask)]
+    if (model instanceof MDT) close(a, b, 0)
+    else assert.not.equal(a.dataSync(), b.dataSync())
+  })
+
+  test(`${name}: a masked pass works on fewer tokens`, () => {
+    const model = opened(make(small, f64), rng(7))
+    const x = pictures(2, small, f64)
+    const tokens = (run: () => Tensor) => {
+      const seen: number[] = []
+      observe((op, [qkv]) => op.name === 'selfAttention' && seen.push(qkv.shape[1]), run)
+      return seen
+    }
+    assert.equal(
+      tokens(() => model.forward(x, [4, 600], [1, 2])),
+      [16, 16, 16, 16],
+    )
+    const mask = tokenMask(rng(9).uniformArray(32), [2, 16], 0.5, f64)
+    // N₁ = 2 blocks on kept tokens, the side-interpolator and N₂ = 2 blocks on all.
+    assert.equal(
+      tokens(() => model.forward(x, [4, 600], [1, 2], mask)),
+      [8, 8, 16, 16, 16],
+    )
+  })
+}
+
+test('mask ratios: fixed in MDT, in [ratio, ratio + 0.2) in MDTv2, from the stream that is given', () => {
+  const o = { ...small, inputSize: 32, maskRatio: 0.3 }
+  const [one, two] = [new MDT(o, shapesOnly), new MDTv2(o, { rng: null })]
+  const random = rng(11)
+  const kept = Array.from({ length: 40 }, () => two.drawMask(1, random).kept)
+  assert.ok(Math.min(...kept) >= 128 && Math.max(...kept) <= 179 && new Set(kept).size > 10)
+  assert.is(new MDT(o, { rng: null }).drawMask(1, random).kept, 179)
+  assert.is(one.drawRatio(), 0.3)
+  const same = () => [...two.drawMask(2, rng(12)).idsKeep.dataSync()]
+  assert.equal(same(), same())
+})
+
+// ---- training -------------------------------------------------------------------------------------------------------
+
+const diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
+
+test('the loss is the mean of both passes, which draw apart', () => {
+  const model = opened(new MDT({ ...small, classDropoutProb: 0.5 }, { rng: null, ...f64 }), rng(13))
+  const x0 = pictures(8, small, f64)
+  const passes = drawPasses(model, x0, new Int32Array(8), rng(14))
+  assert.is(passes.full.mask, null)
+  assert.not.equal(passes.full.noise.dataSync(), passes.masked.noise.dataSync())
+  assert.not.equal(passes.full.labels, passes.masked.labels)
+  assert.ok(Array.from(passes.full.labels!).every(y => y === 0 || y === 5))
+  const { full: whole, masked, loss } = mdtLoss(model, diffusion, x0, new Int32Array(8).fill(500), passes)
+  close(loss, add(mean(whole.loss), mean(masked.loss)), 0)
+  assert.is(drawPasses(model, x0, null, rng(14)).full.labels, null)
+})
+
+test('the weighting is that of the version, whatever other options are given', () => {
+  const model = opened(new MDTv2(small, { rng: null, ...f64 }), rng(13))
+  const x0 = pictures(2, small, f64)
+  const passes = drawPasses(model, x0, null, rng(14))
+  const mse = (options?: LossOptions) => mdtLoss(model, diffusion, x0, [30, 900], passes, options).full.mse.dataSync()
+  assert.equal(mse({ rescaleVb: true }), mse())
+  assert.not.equal(mse({ weighting: 'uniform' }), mse())
+})
+
+for (const place of [f64, { backend: cpu, dtype: 'f32' }, { backend: wasm, dtype: 'f32' }] as const)
+  test(`checkpointed blocks give the same bytes: ${place.dtype} on ${place.backend.name}`, () => {
+    const run = (checkpointed: boolean) => {
+      const model = opened(new MDTv2(small, { rng: null, ...place }), rng(15))
+      const x = pictures(2, small, place)
+      const mask = model.drawMask(2, rng(16))
+      for (const items of [model.en_inblocks, model.en_outblocks, model.de_blocks, model.sideblocks])
+        for (const block of items) {
+          const plain = block.forward.bind(block)
+          if (checkpointed)
+            block.forward = (h, c, pairs = null, skip = null) =>
+              checkpoint(([h, c, s]) => plain(h, c, pairs, s ?? null), skip === null ? [h, c] : [h, c, skip])
+        }
+      const y = model.forward(x, [4, 600], [1, 2], mask)
+      backward(mean(square(y)))
+      const bytes = (tensor: Tensor) => Buffer.from(tensor.dataSync().buffer).toString('hex')
+      return [bytes(y), ...model.parameters().map(p => bytes(p.grad!))]
+    }
+    assert.equal(run(true), run(false))
+  })
+
+const eightTimes = [100, 250, 400, 500, 600, 700, 850, 950]
+const eightLabels = [0, 1, 2, 3, 4, 0, 1, 2]
+
+/** A model and what a step minimises, with the same draws every time: nothing but learning lowers it. */
+type Learner = (o: MDTOptions, place: Place) => readonly [Module, () => Tensor]
+
+const learnsDiT: Learner = (o, place) => {
+  const model = new DiT(o, { rng: rng(1), ...place })
+  const x0 = pictures(8, o, place)
+  const network = (x: Tensor, t: Int32Array) => model.forward(x, t, eightLabels)
+  const draw = () => rng(17).normal(x0.shape, place)
+  return [model, () => mean(trainingLoss(diffusion, network, x0, eightTimes, draw()).loss)]
+}
+
+function learnsMDT(make: (typeof versions)[number][1]): Learner {
+  return (o, place) => {
+    const model = make(o, place)
+    const x0 = pictures(8, o, place)
+    const draw = () => drawPasses(model, x0, eightLabels, rng(17))
+    return [model, () => mdtLoss(model, diffusion, x0, eightTimes, draw()).loss]
+  }
+}
+
+const learners: readonly (readonly [name: string, make: Learner])[] = [
+  ['DiT', learnsDiT],
+  ...versions.map(([name, make]) => [name, learnsMDT(make)] as const),
+]
+
+for (const [name, make] of learners)
+  test(`${name}: learns eight pictures by heart, in constant memory and without fallbacks`, async () => {
+    const [model, lossOf] = make({ ...small, hiddenSize: 48, numHeads: 4 }, { backend: wasm, dtype: 'f32' })
+    const optimizer = new AdamW(model.namedParameters(), { lr: 4e-3, weightDecay: 0 })
+    const fallbacks = stats(wasm).fallbacks
+    const { losses, bytes } = await learn(wasm, 100, lossOf, () => {
+      optimizer.step()
+      optimizer.zeroGrad()
+    })
+    assert.ok(losses[99] < 0.2 * losses[0], `${losses[0]} → ${losses[99]}`)
+    assert.is(bytes[99], bytes[3])
+    assert.is(stats(wasm).fallbacks, fallbacks)
+  })
+
+test('gradients reach every trainable parameter', () => {
+  for (const [, make] of versions) {
+    const model = opened(make(small, f64), rng(18))
+    const x0 = pictures(2, small, f64)
+    const { loss } = mdtLoss(model, diffusion, x0, [10, 800], drawPasses(model, x0, [0, 3], rng(19)))
+    backward(loss)
+    for (const [name, p] of model.namedParameters())
+      assert.ok(p.grad !== null && (sum(square(p.grad)).dataSync()[0] as number) > 0, name)
+  }
+})
+
+test('a state dict makes an equal model', () => {
+  const one = opened(new MDT(small, { rng: null, ...f64 }), rng(20))
+  const two = new MDT(small, { rng: rng(21), ...f64 })
+  two.loadStateDict(one.stateDict())
+  const x = pictures(1, small, f64)
+  close(two.forward(x, [77], [3]), one.forward(x, [77], [3]), 0)
+  const other = new MDTv2(small, { rng: null, ...f64 })
+  assert.throws(() => other.loadStateDict(one.stateDict()), /missing: en_inblocks.*not wanted: blocks/)
+})
+
+test.run()

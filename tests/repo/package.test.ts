@@ -1,0 +1,278 @@
+/**
+ * The shape of the whole: folders import only from those before them, what must run in a browser imports nothing of
+ * Node, and the package, packed as it is published, installs and works in Node, as a command, and bundled by Vite in
+ * Chromium. Needs Node.
+ */
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, relative, resolve } from 'node:path'
+import { chromium } from 'playwright-core'
+import sharp from 'sharp'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { isolation } from '../../site/isolation.ts'
+import { executable } from '../core/browser-host.ts'
+import { read, root } from './markdown.ts'
+import { rooms } from './rooms.ts'
+
+const layers: readonly string[] = rooms
+/** Folders that need Node, and files that say so. */
+const needsNode =
+  /^(data\/|training\/|examples\/|cli\/|(core|io)\/([\w-]+-node|backends\/wasm\/(host-node|build))\.ts$)|^io\/(aside|checksum|lock|npz|replace)\.ts$|^evaluation\/feature-statistics\.ts$/
+
+const files = layers
+  .filter(folder => existsSync(join(root, folder)))
+  .flatMap(folder =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .map(name => `${folder}/${name.replaceAll('\\', '/')}`)
+      .filter(path => path.endsWith('.ts') && !path.endsWith('.as.ts') && !path.includes('/generated/')),
+  )
+
+const importing = /^(?:(?:import|export) [^'\n]*|\} )from '([^']+)'|^import '([^']+)'|\bimport\('([^']+)'\)/gm
+
+/** What a file imports, statically or not. */
+function importsOf(path: string): string[] {
+  return [...read(path).matchAll(importing)].map(match => match[1] ?? match[2] ?? match[3])
+}
+
+test('a folder imports only from itself and those before it', () => {
+  const wrong: string[] = []
+  for (const path of files) {
+    const own = layers.indexOf(path.split('/')[0])
+    for (const target of importsOf(path).filter(target => target.startsWith('.'))) {
+      const to = relative(root, resolve(root, path, '..', target)).split('/')[0]
+      if (!(layers.indexOf(to) >= 0 && layers.indexOf(to) <= own)) wrong.push(`${path} imports ${target}`)
+    }
+  }
+  assert.equal(wrong, [])
+})
+
+test('what must run in a browser imports nothing but itself', () => {
+  const found = files
+    .filter(path => !needsNode.test(path))
+    .flatMap(path => importsOf(path).map(target => [path, target] as const))
+    .filter(([, target]) => !target.startsWith('.') && target !== '#wasm-host')
+  // gpu.js is loaded when it is asked for, and its types at no cost.
+  assert.equal(
+    found.filter(([path, target]) => !(path.startsWith('core/backends/gpu/') && target === 'gpu.js')),
+    [],
+  )
+  for (const path of files.filter(path => !needsNode.test(path)))
+    for (const target of importsOf(path))
+      assert.not.match(relative(root, resolve(root, path, '..', target)), needsNode, `${path} imports ${target}`)
+})
+
+test('what needs Node says so at its top', () => {
+  const scripts = files.filter(path => !path.startsWith('examples/') && needsNode.test(path))
+  for (const path of scripts.filter(path => importsOf(path).some(name => name.startsWith('node:'))))
+    assert.match(read(path).split('*/')[0], /Node|node:/, path)
+})
+
+test('the lockfiles name exact versions and their hashes, and no script of a dependency has to run', () => {
+  const exact = /^\d+\.\d+\.\d+(-[\w.]+)?$/
+  for (const folder of ['', 'site/', 'bench/peers/']) {
+    const { dependencies, devDependencies, peerDependencies, allowScripts } = json(`${folder}package.json`)
+    const { packages } = json(`${folder}package-lock.json`)
+    for (const [name, version] of Object.entries({ ...dependencies, ...devDependencies, ...peerDependencies })) {
+      assert.match(version as string, exact, `${folder}package.json: ${name}`)
+      assert.is(packages[`node_modules/${name}`].version, version, `${folder}package-lock.json: ${name}`)
+    }
+    const installed = Object.entries<LockEntry>(packages).filter(([path]) => path !== '')
+    for (const [path, { version, integrity, resolved }] of installed) {
+      assert.match(version, exact, path)
+      assert.match(integrity, /^sha512-/, path)
+      assert.match(resolved ?? 'https://registry.npmjs.org/', /^https:\/\/registry\.npmjs\.org\//, path)
+    }
+    const scripted = installed.filter(([, { hasInstallScript }]) => hasInstallScript)
+    assert.equal(scripted.map(([path]) => path.replace('node_modules/', '')).sort(), Object.keys(allowScripts).sort())
+    assert.ok(Object.values(allowScripts).every(allowed => allowed === false))
+    // What people install has none at all.
+    if (folder === '')
+      assert.equal(
+        scripted.filter(([, { dev }]) => !dev),
+        [],
+      )
+  }
+})
+
+interface LockEntry {
+  readonly version: string
+  readonly integrity: string
+  readonly resolved?: string
+  readonly hasInstallScript?: boolean
+  readonly dev?: boolean
+}
+
+function json(path: string) {
+  return JSON.parse(read(path))
+}
+
+/** What a first program looks like; it says the same in Node and in a browser. */
+const program = `import { backward, ready, rng, square, sum, tensor } from 'demask'
+import { Linear } from 'demask/nn'
+import { linearBetas } from 'demask/diffusion'
+import { mdtPreset } from 'demask/models'
+const backend = await ready({ threads: 2 })
+const x = tensor([[1, 2]]).requireGrad()
+backward(sum(square(x)))
+const shape: readonly number[] = new Linear(2, 3, { rng: rng(0) }).forward(x).shape
+const { depth } = mdtPreset('S/2', { inputSize: 32, inChannels: 4, numClasses: 10 })
+console.log(JSON.stringify([backend.name, [...(await x.grad!.data())], shape, linearBetas(1000).length, depth]))
+`
+const said = '["wasm",[2,4],[1,3],1000,12]'
+
+const place = mkdtempSync(join(tmpdir(), 'demask-package-'))
+const home = join(place, 'node_modules/demask')
+const tsc = join(root, 'node_modules/typescript/bin/tsc')
+const node = (...args: string[]) => execFileSync(process.execPath, args, { cwd: place, encoding: 'utf8' })
+
+test.after(() => rmSync(place, { recursive: true }))
+
+test('a packed package holds what its users need, and installs in an empty project', () => {
+  const stage = join(place, 'stage')
+  node(tsc, '-p', join(root, 'tsconfig.build.json'), '--outDir', join(stage, 'dist'))
+  copyFileSync(join(root, 'core/backends/wasm/dist-package.json'), join(stage, 'dist/package.json'))
+  for (const name of ['package.json', 'README.md', 'LICENSE', 'assets', 'core/backends/wasm/kernels'])
+    cpSync(join(root, name), join(stage, name), { recursive: true })
+  const { filename, files, unpackedSize } = packed(stage, '--pack-destination', place)
+
+  const kernels = readdirSync(join(root, 'core/backends/wasm/kernels')).map(
+    name => `core/backends/wasm/kernels/${name}`,
+  )
+  const rest = ['LICENSE', 'README.md', 'assets/emoji-features.safetensors', ...kernels, 'package.json'].sort()
+  assert.equal(files.filter(path => !path.startsWith('dist/')).sort(), rest)
+  // The repository itself, where there is much more to leave out.
+  assert.equal(
+    packed(root, '--dry-run')
+      .files.filter(path => !path.startsWith('dist/'))
+      .sort(),
+    rest,
+  )
+  const compiled = /^dist\/(package\.json|(core|nn|diffusion|models|examples|cli)\/.*(\.js|\.d\.ts))$/
+  assert.equal(
+    files.filter(path => path.startsWith('dist/') && !compiled.test(path)),
+    [],
+  )
+  for (const name of ['core/index', 'cli/index', 'core/backends/wasm/generated/relaxed', 'core/backends/wasm/host-web'])
+    for (const ending of ['js', 'd.ts']) assert.ok(files.includes(`dist/${name}.${ending}`), name)
+  assert.ok(unpackedSize < 5e6, `${unpackedSize} bytes`)
+
+  writeFileSync(join(place, 'package.json'), '{ "type": "module" }')
+  install(join(place, filename))
+})
+
+/** What `npm pack` takes from a folder, without building there. */
+function packed(folder: string, ...flags: string[]): { filename: string; files: string[]; unpackedSize: number } {
+  const words = ['pack', folder, '--json', '--ignore-scripts', ...flags]
+  const text = execFileSync('npm', words, { cwd: place, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+  const [{ filename, files, unpackedSize }] = Object.values(JSON.parse(text)) as [
+    { filename: string; files: { path: string }[]; unpackedSize: number },
+  ]
+  return { filename, files: files.map(({ path }) => path), unpackedSize }
+}
+
+/** `npm install` of the file; where the registry cannot be reached, unpacks it and borrows what it depends on from here. */
+function install(tarball: string): void {
+  const words = [
+    'install',
+    tarball,
+    '--ignore-scripts',
+    '--no-audit',
+    '--no-fund',
+    '--prefer-offline',
+    '--fetch-retries=0',
+  ]
+  const { status, stderr } = spawnSync('npm', words, { cwd: place, encoding: 'utf8' })
+  if (status === 0) return
+  assert.match(stderr, /ENOTFOUND|EAI_AGAIN|ECONN|ETIMEDOUT|ENOTCACHED|code E[45]\d\d/, stderr)
+  console.log('SKIPPED npm install of the package: the registry cannot be reached; unpacked instead')
+  mkdirSync(home, { recursive: true })
+  execFileSync('tar', ['-xzf', tarball, '--strip-components=1', '-C', home])
+  for (const name of Object.keys(json('package.json').dependencies))
+    symlinkSync(join(root, 'node_modules', name), join(place, 'node_modules', name))
+}
+
+test('ten lines with the package: declarations, and Node', () => {
+  writeFileSync(join(place, 'program.ts'), program)
+  const options = {
+    target: 'es2023',
+    module: 'nodenext',
+    strict: true,
+    types: [],
+    lib: ['es2023', 'esnext.disposable', 'dom'],
+  }
+  writeFileSync(join(place, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, include: ['program.ts'] }))
+  node(tsc, '-p', place)
+  assert.is(node('program.js').trim(), said)
+  assert.not.match(readFileSync(join(home, 'dist/core/backends/wasm/host-web.js'), 'utf8'), /node:/)
+})
+
+const inBrowser = executable === undefined ? test.skip : test
+
+inBrowser('the same lines, bundled by Vite, in Chromium', async () => {
+  writeFileSync(
+    join(place, 'index.html'),
+    '<link rel="icon" href="data:,"><script type="module" src="program.ts"></script>',
+  )
+  const config = {
+    root: place,
+    configFile: false,
+    logLevel: 'error',
+    preview: { host: '127.0.0.1', port: 0, headers: isolation },
+  } as const
+  const vite = await import('vite')
+  await vite.build(config)
+  const server = await vite.preview(config)
+  const browser = await chromium.launch({ executablePath: executable, args: ['--no-sandbox', '--disable-gpu'] })
+  try {
+    const page = await browser.newPage()
+    const heard = new Promise<string>(resolve => {
+      page.on('console', message => resolve(message.text()))
+      page.on('pageerror', error => resolve(error.message))
+    })
+    await page.goto(server.resolvedUrls!.local[0])
+    assert.is(await heard, said)
+  } finally {
+    await browser.close()
+    await server.close()
+  }
+})
+
+test('npx demask in that project: train and sample', async () => {
+  const { bin, version } = JSON.parse(readFileSync(join(home, 'package.json'), 'utf8'))
+  const demask = (...words: string[]) => node(join(home, bin.demask), ...words)
+  assert.match(readFileSync(join(home, bin.demask), 'utf8'), /^#!\/usr\/bin\/env node\n/)
+  assert.is(demask('--version'), `${version}\n`)
+  const pictures = join(place, 'pictures')
+  mkdirSync(pictures)
+  for (const background of ['red', 'blue'])
+    await sharp({ create: { width: 16, height: 16, channels: 3, background } }).toFile(
+      join(pictures, `${background}.png`),
+    )
+  const small = ['--preset', 'tiny', '--size', '8', '--batch', '1', '--threads', '1', '--data', 'pictures']
+  const trained = demask('train', 'mdt', ...small, '--steps', '1', '--out', 'run')
+  assert.match(
+    trained,
+    /MDT-tiny on the 2 pictures of pictures at 8 px.*\n(.*\n)*run\/checkpoint-00000001 after step 1\n$/,
+  )
+  assert.match(
+    readFileSync(join(place, 'run/README.md'), 'utf8'),
+    '`npx demask train mdt --out run --resume --steps 1`',
+  )
+  assert.match(demask('sample', '--from', 'run', '--count', '1', '--steps', '2'), 'samples.png: 1 picture of 8 px')
+})
+
+test.run()

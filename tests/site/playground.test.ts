@@ -1,0 +1,159 @@
+/**
+ * What the playground's pages are made of, in Node: the expression page, and the studio, whose files come from a fetch that
+ * can fail. In a browser: site.test.ts. Skipped where the site's dependencies were not installed; its types are checked
+ * with the site's, for the same reason.
+ */
+
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { cpu, profile, rng, scope, type Tensor } from '../../core/index.ts'
+import { openEmoji } from '../../data/emoji.ts'
+import { tokenMask } from '../../diffusion/masking.ts'
+import { MaskDiT, MaskedUViT, MDT, maskDiTPreset, maskdmPreset, mdtPreset } from '../../models/index.ts'
+import { maskDiTCost, maskDMCost, mdtCost } from '../../site/playground/masking-cost.ts'
+import type { Progress, Studio } from '../../site/playground/studio.ts'
+import { root } from '../../site/regions.ts'
+
+const installed = existsSync(join(root, 'site/node_modules/comlink'))
+const onSite = installed ? test : test.skip
+
+let broken = false
+/** The files of the site, as site/playground/assets.ts writes them. */
+async function siteFile(address: string): Promise<Response> {
+  if (broken) return new Response(null, { status: 503, statusText: 'Service Unavailable' })
+  if (address.endsWith('.safetensors')) return new Response(readFileSync(join(root, 'docs/public', address)))
+  const { length, size, classes, label, pixels } = await openEmoji('smileys', 16)
+  const pictures = await Promise.all(Array.from({ length }, (_, i) => pixels(i)))
+  if (address.endsWith('.bin')) return new Response(Buffer.concat(pictures))
+  return Response.json({ size, classes, labels: pictures.map((_, i) => label(i)) })
+}
+
+/** A studio of its own for a test, closed after it. */
+function withStudio(work: (studio: Studio) => Promise<void>): () => Promise<void> {
+  return async () => {
+    Object.assign(globalThis, { crossOriginIsolated: true, fetch: siteFile })
+    const studio = new (await import('../../site/playground/studio.ts')).Studio()
+    try {
+      await work(studio)
+    } finally {
+      await studio.close()
+    }
+  }
+}
+
+/** Trains until a step was made, then pauses, and does not wait for the end. */
+function trainOneStep(studio: Studio, seen: Progress[], batch: number): Promise<void> {
+  return studio.train(progress => seen.push(progress) && studio.pause(), { batch })
+}
+
+onSite('an expression calls the functions of the page, and no others that an object has', async () => {
+  const { evaluate } = await import('../../site/playground/expression.ts')
+  for (const name of ['constructor', 'toString', 'valueOf', '__proto__'])
+    assert.throws(() => evaluate(`${name}(a)`, { a: [1, 2] }), new RegExp(`^${name}: wanted one of add, sub`))
+  for (const a of [null, true, 'x', { x: 1 }])
+    assert.throws(() => evaluate('a', { a: a as never }), /^tensor: wanted /, JSON.stringify(a))
+  assert.equal(evaluate('square(a)', { a: [1, 2] })[1].values, [1, 4])
+})
+
+onSite(
+  'calls of open at once open one backend',
+  withStudio(async studio => {
+    const [one, other] = await Promise.all([studio.open('/'), studio.open('/')])
+    assert.is(one, other)
+    assert.is(await studio.open('/', 'wasm'), one)
+  }),
+)
+
+onSite(
+  'a training that is left is told to the next page, and goes on',
+  withStudio(async studio => {
+    await studio.open('/')
+    assert.is(await studio.run(), null)
+    const seen: Progress[] = []
+    void trainOneStep(studio, seen, 2)
+    await studio.open('/')
+    const run = await studio.run()
+    assert.equal(run, { batch: 2, losses: [seen[0].full], last: seen[0] })
+    await trainOneStep(studio, seen, 2)
+    assert.equal((await studio.run())!.losses, [seen[0].full, seen[1].full])
+    assert.is(seen[1].step, 2)
+
+    await studio.close()
+    assert.is(await studio.run(), null)
+  }),
+)
+
+onSite(
+  'paused, and begun again within the step: the first loop ends, the second goes on where it was',
+  withStudio(async studio => {
+    await studio.open('/')
+    const seen: string[] = []
+    let [first, second] = [Promise.resolve(), Promise.resolve()]
+    await new Promise<void>(resolve => {
+      first = studio.train(({ step }) => void (seen.push(`first ${step}`) && resolve()), { batch: 2 })
+    })
+    await new Promise(resolve => setTimeout(resolve, 0)) // it is in its second step, or after it
+    studio.pause()
+    second = studio.train(({ step }) => {
+      seen.push(`second ${step}`)
+      if (step >= 5) studio.pause()
+    })
+    await Promise.all([first, second])
+    assert.equal(
+      seen.map(line => Number(line.split(' ')[1])),
+      seen.map((_, i) => i + 1),
+    )
+    assert.ok(
+      seen.slice(2).every(line => line.startsWith('second')),
+      seen.join(', '),
+    )
+  }),
+)
+
+onSite(
+  'a file that could not be fetched is fetched again',
+  withStudio(async studio => {
+    await studio.open('/')
+    broken = true
+    const error = /smileys\.json: 503 Service Unavailable$/
+    for (const failing of [() => studio.smileys(), () => studio.look(3, 300, 0)])
+      await failing().then(
+        () => assert.unreachable(),
+        reason => assert.match(reason.message, error),
+      )
+    broken = false
+    assert.is((await studio.smileys()).size, 16)
+    assert.is((await studio.look(3, 300, 0)).tokens, 64)
+  }),
+)
+
+/** What a pass does of the arithmetic that masking-cost.ts counts. */
+function products(pass: () => Tensor): number {
+  const rows = profile(() => void scope(pass).dispose())
+  return rows.filter(({ op }) => /^(linear|matmul|selfAttention)$/.test(op)).reduce((sum, { flops }) => sum + flops, 0)
+}
+
+test('the shares of the masks page are those of the products of the models', () => {
+  const [K, T, random] = [16, 64, rng(0)]
+  const init = { rng: random, backend: cpu }
+  const pictures = { inputSize: 16, inChannels: 3, numClasses: 0 }
+  const mask = tokenMask(random.uniformArray(T), [1, T], 1 - K / T, { backend: cpu })
+  const x = random.normal([1, 3, 16, 16], { backend: cpu })
+
+  const mdt = new MDT(mdtPreset('tiny', pictures), init)
+  const maskDiT = new MaskDiT(maskDiTPreset('tiny', pictures), init)
+  const encoder = new MaskDiT({ ...maskDiT.options, decoder: null, maeLossCoef: 0 }, init)
+  const maskDM = new MaskedUViT(maskdmPreset('tiny').network, init)
+  for (const [{ share, what }, masked, full] of [
+    [mdtCost(mdt.options, K, T), () => mdt.forward(x, [5], null, mask), () => mdt.forward(x, [5])],
+    [maskDiTCost(maskDiT.options, K, T), () => maskDiT.forward(x, [5], null, mask), () => encoder.forward(x, [5])],
+    [maskDMCost(maskDM.options, K, T), () => maskDM.patches(x, [5], null, mask), () => maskDM.forward(x, [5])],
+  ] as const) {
+    const counted = products(masked) / products(full)
+    assert.ok(Math.abs(share - counted) < 0.02, `${what}: ${share}, of the model itself ${counted}`)
+  }
+})
+
+test.run()

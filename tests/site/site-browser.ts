@@ -1,0 +1,56 @@
+/**
+ * The built site in headless Chromium, opened before the tests of a file and closed after them. Used by site.test.ts and
+ * site-training.test.ts. Needs Node.
+ */
+
+import { type Browser, chromium, type Page } from 'playwright-core'
+import { test } from 'uvu'
+import { executable, quietFlags, webGpuFlags } from '../core/browser-host.ts'
+import { built, type SiteServer, serveSite } from './site-server.ts'
+
+const ready = executable !== undefined && built
+
+export const onSite = ready ? test : test.skip
+export let browser: Browser
+/** With the headers that let a page share memory, and without. */
+export let site: SiteServer
+export let plain: SiteServer
+
+test.before(async () => {
+  if (!ready) return
+  ;[site, plain] = await Promise.all([serveSite({ isolated: true }), serveSite({ isolated: false })])
+  browser = await chromium.launch({
+    executablePath: executable,
+    args: [...quietFlags, ...webGpuFlags],
+  })
+})
+
+test.after(async () => {
+  await browser?.close()
+  site?.close()
+  plain?.close()
+})
+
+/** Opens a page, and collects what it complains of. */
+export async function open(path: string, server = site): Promise<{ page: Page; said: string[] }> {
+  const page = await browser.newPage()
+  const said: string[] = []
+  page.on('console', message => message.type() !== 'debug' && said.push(message.text()))
+  page.on('pageerror', error => said.push(error.message))
+  await page.goto(`${server.address}/${path}`, { waitUntil: 'networkidle' })
+  return { page, said }
+}
+
+/** Goes to another page of the playground as a reader does, without loading the site anew. */
+export async function visit(page: Page, name: string): Promise<void> {
+  await page.click(`.VPSidebar a[href$="/playground/${name}.html"]`)
+  await page.waitForSelector(`[data-test=${name}]`)
+}
+
+/** Waits until an element's text has `words` in it, and gives the text. */
+export async function says(page: Page, what: 'status' | 'error', words: string): Promise<string> {
+  const selector = `[data-test=${what}]`
+  const has = ([selector, words]: string[]) => document.querySelector(selector)?.textContent?.includes(words)
+  await page.waitForFunction(has, [selector, words], { timeout: 120_000 })
+  return (await page.textContent(selector))!.trim()
+}
