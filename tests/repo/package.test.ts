@@ -29,9 +29,11 @@ import { read, root } from './markdown.ts'
 import { rooms } from './rooms.ts'
 
 const layers: readonly string[] = rooms
-/** Folders that need Node, and files that say so. */
-const needsNode =
-  /^(data\/|training\/|examples\/|cli\/|(core|io)\/([\w-]+-node|backends\/wasm\/(host-node|build))\.ts$)|^io\/(aside|checksum|lock|npz|replace)\.ts$|^evaluation\/feature-statistics\.ts$/
+/** Rooms without Node, but for files that end in -node.ts and those that start or build the wasm backend. */
+const neutral = /^(core|nn|evaluation|diffusion|models)\//
+const forNode = /(-node|wasm\/(host-node|build)|evaluation\/feature-statistics)\.ts$/
+/** Entry points that a browser loads. */
+const inBrowsers = ['core', 'io', 'nn', 'evaluation', 'diffusion', 'models', 'training'].map(room => `${room}/index.ts`)
 
 const files = layers
   .filter(folder => existsSync(join(root, folder)))
@@ -60,25 +62,55 @@ test('a folder imports only from itself and those before it', () => {
   assert.equal(wrong, [])
 })
 
-test('what must run in a browser imports nothing but itself', () => {
-  const found = files
-    .filter(path => !needsNode.test(path))
-    .flatMap(path => importsOf(path).map(target => [path, target] as const))
-    .filter(([, target]) => !target.startsWith('.') && target !== '#wasm-host')
-  // gpu.js is loaded when it is asked for, and its types at no cost.
-  assert.equal(
-    found.filter(([path, target]) => !(path.startsWith('core/backends/gpu/') && target === 'gpu.js')),
-    [],
+/** Imports of packages and of Node; gpu.js is loaded on demand. */
+function packagesOf(path: string): string[] {
+  return importsOf(path).filter(
+    target =>
+      !target.startsWith('.') &&
+      target !== '#wasm-host' &&
+      !(path.startsWith('core/backends/gpu/') && target === 'gpu.js'),
   )
-  for (const path of files.filter(path => !needsNode.test(path)))
-    for (const target of importsOf(path))
-      assert.not.match(relative(root, resolve(root, path, '..', target)), needsNode, `${path} imports ${target}`)
+}
+
+/** A file and all that it imports, directly or not. */
+function reachable(path: string, seen = new Set<string>()): Set<string> {
+  if (seen.has(path) || !files.includes(path)) return seen
+  seen.add(path)
+  for (const target of importsOf(path).filter(target => target.startsWith('.')))
+    reachable(relative(root, resolve(root, path, '..', target)), seen)
+  return seen
+}
+
+test('core, nn, evaluation, diffusion and models import no package and nothing of Node', () => {
+  const used = files
+    .filter(path => neutral.test(path) && !forNode.test(path))
+    .flatMap(path => packagesOf(path).map(target => `${path} imports ${target}`))
+  assert.equal(used, [])
 })
 
-test('what needs Node says so at its top', () => {
-  const scripts = files.filter(path => !path.startsWith('examples/') && needsNode.test(path))
-  for (const path of scripts.filter(path => importsOf(path).some(name => name.startsWith('node:'))))
-    assert.match(read(path).split('*/')[0], /Node|node:/, path)
+test('what a browser loads reaches no package and nothing of Node', () => {
+  for (const entry of inBrowsers)
+    for (const path of reachable(entry)) assert.equal(packagesOf(path), [], `${entry} reaches ${path}`)
+})
+
+test('a file that uses Node says so at its top', () => {
+  for (const path of files.filter(path => !path.startsWith('examples/')))
+    if (importsOf(path).some(name => name.startsWith('node:')))
+      assert.match(read(path).split('*/')[0], /Node|node:/, path)
+})
+
+test('nothing outside examples, tests and the site imports from examples', () => {
+  const others = readdirSync(join(root, 'bench'), { recursive: true, encoding: 'utf8' })
+    .map(name => `bench/${name}`)
+    .filter(path => path.endsWith('.ts') && !path.includes('node_modules'))
+  const wrong = [...files, ...others]
+    .filter(path => !path.startsWith('examples/'))
+    .flatMap(path => importsOf(path).map(target => [path, target] as const))
+    .filter(
+      ([path, target]) =>
+        target.startsWith('.') && /^examples\//.test(relative(root, resolve(root, path, '..', target))),
+    )
+  assert.equal(wrong, [])
 })
 
 test('the lockfiles name exact versions and their hashes, and no script of a dependency has to run', () => {
@@ -161,7 +193,7 @@ test('a packed package holds what its users need, and installs in an empty proje
       .sort(),
     rest,
   )
-  const compiled = /^dist\/(package\.json|(core|nn|diffusion|models|examples|cli)\/.*(\.js|\.d\.ts))$/
+  const compiled = new RegExp(`^dist/(package\\.json|(${rooms.join('|')})/.*(\\.js|\\.d\\.ts))$`)
   assert.equal(
     files.filter(path => path.startsWith('dist/') && !compiled.test(path)),
     [],
@@ -204,6 +236,17 @@ function install(tarball: string): void {
   for (const name of Object.keys(json('package.json').dependencies))
     symlinkSync(join(root, 'node_modules', name), join(place, 'node_modules', name))
 }
+
+test('every room of the package can be imported in Node, and only those', () => {
+  const { exports } = json('package.json')
+  const published = rooms.filter(room => !['cli', 'examples'].includes(room) && existsSync(join(root, room)))
+  assert.equal(Object.keys(exports).sort(), published.map(room => (room === 'core' ? '.' : `./${room}`)).sort())
+  for (const room of published) {
+    const name = room === 'core' ? 'demask' : `demask/${room}`
+    const count = node('--input-type=module', '--eval', `console.log(Object.keys(await import('${name}')).length)`)
+    assert.ok(Number(count) > 0, name)
+  }
+})
 
 test('ten lines with the package: declarations, and Node', () => {
   writeFileSync(join(place, 'program.ts'), program)
