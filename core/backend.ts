@@ -205,7 +205,7 @@ export interface Backend {
   alloc(dtype: DType, length: number): Storage
   /** Gives the memory back; the storage must not be used again. */
   free(storage: Storage): void
-  /** Overwrites all elements. */
+  /** Overwrites all elements and bumps the version. */
   write(storage: Storage, data: TypedArray): void
   /** A copy of all elements. */
   read(storage: Storage): Promise<TypedArray>
@@ -217,4 +217,6 @@ export interface Backend {
   resetPeak(): void
   /** Releases what the backend holds (memory, threads, device). */
   dispose(): void
+  /** True after `dispose`. */
+  readonly disposed: boolean
 }

@@ -53,7 +53,7 @@ function rerun(
 ): (Tensor | null)[] {
   if (plan.createGraph)
     throw new Error('checkpoint: createGraph through a checkpoint is not supported; call fn directly')
-  const leaves = node.saved.map((x, i) => (wanted[i] ? x.requireGrad() : x.detach()))
+  const leaves = node.saved.map((x, i) => (wanted[i] ? x.detach().requireGrad() : x.detach()))
   const since = newestNode()
   const y = enableGrad(() => again(leaves))
   const own = new Map(leaves.map((x, i) => [x.node, i]))

@@ -30,7 +30,7 @@ const step = 2 ** -7
  */
 export function gradcheck(f: Checked, x: readonly Tensor[], random: Rng = rng(1)): number | undefined {
   return scope(() => {
-    const leaves = x.map(t => (t.dtype === 'f64' ? t.requireGrad() : t))
+    const leaves = x.map(t => (t.dtype === 'f64' ? t.detach().requireGrad() : t))
     const ys = resultsOf(f(...leaves))
     const u = ys.map(y => cotangent(y.shape, random.normalArray(y.size)))
     const wanted = leaves.filter(t => t.dtype === 'f64')
@@ -65,7 +65,9 @@ export function gradcheck2(f: Checked, x: readonly Tensor[], random: Rng = rng(2
     if (ys.length === 0 || floats.length === 0) return undefined
     const u = ys.map(y => cotangent(y.shape, random.normalArray(y.size)))
     const gradient = (...all: Tensor[]) => {
-      const inputs = all.slice(0, x.length).map(t => (t.dtype === 'f64' && t.node === null ? t.requireGrad() : t))
+      const inputs = all
+        .slice(0, x.length)
+        .map(t => (t.dtype === 'f64' && t.node === null ? t.detach().requireGrad() : t))
       const targets = inputs.filter(t => t.dtype === 'f64')
       return gradients(project(resultsOf(f(...inputs)), all.slice(x.length)), targets, { createGraph: true })
     }

@@ -129,7 +129,7 @@ function inputGradients(node: Node, slots: Slots, plan: Walk, captured: Captured
  */
 function independent(t: Tensor, linked: boolean): Tensor {
   if (t.dtype === 'i32') return t
-  return linked && t.node !== null ? enableGrad(() => view(t)) : t.requireGrad()
+  return linked && t.node !== null ? enableGrad(() => view(t)) : t.detach().requireGrad()
 }
 
 /** Gradients of `outputs` with the given cotangents by `inputs`; zeros where an input plays no part. */
@@ -235,15 +235,22 @@ export function vjpOf(f: (x: readonly Tensor[]) => Tensor, x: readonly Tensor[],
 
 /**
  * d output / d input for each input, of their shapes: zeros for one that the output does not depend on, or that requires
- * no gradient. Leaves' `.grad` stay as they are. Throws as `backward` does, but where nothing requires a gradient.
+ * no gradient. Leaves' `.grad` stay as they are. Throws as `backward` does, but where nothing requires a gradient, and if
+ * an input is i32.
  */
 export function gradients(
   output: Tensor,
   inputs: readonly Tensor[],
   { cotangent, createGraph = false }: GradOptions & { readonly cotangent?: Tensor } = {},
 ): Tensor[] {
+  for (const x of inputs) checkDifferentiable('gradients', x)
   const run = () => pull([output], [cotangentOf(output, cotangent)], inputs, createGraph)
-  return createGraph ? run() : noGrad(() => scope(run))
+  return createGraph ? enableGrad(run) : noGrad(() => scope(run))
+}
+
+function checkDifferentiable(op: string, x: Tensor): void {
+  if (x.dtype === 'i32')
+    throw new Error(`${op}: expected tensors of f32 or f64 to differentiate by, got i32 of shape ${show(x.shape)}`)
 }
 
 let nesting = 0
@@ -251,13 +258,15 @@ let nesting = 0
 /**
  * The function that maps the arguments of `f` (which returns one element) to its gradients by them, each argument taken
  * as independent of the others. Inside another `grad`, or with createGraph, its results can be differentiated:
- * grad(x => sum(grad(f)(x)[0])) is a second derivative. Otherwise what `f` made is freed, as at the end of a scope.
+ * grad(x => sum(grad(f)(x)[0])) is a second derivative. Otherwise what `f` made is freed, as at the end of a scope. Throws
+ * if an argument is i32: close over it.
  */
 export function grad<X extends readonly Tensor[]>(
   f: (...x: X) => Tensor,
   { createGraph = false }: GradOptions = {},
 ): (...x: X) => Tensor[] {
   return (...x) => {
+    for (const t of x) checkDifferentiable('grad', t)
     const record = createGraph || nesting > 0
     const run = () => {
       const inputs = x.map(t => independent(t, record))

@@ -15,6 +15,7 @@ const sigmoidOp = unary({ name: 'sigmoid', keeps: 'result', vjp: (g, y) => mul(g
 const softplusOp = unary({ name: 'softplus', keeps: 'input', vjp: (g, x) => mul(g, sigmoid(x)) })
 const reluOp = unary({
   name: 'relu',
+  integers: true,
   keeps: 'input',
   domain: 'distinct',
   differentiable: 'once',

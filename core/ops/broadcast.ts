@@ -4,8 +4,9 @@
 
 import { apply, defineOp, type Unary } from '../op.ts'
 import { axesOf, broadcastShapes, reducedShape, type Shape, ShapeError, sameShape, show } from '../shape.ts'
-import { Tensor } from '../tensor.ts'
+import type { Tensor } from '../tensor.ts'
 import { reshape } from './movement.ts'
+import { withNumber } from './scalar.ts'
 
 /** Axes to reduce: one or several, counted from the front or, if negative, from the back. */
 export type Axes = number | readonly number[]
@@ -32,6 +33,7 @@ export const reductionCases: readonly [Shape, readonly number[]][] = [
 
 const sumOp = defineOp<Unary, ReduceAttrs>({
   name: 'sum',
+  integers: true,
   infer: ([x], { axes, keepDims }) => reducedShape(x, axes, keepDims),
   forward: (k, [x], { axes }, out) => k.reduce('sum', x, axes, out),
   vjp: (g, _, { axes }, [x]) => [() => broadcastTo(reshape(g, reducedShape(x, axes, true)), x)],
@@ -50,18 +52,14 @@ export function sum(x: Tensor, axes?: Axes, keepDims = false): Tensor {
 
 const broadcastOp = defineOp<Unary, { readonly shape: Shape }>({
   name: 'broadcastTo',
+  integers: true,
   infer: ([x], { shape }) => {
     if (!sameShape(broadcastShapes('broadcastTo', x, shape), shape))
       throw new ShapeError(`broadcastTo: wanted a shape that broadcasts to ${show(shape)}, got ${show(x)}`)
     return shape
   },
-  // Adding 0 to every place: a binary kernel reads its operands broadcast.
-  forward: (k, [x], _, out) => {
-    const zero = new Tensor(k.fill(0, { shape: [], dtype: x.dtype }), [])
-    const storage = k.binary('add', x, zero, out)
-    zero.dispose()
-    return storage
-  },
+  // A binary kernel reads its operands broadcast, and adding −0 changes no value: 0 − 0 is 0, −0 − 0 is −0.
+  forward: (k, [x], _, out) => withNumber(k, 'add', x, -0, out),
   vjp: (g, _, __, [shape]) => [() => sumTo(g, shape)],
   samples: r => [
     { x: [r(3, 1, 5)], attrs: { shape: [2, 3, 4, 5] } },

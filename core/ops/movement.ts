@@ -2,6 +2,7 @@
  * Ops that move elements and change none: each one's gradient is another of them. Next: gather.ts.
  */
 
+import { toNumber } from '../dtype.ts'
 import { apply, defineOp, type None, type Unary } from '../op.ts'
 import { axisOf, type Shape, ShapeError, sameShape, show, sizeOf } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
@@ -10,6 +11,7 @@ import type { Tensor } from '../tensor.ts'
 
 const reshapeOp = defineOp<Unary, { readonly shape: Shape }>({
   name: 'reshape',
+  integers: true,
   infer: ([x], { shape }) => {
     if (sizeOf(x) !== sizeOf(shape) || !shape.every(n => Number.isInteger(n) && n >= 0))
       throw new ShapeError(`reshape: wanted a shape of ${sizeOf(x)} elements, got ${show(shape)} for ${show(x)}`)
@@ -50,6 +52,7 @@ export function unsqueeze(x: Tensor, axis: number): Tensor {
 
 const permuteOp = defineOp<Unary, { readonly order: readonly number[] }>({
   name: 'permute',
+  integers: true,
   infer: ([x], { order }) => {
     if (order.length !== x.length || !x.every((_, i) => order.includes(i)))
       throw new ShapeError(`permute: wanted an order of ${x.length} axes, got ${show(order)}; x is ${show(x)}`)
@@ -87,6 +90,7 @@ export function transpose(x: Tensor): Tensor {
 
 const sliceOp = defineOp<Unary, { readonly starts: readonly number[]; readonly shape: Shape }>({
   name: 'slice',
+  integers: true,
   infer: ([x], { starts, shape }) => {
     const inside =
       starts.length === x.length &&
@@ -126,6 +130,7 @@ export function split(x: Tensor, parts: number, axis: number): Tensor[] {
 
 const padOp = defineOp<Unary, { readonly before: readonly number[]; readonly shape: Shape; readonly value: number }>({
   name: 'pad',
+  integers: true,
   infer: ([x], { before, shape }) => {
     const sameRank = before.length === x.length && shape.length === x.length
     const whole = [...before, ...shape].every(n => Number.isInteger(n) && n >= 0)
@@ -133,7 +138,7 @@ const padOp = defineOp<Unary, { readonly before: readonly number[]; readonly sha
     if (!fits) throw new ShapeError(`pad: wanted a box around ${show(x)}, got ${show(shape)} with x at ${show(before)}`)
     return shape
   },
-  forward: (k, [x], { before, value }, out) => k.pad(x, before, value, out),
+  forward: (k, [x], { before, value }, out) => k.pad(x, before, toNumber(x.dtype, value), out),
   vjp: (g, _, { before }, [x]) => [() => apply(sliceOp, [g], { starts: before, shape: x })],
   samples: r => [
     { x: [r(3, 1, 5)], attrs: { before: [1, 0, 2], shape: [4, 3, 8], value: 0 } },
@@ -149,6 +154,7 @@ export function pad(x: Tensor, before: readonly number[], shape: Shape, value = 
 
 const concatOp = defineOp<readonly Tensor[], { readonly axis: number }>({
   name: 'concat',
+  integers: true,
   infer: (shapes, { axis }) => {
     const [first] = shapes
     if (!shapes.every(s => s.length === first.length && s.every((n, i) => i === axis || n === first[i])))
@@ -193,6 +199,7 @@ export function stack(xs: readonly Tensor[], axis: number): Tensor {
 
 const copyOp = defineOp<Unary, None>({
   name: 'copy',
+  integers: true,
   infer: ([x]) => x,
   forward: (k, [x]) => k.copy(x),
   vjp: g => [() => g],

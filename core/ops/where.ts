@@ -11,6 +11,7 @@ const none: None = {}
 
 const whereOp = defineOp<readonly [Tensor, Tensor, Tensor], None, Unary>({
   name: 'where',
+  integers: true,
   selector: { at: 0 },
   dtype: ([, a]) => a.dtype,
   infer: ([c, a, b]) => broadcastShapes('where', c, broadcastShapes('where', a, b)),

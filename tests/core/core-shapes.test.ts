@@ -200,7 +200,7 @@ for (const [key, complain] of Object.entries(complaints)) {
       const { message } = error as Error
       assert.instance(error, ShapeError, message)
       assert.ok(message.startsWith(`${op}: `), message)
-      assert.match(message, /(wanted|must have).*got/)
+      assert.match(message, /(expected|wanted|must have).*got/)
       assert.not.match(message, /\n|undefined|NaN/)
     }
   })

@@ -66,6 +66,7 @@ interface Check {
 /** Opens the backend. Throws when there is no such device, or the package gpu.js is not installed. */
 export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Promise<GpuBackend> {
   const device = await openDevice(wanted)
+  let disposed = false
   let [bytes, peakBytes, storages, reads] = [0, 0, 0, 0]
   const checks = new Map<string, Check>()
 
@@ -192,6 +193,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
         throw new RangeError(`gpu: i32 is exact up to ±${largestInteger}, got a larger value`)
       replace(storage as GpuStorage, device.upload(Float32Array.from(data)))
       ;(storage as GpuStorage).range = range
+      storage.version++
     },
     async read(storage): Promise<TypedArray> {
       const { handle, length, dtype } = storage as GpuStorage
@@ -211,7 +213,13 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     resetPeak() {
       peakBytes = bytes
     },
-    dispose: () => device.destroy(),
+    dispose() {
+      disposed = true
+      device.destroy()
+    },
+    get disposed() {
+      return disposed
+    },
   }
   return backend
 }
