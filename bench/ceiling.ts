@@ -4,7 +4,7 @@
  */
 
 import { createWasm } from '../core/backends/wasm/index.ts'
-import { type Build, bits } from '../core/backends/wasm/runtime.ts'
+import type { Build } from '../core/backends/wasm/runtime.ts'
 
 /** Flops of a round of the kernel: 12 vectors × 4 lanes × 2. */
 const FLOPS = 12 * 4 * 2
@@ -22,13 +22,12 @@ export interface CeilingOptions {
 /** GFLOP/s of a loop of multiply-adds on registers: the best of `repeats`. */
 export async function measureCeiling({ threads = 1, build, repeats = 40 }: CeilingOptions = {}): Promise<number> {
   const { runtime, dispose } = await createWasm({ threads, build })
-  const kernel = runtime.kernel('ceiling')
   const chunks = threads === 1 ? 1 : 4 * threads
   const out = runtime.memory.address(runtime.memory.alloc(64 * chunks))
   let best = 0
   for (let i = 0; i < repeats; i++) {
     const start = performance.now()
-    runtime.launch(kernel, chunks, ROUNDS, bits(1e-6), out)
+    runtime.launch(runtime.kernels.ceiling, chunks, { rounds: ROUNDS, x: 1e-6, out })
     best = Math.max(best, (chunks * ROUNDS * FLOPS) / (performance.now() - start) / 1e6)
     // Workers start on their own time: give them a turn.
     await new Promise(resolve => setTimeout(resolve, 1))

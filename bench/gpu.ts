@@ -9,7 +9,7 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { GpuBackend } from '../core/backends/gpu/index.ts'
-import type { WebGpuDevice } from '../core/backends/gpu/webgpu.ts'
+import type { WebGpuDevice } from '../core/backends/gpu/webgpu/device.ts'
 import { type BackendName, matmul, ready, rng, scope } from '../core/index.ts'
 import { UserError } from '../io/user-error.ts'
 import { median, table } from './table.ts'

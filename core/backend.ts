@@ -1,14 +1,15 @@
 /**
- * The contract between what is computed (core/ops) and where (core/backends). A backend owns storages and offers
- * kernels on them: a kernel takes operands and the shape and dtype of its result, and returns a storage that it
- * allocated. Dispatch is synchronous everywhere; only reading may be asynchronous. The kernels of `Kernels` are
- * required, those of `FusedKernels` are optional: an op whose fused kernel a backend lacks runs its decomposition.
- * Read backends/cpu/ beside this file: it is the specification. Next: op.ts.
+ * The contract between ops (core/ops) and backends (core/backends). A backend owns storages and offers kernels on them:
+ * a kernel takes operands and the shape and dtype of its result, and returns a storage that it allocated. Dispatch is
+ * synchronous everywhere; only reading may be asynchronous. The kernels of `Kernels` are required. Those of
+ * `FusedKernels` are optional: an op whose fused kernel a backend lacks runs its decomposition. The `cpu` backend is the
+ * specification. What all backends must agree on stands here once: the names of functions, the reduction of no elements,
+ * the positions of a window, and the error of an index out of range.
  */
 
 import type { Doubles } from './doubles.ts'
 import type { DType, TypedArray } from './dtype.ts'
-import type { Shape } from './shape.ts'
+import { type Shape, show } from './shape.ts'
 
 /** Contiguous memory on a backend. `holds` counts handles, views and tape entries; the last one frees it. */
 export interface Storage {
@@ -32,49 +33,65 @@ export interface Operand extends Spec {
   readonly storage: Storage
 }
 
-export type UnaryName =
-  | 'neg'
-  | 'abs'
-  | 'sign'
-  | 'floor'
-  | 'square'
-  | 'sqrt'
-  | 'rsqrt'
-  | 'reciprocal'
-  | 'exp'
-  | 'log'
-  | 'sin'
-  | 'cos'
-  | 'tanh'
-  | 'erf'
-  | 'sigmoid'
-  | 'softplus'
-  | 'relu'
-  | 'silu'
-  | 'gelu'
-  | 'geluTanh'
-  | 'affine' // p·x + q
-  | 'pow' // x^p
-  | 'clamp' // min(max(x, p), q)
-  | 'isFinite' // 1 or 0
+export const unaryNames = [
+  'neg',
+  'abs',
+  'sign',
+  'floor',
+  'square',
+  'sqrt',
+  'rsqrt',
+  'reciprocal',
+  'exp',
+  'log',
+  'sin',
+  'cos',
+  'tanh',
+  'erf',
+  'sigmoid',
+  'softplus',
+  'relu',
+  'silu',
+  'gelu',
+  'geluTanh',
+  'affine', // p·x + q
+  'pow', // x^p
+  'clamp', // min(max(x, p), q)
+  'isFinite', // 1 or 0
+] as const
 
-/** Comparisons give 1 or 0 in the dtype of the operands. The …Grad kernels take (gradient of the output, input). */
-export type BinaryName =
-  | 'add'
-  | 'sub'
-  | 'mul'
-  | 'div'
-  | 'pow'
-  | 'maximum'
-  | 'minimum'
-  | 'equal'
-  | 'less'
-  | 'lessEqual'
-  | 'siluGrad'
-  | 'geluGrad'
-  | 'geluTanhGrad'
+/** Functions of the `unary` kernel. A backend's tables are records over these names, so a missing one does not compile. */
+export type UnaryName = (typeof unaryNames)[number]
 
-export type ReduceName = 'sum' | 'max' | 'min'
+export const binaryNames = [
+  'add',
+  'sub',
+  'mul',
+  'div',
+  'pow',
+  'maximum',
+  'minimum',
+  'equal',
+  'less',
+  'lessEqual',
+  'siluGrad',
+  'geluGrad',
+  'geluTanhGrad',
+] as const
+
+/**
+ * Functions of the `binary` kernel. Comparisons return 1 or 0 in the dtype of the operands. The …Grad functions take
+ * (gradient of the output, input).
+ */
+export type BinaryName = (typeof binaryNames)[number]
+
+export const reduceNames = ['sum', 'max', 'min'] as const
+
+/** Reductions of the `reduce` kernel. */
+export type ReduceName = (typeof reduceNames)[number]
+
+/** Result of a reduction of no elements. */
+export const reduceIdentity: Readonly<Record<ReduceName, number>> = { sum: 0, max: -Infinity, min: Infinity }
 
 /** Kernel window over an image: kernel size, stride, zero padding before and after, per axis (height, width). */
 export interface Window2d {
@@ -82,6 +99,21 @@ export interface Window2d {
   readonly stride: readonly [number, number]
   /** top, bottom, left, right */
   readonly padding: readonly [number, number, number, number]
+}
+
+/** Number of window positions [down, across] on an image (N, C, H, W). Below 1 where the window does not fit. */
+export function windowPositions([, , H, W]: Shape, { kernel, stride, padding }: Window2d): [number, number] {
+  const [top, bottom, left, right] = padding
+  return [
+    Math.floor((H + top + bottom - kernel[0]) / stride[0]) + 1,
+    Math.floor((W + left + right - kernel[1]) / stride[1]) + 1,
+  ]
+}
+
+/** Error of `gather` and `scatterAdd` for an index outside [0, rows); `at` is its position in the index (B, K). */
+export function indexError(op: string, rows: number, got: number | string, at?: readonly number[]): RangeError {
+  const place = at === undefined ? '' : ` at ${show(at)}`
+  return new RangeError(`${op}: wanted indices in [0, ${rows}), got ${got}${place}`)
 }
 
 /** The required kernels. Operands of one call share backend and dtype, but for index operands, which are i32. */
@@ -183,6 +215,9 @@ export interface FusedKernels {
   lerp(targets: readonly Operand[], sources: readonly Operand[], weight: number, finite: Operand): void
 }
 
+/** Kernels of a backend: all required ones, and the fused ones that it has. */
+export type BackendKernels = Kernels & Partial<FusedKernels>
+
 /** Bytes and counters of a backend. */
 export interface BackendStats {
   /** Live bytes of storages, and their highest value since the last reset. */
@@ -198,7 +233,7 @@ export interface BackendStats {
 export interface Backend {
   readonly name: string
   readonly dtypes: readonly DType[]
-  readonly kernels: Kernels & Partial<FusedKernels>
+  readonly kernels: BackendKernels
   /** Linear algebra in f64 on the host, where there is something faster than plain loops. */
   readonly doubles?: Doubles
   /** Uninitialised memory. Throws when there is no room, saying how much was asked. */

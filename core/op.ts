@@ -5,7 +5,7 @@
  * Read next: ops/elementwise.ts for the simplest records, then tape.ts for how gradients flow back.
  */
 
-import type { FusedKernels, Kernels, Spec, Storage } from './backend.ts'
+import type { BackendKernels, Spec, Storage } from './backend.ts'
 import type { DType } from './dtype.ts'
 import { gradEnabled, Node } from './graph.ts'
 import type { Sampler } from './samples.ts'
@@ -17,7 +17,6 @@ export type Binary = readonly [Tensor, Tensor]
 export type None = Readonly<Record<string, never>>
 
 type Shapes<X extends readonly Tensor[]> = { readonly [I in keyof X]: Shape }
-type Kernel = Kernels & Partial<FusedKernels>
 
 /** Inputs and attributes on which tests run an op. */
 export interface Sample<X extends readonly Tensor[] = readonly Tensor[], A = unknown> {
@@ -49,7 +48,7 @@ export interface Op<X extends readonly Tensor[], A, S extends readonly Tensor[]>
   /** The shape of the result. Throws ShapeError: op, wanted, got. */
   infer(x: Shapes<X>, attrs: A): Shape
   /** Runs the kernel; undefined where the backend lacks it, and `decompose` is run instead. */
-  forward(k: Kernel, x: X, attrs: A, out: Spec): Storage | undefined
+  forward(k: BackendKernels, x: X, attrs: A, out: Spec): Storage | undefined
   /** What a fused op stands for, in plain ops. */
   decompose?(x: X, attrs: A): Tensor
   /** Exactly what the tape keeps alive for `vjp`; nothing unless said. */
@@ -62,7 +61,7 @@ export interface Op<X extends readonly Tensor[], A, S extends readonly Tensor[]>
 export interface ManyOp<X extends readonly Tensor[], A> extends Common<X, A> {
   readonly many: true
   infer(x: Shapes<X>, attrs: A): readonly Shape[]
-  forward(k: Kernel, x: X, attrs: A): readonly Storage[] | undefined
+  forward(k: BackendKernels, x: X, attrs: A): readonly Storage[] | undefined
   decompose(x: X, attrs: A): readonly Tensor[]
 }
 

@@ -36,6 +36,38 @@ export function broadcastStrides(shape: Shape, out: Shape): number[] {
   ]
 }
 
+/** A walk over some operands: the extents of its axes, and for each operand its strides along them, in elements. */
+export interface Walk {
+  readonly extents: readonly number[]
+  readonly strides: readonly (readonly number[])[]
+}
+
+/**
+ * The same walk with as few axes as possible. Axes of extent 1 are dropped, and neighbours merge where every operand
+ * passes from one to the other in even steps. No axis remains where there is one element.
+ */
+export function collapseAxes(extents: readonly number[], strides: readonly (readonly number[])[]): Walk {
+  const collapsed: number[] = []
+  const kept = strides.map((): number[] => [])
+  extents.forEach((extent, axis) => {
+    if (extent === 1) return
+    const last = collapsed.length - 1
+    if (last >= 0 && strides.every((own, k) => kept[k][last] === extent * own[axis])) {
+      collapsed[last] *= extent
+      for (const [k, own] of strides.entries()) kept[k][last] = own[axis]
+    } else {
+      collapsed.push(extent)
+      for (const [k, own] of strides.entries()) kept[k].push(own[axis])
+    }
+  })
+  return { extents: collapsed, strides: kept }
+}
+
+/** ⌈a / b⌉ */
+export function ceilDiv(a: number, b: number): number {
+  return Math.ceil(a / b)
+}
+
 export function sameShape(a: Shape, b: Shape): boolean {
   if (a.length !== b.length) return false
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
@@ -93,4 +125,17 @@ export function axesOf(op: string, axes: number | readonly number[] | undefined,
 /** `shape` with the reduced `axes` kept as 1 or left out. */
 export function reducedShape(shape: Shape, axes: readonly number[], keepDims: boolean): number[] {
   return keepDims ? shape.map((n, i) => (axes.includes(i) ? 1 : n)) : shape.filter((_, i) => !axes.includes(i))
+}
+
+/** Neighbouring axes that a reduction treats alike, as one. */
+export interface ReduceGroup {
+  readonly extent: number
+  readonly reduced: boolean
+}
+
+/** `shape` as groups of axes that are reduced and groups that are kept, in turn; axes of extent 1 belong to none. */
+export function reduceGroups(shape: Shape, axes: readonly number[]): ReduceGroup[] {
+  // The result is read with stride 0 along reduced axes, and only along them.
+  const { extents, strides } = collapseAxes(shape, [broadcastStrides(reducedShape(shape, axes, true), shape)])
+  return extents.map((extent, i) => ({ extent, reduced: strides[0][i] === 0 }))
 }

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * The tensor: a handle on contiguous memory of some backend, with a shape, an element type and, when it is part of a
  * recorded computation, the graph node that made it. What can be done with tensors is in core/ops/; who frees them is

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * Arrays of NumPy on disk, .npz and .npy. Needs Node. ADM's sample and reference batches are such files: arr_0 has
  * pictures (N, H, W, 3) as bytes, arr_1 their labels (N) [ADM]. Arrays are read and written in parts, so that a batch of

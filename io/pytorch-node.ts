@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * PyTorch's checkpoints on disk: .pt and .pth files as torch.save writes them since version 1.6, ZIP containers with one
  * pickle and the bytes of every storage. Needs Node. Nothing of the pickle is executed (pytorch/pickle.ts); a tensor is

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * Safetensors files on disk. Needs Node. A file is read tensor by tensor at its offset and written tensor by tensor, so
  * neither its size (2 GiB is Node's limit for one buffer) nor the memory of the machine bounds it. The format itself is

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * Files of weights: safetensors, or a checkpoint of PyTorch. Needs Node. models/recognise.ts tells which model they are of.
  */

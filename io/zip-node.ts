@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * ZIP containers, as PyTorch and NumPy use them, read by offset. Needs Node. yauzl reads the directory, with ZIP64, and
  * refuses names that lead out of the archive; what is here is what it leaves to its caller: entries must not overlap or

@@ -48,9 +48,9 @@ function judge(output: string, code: number | null, signal: string | null): Outc
   return { passed, failed, skipped, output }
 }
 
-/** Those in webgpu/ are run when they are named: a software adapter takes minutes. */
+/** Files of webgpu/ and surroundings/ run only when named: a software adapter and installations take minutes. */
 function isWanted(name: string): boolean {
-  return names.length === 0 ? !name.startsWith('webgpu') : names.some(part => name.includes(part))
+  return names.length === 0 ? !/^(webgpu|surroundings)/.test(name) : names.some(part => name.includes(part))
 }
 
 // The longest first, so that the second process fills the gaps: those that run whole programs, then by their size.

@@ -3,7 +3,7 @@
  * `fold` sums them back), and a matrix product or a reduction does the rest. Interpolation picks rows. Next: softmax.ts.
  */
 
-import type { Window2d } from '../backend.ts'
+import { type Window2d, windowPositions } from '../backend.ts'
 import { apply, checkFloat, defineOp, type Unary } from '../op.ts'
 import { checkSizes, type Shape, ShapeError, show } from '../shape.ts'
 import { type Tensor, tensor } from '../tensor.ts'
@@ -35,14 +35,11 @@ function checkWindow(op: string, { kernel, stride, padding }: Window2d): void {
 function positions(op: string, x: Shape, window: Window2d): Pair {
   checkImage(op, x)
   checkWindow(op, window)
-  const { kernel, stride, padding } = window
-  const [, , H, W] = x
-  const [top, bottom, left, right] = padding
-  const rows = Math.floor((H + top + bottom - kernel[0]) / stride[0]) + 1
-  const columns = Math.floor((W + left + right - kernel[1]) / stride[1]) + 1
+  const [rows, columns] = windowPositions(x, window)
   if (rows < 1 || columns < 1)
     throw new ShapeError(
-      `${op}: wanted a window that fits, got kernel ${show(kernel)} on ${H}×${W} padded by ${show(padding)}`,
+      `${op}: wanted a window that fits, got kernel ${show(window.kernel)} on ${x[2]}×${x[3]} ` +
+        `padded by ${show(window.padding)}`,
     )
   return [rows, columns]
 }

@@ -2,6 +2,7 @@
  * Extrema over axes, and the statistics made of sums: mean and variance. Next: matmul.ts.
  */
 
+import { reduceIdentity } from '../backend.ts'
 import { toNumber } from '../dtype.ts'
 import { apply, checkFloat, defineOp, type Unary } from '../op.ts'
 import { axesOf, reducedShape, sizeOf } from '../shape.ts'
@@ -11,15 +12,14 @@ import { div, equal, square, sub } from './elementwise.ts'
 import { reshape } from './movement.ts'
 import { where, zero } from './where.ts'
 
-/** `ofNothing` is the extremum of no elements. */
-function extremum(name: 'max' | 'min', ofNothing: number) {
+function extremum(name: 'max' | 'min') {
   return defineOp<Unary, ReduceAttrs, readonly [Tensor, Tensor]>({
     name,
     integers: true,
     differentiable: 'once',
     infer: ([x], { axes, keepDims }) => reducedShape(x, axes, keepDims),
     forward: (k, [x], { axes }, out) =>
-      sizeOf(x.shape) === 0 ? k.fill(toNumber(out.dtype, ofNothing), out) : k.reduce(name, x, axes, out),
+      sizeOf(x.shape) === 0 ? k.fill(toNumber(out.dtype, reduceIdentity[name]), out) : k.reduce(name, x, axes, out),
     save: ([x], y) => [x, y],
     // Ties share the gradient. Beside a NaN, which is then the result, all gradients are NaN. Both as PyTorch's amax.
     vjp: (g, [x, y], { axes }, [shape]) => [
@@ -42,8 +42,8 @@ function extremum(name: 'max' | 'min', ofNothing: number) {
   })
 }
 
-const maxOp = extremum('max', -Infinity)
-const minOp = extremum('min', Infinity)
+const maxOp = extremum('max')
+const minOp = extremum('min')
 
 /** Largest element over axes. Throws ShapeError. */
 export function max(x: Tensor, axes?: Axes, keepDims = false): Tensor {

@@ -80,7 +80,7 @@ test('a kernel for which there is no room leaves nothing behind', () => {
 
 test('threads: wanted, from the environment, and never what keeps the process alive', async () => {
   const script = `
-    import { createWasm } from './backends/wasm/index.ts'
+    import { createWasm } from './core/backends/wasm/index.ts'
     const wasm = await createWasm()
     const x = { shape: [300000], dtype: 'f32', storage: wasm.alloc('f32', 300000) }
     wasm.write(x.storage, new Float32Array(300000).fill(3))
@@ -96,7 +96,7 @@ test('threads: wanted, from the environment, and never what keeps the process al
   const { status, stdout } = run('3')
   assert.is(stdout.trim(), '3 900000')
   assert.is(status, 0)
-  assert.match(run('two').stderr, /DEMASK_THREADS: wanted a whole number of at least 1, got 'two'/)
+  assert.match(run('two').stderr, /DEMASK_THREADS: expected an integer ≥ 1, got 'two'/)
   for (const threads of [0, 1.5, -2])
     await createWasm({ threads }).then(
       () => assert.unreachable(),

@@ -10,9 +10,9 @@ import { crc32, deflateRawSync } from 'node:zlib'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { coordinate } from '../../core/backends/gpu/gpujs/kernel.ts'
+import { offsetArguments } from '../../core/backends/gpu/gpujs/kernels/elementwise.ts'
 import { gpu } from '../../core/backends/gpu/index.ts'
-import { axesOf } from '../../core/backends/gpu/kernels/elementwise.ts'
-import { coordinate } from '../../core/backends/gpu/program.ts'
 import { createRuntime } from '../../core/backends/wasm/runtime.ts'
 import { backward, ones, rng, sum } from '../../core/index.ts'
 import { type AnyOp, apply, defineOp, type None, registry, type Unary } from '../../core/op.ts'
@@ -104,7 +104,7 @@ table([
   ['gpu: too few', () => device.write(device.alloc('f32', 2), Float32Array.of(1)), /^write: wanted 2 elements, got 1$/],
   [
     'gpu: axes',
-    () => axesOf(Array(9).fill(2), [[7, 3, 9, 1, 8, 2, 6, 4, 5]]),
+    () => offsetArguments(Array(9).fill(2), [[7, 3, 9, 1, 8, 2, 6, 4, 5]]),
     /^gpu: wanted at most \d axes in disorder, got 9$/,
   ],
   ['gpu: rows', () => coordinate('take', 2 ** 25), /^gpu: take: wanted at most 16777216 rows, got 33554432$/],

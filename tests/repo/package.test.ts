@@ -6,7 +6,6 @@
 
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
-  copyFileSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -29,9 +28,9 @@ import { read, root } from './markdown.ts'
 import { rooms } from './rooms.ts'
 
 const layers: readonly string[] = rooms
-/** Rooms without Node, but for files that end in -node.ts and those that start or build the wasm backend. */
+/** Rooms without Node, but for files that end in -node.ts and the build of the wasm kernels. */
 const neutral = /^(core|nn|evaluation|diffusion|models)\//
-const forNode = /(-node|wasm\/(host-node|build)|evaluation\/feature-statistics)\.ts$/
+const forNode = /(-node|wasm\/build|evaluation\/feature-statistics)\.ts$/
 /** Entry points that a browser loads. */
 const inBrowsers = ['core', 'io', 'nn', 'evaluation', 'diffusion', 'models', 'training'].map(room => `${room}/index.ts`)
 
@@ -65,10 +64,7 @@ test('a folder imports only from itself and those before it', () => {
 /** Imports of packages and of Node; gpu.js is loaded on demand. */
 function packagesOf(path: string): string[] {
   return importsOf(path).filter(
-    target =>
-      !target.startsWith('.') &&
-      target !== '#wasm-host' &&
-      !(path.startsWith('core/backends/gpu/') && target === 'gpu.js'),
+    target => !target.startsWith('.') && !(path.startsWith('core/backends/gpu/') && target === 'gpu.js'),
   )
 }
 
@@ -176,7 +172,6 @@ test.after(() => rmSync(place, { recursive: true }))
 test('a packed package holds what its users need, and installs in an empty project', () => {
   const stage = join(place, 'stage')
   node(tsc, '-p', join(root, 'tsconfig.build.json'), '--outDir', join(stage, 'dist'))
-  copyFileSync(join(root, 'core/backends/wasm/dist-package.json'), join(stage, 'dist/package.json'))
   for (const name of ['package.json', 'README.md', 'LICENSE', 'assets', 'core/backends/wasm/kernels'])
     cpSync(join(root, name), join(stage, name), { recursive: true })
   const { filename, files, unpackedSize } = packed(stage, '--pack-destination', place)
@@ -193,12 +188,12 @@ test('a packed package holds what its users need, and installs in an empty proje
       .sort(),
     rest,
   )
-  const compiled = new RegExp(`^dist/(package\\.json|(${rooms.join('|')})/.*(\\.js|\\.d\\.ts))$`)
+  const compiled = new RegExp(`^dist/((${rooms.join('|')})/.*(\\.js|\\.d\\.ts))$`)
   assert.equal(
     files.filter(path => path.startsWith('dist/') && !compiled.test(path)),
     [],
   )
-  for (const name of ['core/index', 'cli/index', 'core/backends/wasm/generated/relaxed', 'core/backends/wasm/host-web'])
+  for (const name of ['core/index', 'cli/index', 'core/backends/wasm/generated/relaxed', 'core/backends/wasm/host'])
     for (const ending of ['js', 'd.ts']) assert.ok(files.includes(`dist/${name}.${ending}`), name)
   assert.ok(unpackedSize < 5e6, `${unpackedSize} bytes`)
 
@@ -260,7 +255,6 @@ test('ten lines with the package: declarations, and Node', () => {
   writeFileSync(join(place, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, include: ['program.ts'] }))
   node(tsc, '-p', place)
   assert.is(node('program.js').trim(), said)
-  assert.not.match(readFileSync(join(home, 'dist/core/backends/wasm/host-web.js'), 'utf8'), /node:/)
 })
 
 const inBrowser = executable === undefined ? test.skip : test

@@ -119,7 +119,7 @@ test('of many processes that want a folder at once one gets it, with a dead lock
       const start = join(folder, `start-${stale}`)
       const code = `
         import { existsSync } from 'node:fs'
-        import { lockFolder } from '../io/lock.ts'
+        import { lockFolder } from './io/lock.ts'
         process.stdout.write('.')
         while (!existsSync(${JSON.stringify(start)})) await new Promise(resolve => setTimeout(resolve, 2))
         try { lockFolder(${JSON.stringify(run)}); console.log('mine') } catch (error) { console.log(error.message) }

@@ -167,8 +167,8 @@ test('the same on a file system that is really full, for logs too', async () => 
 test('killed at any moment, a run has whole checkpoints only', async () => {
   const run = fresh()
   const code = `
-    import { tensor } from '../core/tensor.ts'
-    import { latestCheckpoint, saveCheckpoint } from './checkpoint.ts'
+    import { tensor } from './core/tensor.ts'
+    import { latestCheckpoint, saveCheckpoint } from './training/checkpoint.ts'
     for (let step = (latestCheckpoint(${JSON.stringify(run)})?.step ?? 0) + 1; ; step++) {
       const part = new Map([['w', tensor(new Float32Array(20_000).fill(step))]])
       await saveCheckpoint(${JSON.stringify(run)}, { model: part, ema: part, optimizer: part }, { step })
@@ -353,7 +353,7 @@ test('the folder of a run explains itself', () => {
 
 test('an error ends a program with one line and exit code 1, with its stack only where asked for', async () => {
   const failing = (error: string) =>
-    `import { main } from '../cli/main.ts'; import { UserError } from '../io/user-error.ts'; await main(async () => { throw ${error} })`
+    `import { main } from './cli/main.ts'; import { UserError } from './io/user-error.ts'; await main(async () => { throw ${error} })`
   const plain = await outputOf(program(failing(`new UserError('data: no such\\n  folder')`)))
   assert.equal(plain, { code: 1, out: '', err: 'error: data: no such folder\n' })
   const debug = await outputOf(program(failing(`new UserError('x')`), { DEMASK_DEBUG: '1' }))

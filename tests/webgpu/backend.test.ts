@@ -7,7 +7,8 @@ import { spawnSync } from 'node:child_process'
 import { GPU } from 'gpu.js'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { openWebGpu as openDevice, type WebGpuDevice } from '../../core/backends/gpu/webgpu.ts'
+import { createTranslator } from '../../core/backends/gpu/gpujs/translate.ts'
+import { openWebGpu as openDevice, type WebGpuDevice } from '../../core/backends/gpu/webgpu/device.ts'
 import {
   add,
   type Backend,
@@ -174,7 +175,11 @@ run('an array as large as the device takes can be had, whatever its size class',
   const adapter = (await navigator.gpu.requestAdapter())!
   const limit = 140_000_002 // between two classes, and no multiple of 4
   const opened = await adapter.requestDevice({ requiredLimits: { maxStorageBufferBindingSize: limit } })
-  const device = openDevice(new GPU({ mode: 'webgpu' as 'gpu' }), { device: opened, name: 'small', software: true }, '')
+  const device = openDevice(
+    createTranslator(new GPU({ mode: 'webgpu' as 'gpu' })),
+    { device: opened, name: 'small', software: true },
+    '',
+  )
   assert.is(device.maxElements, 35_000_000)
   const kernel = function one(): number {
     return 1

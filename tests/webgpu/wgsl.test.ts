@@ -7,11 +7,11 @@ import fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { FusedKernels, Kernels, Operand, Spec, Storage } from '../../core/backend.ts'
-import { selfAttentionPlan } from '../../core/backends/gpu/wgsl/attention.ts'
-import { selfAttentionGradPlan } from '../../core/backends/gpu/wgsl/attention-grad.ts'
-import { linearPlan, matmulPlan } from '../../core/backends/gpu/wgsl/matmul.ts'
-import { adaLayerNormGradPlan } from '../../core/backends/gpu/wgsl/norm.ts'
-import { folded, type Plan } from '../../core/backends/gpu/wgsl/program.ts'
+import { gridOf, type Plan } from '../../core/backends/gpu/program.ts'
+import { selfAttentionPlan } from '../../core/backends/gpu/webgpu/wgsl/attention.ts'
+import { selfAttentionGradPlan } from '../../core/backends/gpu/webgpu/wgsl/attention-grad.ts'
+import { linearPlan, matmulPlan } from '../../core/backends/gpu/webgpu/wgsl/matmul.ts'
+import { adaLayerNormGradPlan } from '../../core/backends/gpu/webgpu/wgsl/norm.ts'
 import { type Backend, cpu, rng } from '../../core/index.ts'
 import { broadcastShapes, reducedShape, type Shape, sizeOf } from '../../core/shape.ts'
 import { close } from '../core/helpers.ts'
@@ -268,7 +268,7 @@ onDevice('indices past 2^24 are exact, and workgroups past 65,535 have their tur
 
 test('workgroups are laid out in a grid with room for all, and little to spare', () => {
   for (const n of [1, 65_535, 65_536, 2 ** 24, 2 ** 31]) {
-    const [x, y] = folded(n)
+    const [x, y] = gridOf(n)
     assert.ok(x <= 65_535 && y <= 65_535 && x * y >= n && x * y - n < y, `${n}: ${x} × ${y}`)
   }
 })

@@ -3,7 +3,7 @@
  * Next: window.ts.
  */
 
-import type { Kernels, Operand } from '../../backend.ts'
+import { indexError, type Kernels, type Operand } from '../../backend.ts'
 import { type Host, output } from './host.ts'
 
 export function gatherLoops(host: Host): Pick<Kernels, 'gather' | 'scatterAdd'> {
@@ -48,6 +48,6 @@ function checkIndices(op: string, host: Host, index: Operand, R: number): void {
   for (let i = 0; i < I.length; i++) {
     if (I[i] >= 0 && I[i] < R) continue
     const K = index.shape[1]
-    throw new RangeError(`${op}: wanted indices in [0, ${R}), got ${I[i]} at [${Math.floor(i / K)}, ${i % K}]`)
+    throw indexError(op, R, I[i], [Math.floor(i / K), i % K])
   }
 }

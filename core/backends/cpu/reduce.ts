@@ -3,21 +3,18 @@
  * by strides that are 0 along the reduced axes. Slots are f64. Next: matmul.ts.
  */
 
-import type { Kernels, ReduceName } from '../../backend.ts'
+import { type Kernels, type ReduceName, reduceIdentity } from '../../backend.ts'
 import type { TypedArray } from '../../dtype.ts'
 import { reducedShape, sizeOf, stridesOf } from '../../shape.ts'
 import { type Host, output } from './host.ts'
 import { eachRow, lastStride } from './walk.ts'
-
-/** What a reduction of nothing gives. */
-const identities: Readonly<Record<ReduceName, number>> = { sum: 0, max: -Infinity, min: Infinity }
 
 export function reduceLoops(host: Host): Pick<Kernels, 'reduce'> {
   return {
     reduce(name, x, axes, out) {
       const y = output(host, out)
       const X = host.view(x.storage)
-      const slots = new Float64Array(sizeOf(out.shape)).fill(identities[name])
+      const slots = new Float64Array(sizeOf(out.shape)).fill(reduceIdentity[name])
       const kept = stridesOf(reducedShape(x.shape, axes, true))
       const strides = kept.map((step, axis) => (axes.includes(axis) ? 0 : step))
       const length = x.shape[x.shape.length - 1] ?? 1

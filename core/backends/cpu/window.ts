@@ -3,7 +3,7 @@
  * adjoint, which puts patches back and sums where they overlap. Next: norm.ts.
  */
 
-import type { Kernels, Window2d } from '../../backend.ts'
+import { type Kernels, type Window2d, windowPositions } from '../../backend.ts'
 import type { Shape } from '../../shape.ts'
 import { type Host, output } from './host.ts'
 
@@ -40,9 +40,8 @@ function eachTap(image: Shape, window: Window2d, each: (pixel: number, patch: nu
   const [N, C, H, W] = image
   const [kh, kw] = window.kernel
   const [dy, dx] = window.stride
-  const [top, bottom, left, right] = window.padding
-  const outH = Math.floor((H + top + bottom - kh) / dy) + 1
-  const outW = Math.floor((W + left + right - kw) / dx) + 1
+  const [top, , left] = window.padding
+  const [outH, outW] = windowPositions(image, window)
   let patch = 0
   for (let plane = 0; plane < N * C; plane++) {
     for (let i = 0; i < kh; i++) {

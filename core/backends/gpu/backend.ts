@@ -6,22 +6,22 @@
  * 2^24, and `write` refuses more. Next: program.ts, device.ts, fused.ts.
  */
 
-import type { Backend, FusedKernels, Kernels, Operand, Storage } from '../../backend.ts'
+import { type Backend, type BackendKernels, indexError, type Operand, type Storage } from '../../backend.ts'
 import { bytesPerElement, type DType, type TypedArray, toTypedArray } from '../../dtype.ts'
 import { sizeOf } from '../../shape.ts'
 import { openDevice } from './device.ts'
-import { attentions } from './kernels/attention.ts'
-import { elementwise } from './kernels/elementwise.ts'
-import { gathering, outside } from './kernels/gather.ts'
-import { products } from './kernels/matmul.ts'
-import { movement } from './kernels/movement.ts'
-import { norms } from './kernels/norm.ts'
-import { updates } from './kernels/optimizer.ts'
-import { reduceMiddleOf, reductions } from './kernels/reduce.ts'
-import { softmaxes } from './kernels/softmax.ts'
-import { windows } from './kernels/window.ts'
+import { createAttentionKernels } from './gpujs/kernels/attention.ts'
+import { createElementwiseKernels } from './gpujs/kernels/elementwise.ts'
+import { createGatherKernels, outOfRange } from './gpujs/kernels/gather.ts'
+import { createMatmulKernels } from './gpujs/kernels/matmul.ts'
+import { createMovementKernels } from './gpujs/kernels/movement.ts'
+import { createNormKernels } from './gpujs/kernels/norm.ts'
+import { updates } from './gpujs/kernels/optimizer.ts'
+import { createReduceKernels, createReduceMiddle } from './gpujs/kernels/reduce.ts'
+import { createSoftmaxKernels } from './gpujs/kernels/softmax.ts'
+import { createWindowKernels } from './gpujs/kernels/window.ts'
 import type { Device, DeviceMode, Handle, Launcher } from './program.ts'
-import { written } from './written.ts'
+import { createWgslKernels } from './webgpu/kernels.ts'
 
 const largestInteger = 2 ** 24
 
@@ -127,12 +127,12 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
       const { range } = index.storage as GpuStorage
       if (range !== null) {
         const wrong = range.find(i => i < 0 || i >= R)
-        if (wrong !== undefined) throw new RangeError(`${op}: wanted indices in [0, ${R}), got ${wrong}`)
+        if (wrong !== undefined) throw indexError(op, R, wrong)
         return
       }
       const flags = { dtype: 'f32', shape: index.shape } as const
-      const storage = launcher.launch({ key: 'outside', kernel: outside }, [index], flags, [R])
-      const count = middle('sum', { ...flags, storage }, sizeOf(index.shape), 1, { dtype: 'f32', shape: [] })
+      const storage = launcher.launch({ key: 'outOfRange', kernel: outOfRange }, [index], flags, [R])
+      const count = reduceMiddle('sum', { ...flags, storage }, sizeOf(index.shape), 1, { dtype: 'f32', shape: [] })
       free(storage)
       const key = `${op} ${R}`
       const before = checks.get(key)
@@ -142,7 +142,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
         const scalar = { dtype: 'f32', shape: [] } as const
         const held = new GpuStorage(backend, 'f32', 1)
         held.handle = before.handle
-        const total = all.binary('add', { ...scalar, storage: held }, { ...scalar, storage: count }, scalar)
+        const total = kernels.binary('add', { ...scalar, storage: held }, { ...scalar, storage: count }, scalar)
         device.release(before.handle)
         free(count)
         before.handle = (total as GpuStorage).handle!
@@ -159,30 +159,31 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     free(storage)
   }
 
-  const one = elementwise(launcher)
-  const middle = reduceMiddleOf(launcher, one)
-  const moving = movement(launcher, one)
-  const soft = softmaxes(launcher, middle)
-  const translated: Kernels & FusedKernels = {
-    ...one,
-    ...moving,
-    ...reductions(launcher, { ...one, ...moving }, middle),
-    ...products(launcher),
-    ...gathering(launcher, middle),
-    ...windows(launcher),
-    ...soft,
-    ...norms(launcher, one, middle),
-    ...attentions(launcher, soft, middle),
+  const elementwiseKernels = createElementwiseKernels(launcher)
+  const reduceMiddle = createReduceMiddle(launcher, elementwiseKernels)
+  const movementKernels = createMovementKernels(launcher, elementwiseKernels)
+  const softmaxKernels = createSoftmaxKernels(launcher, reduceMiddle)
+  const gpuJsKernels = {
+    ...elementwiseKernels,
+    ...movementKernels,
+    ...createReduceKernels(launcher, { ...elementwiseKernels, ...movementKernels }, reduceMiddle),
+    ...createMatmulKernels(launcher),
+    ...createGatherKernels(launcher, reduceMiddle),
+    ...createWindowKernels(launcher),
+    ...softmaxKernels,
+    ...createNormKernels(launcher, elementwiseKernels, reduceMiddle),
+    ...createAttentionKernels(launcher, softmaxKernels, reduceMiddle),
     ...updates(launcher),
   }
-  const all = wgsl && device.plan !== undefined ? written(launcher, translated) : translated
+  const kernels: BackendKernels =
+    wgsl && device.plan !== undefined ? createWgslKernels(launcher, gpuJsKernels) : gpuJsKernels
 
   const backend: GpuBackend = {
     name: 'gpu',
     build: device.mode,
     device,
     dtypes: ['f32', 'i32'],
-    kernels: all,
+    kernels,
     alloc,
     free,
     write(storage, data) {
@@ -205,7 +206,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
       for (const check of open) device.release(check.handle)
       const [values, ...counts] = await downloading
       open.forEach(({ op, rows }, i) => {
-        if (counts[i][0] > 0) throw new RangeError(`${op}: wanted indices in [0, ${rows}), got ${counts[i][0]} outside`)
+        if (counts[i][0] > 0) throw indexError(op, rows, `${counts[i][0]} outside`)
       })
       return toTypedArray(dtype, values)
     },

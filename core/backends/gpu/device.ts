@@ -3,10 +3,11 @@
  * on the CPU, which is for tests. gpu.js is loaded here and nowhere before. Next: adapter.ts, webgpu.ts, gpujs.ts.
  */
 
-import { closeAdapter, openAdapter } from './adapter.ts'
-import { openGpuJs } from './gpujs.ts'
+import { openGpuJs } from './gpujs/device.ts'
+import { createTranslator, gpuJsVersion } from './gpujs/translate.ts'
 import type { Device, DeviceMode } from './program.ts'
-import { openWebGpu } from './webgpu.ts'
+import { closeAdapter, openAdapter } from './webgpu/adapter.ts'
+import { openWebGpu } from './webgpu/device.ts'
 
 export const deviceModes: readonly DeviceMode[] = ['webgpu', 'webgl2', 'cpu']
 
@@ -30,7 +31,8 @@ async function open(mode: DeviceMode, missing: readonly string[]): Promise<Devic
     try {
       const { GPU } = await loadGpuJs()
       const kind = opened.software ? ', which computes on the CPU: right, but slow' : ''
-      return openWebGpu(new GPU({ mode: 'webgpu' as 'gpu' }), opened, `gpu: webgpu on ${opened.name}${kind}${why}`)
+      const translate = createTranslator(new GPU({ mode: 'webgpu' as 'gpu' }))
+      return openWebGpu(translate, opened, `gpu: webgpu on ${opened.name}${kind}${why}`)
     } catch (error) {
       opened.device.destroy()
       closeAdapter()
@@ -47,9 +49,12 @@ async function open(mode: DeviceMode, missing: readonly string[]): Promise<Devic
 }
 
 async function loadGpuJs(): Promise<typeof import('gpu.js')> {
-  const loaded = await import('gpu.js').catch(error => {
-    throw new Error(`the package gpu.js is missing: npm install gpu.js@2.24.1 (${(error as Error).message})`)
-  })
-  // A bundle for browsers has all of it in `default`.
-  return 'GPU' in loaded ? loaded : (loaded as { default: typeof import('gpu.js') }).default
+  try {
+    // Bundlers take an import inside `try` as optional, so a program builds without gpu.js.
+    const loaded = await import('gpu.js')
+    // A bundle for browsers has all of it in `default`.
+    return 'GPU' in loaded ? loaded : (loaded as { default: typeof import('gpu.js') }).default
+  } catch (error) {
+    throw new Error(`the package gpu.js is missing: npm install gpu.js@${gpuJsVersion} (${(error as Error).message})`)
+  }
 }

@@ -1,117 +1,137 @@
 /**
- * What the parts of this backend say to each other: a `Program` is a kernel that gpu.js translates, a `Device` runs
- * programs, and a handle is what stands for elements on a device. Next: library.ts for what kernels may call,
- * kernels/elementwise.ts for the simplest of them, device.ts for where they run.
+ * The types between the two halves of this backend. webgpu/ is ours: device, encoder, buffer pool, hand-written WGSL. gpujs/
+ * is what gpu.js needs: kernels as flat functions, and their translation. Both describe a compute shader and the arguments
+ * of one call as a `Program`. A `Device` runs programs and flat kernels; a `Launcher` runs them on the backend's storages.
  */
 
 import type { Operand, Spec, Storage } from '../../backend.ts'
-import type { Plan } from './wgsl/program.ts'
+import { ceilDiv } from '../../shape.ts'
+import type { FlatKernel } from './gpujs/kernel.ts'
 
-/** What a kernel finds in `this`: it gives element `this.thread.x` of its result. */
-export interface Thread {
-  readonly thread: { readonly x: number }
-}
-
-/** Elements on the device as a kernel sees them: an array of numbers. */
-export type Elements = Float32Array
-
-/** Elements on the device as the host sees them; only the device knows what it is. */
-export type Handle = object
-
-/** A kernel with what is spliced into it. Two with the same key must be the same. */
+/** A compute shader with the arguments of one call. */
 export interface Program {
+  /** Programs with the same key have the same code. */
   readonly key: string
-  /** Its parameters: arrays, then whole numbers, then other numbers. */
-  readonly kernel: (this: Thread, ...args: never[]) => number
-  /** Sources of functions of numbers that the kernel calls, by name: `unaryOp`, `store`, … */
-  readonly functions?: Readonly<Record<string, string>>
-  /** Axes that `offset` takes apart. */
-  readonly rank?: number
+  /** Returns the WGSL, with entry point `main`. Called when the pipeline is built, not for every call. */
+  readonly code: () => string
+  /** Uniform block, at binding 0 of group 0. */
+  readonly params: Uint32Array
+  /** Numbers of storage buffers read and written, at bindings 1, 2, … of group 0; those written come last. */
+  readonly reads: number
+  readonly writes: number
+  /** Number of workgroups, laid out by `gridOf`. */
+  readonly workgroups: number
 }
+
+/** One dispatch of a plan. */
+export interface Step {
+  readonly program: Program
+  /** Names of the buffers at bindings 1, 2, … of group 0. */
+  readonly buffers: readonly string[]
+}
+
+/** Dispatches that compute the results of one kernel call. Later steps read what earlier steps wrote. */
+export interface Plan {
+  readonly steps: readonly Step[]
+  /** Buffers for intermediate values: number of elements by name. Their contents do not matter before or after. */
+  readonly scratch: Readonly<Record<string, number>>
+}
+
+/** Limit on workgroups along one dimension of a dispatch. */
+const maxGrid = 65_535
+
+/** Returns a grid [x, y] with room for `workgroups`; surplus workgroups return at once. */
+export function gridOf(workgroups: number): [number, number] {
+  const y = ceilDiv(workgroups, maxGrid)
+  return [ceilDiv(workgroups, Math.max(y, 1)), y]
+}
+
+/** Returns the program of a flat kernel that computes `size` elements from so many arrays. The next call may reuse it. */
+export type Translator = (
+  kernel: FlatKernel,
+  size: number,
+  arrays: number,
+  ints: readonly number[],
+  floats: readonly number[],
+) => Program
+
+/** Elements on a device, as the host holds them. Each device has a type of its own. */
+export type Handle = object
 
 export type DeviceMode = 'webgpu' | 'webgl2' | 'cpu'
 
-/** What a device has done so far. */
+/** Counters of a device since it was opened. */
 export interface DeviceCounters {
   /** Kernels translated and compiled. */
   readonly built: number
   readonly dispatches: number
   readonly submits: number
-  /** Bytes of the buffers of webgpu, in use or waiting to be used again. */
+  /** Bytes of WebGPU buffers, in use or free for reuse. */
   readonly reserved: number
-  /** Buffers of webgpu made so far. */
+  /** WebGPU buffers created. */
   readonly allocations: number
 }
 
 export interface Device {
   readonly mode: DeviceMode
-  /** Which device this is and why it was taken, in one line. */
+  /** Name of the device and why it was chosen, in one line. */
   readonly about: string
-  /** Most elements that an array may have, and who says so. */
+  /** Largest number of elements of an array. */
   readonly maxElements: number
   upload(data: Float32Array): Handle
-  /** A new handle with `size` elements. `ints` are exact; `floats` are f32. */
+  /** Runs a flat kernel and returns a new handle of `size` elements. `ints` are exact; `floats` are f32. */
   run(
-    program: Program,
+    kernel: FlatKernel,
     size: number,
     arrays: readonly Handle[],
     ints: readonly number[],
     floats: readonly number[],
   ): Handle
-  /** Runs hand-written shaders on `named` handles; new handles for `results`, elements by name. Only webgpu has it. */
+  /** Runs a plan on `named` handles and returns new handles for `results`, elements by name. Only WebGPU has it. */
   plan?(
     plan: Plan,
     named: Readonly<Record<string, Handle>>,
     results: Readonly<Record<string, number>>,
   ): Record<string, Handle>
-  /** Copies of the first `sizes[i]` elements of each handle. Rejects with what failed before. */
+  /** Returns copies of the first `sizes[i]` elements of each handle. Rejects with an error of an earlier dispatch. */
   download(handles: readonly Handle[], sizes: readonly number[]): Promise<Float32Array[]>
   release(handle: Handle): void
-  /** Waits until all that was dispatched is done. Reads nothing and tells no failure: the next download does. */
+  /** Resolves when all dispatched work is done. Reads nothing and reports no error: the next download does. */
   settled(): Promise<void>
   counters(): DeviceCounters
   destroy(): void
 }
 
-/** Dispatches kernels on a backend's memory. */
+/** Runs kernels on the storages of a backend. */
 export interface Launcher {
   readonly device: Device
-  /** A new storage for `out`. */
+  /** Runs a flat kernel into a new storage for `out`. */
   launch(
-    program: Program,
+    kernel: FlatKernel,
     operands: readonly Operand[],
     out: Spec,
     ints?: readonly number[],
     floats?: readonly number[],
   ): Storage
-  /** The same, which then takes the place of `target`'s elements. */
+  /** Runs a flat kernel whose result replaces the elements of `target`. */
   update(
     target: Operand,
-    program: Program,
+    kernel: FlatKernel,
     operands: readonly Operand[],
     ints?: readonly number[],
     floats?: readonly number[],
   ): void
-  /** Hand-written shaders, where the device takes them: a new storage per result, in order. */
+  /** Runs a plan into a new storage for each result, in order. Needs a device with `plan`. */
   plan(plan: Plan, named: Readonly<Record<string, Operand>>, results: Readonly<Record<string, Spec>>): Storage[]
   free(storage: Storage): void
   /**
-   * Checks indices in [0, R): at once where the host wrote them, else on the device, to be told by the next read.
-   * Throws RangeError.
+   * Checks that indices lie in [0, R). Throws RangeError at once where the host wrote the indices; where the device
+   * computed them, the next read throws.
    */
   checkIndices(op: string, index: Operand, R: number): void
 }
 
-/** Most rows, or elements along one axis: kernels keep such numbers in f32, products of them in integers. */
-export const maxCoordinate = 2 ** 24
-
-/** The same number, if it can be a coordinate. Throws RangeError. */
-export function coordinate(op: string, n: number): number {
-  if (n > maxCoordinate) throw new RangeError(`gpu: ${op}: wanted at most ${maxCoordinate} rows, got ${n}`)
-  return n
-}
-
-/** What is told once a device is no more. */
+/** Error of every read after a device was lost. */
 export function lostDevice(name: string, why: string): Error {
   return new Error(
     `gpu: the device ${name} was lost (${why}); its tensors are gone: start again from a checkpoint, ` +

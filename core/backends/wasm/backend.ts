@@ -19,7 +19,7 @@ import { optimizer } from './launch/optimizer.ts'
 import { reducer, reductions } from './launch/reduce.ts'
 import { windows } from './launch/window.ts'
 import { type Build, createRuntime, type Runtime, type RuntimeOptions } from './runtime.ts'
-import { type Context, WasmStorage } from './storage.ts'
+import { type LaunchContext, WasmStorage } from './storage.ts'
 
 /** The wasm backend, and what is particular to it. */
 export interface WasmBackend extends Backend {
@@ -72,7 +72,7 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
     storages--
   }
 
-  const context: Context = {
+  const context: LaunchContext = {
     runtime,
     output: out => result(out.dtype, sizeOf(out.shape)),
     scratch(size, use) {

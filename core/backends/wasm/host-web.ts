@@ -1,41 +1,35 @@
-/**
- * What the wasm backend needs of a browser: Web Workers made from a Blob, where the page may share memory with them.
- * Chosen by the "#wasm-host" import of package.json; host-node.ts is its twin in Node.
- */
+/** The wasm backend's host in a browser: Web Workers made from a Blob, where the page may share memory with them. */
 
-let said = false
+import type { WasmHost } from './host.ts'
 
-/** Threads to use: as many as wanted or one per core; where memory cannot be shared one, and a line that says why. */
-export function chooseThreads(wanted: number | undefined): number {
-  if (globalThis.crossOriginIsolated) return wanted ?? navigator.hardwareConcurrency
-  if (wanted !== 1 && !said) {
-    said = true
-    console.warn('wasm: one thread only: the page is not cross-origin isolated (it lacks COOP and COEP headers)')
-  }
-  return 1
-}
+let hasWarned = false
 
-/** Browsers have relaxed SIMD on or not at all. */
-export function enableRelaxedSimd(): void {}
+export const webHost: WasmHost = {
+  // Memory that cannot be shared means one thread, and one line that says why.
+  chooseThreads(wanted) {
+    if (globalThis.crossOriginIsolated) return wanted ?? navigator.hardwareConcurrency
+    if (wanted !== 1 && !hasWarned) {
+      hasWarned = true
+      console.warn('wasm: one thread only: the page is not cross-origin isolated (it lacks COOP and COEP headers)')
+    }
+    return 1
+  },
 
-/** Starts a worker that takes chunks; returns at once. */
-export function startWorker(
-  module: WebAssembly.Module,
-  memory: WebAssembly.Memory,
-  index: number,
-  fillTable: string,
-): () => void {
-  const source = `onmessage = ({ data: { module, memory, index } }) => {
+  enableRelaxedSimd() {}, // browsers have it on, or not at all
+
+  startWorker(module, memory, index, fillTable) {
+    const source = `onmessage = ({ data: { module, memory, index } }) => {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } })
   ${fillTable}
   exports.work(index)
 }`
-  const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }))
-  const worker = new Worker(url)
-  worker.onerror = ({ message }) => console.warn(`wasm: a worker ended: ${message}; going on without it`)
-  worker.postMessage({ module, memory, index })
-  return () => {
-    worker.terminate()
-    URL.revokeObjectURL(url)
-  }
+    const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }))
+    const worker = new Worker(url)
+    worker.onerror = ({ message }) => console.warn(`wasm: a worker ended: ${message}; continuing without it`)
+    worker.postMessage({ module, memory, index })
+    return () => {
+      worker.terminate()
+      URL.revokeObjectURL(url)
+    }
+  },
 }

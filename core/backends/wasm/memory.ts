@@ -16,6 +16,16 @@ const MIN_GROWTH = 16 << 20
 const CLASSES = 8 * 25
 const NONE = -1
 
+declare const isAddress: unique symbol
+
+/** A byte of the linear memory, as 32 unsigned bits. */
+export type Address = number & { readonly [isAddress]: true }
+
+/** Returns the address `bytes` after another. */
+export function addBytes(address: Address, bytes: number): Address {
+  return (address + bytes) as Address
+}
+
 /** The class whose blocks have at least the size of its first member, `units` among them. */
 function classOf(units: number): number {
   if (units < 8) return units
@@ -113,8 +123,8 @@ export class Allocator {
   }
 
   /** Byte address of a block. */
-  address(block: number): number {
-    return this.#start[block] * UNIT
+  address(block: number): Address {
+    return (this.#start[block] * UNIT) as Address
   }
 
   /** Bytes that the block holds. */

@@ -6,7 +6,8 @@
  * where the memory once did, so views of data are made anew after each growth. Next: backend.ts.
  */
 
-import { chooseThreads, enableRelaxedSimd, startWorker } from '#wasm-host'
+import { writers } from './generated/kernels.ts'
+import { host } from './host.ts'
 import { Allocator } from './memory.ts'
 
 /** Which build runs: they differ in the last bits, so checkpoints record it. */
@@ -37,6 +38,18 @@ const relaxedProbe = [
 // Every thread runs this after it has made its instance, so that all tables agree.
 const fillTable = `for (const value of Object.values(exports)) if (typeof value === 'function') exports.table.set(exports.table.grow(1), value)`
 
+/** Writes an argument block: integers to `words` and f32 to `floats`, two views of the same memory. */
+type Write<A> = (args: A, words: Int32Array, floats: Float32Array) => void
+
+/** A kernel: its place in the function table, and the arguments A that a launch passes to it. */
+export interface Kernel<A> {
+  readonly index: number
+  readonly write: Write<A>
+}
+
+/** All kernels by name, generated from the declarations in kernels/. */
+export type KernelTable = { readonly [K in keyof typeof writers]: Kernel<Parameters<(typeof writers)[K]>[0]> }
+
 interface Exports {
   table: WebAssembly.Table
   launch(kernel: number, chunks: number): void
@@ -57,11 +70,13 @@ export class Runtime {
   readonly build: Build
   readonly threads: number
   readonly memory: Allocator
+  readonly kernels: KernelTable
   readonly #memory: WebAssembly.Memory
   readonly #launch: (kernel: number, chunks: number) => void
   readonly #stop: () => void
   readonly #numbers: ReadonlyMap<string, number>
-  readonly #args: Int32Array
+  readonly #argumentWords: Int32Array
+  readonly #argumentFloats: Float32Array
   readonly #stopWorkers: (() => void)[] = []
   #buffer: ArrayBufferLike
   #i32: Int32Array
@@ -69,7 +84,6 @@ export class Runtime {
 
   constructor(module: WebAssembly.Module, build: Build, threads: number) {
     this.build = build
-    this.threads = threads
     this.#memory = new WebAssembly.Memory({ initial: 64, maximum: 65536, shared: true })
     const instance = new WebAssembly.Instance(module, { env: { memory: this.#memory } })
     const exports = instance.exports as unknown as Exports
@@ -81,14 +95,29 @@ export class Runtime {
         numbers.set(name, place)
       }
     this.#numbers = numbers
+    this.kernels = Object.fromEntries(
+      Object.entries(writers).map(([name, write]) => [name, { index: numbers.get(name)!, write }]),
+    ) as unknown as KernelTable
     this.#launch = exports.launch
     this.#stop = exports.stop
     this.memory = new Allocator(this.#memory, HEAP)
     this.#buffer = this.#memory.buffer
-    this.#args = new Int32Array(this.#buffer, ARGS, MAX_ARGS)
+    this.#argumentWords = new Int32Array(this.#buffer, ARGS, MAX_ARGS)
+    this.#argumentFloats = new Float32Array(this.#buffer, ARGS, MAX_ARGS)
     this.#i32 = new Int32Array(this.#buffer)
     this.#f32 = new Float32Array(this.#buffer)
-    for (let i = 1; i < threads; i++) this.#stopWorkers.push(startWorker(module, this.#memory, i, fillTable))
+    this.#startWorkers(module, threads)
+    this.threads = 1 + this.#stopWorkers.length
+  }
+
+  /** Starts one worker fewer than `threads`, or as many as the system allows, with one line of warning. */
+  #startWorkers(module: WebAssembly.Module, threads: number): void {
+    try {
+      for (let i = 1; i < threads; i++) this.#stopWorkers.push(host.startWorker(module, this.#memory, i, fillTable))
+    } catch (error) {
+      const started = 1 + this.#stopWorkers.length
+      console.warn(`wasm: expected ${threads} threads, got ${started}: ${(error as Error).message}`)
+    }
   }
 
   /** Bytes of the linear memory, which only grows. */
@@ -104,9 +133,16 @@ export class Runtime {
   }
 
   /** Runs chunks 0 to `chunks` − 1 of a kernel on all threads; returns when they are done. */
-  launch(kernel: number, chunks: number, ...args: number[]): void {
+  launch<A>(kernel: Kernel<A>, chunks: number, args: NoInfer<A>): void {
     if (chunks === 0) return
-    for (let i = 0; i < args.length; i++) this.#args[i] = args[i]
+    kernel.write(args, this.#argumentWords, this.#argumentFloats)
+    this.#launch(kernel.index, chunks)
+  }
+
+  /** The same for kernels whose arguments have no names yet. */
+  launchWords(kernel: number, chunks: number, ...args: number[]): void {
+    if (chunks === 0) return
+    for (let i = 0; i < args.length; i++) this.#argumentWords[i] = args[i]
     this.#launch(kernel, chunks)
   }
 
@@ -143,12 +179,12 @@ export class Runtime {
 
 /** Loads the wasm module. Throws where there is no SIMD, or no build. */
 export async function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
-  enableRelaxedSimd()
+  host.enableRelaxedSimd()
   if (typeof WebAssembly === 'undefined' || !WebAssembly.validate(new Uint8Array(simdProbe)))
     throw new Error('wasm: this JavaScript engine has no WebAssembly SIMD')
   const hasRelaxed = WebAssembly.validate(new Uint8Array(relaxedProbe))
   const build = options.build ?? (hasRelaxed ? 'relaxed' : 'simd')
-  const threads = chooseThreads(options.threads)
+  const threads = host.chooseThreads(options.threads)
   if (!Number.isInteger(threads) || threads < 1)
     throw new RangeError(`wasm: threads: wanted a whole number of at least 1, got ${threads}`)
   const module = await WebAssembly.compile(decode(await loadBase64(build)))

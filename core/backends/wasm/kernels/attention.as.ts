@@ -2,10 +2,10 @@
  * Multi-head self-attention on the packed projection qkv (N, T, 3, h, d), one head of one picture at a time, in blocks
  * of query rows: scores = q kᵀ, their softmax with scale and bias, times v. Each product runs on packed panels as in
  * gemm.as.ts. No T × T matrix outlives its block: the gradient computes the probabilities again from qkv.
- * Next: optimizer.as.ts.
  */
 
-import { VEC, WORD, arg, firstLanes, madd, maxLane, number, pointer, splat, sumLanes } from './simd.as'
+import { Address, OptionalAddress } from './arguments.as'
+import { VEC, WORD, firstLanes, madd, maxLane, splat, sumLanes } from './simd.as'
 import { expNegative, select } from './math.as'
 import { multiplyPacked, packColumns, packRows } from './gemm.as'
 import { thread } from './threads.as'
@@ -56,28 +56,46 @@ function roundUp(n: i32, to: i32): i32 {
   return (n + to - 1) & -to
 }
 
+@unmanaged class AttentionArgs {
+  /** (N, T, 3, heads, d) */
+  qkv: Address
+  /** (heads, T, T) for all pictures, or (N, heads, T, T). */
+  bias: OptionalAddress
+  /** (N, T, heads, d) */
+  out: Address
+  T: i32
+  heads: i32
+  d: i32
+  /** Bytes from picture to picture in the bias, 0 where pictures share it. */
+  biasStep: usize
+  /** Query rows per block. */
+  rowsPerBlock: i32
+  scale: f32
+  scratch: Address
+  threadBytes: usize
+}
+
 /**
- * args: 0 qkv, 1 bias or 0, 2 out, 3 T, 4 heads, 5 d, 6 bytes from picture to picture in the bias (0: shared), 7 query
- * rows per block, 8 scale, 9 scratch, 10 scratch bytes per thread. A chunk is (picture, head).
- * Scratch: packed k (8⌈T/8⌉·d), packed v (T·8⌈d/8⌉), a block of scores (rows × 8⌈T/8⌉), packed rows (rows × max(T, d)).
+ * A chunk is (picture, head). Scratch of a thread: packed k (8⌈T/8⌉·d), packed v (T·8⌈d/8⌉), a block of scores
+ * (rows × 8⌈T/8⌉), packed rows (rows × max(T, d)).
  */
-export function attention(args: usize, chunk: i32): void {
-  const T = arg(args, 3)
-  const heads = arg(args, 4)
-  const d = arg(args, 5)
-  const block = arg(args, 7)
+export function attention(args: AttentionArgs, chunk: i32): void {
+  const T = args.T
+  const heads = args.heads
+  const d = args.d
+  const block = args.rowsPerBlock
   const n = chunk / heads
   const head = chunk - n * heads
-  const scale = splat(number(args, 8))
+  const scale = splat(args.scale)
   const width = <usize>(heads * d) << 2 // bytes of a token in the result
   const token = 3 * width
-  const q = pointer(args, 0) + <usize>n * <usize>T * token + (<usize>(head * d) << 2)
-  const out = pointer(args, 2) + <usize>n * <usize>T * width + (<usize>(head * d) << 2)
+  const q = args.qkv + <usize>n * <usize>T * token + (<usize>(head * d) << 2)
+  const out = args.out + <usize>n * <usize>T * width + (<usize>(head * d) << 2)
   const biasStep = <usize>T << 2
-  let bias = pointer(args, 1)
-  if (bias != 0) bias += <usize>n * pointer(args, 6) + <usize>head * <usize>T * biasStep
+  let bias = args.bias
+  if (bias != 0) bias += <usize>n * args.biasStep + <usize>head * <usize>T * biasStep
   const scoreStep = <usize>roundUp(T, 8) << 2
-  const packedK = pointer(args, 9) + <usize>thread * pointer(args, 10)
+  const packedK = args.scratch + <usize>thread * args.threadBytes
   const packedV = packedK + scoreStep * d
   const scores = packedV + (<usize>roundUp(d, 8) << 2) * T
   const packed = scores + <usize>block * scoreStep
@@ -128,43 +146,65 @@ function addRow(from: usize, to: usize, n: i32, accumulate: bool): void {
   }
 }
 
+@unmanaged class AttentionGradArgs {
+  /** Gradient of the result (N, T, heads, d). */
+  g: Address
+  /** (N, T, 3, heads, d), as its gradient gqkv. */
+  qkv: Address
+  /** (heads, T, T) for all pictures, or (N, heads, T, T). */
+  bias: OptionalAddress
+  gqkv: Address
+  /** One slot (T, T) per chunk; absent where the bias is. */
+  gbias: OptionalAddress
+  N: i32
+  T: i32
+  heads: i32
+  d: i32
+  /** Bytes from picture to picture in the bias, 0 where pictures share it. */
+  biasStep: usize
+  picturesPerGroup: i32
+  /** Query rows per block. */
+  rowsPerBlock: i32
+  scale: f32
+  scratch: Address
+  threadBytes: usize
+}
+
 /**
- * args: 0 g, 1 qkv, 2 bias or 0, 3 gqkv, 4 gbias or 0, 5 N, 6 T, 7 heads, 8 d, 9 bytes from picture to picture in the
- * bias (0: shared), 10 pictures per group, 11 query rows per block, 12 scale, 13 scratch, 14 scratch bytes per thread.
- * A chunk is (group of pictures, head); the gradient of a bias that pictures share is summed over the group in slot
+ * A chunk is (group of pictures, head). The gradient of a bias that pictures share is summed over the group in slot
  * `chunk`, in the order of pictures. Scratch: see `sizes` in launch/attention.ts.
  */
-export function attentionGrad(args: usize, chunk: i32): void {
-  const T = arg(args, 6)
-  const heads = arg(args, 7)
-  const d = arg(args, 8)
-  const perGroup = arg(args, 10)
-  const block = arg(args, 11)
+export function attentionGrad(args: AttentionGradArgs, chunk: i32): void {
+  const T = args.T
+  const heads = args.heads
+  const d = args.d
+  const perGroup = args.picturesPerGroup
+  const block = args.rowsPerBlock
   const group = chunk / heads
   const head = chunk - group * heads
-  const scale = splat(number(args, 12))
+  const scale = splat(args.scale)
   const width = <usize>(heads * d) << 2
   const token = 3 * width
   const biasStep = <usize>T << 2
   const scoreStep = <usize>roundUp(T, 8) << 2
   const wide = <usize>roundUp(d, 8) << 2
-  const kColumns = pointer(args, 13) + <usize>thread * pointer(args, 14) // kᵀ: d × T
+  const kColumns = args.scratch + <usize>thread * args.threadBytes // kᵀ: d × T
   const vColumns = kColumns + scoreStep * d // vᵀ: d × T
   const kRows = vColumns + scoreStep * d // k: T × d
   const few = kRows + wide * T // rows of q or g: block × d
   const P = few + wide * block
   const gP = P + scoreStep * block
   const packed = gP + scoreStep * block
-  const gbias = pointer(args, 4) != 0 ? pointer(args, 4) + <usize>chunk * <usize>T * biasStep : 0
-  const end = min(arg(args, 5), (group + 1) * perGroup)
+  const gbias = args.gbias != 0 ? args.gbias + <usize>chunk * <usize>T * biasStep : 0
+  const end = min(args.N, (group + 1) * perGroup)
   for (let n = group * perGroup; n < end; ++n) {
     const shift = <usize>n * <usize>T * token + (<usize>(head * d) << 2)
-    const q = pointer(args, 1) + shift
+    const q = args.qkv + shift
     const k = q + width
-    const gq = pointer(args, 3) + shift
-    const g = pointer(args, 0) + <usize>n * <usize>T * width + (<usize>(head * d) << 2)
-    const bias = pointer(args, 2) != 0
-      ? pointer(args, 2) + <usize>n * pointer(args, 9) + <usize>head * <usize>T * biasStep
+    const gq = args.gqkv + shift
+    const g = args.g + <usize>n * <usize>T * width + (<usize>(head * d) << 2)
+    const bias = args.bias != 0
+      ? args.bias + <usize>n * args.biasStep + <usize>head * <usize>T * biasStep
       : 0
     packColumns(k, token, WORD, T, d, kColumns)
     packColumns(k + width, token, WORD, T, d, vColumns)
@@ -191,7 +231,7 @@ export function attentionGrad(args: usize, chunk: i32): void {
       for (let r = 0; r < rows; ++r) {
         const row = gP + <usize>r * scoreStep
         if (gbias != 0) addRow(row, gbias + <usize>(i + r) * biasStep, T, n > group * perGroup)
-        scaleRow(row, T, number(args, 12))
+        scaleRow(row, T, args.scale)
       }
       // gk += gSᵀ q·scale
       packRows(gP, WORD, scoreStep, T, rows, packed)

@@ -3,13 +3,21 @@
  * latency of the unit. bench/ceiling.ts times it; every GFLOP/s figure of this backend is a fraction of it.
  */
 
-import { arg, madd, number, pointer } from './simd.as'
+import { Address } from './arguments.as'
+import { madd } from './simd.as'
 
-/** args: 0 rounds, each of 12 vectors × 4 lanes × 2 flops, 1 x, 2 out */
-export function ceiling(args: usize, chunk: i32): void {
-  const x = f32x4.splat(number(args, 1))
+@unmanaged class CeilingArgs {
+  /** Each round is 12 vectors × 4 lanes × 2 flops. */
+  rounds: i32
+  x: f32
+  /** 64 bytes per chunk. */
+  out: Address
+}
+
+export function ceiling(args: CeilingArgs, chunk: i32): void {
+  const x = f32x4.splat(args.x)
   let a = x, b = x, c = x, d = x, e = x, f = x, g = x, h = x, i = x, j = x, k = x, l = x
-  for (let n = arg(args, 0); n > 0; --n) {
+  for (let n = args.rounds; n > 0; --n) {
     a = madd(a, x, x)
     b = madd(b, x, x)
     c = madd(c, x, x)
@@ -24,5 +32,5 @@ export function ceiling(args: usize, chunk: i32): void {
     l = madd(l, x, x)
   }
   a = f32x4.add(f32x4.add(f32x4.add(a, b), f32x4.add(c, d)), f32x4.add(f32x4.add(e, f), f32x4.add(g, h)))
-  v128.store(pointer(args, 2) + (chunk << 6), f32x4.add(a, f32x4.add(f32x4.add(i, j), f32x4.add(k, l))))
+  v128.store(args.out + (chunk << 6), f32x4.add(a, f32x4.add(f32x4.add(i, j), f32x4.add(k, l))))
 }

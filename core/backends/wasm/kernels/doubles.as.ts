@@ -4,7 +4,8 @@
  * The host packs the panels and pads all sizes to multiples of four, so no kernel knows about edges.
  */
 
-import { VEC, arg, pointer } from './simd.as'
+import { Address, Flag } from './arguments.as'
+import { VEC } from './simd.as'
 
 /** Bytes of one f64. */
 const WIDE: usize = 8
@@ -94,43 +95,69 @@ function tile(a: usize, b: usize, a1: usize, b1: usize, K: i32, to: usize, low: 
   keep(mode, to + 3 * stride + VEC, low + 3 * stride + VEC, c31)
 }
 
-/** args: 0 panels of a, 1 of b, 2 c, 3 stride of c in bytes, 4 panels of a, 5 of b, 6 K, 7 subtract, 8 upper only */
-export function addProduct(args: usize, chunk: i32): void {
-  const K = arg(args, 6)
+@unmanaged class AddProductArgs {
+  /** Panels of four rows, K long. */
+  a: Address
+  b: Address
+  panelsOfA: i32
+  panelsOfB: i32
+  K: i32
+  /** Bytes from row to row of c. */
+  c: Address
+  stride: usize
+  subtract: Flag
+  /** Computes only the tiles on and above the diagonal. */
+  upper: Flag
+}
+
+/** c ± a bᵀ */
+export function addProduct(args: AddProductArgs, chunk: i32): void {
+  const K = args.K
   const panel = <usize>K * STEP
-  const stride = pointer(args, 3)
-  const mode = arg(args, 7) != 0 ? SUBTRACT : ADD
+  const stride = args.stride
+  const mode = args.subtract ? SUBTRACT : ADD
   const first = chunk * BLOCK
-  const end = min(first + BLOCK, arg(args, 4))
-  for (let j = arg(args, 8) != 0 ? first : 0; j < arg(args, 5); ++j) {
-    const b = pointer(args, 1) + <usize>j * panel
-    const last = arg(args, 8) != 0 ? min(end, j + 1) : end
+  const end = min(first + BLOCK, args.panelsOfA)
+  for (let j = args.upper ? first : 0; j < args.panelsOfB; ++j) {
+    const b = args.b + <usize>j * panel
+    const last = args.upper ? min(end, j + 1) : end
     for (let i = first; i < last; ++i) {
-      const to = pointer(args, 2) + (<usize>i << 2) * stride + (<usize>j << 5)
-      tile(pointer(args, 0) + <usize>i * panel, b, 0, 0, K, to, 0, stride, mode)
+      const to = args.c + (<usize>i << 2) * stride + (<usize>j << 5)
+      tile(args.a + <usize>i * panel, b, 0, 0, K, to, 0, stride, mode)
     }
   }
 }
 
-/**
- * args: 0 panels of high digits, 1 of low ones, 2 high sums, 3 low sums, 4 their stride in bytes, 5 panels, 6 rows, of
- * which `exactRows`, argument 7, may be added up at a time
- */
-export function addSquares(args: usize, chunk: i32): void {
-  const K = arg(args, 6)
+@unmanaged class AddSquaresArgs {
+  /** Panels of the high and the low digits. */
+  high: Address
+  low: Address
+  panels: i32
+  rows: i32
+  /** Rows that may be added up at a time. */
+  exactRows: i32
+  /** High and low sums, and the bytes from row to row. */
+  highSums: Address
+  lowSums: Address
+  stride: usize
+}
+
+/** Adds the products of all pairs of columns, each in two digits. */
+export function addSquares(args: AddSquaresArgs, chunk: i32): void {
+  const K = args.rows
   const panel = <usize>K * STEP
-  const stride = pointer(args, 4)
-  const high = pointer(args, 0)
-  const low = pointer(args, 1)
+  const stride = args.stride
+  const high = args.high
+  const low = args.low
   const first = chunk * BLOCK
-  for (let j = first; j < arg(args, 5); ++j) {
+  for (let j = first; j < args.panels; ++j) {
     const last = min(first + BLOCK, j + 1)
     for (let i = first; i < last; ++i) {
       const place = (<usize>i << 2) * stride + (<usize>j << 5)
-      const to = pointer(args, 2) + place
-      const toLow = pointer(args, 3) + place
-      for (let k = 0; k < K; k += arg(args, 7)) {
-        const rows = min(arg(args, 7), K - k)
+      const to = args.highSums + place
+      const toLow = args.lowSums + place
+      for (let k = 0; k < K; k += args.exactRows) {
+        const rows = min(args.exactRows, K - k)
         const from = <usize>i * panel + <usize>k * STEP
         const with_ = <usize>j * panel + <usize>k * STEP
         tile(high + from, high + with_, 0, 0, rows, to, toLow, stride, HIGH)
@@ -141,20 +168,31 @@ export function addSquares(args: usize, chunk: i32): void {
   }
 }
 
-/** y = A x. args: 0 A, 1 stride in bytes, 2 rows, 3 columns, 4 x, 5 y, 6 rows per chunk */
-export function multiply(args: usize, chunk: i32): void {
-  const stride = pointer(args, 1)
-  const N = arg(args, 3)
-  const per = arg(args, 6)
-  const end = min(arg(args, 2), (chunk + 1) * per)
+@unmanaged class MultiplyArgs {
+  /** (M, N), rows `stride` bytes apart. */
+  A: Address
+  stride: usize
+  M: i32
+  N: i32
+  x: Address
+  y: Address
+  rowsPerChunk: i32
+}
+
+/** y = A x */
+export function multiply(args: MultiplyArgs, chunk: i32): void {
+  const stride = args.stride
+  const N = args.N
+  const per = args.rowsPerChunk
+  const end = min(args.M, (chunk + 1) * per)
   for (let i = chunk * per; i < end; i += 4) {
     const count = end - i
-    const a0 = pointer(args, 0) + <usize>i * stride
+    const a0 = args.A + <usize>i * stride
     const a1 = count > 1 ? a0 + stride : a0
     const a2 = count > 2 ? a0 + 2 * stride : a0
     const a3 = count > 3 ? a0 + 3 * stride : a0
     let s0 = splat2(0), s1 = s0, s2 = s0, s3 = s0, t0 = s0, t1 = s0, t2 = s0, t3 = s0
-    let x = pointer(args, 4)
+    let x = args.x
     let at: usize = 0
     const whole = <usize>(N & ~3) * WIDE
     for (; at < whole; at += STEP, x += STEP) {
@@ -184,7 +222,7 @@ export function multiply(args: usize, chunk: i32): void {
       r2 += load<f64>(a2 + at) * v
       r3 += load<f64>(a3 + at) * v
     }
-    const y = pointer(args, 5) + <usize>i * WIDE
+    const y = args.y + <usize>i * WIDE
     store<f64>(y, r0)
     if (count > 1) store<f64>(y + WIDE, r1)
     if (count > 2) store<f64>(y + 2 * WIDE, r2)
@@ -192,23 +230,35 @@ export function multiply(args: usize, chunk: i32): void {
   }
 }
 
-/** A slot per chunk of Aᵀ x over its rows. args: 0 A, 1 stride in bytes, 2 rows, 3 columns, 4 x, 5 slots, 6 rows per chunk */
-export function multiplyTransposed(args: usize, chunk: i32): void {
-  const stride = pointer(args, 1)
-  const N = arg(args, 3)
-  const per = arg(args, 6)
-  const end = min(arg(args, 2), (chunk + 1) * per)
-  const slot = pointer(args, 5) + <usize>chunk * <usize>N * WIDE
+@unmanaged class MultiplyTransposedArgs {
+  /** (M, N), rows `stride` bytes apart. */
+  A: Address
+  stride: usize
+  M: i32
+  N: i32
+  x: Address
+  /** (chunks, N) */
+  slots: Address
+  rowsPerChunk: i32
+}
+
+/** slots[chunk] = Aᵀ x over the rows of the chunk */
+export function multiplyTransposed(args: MultiplyTransposedArgs, chunk: i32): void {
+  const stride = args.stride
+  const N = args.N
+  const per = args.rowsPerChunk
+  const end = min(args.M, (chunk + 1) * per)
+  const slot = args.slots + <usize>chunk * <usize>N * WIDE
   memory.fill(slot, 0, <usize>N * WIDE)
   for (let i = chunk * per; i < end; i += 4) {
     const count = end - i
-    const x = pointer(args, 4) + <usize>i * WIDE
+    const x = args.x + <usize>i * WIDE
     const x0 = load<f64>(x)
     const x1 = count > 1 ? load<f64>(x + WIDE) : 0
     const x2 = count > 2 ? load<f64>(x + 2 * WIDE) : 0
     const x3 = count > 3 ? load<f64>(x + 3 * WIDE) : 0
     const v0 = splat2(x0), v1 = splat2(x1), v2 = splat2(x2), v3 = splat2(x3)
-    const a0 = pointer(args, 0) + <usize>i * stride
+    const a0 = args.A + <usize>i * stride
     const a1 = count > 1 ? a0 + stride : a0
     const a2 = count > 2 ? a0 + 2 * stride : a0
     const a3 = count > 3 ? a0 + 3 * stride : a0

@@ -6,7 +6,8 @@
  * cut in passes, each a sum of its own, as in gemm.as.ts. Next: attention.as.ts.
  */
 
-import { VEC, WORD, arg, firstLanes, madd, pointer, splat, storeFirst } from './simd.as'
+import { Address, OptionalAddress } from './arguments.as'
+import { VEC, WORD, firstLanes, madd, splat, storeFirst } from './simd.as'
 
 /** Steps of k in a pass of `fewRows`: each of four lanes sums every fourth product. */
 const PASS: i32 = 2048
@@ -103,25 +104,40 @@ function tile(
   storeDown(out + 4, outStep, right, rows)
 }
 
-/** args: 0 a (M, K), 1 w (N, K), 2 out (M, N), 3 bias or 0, 4 M, 5 N, 6 K, 7 columns per chunk, an even number */
-export function fewRows(args: usize, chunk: i32): void {
-  const M = arg(args, 4)
-  const N = arg(args, 5)
-  const K = arg(args, 6)
+@unmanaged class FewRowsArgs {
+  /** (M, K) */
+  a: Address
+  /** (N, K) */
+  w: Address
+  /** (M, N) */
+  out: Address
+  bias: OptionalAddress
+  M: i32
+  N: i32
+  K: i32
+  /** An even number. */
+  columnsPerChunk: i32
+}
+
+/** out = a wᵀ + bias, for some columns. */
+export function fewRows(args: FewRowsArgs, chunk: i32): void {
+  const M = args.M
+  const N = args.N
+  const K = args.K
   const step = <usize>K << 2
   const outStep = <usize>N << 2
-  const end = min(N, (chunk + 1) * arg(args, 7))
-  for (let n = chunk * arg(args, 7); n < end; n += 2) {
+  const end = min(N, (chunk + 1) * args.columnsPerChunk)
+  for (let n = chunk * args.columnsPerChunk; n < end; n += 2) {
     const two = n + 1 < N
     const column = <usize>n << 2
-    let bias = pointer(args, 3) != 0 ? pointer(args, 3) + column : 0
+    let bias = args.bias != 0 ? args.bias + column : 0
     let k = 0
     do {
-      const a = pointer(args, 0) + (<usize>k << 2)
-      const w = pointer(args, 1) + <usize>n * step + (<usize>k << 2)
+      const a = args.a + (<usize>k << 2)
+      const w = args.w + <usize>n * step + (<usize>k << 2)
       const length = min(K - k, PASS)
       for (let m = 0; m < M; m += 4) {
-        const out = pointer(args, 2) + <usize>m * outStep + column
+        const out = args.out + <usize>m * outStep + column
         const rows = min(M - m, 4)
         tile(a + <usize>m * step, step, w, two ? w + step : w, length, rows, out, outStep, bias, two, k > 0)
       }
@@ -156,32 +172,50 @@ function addOne(b: usize, x: v128, to: usize, n: i32): void {
   }
 }
 
-/**
- * args: 0 a, 1 rowStep, 2 kStep (bytes), 3 b, 4 bytes from k to k in b, 5 out (passes, M, N), 6 bias or 0 (of the first
- * pass), 7 M, 8 N, 9 K, 10 columns per chunk, 11 chunks per pass, 12 steps of k per pass
- */
-export function fewRowsAlong(args: usize, chunk: i32): void {
-  const rowStep = pointer(args, 1)
-  const kStep = pointer(args, 2)
-  const step = pointer(args, 4)
-  const M = arg(args, 7)
-  const N = arg(args, 8)
-  const pass = chunk / arg(args, 11)
-  const n = (chunk - pass * arg(args, 11)) * arg(args, 10)
-  const columns = min(N - n, arg(args, 10))
+@unmanaged class FewRowsAlongArgs {
+  /** Rows of a are `rowStep` bytes apart, their elements `kStep`. */
+  a: Address
+  rowStep: usize
+  kStep: usize
+  /** Rows of b are `bStep` bytes apart, their elements side by side. */
+  b: Address
+  bStep: usize
+  /** (passes, M, N) */
+  out: Address
+  /** Added in the first pass. */
+  bias: OptionalAddress
+  M: i32
+  N: i32
+  K: i32
+  columnsPerChunk: i32
+  chunksPerPass: i32
+  /** Steps of k in a pass. */
+  stepsPerPass: i32
+}
+
+/** out = a b + bias, for some columns in one pass over a part of k. */
+export function fewRowsAlong(args: FewRowsAlongArgs, chunk: i32): void {
+  const rowStep = args.rowStep
+  const kStep = args.kStep
+  const step = args.bStep
+  const M = args.M
+  const N = args.N
+  const pass = chunk / args.chunksPerPass
+  const n = (chunk - pass * args.chunksPerPass) * args.columnsPerChunk
+  const columns = min(N - n, args.columnsPerChunk)
   const shift = <usize>n << 2
   const outStep = <usize>N << 2
-  const out = pointer(args, 5) + <usize>pass * M * outStep + shift
+  const out = args.out + <usize>pass * M * outStep + shift
   for (let m = 0; m < M; ++m) {
     const row = out + <usize>m * outStep
-    if (pointer(args, 6) != 0 && pass == 0) memory.copy(row, pointer(args, 6) + shift, <usize>columns * WORD)
+    if (args.bias != 0 && pass == 0) memory.copy(row, args.bias + shift, <usize>columns * WORD)
     else memory.fill(row, 0, <usize>columns * WORD)
   }
-  let k = pass * arg(args, 12)
-  const end = min(arg(args, 9), k + arg(args, 12))
+  let k = pass * args.stepsPerPass
+  const end = min(args.K, k + args.stepsPerPass)
   for (; k + 4 <= end; k += 4) {
-    const b = pointer(args, 3) + <usize>k * step + shift
-    let a = pointer(args, 0) + <usize>k * kStep
+    const b = args.b + <usize>k * step + shift
+    let a = args.a + <usize>k * kStep
     let to = out
     for (let m = 0; m < M; ++m, a += rowStep, to += outStep) {
       const x0 = v128.load32_splat(a)
@@ -191,8 +225,8 @@ export function fewRowsAlong(args: usize, chunk: i32): void {
     }
   }
   for (; k < end; ++k) {
-    const b = pointer(args, 3) + <usize>k * step + shift
-    const a = pointer(args, 0) + <usize>k * kStep
+    const b = args.b + <usize>k * step + shift
+    const a = args.a + <usize>k * kStep
     for (let m = 0; m < M; ++m) {
       addOne(b, v128.load32_splat(a + <usize>m * rowStep), out + <usize>m * outStep, columns)
     }

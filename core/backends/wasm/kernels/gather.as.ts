@@ -1,15 +1,24 @@
 /**
- * Rows picked by index, and their adjoint. Indices have been checked by `firstBad`. Next: norm.as.ts.
+ * Rows picked by index, and their adjoint. Indices have been checked by `firstBad`.
  */
 
-import { VEC, arg, pointer } from './simd.as'
+import { Address } from './arguments.as'
+import { VEC } from './simd.as'
 import { copyWords } from './movement.as'
 
-/** Place of the first of n indices outside [0, R), or −1, written to out. args: 0 index, 1 n, 2 R, 3 out */
-export function firstBad(args: usize, chunk: i32): void {
-  const index = pointer(args, 0)
-  const n = arg(args, 1)
-  const R = <u32>arg(args, 2)
+@unmanaged class FirstBadArgs {
+  index: Address
+  /** Number of indices. */
+  n: i32
+  R: i32
+  out: Address
+}
+
+/** Writes the position of the first index outside [0, R) to out, or −1. */
+export function firstBad(args: FirstBadArgs, chunk: i32): void {
+  const index = args.index
+  const n = args.n
+  const R = <u32>args.R
   let bad = -1
   for (let i = 0; i < n; ++i) {
     if (load<u32>(index + (<usize>i << 2)) >= R) {
@@ -17,45 +26,73 @@ export function firstBad(args: usize, chunk: i32): void {
       break
     }
   }
-  store<i32>(pointer(args, 3), bad)
+  store<i32>(args.out, bad)
 }
 
-/** y[b, k] = x[b, index[b, k]]. args: 0 x, 1 index, 2 y, 3 rows B·K, 4 K, 5 R, 6 D, 7 rows per chunk */
-export function gather(args: usize, chunk: i32): void {
-  const K = arg(args, 4)
-  const R = arg(args, 5)
-  const D = arg(args, 6)
-  const per = arg(args, 7)
-  const end = min(arg(args, 3), (chunk + 1) * per)
+@unmanaged class GatherArgs {
+  /** (B, R, D) */
+  x: Address
+  /** (B, K) */
+  index: Address
+  /** (B, K, D) */
+  y: Address
+  /** B·K */
+  rows: i32
+  rowsPerChunk: i32
+  K: i32
+  R: i32
+  D: i32
+}
+
+/** y[b, k] = x[b, index[b, k]] */
+export function gather(args: GatherArgs, chunk: i32): void {
+  const K = args.K
+  const R = args.R
+  const D = args.D
+  const per = args.rowsPerChunk
+  const end = min(args.rows, (chunk + 1) * per)
   for (let row = chunk * per; row < end; ++row) {
-    const from = (row / K) * R + load<i32>(pointer(args, 1) + (<usize>row << 2))
-    copyWords(pointer(args, 0) + ((<usize>from * D) << 2), pointer(args, 2) + ((<usize>row * D) << 2), D)
+    const from = (row / K) * R + load<i32>(args.index + (<usize>row << 2))
+    copyWords(args.x + ((<usize>from * D) << 2), args.y + ((<usize>row * D) << 2), D)
   }
 }
 
+@unmanaged class ScatterAddArgs {
+  /** (B, K) */
+  index: Address
+  /** (B, K, D) */
+  source: Address
+  /** (B, R, D) */
+  y: Address
+  R: i32
+  K: i32
+  D: i32
+  columnsPerChunk: i32
+  columnChunks: i32
+}
+
 /**
- * y[b, index[b, k]] += source[b, k], y zero before; k rising, so the order of sums is fixed.
- * args: 0 index, 1 source, 2 y, 3 R, 4 K, 5 D, 6 columns per chunk, 7 column chunks. A chunk is (b, columns).
+ * y[b, index[b, k]] += source[b, k] from y = 0, with k rising, so the order of sums is fixed. A chunk is (b, columns).
  */
 @inline
-function scatter<T>(args: usize, chunk: i32): void {
-  const R = arg(args, 3)
-  const K = arg(args, 4)
-  const D = arg(args, 5)
-  const b = chunk / arg(args, 7)
-  const column = (chunk - b * arg(args, 7)) * arg(args, 6)
-  const columns = min(D - column, arg(args, 6))
+function scatter<T>(args: ScatterAddArgs, chunk: i32): void {
+  const R = args.R
+  const K = args.K
+  const D = args.D
+  const b = chunk / args.columnChunks
+  const column = (chunk - b * args.columnChunks) * args.columnsPerChunk
+  const columns = min(D - column, args.columnsPerChunk)
   const step = <usize>D << 2
-  const y = pointer(args, 2) + ((<usize>b * R * D + column) << 2)
+  const y = args.y + ((<usize>b * R * D + column) << 2)
   let row = y
   for (let r = 0; r < R; ++r, row += step) memory.fill(row, 0, <usize>columns << 2)
-  const index = pointer(args, 0) + (<usize>b * K << 2)
-  let from = pointer(args, 1) + ((<usize>b * K * D + column) << 2)
+  const index = args.index + (<usize>b * K << 2)
+  let from = args.source + ((<usize>b * K * D + column) << 2)
   for (let k = 0; k < K; ++k, from += step) addRow<T>(from, y + <usize>load<i32>(index + (<usize>k << 2)) * step, columns)
 }
 
-export function scatterAdd(args: usize, chunk: i32): void { scatter<f32>(args, chunk) }
-export function scatterAddInts(args: usize, chunk: i32): void { scatter<i32>(args, chunk) }
+export function scatterAdd(args: ScatterAddArgs, chunk: i32): void { scatter<f32>(args, chunk) }
+export function scatterAddInts(args: ScatterAddArgs, chunk: i32): void { scatter<i32>(args, chunk) }
 
 /** to += from, n words. */
 @inline

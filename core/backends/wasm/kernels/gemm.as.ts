@@ -9,7 +9,8 @@
  * attention.as.ts reuses this.
  */
 
-import { VEC, WORD, arg, madd, pointer, storeFirst } from './simd.as'
+import { Address, Flag, OptionalAddress } from './arguments.as'
+import { VEC, WORD, madd, storeFirst } from './simd.as'
 import { thread } from './threads.as'
 
 /** Rows and columns of a tile. */
@@ -216,55 +217,89 @@ export function multiplyPacked(
   }
 }
 
-/**
- * Packs rows of all matrices a of a batch. args: 0 a, 1 rowStep, 2 kStep (bytes), 3 M, 4 K, 5 packed, 6 rows per chunk
- * (a multiple of 4), 7 chunks per matrix, 8 bytes from matrix to matrix, 9 bytes from packed to packed
- */
-export function gemmPack(args: usize, chunk: i32): void {
-  const M = arg(args, 3)
-  const K = arg(args, 4)
-  const rows = arg(args, 6)
-  const perMatrix = arg(args, 7)
+@unmanaged class GemmPackArgs {
+  /** Matrices (M, K), `matrixStep` bytes apart; a matrix has `rowStep` bytes from row to row, `kStep` from k to k. */
+  a: Address
+  matrixStep: usize
+  rowStep: usize
+  kStep: usize
+  M: i32
+  K: i32
+  /** Packed matrices, `packedStep` bytes apart. */
+  packed: Address
+  packedStep: usize
+  /** Rows per chunk, a multiple of 4. */
+  rowsPerChunk: i32
+  chunksPerMatrix: i32
+}
+
+/** Packs rows of all matrices a of a batch. */
+export function gemmPack(args: GemmPackArgs, chunk: i32): void {
+  const M = args.M
+  const K = args.K
+  const rows = args.rowsPerChunk
+  const perMatrix = args.chunksPerMatrix
   const matrix = chunk / perMatrix
   const m = (chunk - matrix * perMatrix) * rows
-  const from = pointer(args, 0) + <usize>matrix * pointer(args, 8) + <usize>m * pointer(args, 1)
-  const to = pointer(args, 5) + <usize>matrix * pointer(args, 9) + <usize>m * <usize>K * WORD
-  packRows(from, pointer(args, 1), pointer(args, 2), min(M - m, rows), K, to)
+  const from = args.a + <usize>matrix * args.matrixStep + <usize>m * args.rowStep
+  const to = args.packed + <usize>matrix * args.packedStep + <usize>m * <usize>K * WORD
+  packRows(from, args.rowStep, args.kStep, min(M - m, rows), K, to)
+}
+
+@unmanaged class GemmArgs {
+  /** Packed rows of a. */
+  packedA: Address
+  /** Columns of b are `columnStep` bytes apart, their elements `kStep`. */
+  b: Address
+  columnStep: usize
+  kStep: usize
+  out: Address
+  bias: OptionalAddress
+  M: i32
+  N: i32
+  K: i32
+  rowsPerBlock: i32
+  columnsPerBlock: i32
+  rowBlocks: i32
+  columnBlocks: i32
+  /** Packed columns of b, `threadBytes` for each thread. */
+  scratch: Address
+  threadBytes: usize
+  /** Per batch element, the offsets in bytes of its packed a and of its b. */
+  offsets: OptionalAddress
+  /** Adds the product to the values of out. */
+  accumulate: Flag
 }
 
 /**
- * One block of the product: its columns of b are packed in the thread's own scratch, where they stay in the cache, and
- * meet its rows of packed a. args: 0 packed a, 1 b, 2 columnStep, 3 kStep (bytes), 4 out, 5 bias or 0, 6 M, 7 N, 8 K,
- * 9 rows per block, 10 columns per block, 11 scratch, 12 scratch bytes per thread, 13 row blocks, 14 column blocks,
- * 15 table of (offset of packed a, offset of b) in bytes per batch element, or 0, 16 whether to add to what out holds.
+ * Computes one block of the product: packs its columns of b in the thread's own scratch, where they stay in the cache,
+ * and multiplies its rows of packed a with them.
  */
-export function gemm(args: usize, chunk: i32): void {
-  const M = arg(args, 6)
-  const N = arg(args, 7)
-  const K = arg(args, 8)
-  const blockRows = arg(args, 9)
-  const blockColumns = arg(args, 10)
-  const columnBlocks = arg(args, 14)
-  const perBatch = arg(args, 13) * columnBlocks
+export function gemm(args: GemmArgs, chunk: i32): void {
+  const M = args.M
+  const N = args.N
+  const K = args.K
+  const columnBlocks = args.columnBlocks
+  const perBatch = args.rowBlocks * columnBlocks
   const batch = chunk / perBatch
   const block = chunk - batch * perBatch
-  const m = (block / columnBlocks) * blockRows
-  const n = (block % columnBlocks) * blockColumns
-  let a = pointer(args, 0)
-  let b = pointer(args, 1)
-  const table = pointer(args, 15)
-  if (table != 0) {
-    a += load<u32>(table + (batch << 3))
-    b += load<u32>(table + (batch << 3), 4)
+  const m = (block / columnBlocks) * args.rowsPerBlock
+  const n = (block % columnBlocks) * args.columnsPerBlock
+  let a = args.packedA
+  let b = args.b
+  const offsets = args.offsets
+  if (offsets != 0) {
+    a += load<u32>(offsets + (batch << 3))
+    b += load<u32>(offsets + (batch << 3), 4)
   }
-  const columns = min(N - n, blockColumns)
-  const packed = pointer(args, 11) + <usize>thread * pointer(args, 12)
-  packColumns(b + <usize>n * pointer(args, 2), pointer(args, 2), pointer(args, 3), columns, K, packed)
+  const columns = min(N - n, args.columnsPerBlock)
+  const packed = args.scratch + <usize>thread * args.threadBytes
+  packColumns(b + <usize>n * args.columnStep, args.columnStep, args.kStep, columns, K, packed)
   const outStep = <usize>N << 2
-  const out = pointer(args, 4) + (<usize>batch * M + m) * outStep + (<usize>n << 2)
-  const bias = pointer(args, 5)
+  const out = args.out + (<usize>batch * M + m) * outStep + (<usize>n << 2)
+  const bias = args.bias
   multiplyPacked(
-    a + <usize>m * <usize>K * WORD, packed, min(M - m, blockRows), columns, K, out, outStep,
-    bias != 0 ? bias + (<usize>n << 2) : 0, arg(args, 16) != 0,
+    a + <usize>m * <usize>K * WORD, packed, min(M - m, args.rowsPerBlock), columns, K, out, outStep,
+    bias != 0 ? bias + (<usize>n << 2) : 0, args.accumulate != 0,
   )
 }

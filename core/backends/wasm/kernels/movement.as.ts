@@ -1,10 +1,11 @@
 /**
  * Kernels that move words and compute nothing; f32 and i32 are alike to them. `copyRows` serves slice, pad, concat and
  * every permutation that leaves the last axis in place; `transpose` serves the others, four by four in registers.
- * No index is computed per element: the host folds shapes into rows (launch/fold.ts). Next: gather.as.ts.
+ * No index is computed per element: the host collapses shapes into rows (launch/rows.ts).
  */
 
-import { VEC, arg, pointer } from './simd.as'
+import { Address, Table, tableOf } from './arguments.as'
+import { VEC } from './simd.as'
 import { offsetAt } from './walk.as'
 
 /** `n` words, side by side. */
@@ -23,28 +24,44 @@ export function copyWords(from: usize, to: usize, n: i32): void {
   }
 }
 
-/**
- * Rows of words from one box to another. args: 0 from, 1 to, 2 row length, 3 bytes from word to word in from, 4 in to,
- * 5 rows, 6 rows per chunk, 7 columns per chunk, 8 column chunks, 9 rows per outer index, 10 bytes from row to row in
- * from, 11 in to, 12 rank of the outer index, 13 … its table (extent, bytes in from, bytes in to).
- */
-export function copyRows(args: usize, chunk: i32): void {
-  const fromStep = pointer(args, 3)
-  const toStep = pointer(args, 4)
-  const per = arg(args, 6)
-  const columnChunks = arg(args, 8)
-  const mid = arg(args, 9)
-  const rank = arg(args, 12)
+@unmanaged class CopyRowsArgs {
+  from: Address
+  to: Address
+  /** Words of a row, and the bytes from word to word. */
+  length: i32
+  fromStep: usize
+  toStep: usize
+  rows: i32
+  rowsPerChunk: i32
+  columnsPerChunk: i32
+  columnChunks: i32
+  /** Rows per outer index, and the bytes from row to row. */
+  rowsPerOuter: i32
+  fromRowStep: usize
+  toRowStep: usize
+  /** Axes of the outer index: extent, bytes in from, bytes in to. */
+  rank: i32
+  table: Table
+}
+
+/** Copies rows of words from one box to another. */
+export function copyRows(args: CopyRowsArgs, chunk: i32): void {
+  const fromStep = args.fromStep
+  const toStep = args.toStep
+  const columnChunks = args.columnChunks
+  const mid = args.rowsPerOuter
+  const rank = args.rank
+  const table = tableOf(args)
   const group = chunk / columnChunks
-  const column = (chunk - group * columnChunks) * arg(args, 7)
-  const columns = min(arg(args, 2) - column, arg(args, 7))
-  let row = group * per
-  const end = min(arg(args, 5), row + per)
+  const column = (chunk - group * columnChunks) * args.columnsPerChunk
+  const columns = min(args.length - column, args.columnsPerChunk)
+  let row = group * args.rowsPerChunk
+  const end = min(args.rows, row + args.rowsPerChunk)
   while (row < end) {
     const outer = row / mid
     const m = <usize>(row - outer * mid)
-    let from = pointer(args, 0) + offsetAt(args + 52, rank, 2, 0, outer) + m * pointer(args, 10)
-    let to = pointer(args, 1) + offsetAt(args + 52, rank, 2, 1, outer) + m * pointer(args, 11)
+    let from = args.from + offsetAt(table, rank, 2, 0, outer) + m * args.fromRowStep
+    let to = args.to + offsetAt(table, rank, 2, 1, outer) + m * args.toRowStep
     from += <usize>column * fromStep
     to += <usize>column * toStep
     const stop = min(end, row + mid - <i32>m)
@@ -55,8 +72,8 @@ export function copyRows(args: usize, chunk: i32): void {
         let t = to
         for (let i = 0; i < columns; ++i, f += fromStep, t += toStep) store<u32>(t, load<u32>(f))
       }
-      from += pointer(args, 10)
-      to += pointer(args, 11)
+      from += args.fromRowStep
+      to += args.toRowStep
     }
   }
 }
@@ -64,24 +81,38 @@ export function copyRows(args: usize, chunk: i32): void {
 /** Rows of the result that one unit of `transpose` writes: 16 words are the cache line that is read. */
 const BAND: i32 = 16
 
-/**
- * to[r, c] = from[c, r] for many matrices. args: 0 from, 1 to, 2 rows R of the result, 3 columns C, 4 bytes from c to
- * c in from (r runs word by word), 5 bytes from r to r in to (c runs word by word), 6 units (bands of 16 rows), 7 units
- * per chunk, 8 rank of the outer index, 9 … its table (extent, bytes in from, bytes in to).
- */
-export function transpose(args: usize, chunk: i32): void {
-  const R = arg(args, 2)
-  const C = arg(args, 3)
+@unmanaged class TransposeArgs {
+  from: Address
+  to: Address
+  /** Rows and columns of the result. */
+  R: i32
+  C: i32
+  /** Bytes from c to c in from, whose r are words side by side, and from r to r in to, whose c are. */
+  fromStep: usize
+  toStep: usize
+  /** Bands of 16 rows. */
+  units: i32
+  unitsPerChunk: i32
+  /** Axes of the outer index: extent, bytes in from, bytes in to. */
+  rank: i32
+  table: Table
+}
+
+/** to[r, c] = from[c, r] for many matrices. */
+export function transpose(args: TransposeArgs, chunk: i32): void {
+  const R = args.R
+  const C = args.C
   const bands = (R + BAND - 1) / BAND
-  const per = arg(args, 7)
-  const rank = arg(args, 8)
-  const end = min(arg(args, 6), (chunk + 1) * per)
+  const per = args.unitsPerChunk
+  const rank = args.rank
+  const table = tableOf(args)
+  const end = min(args.units, (chunk + 1) * per)
   for (let unit = chunk * per; unit < end; ++unit) {
     const outer = unit / bands
     const r = (unit - outer * bands) * BAND
-    const from = pointer(args, 0) + offsetAt(args + 36, rank, 2, 0, outer) + (<usize>r << 2)
-    const to = pointer(args, 1) + offsetAt(args + 36, rank, 2, 1, outer) + <usize>r * pointer(args, 5)
-    transposeBand(from, pointer(args, 4), to, pointer(args, 5), min(R - r, BAND), C)
+    const from = args.from + offsetAt(table, rank, 2, 0, outer) + (<usize>r << 2)
+    const to = args.to + offsetAt(table, rank, 2, 1, outer) + <usize>r * args.toStep
+    transposeBand(from, args.fromStep, to, args.toStep, min(R - r, BAND), C)
   }
 }
 

@@ -2,10 +2,11 @@
  * Layer normalisation y = x̂ ⊙ a + b with x̂ = (x − mean)/√(var + eps) over rows of D, its gradient, and the gated
  * residual of DiT's blocks. a and b belong to a group of rows: all rows for a plain layer norm, the T tokens of one
  * picture for the adaptive one, where a = 1 + scale. A row stays in the first-level cache while it is read three times.
- * Gradients of a and b are summed per segment of rows; the host adds the segments. Next: softmax.as.ts.
+ * Gradients of a and b are summed per segment of rows; the host adds the segments.
  */
 
-import { VEC, arg, firstLanes, madd, number, pointer, splat, storeFirst, sumLanes } from './simd.as'
+import { Address, OptionalAddress } from './arguments.as'
+import { VEC, firstLanes, madd, splat, storeFirst, sumLanes } from './simd.as'
 import { rowSum } from './reduce.as'
 
 /** Σ (x − mean)² */
@@ -32,24 +33,37 @@ function factor(a: usize, offset: usize, plus: v128): v128 {
   return a != 0 ? f32x4.add(v128.load(a + offset), plus) : splat(1)
 }
 
-/**
- * args: 0 x, 1 a or 0, 2 b or 0, 3 y, 4 rows, 5 rows per chunk, 6 D, 7 rows per group, 8 eps, 9 what is added to a
- */
-export function layerNorm(args: usize, chunk: i32): void {
-  const D = arg(args, 6)
-  const per = arg(args, 5)
-  const perGroup = arg(args, 7)
-  const plus = splat(number(args, 9))
+@unmanaged class LayerNormArgs {
+  x: Address
+  /** One row of a and b per group. */
+  a: OptionalAddress
+  b: OptionalAddress
+  y: Address
+  rows: i32
+  rowsPerChunk: i32
+  D: i32
+  rowsPerGroup: i32
+  eps: f32
+  /** Added to a: 0, or 1 where a is a scale. */
+  plus: f32
+}
+
+/** y = x̂ ⊙ (a + plus) + b */
+export function layerNorm(args: LayerNormArgs, chunk: i32): void {
+  const D = args.D
+  const per = args.rowsPerChunk
+  const perGroup = args.rowsPerGroup
+  const plus = splat(args.plus)
   const step = <usize>D << 2
-  const end = min(arg(args, 4), (chunk + 1) * per)
+  const end = min(args.rows, (chunk + 1) * per)
   for (let row = chunk * per; row < end; ++row) {
-    const x = pointer(args, 0) + <usize>row * step
-    const y = pointer(args, 3) + <usize>row * step
+    const x = args.x + <usize>row * step
+    const y = args.y + <usize>row * step
     const group = <usize>(row / perGroup) * step
-    const a = pointer(args, 1) != 0 ? pointer(args, 1) + group : 0
-    const b = pointer(args, 2) != 0 ? pointer(args, 2) + group : 0
+    const a = args.a != 0 ? args.a + group : 0
+    const b = args.b != 0 ? args.b + group : 0
     const mean = splat(<f32>(rowSum(x, D) / <f64>D))
-    const inverse = splat(1 / sqrt(rowVariance(x, D, mean) / <f32>D + number(args, 8)))
+    const inverse = splat(1 / sqrt(rowVariance(x, D, mean) / <f32>D + args.eps))
     let i = 0
     let at: usize = 0
     if (a != 0 && b != 0) {
@@ -69,35 +83,51 @@ export function layerNorm(args: usize, chunk: i32): void {
   }
 }
 
+@unmanaged class LayerNormGradArgs {
+  g: Address
+  x: Address
+  a: OptionalAddress
+  gx: Address
+  /** A slot of D per segment; both are absent where a is. */
+  ga: OptionalAddress
+  gb: OptionalAddress
+  D: i32
+  rowsPerGroup: i32
+  rowsPerSegment: i32
+  segmentsPerGroup: i32
+  eps: f32
+  /** Added to a: 0, or 1 where a is a scale. */
+  plus: f32
+}
+
 /**
  * gx = (ĝ − mean(ĝ) − x̂ mean(ĝ ⊙ x̂))/√(var + eps) with ĝ = g ⊙ a, ga = Σ g ⊙ x̂, gb = Σ g over the rows of a segment.
- * args: 0 g, 1 x, 2 a or 0, 3 gx, 4 ga or 0, 5 gb, 6 D, 7 rows per group, 8 rows per segment, 9 segments per group,
- * 10 eps, 11 what is added to a. A chunk is a segment; its sums go to slot `chunk`.
+ * A chunk is a segment; its sums go to slot `chunk`.
  */
-export function layerNormGrad(args: usize, chunk: i32): void {
-  const D = arg(args, 6)
-  const perGroup = arg(args, 7)
-  const segments = arg(args, 9)
-  const plus = splat(number(args, 11))
+export function layerNormGrad(args: LayerNormGradArgs, chunk: i32): void {
+  const D = args.D
+  const perGroup = args.rowsPerGroup
+  const segments = args.segmentsPerGroup
+  const plus = splat(args.plus)
   const step = <usize>D << 2
   const group = chunk / segments
-  const start = (chunk - group * segments) * arg(args, 8)
+  const start = (chunk - group * segments) * args.rowsPerSegment
   const first = group * perGroup + start
-  const end = first + min(perGroup - start, arg(args, 8))
-  const a = pointer(args, 2) != 0 ? pointer(args, 2) + <usize>group * step : 0
-  const wanted = pointer(args, 4) != 0
-  const ga = pointer(args, 4) + <usize>chunk * step
-  const gb = pointer(args, 5) + <usize>chunk * step
+  const end = first + min(perGroup - start, args.rowsPerSegment)
+  const a = args.a != 0 ? args.a + <usize>group * step : 0
+  const wanted = args.ga != 0
+  const ga = args.ga + <usize>chunk * step
+  const gb = args.gb + <usize>chunk * step
   if (wanted) {
     memory.fill(ga, 0, step)
     memory.fill(gb, 0, step)
   }
   for (let row = first; row < end; ++row) {
-    const g = pointer(args, 0) + <usize>row * step
-    const x = pointer(args, 1) + <usize>row * step
-    const gx = pointer(args, 3) + <usize>row * step
+    const g = args.g + <usize>row * step
+    const x = args.x + <usize>row * step
+    const gx = args.gx + <usize>row * step
     const mean = splat(<f32>(rowSum(x, D) / <f64>D))
-    const inverse = splat(1 / sqrt(rowVariance(x, D, mean) / <f32>D + number(args, 10)))
+    const inverse = splat(1 / sqrt(rowVariance(x, D, mean) / <f32>D + args.eps))
     let sum = splat(0), dot = sum
     let i = 0
     for (let at: usize = 0; i < D; i += 4, at += VEC) {
@@ -136,18 +166,30 @@ export function layerNormGrad(args: usize, chunk: i32): void {
   }
 }
 
-/** z = x + gate ⊙ y. args: 0 x, 1 gate, 2 y, 3 z, 4 rows, 5 rows per chunk, 6 D, 7 rows per group */
-export function gatedResidual(args: usize, chunk: i32): void {
-  const D = arg(args, 6)
-  const per = arg(args, 5)
+@unmanaged class GatedResidualArgs {
+  x: Address
+  /** One row per group. */
+  gate: Address
+  y: Address
+  z: Address
+  rows: i32
+  rowsPerChunk: i32
+  D: i32
+  rowsPerGroup: i32
+}
+
+/** z = x + gate ⊙ y */
+export function gatedResidual(args: GatedResidualArgs, chunk: i32): void {
+  const D = args.D
+  const per = args.rowsPerChunk
   const step = <usize>D << 2
-  const end = min(arg(args, 4), (chunk + 1) * per)
+  const end = min(args.rows, (chunk + 1) * per)
   for (let row = chunk * per; row < end; ++row) {
     const shift = <usize>row * step
-    const x = pointer(args, 0) + shift
-    const gate = pointer(args, 1) + <usize>(row / arg(args, 7)) * step
-    const y = pointer(args, 2) + shift
-    const z = pointer(args, 3) + shift
+    const x = args.x + shift
+    const gate = args.gate + <usize>(row / args.rowsPerGroup) * step
+    const y = args.y + shift
+    const z = args.z + shift
     let i = 0
     for (let at: usize = 0; i < D; i += 4, at += VEC) {
       const v = madd(v128.load(gate + at), v128.load(y + at), v128.load(x + at))
@@ -157,27 +199,37 @@ export function gatedResidual(args: usize, chunk: i32): void {
   }
 }
 
-/**
- * gy = g ⊙ gate, ggate = Σ g ⊙ y over the rows of a segment. args: 0 g, 1 gate, 2 y, 3 gy, 4 ggate, 5 D, 6 rows per
- * group, 7 rows per segment, 8 segments per group. A chunk is a segment; its sum goes to slot `chunk`.
- */
-export function gatedResidualGrad(args: usize, chunk: i32): void {
-  const D = arg(args, 5)
-  const perGroup = arg(args, 6)
-  const segments = arg(args, 8)
+@unmanaged class GatedResidualGradArgs {
+  g: Address
+  gate: Address
+  y: Address
+  gy: Address
+  /** A slot of D per segment. */
+  ggate: Address
+  D: i32
+  rowsPerGroup: i32
+  rowsPerSegment: i32
+  segmentsPerGroup: i32
+}
+
+/** gy = g ⊙ gate, ggate = Σ g ⊙ y over the rows of a segment. A chunk is a segment; its sum goes to slot `chunk`. */
+export function gatedResidualGrad(args: GatedResidualGradArgs, chunk: i32): void {
+  const D = args.D
+  const perGroup = args.rowsPerGroup
+  const segments = args.segmentsPerGroup
   const step = <usize>D << 2
   const group = chunk / segments
-  const start = (chunk - group * segments) * arg(args, 7)
+  const start = (chunk - group * segments) * args.rowsPerSegment
   const first = group * perGroup + start
-  const end = first + min(perGroup - start, arg(args, 7))
-  const gate = pointer(args, 1) + <usize>group * step
-  const ggate = pointer(args, 4) + <usize>chunk * step
+  const end = first + min(perGroup - start, args.rowsPerSegment)
+  const gate = args.gate + <usize>group * step
+  const ggate = args.ggate + <usize>chunk * step
   memory.fill(ggate, 0, step)
   for (let row = first; row < end; ++row) {
     const shift = <usize>row * step
-    const g = pointer(args, 0) + shift
-    const y = pointer(args, 2) + shift
-    const gy = pointer(args, 3) + shift
+    const g = args.g + shift
+    const y = args.y + shift
+    const gy = args.gy + shift
     let i = 0
     for (let at: usize = 0; i < D; i += 4, at += VEC) {
       const gi = v128.load(g + at)

@@ -1,11 +1,12 @@
 /**
- * Sum, maximum and minimum. The host folds axes until one of two cases is left: a row becomes one number, or R rows
+ * Sum, maximum and minimum. The host collapses axes until one of two cases is left: a row becomes one number, or R rows
  * become one row. Long ones are cut in segments, whose results are reduced again in a fixed order. Sums of rows run in
- * f32 over 1,024 elements in 16 lanes and go on in f64; sums of columns are pairwise over eight rows.
- * Next: norm.as.ts.
+ * f32 over 1,024 elements in 16 lanes and continue in f64. Sums of columns are pairwise over eight rows. A decorator
+ * names the loops that the build compiles and exports with a function: `@rows class Sum` is the kernel `rowsSum`.
  */
 
-import { VEC, arg, firstLanes, pointer, splat, storeFirst, sumLanes } from './simd.as'
+import { Address } from './arguments.as'
+import { VEC, firstLanes, splat, storeFirst, sumLanes } from './simd.as'
 import { select } from './math.as'
 
 /** Elements summed in f32 before f64 takes over. */
@@ -56,20 +57,20 @@ export function rowSquares(x: usize, n: i32): f64 {
   return total
 }
 
-@final @unmanaged class Sum {
+@rows @columns @final @unmanaged export class Sum {
   @inline of(a: v128, b: v128): v128 { return f32x4.add(a, b) }
   @inline row(x: usize, n: i32): f32 { return <f32>rowSum(x, n) }
 }
-@final @unmanaged class Max {
+@rows @columns @final @unmanaged export class Max {
   @inline of(a: v128, b: v128): v128 { return f32x4.max(a, b) }
   @inline row(x: usize, n: i32): f32 { return extreme<Max>(x, n, splat(-Infinity)) }
 }
-@final @unmanaged class Min {
+@rows @columns @final @unmanaged export class Min {
   @inline of(a: v128, b: v128): v128 { return f32x4.min(a, b) }
   @inline row(x: usize, n: i32): f32 { return extreme<Min>(x, n, splat(Infinity)) }
 }
 
-/** The largest or smallest of n floats; `none` is what an empty row gives. */
+/** Returns the largest or smallest of n floats; `none` for an empty row. */
 function extreme<F>(x: usize, n: i32, none: v128): f32 {
   let a = none, b = none
   for (; n >= 8; n -= 8, x += 2 * VEC) {
@@ -82,28 +83,34 @@ function extreme<F>(x: usize, n: i32, none: v128): f32 {
   return f32x4.extract_lane(changetype<F>(0).of(a, v128.shuffle<f32>(a, a, 1, 0, 3, 2)), 0)
 }
 
-/**
- * Rows of R floats → one float per segment. args: 0 x, 1 y, 2 R, 3 segments in all (rows × segments per row),
- * 4 segments per chunk, 5 floats per segment, 6 segments per row
- */
+@unmanaged export class RowsArgs {
+  x: Address
+  y: Address
+  /** Elements of a row. */
+  R: i32
+  /** Segments of all rows. */
+  segments: i32
+  segmentsPerChunk: i32
+  /** Elements of a segment. */
+  segmentLength: i32
+  segmentsPerRow: i32
+}
+
+/** Rows of R floats → one float per segment. */
 @inline
-function rows<F>(args: usize, chunk: i32): void {
-  const R = arg(args, 2)
-  const per = arg(args, 4)
-  const length = arg(args, 5)
-  const segments = arg(args, 6)
-  const end = min(arg(args, 3), (chunk + 1) * per)
+export function rows<F>(args: RowsArgs, chunk: i32): void {
+  const R = args.R
+  const per = args.segmentsPerChunk
+  const length = args.segmentLength
+  const segments = args.segmentsPerRow
+  const end = min(args.segments, (chunk + 1) * per)
   for (let i = chunk * per; i < end; ++i) {
     const row = i / segments
     const start = (i - row * segments) * length
-    const from = pointer(args, 0) + ((<usize>row * R + start) << 2)
-    store<f32>(pointer(args, 1) + (<usize>i << 2), changetype<F>(0).row(from, min(R - start, length)))
+    const from = args.x + ((<usize>row * R + start) << 2)
+    store<f32>(args.y + (<usize>i << 2), changetype<F>(0).row(from, min(R - start, length)))
   }
 }
-
-export function sumRows(args: usize, chunk: i32): void { rows<Sum>(args, chunk) }
-export function maxRows(args: usize, chunk: i32): void { rows<Max>(args, chunk) }
-export function minRows(args: usize, chunk: i32): void { rows<Min>(args, chunk) }
 
 /** `count` rows `step` bytes apart → one row at y, n floats; pairwise over eight rows. */
 function joinRows<F>(x: usize, step: usize, count: i32, y: usize, n: i32): void {
@@ -124,59 +131,37 @@ function joinRows<F>(x: usize, step: usize, count: i32, y: usize, n: i32): void 
   }
 }
 
-/**
- * (outer, R, inner) → (outer, segments, inner). args: 0 x, 1 y, 2 R, 3 inner, 4 units (outer × segments × column
- * blocks), 5 units per chunk, 6 rows per segment, 7 segments, 8 columns per block, 9 column blocks
- */
+@unmanaged export class ColumnsArgs {
+  x: Address
+  y: Address
+  R: i32
+  inner: i32
+  /** outer × segments × column blocks */
+  units: i32
+  unitsPerChunk: i32
+  rowsPerSegment: i32
+  segments: i32
+  columnsPerBlock: i32
+  columnBlocks: i32
+}
+
+/** (outer, R, inner) → (outer, segments, inner) */
 @inline
-function columns<F>(args: usize, chunk: i32): void {
-  const R = arg(args, 2)
-  const inner = arg(args, 3)
-  const per = arg(args, 5)
-  const segmentRows = arg(args, 6)
-  const segments = arg(args, 7)
-  const blocks = arg(args, 9)
-  const end = min(arg(args, 4), (chunk + 1) * per)
+export function columns<F>(args: ColumnsArgs, chunk: i32): void {
+  const R = args.R
+  const inner = args.inner
+  const per = args.unitsPerChunk
+  const segmentRows = args.rowsPerSegment
+  const segments = args.segments
+  const blocks = args.columnBlocks
+  const end = min(args.units, (chunk + 1) * per)
   for (let unit = chunk * per; unit < end; ++unit) {
     const slot = unit / blocks
-    const column = (unit - slot * blocks) * arg(args, 8)
+    const column = (unit - slot * blocks) * args.columnsPerBlock
     const outer = slot / segments
     const r = (slot - outer * segments) * segmentRows
-    const x = pointer(args, 0) + (((<usize>outer * R + r) * inner + column) << 2)
-    const y = pointer(args, 1) + ((<usize>slot * inner + column) << 2)
-    joinRows<F>(x, <usize>inner << 2, min(R - r, segmentRows), y, min(inner - column, arg(args, 8)))
+    const x = args.x + (((<usize>outer * R + r) * inner + column) << 2)
+    const y = args.y + ((<usize>slot * inner + column) << 2)
+    joinRows<F>(x, <usize>inner << 2, min(R - r, segmentRows), y, min(inner - column, args.columnsPerBlock))
   }
 }
-
-export function sumColumns(args: usize, chunk: i32): void { columns<Sum>(args, chunk) }
-export function maxColumns(args: usize, chunk: i32): void { columns<Max>(args, chunk) }
-export function minColumns(args: usize, chunk: i32): void { columns<Min>(args, chunk) }
-
-/** Of whole numbers; sums wrap around. */
-@final @unmanaged class IntSum { @inline of(a: i32, b: i32): i32 { return a + b } }
-@final @unmanaged class IntMax { @inline of(a: i32, b: i32): i32 { return max(a, b) } }
-@final @unmanaged class IntMin { @inline of(a: i32, b: i32): i32 { return min(a, b) } }
-
-/** (outer, R, inner) → (outer, inner), R ≥ 1. args: 0 x, 1 y, 2 R, 3 inner, 4 results, 5 results per chunk */
-@inline
-function ints<F>(args: usize, chunk: i32): void {
-  const R = arg(args, 2)
-  const inner = arg(args, 3)
-  const per = arg(args, 5)
-  const step = <usize>inner << 2
-  const end = min(arg(args, 4), (chunk + 1) * per)
-  for (let i = chunk * per; i < end; ++i) {
-    const outer = i / inner
-    let x = pointer(args, 0) + ((<usize>outer * R * inner + (i - outer * inner)) << 2)
-    let result = load<i32>(x)
-    for (let r = 1; r < R; ++r) {
-      x += step
-      result = changetype<F>(0).of(result, load<i32>(x))
-    }
-    store<i32>(pointer(args, 1) + (<usize>i << 2), result)
-  }
-}
-
-export function sumInts(args: usize, chunk: i32): void { ints<IntSum>(args, chunk) }
-export function maxInts(args: usize, chunk: i32): void { ints<IntMax>(args, chunk) }
-export function minInts(args: usize, chunk: i32): void { ints<IntMin>(args, chunk) }

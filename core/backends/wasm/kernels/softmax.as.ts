@@ -1,11 +1,29 @@
 /**
- * softmax and log-softmax over rows, and their gradients. All have the arguments 0 first operand, 1 second or 0, 2 y,
- * 3 rows, 4 rows per chunk, 5 D. Next: attention.as.ts.
+ * softmax and log-softmax over rows, and their gradients.
  */
 
-import { VEC, arg, firstLanes, madd, maxLane, nmadd, pointer, splat, storeFirst, sumLanes } from './simd.as'
+import { Address } from './arguments.as'
+import { VEC, firstLanes, madd, maxLane, nmadd, splat, storeFirst, sumLanes } from './simd.as'
 import { expNegative, log, select } from './math.as'
 import { rowSum } from './reduce.as'
+
+@unmanaged class SoftmaxArgs {
+  x: Address
+  y: Address
+  rows: i32
+  rowsPerChunk: i32
+  D: i32
+}
+
+@unmanaged class SoftmaxGradArgs {
+  g: Address
+  /** The softmax, or the log-softmax. */
+  y: Address
+  gx: Address
+  rows: i32
+  rowsPerChunk: i32
+  D: i32
+}
 
 /** The largest of n floats. A NaN is passed over here and comes back with its exponential. */
 function rowTop(x: usize, n: i32): f32 {
@@ -33,13 +51,13 @@ function expRow(x: usize, n: i32, top: f32, y: usize): f32 {
   return sumLanes(sum)
 }
 
-/** e^x / Σ e^x */
-export function softmax(args: usize, chunk: i32): void {
-  const D = arg(args, 5)
-  const end = min(arg(args, 3), (chunk + 1) * arg(args, 4))
-  for (let row = chunk * arg(args, 4); row < end; ++row) {
-    const x = pointer(args, 0) + ((<usize>row * D) << 2)
-    const y = pointer(args, 2) + ((<usize>row * D) << 2)
+/** y = e^x / Σ e^x */
+export function softmax(args: SoftmaxArgs, chunk: i32): void {
+  const D = args.D
+  const end = min(args.rows, (chunk + 1) * args.rowsPerChunk)
+  for (let row = chunk * args.rowsPerChunk; row < end; ++row) {
+    const x = args.x + ((<usize>row * D) << 2)
+    const y = args.y + ((<usize>row * D) << 2)
     const factor = splat(1 / expRow(x, D, rowTop(x, D), y))
     let i = 0
     for (let at: usize = 0; i < D; i += 4, at += VEC) {
@@ -50,37 +68,37 @@ export function softmax(args: usize, chunk: i32): void {
   }
 }
 
-/** y ⊙ (g − Σ g ⊙ y). First operand g, second the softmax. */
-export function softmaxGrad(args: usize, chunk: i32): void {
-  const D = arg(args, 5)
-  const end = min(arg(args, 3), (chunk + 1) * arg(args, 4))
-  for (let row = chunk * arg(args, 4); row < end; ++row) {
+/** gx = y ⊙ (g − Σ g ⊙ y) with the softmax y */
+export function softmaxGrad(args: SoftmaxGradArgs, chunk: i32): void {
+  const D = args.D
+  const end = min(args.rows, (chunk + 1) * args.rowsPerChunk)
+  for (let row = chunk * args.rowsPerChunk; row < end; ++row) {
     const shift = (<usize>row * D) << 2
-    const g = pointer(args, 0) + shift
-    const s = pointer(args, 1) + shift
-    const y = pointer(args, 2) + shift
+    const g = args.g + shift
+    const y = args.y + shift
+    const gx = args.gx + shift
     let dot = splat(0)
     let i = 0
     let at: usize = 0
-    for (; i + 4 <= D; i += 4, at += VEC) dot = madd(v128.load(g + at), v128.load(s + at), dot)
-    if (i < D) dot = f32x4.add(dot, v128.and(f32x4.mul(v128.load(g + at), v128.load(s + at)), firstLanes(D - i)))
+    for (; i + 4 <= D; i += 4, at += VEC) dot = madd(v128.load(g + at), v128.load(y + at), dot)
+    if (i < D) dot = f32x4.add(dot, v128.and(f32x4.mul(v128.load(g + at), v128.load(y + at)), firstLanes(D - i)))
     const total = splat(sumLanes(dot))
     i = 0
     for (at = 0; i < D; i += 4, at += VEC) {
-      const v = f32x4.mul(v128.load(s + at), f32x4.sub(v128.load(g + at), total))
-      if (i + 4 <= D) v128.store(y + at, v)
-      else storeFirst(y + at, v, D - i)
+      const v = f32x4.mul(v128.load(y + at), f32x4.sub(v128.load(g + at), total))
+      if (i + 4 <= D) v128.store(gx + at, v)
+      else storeFirst(gx + at, v, D - i)
     }
   }
 }
 
-/** x − log Σ e^x */
-export function logSoftmax(args: usize, chunk: i32): void {
-  const D = arg(args, 5)
-  const end = min(arg(args, 3), (chunk + 1) * arg(args, 4))
-  for (let row = chunk * arg(args, 4); row < end; ++row) {
-    const x = pointer(args, 0) + ((<usize>row * D) << 2)
-    const y = pointer(args, 2) + ((<usize>row * D) << 2)
+/** y = x − log Σ e^x */
+export function logSoftmax(args: SoftmaxArgs, chunk: i32): void {
+  const D = args.D
+  const end = min(args.rows, (chunk + 1) * args.rowsPerChunk)
+  for (let row = chunk * args.rowsPerChunk; row < end; ++row) {
+    const x = args.x + ((<usize>row * D) << 2)
+    const y = args.y + ((<usize>row * D) << 2)
     const top = rowTop(x, D)
     const most = splat(top)
     const logSum = log(splat(expRow(x, D, top, 0)))
@@ -93,21 +111,21 @@ export function logSoftmax(args: usize, chunk: i32): void {
   }
 }
 
-/** g − e^y Σ g. First operand g, second the log-softmax. */
-export function logSoftmaxGrad(args: usize, chunk: i32): void {
-  const D = arg(args, 5)
-  const end = min(arg(args, 3), (chunk + 1) * arg(args, 4))
-  for (let row = chunk * arg(args, 4); row < end; ++row) {
+/** gx = g − e^y Σ g with the log-softmax y */
+export function logSoftmaxGrad(args: SoftmaxGradArgs, chunk: i32): void {
+  const D = args.D
+  const end = min(args.rows, (chunk + 1) * args.rowsPerChunk)
+  for (let row = chunk * args.rowsPerChunk; row < end; ++row) {
     const shift = (<usize>row * D) << 2
-    const g = pointer(args, 0) + shift
-    const s = pointer(args, 1) + shift
-    const y = pointer(args, 2) + shift
+    const g = args.g + shift
+    const y = args.y + shift
+    const gx = args.gx + shift
     const total = splat(<f32>rowSum(g, D))
     let i = 0
     for (let at: usize = 0; i < D; i += 4, at += VEC) {
-      const v = nmadd(expNegative(v128.load(s + at)), total, v128.load(g + at))
-      if (i + 4 <= D) v128.store(y + at, v)
-      else storeFirst(y + at, v, D - i)
+      const v = nmadd(expNegative(v128.load(y + at)), total, v128.load(g + at))
+      if (i + 4 <= D) v128.store(gx + at, v)
+      else storeFirst(gx + at, v, D - i)
     }
   }
 }

@@ -3,7 +3,8 @@
  * copies for a whole row of positions lie side by side in the result and evenly spaced in the picture.
  */
 
-import { VEC, arg, pointer } from './simd.as'
+import { Address } from './arguments.as'
+import { VEC } from './simd.as'
 import { copyWords } from './movement.as'
 
 /** The first position ≥ 0 whose tap falls on a pixel ≥ 0: ⌈−offset / stride⌉. */
@@ -18,26 +19,46 @@ function endInside(offset: i32, stride: i32, extent: i32, n: i32): i32 {
   return offset >= extent ? 0 : min(n, (extent - 1 - offset) / stride + 1)
 }
 
-/**
- * args: 0 picture, 1 patches, 2 planes (N·C), 3 planes per chunk, 4 H, 5 W, 6 kh, 7 kw, 8 strides down, 9 across,
- * 10 padding above, 11 left, 12 positions down, 13 across
- */
-export function unfold(args: usize, chunk: i32): void {
-  const H = arg(args, 4), W = arg(args, 5), kh = arg(args, 6), kw = arg(args, 7)
-  const dy = arg(args, 8), dx = arg(args, 9)
-  const outH = arg(args, 12), outW = arg(args, 13)
-  const per = arg(args, 3)
-  const end = min(arg(args, 2), (chunk + 1) * per)
-  let to = pointer(args, 1) + ((<usize>(chunk * per) * (kh * kw * outH * outW)) << 2)
+@unmanaged class WindowArgs {
+  /** (N, C, H, W) */
+  image: Address
+  /** (N, C·kh·kw, outH·outW) */
+  patches: Address
+  /** N·C */
+  planes: i32
+  planesPerChunk: i32
+  H: i32
+  W: i32
+  kh: i32
+  kw: i32
+  /** Strides of the window. */
+  dy: i32
+  dx: i32
+  /** Padding above and on the left. */
+  top: i32
+  left: i32
+  /** Positions of the window. */
+  outH: i32
+  outW: i32
+}
+
+/** Image → patches */
+export function unfold(args: WindowArgs, chunk: i32): void {
+  const H = args.H, W = args.W, kh = args.kh, kw = args.kw
+  const dy = args.dy, dx = args.dx
+  const outH = args.outH, outW = args.outW
+  const per = args.planesPerChunk
+  const end = min(args.planes, (chunk + 1) * per)
+  let to = args.patches + ((<usize>(chunk * per) * (kh * kw * outH * outW)) << 2)
   for (let plane = chunk * per; plane < end; ++plane) {
-    const from = pointer(args, 0) + ((<usize>plane * (H * W)) << 2)
+    const from = args.image + ((<usize>plane * (H * W)) << 2)
     for (let i = 0; i < kh; ++i) {
       for (let j = 0; j < kw; ++j) {
-        const offset = j - arg(args, 11)
+        const offset = j - args.left
         const stop = endInside(offset, dx, W, outW)
         const start = min(firstInside(offset, dx), stop)
         for (let row = 0; row < outH; ++row, to += <usize>outW << 2) {
-          const y = row * dy + i - arg(args, 10)
+          const y = row * dy + i - args.top
           if (y < 0 || y >= H) {
             memory.fill(to, 0, <usize>outW << 2)
             continue
@@ -56,25 +77,25 @@ export function unfold(args: usize, chunk: i32): void {
   }
 }
 
-/** The adjoint, with the same arguments: patches are summed where they overlap, in the order of the taps. */
+/** Patches → image, the adjoint: patches are summed where they overlap, in the order of the taps. */
 @inline
-function foldOf<T>(args: usize, chunk: i32): void {
-  const H = arg(args, 4), W = arg(args, 5), kh = arg(args, 6), kw = arg(args, 7)
-  const dy = arg(args, 8), dx = arg(args, 9)
-  const outH = arg(args, 12), outW = arg(args, 13)
-  const per = arg(args, 3)
-  const end = min(arg(args, 2), (chunk + 1) * per)
-  let from = pointer(args, 1) + ((<usize>(chunk * per) * (kh * kw * outH * outW)) << 2)
+function foldOf<T>(args: WindowArgs, chunk: i32): void {
+  const H = args.H, W = args.W, kh = args.kh, kw = args.kw
+  const dy = args.dy, dx = args.dx
+  const outH = args.outH, outW = args.outW
+  const per = args.planesPerChunk
+  const end = min(args.planes, (chunk + 1) * per)
+  let from = args.patches + ((<usize>(chunk * per) * (kh * kw * outH * outW)) << 2)
   for (let plane = chunk * per; plane < end; ++plane) {
-    const to = pointer(args, 0) + ((<usize>plane * (H * W)) << 2)
+    const to = args.image + ((<usize>plane * (H * W)) << 2)
     memory.fill(to, 0, <usize>(H * W) << 2)
     for (let i = 0; i < kh; ++i) {
       for (let j = 0; j < kw; ++j) {
-        const offset = j - arg(args, 11)
+        const offset = j - args.left
         const stop = endInside(offset, dx, W, outW)
         const start = min(firstInside(offset, dx), stop)
         for (let row = 0; row < outH; ++row, from += <usize>outW << 2) {
-          const y = row * dy + i - arg(args, 10)
+          const y = row * dy + i - args.top
           if (y < 0 || y >= H) continue
           let pixel = to + (<usize>(y * W + start * dx + offset) << 2)
           let c = start
@@ -90,5 +111,5 @@ function foldOf<T>(args: usize, chunk: i32): void {
   }
 }
 
-export function fold(args: usize, chunk: i32): void { foldOf<f32>(args, chunk) }
-export function foldInts(args: usize, chunk: i32): void { foldOf<i32>(args, chunk) }
+export function fold(args: WindowArgs, chunk: i32): void { foldOf<f32>(args, chunk) }
+export function foldInts(args: WindowArgs, chunk: i32): void { foldOf<i32>(args, chunk) }

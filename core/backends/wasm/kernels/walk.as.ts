@@ -1,10 +1,11 @@
 /**
- * Where a row of a folded shape begins. The host folds shapes (launch/fold.ts) into rows, rows per outer index, and
- * outer axes; only the outer index is taken apart by division, once for many rows.
+ * Offsets of rows. The host collapses shapes (launch/rows.ts) into rows, rows per outer index, and outer axes. Only the
+ * outer index is divided into indices of axes, once for many rows.
  */
 
 /**
- * Bytes to operand `which` at the flat outer index. table: per axis its extent and one stride in bytes per operand.
+ * Returns the bytes to operand `which` at a flat outer index. The table has for each axis its extent and one stride in
+ * bytes per operand.
  */
 export function offsetAt(table: usize, rank: i32, operands: i32, which: i32, index: i32): usize {
   let offset: usize = 0

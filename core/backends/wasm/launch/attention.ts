@@ -1,12 +1,13 @@
 /**
  * Launches self-attention and its gradient. Chunks are heads of pictures; where the gradient of a bias that pictures
  * share is wanted, pictures are taken in at most four groups, whose sums are added at the end.
- * Kernels: kernels/attention.as.ts. Next: optimizer.ts.
+ * Kernels: kernels/attention.as.ts.
  */
 
 import type { FusedKernels, Operand } from '../../../backend.ts'
-import { bits } from '../runtime.ts'
-import { at, type Context, ceilDiv } from '../storage.ts'
+import { ceilDiv } from '../../../shape.ts'
+import { addBytes } from '../memory.ts'
+import { addressOf, type LaunchContext } from '../storage.ts'
 import type { Reduce } from './reduce.ts'
 
 /** Query rows of a block: all of a short sequence, so that its products are long. */
@@ -19,40 +20,40 @@ function sizes(qkv: Operand, bias: Operand | null, heads: number) {
   const [N, T, width] = qkv.shape
   const d = width / 3 / heads
   const perPicture = bias !== null && bias.shape.length === 4
-  const block = Math.min(BLOCK, ceilDiv(T, 4) * 4)
+  const rowsPerBlock = Math.min(BLOCK, ceilDiv(T, 4) * 4)
   const wideT = ceilDiv(T, 8) * 8
   const wideD = ceilDiv(d, 8) * 8
   const biasStep = perPicture ? 4 * heads * T * T : 0
-  return { N, T, d, block, wideT, wideD, perPicture, biasStep, scale: bits(1 / Math.sqrt(d)) }
+  return { N, T, d, rowsPerBlock, wideT, wideD, perPicture, biasStep, scale: 1 / Math.sqrt(d) }
 }
 
-export function attention(context: Context, reduce: Reduce): Pick<FusedKernels, 'selfAttention' | 'selfAttentionGrad'> {
+export function attention(
+  context: LaunchContext,
+  reduce: Reduce,
+): Pick<FusedKernels, 'selfAttention' | 'selfAttentionGrad'> {
   const { runtime } = context
-  const forward = runtime.kernel('attention')
-  const backward = runtime.kernel('attentionGrad')
+  const { attention, attentionGrad } = runtime.kernels
 
   return {
     selfAttention(qkv, bias, heads, out) {
       const y = context.output(out)
       if (y.length === 0) return y
-      const { N, T, d, block, wideT, wideD, biasStep, scale } = sizes(qkv, bias, heads)
-      const threadBytes = 4 * (wideT * d + wideD * T + block * wideT + block * Math.max(T, d))
+      const { N, T, d, rowsPerBlock, wideT, wideD, biasStep, scale } = sizes(qkv, bias, heads)
+      const threadBytes = 4 * (wideT * d + wideD * T + rowsPerBlock * wideT + rowsPerBlock * Math.max(T, d))
       context.scratch(runtime.threads * threadBytes, scratch =>
-        runtime.launch(
-          forward,
-          N * heads,
-          at(qkv),
-          bias === null ? 0 : at(bias),
-          y.address,
+        runtime.launch(attention, N * heads, {
+          qkv: addressOf(qkv),
+          bias: addressOf(bias),
+          out: y.address,
           T,
           heads,
           d,
           biasStep,
-          block,
+          rowsPerBlock,
           scale,
           scratch,
           threadBytes,
-        ),
+        }),
       )
       return y
     },
@@ -60,38 +61,35 @@ export function attention(context: Context, reduce: Reduce): Pick<FusedKernels, 
     selfAttentionGrad(g, qkv, bias, heads) {
       const gqkv = context.output(qkv)
       const gbias = bias === null ? null : context.output(bias)
-      const { N, T, d, block, wideT, wideD, perPicture, biasStep, scale } = sizes(qkv, bias, heads)
+      const { N, T, d, rowsPerBlock, wideT, wideD, perPicture, biasStep, scale } = sizes(qkv, bias, heads)
       if (gqkv.length === 0) {
         if (gbias !== null) runtime.floats(gbias.address, gbias.length).fill(0)
         return gbias === null ? [gqkv] : [gqkv, gbias]
       }
-      const perGroup = bias === null || perPicture ? 1 : ceilDiv(N, GROUPS)
-      const groups = ceilDiv(N, perGroup)
+      const picturesPerGroup = bias === null || perPicture ? 1 : ceilDiv(N, GROUPS)
+      const groups = ceilDiv(N, picturesPerGroup)
       const summed = bias !== null && !perPicture && groups > 1
-      const packed = Math.max(ceilDiv(T, 4) * 4 * block, block * d)
-      const threadBytes = 4 * (2 * wideT * d + wideD * T + wideD * block + 2 * block * wideT + packed)
+      const packed = Math.max(ceilDiv(T, 4) * 4 * rowsPerBlock, rowsPerBlock * d)
+      const threadBytes = 4 * (2 * wideT * d + wideD * T + wideD * rowsPerBlock + 2 * rowsPerBlock * wideT + packed)
       const slotBytes = summed ? 4 * groups * heads * T * T : 0
       context.scratch(slotBytes + runtime.threads * threadBytes, slots => {
-        const target = gbias === null ? 0 : summed ? slots : gbias.address
-        runtime.launch(
-          backward,
-          groups * heads,
-          at(g),
-          at(qkv),
-          bias === null ? 0 : at(bias),
-          gqkv.address,
-          target,
+        runtime.launch(attentionGrad, groups * heads, {
+          g: addressOf(g),
+          qkv: addressOf(qkv),
+          bias: addressOf(bias),
+          gqkv: gqkv.address,
+          gbias: summed ? slots : (gbias?.address ?? null),
           N,
           T,
           heads,
           d,
           biasStep,
-          perGroup,
-          block,
+          picturesPerGroup,
+          rowsPerBlock,
           scale,
-          slots + slotBytes,
+          scratch: addBytes(slots, slotBytes),
           threadBytes,
-        )
+        })
         if (summed) reduce('sum', slots, gbias!.address, 1, groups, heads * T * T)
       })
       return gbias === null ? [gqkv] : [gqkv, gbias]

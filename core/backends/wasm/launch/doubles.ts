@@ -4,9 +4,9 @@
  */
 
 import { type Doubles, exactRows } from '../../../doubles.ts'
-import type { Allocator } from '../memory.ts'
+import { ceilDiv } from '../../../shape.ts'
+import type { Address, Allocator } from '../memory.ts'
 import type { Runtime } from '../runtime.ts'
-import { ceilDiv } from '../storage.ts'
 
 /** Panels of a that one chunk of a product takes, as in the kernels. */
 const BLOCK = 8
@@ -18,12 +18,7 @@ const DIGIT_ROWS = 4 * exactRows
 const CHUNK = 1 << 17
 
 export function wasmDoubles(runtime: Runtime, memory: Allocator): Doubles {
-  const kernels = {
-    addProduct: runtime.kernel('addProduct'),
-    addSquares: runtime.kernel('addSquares'),
-    multiply: runtime.kernel('multiply'),
-    multiplyTransposed: runtime.kernel('multiplyTransposed'),
-  }
+  const { kernels } = runtime
   const blocks = new WeakMap<Float64Array, number>()
 
   function alloc(length: number): Float64Array {
@@ -62,19 +57,17 @@ export function wasmDoubles(runtime: Runtime, memory: Allocator): Doubles {
           const length = Math.min(longest, K - from)
           packRows(a, M, K, from, length, A)
           if (a !== b) packRows(b, N, K, from, length, B)
-          runtime.launch(
-            kernels.addProduct,
-            ceilDiv(rows, BLOCK),
-            A.byteOffset,
-            B.byteOffset,
-            c.byteOffset,
-            8 * stride,
-            rows,
-            columns,
-            length,
-            sign === 1 ? 0 : 1,
-            upper ? 1 : 0,
-          )
+          runtime.launch(kernels.addProduct, ceilDiv(rows, BLOCK), {
+            a: addressOf(A),
+            b: addressOf(B),
+            panelsOfA: rows,
+            panelsOfB: columns,
+            K: length,
+            c: addressOf(c),
+            stride: 8 * stride,
+            subtract: sign === -1,
+            upper,
+          })
         }
       })
     },
@@ -87,58 +80,56 @@ export function wasmDoubles(runtime: Runtime, memory: Allocator): Doubles {
           const rows = Math.min(longest, N - from)
           packColumns(high, D, from, rows, H)
           packColumns(low, D, from, rows, L)
-          const { high: toHigh, low: toLow, stride } = sums
-          runtime.launch(
-            kernels.addSquares,
-            ceilDiv(panels, BLOCK),
-            H.byteOffset,
-            L.byteOffset,
-            toHigh.byteOffset,
-            toLow.byteOffset,
-            8 * stride,
+          runtime.launch(kernels.addSquares, ceilDiv(panels, BLOCK), {
+            high: addressOf(H),
+            low: addressOf(L),
             panels,
             rows,
             exactRows,
-          )
+            highSums: addressOf(sums.high),
+            lowSums: addressOf(sums.low),
+            stride: 8 * sums.stride,
+          })
         }
       })
     },
 
     multiply(A, stride, [M, N], x, y) {
-      const rows = perChunk(N)
-      runtime.launch(
-        kernels.multiply,
-        ceilDiv(M, rows),
-        A.byteOffset,
-        8 * stride,
+      const rowsPerChunk = perChunk(N)
+      runtime.launch(kernels.multiply, ceilDiv(M, rowsPerChunk), {
+        A: addressOf(A),
+        stride: 8 * stride,
         M,
         N,
-        x.byteOffset,
-        y.byteOffset,
-        rows,
-      )
+        x: addressOf(x),
+        y: addressOf(y),
+        rowsPerChunk,
+      })
     },
 
     multiplyTransposed(A, stride, [M, N], x, y) {
-      const rows = perChunk(N)
-      const chunks = ceilDiv(M, rows)
+      const rowsPerChunk = perChunk(N)
+      const chunks = ceilDiv(M, rowsPerChunk)
       scratch([chunks * N], slots => {
-        runtime.launch(
-          kernels.multiplyTransposed,
-          chunks,
-          A.byteOffset,
-          8 * stride,
+        runtime.launch(kernels.multiplyTransposed, chunks, {
+          A: addressOf(A),
+          stride: 8 * stride,
           M,
           N,
-          x.byteOffset,
-          slots.byteOffset,
-          rows,
-        )
+          x: addressOf(x),
+          slots: addressOf(slots),
+          rowsPerChunk,
+        })
         for (let j = 0; j < N; j++) y[j] = slots[j]
         for (let chunk = 1, at = N; chunk < chunks; chunk++) for (let j = 0; j < N; j++, at++) y[j] += slots[at]
       })
     },
   }
+}
+
+/** Returns the first byte of an array, which is a view of the linear memory. */
+function addressOf(array: Float64Array): Address {
+  return array.byteOffset as Address
 }
 
 /** Rows of N elements in a chunk, a multiple of four. */

@@ -1,85 +1,65 @@
 /**
- * Launches fill, unary, binary, where, cast and copy. Kernels: kernels/elementwise.as.ts. Next: movement.ts.
+ * Launches fill, unary, binary, where, cast and copy. Kernels: kernels/elementwise.as.ts and integers.as.ts.
  */
 
-import type { BinaryName, Kernels, Operand, Spec, Storage, UnaryName } from '../../../backend.ts'
-import { broadcastStrides, sizeOf } from '../../../shape.ts'
-import { bits } from '../runtime.ts'
-import { at, CHUNK, type Context, ceilDiv } from '../storage.ts'
-import { cut, fold, outerTable } from './fold.ts'
+import {
+  type BinaryName,
+  binaryNames,
+  type Kernels,
+  type Operand,
+  type Spec,
+  type Storage,
+  type UnaryName,
+  unaryNames,
+} from '../../../backend.ts'
+import { broadcastStrides, ceilDiv, sizeOf } from '../../../shape.ts'
+import type { BinaryArgs, UnaryArgs, UnaryIntArgs } from '../generated/kernels.ts'
+import type { Kernel } from '../runtime.ts'
+import { addressOf, CHUNK, type LaunchContext } from '../storage.ts'
+import { collapseToRows, outerTable, splitIntoChunks } from './rows.ts'
 
 /** Vectors per chunk of a flat kernel. */
 const VECTORS = CHUNK / 4
 
-const unaryNames: readonly UnaryName[] = [
-  'neg',
-  'abs',
-  'sign',
-  'floor',
-  'square',
-  'sqrt',
-  'rsqrt',
-  'reciprocal',
-  'exp',
-  'log',
-  'sin',
-  'cos',
-  'tanh',
-  'erf',
-  'sigmoid',
-  'softplus',
-  'relu',
-  'silu',
-  'gelu',
-  'geluTanh',
-  'affine',
-  'pow',
-  'clamp',
-  'isFinite',
-]
-const binaryNames: readonly BinaryName[] = [
-  'add',
-  'sub',
-  'mul',
-  'div',
-  'pow',
-  'maximum',
-  'minimum',
-  'equal',
-  'less',
-  'lessEqual',
-  'siluGrad',
-  'geluGrad',
-  'geluTanhGrad',
-]
-const intNames: readonly BinaryName[] = ['add', 'sub', 'mul', 'maximum', 'minimum', 'equal', 'less', 'lessEqual']
+/** Functions with a kernel for integers. The others run as loops of the cpu backend. */
+const unaryIntNames = ['affine', 'neg'] as const
+const binaryIntNames = ['add', 'sub', 'mul', 'maximum', 'minimum', 'equal', 'less', 'lessEqual'] as const
 
-function capital(name: string): string {
-  return name[0].toUpperCase() + name.slice(1)
+/** Returns kernels by the name of their function. A name without a kernel does not compile. */
+function kernelsByName<
+  P extends string,
+  N extends string,
+  T extends { readonly [K in `${P}${Capitalize<N>}`]: unknown },
+>(kernels: T, prefix: P, names: readonly N[]): Readonly<Record<N, T[`${P}${Capitalize<N>}`]>> {
+  const capitalize = (name: N) => (name[0].toUpperCase() + name.slice(1)) as Capitalize<N>
+  const entries = names.map(name => [name, kernels[`${prefix}${capitalize(name)}`]] as const)
+  return Object.fromEntries(entries) as Record<N, T[`${P}${Capitalize<N>}`]>
 }
 
-/** Kernels whose names are not in the tables (i32 exp, say) come from `loops`. */
 export function elementwise(
-  context: Context,
+  context: LaunchContext,
   loops: Kernels,
 ): Pick<Kernels, 'fill' | 'unary' | 'binary' | 'where' | 'cast' | 'copy'> {
   const { runtime } = context
-  const numbers = <N extends string>(prefix: string, names: readonly N[], suffix = '') =>
-    new Map<string, number>(names.map(name => [name, runtime.kernel(`${prefix}${capital(name)}${suffix}`)]))
-  const unaryFloat = numbers('unary', unaryNames)
-  const unaryInt = numbers('unary', ['affine', 'neg'], 'Int')
-  const binaryFloat = numbers('binary', binaryNames)
-  const binaryInt = numbers('binary', intNames, 'Int')
-  const toFloat = runtime.kernel('castToFloat')
-  const toInt = runtime.kernel('castToInt')
-  const fillKernel = runtime.kernel('fill')
-  const whereKernel = runtime.kernel('where')
-  const copyKernel = runtime.kernel('copyRows')
+  const { unaryToFloat, unaryToInt, fill, fillInts, where, copyRows } = runtime.kernels
+  const unaryFloat = kernelsByName(runtime.kernels, 'unary', unaryNames)
+  const unaryInt: Partial<Record<UnaryName, Kernel<UnaryIntArgs>>> = kernelsByName(
+    runtime.kernels,
+    'unaryInt',
+    unaryIntNames,
+  )
+  const binaryFloat = kernelsByName(runtime.kernels, 'binary', binaryNames)
+  const binaryInt: Partial<Record<BinaryName, Kernel<BinaryArgs>>> = kernelsByName(
+    runtime.kernels,
+    'binaryInt',
+    binaryIntNames,
+  )
 
-  function map(kernel: number, x: Operand, out: Spec, p: number, q: number): Storage {
+  function mapFlat(kernel: Kernel<UnaryArgs | UnaryIntArgs>, x: Operand, out: Spec, p: number, q: number): Storage {
     const y = context.output(out)
     const vectors = (y.length + 3) >> 2
-    runtime.launch(kernel, ceilDiv(vectors, VECTORS), at(x), y.address, vectors, VECTORS, p, q)
+    const args = { x: addressOf(x), y: y.address, vectors, vectorsPerChunk: VECTORS, p, q }
+    runtime.launch(kernel, ceilDiv(vectors, VECTORS), args)
     return y
   }
 
@@ -87,124 +67,135 @@ export function elementwise(
     fill(value, out) {
       const y = context.output(out)
       const vectors = (y.length + 3) >> 2
-      const word = out.dtype === 'f32' ? bits(value) : value
-      runtime.launch(fillKernel, ceilDiv(vectors, VECTORS), y.address, vectors, VECTORS, word)
+      const args = { y: y.address, vectors, vectorsPerChunk: VECTORS, value }
+      runtime.launch(out.dtype === 'f32' ? fill : fillInts, ceilDiv(vectors, VECTORS), args)
       return y
     },
 
     unary(name, x, out, p = 0, q = 0) {
-      if (x.dtype === 'f32') return map(unaryFloat.get(name)!, x, out, bits(p), bits(q))
-      const kernel = unaryInt.get(name)
+      if (x.dtype === 'f32') return mapFlat(unaryFloat[name], x, out, p, q)
+      const kernel = unaryInt[name]
       if (kernel === undefined || !Number.isInteger(p) || !Number.isInteger(q)) return loops.unary(name, x, out, p, q)
-      return map(kernel, x, out, p, q)
+      return mapFlat(kernel, x, out, p, q)
     },
 
     binary(name, a, b, out) {
-      const kernel = (a.dtype === 'f32' ? binaryFloat : binaryInt).get(name)
+      const kernel = (a.dtype === 'f32' ? binaryFloat : binaryInt)[name]
       if (kernel === undefined) return loops.binary(name, a, b, out)
       const y = context.output(out)
       const n = y.length
       const [sizeA, sizeB] = [a.storage.length, b.storage.length]
       if ((sizeA === n || sizeA === 1) && (sizeB === n || sizeB === 1)) {
-        // One row: operands run along, or are one element.
-        const { columnsPerChunk, columnChunks } = cut(1, n)
-        runtime.launch(
-          kernel,
-          n === 0 ? 0 : columnChunks,
-          at(a),
-          at(b),
-          y.address,
-          n,
-          sizeA === n ? 1 : 0,
-          sizeB === n ? 1 : 0,
-          1,
-          1,
+        // One row: an operand has as many elements, or one.
+        const { columnsPerChunk, columnChunks } = splitIntoChunks(1, n)
+        runtime.launch(kernel, n === 0 ? 0 : columnChunks, {
+          a: addressOf(a),
+          b: addressOf(b),
+          out: y.address,
+          length: n,
+          aStep: sizeA === n ? 1 : 0,
+          bStep: sizeB === n ? 1 : 0,
+          rows: 1,
+          rowsPerChunk: 1,
           columnsPerChunk,
           columnChunks,
-          1,
-          0,
-          0,
-          0,
-        )
+          rowsPerOuter: 1,
+          aRowStep: 0,
+          bRowStep: 0,
+          rank: 0,
+          table: [],
+        })
         return y
       }
       if (n === 0) return y
-      const folded = fold(out.shape, [broadcastStrides(a.shape, out.shape), broadcastStrides(b.shape, out.shape)])
+      const walk = collapseToRows(out.shape, [
+        broadcastStrides(a.shape, out.shape),
+        broadcastStrides(b.shape, out.shape),
+      ])
       const {
         extents,
         strides: [stepA, stepB],
-      } = folded
+      } = walk
       const last = extents.length - 1
-      const mid = last > 0 ? extents[last - 1] : 1
       const rows = n / extents[last]
-      const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = cut(rows, extents[last])
+      const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = splitIntoChunks(rows, extents[last])
       const rank = Math.max(0, last - 1)
-      runtime.launch(
-        kernel,
-        chunks,
-        at(a),
-        at(b),
-        y.address,
-        extents[last],
-        stepA[last],
-        stepB[last],
+      runtime.launch(kernel, chunks, {
+        a: addressOf(a),
+        b: addressOf(b),
+        out: y.address,
+        length: extents[last],
+        aStep: stepA[last],
+        bStep: stepB[last],
         rows,
         rowsPerChunk,
         columnsPerChunk,
         columnChunks,
-        mid,
-        last > 0 ? 4 * stepA[last - 1] : 0,
-        last > 0 ? 4 * stepB[last - 1] : 0,
+        rowsPerOuter: last > 0 ? extents[last - 1] : 1,
+        aRowStep: last > 0 ? 4 * stepA[last - 1] : 0,
+        bRowStep: last > 0 ? 4 * stepB[last - 1] : 0,
         rank,
-        ...outerTable(folded, rank),
-      )
+        table: outerTable(walk, rank),
+      })
       return y
     },
 
     where(condition, a, b, out) {
       const y = context.output(out)
       if (y.length === 0) return y
-      const folded = fold(
+      const walk = collapseToRows(
         out.shape,
         [condition, a, b].map(x => broadcastStrides(x.shape, out.shape)),
       )
-      const { extents, strides } = folded
+      const { extents, strides } = walk
       const last = extents.length - 1
       const rows = y.length / extents[last]
-      const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = cut(rows, extents[last])
-      runtime.launch(
-        whereKernel,
-        chunks,
-        at(condition),
-        at(a),
-        at(b),
-        y.address,
-        extents[last],
-        strides[0][last],
-        strides[1][last],
-        strides[2][last],
+      const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = splitIntoChunks(rows, extents[last])
+      runtime.launch(where, chunks, {
+        condition: addressOf(condition),
+        a: addressOf(a),
+        b: addressOf(b),
+        out: y.address,
+        length: extents[last],
+        conditionStep: strides[0][last],
+        aStep: strides[1][last],
+        bStep: strides[2][last],
         rows,
         rowsPerChunk,
         columnsPerChunk,
         columnChunks,
-        condition.dtype === 'i32' ? 1 : 0,
-        last,
-        ...outerTable(folded, last),
-      )
+        isConditionInt: condition.dtype === 'i32',
+        rank: last,
+        table: outerTable(walk, last),
+      })
       return y
     },
 
     cast(x, out) {
       if (x.dtype === out.dtype) return this.copy(x)
-      return map(out.dtype === 'f32' ? toFloat : toInt, x, out, 0, 0)
+      return mapFlat(out.dtype === 'f32' ? unaryToFloat : unaryToInt, x, out, 0, 0)
     },
 
     copy(x) {
       const y = context.output(x)
       const n = sizeOf(x.shape)
-      const { columnsPerChunk, columnChunks } = cut(1, n)
-      const chunks = n === 0 ? 0 : columnChunks
-      runtime.launch(copyKernel, chunks, at(x), y.address, n, 4, 4, 1, 1, columnsPerChunk, columnChunks, 1, 0, 0, 0)
+      const { columnsPerChunk, columnChunks } = splitIntoChunks(1, n)
+      runtime.launch(copyRows, n === 0 ? 0 : columnChunks, {
+        from: addressOf(x),
+        to: y.address,
+        length: n,
+        fromStep: 4,
+        toStep: 4,
+        rows: 1,
+        rowsPerChunk: 1,
+        columnsPerChunk,
+        columnChunks,
+        rowsPerOuter: 1,
+        fromRowStep: 0,
+        toRowStep: 0,
+        rank: 0,
+        table: [],
+      })
       return y
     },
   }

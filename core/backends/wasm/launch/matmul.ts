@@ -4,8 +4,9 @@
  */
 
 import type { FusedKernels, Kernels, Operand } from '../../../backend.ts'
-import { broadcastStrides, sizeOf } from '../../../shape.ts'
-import { at, CHUNK, type Context, ceilDiv, type WasmStorage } from '../storage.ts'
+import { broadcastStrides, ceilDiv, sizeOf } from '../../../shape.ts'
+import { type Address, addBytes } from '../memory.ts'
+import { addressOf, CHUNK, type LaunchContext, type WasmStorage } from '../storage.ts'
 import type { Reduce } from './reduce.ts'
 
 /**
@@ -29,7 +30,7 @@ const ALONG = 1 << 16
 
 /** A matrix in memory: its address, and bytes from row to row and from column to column. */
 interface Matrix {
-  readonly address: number
+  readonly address: Address
   readonly rowStep: number
   readonly columnStep: number
 }
@@ -46,19 +47,16 @@ interface Product {
   readonly countA: number
   /** Per batch element: which matrix of a and which of b. */
   readonly offsets: readonly (readonly [number, number])[] | null
-  readonly bias: number
+  readonly bias: Address | null
 }
 
 export function matmul(
-  context: Context,
+  context: LaunchContext,
   loops: Kernels,
   reduce: Reduce,
 ): Pick<Kernels, 'matmul'> & Pick<FusedKernels, 'linear'> {
   const { runtime } = context
-  const packKernel = runtime.kernel('gemmPack')
-  const gemmKernel = runtime.kernel('gemm')
-  const fewRowsKernel = runtime.kernel('fewRows')
-  const alongKernel = runtime.kernel('fewRowsAlong')
+  const { gemm, gemmPack, fewRows, fewRowsAlong } = runtime.kernels
 
   function multiply(product: Product, out: WasmStorage): void {
     if (out.length === 0) return
@@ -71,40 +69,47 @@ export function matmul(
 
   function multiplyFewRows({ M, N, K, a, b, bias }: Product, out: WasmStorage): void {
     // Of cache lines of the result, for some thousand products: by shape only, as everywhere.
-    const columns = Math.max(16, Math.ceil((4 * CHUNK) / (16 * Math.max(K, 1))) * 16)
-    runtime.launch(fewRowsKernel, ceilDiv(N, columns), a.address, b.address, out.address, bias, M, N, K, columns)
+    const columnsPerChunk = Math.max(16, Math.ceil((4 * CHUNK) / (16 * Math.max(K, 1))) * 16)
+    runtime.launch(fewRows, ceilDiv(N, columnsPerChunk), {
+      a: a.address,
+      w: b.address,
+      out: out.address,
+      bias,
+      M,
+      N,
+      K,
+      columnsPerChunk,
+    })
   }
 
   function multiplyAlong({ M, N, K, batch, a, b, offsets, bias }: Product, out: WasmStorage): void {
-    const columns = Math.max(192, Math.min(512, ceilDiv(ceilDiv(N, 16), 16) * 16))
-    const chunks = ceilDiv(N, columns)
+    const columnsPerChunk = Math.max(192, Math.min(512, ceilDiv(ceilDiv(N, 16), 16) * 16))
+    const chunksPerPass = ceilDiv(N, columnsPerChunk)
     const { passes, perPass } = passesOf(K)
     for (let i = 0; i < batch; i++) {
       const [ia, ib] = offsets === null ? [0, 0] : offsets[i]
-      inSlots(passes, M * N, out.address + 4 * M * N * i, to =>
-        runtime.launch(
-          alongKernel,
-          passes * chunks,
-          a.address + 4 * M * K * ia,
-          a.rowStep,
-          a.columnStep,
-          b.address + 4 * K * N * ib,
-          b.rowStep,
-          to,
+      inSlots(passes, M * N, addBytes(out.address, 4 * M * N * i), to =>
+        runtime.launch(fewRowsAlong, passes * chunksPerPass, {
+          a: addBytes(a.address, 4 * M * K * ia),
+          rowStep: a.rowStep,
+          kStep: a.columnStep,
+          b: addBytes(b.address, 4 * K * N * ib),
+          bStep: b.rowStep,
+          out: to,
           bias,
           M,
           N,
           K,
-          columns,
-          chunks,
-          perPass,
-        ),
+          columnsPerChunk,
+          chunksPerPass,
+          stepsPerPass: perPass,
+        }),
       )
     }
   }
 
   /** Runs `launch` on the result or, of several passes, on slots of `length` floats that are summed to it. */
-  function inSlots(passes: number, length: number, result: number, launch: (to: number) => void): void {
+  function inSlots(passes: number, length: number, result: Address, launch: (to: Address) => void): void {
     if (passes === 1) launch(result)
     else
       context.scratch(4 * passes * length, slots => {
@@ -115,14 +120,14 @@ export function matmul(
 
   function multiplyPacked({ M, N, K, batch, a, b, countA, offsets, bias }: Product, out: WasmStorage): void {
     const { passes, perPass } = passesOf(K)
-    const { rows, columns } = blocks(M, N, perPass, batch)
-    const [rowBlocks, columnBlocks] = [ceilDiv(M, rows), ceilDiv(N, columns)]
+    const { rowsPerBlock, columnsPerBlock } = blocks(M, N, perPass, batch)
+    const [rowBlocks, columnBlocks] = [ceilDiv(M, rowsPerBlock), ceilDiv(N, columnsPerBlock)]
     const packedBytes = 4 * ceilDiv(M, 4) * 4 * perPass
-    const threadBytes = 4 * ceilDiv(columns, 8) * 8 * perPass
+    const threadBytes = 4 * ceilDiv(columnsPerBlock, 8) * 8 * perPass
     const tableBytes = offsets === null ? 0 : 8 * batch
     context.scratch(countA * packedBytes + runtime.threads * threadBytes + tableBytes, packed => {
-      const scratch = packed + countA * packedBytes
-      const table = scratch + runtime.threads * threadBytes
+      const scratch = addBytes(packed, countA * packedBytes)
+      const table = addBytes(scratch, runtime.threads * threadBytes)
       if (offsets !== null) {
         const words = runtime.ints(table, 2 * batch)
         offsets.forEach(([ia, ib], i) => {
@@ -133,42 +138,38 @@ export function matmul(
       // Every element is a sum of passes in rising order of k, each a sum of its own: by shape only, however it is cut.
       for (let k = 0, pass = 0; pass < passes; pass++, k += perPass) {
         const length = Math.min(perPass, K - k)
-        const perMatrix = ceilDiv(M, PACK_ROWS)
-        runtime.launch(
-          packKernel,
-          countA * perMatrix,
-          a.address + k * a.columnStep,
-          a.rowStep,
-          a.columnStep,
+        const chunksPerMatrix = ceilDiv(M, PACK_ROWS)
+        runtime.launch(gemmPack, countA * chunksPerMatrix, {
+          a: addBytes(a.address, k * a.columnStep),
+          matrixStep: 4 * M * K,
+          rowStep: a.rowStep,
+          kStep: a.columnStep,
           M,
-          length,
+          K: length,
           packed,
-          PACK_ROWS,
-          perMatrix,
-          4 * M * K,
-          packedBytes,
-        )
-        runtime.launch(
-          gemmKernel,
-          batch * rowBlocks * columnBlocks,
-          packed,
-          b.address + k * b.rowStep,
-          b.columnStep,
-          b.rowStep,
-          out.address,
-          k === 0 ? bias : 0,
+          packedStep: packedBytes,
+          rowsPerChunk: PACK_ROWS,
+          chunksPerMatrix,
+        })
+        runtime.launch(gemm, batch * rowBlocks * columnBlocks, {
+          packedA: packed,
+          b: addBytes(b.address, k * b.rowStep),
+          columnStep: b.columnStep,
+          kStep: b.rowStep,
+          out: out.address,
+          bias: k === 0 ? bias : null,
           M,
           N,
-          length,
-          rows,
-          columns,
-          scratch,
-          threadBytes,
+          K: length,
+          rowsPerBlock,
+          columnsPerBlock,
           rowBlocks,
           columnBlocks,
-          offsets === null ? 0 : table,
-          k === 0 ? 0 : 1,
-        )
+          scratch,
+          threadBytes,
+          offsets: offsets === null ? null : table,
+          accumulate: k > 0,
+        })
       }
     })
   }
@@ -176,7 +177,7 @@ export function matmul(
   /** The last two axes as a matrix of `columns` columns, or its transpose. */
   function matrix(x: Operand, transpose: boolean): Matrix {
     const step = 4 * x.shape[x.shape.length - 1]
-    return { address: at(x), rowStep: transpose ? 4 : step, columnStep: transpose ? step : 4 }
+    return { address: addressOf(x), rowStep: transpose ? 4 : step, columnStep: transpose ? step : 4 }
   }
 
   return {
@@ -189,7 +190,7 @@ export function matmul(
       const batchShape = out.shape.slice(0, -2)
       const batch = sizeOf(batchShape)
       const [countA, countB] = [a, b].map(x => sizeOf(x.shape.slice(0, -2)))
-      const product = { N, K, a: matrix(a, transposeA), b: matrix(b, transposeB), bias: 0 }
+      const product = { N, K, a: matrix(a, transposeA), b: matrix(b, transposeB), bias: null }
       // One b for all: the rows of all a's are the rows of one matrix.
       if (countB === 1 && !transposeA && countA === batch)
         multiply({ ...product, M: batch * M, batch: 1, countA: 1, offsets: null }, y)
@@ -201,8 +202,8 @@ export function matmul(
       const y = context.output(out)
       const [N, K] = w.shape
       const M = N === 0 ? 0 : y.length / N
-      const bias = b === null ? 0 : at(b)
-      const a = { address: at(x), rowStep: 4 * K, columnStep: 4 }
+      const bias = addressOf(b)
+      const a = { address: addressOf(x), rowStep: 4 * K, columnStep: 4 }
       multiply({ M, N, K, batch: 1, a, b: matrix(w, true), countA: 1, offsets: null, bias }, y)
       return y
     },
@@ -223,14 +224,19 @@ function passesOf(K: number): { readonly passes: number; readonly perPass: numbe
 }
 
 /** Rows and columns of a block: as many as the caches hold, but enough blocks. By shape only, as everywhere. */
-function blocks(M: number, N: number, K: number, batch: number): { readonly rows: number; readonly columns: number } {
+function blocks(
+  M: number,
+  N: number,
+  K: number,
+  batch: number,
+): { readonly rowsPerBlock: number; readonly columnsPerBlock: number } {
   const fit = Math.max(32, Math.floor(COLUMN_BYTES / (128 * Math.max(K, 1))) * 32)
-  const columns = Math.min(fit, ceilDiv(N, 8) * 8)
+  const columnsPerBlock = Math.min(fit, ceilDiv(N, 8) * 8)
   // Where k is short, the result is what fills the cache.
   const most = K <= 64 ? 64 : Math.floor(ROW_BYTES / (16 * K)) * 4
-  const wanted = Math.min(ceilDiv(ENOUGH, ceilDiv(N, columns) * batch), ceilDiv(M, 64))
+  const wanted = Math.min(ceilDiv(ENOUGH, ceilDiv(N, columnsPerBlock) * batch), ceilDiv(M, 64))
   const rows = ceilDiv(M, Math.max(ceilDiv(M, most), wanted))
-  return { rows: ceilDiv(rows, 4) * 4, columns }
+  return { rowsPerBlock: ceilDiv(rows, 4) * 4, columnsPerBlock }
 }
 
 /** For each element of a broadcast batch, in order: which matrix of a and which of b it multiplies. */

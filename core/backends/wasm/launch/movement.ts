@@ -1,106 +1,97 @@
 /**
  * Launches permute, slice, pad, concat, gather and scatterAdd. Kernels: kernels/movement.as.ts and gather.as.ts.
- * Next: matmul.ts.
  */
 
-import type { Kernels, Operand } from '../../../backend.ts'
-import { sizeOf, stridesOf } from '../../../shape.ts'
-import { at, CHUNK, type Context, ceilDiv } from '../storage.ts'
-import { cut, type Folded, fold, outerTable } from './fold.ts'
+import { indexError, type Kernels, type Operand } from '../../../backend.ts'
+import { ceilDiv, sizeOf, stridesOf, type Walk } from '../../../shape.ts'
+import { type Address, addBytes } from '../memory.ts'
+import { addressOf, CHUNK, type LaunchContext } from '../storage.ts'
+import { collapseToRows, outerTable, splitIntoChunks } from './rows.ts'
 
 /** Rows of the result per unit of the transpose kernel. */
 const BAND = 16
 
 type Names = 'permute' | 'slice' | 'pad' | 'concat' | 'gather' | 'scatterAdd'
 
-export function movement(context: Context, kernels: () => Kernels): Pick<Kernels, Names> {
+export function movement(context: LaunchContext, kernels: () => Kernels): Pick<Kernels, Names> {
   const { runtime } = context
-  const copyKernel = runtime.kernel('copyRows')
-  const transposeKernel = runtime.kernel('transpose')
-  const firstBadKernel = runtime.kernel('firstBad')
-  const gatherKernel = runtime.kernel('gather')
-  const scatterKernels = { f32: runtime.kernel('scatterAdd'), i32: runtime.kernel('scatterAddInts') }
+  const { copyRows, transpose, firstBad, gather, scatterAdd, scatterAddInts } = runtime.kernels
 
   /** Copies a box of `extents` from one address to another, each with its own strides in elements. */
   function copyBox(
-    from: number,
-    to: number,
+    from: Address,
+    to: Address,
     extents: readonly number[],
     fromStrides: readonly number[],
     toStrides: readonly number[],
   ): void {
     if (sizeOf(extents) === 0) return
-    const folded = fold(extents, [fromStrides, toStrides])
-    const last = folded.extents.length - 1
-    const [own, theirs] = folded.strides
+    const walk = collapseToRows(extents, [fromStrides, toStrides])
+    const last = walk.extents.length - 1
+    const [own, theirs] = walk.strides
     const along = own.indexOf(1)
-    if (own[last] !== 1 && theirs[last] === 1 && along >= 0) transposeBox(from, to, folded, along)
-    else copyRows(from, to, folded)
+    if (own[last] !== 1 && theirs[last] === 1 && along >= 0) transposeBox(from, to, walk, along)
+    else copyBoxRows(from, to, walk)
   }
 
-  function copyRows(from: number, to: number, folded: Folded): void {
+  function copyBoxRows(from: Address, to: Address, walk: Walk): void {
     const {
       extents,
       strides: [own, theirs],
-    } = folded
+    } = walk
     const last = extents.length - 1
     const rows = sizeOf(extents) / extents[last]
-    const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = cut(rows, extents[last])
+    const { rowsPerChunk, columnsPerChunk, columnChunks, chunks } = splitIntoChunks(rows, extents[last])
     const rank = Math.max(0, last - 1)
-    runtime.launch(
-      copyKernel,
-      chunks,
+    runtime.launch(copyRows, chunks, {
       from,
       to,
-      extents[last],
-      4 * own[last],
-      4 * theirs[last],
+      length: extents[last],
+      fromStep: 4 * own[last],
+      toStep: 4 * theirs[last],
       rows,
       rowsPerChunk,
       columnsPerChunk,
       columnChunks,
-      last > 0 ? extents[last - 1] : 1,
-      last > 0 ? 4 * own[last - 1] : 0,
-      last > 0 ? 4 * theirs[last - 1] : 0,
+      rowsPerOuter: last > 0 ? extents[last - 1] : 1,
+      fromRowStep: last > 0 ? 4 * own[last - 1] : 0,
+      toRowStep: last > 0 ? 4 * theirs[last - 1] : 0,
       rank,
-      ...outerTable(folded, rank),
-    )
+      table: outerTable(walk, rank),
+    })
   }
 
   /** The source runs along axis `along`, the result along the last: matrices to transpose, many of them. */
-  function transposeBox(from: number, to: number, { extents, strides: [own, theirs] }: Folded, along: number): void {
+  function transposeBox(from: Address, to: Address, { extents, strides: [own, theirs] }: Walk, along: number): void {
     const last = extents.length - 1
     const others = extents.map((_, axis) => axis).filter(axis => axis !== along && axis !== last)
     const table = others.flatMap(axis => [extents[axis], 4 * own[axis], 4 * theirs[axis]])
     const [R, C] = [extents[along], extents[last]]
     const units = ceilDiv(R, BAND) * others.reduce((n, axis) => n * extents[axis], 1)
-    const perChunk = Math.max(1, Math.floor(CHUNK / (C * Math.min(R, BAND))))
-    runtime.launch(
-      transposeKernel,
-      ceilDiv(units, perChunk),
+    const unitsPerChunk = Math.max(1, Math.floor(CHUNK / (C * Math.min(R, BAND))))
+    runtime.launch(transpose, ceilDiv(units, unitsPerChunk), {
       from,
       to,
       R,
       C,
-      4 * own[last],
-      4 * theirs[along],
+      fromStep: 4 * own[last],
+      toStep: 4 * theirs[along],
       units,
-      perChunk,
-      others.length,
-      ...table,
-    )
+      unitsPerChunk,
+      rank: others.length,
+      table,
+    })
   }
 
   function checkIndices(op: string, index: Operand, R: number): void {
     const n = sizeOf(index.shape)
-    const bad = context.scratch(4, address => {
-      runtime.launch(firstBadKernel, 1, at(index), n, R, address)
-      return runtime.ints(address, 1)[0]
+    const bad = context.scratch(4, position => {
+      runtime.launch(firstBad, 1, { index: addressOf(index), n, R, out: position })
+      return runtime.ints(position, 1)[0]
     })
     if (bad < 0) return
     const K = index.shape[1]
-    const value = runtime.ints(at(index), n)[bad]
-    throw new RangeError(`${op}: wanted indices in [0, ${R}), got ${value} at [${Math.floor(bad / K)}, ${bad % K}]`)
+    throw indexError(op, R, runtime.ints(addressOf(index), n)[bad], [Math.floor(bad / K), bad % K])
   }
 
   return {
@@ -108,7 +99,7 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
       const y = context.output(out)
       const own = stridesOf(x.shape)
       copyBox(
-        at(x),
+        addressOf(x),
         y.address,
         out.shape,
         order.map(axis => own[axis]),
@@ -121,7 +112,7 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
       const y = context.output(out)
       const strides = stridesOf(x.shape)
       const corner = starts.reduce((sum, start, axis) => sum + start * strides[axis], 0)
-      copyBox(at(x) + 4 * corner, y.address, out.shape, strides, stridesOf(out.shape))
+      copyBox(addBytes(addressOf(x), 4 * corner), y.address, out.shape, strides, stridesOf(out.shape))
       return y
     },
 
@@ -129,7 +120,13 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
       const y = kernels().fill(value, out)
       const strides = stridesOf(out.shape)
       const corner = before.reduce((sum, start, axis) => sum + start * strides[axis], 0)
-      copyBox(at(x), at({ ...out, storage: y }) + 4 * corner, x.shape, stridesOf(x.shape), strides)
+      copyBox(
+        addressOf(x),
+        addBytes(addressOf({ ...out, storage: y }), 4 * corner),
+        x.shape,
+        stridesOf(x.shape),
+        strides,
+      )
       return y
     },
 
@@ -138,8 +135,8 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
       const strides = stridesOf(out.shape)
       let to = y.address
       for (const x of xs) {
-        copyBox(at(x), to, x.shape, stridesOf(x.shape), strides)
-        to += 4 * x.shape[axis] * strides[axis]
+        copyBox(addressOf(x), to, x.shape, stridesOf(x.shape), strides)
+        to = addBytes(to, 4 * x.shape[axis] * strides[axis])
       }
       return y
     },
@@ -149,8 +146,18 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
       const [B, K] = index.shape
       checkIndices('gather', index, R)
       const y = context.output(out)
-      const perChunk = Math.max(1, Math.floor(CHUNK / Math.max(D, 1)))
-      runtime.launch(gatherKernel, ceilDiv(B * K, perChunk), at(x), at(index), y.address, B * K, K, R, D, perChunk)
+      const rows = B * K
+      const rowsPerChunk = Math.max(1, Math.floor(CHUNK / Math.max(D, 1)))
+      runtime.launch(gather, ceilDiv(rows, rowsPerChunk), {
+        x: addressOf(x),
+        index: addressOf(index),
+        y: y.address,
+        rows,
+        rowsPerChunk,
+        K,
+        R,
+        D,
+      })
       return y
     },
 
@@ -160,10 +167,18 @@ export function movement(context: Context, kernels: () => Kernels): Pick<Kernels
       checkIndices('scatterAdd', index, R)
       const y = context.output(out)
       // Columns in multiples of a cache line, so that threads do not share lines; about CHUNK elements in all.
-      const columns = Math.max(64, Math.ceil(CHUNK / Math.max(R + K, 1) / 16) * 16)
-      const columnChunks = ceilDiv(D, columns)
-      const kernel = scatterKernels[out.dtype as 'f32' | 'i32']
-      runtime.launch(kernel, B * columnChunks, at(index), at(source), y.address, R, K, D, columns, columnChunks)
+      const columnsPerChunk = Math.max(64, Math.ceil(CHUNK / Math.max(R + K, 1) / 16) * 16)
+      const columnChunks = ceilDiv(D, columnsPerChunk)
+      runtime.launch(out.dtype === 'f32' ? scatterAdd : scatterAddInts, B * columnChunks, {
+        index: addressOf(index),
+        source: addressOf(source),
+        y: y.address,
+        R,
+        K,
+        D,
+        columnsPerChunk,
+        columnChunks,
+      })
       return y
     },
   }

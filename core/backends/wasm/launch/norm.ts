@@ -1,13 +1,14 @@
 /**
  * Launches layer norm, adaptive layer norm, gated residual, softmax, log-softmax and their gradients. A norm's gradients
  * of weight and bias are summed per segment of rows, then over segments. Kernels: kernels/norm.as.ts, softmax.as.ts.
- * Next: attention.ts.
  */
 
 import type { FusedKernels, Operand, Storage } from '../../../backend.ts'
-import { sizeOf } from '../../../shape.ts'
-import { bits } from '../runtime.ts'
-import { at, CHUNK, type Context, ceilDiv, type WasmStorage } from '../storage.ts'
+import { ceilDiv, sizeOf } from '../../../shape.ts'
+import type { SoftmaxArgs, SoftmaxGradArgs } from '../generated/kernels.ts'
+import { type Address, addBytes } from '../memory.ts'
+import type { Kernel } from '../runtime.ts'
+import { addressOf, CHUNK, type LaunchContext, type WasmStorage } from '../storage.ts'
 import type { Reduce } from './reduce.ts'
 
 /** Rows per segment of a gradient that is summed over rows. */
@@ -25,69 +26,86 @@ type Names =
   | 'logSoftmax'
   | 'logSoftmaxGrad'
 
-export function norms(context: Context, reduce: Reduce): Pick<FusedKernels, Names> {
+/** Rows of x, and their division into chunks. */
+function rowsOf(x: Operand): { D: number; rows: number; rowsPerChunk: number; chunks: number } {
+  const D = x.shape[x.shape.length - 1]
+  const rows = D === 0 ? 0 : sizeOf(x.shape) / D
+  const rowsPerChunk = Math.max(1, Math.floor(CHUNK / 2 / D))
+  return { D, rows, rowsPerChunk, chunks: ceilDiv(rows, rowsPerChunk) }
+}
+
+export function norms(context: LaunchContext, reduce: Reduce): Pick<FusedKernels, Names> {
   const { runtime } = context
-  const normKernel = runtime.kernel('layerNorm')
-  const normGradKernel = runtime.kernel('layerNormGrad')
-  const residualKernel = runtime.kernel('gatedResidual')
-  const residualGradKernel = runtime.kernel('gatedResidualGrad')
-  const softmaxKernel = runtime.kernel('softmax')
-  const softmaxGradKernel = runtime.kernel('softmaxGrad')
-  const logSoftmaxKernel = runtime.kernel('logSoftmax')
-  const logSoftmaxGradKernel = runtime.kernel('logSoftmaxGrad')
+  const { kernels } = runtime
 
-  /** Rows of x, and how many a chunk takes. */
-  function rowsOf(x: Operand): { D: number; rows: number; perChunk: number; chunks: number } {
-    const D = x.shape[x.shape.length - 1]
-    const rows = D === 0 ? 0 : sizeOf(x.shape) / D
-    const perChunk = Math.max(1, Math.floor(CHUNK / 2 / D))
-    return { D, rows, perChunk, chunks: ceilDiv(rows, perChunk) }
-  }
-
-  function norm(x: Operand, a: number, b: number, perGroup: number, eps: number, plus: number): Storage {
+  function layerNorm(
+    x: Operand,
+    a: Operand | null,
+    b: Operand | null,
+    rowsPerGroup: number,
+    eps: number,
+    plus: number,
+  ): Storage {
     const y = context.output(x)
-    const { D, rows, perChunk, chunks } = rowsOf(x)
-    runtime.launch(normKernel, chunks, at(x), a, b, y.address, rows, perChunk, D, perGroup, bits(eps), bits(plus))
+    const { D, rows, rowsPerChunk, chunks } = rowsOf(x)
+    runtime.launch(kernels.layerNorm, chunks, {
+      x: addressOf(x),
+      a: addressOf(a),
+      b: addressOf(b),
+      y: y.address,
+      rows,
+      rowsPerChunk,
+      D,
+      rowsPerGroup,
+      eps,
+      plus,
+    })
     return y
   }
 
-  /** [gx, ga, gb], or [gx] where there is no a; a belongs to groups of rows and has its own shape. */
-  function normGrad(g: Operand, x: Operand, a: Operand | null, perGroup: number, eps: number, plus: number): Storage[] {
+  /** Returns [gx, ga, gb], or [gx] where there is no a; a has one row per group of rows. */
+  function layerNormGrad(
+    g: Operand,
+    x: Operand,
+    a: Operand | null,
+    rowsPerGroup: number,
+    eps: number,
+    plus: number,
+  ): Storage[] {
     const gx = context.output(x)
     const { D, rows } = rowsOf(x)
     if (rows === 0) return a === null ? [gx] : [gx, zeros(a), zeros(a)]
-    const groups = rows / perGroup
-    const segments = ceilDiv(perGroup, SEGMENT)
-    const launch = (ga: number, gb: number) =>
-      runtime.launch(
-        normGradKernel,
-        groups * segments,
-        at(g),
-        at(x),
-        a === null ? 0 : at(a),
-        gx.address,
+    const groups = rows / rowsPerGroup
+    const segmentsPerGroup = ceilDiv(rowsPerGroup, SEGMENT)
+    const launch = (ga: Address | null, gb: Address | null) =>
+      runtime.launch(kernels.layerNormGrad, groups * segmentsPerGroup, {
+        g: addressOf(g),
+        x: addressOf(x),
+        a: addressOf(a),
+        gx: gx.address,
         ga,
         gb,
         D,
-        perGroup,
-        SEGMENT,
-        segments,
-        bits(eps),
-        bits(plus),
-      )
+        rowsPerGroup,
+        rowsPerSegment: SEGMENT,
+        segmentsPerGroup,
+        eps,
+        plus,
+      })
     if (a === null) {
-      launch(0, 0)
+      launch(null, null)
       return [gx]
     }
     const ga = context.output(a)
     const gb = context.output(a)
-    if (segments === 1) launch(ga.address, gb.address)
+    if (segmentsPerGroup === 1) launch(ga.address, gb.address)
     else {
-      const bytes = 4 * groups * segments * D
+      const bytes = 4 * groups * segmentsPerGroup * D
       context.scratch(2 * bytes, slots => {
-        launch(slots, slots + bytes)
-        reduce('sum', slots, ga.address, groups, segments, D)
-        reduce('sum', slots + bytes, gb.address, groups, segments, D)
+        const slotsOfB = addBytes(slots, bytes)
+        launch(slots, slotsOfB)
+        reduce('sum', slots, ga.address, groups, segmentsPerGroup, D)
+        reduce('sum', slotsOfB, gb.address, groups, segmentsPerGroup, D)
       })
     }
     return [gx, ga, gb]
@@ -99,30 +117,45 @@ export function norms(context: Context, reduce: Reduce): Pick<FusedKernels, Name
     return y
   }
 
-  function softmaxLike(kernel: number, x: Operand, y: Operand | null): Storage {
-    const out = context.output(x)
-    const { D, rows, perChunk, chunks } = rowsOf(x)
-    runtime.launch(kernel, chunks, at(x), y === null ? 0 : at(y), out.address, rows, perChunk, D)
-    return out
+  function softmax(kernel: Kernel<SoftmaxArgs>, x: Operand): Storage {
+    const y = context.output(x)
+    const { D, rows, rowsPerChunk, chunks } = rowsOf(x)
+    runtime.launch(kernel, chunks, { x: addressOf(x), y: y.address, rows, rowsPerChunk, D })
+    return y
+  }
+
+  function softmaxGrad(kernel: Kernel<SoftmaxGradArgs>, g: Operand, y: Operand): Storage {
+    const gx = context.output(y)
+    const { D, rows, rowsPerChunk, chunks } = rowsOf(y)
+    runtime.launch(kernel, chunks, { g: addressOf(g), y: addressOf(y), gx: gx.address, rows, rowsPerChunk, D })
+    return gx
   }
 
   return {
-    layerNorm: (x, w, b, eps) =>
-      norm(x, w === null ? 0 : at(w), b === null ? 0 : at(b), Math.max(1, rowsOf(x).rows), eps, 0),
+    layerNorm: (x, w, b, eps) => layerNorm(x, w, b, Math.max(1, rowsOf(x).rows), eps, 0),
 
-    layerNormGrad: (g, x, w, eps) => normGrad(g, x, w, Math.max(1, rowsOf(x).rows), eps, 0),
+    layerNormGrad: (g, x, w, eps) => layerNormGrad(g, x, w, Math.max(1, rowsOf(x).rows), eps, 0),
 
-    adaLayerNorm: (x, shift, scale, eps) => norm(x, at(scale), at(shift), x.shape[1], eps, 1),
+    adaLayerNorm: (x, shift, scale, eps) => layerNorm(x, scale, shift, x.shape[1], eps, 1),
 
     adaLayerNormGrad(g, x, scale, eps) {
-      const [gx, gscale, gshift] = normGrad(g, x, scale, x.shape[1], eps, 1)
+      const [gx, gscale, gshift] = layerNormGrad(g, x, scale, x.shape[1], eps, 1)
       return [gx, gshift, gscale]
     },
 
     gatedResidual(x, gate, y, out) {
       const z = context.output(out)
-      const { D, rows, perChunk, chunks } = rowsOf(x)
-      runtime.launch(residualKernel, chunks, at(x), at(gate), at(y), z.address, rows, perChunk, D, x.shape[1])
+      const { D, rows, rowsPerChunk, chunks } = rowsOf(x)
+      runtime.launch(kernels.gatedResidual, chunks, {
+        x: addressOf(x),
+        gate: addressOf(gate),
+        y: addressOf(y),
+        z: z.address,
+        rows,
+        rowsPerChunk,
+        D,
+        rowsPerGroup: x.shape[1],
+      })
       return z
     },
 
@@ -131,33 +164,31 @@ export function norms(context: Context, reduce: Reduce): Pick<FusedKernels, Name
       const [N, T, D] = y.shape
       if (gy.length === 0) return [zeros(gate), gy]
       const ggate = context.output(gate)
-      const segments = ceilDiv(T, SEGMENT)
-      const launch = (slots: number) =>
-        runtime.launch(
-          residualGradKernel,
-          N * segments,
-          at(g),
-          at(gate),
-          at(y),
-          gy.address,
-          slots,
+      const segmentsPerGroup = ceilDiv(T, SEGMENT)
+      const launch = (slots: Address) =>
+        runtime.launch(kernels.gatedResidualGrad, N * segmentsPerGroup, {
+          g: addressOf(g),
+          gate: addressOf(gate),
+          y: addressOf(y),
+          gy: gy.address,
+          ggate: slots,
           D,
-          T,
-          SEGMENT,
-          segments,
-        )
-      if (segments === 1) launch(ggate.address)
+          rowsPerGroup: T,
+          rowsPerSegment: SEGMENT,
+          segmentsPerGroup,
+        })
+      if (segmentsPerGroup === 1) launch(ggate.address)
       else
-        context.scratch(4 * N * segments * D, slots => {
+        context.scratch(4 * N * segmentsPerGroup * D, slots => {
           launch(slots)
-          reduce('sum', slots, ggate.address, N, segments, D)
+          reduce('sum', slots, ggate.address, N, segmentsPerGroup, D)
         })
       return [ggate, gy]
     },
 
-    softmax: x => softmaxLike(softmaxKernel, x, null),
-    softmaxGrad: (g, y) => softmaxLike(softmaxGradKernel, g, y),
-    logSoftmax: x => softmaxLike(logSoftmaxKernel, x, null),
-    logSoftmaxGrad: (g, y) => softmaxLike(logSoftmaxGradKernel, g, y),
+    softmax: x => softmax(kernels.softmax, x),
+    softmaxGrad: (g, y) => softmaxGrad(kernels.softmaxGrad, g, y),
+    logSoftmax: x => softmax(kernels.logSoftmax, x),
+    logSoftmaxGrad: (g, y) => softmaxGrad(kernels.logSoftmaxGrad, g, y),
   }
 }

@@ -4,21 +4,22 @@
  */
 
 import type { FusedKernels, Operand } from '../../../backend.ts'
+import { ceilDiv } from '../../../shape.ts'
 import { bits } from '../runtime.ts'
-import { at, CHUNK, type Context, ceilDiv } from '../storage.ts'
+import { addressOf, CHUNK, type LaunchContext } from '../storage.ts'
 
 /** Pieces of tensors that are updated together: the address of each operand, and elements. */
 function pieces(tensors: readonly (readonly Operand[])[]): { readonly addresses: number[]; readonly length: number }[] {
   return tensors.flatMap(operands => {
     const n = operands[0].storage.length
     return Array.from({ length: ceilDiv(n, CHUNK) }, (_, i) => ({
-      addresses: operands.map(x => at(x) + 4 * i * CHUNK),
+      addresses: operands.map(x => addressOf(x) + 4 * i * CHUNK),
       length: Math.min(CHUNK, n - i * CHUNK),
     }))
   })
 }
 
-export function optimizer(context: Context): Pick<FusedKernels, 'sumOfSquares' | 'adamW' | 'lerp'> {
+export function optimizer(context: LaunchContext): Pick<FusedKernels, 'sumOfSquares' | 'adamW' | 'lerp'> {
   const { runtime } = context
   const squaresKernel = runtime.kernel('squares')
   const sumKernel = runtime.kernel('sumSlots')
@@ -46,8 +47,8 @@ export function optimizer(context: Context): Pick<FusedKernels, 'sumOfSquares' |
       const y = context.output(out)
       const lines = pieces(xs.map(x => [x])).map(({ addresses, length }) => [...addresses, length])
       withTable(lines, 8 * lines.length, (table, slots) => {
-        runtime.launch(squaresKernel, lines.length, table, slots)
-        runtime.launch(sumKernel, 1, slots, lines.length, y.address)
+        runtime.launchWords(squaresKernel, lines.length, table, slots)
+        runtime.launchWords(sumKernel, 1, slots, lines.length, y.address)
       })
       return y
     },
@@ -57,14 +58,14 @@ export function optimizer(context: Context): Pick<FusedKernels, 'sumOfSquares' |
       const lines = pieces(operands).map(({ addresses, length }) => [...addresses, (length + 3) >> 2])
       const numbers = [lr, beta1, 1 - beta1, beta2, 1 - beta2, eps, 1 - lr * weightDecay].map(bits)
       withTable(lines, 0, table =>
-        runtime.launch(
+        runtime.launchWords(
           adamKernel,
           lines.length,
           table,
-          at(finite),
-          at(clip),
-          at(correction1),
-          at(correction2),
+          addressOf(finite),
+          addressOf(clip),
+          addressOf(correction1),
+          addressOf(correction2),
           ...numbers,
         ),
       )
@@ -73,7 +74,9 @@ export function optimizer(context: Context): Pick<FusedKernels, 'sumOfSquares' |
     lerp(targets, sources, weight, finite) {
       const operands = targets.map((target, i) => [target, sources[i]])
       const lines = pieces(operands).map(({ addresses, length }) => [...addresses, (length + 3) >> 2])
-      withTable(lines, 0, table => runtime.launch(lerpKernel, lines.length, table, at(finite), bits(weight)))
+      withTable(lines, 0, table =>
+        runtime.launchWords(lerpKernel, lines.length, table, addressOf(finite), bits(weight)),
+      )
     },
   }
 }

@@ -1,15 +1,13 @@
 /**
- * Launches reductions. Axes are folded into groups, reduced ones and kept ones in turn; each reduced group, the last
- * one first, is one pass: rows when nothing is kept after it, columns otherwise. A pass over much data and few results
- * is cut in segments and followed by a pass over the segments. Kernels: kernels/reduce.as.ts. Next: norm.ts.
+ * Launches reductions. Axes are collapsed into groups, reduced ones and kept ones in turn. Each reduced group, the last
+ * one first, is one pass: over rows if no group is kept after it, over columns otherwise. A pass over much data with few
+ * results is divided into segments and followed by a pass over the segments. Kernels: kernels/reduce.as.ts.
  */
 
-import type { Kernels, ReduceName } from '../../../backend.ts'
-import { sizeOf } from '../../../shape.ts'
-import { at, CHUNK, type Context, ceilDiv } from '../storage.ts'
-
-/** What a reduction of nothing gives. */
-const identities: Readonly<Record<ReduceName, number>> = { sum: 0, max: -Infinity, min: Infinity }
+import { type Kernels, type ReduceName, reduceIdentity } from '../../../backend.ts'
+import { ceilDiv, type ReduceGroup, reduceGroups, sizeOf } from '../../../shape.ts'
+import type { Address } from '../memory.ts'
+import { addressOf, CHUNK, type LaunchContext } from '../storage.ts'
 
 /** Columns that one pass of the column kernel takes: their running results stay in the first-level cache. */
 const BLOCK_COLUMNS = 1024
@@ -18,65 +16,59 @@ const BLOCK_COLUMNS = 1024
 const SEGMENT_ROWS = 256
 
 /** Passes over (outer, R, inner) → (outer, inner), from address to address. */
-export type Reduce = (name: ReduceName, from: number, to: number, outer: number, R: number, inner: number) => void
+export type Reduce = (name: ReduceName, from: Address, to: Address, outer: number, R: number, inner: number) => void
 
-export function reducer(context: Context): Reduce {
+export function reducer(context: LaunchContext): Reduce {
   const { runtime } = context
-  const rowKernels = { sum: runtime.kernel('sumRows'), max: runtime.kernel('maxRows'), min: runtime.kernel('minRows') }
-  const columnKernels = {
-    sum: runtime.kernel('sumColumns'),
-    max: runtime.kernel('maxColumns'),
-    min: runtime.kernel('minColumns'),
-  }
+  const { rowsSum, rowsMax, rowsMin, columnsSum, columnsMax, columnsMin } = runtime.kernels
+  const rowKernels = { sum: rowsSum, max: rowsMax, min: rowsMin }
+  const columnKernels = { sum: columnsSum, max: columnsMax, min: columnsMin }
 
-  function rows(name: ReduceName, from: number, to: number, count: number, R: number): void {
+  function rows(name: ReduceName, from: Address, to: Address, count: number, R: number): void {
     const length = R > 2 * CHUNK ? CHUNK : R
-    const segments = ceilDiv(R, length)
-    const perChunk = Math.max(1, Math.floor(CHUNK / length))
-    const launch = (target: number) =>
-      runtime.launch(
-        rowKernels[name],
-        ceilDiv(count * segments, perChunk),
-        from,
-        target,
+    const segmentsPerRow = ceilDiv(R, length)
+    const segments = count * segmentsPerRow
+    const segmentsPerChunk = Math.max(1, Math.floor(CHUNK / length))
+    const launch = (y: Address) =>
+      runtime.launch(rowKernels[name], ceilDiv(segments, segmentsPerChunk), {
+        x: from,
+        y,
         R,
-        count * segments,
-        perChunk,
-        length,
         segments,
-      )
-    if (segments === 1) launch(to)
+        segmentsPerChunk,
+        segmentLength: length,
+        segmentsPerRow,
+      })
+    if (segmentsPerRow === 1) launch(to)
     else
-      context.scratch(4 * count * segments, slots => {
+      context.scratch(4 * segments, slots => {
         launch(slots)
-        rows(name, slots, to, count, segments)
+        rows(name, slots, to, count, segmentsPerRow)
       })
   }
 
-  function columns(name: ReduceName, from: number, to: number, outer: number, R: number, inner: number): void {
-    const block = Math.min(inner, BLOCK_COLUMNS)
-    const blocks = ceilDiv(inner, block)
+  function columns(name: ReduceName, from: Address, to: Address, outer: number, R: number, inner: number): void {
+    const columnsPerBlock = Math.min(inner, BLOCK_COLUMNS)
+    const columnBlocks = ceilDiv(inner, columnsPerBlock)
     // As few segments as there are enough of, each of at least 64 rows.
-    const wanted = Math.ceil(64 / (outer * blocks))
-    const segmentRows = Math.min(SEGMENT_ROWS, Math.max(64, ceilDiv(CHUNK, block), ceilDiv(R, wanted)))
-    const segments = ceilDiv(R, segmentRows)
-    const units = outer * segments * blocks
-    const perChunk = Math.max(1, Math.floor(CHUNK / (block * Math.min(R, segmentRows))))
-    const launch = (target: number) =>
-      runtime.launch(
-        columnKernels[name],
-        ceilDiv(units, perChunk),
-        from,
-        target,
+    const wanted = Math.ceil(64 / (outer * columnBlocks))
+    const rowsPerSegment = Math.min(SEGMENT_ROWS, Math.max(64, ceilDiv(CHUNK, columnsPerBlock), ceilDiv(R, wanted)))
+    const segments = ceilDiv(R, rowsPerSegment)
+    const units = outer * segments * columnBlocks
+    const unitsPerChunk = Math.max(1, Math.floor(CHUNK / (columnsPerBlock * Math.min(R, rowsPerSegment))))
+    const launch = (y: Address) =>
+      runtime.launch(columnKernels[name], ceilDiv(units, unitsPerChunk), {
+        x: from,
+        y,
         R,
         inner,
         units,
-        perChunk,
-        segmentRows,
+        unitsPerChunk,
+        rowsPerSegment,
         segments,
-        block,
-        blocks,
-      )
+        columnsPerBlock,
+        columnBlocks,
+      })
     if (segments === 1) launch(to)
     else
       context.scratch(4 * outer * segments * inner, slots => {
@@ -91,16 +83,25 @@ export function reducer(context: Context): Reduce {
   }
 }
 
-/** Of whole numbers, one result after the other: nobody waits for them. */
-function intReducer({ runtime }: Context): Reduce {
-  const kernels = { sum: runtime.kernel('sumInts'), max: runtime.kernel('maxInts'), min: runtime.kernel('minInts') }
+/** Returns passes over integers. They compute one result after the other: reductions of integers are rare. */
+function intReducer({ runtime }: LaunchContext): Reduce {
+  const { reduceIntSum, reduceIntMax, reduceIntMin } = runtime.kernels
+  const kernels = { sum: reduceIntSum, max: reduceIntMax, min: reduceIntMin }
   return (name, from, to, outer, R, inner) => {
-    const perChunk = Math.max(1, Math.floor(CHUNK / R))
-    runtime.launch(kernels[name], ceilDiv(outer * inner, perChunk), from, to, R, inner, outer * inner, perChunk)
+    const results = outer * inner
+    const resultsPerChunk = Math.max(1, Math.floor(CHUNK / R))
+    runtime.launch(kernels[name], ceilDiv(results, resultsPerChunk), {
+      x: from,
+      y: to,
+      R,
+      inner,
+      results,
+      resultsPerChunk,
+    })
   }
 }
 
-export function reductions(context: Context, reduce: Reduce): Pick<Kernels, 'reduce'> {
+export function reductions(context: LaunchContext, reduce: Reduce): Pick<Kernels, 'reduce'> {
   const reduceInts = intReducer(context)
 
   return {
@@ -108,29 +109,29 @@ export function reductions(context: Context, reduce: Reduce): Pick<Kernels, 'red
       const y = context.output(out)
       const whole = x.dtype === 'i32'
       if (sizeOf(x.shape) === 0) {
-        if (whole) context.runtime.ints(y.address, y.length).fill(identities[name])
-        else context.runtime.floats(y.address, y.length).fill(identities[name])
+        if (whole) context.runtime.ints(y.address, y.length).fill(reduceIdentity[name])
+        else context.runtime.floats(y.address, y.length).fill(reduceIdentity[name])
         return y
       }
       const passOf = whole ? reduceInts : reduce
-      const groups = groupsOf(x.shape, axes)
+      const groups = reduceGroups(x.shape, axes)
       const passes = groups.filter(group => group.reduced).length
       // At least one pass, if only over groups of one: that copies.
       if (passes === 0) {
-        passOf(name, at(x), y.address, 1, 1, y.length)
+        passOf(name, addressOf(x), y.address, 1, 1, y.length)
         return y
       }
-      pass(passOf, groups, passes, at(x), y.address, name)
+      pass(passOf, groups, passes, addressOf(x), y.address, name)
       return y
     },
   }
 
   function pass(
     run: Reduce,
-    groups: readonly Group[],
+    groups: readonly ReduceGroup[],
     passes: number,
-    from: number,
-    to: number,
+    from: Address,
+    to: Address,
     name: ReduceName,
   ): void {
     const last = groups.findLastIndex(group => group.reduced)
@@ -145,22 +146,4 @@ export function reductions(context: Context, reduce: Reduce): Pick<Kernels, 'red
       pass(run, groups.toSpliced(last, 1), passes - 1, between, to, name)
     })
   }
-}
-
-interface Group {
-  extent: number
-  readonly reduced: boolean
-}
-
-/** Neighbouring axes that share their fate, as one. */
-function groupsOf(shape: readonly number[], axes: readonly number[]): Group[] {
-  const groups: Group[] = []
-  shape.forEach((extent, axis) => {
-    if (extent === 1) return
-    const reduced = axes.includes(axis)
-    const last = groups[groups.length - 1]
-    if (last !== undefined && last.reduced === reduced) last.extent *= extent
-    else groups.push({ extent, reduced })
-  })
-  return groups
 }

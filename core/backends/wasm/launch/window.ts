@@ -2,32 +2,46 @@
  * Launches unfold and fold. Kernels: kernels/unfold.as.ts.
  */
 
-import type { Kernels, Operand, Spec, Storage, Window2d } from '../../../backend.ts'
-import { at, CHUNK, type Context, ceilDiv } from '../storage.ts'
+import {
+  type Kernels,
+  type Operand,
+  type Spec,
+  type Storage,
+  type Window2d,
+  windowPositions,
+} from '../../../backend.ts'
+import { ceilDiv } from '../../../shape.ts'
+import type { WindowArgs } from '../generated/kernels.ts'
+import type { Address } from '../memory.ts'
+import type { Kernel } from '../runtime.ts'
+import { addressOf, CHUNK, type LaunchContext } from '../storage.ts'
 
-export function windows(context: Context): Pick<Kernels, 'unfold' | 'fold'> {
+export function windows(context: LaunchContext): Pick<Kernels, 'unfold' | 'fold'> {
   const { runtime } = context
-  const unfoldKernel = runtime.kernel('unfold')
-  const foldKernels = { f32: runtime.kernel('fold'), i32: runtime.kernel('foldInts') }
+  const { unfold, fold, foldInts } = runtime.kernels
 
-  /** Both kernels: `image` (N, C, H, W) and `patches` (N, C·kh·kw, H'·W') are addresses, one of them of the result. */
-  function launch(kernel: number, image: number, patches: number, shape: readonly number[], window: Window2d): void {
+  /** Launches a kernel between an image (N, C, H, W) of this shape and its patches (N, C·kh·kw, H'·W'). */
+  function launch(
+    kernel: Kernel<WindowArgs>,
+    image: Address,
+    patches: Address,
+    shape: readonly number[],
+    window: Window2d,
+  ): void {
     const [N, C, H, W] = shape
     const {
       kernel: [kh, kw],
       stride: [dy, dx],
-      padding: [top, bottom, left, right],
+      padding: [top, , left],
     } = window
-    const outH = Math.floor((H + top + bottom - kh) / dy) + 1
-    const outW = Math.floor((W + left + right - kw) / dx) + 1
-    const perChunk = Math.max(1, Math.floor((2 * CHUNK) / (kh * kw * outH * outW)))
-    runtime.launch(
-      kernel,
-      ceilDiv(N * C, perChunk),
+    const planes = N * C
+    const [outH, outW] = windowPositions(shape, window)
+    const planesPerChunk = Math.max(1, Math.floor((2 * CHUNK) / (kh * kw * outH * outW)))
+    runtime.launch(kernel, ceilDiv(planes, planesPerChunk), {
       image,
       patches,
-      N * C,
-      perChunk,
+      planes,
+      planesPerChunk,
       H,
       W,
       kh,
@@ -38,19 +52,19 @@ export function windows(context: Context): Pick<Kernels, 'unfold' | 'fold'> {
       left,
       outH,
       outW,
-    )
+    })
   }
 
   return {
     unfold(x: Operand, window: Window2d, out: Spec): Storage {
       const y = context.output(out)
-      launch(unfoldKernel, at(x), y.address, x.shape, window)
+      launch(unfold, addressOf(x), y.address, x.shape, window)
       return y
     },
 
     fold(x: Operand, window: Window2d, out: Spec): Storage {
       const y = context.output(out)
-      launch(foldKernels[out.dtype as 'f32' | 'i32'], y.address, at(x), out.shape, window)
+      launch(out.dtype === 'f32' ? fold : foldInts, y.address, addressOf(x), out.shape, window)
       return y
     },
   }

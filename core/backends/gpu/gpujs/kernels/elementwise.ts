@@ -1,0 +1,125 @@
+/**
+ * Elementwise kernels. A kernel is a flat function that gpu.js translates, one call per element of its result; it closes
+ * over nothing and calls what is spliced in: library.ts, and here `unaryOp`, `binaryOp` and `store` from scalars.ts.
+ * Operands that are broadcast are read by strides: sizes n and strides of each operand, last axis first.
+ * Next: movement.ts.
+ */
+
+import type { Kernels, Spec } from '../../../../backend.ts'
+import { broadcastStrides, collapseAxes, type Shape } from '../../../../shape.ts'
+import type { Launcher } from '../../program.ts'
+import type { Elements, Thread } from '../kernel.ts'
+import { functionOf, maxRank } from '../library.ts'
+import { binaryScalars, limited, stores, unaryScalars } from '../scalars.ts'
+
+declare function offset(at: number, ...sizesAndStrides: number[]): number
+declare function unaryOp(x: number, p: number, q: number): number
+declare function binaryOp(a: number, b: number): number
+declare function store(x: number): number
+
+function fill(this: Thread, value: number): number {
+  return store(value)
+}
+
+function unary(this: Thread, x: Elements, p: number, q: number): number {
+  return store(unaryOp(x[this.thread.x], p, q))
+}
+
+function aligned(this: Thread, a: Elements, b: Elements): number {
+  return store(binaryOp(a[this.thread.x], b[this.thread.x]))
+}
+
+// biome-ignore format: one group of parameters a line
+function binary(
+  this: Thread, a: Elements, b: Elements,
+  n1: number, n2: number, n3: number, n4: number, n5: number,
+  a1: number, a2: number, a3: number, a4: number, a5: number, a6: number,
+  b1: number, b2: number, b3: number, b4: number, b5: number, b6: number,
+): number {
+  return store(
+    binaryOp(
+      a[offset(this.thread.x, n1, n2, n3, n4, n5, a1, a2, a3, a4, a5, a6)],
+      b[offset(this.thread.x, n1, n2, n3, n4, n5, b1, b2, b3, b4, b5, b6)],
+    ),
+  )
+}
+
+// biome-ignore format: one group of parameters a line
+function where(
+  this: Thread, condition: Elements, a: Elements, b: Elements,
+  n1: number, n2: number, n3: number, n4: number, n5: number,
+  c1: number, c2: number, c3: number, c4: number, c5: number, c6: number,
+  a1: number, a2: number, a3: number, a4: number, a5: number, a6: number,
+  b1: number, b2: number, b3: number, b4: number, b5: number, b6: number,
+): number {
+  if (condition[offset(this.thread.x, n1, n2, n3, n4, n5, c1, c2, c3, c4, c5, c6)] !== 0) {
+    return a[offset(this.thread.x, n1, n2, n3, n4, n5, a1, a2, a3, a4, a5, a6)]
+  }
+  return b[offset(this.thread.x, n1, n2, n3, n4, n5, b1, b2, b3, b4, b5, b6)]
+}
+
+type Names = 'fill' | 'unary' | 'binary' | 'where' | 'cast' | 'copy'
+
+export function createElementwiseKernels({ launch }: Launcher): Pick<Kernels, Names> {
+  const map: Kernels['unary'] = (name, x, out, p = 0, q = 0) => {
+    const functions = { unaryOp: functionOf('unaryOp', 3, unaryScalars[name]), ...storeOf(out) }
+    return launch({ key: `${name} ${out.dtype}`, kernel: unary, functions }, [x], out, [], [p, q])
+  }
+  return {
+    unary: map,
+    cast(x, out) {
+      if (out.dtype !== 'i32') return map('affine', x, out, 1, 0)
+      // 2³¹ − 1 is not an f32: 2³¹ stands for it, and becomes it when it is read.
+      const functions = { unaryOp: functionOf('unaryOp', 3, limited), ...storeOf(out) }
+      return launch({ key: 'cast i32', kernel: unary, functions }, [x], out, [], [-(2 ** 31), 2 ** 31])
+    },
+    copy: x => map('affine', x, x, 1, 0),
+    fill: (value, out) =>
+      launch({ key: `fill ${out.dtype}`, kernel: fill, functions: storeOf(out) }, [], out, [], [value]),
+
+    binary(name, a, b, out) {
+      const functions = { binaryOp: functionOf('binaryOp', 2, binaryScalars[name]), ...storeOf(out) }
+      const { ints, rank } = walk(out.shape, [a, b])
+      const key = `${name} ${out.dtype}`
+      if (rank === 1 && ints[maxRank - 1] === 1 && ints[2 * maxRank - 1] === 1)
+        return launch({ key: `${key} aligned`, kernel: aligned, functions }, [a, b], out)
+      return launch({ key, kernel: binary, functions, rank }, [a, b], out, ints)
+    },
+
+    where(condition, a, b, out) {
+      const { ints, rank } = walk(out.shape, [condition, a, b])
+      return launch({ key: 'where', kernel: where, rank }, [condition, a, b], out, ints)
+    },
+  }
+}
+
+function walk(shape: Shape, operands: readonly { readonly shape: Shape }[]) {
+  return offsetArguments(
+    shape,
+    operands.map(x => broadcastStrides(x.shape, shape)),
+  )
+}
+
+/** How a value is stored: i32 is carried as f32 and keeps no fraction. */
+export function storeOf({ dtype }: Spec): Record<string, string> {
+  return { store: functionOf('store', 1, stores[dtype === 'i32' ? 'i32' : 'f32']) }
+}
+
+/**
+ * Arguments of `offset` for a walk: extents n1 … n5, then for each operand its strides s1 … s6, last axis first. Most
+ * walks collapse to one axis. Throws RangeError where more than six remain.
+ */
+export function offsetArguments(
+  shape: Shape,
+  strides: readonly (readonly number[])[],
+): { ints: number[]; rank: number } {
+  const walk = collapseAxes(shape, strides)
+  const rank = walk.extents.length
+  if (rank > maxRank) throw new RangeError(`gpu: wanted at most ${maxRank} axes in disorder, got ${rank}`)
+  const padded = (numbers: readonly number[], count: number, value: number) =>
+    Array.from({ length: count }, (_, i) => numbers[rank - 1 - i] ?? value)
+  return {
+    ints: [...padded(walk.extents, maxRank - 1, 1), ...walk.strides.flatMap(own => padded(own, maxRank, 0))],
+    rank,
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * The patches of an image under a sliding window as columns, and their adjoint. Next: softmax.ts.
+ */
+
+import { type Kernels, type Window2d, windowPositions } from '../../../../backend.ts'
+import type { Shape } from '../../../../shape.ts'
+import type { Launcher } from '../../program.ts'
+import { coordinate, type Elements, type Thread } from '../kernel.ts'
+
+declare function quotient(a: number, b: number): number
+declare function remainder(a: number, b: number): number
+declare function along(at: number, n: number, inner: number): number
+declare function element(outer: number, rows: number, row: number, width: number, column: number): number
+
+/** Images H × W, a window kh × kw moved by steps down and right from (−top, −left), rows × columns positions. */
+// biome-ignore format: one group of parameters a line
+function unfold(
+  this: Thread, x: Elements, H: number, W: number, kh: number, kw: number,
+  down: number, right: number, top: number, left: number, rows: number, columns: number,
+): number {
+  const i = along(this.thread.x, kh, kw * rows * columns)
+  const j = along(this.thread.x, kw, rows * columns)
+  const y = along(this.thread.x, rows, columns) * down - top + i
+  const z = remainder(this.thread.x, columns) * right - left + j
+  if (y < 0 || y >= H || z < 0 || z >= W) {
+    return 0
+  }
+  return x[element(quotient(this.thread.x, kh * kw * rows * columns), H, y, W, z)]
+}
+
+/** The windows that a pixel lies in are those whose position is whole and inside. */
+// biome-ignore format: one group of parameters a line
+function fold(
+  this: Thread, x: Elements, H: number, W: number, kh: number, kw: number,
+  down: number, right: number, top: number, left: number, rows: number, columns: number,
+): number {
+  const plane = quotient(this.thread.x, H * W)
+  const row = along(this.thread.x, H, W) + top
+  const column = remainder(this.thread.x, W) + left
+  let total = 0
+  for (let i = 0; i < kh; i++) {
+    for (let j = 0; j < kw; j++) {
+      if (row >= i && column >= j) {
+        if (remainder(row - i, down) === 0 && remainder(column - j, right) === 0) {
+          if (quotient(row - i, down) < rows && quotient(column - j, right) < columns) {
+            total +=
+              x[
+                element(
+                  element(plane, kh, i, kw, j),
+                  rows,
+                  quotient(row - i, down),
+                  columns,
+                  quotient(column - j, right),
+                )
+              ]
+          }
+        }
+      }
+    }
+  }
+  return total
+}
+
+export function createWindowKernels({ launch }: Launcher): Pick<Kernels, 'unfold' | 'fold'> {
+  return {
+    unfold: (x, window, out) => launch({ key: 'unfold', kernel: unfold }, [x], out, intsOf('unfold', x.shape, window)),
+    fold: (x, window, out) => launch({ key: 'fold', kernel: fold }, [x], out, intsOf('fold', out.shape, window)),
+  }
+}
+
+/** What both kernels are told of an image and a window. */
+function intsOf(op: string, image: Shape, window: Window2d): number[] {
+  const [N, C, H, W] = image
+  const { kernel, stride, padding } = window
+  const [top, , left] = padding
+  coordinate(op, N * C * kernel[0] * kernel[1])
+  return [H, W, ...kernel, ...stride, top, left, ...windowPositions(image, window)]
+}

@@ -1,0 +1,270 @@
+/**
+ * What every kernel may call: functions of numbers that are spliced in as text, so each uses its parameters, `Math`, its
+ * neighbours here, and nothing else. Those of `integers` take and give whole numbers, which gpu.js keeps in i32 as long
+ * as they are handed from call to call: its own local variables are f32, exact to 2^24 only. So kernels keep coordinates
+ * (a row, a column) in variables and form offsets in calls. `wgsl` and `glsl` take the place of a function's translation
+ * on WebGPU and WebGL 2, whose compilers may assume that there is no NaN; in WGSL gpu.js would divide in f32, too.
+ * Next: scalars.ts, then kernels/elementwise.ts.
+ */
+
+type NumberFunction = (...values: number[]) => number
+
+export interface Helper {
+  readonly name: string
+  readonly source: string
+  readonly settings: { readonly argumentTypes: string[]; readonly returnType: string }
+  /** Its body in WGSL, in place of the translation; $1, $2, … are its parameters. */
+  readonly wgsl?: string
+  /** All of it in GLSL ES 3, in place of the translation. */
+  readonly glsl?: string
+}
+
+// The names under which they call each other; a bundler leaves them as they are, as it does keys of objects.
+declare function quotient(a: number, b: number): number
+declare function isNan(x: number): number
+declare function notANumber(x: number): number
+declare function exponential(x: number): number
+declare function logarithm(x: number): number
+declare function larger(a: number, b: number): number
+declare function erfc(x: number): number
+
+const integers = {
+  /** ⌊a / b⌋ for a ≥ 0. Half is added where numbers are floats, in which 6 / 3 may fall short of 2. */
+  quotient(a: number, b: number): number {
+    return Math.floor((a + 0.5) / b)
+  },
+
+  remainder(a: number, b: number): number {
+    return a - quotient(a, b) * b
+  },
+
+  /** Row-major place of (outer, row, column) in an array (…, rows, width). */
+  element(outer: number, rows: number, row: number, width: number, column: number): number {
+    return (outer * rows + row) * width + column
+  },
+
+  /** i s + j t + k u */
+  place(i: number, s: number, j: number, t: number, k: number, u: number): number {
+    return i * s + j * t + k * u
+  },
+
+  /** Index along the middle axis of (…, n, inner), in `at`. */
+  along(at: number, n: number, inner: number): number {
+    // Not by remainder: gpu.js would write that in GLSL before the quotient that it calls, where a kernel calls both.
+    return quotient(at, inner) - quotient(at, inner * n) * n
+  },
+}
+
+const numbers = {
+  /** 1 or 0 */
+  isNan(x: number): number {
+    return x >= 0 || x < 0 ? 0 : 1
+  },
+
+  isNumber(x: number): number {
+    return x - x === 0 ? 1 : 0
+  },
+
+  /** For all x. */
+  notANumber(x: number): number {
+    return Math.sqrt(-1 - Math.abs(x))
+  },
+
+  exponential(x: number): number {
+    return Math.exp(x)
+  },
+
+  logarithm(x: number): number {
+    return Math.log(x)
+  },
+
+  larger(a: number, b: number): number {
+    return Math.max(a, b)
+  },
+
+  smaller(a: number, b: number): number {
+    return Math.min(a, b)
+  },
+
+  /**
+   * 1 − erf(x) with a relative error below 1.2e-7, about what f32 can tell: the Chebyshev fit of W. H. Press et al.,
+   * "Numerical Recipes in C", 2nd ed., §6.2.
+   */
+  erfc(x: number): number {
+    const z = Math.abs(x)
+    const t = 1 / (1 + 0.5 * z)
+    let s = -0.82215223 + t * 0.17087277
+    s = 1.48851587 + t * s
+    s = -1.13520398 + t * s
+    s = 0.27886807 + t * s
+    s = -0.18628806 + t * s
+    s = 0.09678418 + t * s
+    s = 0.37409196 + t * s
+    s = 1.00002368 + t * s
+    const tail = t * exponential(-z * z - 1.26551223 + t * s)
+    return x >= 0 ? tail : 2 - tail
+  },
+
+  /** By its series where 1 − erfc(x) would keep few digits. */
+  erf(x: number): number {
+    if (Math.abs(x) < 0.5) {
+      const s = x * x
+      const low = -0.0268661706 + s * (0.0052239776 - s * (0.0008548327 - s * 0.00012055333))
+      return x * (1.1283791671 + s * (-0.376126389 + s * (0.1128379167 + s * low)))
+    }
+    return 1 - erfc(x)
+  },
+
+  /** max(x, 0) + log(1 + u), the logarithm as 2 artanh(u / (2 + u)), which keeps its digits for small u. */
+  softplus(x: number): number {
+    const u = exponential(-Math.abs(x))
+    const z = u / (2 + u)
+    const s = z * z
+    const low = 0.1428571429 + s * (0.1111111111 + s * (0.0909090909 + s * (0.0769230769 + s * 0.0666666667)))
+    return larger(x, 0) + z * (2 + 2 * s * (0.3333333333 + s * (0.2 + s * low)))
+  },
+
+  sigmoid(x: number): number {
+    return 1 / (1 + exponential(-x))
+  },
+
+  /** x·σ(2u) is GELU's tanh form: 2u = 2√(2/π)(x + 0.044715 x³). */
+  twiceU(x: number): number {
+    return 1.5957691216057308 * x + 0.0713548162726009 * x * x * x
+  },
+
+  /** WGSL's own tanh may be off by 1e-5. */
+  accurateTanh(x: number): number {
+    if (Math.abs(x) < 0.2) {
+      const s = x * x
+      return x * (1 + s * (-0.3333333333 + s * (0.1333333333 - s * 0.05396825397)))
+    }
+    return 2 / (1 + exponential(-2 * x)) - 1
+  },
+
+  /**
+   * sin(x + quarter · π/2), for |x| up to 5e7: WGSL's own may be off by 5e-4. Taylor's series of what is left of x after
+   * `far` · 1024 turns and `near` quarter turns, with π/2 in three parts: products with the first two are exact in f32.
+   */
+  sine(x: number, quarter: number): number {
+    const far = Math.floor(x * 1.5542474911317905e-4 + 0.5)
+    const near = Math.floor((x - far * 6432 - far * 1.9817545518) * 0.6366197723675814 + 0.5)
+    const most = x - far * 6432 - near * 1.5703125
+    const r = most - far * 1.9814453125 - near * 4.837512969970703e-4 - (far * 4096 + near) * 7.54978995489188e-8
+    const turn = near + quarter - 4 * Math.floor((near + quarter) * 0.25)
+    const s = r * r
+    const odd = r * (1 + s * (-0.16666666666 + s * (0.00833333333 - s * (0.000198412698 - s * 0.0000027557))))
+    const even = 1 + s * (-0.5 + s * (0.04166666666 - s * (0.00138888888 - s * (0.0000248015873 - s * 0.00000027557))))
+    const value = turn === 0 || turn === 2 ? odd : even
+    return turn >= 2 ? -value : value
+  },
+
+  /** x^p */
+  power(x: number, p: number): number {
+    if (p === 0) {
+      return 1
+    }
+    if (isNan(x) === 1 || isNan(p) === 1 || (x < 0 && p !== Math.floor(p))) {
+      return notANumber(x)
+    }
+    if (x === 0) {
+      return p < 0 ? -logarithm(0 * x) : 0
+    }
+    const size = Math.abs(x) ** p
+    return x < 0 && p - 2 * Math.floor(0.5 * p) === 1 ? -size : size
+  },
+}
+
+/** How a shading language tells a float's bits, makes a float of bits, and gives 1 or 0 for a condition. */
+interface Dialect {
+  readonly bits: (x: string) => string
+  readonly float: (bits: string) => string
+  readonly oneIf: (condition: string) => string
+}
+
+/**
+ * Bodies that know what is not a number by its bits. $1, $2, … are the parameters, whose names a bundler may have changed.
+ */
+function byBits({ bits, float, oneIf }: Dialect): Record<string, string> {
+  const size = (x: string) => `(${bits(x)} & 0x7fffffffu)`
+  const isNan = (x: string) => `${size(x)} > 0x7f800000u`
+  const quietNan = float(`${bits('$1')} | 0x7fc00000u`)
+  const nanFirst = `if (${isNan('$1')}) { return $1; } if (${isNan('$2')}) { return $2; }`
+  return {
+    isNan: `return ${oneIf(isNan('$1'))};`,
+    isNumber: `return ${oneIf(`${size('$1')} < 0x7f800000u`)};`,
+    notANumber: `return ${quietNan};`,
+    exponential: `if (${isNan('$1')}) { return $1; } return exp($1);`,
+    logarithm: `if (${size('$1')} == 0u) { return ${float(`${bits('$1')} | 0xff800000u`)}; }
+      if ($1 < 0.0 || ${isNan('$1')}) { return ${quietNan}; } return log($1);`,
+    larger: `${nanFirst} return max($1, $2);`,
+    smaller: `${nanFirst} return min($1, $2);`,
+  }
+}
+
+const wgsl: Readonly<Record<string, string>> = {
+  quotient: 'return $1 / $2;',
+  remainder: 'return $1 % $2;',
+  along: 'return ($1 / $3) % $2;',
+  ...byBits({
+    bits: x => `bitcast<u32>(${x})`,
+    float: bits => `bitcast<f32>(${bits})`,
+    oneIf: condition => `select(0.0, 1.0, ${condition})`,
+  }),
+}
+
+const glsl = byBits({
+  bits: x => `floatBitsToUint(${x})`,
+  float: bits => `uintBitsToFloat(${bits})`,
+  oneIf: condition => `(${condition}) ? 1.0 : 0.0`,
+})
+
+export const library: readonly Helper[] = [
+  ...Object.entries(integers).map(([name, fn]) => helper(name, fn, 'Integer')),
+  ...Object.entries(numbers).map(([name, fn]) => helper(name, fn, 'Number')),
+]
+
+function helper(name: string, fn: NumberFunction, type: 'Integer' | 'Number'): Helper {
+  const argumentTypes = Array.from({ length: fn.length }, () => type)
+  const settings = { argumentTypes, returnType: type }
+  return { name, source: `function ${fn.toString()}`, settings, wgsl: wgsl[name], glsl: native(name, fn.length) }
+}
+
+/** A function of `count` floats in GLSL; undefined where the translation will do. */
+function native(name: string, count: number): string | undefined {
+  if (!(name in glsl)) return undefined
+  const parameters = Array.from({ length: count }, (_, i) => `x${i + 1}`)
+  return `float ${name}(${parameters.map(x => `float ${x}`).join(', ')}) { ${glsl[name].replaceAll('$', 'x')} }`
+}
+
+/** Axes that `offset` knows. */
+export const maxRank = 6
+
+/**
+ * offset(at, n1 … n5, s1 … s6): where element `at` of an array of sizes n, last axis first, lies by strides s. Sizes
+ * beyond `rank` − 1 and strides beyond `rank` are not looked at.
+ */
+export function offsetHelper(rank: number): Helper {
+  const sizes = Array.from({ length: maxRank - 1 }, (_, i) => `n${i + 1}`)
+  const strides = Array.from({ length: maxRank }, (_, i) => `s${i + 1}`)
+  const from = (axis: number, at: string): string =>
+    axis === rank - 1
+      ? `${at} * ${strides[axis]}`
+      : `remainder(${at}, ${sizes[axis]}) * ${strides[axis]} + ${from(axis + 1, `quotient(${at}, ${sizes[axis]})`)}`
+  const parameters = ['at', ...sizes, ...strides]
+  const argumentTypes = parameters.map(() => 'Integer')
+  const source = `function offset(${parameters.join(', ')}) { return ${rank === 0 ? '0 * at' : from(0, 'at')} }`
+  return { name: 'offset', source, settings: { argumentTypes, returnType: 'Integer' } }
+}
+
+/** The source of a function `name` of `count` numbers from an arrow with an expression, whose parameters are the first. */
+export function functionOf(name: string, count: number, arrow: (...values: never[]) => number): string {
+  const source = arrow.toString()
+  const [head, body] = [source.slice(0, source.indexOf('=>')), source.slice(source.indexOf('=>') + 2)]
+  const own = head
+    .replace(/[()\s]/g, '')
+    .split(',')
+    .filter(Boolean)
+  const parameters = Array.from({ length: count }, (_, i) => own[i] ?? `unused${i}`)
+  return `function ${name}(${parameters.join(', ')}) { return ${body} }`
+}

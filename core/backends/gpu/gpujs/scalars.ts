@@ -1,0 +1,84 @@
+/**
+ * The elementwise ops as gpu.js wants them. Each arrow is one expression that is spliced into a kernel as text, so it
+ * may use its parameters, `Math`, and the functions of library.ts, and nothing else. What the ops mean is in
+ * ../cpu/scalars.ts. Next: kernels/elementwise.ts.
+ */
+
+import type { BinaryName, ReduceName, UnaryName } from '../../../backend.ts'
+import type { DType } from '../../../dtype.ts'
+
+declare function isNan(x: number): number
+declare function isNumber(x: number): number
+declare function exponential(x: number): number
+declare function logarithm(x: number): number
+declare function larger(a: number, b: number): number
+declare function smaller(a: number, b: number): number
+declare function erf(x: number): number
+declare function erfc(x: number): number
+declare function softplus(x: number): number
+declare function sigmoid(x: number): number
+declare function twiceU(x: number): number
+declare function accurateTanh(x: number): number
+declare function sine(x: number, quarter: number): number
+declare function power(x: number, p: number): number
+
+export const unaryScalars: Readonly<Record<UnaryName, (x: number, p: number, q: number) => number>> = {
+  neg: x => -x,
+  abs: x => Math.abs(x),
+  sign: x => (isNan(x) === 1 ? x : Math.sign(x)),
+  floor: x => Math.floor(x),
+  square: x => x * x,
+  sqrt: x => Math.sqrt(x),
+  rsqrt: x => 1 / Math.sqrt(x),
+  reciprocal: x => 1 / x,
+  exp: x => exponential(x),
+  log: x => logarithm(x),
+  sin: x => sine(x, 0),
+  cos: x => sine(x, 1),
+  tanh: x => accurateTanh(x),
+  erf: x => erf(x),
+  sigmoid: x => sigmoid(x),
+  softplus: x => softplus(x),
+  relu: x => larger(x, 0),
+  silu: x => x * sigmoid(x),
+  gelu: x => 0.5 * x * erfc(-Math.SQRT1_2 * x),
+  geluTanh: x => x * sigmoid(twiceU(x)),
+  affine: (x, p, q) => p * x + q,
+  pow: (x, p) => power(x, p),
+  clamp: (x, p, q) => smaller(larger(x, p), q),
+  isFinite: x => isNumber(x),
+}
+
+export const binaryScalars: Readonly<Record<BinaryName, (a: number, b: number) => number>> = {
+  add: (a, b) => a + b,
+  sub: (a, b) => a - b,
+  mul: (a, b) => a * b,
+  div: (a, b) => a / b,
+  pow: (a, b) => power(a, b),
+  maximum: (a, b) => larger(a, b),
+  minimum: (a, b) => smaller(a, b),
+  equal: (a, b) => (a === b ? 1 : 0),
+  less: (a, b) => (a < b ? 1 : 0),
+  lessEqual: (a, b) => (a <= b ? 1 : 0),
+  siluGrad: (a, b) => a * sigmoid(b) * (1 + b * (1 - sigmoid(b))),
+  geluGrad: (a, b) => a * (0.5 * erfc(-Math.SQRT1_2 * b) + 0.3989422804014327 * b * exponential(-0.5 * b * b)),
+  geluTanhGrad: (a, b) =>
+    a *
+    (sigmoid(twiceU(b)) +
+      b * sigmoid(twiceU(b)) * (1 - sigmoid(twiceU(b))) * (1.5957691216057308 + 0.2140644488178027 * b * b)),
+}
+
+export const reduceScalars: Readonly<Record<ReduceName, (a: number, b: number) => number>> = {
+  sum: (a, b) => a + b,
+  max: (a, b) => larger(a, b),
+  min: (a, b) => smaller(a, b),
+}
+
+/** What a cast makes of a value before its fraction goes: in [p, q], and 0 of NaN. */
+export const limited = (x: number, p: number, q: number): number => (isNan(x) === 1 ? 0 : smaller(larger(x, p), q))
+
+/** What is done to a value before it is stored: i32 is carried as f32 and keeps no fraction. */
+export const stores: Readonly<Record<Exclude<DType, 'f64'>, (x: number) => number>> = {
+  f32: x => x,
+  i32: x => Math.trunc(x),
+}

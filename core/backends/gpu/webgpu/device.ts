@@ -1,0 +1,143 @@
+/**
+ * WebGPU: kernels in the WGSL that gpu.js makes of them, and hand-written shaders (wgsl/), on one device with one pool of
+ * buffers and one encoder. Dispatch is synchronous; what goes wrong on the device is told by the next download.
+ * Next: kernels/elementwise.ts, wgsl/program.ts.
+ */
+
+import { type Device, type Handle, lostDevice, type Program, type Translator } from '../program.ts'
+import { closeAdapter, type Opened } from './adapter.ts'
+import { Encoder, type Shader } from './encoder.ts'
+import { mapRead, usage } from './flags.ts'
+import { BufferPool, type PooledBuffer } from './pool.ts'
+
+export interface WebGpuDevice extends Device {
+  readonly gpu: GPUDevice
+  readonly encoder: Encoder
+}
+
+/** The device tells why in its own words a little after it fails, and of a cause after what came of it. */
+const aLittle = () => new Promise(resolve => setTimeout(resolve, 0))
+
+export function openWebGpu(translate: Translator, { device, name }: Opened, about: string): WebGpuDevice {
+  let failure: Error | null = null
+  const failed = (error: Error) => {
+    failure ??= error
+  }
+  const encoder = new Encoder(device)
+  const { maxStorageBufferBindingSize, maxBufferSize } = device.limits
+  const maxElements = Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize) / 4)
+  const pool = new BufferPool(device, 4 * maxElements, error => {
+    failure = error // rather than what came of it
+    encoder.flush()
+    pool.drain() // the next try may have what waits here in other sizes
+  })
+  const shaders = new Map<string, Shader>()
+  let closed = false
+
+  device.onuncapturederror = ({ error }) => failed(new Error(`gpu: ${error.message}`))
+  device.lost.then(({ reason, message }) => {
+    if (!closed) failed(lostDevice(name, message || reason))
+  })
+
+  function dispatch(program: Program, buffers: readonly PooledBuffer[]): void {
+    let shader = shaders.get(program.key)
+    if (shader === undefined) {
+      shader = encoder.shader(program)
+      shaders.set(program.key, shader)
+    }
+    encoder.dispatch(shader, program, buffers)
+  }
+
+  return {
+    mode: 'webgpu',
+    about,
+    gpu: device,
+    encoder,
+    maxElements,
+
+    upload(data) {
+      const buffer = pool.take(data.byteLength)
+      // The queue writes at once: commands that are still to be submitted must have had their turn.
+      if (buffer.batch === encoder.batch) encoder.flush()
+      device.queue.writeBuffer(buffer.gpu, 0, data as Float32Array<ArrayBuffer>)
+      return buffer
+    },
+
+    run(kernel, size, arrays, ints, floats) {
+      const result = pool.take(4 * size)
+      if (size > 0)
+        dispatch(translate(kernel, size, arrays.length, ints, floats), [...(arrays as PooledBuffer[]), result])
+      return result
+    },
+
+    plan({ steps, scratch }, named, results) {
+      const buffers = { ...named } as Record<string, PooledBuffer>
+      for (const [name, size] of Object.entries({ ...scratch, ...results })) buffers[name] = pool.take(4 * size)
+      for (const { program, buffers: names } of steps) {
+        if (program.workgroups === 0) continue
+        const bound = names.map(name => {
+          if (buffers[name] === undefined) throw new Error(`${program.key}: wanted a buffer '${name}', got none`)
+          return buffers[name]
+        })
+        dispatch(program, bound)
+      }
+      for (const name of Object.keys(scratch)) pool.give(buffers[name])
+      return Object.fromEntries(Object.keys(results).map(name => [name, buffers[name]]))
+    },
+
+    async download(handles, sizes) {
+      const offsets: number[] = []
+      let bytes = 0
+      for (const size of sizes) {
+        offsets.push(bytes)
+        bytes += 4 * size
+      }
+      const staging = device.createBuffer({
+        size: Math.max(bytes, 4),
+        usage: usage.copyTarget | usage.mapRead,
+      })
+      handles.forEach((handle, i) => {
+        if (sizes[i] > 0) encoder.copy(handle as PooledBuffer, staging, offsets[i], 4 * sizes[i])
+      })
+      encoder.flush()
+      try {
+        await staging.mapAsync(mapRead)
+      } catch (error) {
+        await aLittle()
+        failed(new Error(`gpu: ${(error as Error).message}`))
+      }
+      if (failure !== null) {
+        await aLittle()
+        const told = failure
+        failure = null
+        throw told
+      }
+      const all = new Float32Array(staging.getMappedRange().slice(0))
+      staging.destroy()
+      return sizes.map((size, i) => all.subarray(offsets[i] / 4, offsets[i] / 4 + size))
+    },
+
+    release: (handle: Handle) => pool.give(handle as PooledBuffer),
+
+    async settled() {
+      encoder.flush()
+      await device.queue.onSubmittedWorkDone()
+    },
+
+    counters: () => ({
+      built: encoder.shaders,
+      dispatches: encoder.dispatches,
+      submits: encoder.submits,
+      reserved: pool.reserved,
+      allocations: pool.allocations,
+    }),
+
+    destroy() {
+      closed = true
+      encoder.destroy()
+      pool.destroy()
+      device.destroy()
+      closeAdapter()
+    },
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * Kernels as hand-written shaders (wgsl/), on devices that take them, in place of gpu.js' kernels of the same names. Plans
+ * are kept by shapes: a step that repeats makes none. Next: wgsl/program.ts.
+ */
+
+import type { BackendKernels, FusedKernels, Kernels, Operand, Spec, Storage } from '../../../backend.ts'
+import { type Shape, sizeOf } from '../../../shape.ts'
+import type { Launcher, Plan } from '../program.ts'
+import { fits, selfAttentionPlan } from './wgsl/attention.ts'
+import { selfAttentionGradPlan } from './wgsl/attention-grad.ts'
+import { linearPlan, matmulPlan } from './wgsl/matmul.ts'
+import {
+  adaLayerNormGradPlan,
+  adaLayerNormPlan,
+  gatedResidualGradPlan,
+  layerNormGradPlan,
+  layerNormPlan,
+} from './wgsl/norm.ts'
+import { reducePlan, sumOfSquaresPlan } from './wgsl/reduce.ts'
+import { softmaxGradPlan, softmaxPlan } from './wgsl/softmax.ts'
+
+type Named = Readonly<Record<string, Operand>>
+type Specs = Readonly<Record<string, Spec>>
+
+const mostPlans = 4096
+
+/** Fused kernels that take over from hand-written shaders where a shape is beyond these. */
+type Others = Kernels & Pick<FusedKernels, 'linear' | 'selfAttention' | 'selfAttentionGrad'>
+
+/** `kernels`, some replaced by hand-written shaders; empty arrays stay with the kernels replaced. */
+export function createWgslKernels({ plan }: Launcher, kernels: Others): BackendKernels {
+  const plans = new Map<string, Plan>()
+
+  function run(key: string, make: () => Plan, named: Named, results: Specs): Storage[] {
+    let found = plans.get(key)
+    if (found === undefined) {
+      if (plans.size >= mostPlans) plans.clear()
+      found = make()
+      plans.set(key, found)
+    }
+    return plan(found, named, results)
+  }
+
+  const isEmpty = ({ shape }: { readonly shape: Shape }) => sizeOf(shape) === 0
+  const operand = (name: string, x: Operand | null): Named => (x === null ? {} : { [name]: x })
+
+  return {
+    ...kernels,
+
+    reduce(name, x, axes, out) {
+      if (isEmpty(x)) return kernels.reduce(name, x, axes, out)
+      const key = `reduce ${name} ${x.shape} / ${axes}`
+      return run(key, () => reducePlan(name, x.shape, axes), { x }, { y: out })[0]
+    },
+
+    matmul(a, b, transposeA, transposeB, out) {
+      if (isEmpty(a) || isEmpty(b)) return kernels.matmul(a, b, transposeA, transposeB, out)
+      const key = `matmul ${a.shape} ${transposeA} / ${b.shape} ${transposeB}`
+      return run(key, () => matmulPlan(a.shape, b.shape, transposeA, transposeB, out.shape), { a, b }, { out })[0]
+    },
+
+    linear(x, w, b, out) {
+      if (isEmpty(x) || isEmpty(w)) return kernels.linear(x, w, b, out)
+      const key = `linear ${x.shape} / ${w.shape} ${b !== null}`
+      const named = { x, w, ...operand('b', b) }
+      return run(key, () => linearPlan(x.shape, w.shape, b !== null), named, { y: out })[0]
+    },
+
+    softmax: (x, out) => run(`softmax ${x.shape}`, () => softmaxPlan('softmax', x.shape), { x }, { y: out })[0],
+    logSoftmax: (x, out) =>
+      run(`logSoftmax ${x.shape}`, () => softmaxPlan('logSoftmax', x.shape), { x }, { y: out })[0],
+    softmaxGrad: (g, y, out) =>
+      run(`softmaxGrad ${g.shape}`, () => softmaxGradPlan('softmaxGrad', g.shape), { g, y }, { gx: out })[0],
+    logSoftmaxGrad: (g, y, out) =>
+      run(`logSoftmaxGrad ${g.shape}`, () => softmaxGradPlan('logSoftmaxGrad', g.shape), { g, y }, { gx: out })[0],
+
+    layerNorm(x, w, b, eps, out) {
+      const key = `layerNorm ${x.shape} ${eps} ${w !== null} ${b !== null}`
+      const named = { x, ...operand('w', w), ...operand('b', b) }
+      return run(key, () => layerNormPlan(x.shape, w !== null, b !== null, eps), named, { y: out })[0]
+    },
+    layerNormGrad(g, x, w, eps) {
+      const key = `layerNormGrad ${x.shape} ${eps} ${w !== null}`
+      const results: Specs = w === null ? { gx: x } : { gx: x, gw: w, gb: w }
+      return run(key, () => layerNormGradPlan(x.shape, w !== null, eps), { g, x, ...operand('w', w) }, results)
+    },
+    adaLayerNorm: (x, shift, scale, eps, out) =>
+      run(`adaLayerNorm ${x.shape} ${eps}`, () => adaLayerNormPlan(x.shape, eps), { x, shift, scale }, { y: out })[0],
+    adaLayerNormGrad(g, x, scale, eps) {
+      const results = { gx: x, gshift: scale, gscale: scale }
+      return run(
+        `adaLayerNormGrad ${x.shape} ${eps}`,
+        () => adaLayerNormGradPlan(x.shape, eps),
+        { g, x, scale },
+        results,
+      )
+    },
+    gatedResidualGrad: (g, gate, y) =>
+      run(`gatedGrad ${y.shape}`, () => gatedResidualGradPlan(y.shape), { g, gate, y }, { ggate: gate, gy: y }),
+
+    selfAttention(qkv, bias, heads, out) {
+      if (isEmpty(qkv) || !fits(qkv.shape[2] / 3 / heads)) return kernels.selfAttention(qkv, bias, heads, out)
+      const key = `selfAttention ${qkv.shape} / ${bias?.shape} / ${heads}`
+      const make = () => selfAttentionPlan(qkv.shape, bias?.shape ?? null, heads)
+      return run(key, make, { qkv, ...operand('bias', bias) }, { y: out })[0]
+    },
+    selfAttentionGrad(g, qkv, bias, heads) {
+      if (isEmpty(qkv) || !fits(qkv.shape[2] / 3 / heads)) return kernels.selfAttentionGrad(g, qkv, bias, heads)
+      const key = `selfAttentionGrad ${qkv.shape} / ${bias?.shape} / ${heads}`
+      const make = () => selfAttentionGradPlan(qkv.shape, bias?.shape ?? null, heads)
+      return run(key, make, { g, qkv, ...operand('bias', bias) }, { gqkv: qkv, ...operand('gbias', bias) })
+    },
+
+    sumOfSquares(xs, out) {
+      const sizes = xs.map(x => sizeOf(x.shape))
+      const named = Object.fromEntries(xs.map((x, i) => [`x${i}`, x]))
+      return run(`sumOfSquares ${sizes}`, () => sumOfSquaresPlan(sizes), named, { y: out })[0]
+    },
+  }
+}

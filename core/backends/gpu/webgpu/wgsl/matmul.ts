@@ -1,0 +1,121 @@
+/**
+ * Plans of matrix products: how a stack of products is cut in tiles and over k. The shader is in tile.ts: a workgroup
+ * makes a tile of one product; where there are too few tiles for a device but k is long, several workgroups share a tile,
+ * each with a range of k, and a reduction adds what they found, in a fixed order.
+ */
+
+import { broadcastStrides, ceilDiv, collapseAxes, type Shape, sizeOf } from '../../../../shape.ts'
+import type { Plan } from '../../program.ts'
+import { reduceSteps } from './reduce.ts'
+import { step } from './shader.ts'
+import { type Axis, multiply, type Operand, type Tile, threadsOf } from './tile.ts'
+
+/** Large products; those that a large tile would leave with few workgroups; those of few rows, or of few columns. */
+const tiles = {
+  large: { name: 'large', rows: 128, columns: 128, depth: 8, down: 8, across: 8 },
+  middle: { name: 'middle', rows: 64, columns: 64, depth: 8, down: 8, across: 8 },
+  flat: { name: 'flat', rows: 16, columns: 64, depth: 16, down: 4, across: 4 },
+  tall: { name: 'tall', rows: 64, columns: 16, depth: 16, down: 4, across: 4 },
+} satisfies Record<string, Tile>
+
+/** Large tiles are used from so many on, and k is shared until there are so many of the others. */
+const enoughLarge = 192
+const enough = 512
+/** A range of k is no shorter, and there are no more of them. */
+const leastDepth = 256
+const mostRanges = 16
+
+/** Products of one call: for each of `axes`' combinations (M, K) × (K, N). */
+interface Products {
+  readonly M: number
+  readonly N: number
+  readonly K: number
+  readonly axes: readonly Axis[]
+  readonly transposeA: boolean
+  readonly transposeB: boolean
+  readonly bias: boolean
+}
+
+/** a, b → out: as the contract's `matmul`, for K ≥ 1. */
+export function matmulPlan(a: Shape, b: Shape, transposeA: boolean, transposeB: boolean, out: Shape): Plan {
+  const [M, N] = out.slice(-2)
+  const K = a[a.length - (transposeA ? 2 : 1)]
+  const axes = batchAxes(a, b, out.slice(0, -2))
+  const products = { N, K, transposeA, transposeB, bias: false }
+  // One b for all: the rows of all a's are the rows of one matrix.
+  if (axes.length === 1 && axes[0].stepB === 0 && axes[0].stepA === M * K && !transposeA)
+    return planOf({ ...products, M: axes[0].size * M, axes: [] })
+  return planOf({ ...products, M, axes })
+}
+
+/** x, w, and b where there is a bias → y: y = x wᵀ + b, as the contract's `linear`, for I ≥ 1. */
+export function linearPlan(x: Shape, [O, I]: Shape, bias: boolean): Plan {
+  const M = sizeOf(x.slice(0, -1))
+  const plan = planOf({ M, N: O, K: I, axes: [], transposeA: false, transposeB: true, bias })
+  const names: Readonly<Record<string, string>> = { a: 'x', b: 'w', bias: 'b', out: 'y' }
+  return { ...plan, steps: plan.steps.map(s => ({ ...s, buffers: s.buffers.map(name => names[name] ?? name) })) }
+}
+
+/** Leading axes with the steps of both operands, in elements. */
+function batchAxes(a: Shape, b: Shape, batch: Shape): Axis[] {
+  const steps = [a, b].map(shape => {
+    const size = sizeOf(shape.slice(-2))
+    return broadcastStrides(shape.slice(0, -2), batch).map(s => s * size)
+  })
+  const { extents, strides } = collapseAxes(batch, steps)
+  return extents.map((size, i) => ({ size, stepA: strides[0][i], stepB: strides[1][i] }))
+}
+
+function planOf({ M, N, K, axes, transposeA, transposeB, bias }: Products): Plan {
+  const batch = axes.reduce((n, { size }) => n * size, 1)
+  const tile = tileFor(M, N, batch)
+  const [tilesM, tilesN] = [ceilDiv(M, tile.rows), ceilDiv(N, tile.columns)]
+  const count = tilesM * tilesN * batch
+  const wanted = Math.min(Math.floor(enough / Math.max(count, 1)), Math.floor(K / leastDepth), mostRanges)
+  const range = ceilDiv(ceilDiv(K, Math.max(wanted, 1)), tile.depth) * tile.depth
+  const ranges = ceilDiv(K, range)
+
+  // An operand whose rows in memory are multiples of four long is read four elements at once where they lie along a tile.
+  const a: Operand = { along: transposeA ? 'tile' : 'k', wide: transposeA && M % 4 === 0 }
+  const b: Operand = { along: transposeB ? 'k' : 'tile', wide: !transposeB && N % 4 === 0 }
+  const product = step(
+    {
+      name: 'matmul',
+      variant: [tile.name, transposeA, transposeB, a.wide, b.wide, N % 4 === 0, bias, axes.length],
+      params: {
+        M,
+        N,
+        K,
+        tilesN,
+        tiles: tilesM * tilesN,
+        range,
+        ranges,
+        products: batch,
+        ...Object.fromEntries(
+          axes.flatMap(({ size, stepA, stepB }, i) => [
+            [`size${i}`, size],
+            [`stepA${i}`, stepA],
+            [`stepB${i}`, stepB],
+          ]),
+        ),
+      },
+      reads: { a: a.wide ? 'vec4f' : 'f32', b: b.wide ? 'vec4f' : 'f32', ...(bias ? { bias: 'f32' } : {}) },
+      writes: { out: N % 4 === 0 ? 'vec4f' : 'f32' },
+      workgroups: count * ranges,
+      threads: threadsOf(tile),
+      ...multiply({ tile, a, b, axes: axes.length, bias, wideOut: N % 4 === 0 }),
+    },
+    ranges > 1 ? { out: 'ranges' } : {},
+  )
+  if (ranges === 1) return { steps: [product], scratch: {} }
+  const scratch: Record<string, number> = { ranges: ranges * batch * M * N }
+  return { steps: [product, ...reduceSteps('sum', [1, ranges, batch * M * N], 'ranges', 'out', scratch)], scratch }
+}
+
+function tileFor(M: number, N: number, batch: number): Tile {
+  if (M <= tiles.flat.rows) return tiles.flat
+  if (N <= tiles.tall.columns) return tiles.tall
+  const large = ceilDiv(M, tiles.large.rows) * ceilDiv(N, tiles.large.columns) * batch
+  // Not where most of a large tile would lie outside.
+  return large >= enoughLarge && Math.min(M, N) > tiles.middle.rows ? tiles.large : tiles.middle
+}

@@ -1,0 +1,220 @@
+/**
+ * Layer normalisation, plain and adaptive, and gradients: y = x̂ ⊙ a + c, where a and c are the same for all rows (w, b)
+ * or one per example (1 + scale, shift). Rows are normalised by some lanes of a workgroup; the gradients of a and c are
+ * sums down the columns, of x̂ that is found again from each row's mean and deviation. Next: matmul.ts.
+ */
+
+import { ceilDiv, type Shape, sizeOf } from '../../../../shape.ts'
+import type { Plan, Step } from '../../program.ts'
+import { find, type Layout, laneStride, layoutOf, layoutParams, reduceSteps } from './reduce.ts'
+import { float, step } from './shader.ts'
+import { findRow } from './softmax.ts'
+import { lanesFor, threads, tree } from './tree.ts'
+
+/** Buffers that a and c are read from, and how, at position `d` of the row of example `n`. */
+interface Affine {
+  readonly reads: readonly string[]
+  readonly a: string
+  readonly c: string
+}
+
+const adaptive: Affine = {
+  reads: ['shift', 'scale'],
+  a: '(1.0 + scale[n * params.len + d])',
+  c: 'shift[n * params.len + d]',
+}
+
+function plain(w: boolean, b: boolean): Affine {
+  return {
+    reads: [...(w ? ['w'] : []), ...(b ? ['b'] : [])],
+    a: w ? 'w[d]' : '1.0',
+    c: b ? 'b[d]' : '0.0',
+  }
+}
+
+/** x, and w and b where there are such → y. */
+export function layerNormPlan(shape: Shape, w: boolean, b: boolean, eps: number): Plan {
+  return { steps: [forward(shape, 1, plain(w, b), eps)], scratch: {} }
+}
+
+/** x, shift, scale → y: x (N, T, D). */
+export function adaLayerNormPlan(shape: Shape, eps: number): Plan {
+  return { steps: [forward(shape, shape[1], adaptive, eps)], scratch: {} }
+}
+
+/** g, x → gx; with w, also gw and gb. */
+export function layerNormGradPlan(shape: Shape, w: boolean, eps: number): Plan {
+  const affine = { ...plain(w, false), c: '' }
+  if (!w) return { steps: [backward(shape, 1, affine, eps, false)], scratch: {} }
+  const D = shape[shape.length - 1]
+  const rows = sizeOf(shape.slice(0, -1))
+  return withColumns(backward(shape, 1, affine, eps, true), [1, rows, D], 'gw', 'gb')
+}
+
+/** g, x, scale → gx, gshift, gscale: x (N, T, D). */
+export function adaLayerNormGradPlan(shape: Shape, eps: number): Plan {
+  const [N, T, D] = shape
+  const affine = { ...adaptive, reads: ['scale'], c: '' }
+  return withColumns(backward(shape, T, affine, eps, true), [N, T, D], 'gscale', 'gshift')
+}
+
+/** g, gate, y → ggate, gy: y (N, T, D). */
+export function gatedResidualGradPlan([N, T, D]: Shape): Plan {
+  const scratch: Record<string, number> = {}
+  const scaled = step({
+    name: 'gated',
+    variant: [],
+    params: { size: N * T * D, T, D },
+    reads: { g: 'f32', gate: 'f32' },
+    writes: { gy: 'f32' },
+    workgroups: ceilDiv(N * T * D, threads),
+    threads,
+    body: () => `
+  let i = group * ${threads}u + thread;
+  if (i < params.size) { gy[i] = g[i] * gate[i / (params.T * params.D) * params.D + i % params.D]; }`,
+  })
+  const product = { name: 'product', reads: ['y'], value: 'g[at] * y[at]', result: 'ggate' }
+  return { steps: [scaled, ...columnSums([N, T, D], [product], scratch)], scratch }
+}
+
+/** The whole rows of x normalised, `perExample` of them with the same a and c. */
+function rowsOf(shape: Shape, perExample: number, eps: number) {
+  const len = shape[shape.length - 1]
+  const rows = sizeOf(shape.slice(0, -1))
+  const lanes = lanesFor(len)
+  return {
+    lanes,
+    params: { rows, len, perExample, eps: float(eps) },
+    workgroups: len === 0 ? 0 : ceilDiv(rows, threads / lanes),
+    threads,
+  }
+}
+
+/** WGSL: mean and 1/√(var + eps) of an invocation's row. */
+function moments(lanes: number): string {
+  return `${findRow(lanes)}
+  let n = min(row, params.rows - 1u) / params.perExample;
+  let D = f32(params.len);
+  var sum = 0.0;
+  for (var i = begin + lane; i < end; i += ${lanes}u) { sum += x[i]; }
+  let mean = total(sum, thread) / D;
+  sum = 0.0;
+  for (var i = begin + lane; i < end; i += ${lanes}u) { sum += (x[i] - mean) * (x[i] - mean); }
+  let inverse = 1.0 / sqrt(total(sum, thread) / D + params.eps);`
+}
+
+const buffers = (names: readonly string[]) => Object.fromEntries(names.map(name => [name, 'f32' as const]))
+
+function forward(shape: Shape, perExample: number, { reads, a, c }: Affine, eps: number): Step {
+  const { lanes, ...rows } = rowsOf(shape, perExample, eps)
+  return step({
+    name: 'layerNorm',
+    variant: [lanes, ...reads],
+    ...rows,
+    reads: buffers(['x', ...reads]),
+    writes: { y: 'f32' },
+    declarations: () => tree('total', lanes),
+    body: () => `${moments(lanes)}
+  for (var i = begin + lane; i < end; i += ${lanes}u) {
+    let d = i - begin;
+    y[i] = (x[i] - mean) * inverse * ${a} + ${c};
+  }`,
+  })
+}
+
+/** gx = (gx̂ − mean(gx̂) − x̂ mean(gx̂ ⊙ x̂)) / √(var + eps), and each row's mean and 1/√(var + eps) where `keep` asks. */
+function backward(shape: Shape, perExample: number, { reads, a }: Affine, eps: number, keep: boolean): Step {
+  const { lanes, ...rows } = rowsOf(shape, perExample, eps)
+  return step({
+    name: 'layerNormGrad',
+    variant: [lanes, keep, ...reads],
+    ...rows,
+    reads: buffers(['g', 'x', ...reads]),
+    writes: buffers(['gx', ...(keep ? ['moments'] : [])]),
+    declarations: () => tree('total', lanes),
+    body: () => `${moments(lanes)}
+  sum = 0.0;
+  var product = 0.0;
+  for (var i = begin + lane; i < end; i += ${lanes}u) {
+    let d = i - begin;
+    let gUnit = g[i] * ${a};
+    sum += gUnit;
+    product += gUnit * (x[i] - mean) * inverse;
+  }
+  sum = total(sum, thread) / D;
+  product = total(product, thread) / D;
+  for (var i = begin + lane; i < end; i += ${lanes}u) {
+    let d = i - begin;
+    gx[i] = (g[i] * ${a} - sum - (x[i] - mean) * inverse * product) * inverse;
+  }${keep ? '\n  if (lane == 0u && row < params.rows) { moments[2u * row] = mean; moments[2u * row + 1u] = inverse; }' : ''}`,
+  })
+}
+
+/** `rows`, then the sums of g ⊙ x̂ and of g over the middle of (N, T, D) into two more results. */
+function withColumns(rows: Step, [N, T, D]: readonly [number, number, number], gScale: string, gShift: string): Plan {
+  const scratch: Record<string, number> = { moments: 2 * N * T }
+  const row = 'moments[2u * (outer * params.len + l)'
+  const scaled = {
+    name: 'normalised',
+    reads: ['x', 'moments'],
+    value: `g[at] * (x[at] - ${row}]) * ${row} + 1u]`,
+    result: gScale,
+  }
+  const shifted = { name: 'plain', reads: [], value: 'g[at]', result: gShift }
+  return { steps: [rows, ...columnSums([N, T, D], [scaled, shifted], scratch)], scratch }
+}
+
+/** What is summed down the columns: a term that reads `g` and the buffers `reads` at `at`, or at l. */
+interface Column {
+  readonly name: string
+  readonly reads: readonly string[]
+  readonly value: string
+  readonly result: string
+}
+
+/** Sums of several terms over the middle of (N, T, D), in one pass over what they read; (N, D) each. */
+function columnSums(
+  [N, T, D]: readonly [number, number, number],
+  columns: readonly Column[],
+  scratch: Record<string, number>,
+): Step[] {
+  const layout = layoutOf(N, T, D)
+  const { lanes, chunks, slots, workgroups } = layout
+  const names: Record<string, string> = {}
+  columns.forEach(({ result }, k) => {
+    names[`sum${k}`] = chunks === 1 ? result : `${result}Partial`
+    if (chunks > 1) scratch[`${result}Partial`] = slots
+  })
+  const sums = step(
+    {
+      name: 'columns',
+      variant: [lanes, D === 1, ...columns.map(({ name }) => name)],
+      params: layoutParams(layout),
+      reads: buffers(['g', ...columns.flatMap(({ reads }) => reads)]),
+      writes: buffers(columns.map((_, k) => `sum${k}`)),
+      workgroups,
+      threads,
+      declarations: () => tree('total', lanes, 'a + b', laneStride(layout)),
+      body: () => sumColumns(layout, columns),
+    },
+    names,
+  )
+  if (chunks === 1) return [sums]
+  return [
+    sums,
+    ...columns.flatMap(({ result }) => reduceSteps('sum', [N, chunks, D], `${result}Partial`, result, scratch)),
+  ]
+}
+
+function sumColumns(layout: Layout, columns: readonly Column[]): string {
+  return `${find(layout)}
+${columns.map((_, k) => `  var total${k} = 0.0;`).join('\n')}
+  for (var l = first + lane; l < end; l += ${layout.lanes}u) {
+    let at = (outer * params.len + l) * params.inner + column;
+${columns.map(({ value }, k) => `    total${k} += ${value};`).join('\n')}
+  }
+${columns.map((_, k) => `  total${k} = total(total${k}, thread);`).join('\n')}
+  if (lane == 0u && slot < params.slots) {
+${columns.map((_, k) => `    sum${k}[slot] = total${k};`).join('\n')}
+  }`
+}

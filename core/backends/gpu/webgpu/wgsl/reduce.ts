@@ -1,0 +1,144 @@
+/**
+ * Sum, maximum and minimum over any axes, and the sum of squares that a gradient norm needs. Neighbouring axes that are
+ * reduced together make x an (outer, length, inner) box; groups of axes that lie apart are reduced one after the other.
+ * A long `length` is cut in chunks whose results are reduced again, which keeps a device busy that has few results to
+ * give, and the sums short. Next: softmax.ts.
+ */
+
+import { type ReduceName, reduceIdentity } from '../../../../backend.ts'
+import { ceilDiv, reduceGroups, type Shape, sizeOf } from '../../../../shape.ts'
+import type { Plan, Step } from '../../program.ts'
+import { float, step } from './shader.ts'
+import { joins, lanesFor, threads, tree } from './tree.ts'
+
+/** How many terms a lane takes at least where there are many lanes to feed, and at most. */
+const leastTerms = 16
+const mostTerms = 64
+/** Workgroups that keep a large device busy. */
+const enough = 512
+
+/** A box reduced along its middle axis, and how that is laid over workgroups. */
+export interface Layout {
+  readonly outer: number
+  readonly length: number
+  readonly inner: number
+  /** Invocations that share a result. */
+  readonly lanes: number
+  readonly chunks: number
+  /** Results: outer · chunks · inner. */
+  readonly slots: number
+  readonly workgroups: number
+}
+
+export function layoutOf(outer: number, length: number, inner: number): Layout {
+  const lanes = inner === 1 ? lanesFor(length) : length > leastTerms ? 8 : 1
+  const slotsPerGroup = threads / lanes
+  const wanted = Math.ceil((enough * slotsPerGroup) / Math.max(outer * inner, 1))
+  const most = ceilDiv(length, leastTerms * lanes)
+  const chunks = Math.max(1, Math.min(most, Math.max(wanted, ceilDiv(length, mostTerms * lanes))))
+  const slots = outer * chunks * inner
+  return { outer, length, inner, lanes, chunks, slots, workgroups: ceilDiv(slots, slotsPerGroup) }
+}
+
+/** The parameters that `find` reads. */
+export function layoutParams({ length, inner, chunks, slots }: Layout): Record<string, number> {
+  return { slots, len: length, inner, chunks, chunk: ceilDiv(length, chunks) }
+}
+
+/** Distance of the invocations that share a result: neighbours read along `length`, or along `inner` where there is one. */
+export function laneStride({ inner, lanes }: Layout): number {
+  return inner === 1 ? 1 : threads / lanes
+}
+
+/**
+ * WGSL: `slot` and `lane` of an invocation, `column` along inner, `outer`, and the range `first` ≤ l < `end` of its chunk,
+ * empty where there is no such slot. Element l is at (outer · len + l) · inner + column.
+ */
+export function find({ inner, lanes }: Layout): string {
+  const S = threads / lanes
+  const [own, lane] = inner === 1 ? [`thread / ${lanes}u`, `thread % ${lanes}u`] : [`thread % ${S}u`, `thread / ${S}u`]
+  return `
+  let slot = group * ${S}u + ${own};
+  let lane = ${lane};
+  let column = slot % params.inner;
+  let above = slot / params.inner;
+  let outer = above / params.chunks;
+  let first = min((above % params.chunks) * params.chunk, params.len);
+  let end = select(first, min(first + params.chunk, params.len), slot < params.slots);`
+}
+
+/** Reduces (outer, length, inner) elements of buffer `x` into outer · inner of `y`; adds to `scratch` what it needs. */
+export function reduceSteps(
+  name: ReduceName,
+  [outer, length, inner]: readonly [number, number, number],
+  x: string,
+  y: string,
+  scratch: Record<string, number>,
+): Step[] {
+  const layout = layoutOf(outer, length, inner)
+  const { chunks, slots } = layout
+  if (chunks === 1) return [pass(name, layout, 'x[at]', x, y)]
+  const partial = `partial${Object.keys(scratch).length}`
+  scratch[partial] = slots
+  return [pass(name, layout, 'x[at]', x, partial), ...reduceSteps(name, [outer, chunks, inner], partial, y, scratch)]
+}
+
+/** One dispatch: all slots of `layout`, of terms `term` of x, from element `to` of y on. */
+function pass(name: ReduceName, layout: Layout, term: string, x: string, y: string, to = 0): Step {
+  return step(
+    {
+      name: 'reduce',
+      variant: [name, term, layout.lanes, layout.inner === 1],
+      params: { ...layoutParams(layout), to, identity: float(reduceIdentity[name]) },
+      reads: { x: 'f32' },
+      writes: { y: 'f32' },
+      workgroups: layout.workgroups,
+      threads,
+      declarations: () => `${joins[name]}\n${tree('all', layout.lanes, 'join(a, b)', laneStride(layout))}`,
+      body: () => `${find(layout)}
+  var total = params.identity;
+  for (var l = first + lane; l < end; l += ${layout.lanes}u) {
+    let at = (outer * params.len + l) * params.inner + column;
+    total = join(total, ${term});
+  }
+  total = all(total, thread);
+  if (lane == 0u && slot < params.slots) { y[params.to + slot] = total; }`,
+    },
+    { x, y },
+  )
+}
+
+/** x → y, reduced over `axes` (rising, each once). */
+export function reducePlan(name: ReduceName, shape: Shape, axes: readonly number[]): Plan {
+  // The last group goes first: what lies behind a group keeps its place.
+  const boxes: [number, number, number][] = []
+  const rest = reduceGroups(shape, axes)
+  for (let i = rest.length - 1; i >= 0; i--) {
+    if (!rest[i].reduced) continue
+    const sizes = [rest.slice(0, i), rest.slice(i + 1)].map(groups => sizeOf(groups.map(group => group.extent)))
+    boxes.push([sizes[0], rest[i].extent, sizes[1]])
+    rest.splice(i, 1)
+  }
+  if (boxes.length === 0) boxes.push([1, 1, sizeOf(shape)])
+  const scratch: Record<string, number> = {}
+  let source = 'x'
+  const steps = boxes.flatMap((box, i) => {
+    const from = source
+    source = i === boxes.length - 1 ? 'y' : `box${i}`
+    if (source !== 'y') scratch[source] = box[0] * box[2]
+    return reduceSteps(name, box, from, source, scratch)
+  })
+  return { steps, scratch }
+}
+
+/** x0, x1, … of `sizes` elements → y: Σ of all squares, one element. */
+export function sumOfSquaresPlan(sizes: readonly number[]): Plan {
+  let count = 0
+  const squares = sizes.map((size, i) => {
+    const layout = layoutOf(1, size, 1)
+    count += layout.chunks
+    return pass('sum', layout, 'x[at] * x[at]', `x${i}`, 'squares', count - layout.chunks)
+  })
+  const scratch: Record<string, number> = { squares: count }
+  return { steps: [...squares, ...reduceSteps('sum', [1, count, 1], 'squares', 'y', scratch)], scratch }
+}
