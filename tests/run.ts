@@ -54,7 +54,8 @@ function isWanted(name: string): boolean {
 }
 
 // The longest first, so that the second process fills the gaps: those that run whole programs, then by their size.
-const weight = (file: string) => (readFileSync(file, 'utf8').includes("/example.ts'") ? 1e9 : statSync(file).size)
+const weight = (file: string) =>
+  /\/(example|programs)\.ts'/.test(readFileSync(file, 'utf8')) ? 1e9 : statSync(file).size
 const files = readdirSync(directory, { recursive: true, encoding: 'utf8' })
   .filter(name => name.endsWith('.test.ts') && isWanted(name))
   .map(name => join(directory, name))

@@ -74,7 +74,7 @@ const runs: readonly Run[] = [
     use: `${sample} RUNS/maskdm --out RUNS/maskdm.npz`,
     made: 'maskdm.npz',
   },
-  { name: 'features', resume: 'examples/train-features.ts', columns: columns.features },
+  { name: 'features', resume: 'bench/evidence/train-features.ts', columns: columns.features },
 ]
 
 /** What a run and the command that uses it leave. */
@@ -166,7 +166,8 @@ const build = buildOf(lastCheckpoint(join(folder, 'mdt')))
 if (record) writeFileSync(recordPath, `${JSON.stringify({ build, runs: Object.fromEntries(outcomes) }, null, 1)}\n`)
 const recorded: Recorded = JSON.parse(readFileSync(recordPath, 'utf8'))
 const comparable = build === recorded.build
-if (!comparable) console.log(`SKIPPED results of earlier runs: recorded on ${recorded.build}, these are on ${build}`)
+if (!comparable)
+  console.log(`SKIPPED the results of earlier runs: recorded on ${recorded.build}, these are on ${build}`)
 
 for (const { name } of runs)
   test(`${name}, saved by 0.1.0, is used and resumed`, () => {

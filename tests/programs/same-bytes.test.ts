@@ -5,7 +5,7 @@
  *
  * `npx tsx tests/programs/same-bytes.test.ts --record` records anew. Do so only when a change is meant to alter the
  * arithmetic of a program, and give the reason in the commit message. The bytes are those of the relaxed build of the
- * wasm backend.
+ * wasm backend; on another build the programs only have to end.
  */
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -87,7 +87,7 @@ const chains: readonly (readonly Run[])[] = [
   [
     {
       name: 'features',
-      command: 'examples/train-features.ts --batch 2 --seed 7',
+      command: 'bench/evidence/train-features.ts --batch 2 --seed 7',
       columns: ['step', 'loss', 'gradNorm'],
     },
   ],
@@ -145,12 +145,15 @@ if (record) {
 
 const recorded: Recorded = JSON.parse(readFileSync(recordPath, 'utf8'))
 const comparable = build === null || build === recorded.build
-if (!comparable) console.log(`SKIPPED same bytes: recorded on ${recorded.build}, these runs are on ${build}`)
+if (!comparable)
+  console.log(`SKIPPED the comparison of bytes: recorded on ${recorded.build}, these runs are on ${build}`)
 
 for (const [run, outcome] of outcomes)
-  (comparable ? test : test.skip)(run.command, () => {
+  test(run.command, () => {
     if (outcome instanceof Error) throw outcome
     const { rows, tensors } = recorded.runs[run.command]
+    assert.is(outcome.rows.length, rows.length)
+    if (!comparable) return
     assert.equal(outcome.rows, rows)
     assert.equal(outcome.tensors, tensors)
   })
