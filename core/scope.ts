@@ -52,7 +52,7 @@ export function scope<T>(fn: () => Synchronous<T>): T {
   const frame: Frame = { parent: current, handles: [] }
   current = frame
   let result: T
-  let kept: ReadonlySet<Scoped> = none
+  let kept: ReadonlySet<object> = none
   try {
     result = checkSynchronous('scope', fn())
     if (result !== null && typeof result === 'object') kept = keptBy(result, frame)
@@ -66,21 +66,19 @@ export function scope<T>(fn: () => Synchronous<T>): T {
   return result
 }
 
-const none: ReadonlySet<Scoped> = new Set()
+const none: ReadonlySet<object> = new Set()
 
 function isScoped(value: object): value is Scoped {
   return scopedBrand in value
 }
 
 /** The handles inside a result. Throws if an instance of a class holds others that `frame` would free. */
-function keptBy(result: object, frame: Frame): Set<Scoped> {
-  if (isScoped(result)) return new Set([result])
-  const kept = new Set<Scoped>()
-  const instances: object[] = []
-  collect(result, isContainer, kept, instances)
+function keptBy(result: object, frame: Frame): ReadonlySet<object> {
+  const kept = new Set<object>()
+  const instances = collect(result, isContainer, kept, [])
   if (instances.length === 0) return kept
-  const held = new Set<Scoped>()
-  collect(instances, value => !ArrayBuffer.isView(value), held)
+  const held = new Set<object>()
+  collect(instances, value => !ArrayBuffer.isView(value), held, [])
   for (const handle of frame.handles)
     if (held.has(handle) && !kept.has(handle) && !handle.persistent && !handle.disposed)
       throw new Error(
@@ -90,31 +88,40 @@ function keptBy(result: object, frame: Frame): Set<Scoped> {
   return kept
 }
 
-/** Arrays, maps, sets and plain objects. */
+/** Maps, sets and plain objects. */
 function isContainer(value: object): boolean {
-  if (Array.isArray(value) || value instanceof Map || value instanceof Set) return true
+  if (value instanceof Map || value instanceof Set) return true
   const prototype = Object.getPrototypeOf(value)
   return prototype === Object.prototype || prototype === null
 }
 
-/** Adds the handles inside `root` to `into`, and the objects that are not `open` to `closed`. */
-function collect(root: object, open: (value: object) => boolean, into: Set<Scoped>, closed: object[] = []): void {
-  const seen = new Set<object>()
-  const pending: unknown[] = [root]
-  while (pending.length > 0) {
-    const value = pending.pop()
-    if (value === null || typeof value !== 'object') continue
-    if (isScoped(value)) into.add(value)
-    else if (!seen.has(value)) {
-      seen.add(value)
-      if (!open(value)) closed.push(value)
-      else if (value instanceof Map) for (const [key, item] of value) pending.push(key, item)
-      else for (const item of value instanceof Set ? value : Object.values(value)) pending.push(item)
+/** Adds the handles inside a value to `found`, and objects that are neither arrays nor opened by `opens` to `closed`. */
+function collect(
+  value: unknown,
+  opens: (value: object) => boolean,
+  found: Set<object>,
+  closed: object[],
+  depth = 0,
+): object[] {
+  if (value === null || typeof value !== 'object') return closed
+  if (Array.isArray(value)) {
+    // Arrays of arrays, which the tape returns, are no cycle yet.
+    if (depth > 1) {
+      if (found.has(value)) return closed
+      found.add(value)
     }
+    for (let i = 0; i < value.length; i++) collect(value[i], opens, found, closed, depth + 1)
+  } else if (isScoped(value)) found.add(value)
+  else if (!opens(value)) closed.push(value)
+  else if (!found.has(value)) {
+    found.add(value)
+    const items = value instanceof Map ? [...value].flat() : value instanceof Set ? [...value] : Object.values(value)
+    collect(items, opens, found, closed, depth + 1)
   }
+  return closed
 }
 
-function close(frame: Frame, kept: ReadonlySet<Scoped>): void {
+function close(frame: Frame, kept: ReadonlySet<object>): void {
   for (const handle of frame.handles) {
     if (handle.persistent) continue
     if (kept.has(handle)) frame.parent?.handles.push(handle)
