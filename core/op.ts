@@ -11,6 +11,7 @@ import { gradEnabled, Node } from './graph.ts'
 import type { Sampler } from './samples.ts'
 import { checkSizes, type Shape, show } from './shape.ts'
 import { Tensor } from './tensor.ts'
+import type { AnyUpdate } from './update.ts'
 
 export type Unary = readonly [Tensor]
 export type Binary = readonly [Tensor, Tensor]
@@ -101,10 +102,24 @@ export function defineManyOp<X extends readonly Tensor[], A>(op: ManyOp<X, A>): 
   return register(op)
 }
 
-/** Sees every op that runs: its name, inputs, results and milliseconds (meaningful where dispatch is execution). */
-export type Observer = (op: AnyOp, x: readonly Tensor[], attrs: unknown, results: readonly Tensor[], ms: number) => void
+/**
+ * Sees every op and update that runs: its record, inputs, results and milliseconds (meaningful where dispatch is
+ * execution). The results of an update are the tensors that it wrote.
+ */
+export type Observer = (
+  op: AnyOp | AnyUpdate,
+  x: readonly Tensor[],
+  attrs: unknown,
+  results: readonly Tensor[],
+  ms: number,
+) => void
 
 let observer: Observer | null = null
+
+/** The observer to tell of what runs; null when there is none. */
+export function currentObserver(): Observer | null {
+  return observer
+}
 
 /** Runs `fn` with `see` called after every op, behind whoever looks on already. */
 export function observe<T>(see: Observer, fn: () => T): T {

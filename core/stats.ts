@@ -7,13 +7,14 @@ import type { Backend, BackendStats } from './backend.ts'
 import { defaultBackend } from './default-backend.ts'
 import { bytesPerElement } from './dtype.ts'
 import { label, noGrad } from './graph.ts'
-import { observe, untyped } from './op.ts'
+import { type AnyOp, observe, untyped } from './op.ts'
 import { add, cast, isFinite as finite, mul } from './ops/elementwise.ts'
 import { min } from './ops/reduce.ts'
 import { scope } from './scope.ts'
 import type { Shape } from './shape.ts'
 import { checkSynchronous } from './synchronous.ts'
 import { liveTensors, ones, type Tensor, zeros } from './tensor.ts'
+import type { AnyUpdate } from './update.ts'
 
 /** Live tensor handles of the process, and bytes, peak bytes, reads and fallbacks of one backend. */
 export function stats(backend: Backend = defaultBackend()): BackendStats & { readonly tensors: number } {
@@ -38,7 +39,7 @@ export function profile(fn: () => void): ProfileRow[] {
   const rows = new Map<string, ProfileRow>()
   observe(
     (op, x, attrs, results, ms) => {
-      const { name, flops } = untyped(op)
+      const { name } = op
       let row = rows.get(name)
       if (row === undefined) {
         row = { op: name, calls: 0, ms: 0, flops: 0, bytes: 0 }
@@ -46,12 +47,17 @@ export function profile(fn: () => void): ProfileRow[] {
       }
       row.calls++
       row.ms += ms
-      row.flops += flops === undefined ? results[0].size : flops(x, attrs)
+      row.flops += flopsOf(op, x, attrs, results)
       for (const { size, dtype } of [...x, ...results]) row.bytes += size * bytesPerElement[dtype]
     },
     () => checkSynchronous('profile', fn()),
   )
   return [...rows.values()].sort((a, b) => b.ms - a.ms)
+}
+
+function flopsOf(op: AnyOp | AnyUpdate, x: readonly Tensor[], attrs: unknown, results: readonly Tensor[]): number {
+  if ('fields' in op) return op.flops * results.reduce((n, { size }) => n + size, 0)
+  return untyped(op).flops?.(x, attrs) ?? results[0].size
 }
 
 /** The first value that was NaN or infinite: who made it. */

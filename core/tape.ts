@@ -10,7 +10,7 @@ import { NewestFirst } from './newest-first.ts'
 import { untyped } from './op.ts'
 import { sumTo } from './ops/broadcast.ts'
 import { add } from './ops/elementwise.ts'
-import { view } from './ops/movement.ts'
+import { copy, view } from './ops/movement.ts'
 import { scope } from './scope.ts'
 import { ShapeError, sameShape, show } from './shape.ts'
 import { full, type Tensor } from './tensor.ts'
@@ -197,24 +197,37 @@ function cotangentOf(y: Tensor, given: Tensor | undefined): Tensor {
  */
 export function backward(output: Tensor, cotangent?: Tensor): void {
   if (output.node === null) throw new Error('backward: the output does not depend on a tensor that requires a gradient')
-  noGrad(() => scope(() => walk([output], [cotangentOf(output, cotangent)], intoLeaves)))
+  const started = new Set<Tensor>()
+  noGrad(() => scope(() => walk([output], [cotangentOf(output, cotangent)], intoLeaves(started))))
+  for (const leaf of started) ownGradient(leaf)
 }
 
-const intoLeaves: Walk = {
+/** Gives a leaf's gradient memory of its own where a rule or the caller shares it: gradients are written in place. */
+function ownGradient(leaf: Tensor): void {
+  const g = leaf.grad!
+  if (g.storage.holds === 1) return
+  leaf.grad = noGrad(() => copy(g)).persist()
+  g.dispose()
+}
+
+/** Accumulates in `.grad` of the leaves, and notes those that had none. */
+const intoLeaves = (started: Set<Tensor>): Walk => ({
   createGraph: false,
   isTarget: node => node.leaf !== null,
   leadsToTarget: () => true,
   deliver: ({ leaf }, _, g) => {
     if (leaf!.disposed) g.dispose()
-    else if (leaf!.grad === null) leaf!.grad = g.persist()
-    else {
+    else if (leaf!.grad === null) {
+      leaf!.grad = g.persist()
+      started.add(leaf!)
+    } else {
       const total = add(leaf!.grad, g)
       leaf!.grad.replaceWith(total)
       total.dispose()
       g.dispose()
     }
   },
-}
+})
 
 /** How a gradient is taken. */
 export interface GradOptions {

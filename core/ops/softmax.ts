@@ -105,7 +105,7 @@ export function crossEntropy(x: Tensor, target: Tensor, labelSmoothing = 0): Ten
     throw new ShapeError(`crossEntropy: wanted x [N, C] and target [N], got ${show(x.shape)} and ${show(target.shape)}`)
   checkFloat('crossEntropy', x)
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1))
-    throw new RangeError(`crossEntropy: expected a label smoothing in [0, 1], got ${labelSmoothing}`)
+    throw new RangeError(`crossEntropy: expected label smoothing in [0, 1], got ${labelSmoothing}`)
   const logp = logSoftmax(x)
   const hit = neg(mean(pick(logp, target)))
   return labelSmoothing === 0 ? hit : add(mul(hit, 1 - labelSmoothing), mul(mean(logp), -labelSmoothing))

@@ -247,6 +247,21 @@ test('cross-entropy with label smoothing is the mixture that it says', () => {
   close(values(crossEntropy(x, target, 0.1)), [0.9 * hit + 0.1 * even], 1e-14)
 })
 
+test('a label smoothing outside [0, 1] and a negative beta are refused', () => {
+  const [x, target] = [normal([4, 5], 1), i32([0, 4, 2, 2])]
+  for (const bad of [-0.1, 2, Number.NaN])
+    assert.throws(
+      () => crossEntropy(x, target, bad),
+      (e: Error) =>
+        e instanceof RangeError && e.message === `crossEntropy: expected label smoothing in [0, 1], got ${bad}`,
+    )
+  for (const bad of [-1, Number.NaN])
+    assert.throws(
+      () => smoothL1(x, x, bad),
+      (e: Error) => e instanceof RangeError && e.message === `smoothL1: expected beta ≥ 0, got ${bad}`,
+    )
+})
+
 test('copy has memory of its own, and the gradient of what it copies', () => {
   const x = f64([1, 2]).requireGrad()
   const y = copy(x)

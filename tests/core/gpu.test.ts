@@ -227,7 +227,7 @@ test('a training loop runs on it: the same weights as on cpu, one read at the en
   assert.is(backend.stats().bytes, bytes)
 })
 
-test('every kernel that the ops compile can be translated to WGSL too', async () => {
+test('every kernel that the ops and updates compile can be translated to WGSL too', async () => {
   // gpu.js translates before it asks for a device. CPU kernels are caught as they are built, on a backend of their own.
   const require = createRequire(import.meta.url)
   const { CPUKernel } = require('gpu.js/src/backend/cpu/kernel.js')
@@ -255,6 +255,13 @@ test('every kernel that the ops compile can be translated to WGSL too', async ()
           for (const sample of untyped(op).samples(sampler(3))) runs(op, sample)(...sample.x.map(move))
         }),
       )
+    const moveAll = (row: Readonly<Record<string, Tensor | undefined>>) =>
+      Object.fromEntries(Object.entries(row).map(([field, x]) => [field, x && move(x)]))
+    for (const op of core.updates().values())
+      scope(() => {
+        for (const { rows, scalars, attrs } of op.samples(sampler(3)))
+          core.update(op, rows.map(moveAll), moveAll(scalars), attrs)
+      })
     const last = full([1], 1, { backend: fresh })
     await last.data()
     last.dispose()
@@ -262,7 +269,7 @@ test('every kernel that the ops compile can be translated to WGSL too', async ()
     CPUKernel.prototype.build = build
     fresh.dispose()
   }
-  assert.is(names.size, 34)
+  assert.is(names.size, 41)
 })
 
 test.after(() => backend.dispose())

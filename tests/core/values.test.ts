@@ -325,7 +325,7 @@ for (const beta of [-1, nan])
 for (const smoothing of [-0.1, 2, nan])
   refused(
     `crossEntropy refuses a label smoothing of ${smoothing}`,
-    `crossEntropy: expected a label smoothing in [0, 1], got ${smoothing}`,
+    `crossEntropy: expected label smoothing in [0, 1], got ${smoothing}`,
     ({ f, i }) => crossEntropy(f([1, 2], [1, 2]), i([1]), smoothing),
   )
 

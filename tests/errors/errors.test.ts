@@ -13,7 +13,6 @@ import * as assert from 'uvu/assert'
 import { coordinate } from '../../core/backends/gpu/gpujs/kernel.ts'
 import { offsetArguments } from '../../core/backends/gpu/gpujs/kernels/elementwise.ts'
 import { gpu } from '../../core/backends/gpu/index.ts'
-import { createRuntime } from '../../core/backends/wasm/runtime.ts'
 import { backward, ones, rng, sum } from '../../core/index.ts'
 import { type AnyOp, apply, defineOp, type None, registry, type Unary } from '../../core/op.ts'
 import {
@@ -108,11 +107,6 @@ table([
     /^gpu: wanted at most \d axes in disorder, got 9$/,
   ],
   ['gpu: rows', () => coordinate('take', 2 ** 25), /^gpu: take: wanted at most 16777216 rows, got 33554432$/],
-  [
-    'wasm: an unknown kernel',
-    async () => (await createRuntime({ threads: 1 })).kernel('nope'),
-    /^wasm: no kernel 'nope' in the build: run npm run build$/,
-  ],
   ['an op twice', () => defineOp(known as AnyOp & Op), /^defineOp: there is an op '.*' already$/],
   [
     'an op without a kernel',

@@ -34,7 +34,6 @@ import {
   tensor,
 } from '../../core/index.ts'
 import { walkEmpty } from '../core/empty-arrays.ts'
-import { inPlaceKernels } from '../core/in-place.ts'
 import { scalarValues } from '../core/scalar-values.ts'
 import { openWebGpu } from './device.ts'
 
@@ -149,8 +148,6 @@ run('ten thousand small ops leave nothing behind', async () => {
   assert.is(written!.device.counters().built, built)
   x.dispose()
 })
-
-if (written !== null) inPlaceKernels(test, 'webgpu', written)
 
 run('arrays of no elements are as on cpu, with hand-written shaders and without', async () => {
   await walkEmpty(written!)

@@ -16,7 +16,7 @@ import { createGatherKernels, outOfRange } from './gpujs/kernels/gather.ts'
 import { createMatmulKernels } from './gpujs/kernels/matmul.ts'
 import { createMovementKernels } from './gpujs/kernels/movement.ts'
 import { createNormKernels } from './gpujs/kernels/norm.ts'
-import { updates } from './gpujs/kernels/optimizer.ts'
+import { createUpdateKernels } from './gpujs/kernels/optimizer.ts'
 import { createReduceKernels, createReduceMiddle } from './gpujs/kernels/reduce.ts'
 import { createSoftmaxKernels } from './gpujs/kernels/softmax.ts'
 import { createWindowKernels } from './gpujs/kernels/window.ts'
@@ -173,7 +173,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     ...softmaxKernels,
     ...createNormKernels(launcher, elementwiseKernels, reduceMiddle),
     ...createAttentionKernels(launcher, softmaxKernels, reduceMiddle),
-    ...updates(launcher),
+    ...createUpdateKernels(launcher),
   }
   const kernels: BackendKernels =
     wgsl && device.plan !== undefined ? createWgslKernels(launcher, gpuJsKernels) : gpuJsKernels

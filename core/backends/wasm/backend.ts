@@ -5,7 +5,7 @@
  * Read runtime.ts and memory.ts for what lies below, kernels/gemm.as.ts for where the time goes.
  */
 
-import type { Backend, FusedKernels, Kernels, Storage } from '../../backend.ts'
+import type { Backend, FusedKernels, Kernels, Storage, UpdateKernels } from '../../backend.ts'
 import { type DType, type TypedArray, viewOf } from '../../dtype.ts'
 import { sizeOf } from '../../shape.ts'
 import { createLoops } from '../cpu/loops.ts'
@@ -91,7 +91,7 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
   })
   const reduce = reducer(context)
   // A kernel that is made of others calls them here, where they count as one.
-  const launchers: Kernels & FusedKernels = {
+  const launchers: Kernels & FusedKernels & UpdateKernels = {
     ...elementwise(context, loops),
     ...movement(context, () => launchers),
     ...reductions(context, reduce),

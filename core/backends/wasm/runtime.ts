@@ -56,15 +56,6 @@ interface Exports {
   stop(): void
 }
 
-const floatOf = new Float32Array(1)
-const bitsOf = new Int32Array(floatOf.buffer)
-
-/** A float as the 32-bit word that a launch takes. */
-export function bits(value: number): number {
-  floatOf[0] = value
-  return bitsOf[0]
-}
-
 /** The module, its memory and its threads. */
 export class Runtime {
   readonly build: Build
@@ -74,7 +65,6 @@ export class Runtime {
   readonly #memory: WebAssembly.Memory
   readonly #launch: (kernel: number, chunks: number) => void
   readonly #stop: () => void
-  readonly #numbers: ReadonlyMap<string, number>
   readonly #argumentWords: Int32Array
   readonly #argumentFloats: Float32Array
   readonly #stopWorkers: (() => void)[] = []
@@ -94,7 +84,6 @@ export class Runtime {
         exports.table.set(place, value)
         numbers.set(name, place)
       }
-    this.#numbers = numbers
     this.kernels = Object.fromEntries(
       Object.entries(writers).map(([name, write]) => [name, { index: numbers.get(name)!, write }]),
     ) as unknown as KernelTable
@@ -125,25 +114,11 @@ export class Runtime {
     return this.#memory.buffer.byteLength
   }
 
-  /** The number of a kernel, for `launch`. Throws when the build does not have it. */
-  kernel(name: string): number {
-    const number = this.#numbers.get(name)
-    if (number === undefined) throw new Error(`wasm: no kernel '${name}' in the build: run npm run build`)
-    return number
-  }
-
   /** Runs chunks 0 to `chunks` − 1 of a kernel on all threads; returns when they are done. */
   launch<A>(kernel: Kernel<A>, chunks: number, args: NoInfer<A>): void {
     if (chunks === 0) return
     kernel.write(args, this.#argumentWords, this.#argumentFloats)
     this.#launch(kernel.index, chunks)
-  }
-
-  /** The same for kernels whose arguments have no names yet. */
-  launchWords(kernel: number, chunks: number, ...args: number[]): void {
-    if (chunks === 0) return
-    for (let i = 0; i < args.length; i++) this.#argumentWords[i] = args[i]
-    this.#launch(kernel, chunks)
   }
 
   /** `length` words from a byte address, as integers. Not to be held across an allocation. */
