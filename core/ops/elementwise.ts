@@ -9,11 +9,16 @@ import { type DType, toNumber } from '../dtype.ts'
 import { noGrad } from '../graph.ts'
 import { apply, type Binary, checkFloat, defineOp, type None, type Op, type Unary } from '../op.ts'
 import { broadcastShapes } from '../shape.ts'
-import { type Tensor, tensor } from '../tensor.ts'
+import { full, type Tensor, tensor } from '../tensor.ts'
 import { withNumber } from './scalar.ts'
 import { where, zero, zeroWhere } from './where.ts'
 
 const none: None = {}
+
+/** 1 in the dtype and on the backend of x. */
+function one({ dtype, backend }: Tensor): Tensor {
+  return full([], 1, { dtype, backend })
+}
 
 // ---- two operands -------------------------------------------------------------------------------------------------
 
@@ -74,7 +79,17 @@ const powOp = binary({
   name: 'pow',
   keeps: 'inputs and result',
   domain: 'positive',
-  vjp: (g, a, b, y) => [() => mul(g, mul(b, pow(a, sub(b, 1)))), () => mul(g, mul(y, log(a)))],
+  // x⁰ is flat in x, and 0ˣ in x ≥ 0: as PyTorch has it. There the textbook's rules are 0 · ∞, so a stands aside as 1.
+  vjp: (g, a, b, y) => [
+    () => {
+      const flat = equal(b, zero(b))
+      return zeroWhere(flat, mul(g, mul(b, pow(where(flat, one(a), a), sub(b, 1)))))
+    },
+    () => {
+      const flat = mul(equal(a, zero(a)), lessEqual(zero(b), b))
+      return zeroWhere(flat, mul(g, mul(y, log(where(flat, one(a), a)))))
+    },
+  ],
 })
 // A tie gives the whole gradient to the first operand; beside NaN both have it, as in PyTorch.
 const maximumOp = binary({
@@ -134,7 +149,7 @@ export function div(a: Tensor, b: Tensor | number): Tensor {
   return typeof b === 'number' ? apply(divScalarOp, [a], { divisor: b }) : apply(divOp, [a, b], none)
 }
 
-/** a^b of floats, broadcast; with a tensor as b, a must be positive for its gradient. Throws ShapeError. */
+/** a^b of floats, broadcast; the gradient by a tensor b is NaN where a < 0. Throws ShapeError. */
 export function pow(a: Tensor, b: Tensor | number): Tensor {
   checkFloat('pow', a)
   return typeof b === 'number' ? apply(powScalarOp, [a], { p: b }) : apply(powOp, [a, b], none)

@@ -244,6 +244,19 @@ everywhere('where protects the gradient, not only the value', ({ f }) => [
   [smoothL1(f([nan]), f([0])), [nan]],
 ])
 
+everywhere('a power is flat where it is constant: x⁰ in x, 0ˣ in x ≥ 0', ({ f }) => {
+  const by = (which: 0 | 1, a: number[], b: number[]) => {
+    const leaves = [f(a).requireGrad(), f(b).requireGrad()]
+    return gradients(sum(pow(leaves[0], leaves[1])), leaves)[which]
+  }
+  return [
+    [by(0, [0, -0, 2, nan], [0, 0, 0, 0]), [0, 0, 0, 0]],
+    [by(1, [0, 0, 0, 1], [2, 0, 0.5, 3]), [0, 0, 0, 0]],
+    [by(0, [3, 0], [2, 1]), [6, 1]],
+    [by(1, [-2], [2]), [nan]],
+  ]
+})
+
 everywhere('the extremum of NaN is NaN, and so is its gradient; ties share', ({ f }) => {
   const picture = f([1, nan, 3, 4], [1, 1, 2, 2])
   return [
