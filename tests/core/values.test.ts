@@ -22,9 +22,11 @@ import {
   crossEntropy,
   type DType,
   div,
+  erf,
   exp,
   floor,
   full,
+  gelu,
   gradients,
   groupNorm,
   interpolate,
@@ -39,6 +41,7 @@ import {
   minimum,
   mse,
   mul,
+  neg,
   ones,
   pad,
   patchify,
@@ -48,11 +51,13 @@ import {
   scope,
   selfAttention,
   sigmoid,
+  sin,
   smoothL1,
   softmax,
   sub,
   sum,
   type Tensor,
+  tanh,
   tensor,
   to,
   variance,
@@ -302,6 +307,42 @@ everywhere('zero keeps its sign', ({ f }) => [
   [reshape(f([-0]), []), [-0]],
   [gradientOf(x => mul(x, -0), f([1])), [-0]],
 ])
+
+everywhere('functions that are odd keep the sign of zero', ({ f }) => [
+  [sin(f([-0, 0])), [-0, 0]],
+  [tanh(f([-0, 0])), [-0, 0]],
+  [erf(f([-0, 0])), [-0, 0]],
+  [neg(f([-0, 0])), [0, -0]],
+])
+
+// ---- tails ----------------------------------------------------------------------------------------------------------
+
+everywhere('erf stays within ±1', ({ f }) => {
+  const x = Array.from({ length: 500 }, (_, i) => 3 + i / 250)
+  return [
+    [maximum(erf(f(x)), 1), x.map(() => 1)],
+    [minimum(erf(neg(f(x))), -1), x.map(() => -1)],
+  ]
+})
+
+// The exponent x²/2 is rounded to f32: an error of 85 · 2⁻²⁴ at x = −13.
+for (const [where, { backend, dtype }] of Object.entries(places))
+  test(`GELU and its slope keep their digits in the negative tail: ${where}`, async () => {
+    const x = Float32Array.from({ length: 240 }, (_, i) => -1 - i / 20)
+    for (const f of [gelu, (x: Tensor) => gradientOf(gelu, x)]) {
+      const [got, wanted] = scope(() => [
+        f(tensor(x, { backend, dtype })),
+        f(tensor(x, { backend: cpu, dtype: 'f64' })),
+      ])
+      const [values, exact] = [await got.data(), wanted.dataSync()]
+      exact.forEach((y, i) => {
+        assert.ok(
+          Math.abs(values[i] - y) <= 1e-5 * Math.abs(y),
+          `${f.name} at ${x[i]}: expected ${y}, got ${values[i]}`,
+        )
+      })
+    }
+  })
 
 // ---- sizes and numbers that are none --------------------------------------------------------------------------------
 

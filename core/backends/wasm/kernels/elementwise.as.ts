@@ -59,7 +59,7 @@ export function unary<F>(args: UnaryArgs, chunk: i32): void {
 @unary @final @unmanaged export class Softplus { @inline of(x: v128, p: v128, q: v128): v128 { return softplus(x) } }
 @unary @final @unmanaged export class Relu { @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.max(x, splat(0)) } }
 @unary @final @unmanaged export class Silu { @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.mul(x, sigmoid(x)) } }
-@unary @final @unmanaged export class Gelu { @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.mul(x, normalCdf(x)) } }
+@unary @final @unmanaged export class Gelu { @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.mul(x, normalCdf(x, normalDensity(x))) } }
 @unary @final @unmanaged export class Affine { @inline of(x: v128, p: v128, q: v128): v128 { return madd(x, p, q) } }
 @unary @final @unmanaged export class Clamp { @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.min(f32x4.max(x, p), q) } }
 /** Casts. */
@@ -221,7 +221,10 @@ function one(mask: v128): v128 {
 }
 /** g (Φ + xφ) */
 @binary @final @unmanaged export class GeluGrad {
-  @inline of(g: v128, x: v128): v128 { return f32x4.mul(g, madd(x, normalDensity(x), normalCdf(x))) }
+  @inline of(g: v128, x: v128): v128 {
+    const density = normalDensity(x)
+    return f32x4.mul(g, madd(x, density, normalCdf(x, density)))
+  }
 }
 /** g (s + x·s(1 − s)·2u′), 1 − s = s·e^(−2u); in an order in which 0 meets an infinity only where x is one. */
 @binary @final @unmanaged export class GeluTanhGrad {

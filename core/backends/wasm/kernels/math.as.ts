@@ -153,8 +153,8 @@ export function tanh(x: v128): v128 {
   p = madd(f32x4.mul(p, z), x, x)
   const e = expFlushed(f32x4.add(size, size))
   const tail = f32x4.sub(c(ONE), f32x4.div(f32x4.add(c(ONE), c(ONE)), f32x4.add(e, c(ONE))))
-  const signed = v128.or(tail, v128.and(x, c(SIGN)))
-  return select(f32x4.lt(size, c(TANH_LIMIT)), p, signed)
+  // The sum that ends the polynomial makes −0 a 0.
+  return v128.or(select(f32x4.lt(size, c(TANH_LIMIT)), p, tail), v128.and(x, c(SIGN)))
 }
 
 const ERF = memory.data<f32>([
@@ -164,7 +164,7 @@ const ERF = memory.data<f32>([
 ])
 const ERF_RANGE = memory.data<f32>([-4, 4])
 
-/** erf x = x·P(x²)/Q(x²) for |x| ≤ 4, beyond which it is ±1. */
+/** erf x = x·P(x²)/Q(x²) for |x| ≤ 4, beyond which it is ±1. Near there the quotient may round to more than 1. */
 @inline
 export function erf(x: v128): v128 {
   const y = f32x4.pmin(f32x4.pmax(x, c(ERF_RANGE)), c(ERF_RANGE, 1))
@@ -179,7 +179,7 @@ export function erf(x: v128): v128 {
   q = madd(q, z, c(ERF, 9))
   q = madd(q, z, c(ERF, 10))
   q = madd(q, z, c(ERF, 11))
-  return f32x4.div(f32x4.mul(y, p), q)
+  return f32x4.pmin(f32x4.pmax(f32x4.div(f32x4.mul(y, p), q), f32x4.neg(c(ONE))), c(ONE))
 }
 
 /** 1 / (1 + e⁻ˣ) */
@@ -196,16 +196,35 @@ export function softplus(x: v128): v128 {
 
 const NORMAL = memory.data<f32>([0.70710678118654752, -0.5, 0.3989422804014327])
 
-/** Φ(x), the normal distribution function: ½(1 + erf(x/√2)). */
-@inline
-export function normalCdf(x: v128): v128 {
-  return madd(c(HALF), erf(f32x4.mul(x, c(NORMAL))), c(HALF))
-}
-
-/** φ(x), its density: e^(−x²/2)/√(2π). */
+/** φ(x), the density of the normal distribution: e^(−x²/2)/√(2π). */
 @inline
 export function normalDensity(x: v128): v128 {
   return f32x4.mul(expNegative(f32x4.mul(f32x4.mul(x, x), c(NORMAL, 1))), c(NORMAL, 2))
+}
+
+/** 0.35, then the polynomial P below, highest power first. */
+const MILLS = memory.data<f32>([
+  0.35, -0.0730581099, 0.3608839843, -0.6409814832, 0.3989914306, -0.0579283993, 0.2644695939, 0.3003763974,
+  0.350581724, 0.3499789594,
+])
+
+/**
+ * Φ(x), the normal distribution function, given the density φ(x). Φ(−z) = φ(z)·t·P(t) for z ≥ 0, t = 1/(1 + 0.35z): P is
+ * a fit of Mills' ratio over t with a relative error of 3e-8 for z ≤ 14. ½(1 + erf) would cancel in the lower tail.
+ */
+@inline
+export function normalCdf(x: v128, density: v128): v128 {
+  const t = f32x4.div(c(ONE), madd(f32x4.abs(x), c(MILLS), c(ONE)))
+  const s = f32x4.mul(t, t)
+  let even = madd(c(MILLS, 1), s, c(MILLS, 3))
+  let odd = madd(c(MILLS, 2), s, c(MILLS, 4))
+  even = madd(even, s, c(MILLS, 5))
+  odd = madd(odd, s, c(MILLS, 6))
+  even = madd(even, s, c(MILLS, 7))
+  odd = madd(odd, s, c(MILLS, 8))
+  even = madd(even, s, c(MILLS, 9))
+  const tail = f32x4.mul(f32x4.mul(density, t), madd(odd, t, even))
+  return select(f32x4.lt(x, splat(0)), tail, f32x4.sub(c(ONE), tail))
 }
 
 /** −2√(2/π) times 0.044715 and 1; 2√(2/π) times 3·0.044715 and 1. */

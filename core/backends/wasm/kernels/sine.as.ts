@@ -4,7 +4,7 @@
  */
 
 import { c, select } from './math.as'
-import { madd } from './simd.as'
+import { madd, splat } from './simd.as'
 
 const SINE = memory.data<f32>([-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1])
 const COSINE = memory.data<f32>([2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2, -0.5, 1])
@@ -32,7 +32,8 @@ function remainder(x: v128, n: v128): v128 {
 export function sine(x: v128, quarter: i32): v128 {
   const far = f32x4.gt(f32x4.abs(x), c(NEAR))
   const y = nearSine(x, quarter)
-  return v128.any_true(far) ? select(far, farSine(x, quarter), y) : y
+  const z = v128.any_true(far) ? select(far, farSine(x, quarter), y) : y
+  return quarter ? z : select(f32x4.eq(x, splat(0)), x, z) // sin −0 is −0
 }
 
 /** The same of any x, one at a time: rare, and the f64 functions reduce x by as many digits of π as it takes. */
