@@ -3,7 +3,6 @@
  * tensor.ts, op.ts, ops/elementwise.ts, tape.ts, scope.ts, backend.ts, backends/cpu/.
  */
 
-export * from '../io/safetensors.ts'
 export type {
   AssignRow,
   Backend,
