@@ -8,6 +8,7 @@ import * as assert from 'uvu/assert'
 import { gpu } from '../../core/backends/gpu/index.ts'
 import { createWasm } from '../../core/backends/wasm/index.ts'
 import {
+  adaLayerNorm,
   add,
   arange,
   attention,
@@ -324,6 +325,29 @@ everywhere('erf stays within ±1', ({ f }) => {
     [minimum(erf(neg(f(x))), -1), x.map(() => -1)],
   ]
 })
+
+for (const [where, { backend, dtype }] of Object.entries(places))
+  test(`layer norm of large rows does not overflow: ${where}`, async () => {
+    const rows = [1e19, 2e19, -1e19, 5, 3e37, -3e37, 1e30, 0]
+    const of = (f: (x: Tensor) => Tensor, place: Place) => scope(() => f(tensor(rows, { ...place, shape: [1, 2, 4] })))
+    const ada = (x: Tensor) => adaLayerNorm(x, zeros([1, 4], x), zeros([1, 4], x), 1e-6)
+    const plain = (x: Tensor) => layerNorm(x, null, null, 1e-6)
+    for (const f of [
+      plain,
+      ada,
+      (x: Tensor) =>
+        mul(
+          gradientOf(x => mul(plain(x), x.detach()), x),
+          1,
+        ),
+    ]) {
+      const [got, wanted] = [of(f, { backend, dtype }), of(f, { backend: cpu, dtype: 'f64' })]
+      const [values, exact] = [await got.data(), wanted.dataSync()]
+      exact.forEach((y, i) => {
+        assert.ok(Math.abs(values[i] - y) <= 1e-5, `element ${i}: expected ${y}, got ${values[i]}`)
+      })
+    }
+  })
 
 // The exponent x²/2 is rounded to f32: an error of 85 · 2⁻²⁴ at x = −13.
 for (const [where, { backend, dtype }] of Object.entries(places))

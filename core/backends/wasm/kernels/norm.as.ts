@@ -27,6 +27,19 @@ function rowVariance(x: usize, D: i32, mean: v128): f32 {
   return sumLanes(f32x4.add(a, b))
 }
 
+/** 1/√(var + eps), in f64 where the squares overflow f32. */
+function inverseDeviation(x: usize, D: i32, mean: v128, eps: f32): f32 {
+  const sum = rowVariance(x, D, mean)
+  if (sum < Infinity) return 1 / sqrt(sum / <f32>D + eps)
+  const middle = <f64>f32x4.extract_lane(mean, 0)
+  let wide: f64 = 0
+  for (let i = 0; i < D; ++i) {
+    const v = <f64>load<f32>(x + (<usize>i << 2)) - middle
+    wide += v * v
+  }
+  return <f32>(1 / sqrt(wide / <f64>D + <f64>eps))
+}
+
 /** a of four columns: 1 where there is none, `plus` added. */
 @inline
 function factor(a: usize, offset: usize, plus: v128): v128 {
@@ -63,7 +76,7 @@ export function layerNorm(args: LayerNormArgs, chunk: i32): void {
     const a = args.a != 0 ? args.a + group : 0
     const b = args.b != 0 ? args.b + group : 0
     const mean = splat(<f32>(rowSum(x, D) / <f64>D))
-    const inverse = splat(1 / sqrt(rowVariance(x, D, mean) / <f32>D + args.eps))
+    const inverse = splat(inverseDeviation(x, D, mean, args.eps))
     let i = 0
     let at: usize = 0
     if (a != 0 && b != 0) {
@@ -127,7 +140,7 @@ export function layerNormGrad(args: LayerNormGradArgs, chunk: i32): void {
     const x = args.x + <usize>row * step
     const gx = args.gx + <usize>row * step
     const mean = splat(<f32>(rowSum(x, D) / <f64>D))
-    const inverse = splat(1 / sqrt(rowVariance(x, D, mean) / <f32>D + args.eps))
+    const inverse = splat(inverseDeviation(x, D, mean, args.eps))
     let sum = splat(0), dot = sum
     let i = 0
     for (let at: usize = 0; i < D; i += 4, at += VEC) {
