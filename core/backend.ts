@@ -325,4 +325,6 @@ export interface Backend {
   resetPeak(): void
   /** Releases what the backend holds (memory, threads, device). */
   dispose(): void
+  /** True after `dispose`. */
+  readonly disposed: boolean
 }

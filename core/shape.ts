@@ -80,6 +80,13 @@ export function show(shape: Shape): string {
   return `[${shape.join(', ')}]`
 }
 
+/** Throws ShapeError unless every size is an integer from 0. */
+export function checkSizes(op: string, shape: Shape): void {
+  for (let i = 0; i < shape.length; i++)
+    if (!(Number.isInteger(shape[i]) && shape[i] >= 0))
+      throw new ShapeError(`${op}: expected sizes that are integers from 0, got ${show(shape)}`)
+}
+
 /** Throws ShapeError unless `got`, the shape of `what`, is the one that op wants. */
 export function checkShape(op: string, what: string, got: Shape, wanted: Shape): void {
   if (!sameShape(got, wanted)) throw new ShapeError(`${op}: ${what} must have shape ${show(wanted)}, got ${show(got)}`)

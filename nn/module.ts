@@ -17,7 +17,8 @@ export class StateTensor extends Tensor {
 
   /** With the value and shape of a tensor, whose handle it takes over. */
   constructor(value: Tensor, role: Role) {
-    super(value.storage, value.shape, role === 'parameter' ? 'leaf' : null)
+    super(value.storage, value.shape)
+    if (role === 'parameter') this.requireGrad()
     this.role = role
     this.persist()
     value.dispose()

@@ -15,7 +15,7 @@ import {
   checkHyperparameters,
   type DType,
   div,
-  finite as finiteOf,
+  isFinite as finiteOf,
   full,
   type Hyperparameters,
   minimum,

@@ -90,6 +90,7 @@ export function createShapes({ fused = false } = {}): Backend {
       peakBytes = bytes
     },
     dispose() {},
+    disposed: false, // it holds nothing
   }
   return backend
 }

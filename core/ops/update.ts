@@ -22,9 +22,9 @@ import type { Sampler } from '../samples.ts'
 import { ShapeError } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { defineUpdate, pairs, update } from '../update.ts'
-import { zero } from './branch.ts'
-import { add, affine, div, maximum, mul, neg, sqrt, square, sub, where } from './elementwise.ts'
-import { sum } from './reduce.ts'
+import { sum } from './broadcast.ts'
+import { add, affine, div, maximum, mul, neg, sqrt, square, sub } from './elementwise.ts'
+import { where, zero } from './where.ts'
 
 export type {
   AdamWAttrs,

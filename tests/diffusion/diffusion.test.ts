@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { gradcheck } from '../../core/gradcheck.ts'
-import { backward, concat, full, mul, scope, slice, sum, type Tensor, tensor } from '../../core/index.ts'
+import { backward, concat, div, full, mul, scope, slice, sum, type Tensor, tensor } from '../../core/index.ts'
 import {
   classifierFreeGuidance,
   cosineBetas,
@@ -206,7 +206,7 @@ test('rows at t = 0 get no noise and the decoder’s term; other rows do not not
       for (const row of [0, 1, 2]) near(slice(f(t), 0, row, row + 1), rows(f, row), 0, `row ${row}`)
     const p = pMeanVariance(d, output, x, t)
     const { mean: mu, predXStart } = p
-    const decoder = mul(meanPerSample(discretizedLogLikelihood(mul(z, 0.3), p)), -1 / Math.LN2)
+    const decoder = div(meanPerSample(discretizedLogLikelihood(mul(z, 0.3), p)), -Math.LN2)
     for (const row of [0, 2]) near(slice(bound(t), 0, row, row + 1), slice(decoder, 0, row, row + 1), 0, 'decoder')
     near(slice(step(t), 0, 0, 1), slice(mu, 0, 0, 1), 0, 'DDPM at t = 0')
     near(slice(ddim(t), 0, 2, 3), slice(predXStart, 0, 2, 3), 1e-15, 'DDIM at t = 0')

@@ -76,4 +76,5 @@ export const cpu: Backend = {
     peakBytes = bytes
   },
   dispose() {},
+  disposed: false, // it holds nothing
 }

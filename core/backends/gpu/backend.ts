@@ -65,6 +65,7 @@ interface Check {
 /** Opens the backend. Throws if the device is missing or the package gpu.js is not installed. */
 export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Promise<GpuBackend> {
   const device = await openDevice(wanted)
+  let disposed = false
   let [bytes, peakBytes, storages, reads] = [0, 0, 0, 0]
   const checks = new Map<string, Check>()
 
@@ -212,7 +213,13 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     resetPeak() {
       peakBytes = bytes
     },
-    dispose: () => device.destroy(),
+    dispose() {
+      disposed = true
+      device.destroy()
+    },
+    get disposed() {
+      return disposed
+    },
   }
   return backend
 }

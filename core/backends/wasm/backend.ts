@@ -38,6 +38,7 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
   let storages = 0
   let fallbacks = 0
   let reads = 0
+  let disposed = false
 
   function alloc(dtype: DType, length: number): WasmStorage {
     if (dtype === 'f64') throw new Error('wasm: wanted f32 or i32, got f64; f64 lives on the cpu backend')
@@ -133,7 +134,13 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
     resetPeak() {
       peakBytes = bytes
     },
-    dispose: () => runtime.dispose(),
+    dispose() {
+      disposed = true
+      runtime.dispose()
+    },
+    get disposed() {
+      return disposed
+    },
   }
 
   /** A copy in memory that is not shared. */
