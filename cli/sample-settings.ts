@@ -24,6 +24,11 @@ const flags = {
   },
   heads: { type: 'integer', min: 1, about: 'attention heads, for sizes that no preset has' },
   'decoder-heads': { type: 'integer', min: 1, about: "those of MaskDiT's decoder" },
+  classes: {
+    type: 'integer',
+    min: 1,
+    about: "how many classes a DiT or MDT has (default all rows of its label table but the last, which is 'no class')",
+  },
   schedule: {
     type: 'text',
     choices: ['cosine', 'linear'],
@@ -100,6 +105,8 @@ export function planOf(given: SampleFlags, found: Recognised, classes: readonly 
     throw new UserError(
       `--guidance: wanted a model that is guided by classes, got a ${family} with ${numClasses === 0 ? 'none' : numClasses}`,
     )
+  if (guided && 'classDropoutProb' in options && options.classDropoutProb === 0)
+    throw new UserError(`--guidance: wanted a model with a row for 'no class', got a ${family} without`)
   if (given.power !== undefined && !guided) throw new UserError('--power: wanted with --guidance, got it alone')
   if (given.power !== undefined && family === 'MaskDiT')
     throw new UserError('--power: wanted a model of timesteps, DiT or MDT, got a MaskDiT')

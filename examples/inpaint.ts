@@ -76,7 +76,10 @@ await main(async () => {
   checkPicture(flags.out)
   const { path, run } = locate(flags.from, flags.weights)
   using file = await openWeights(path, { weights: flags.weights })
-  const found = recognise(file.state, path, { heads: flags.heads ?? run?.model.numHeads })
+  const found = recognise(file.state, path, {
+    heads: flags.heads ?? run?.model.numHeads,
+    config: file.metadata.get('config'),
+  })
   if (found.family === 'MaskDiT' || found.family === 'MaskDM')
     throw new UserError(`--from: wanted an MDT or DiT, got a ${found.family}: ${path}`)
   const { inputSize: S, inChannels: C, patchSize: P, numClasses } = found.options

@@ -37,7 +37,8 @@ await runInChild(async () => {
   const { path, run } = locate(flags.from, flags.weights)
   using file = await openWeights(path, { weights: flags.weights, part: flags.part })
   const { heads = run?.model.numHeads, 'decoder-heads': decoderHeads = run?.model.decoder?.numHeads } = flags
-  const found = recognise(file.state, path, { heads, decoderHeads })
+  const config = file.metadata.get('config')
+  const found = recognise(file.state, path, { heads, decoderHeads, classes: flags.classes, config })
   const { inputSize: S, inChannels: C } = found.options
   const latent = run?.latents != null || C > 3
   const { batch, ...request } = planOf(flags, found, run?.classes ?? [], latent)

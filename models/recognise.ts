@@ -29,6 +29,7 @@ import {
   presetNames,
   type TransformerOptions,
 } from './index.ts'
+import { fromDiffusers, isDiffusersDiT, networkNames } from './network-names.ts'
 
 /** A model's family and sizes, how to make it, and its state under the model's own names. */
 export type Recognised = Found<'DiT', TransformerOptions, DiT> | FoundMDT | FoundMaskDiT | FoundMaskDM
@@ -57,10 +58,19 @@ export interface Told {
   /** Attention heads, and those of MaskDiT's decoder. */
   readonly heads?: number
   readonly decoderHeads?: number
+  /** Classes of a DiT or MDT: as many as its table of labels has rows if there is none for 'no label'. */
+  readonly classes?: number
+  /** The text of diffusers' config.json. */
+  readonly config?: string
 }
 
 /** Throws UserError where the tensors are those of no model known here; `path` is what messages call them. */
-export function recognise(state: State, path: string, told: Told = {}): Recognised {
+export function recognise(given: State, path: string, told: Told = {}): Recognised {
+  if (isDiffusersDiT(given)) {
+    const { state, heads } = fromDiffusers(given, told.config, path)
+    return recognise(state, path, { ...told, heads: told.heads ?? heads })
+  }
+  const state = networkNames(given)
   const shapes = new Shapes(state, path)
   const has = (name: string) => state.has(name)
   if ([...state.keys()].some(name => name.endsWith('encoder.encoder_pos_embed'))) return maskdm(state, path, told)
@@ -69,8 +79,8 @@ export function recognise(state: State, path: string, told: Told = {}): Recognis
     throw new UserError(
       `${path}: wanted the state dict of a DiT, MDT, MaskDiT or MaskDM, got ${state.size} tensors of other names`,
     )
-  if (has('en_inblocks.0.attn.qkv.weight')) return mdtV2(state, shapes)
-  if (has('sideblocks.0.attn.qkv.weight')) return mdt(state, shapes)
+  if (has('en_inblocks.0.attn.qkv.weight')) return mdtV2(state, shapes, told)
+  if (has('sideblocks.0.attn.qkv.weight')) return mdt(state, shapes, told)
   return dit(state, shapes, told)
 }
 
@@ -133,14 +143,24 @@ function body(shapes: Shapes, prefix: string, blocks: string, depth: number) {
   return { inputSize, patchSize, inChannels, hiddenSize, depth, mlpRatio: ratioOf(hidden, hiddenSize) }
 }
 
-/** Classes by the label table, whose last row is 'no label'; and whether the output has variances. */
-function labelsAndSigma(shapes: Shapes, { inChannels, patchSize }: { inChannels: number; patchSize: number }) {
+/**
+ * Classes by the label table, whose last row is 'no label' unless told otherwise; and whether the output has variances. Throws
+ * UserError on another number of classes.
+ */
+function labelsAndSigma(
+  shapes: Shapes,
+  { inChannels, patchSize }: { inChannels: number; patchSize: number },
+  { classes }: Told,
+) {
   const table = 'y_embedder.embedding_table.weight'
   const [out] = shapes.of('final_layer.linear.weight', 2)
-  const labelled = shapes.has(table)
+  const rows = shapes.has(table) ? shapes.of(table, 2)[0] : 0
+  const numClasses = classes ?? Math.max(rows - 1, 0)
+  if (rows - numClasses !== 1 && rows !== numClasses)
+    throw new UserError(`--classes: wanted ${rows} or, with a row for 'no class', ${rows - 1}, got ${numClasses}`)
   return {
-    numClasses: labelled ? shapes.of(table, 2)[0] - 1 : 0,
-    classDropoutProb: labelled ? 0.1 : 0, // what matters here is that there is a row for 'no label'
+    numClasses,
+    classDropoutProb: rows > numClasses ? 0.1 : 0, // what matters here is that there is a row for 'no label'
     learnSigma: out === 2 * inChannels * patchSize ** 2,
   }
 }
@@ -159,13 +179,14 @@ function presetOf(sizes: Sizes, names: readonly string[], preset: (name: string)
   return names.find(name => keys.every(key => preset(name)[key] === sizes[key])) ?? null
 }
 
-function dit(state: State, shapes: Shapes, { heads }: Told): Recognised {
+function dit(state: State, shapes: Shapes, told: Told): Recognised {
+  const { heads } = told
   const sizes = body(shapes, '', 'blocks', shapes.count('blocks'))
   const preset = presetOf(sizes, presetNames, name => ditPreset(name, pictures))
   const known = heads ?? (preset === null ? undefined : ditPreset(preset, pictures).numHeads)
   const options = {
     ...sizes,
-    ...labelsAndSigma(shapes, sizes),
+    ...labelsAndSigma(shapes, sizes, told),
     numHeads: shapes.heads('--heads', known, sizes.hiddenSize),
   }
   return { family: 'DiT', options, preset, state, make: init => new DiT(options, init) }
@@ -175,22 +196,22 @@ function dit(state: State, shapes: Shapes, { heads }: Told): Recognised {
 const headsOf = (shapes: Shapes, block: string) =>
   shapes.of(`${block}.attn.rel_pos_bias.relative_position_bias_table`, 2)[1]
 
-function mdt(state: State, shapes: Shapes): FoundMDT {
+function mdt(state: State, shapes: Shapes, told: Told): FoundMDT {
   const sizes = body(shapes, '', 'blocks', shapes.count('blocks'))
   const preset = presetOf(sizes, presetNames, name => mdtPreset(name, pictures))
   // N₂ and the ratio leave no trace either; all official models have these.
   const rest = { numHeads: headsOf(shapes, 'blocks.0'), maskRatio: 0.3, decodeLayer: Math.min(2, sizes.depth) }
-  const options = { ...sizes, ...labelsAndSigma(shapes, sizes), ...rest }
+  const options = { ...sizes, ...labelsAndSigma(shapes, sizes, told), ...rest }
   return { family: 'MDT', options, preset, state, make: init => new MDT(options, init) }
 }
 
-function mdtV2(state: State, shapes: Shapes): FoundMDT {
+function mdtV2(state: State, shapes: Shapes, told: Told): FoundMDT {
   const decodeLayer = shapes.count('de_blocks')
   const depth = 2 * shapes.count('en_inblocks') + decodeLayer
   const sizes = body(shapes, '', 'en_inblocks', depth)
   const preset = presetOf(sizes, presetNames, name => mdtV2Preset(name, pictures))
   const rest = { numHeads: headsOf(shapes, 'en_inblocks.0'), maskRatio: 0.3, decodeLayer }
-  const options = { ...sizes, ...labelsAndSigma(shapes, sizes), ...rest }
+  const options = { ...sizes, ...labelsAndSigma(shapes, sizes, told), ...rest }
   return { family: 'MDTv2', options, preset, state, make: init => new MDTv2(options, init) }
 }
 

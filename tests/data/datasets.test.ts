@@ -298,10 +298,6 @@ hostile('headers that are wrong, or ask for what is not read', async () => {
   writeFileSync(path, npzOf(npy(fields("'|u1'", '(3L,)'), three, 2))) // Python 2's
   assert.equal((await readNpz(path)).get('arr_0')!.shape, [3])
   const wrong: [Uint8Array, RegExp][] = [
-    [npzOf(npy(fields("'|O'", '(3,)'), three)), /arr_0: wanted elements of .*, got '\|O'/],
-    [npzOf(npy(fields("'>f4'", '(1,)'), Buffer.alloc(4))), /got '>f4'/],
-    [npzOf(npy(fields("[('a', '<f4')]", '(1,)'), Buffer.alloc(4))), /wanted a header with descr/],
-    [npzOf(npy(fields("'<f4'", '(2, 2)', 'True'), Buffer.alloc(16))), /got Fortran's order/],
     [npzOf(npy(fields("'|u1'", '(4,)'), three)), /wanted 4 bytes for U8 \[4\], got 3/],
     [npzOf(npy(fields("'|u1'", '(-3,)'), three)), /wanted a header with descr, fortran_order and shape/],
     [npzOf(npy(fields("'|u1'", `(${'9999999999, '.repeat(9)})`), three)), /wanted .* bytes for U8/],
@@ -309,7 +305,6 @@ hostile('headers that are wrong, or ask for what is not read', async () => {
       npzOf(npy(fields("'|u1'", '(9999999999999999, 9999999999999999, 0)'), three)),
       /wanted a shape of integers, got \(9999999999999999, /,
     ],
-    [npzOf(npy(fields("'toString'", '(3,)'), three)), /got 'toString'/],
     [npzOf(npy("__import__('os').system('touch was-run')", three)), /wanted a header with descr/],
     [npzOf(npy(' '.repeat(20_000), three)), /wanted a header with|wanted a header within/],
     [npzOf(npy(fields("'|u1'", '(3,)'), three, 9)), /wanted version 1, 2 or 3/],
