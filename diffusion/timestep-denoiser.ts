@@ -47,15 +47,15 @@ export function timestepDenoiser(d: GaussianDiffusion, network: Network, options
 /**
  * Timesteps of d for so many steps, rising, whose ln σ are as evenly spread as timesteps can be: what DPM-Solver++, which
  * looks back by one step, wants [DPM++ §5]. Where several levels are nearest to one timestep, they take its neighbours.
- * Throws RangeError on steps outside [2, d.steps].
+ * One step is the last timestep. Throws RangeError on steps outside [1, d.steps].
  */
 export function logSnrTimesteps(d: GaussianDiffusion, steps: number): Int32Array {
-  checkCount('logSnrTimesteps', 'steps', steps, 2, d.steps)
+  checkCount('logSnrTimesteps', 'steps', steps, 1, d.steps)
   const logs = Array.from(sigmasOf('logSnrTimesteps', d), Math.log)
   const nearest = (wanted: number) =>
     logs.reduce((best, log, t) => (Math.abs(log - wanted) < Math.abs(logs[best] - wanted) ? t : best), 0)
   const width = logs[d.steps - 1] - logs[0]
-  const kept = Array.from({ length: steps }, (_, i) => nearest(logs[0] + (i / (steps - 1)) * width))
+  const kept = Array.from({ length: steps }, (_, i) => nearest(logs[0] + (steps === 1 ? 1 : i / (steps - 1)) * width))
   for (let i = 1; i < steps; i++) kept[i] = Math.max(kept[i], kept[i - 1] + 1)
   for (let i = steps - 1, most = d.steps - 1; i >= 0; i--, most = kept[i + 1] - 1) kept[i] = Math.min(kept[i], most)
   return Int32Array.from(kept, i => d.timesteps[i])
