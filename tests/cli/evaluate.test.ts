@@ -144,6 +144,7 @@ test('what cannot be compared is one line, and an earlier file stays as it was',
   await refused([samples], /wanted a reference to compare with, or --save, got neither/)
   await refused([samples, join(place, 'none.npz')], /none\.npz: wanted a file of pictures or statistics/)
   await refused([samples, place, '--save', 'x.txt'], /--save: wanted a name that ends with .npz/)
+  await refused([samples, join(place, 'set.zip')], /--size: wanted with a ZIP of pictures, got none: .*set\.zip/)
   const inceptions = join(place, 'inceptions.npz')
   const gaussian = { mu: new Float64Array(64), sigma: new Float64Array(64 * 64) }
   await writeNpz(
