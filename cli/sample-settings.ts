@@ -7,7 +7,7 @@ import { UserError } from '../io/user-error.ts'
 import { levelSamplers, type Request, samplerNames } from '../models/drawing.ts'
 import type { Recognised } from '../models/recognise.ts'
 import { commandOf, type Flags, readFlags, type Values } from './flags.ts'
-import { labelOf } from './label.ts'
+import { labelsOf } from './label.ts'
 
 const flags = {
   from: {
@@ -41,11 +41,15 @@ const flags = {
     default: '0',
     about: 'seed of the first picture, the next one has the next seed; or a list, 3,14,15',
   },
-  class: { type: 'text', many: true, about: 'names or numbers of classes, a,b,c, in turn (default all)' },
+  class: {
+    type: 'text',
+    many: true,
+    about: 'names or numbers of classes, a,b,c, in turn, or #3 for an index (default all)',
+  },
   guidance: { type: 'number', min: 0, default: 1, about: 'classifier-free guidance: 1 is none' },
   power: { type: 'number', min: 0, about: "MDT's power-cosine guidance, with this power (default constant)" },
   sampler: { type: 'text', choices: samplerNames, about: 'the sampler (default ddim; heun for MaskDiT)' },
-  steps: { type: 'integer', min: 2, max: 1000, about: 'its steps (default 25; MaskDiT 18)' },
+  steps: { type: 'integer', min: 1, max: 1000, about: 'its steps (default 25; MaskDiT 18)' },
   batch: { type: 'integer', min: 1, about: 'pictures that are drawn at a time (default by the size of the model)' },
   out: {
     type: 'text',
@@ -93,8 +97,7 @@ export function planOf(given: SampleFlags, found: Recognised, classes: readonly 
   const { family, options } = found
   const { numClasses, inputSize, patchSize, hiddenSize } = options
   const seeds = seedsOf(given)
-  const names = given.class.flatMap(list => list.split(',')).map(name => name.trim())
-  const chosen = names.map(name => labelOf(name, numClasses, classes))
+  const chosen = given.class.flatMap(text => labelsOf(text, numClasses, classes))
   const labels =
     numClasses === 0 ? null : seeds.map((_, i) => (chosen.length > 0 ? chosen[i % chosen.length] : i % numClasses))
   const { sampler = family === 'MaskDiT' ? 'heun' : 'ddim', steps = family === 'MaskDiT' ? 18 : 25 } = given

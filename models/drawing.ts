@@ -75,6 +75,11 @@ export function timestepDiffusion({ learnSigma = true }: DiT['options']): Gaussi
   return gaussianDiffusion({ betas: linearBetas(1000), variance: learnSigma ? 'learnedRange' : 'fixedLarge' })
 }
 
+/** Evenly spread timesteps, rising. A single one is the last: x_T is noise. The official code takes the first. */
+function evenTimesteps(T: number, steps: number): ArrayLike<number> {
+  return steps === 1 ? [T - 1] : spaceTimesteps(T, String(steps))
+}
+
 /** DiT and MDT, by any sampler. Throws RangeError on steps that do not fit. */
 export function* timestepDrawing(
   model: DiT | MDT | MDTv2,
@@ -88,10 +93,10 @@ export function* timestepDrawing(
   const noise = noiseOf(seeds, [C, S, S])
   if (sampler === 'ddim' || sampler === 'ddpm') {
     using xT = noise()
-    const few = respace(d, spaceTimesteps(d.steps, String(steps)))
+    const few = respace(d, evenTimesteps(d.steps, steps))
     yield* (sampler === 'ddim' ? ddimSteps : ddpmSteps)(few, network, xT, { clip, noise })
   } else {
-    const kept = sampler === 'dpm-solver' ? logSnrTimesteps(d, steps) : spaceTimesteps(d.steps, String(steps))
+    const kept = sampler === 'dpm-solver' ? logSnrTimesteps(d, steps) : evenTimesteps(d.steps, steps)
     yield* overLevels(respace(d, kept), network, noise, sampler, clip)
   }
 }

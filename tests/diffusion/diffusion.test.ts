@@ -330,7 +330,7 @@ test('bad arguments are named, with their value and range', () => {
     fails(() => tokenMask([0.5], [1, 1], ratio), new RegExp(`ratio: wanted a number in \\[0, 1\\), got ${ratio}`))
   fails(() => tokenMask([0.5], [1, 2], 0.5), /wanted noise for 1 samples of 2 tokens, got 1 numbers/)
   fails(() => preconditioning(0), /sigma: wanted a number above 0, got 0/)
-  fails(() => sigmaSteps(1), /steps: wanted an integer from 2, got 1/)
+  fails(() => sigmaSteps(0), /steps: wanted an integer from 1, got 0/)
   fails(() => sigmaSteps(5, { sigmaMin: -1 }), /sigma: wanted a number above 0, got -1/)
   fails(() => sigmaSteps(5, { sigmaMax: 0.001 }), /sigmaMax: wanted a number above sigmaMin = 0.002, got 0.001/)
   fails(() => heunSample(z => z, x, Float64Array.of(1, 2)), /wanted falling levels above 0.*got 2 at 1/)

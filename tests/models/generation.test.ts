@@ -3,8 +3,9 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { planOf, type SampleFlags } from '../../cli/sample-settings.ts'
-import { cpu, ready, rng, stats } from '../../core/index.ts'
+import { cpu, ready, rng, stats, tensor } from '../../core/index.ts'
 import { toByte } from '../../data/index.ts'
+import { pMeanVariance } from '../../diffusion/index.ts'
 import { storable } from '../../io/safetensors-node.ts'
 import { UserError } from '../../io/user-error.ts'
 import {
@@ -77,6 +78,24 @@ const cases: readonly (readonly [name: string, draw: Draw, labels: number, how?:
     sampler => [`MaskDM ${sampler}`, (r: Request) => maskdmDrawing(maskdm, 'cosine', r), 0, { sampler }] as const,
   ),
 ]
+
+test('one step: every sampler goes from the last timestep to the x_0 that is predicted there', async () => {
+  const d = timestepDiffusion(mdt.options)
+  const seeds = [5, 6]
+  const noise = tensor(Float32Array.from(seeds.flatMap(seed => [...rng(seed).normalArray(192)])), {
+    shape: [2, 3, 8, 8],
+  })
+  const t = Int32Array.of(999, 999)
+  const wanted = pMeanVariance(d, mdt.forward(noise, t, [0, 1]), noise, t, { clip: true }).predXStart.dataSync()
+  for (const sampler of samplerNames) {
+    const request = { seeds, labels: [0, 1], sampler, steps: 1, clip: true }
+    const got = (await drawn(timestepDrawing(mdt, d, request)))!
+    assert.ok(
+      got.every((value, i) => Math.abs(value - wanted[i]) < 1e-3),
+      sampler,
+    )
+  }
+})
 
 for (const [name, draw, numClasses, how] of cases)
   test(`${name}: a picture is that of its seed, alone and among others`, async () => {
