@@ -10,7 +10,9 @@ const root = resolve(import.meta.dirname, '../..')
 const place = process.env.DEMASK_RECORD_ERRORS
 const program = relative(root, process.argv[1] ?? '')
 if (program.endsWith('.test.ts')) process.env.DEMASK_RECORD_TEST ??= program
-const frame = new RegExp(`${root}/((?:core|nn|diffusion|models|cli|examples)/[\\w./-]+\\.ts):(\\d+):\\d+`)
+const frame = new RegExp(
+  `${root}/((?:core|io|nn|data|evaluation|diffusion|models|training|cli|examples)/[\\w./-]+\\.ts):(\\d+):\\d+`,
+)
 const seen = new Set()
 
 /** Writes down an error whose innermost frame, this file's aside, is one of our source. Its own stack is left alone. */
