@@ -135,7 +135,7 @@ export function ended({ exitCode, message }: CommanderError): never {
     .replace(/^error: /, '')
     .replace(/\n/g, ' ')
     .replace(/\.$/, '')
-  throw new UserError(`${text}; --help lists what there is`)
+  throw new UserError(`${text}; --help lists the flags`)
 }
 
 function argumentOf(name: string, { about, choices, optional, many }: Operand): Argument {

@@ -11,7 +11,7 @@ import { ended, examplesOf } from './flags.ts'
 import { main } from './main.ts'
 
 const commands: Readonly<Record<string, Command>> = {
-  train: { about: 'trains a model: mdt, maskdit, maskdm or vae', load: () => import('./train.ts') },
+  train: { about: 'trains a model: dit, mdt, mdtv2, maskdit, maskdm or vae', load: () => import('./train.ts') },
   sample: { about: 'draws pictures with a trained model', load: () => import('./sample.ts') },
   evaluate: { about: 'compares pictures with a reference: FID and its kin', load: () => import('./evaluate.ts') },
   'encode-latents': {
