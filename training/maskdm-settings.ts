@@ -1,6 +1,6 @@
 /**
  * The command line of train-maskdm.ts, `pretrain` or `finetune` and flags, and the settings that follow from it, the preset
- * and the run that is resumed.
+ * and the run that is resumed. Needs Node.
  */
 
 import { existsSync, statSync } from 'node:fs'
