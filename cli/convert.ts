@@ -1,14 +1,16 @@
 /**
  * `demask convert`: weights of PyTorch's checkpoints or of safetensors into safetensors. Needs Node. Nothing in a .pt file
- * is run (io/pytorch/), tensors pass one by one, and the new file appears whole or not at all. How files are opened: io/weights-node.ts.
+ * is run (io/pytorch/), tensors pass one by one, and the new file appears whole or not at all. Numbers that stay what they
+ * are pass as bytes, of whatever type they are. How files are opened: io/weights-node.ts.
  */
 
 import { existsSync, statSync } from 'node:fs'
 import { SingleBar } from 'cli-progress'
 import { sizeOf } from '../core/shape.ts'
 import { writeAside } from '../io/aside.ts'
-import { type HostTensor, type SafetensorsDType, safetensorsBytes } from '../io/safetensors.ts'
-import { type LazyData, writeSafetensors } from '../io/safetensors-node.ts'
+import { type HostTensor, type RawTensor, safetensorsBytes } from '../io/safetensors.ts'
+import { isSafetensorsDType } from '../io/safetensors-elements.ts'
+import { writeSafetensors } from '../io/safetensors-node.ts'
 import { UserError } from '../io/user-error.ts'
 import { openWeights, type WeightsFile } from '../io/weights-node.ts'
 import { demask } from './command.ts'
@@ -27,9 +29,9 @@ export async function run(words: readonly string[]): Promise<void> {
     {
       command: `${demask} convert`,
       about:
-        'Converts weights: .pt, .pth or .safetensors into .safetensors, tensor by tensor. No code in a file is run.',
+        'Converts weights of PyTorch or of safetensors into .safetensors, tensor by tensor. No code in a file is run.',
       operands: {
-        from: { about: 'a checkpoint of PyTorch, or a safetensors file' },
+        from: { about: 'a checkpoint of PyTorch, a safetensors file, an index of shards, or a folder of diffusers' },
         to: { about: 'the new .safetensors file' },
       },
       flags: {
@@ -46,7 +48,8 @@ export async function run(words: readonly string[]): Promise<void> {
         strip: {
           type: 'text',
           value: 'PREFIX',
-          about: 'leave this out where a name begins with it (module. and _orig_mod. go by themselves)',
+          about:
+            'leave this out where a name begins with it (wrappers such as module. and _orig_mod. go by themselves)',
         },
       },
       examples: [
@@ -77,14 +80,21 @@ export async function run(words: readonly string[]): Promise<void> {
   console.log(`${to}: ${summary(tensors)}${ofPart(from, file)}, ${(statSync(to).size / 1e6).toFixed(1)} MB`)
 }
 
-type Tensors = ReadonlyMap<string, HostTensor<() => ArrayLike<number>>>
+type Stored = HostTensor<() => ArrayLike<number>> | RawTensor
+type Tensors = ReadonlyMap<string, Stored>
 
-/** The tensors as they are to be stored; integers stay what they are. Data throw UserError on a number that is too large. */
+/**
+ * The tensors as they are to be stored; integers stay what they are. Data throw UserError on a number that is too large. Throws
+ * UserError on a type of PyTorch that safetensors lacks.
+ */
 function converted(state: WeightsFile['state'], target: Target | undefined, path: string): Tensors {
   return new Map(
-    Array.from(state, ([name, tensor]) => {
-      const { dtype, shape } = tensor
-      if (target === undefined || !dtype.includes('F')) return [name, { dtype, shape, data: () => tensor.data }]
+    Array.from(state, ([name, tensor]): [string, Stored] => {
+      const { dtype, shape, size } = tensor
+      if (dtype.includes('.') || /^C(32|128)$/.test(dtype))
+        throw new UserError(`${path}: ${name}: wanted a type that safetensors has, got ${dtype}`)
+      const isFloat = isSafetensorsDType(dtype) && /^B?F/.test(dtype)
+      if (target === undefined || !isFloat) return [name, { dtype, shape, size, bytes: () => tensor.bytes() }]
       const { dtype: wanted, tooLarge } = targets[target]
       const data = () => {
         const values = tensor.data
@@ -93,7 +103,7 @@ function converted(state: WeightsFile['state'], target: Target | undefined, path
             throw new UserError(`${path}: ${name}: wanted numbers that ${target} has, got ${value}`)
         return values
       }
-      return [name, { dtype: wanted as SafetensorsDType, shape, data }]
+      return [name, { dtype: wanted, shape, data }]
     }),
   )
 }
@@ -114,17 +124,23 @@ function stripped(state: WeightsFile['state'], prefix: string | undefined): Weig
 }
 
 /** The same tensors, which call `each` when one is read. */
-function counted(tensors: Tensors, each: () => void): Map<string, HostTensor<LazyData>> {
-  const count = (data: () => ArrayLike<number>) => () => {
-    each()
-    return data()
-  }
-  return new Map(Array.from(tensors, ([name, tensor]) => [name, { ...tensor, data: count(tensor.data) }]))
+function counted(tensors: Tensors, each: () => void): Tensors {
+  const count =
+    <T>(read: () => T) =>
+    () => {
+      each()
+      return read()
+    }
+  const both = (tensor: Stored): Stored =>
+    'bytes' in tensor ? { ...tensor, bytes: count(tensor.bytes) } : { ...tensor, data: count(tensor.data) }
+  return new Map(Array.from(tensors, ([name, tensor]) => [name, both(tensor)]))
 }
 
 function summary(tensors: Tensors): string {
   const numbers = [...tensors.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0)
-  const types = Object.keys(safetensorsBytes).filter(type => [...tensors.values()].some(({ dtype }) => dtype === type))
+  const stored = new Set([...tensors.values()].map(({ dtype }) => dtype))
+  const types = [...Object.keys(safetensorsBytes).filter(type => stored.has(type))]
+  for (const type of stored) if (!types.includes(type)) types.push(type)
   return `${tensors.size} tensors, ${numbers.toLocaleString('en')} numbers as ${types.join(', ')}`
 }
 

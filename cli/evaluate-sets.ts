@@ -3,17 +3,16 @@
  * the networks whose features it compares them by. Needs Node. Next: evaluate.ts.
  */
 
-import { existsSync, readdirSync, statSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { existsSync, statSync } from 'node:fs'
+import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import sharp from 'sharp'
-import { imagesOf, leaveOut, openDataset, planesOf, toModelRange } from '../data/index.ts'
+import { imagesOf, leaveOut, npzPixels, openDataset, planesOf, shorterSides, toModelRange } from '../data/index.ts'
 import { EmojiFeatures } from '../evaluation/emoji-features.ts'
 import { readStatistics, type StoredStatistics } from '../evaluation/feature-statistics.ts'
 import { InceptionV3 } from '../evaluation/inception.ts'
 import type { FeatureNetwork } from '../evaluation/index.ts'
 import { NpzFile } from '../io/npz.ts'
-import { reason, UserError } from '../io/user-error.ts'
+import { UserError } from '../io/user-error.ts'
 import { openWeights } from '../io/weights-node.ts'
 import { load } from '../training/trained-run.ts'
 
@@ -31,13 +30,13 @@ export interface Pictures extends Disposable {
 export type Source = { readonly pictures: Pictures } | { readonly stored: StoredStatistics; readonly name: string }
 
 /**
- * An .npz with arr_0 (ADM's batches; what statistics lie beside it is not used) or with mu and sigma, a .safetensors of
- * statistics, a folder of pictures, or what `openDataset` knows; pictures of a folder at `size`, which without it is the
- * first one's shorter side. Rejects with one line that names `spec`.
+ * An .npz or .npy with arr_0 (ADM's batches; what statistics lie beside it is not used) or with mu and sigma, a .safetensors of
+ * statistics, a folder of pictures, or what `openDataset` knows; pictures of a folder at `size`, which without it is their
+ * most common shorter side. Rejects with one line that names `spec`.
  */
 export async function openSource(spec: string, size: number | undefined): Promise<Source> {
   if (spec.endsWith('.safetensors')) return { stored: await readStatistics(present(spec)), name: spec }
-  if (!spec.endsWith('.npz')) return { pictures: await openPictures(spec, size) }
+  if (!/\.np[yz]$/.test(spec)) return { pictures: await openPictures(spec, size) }
   const file = await NpzFile.open(present(spec))
   if (file.arrays.has('arr_0')) {
     // ADM's reference batches have both.
@@ -45,7 +44,7 @@ export async function openSource(spec: string, size: number | undefined): Promis
       console.error(
         `${spec}: its pictures are measured; its statistics (mu, sigma), of another network or set, are not used`,
       )
-    return { pictures: batchOf(file) }
+    return { pictures: await batchOf(file) }
   }
   file.close()
   return { stored: await readStatistics(spec), name: spec }
@@ -57,8 +56,10 @@ function present(path: string): string {
 }
 
 async function openPictures(spec: string, size: number | undefined): Promise<Pictures> {
+  if (spec.endsWith('.zip') && size === undefined)
+    throw new UserError(`--size: wanted with a ZIP of pictures, got none: ${spec}`)
   const isFolder = statSync(spec, { throwIfNoEntry: false })?.isDirectory() === true
-  const set = await openDataset(spec, size ?? (isFolder ? await sizeOfFirst(spec) : 32))
+  const set = await openDataset(spec, size ?? (isFolder ? await commonSize(spec) : 32))
   return {
     name: spec,
     length: set.length,
@@ -78,38 +79,36 @@ async function openPictures(spec: string, size: number | undefined): Promise<Pic
   }
 }
 
-/** The shorter side of the first picture in a folder. Throws UserError. */
-async function sizeOfFirst(folder: string): Promise<number> {
-  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort()
-  const first = names.find(name => /\.(png|jpe?g|webp)$/i.test(name))
-  if (first === undefined) throw new UserError(`${folder}: wanted pictures (.png, .jpg, .jpeg, .webp), got none`)
-  const path = join(folder, first)
-  try {
-    const { width, height } = await sharp(path).metadata()
-    return Math.min(width, height)
-  } catch (error) {
-    throw new UserError(`${path}: wanted a picture, got one that cannot be read: ${reason(error)}`)
+/** The most common shorter side of a folder's pictures, of equally common ones the least. Says so where others differ. */
+async function commonSize(folder: string): Promise<number> {
+  const counts = [...(await shorterSides(folder))].sort(([a], [b]) => a - b)
+  if (counts.length === 0) return 1 // no picture can be read, which openDataset says
+  const [size] = counts.reduce((most, each) => (each[1] > most[1] ? each : most))
+  if (counts.length > 1) {
+    const [least, largest] = [counts[0][0], counts[counts.length - 1][0]]
+    console.error(
+      `${folder}: pictures of ${least} to ${largest} px are measured at ${size} px, the most common size; --size chooses another`,
+    )
   }
+  return size
 }
 
-/** Pictures of an ADM batch: arr_0, (N, H, W, 3) as bytes. [ADM] */
-function batchOf(file: NpzFile): Pictures {
-  const { dtype, shape } = file.header('arr_0')
-  const [length, height, width, channels] = shape
-  if (dtype !== 'U8' || shape.length !== 4 || channels !== 3 || length === 0) {
+/** Pictures of an ADM batch: arr_0 in any layout that `npzPixels` reads. Closes the file where it rejects. [ADM] */
+async function batchOf(file: NpzFile): Promise<Pictures> {
+  const { count, height, width, rgb } = await npzPixels(file).catch((error: unknown) => {
     file.close()
-    throw new UserError(`${file.path}: wanted arr_0 [N, H, W, 3] of U8, got ${dtype} [${shape.join(', ')}]`)
-  }
+    throw error
+  })
   return {
     name: file.path,
-    length,
+    length: count,
     height,
     width,
     async *batches(from, to, batch) {
       let pictures: Uint8Array[] = []
       let i = 0
       for await (const row of file.rows('arr_0')) {
-        if (i >= from) pictures.push(planesOf(row, 3))
+        if (i >= from) pictures.push(planesOf(rgb(row), 3))
         i++
         if (pictures.length < batch && i < to) continue
         if (pictures.length > 0) yield Float32Array.from(Buffer.concat(pictures), toModelRange)

@@ -1,6 +1,6 @@
 /**
- * `demask info`: what is in a file of weights (.safetensors, .pt), a run, one of its checkpoints, a folder of latents, or an
- * .npz. Needs Node. Only headers are read, so that large files answer at once. Next: models/recognise.ts.
+ * `demask info`: what is in a file of weights (.safetensors, .pt), a run, one of its checkpoints, a folder of latents, or
+ * arrays of NumPy. Needs Node. Only headers are read, so that large files answer at once. Next: models/recognise.ts.
  */
 
 import { existsSync, readdirSync, statSync } from 'node:fs'
@@ -9,9 +9,8 @@ import { sizeOf } from '../core/shape.ts'
 import { readIndex } from '../data/index.ts'
 import { NpzFile } from '../io/npz.ts'
 import { PyTorchFile } from '../io/pytorch-node.ts'
-import { type HostTensor, safetensorsBytes } from '../io/safetensors.ts'
 import { UserError } from '../io/user-error.ts'
-import { isPyTorch, openWeights } from '../io/weights-node.ts'
+import { type FileTensor, isPyTorch, openWeights, type WeightsFile, weightsIn } from '../io/weights-node.ts'
 import { autoencoderOptionsOfShapes } from '../models/index.ts'
 import { describe, recognise } from '../models/recognise.ts'
 import { checkpoints } from '../training/checkpoint.ts'
@@ -22,14 +21,16 @@ import { readFlags } from './flags.ts'
 
 /** What is known of something, each with its name. */
 type Lines = (readonly [name: string, value: string])[]
-type Tensors = ReadonlyMap<string, Omit<HostTensor, 'data'>>
+type Tensors = ReadonlyMap<string, FileTensor>
 
 export async function run(words: readonly string[]): Promise<void> {
   const { path, part, tensors } = readFlags(
     {
       command: `${demask} info`,
-      about: 'Tells what is in a file of weights, a run, a checkpoint, a folder of latents or an .npz.',
-      operands: { path: { about: '.safetensors, .pt, .npz, or a folder of training or of encode-latents' } },
+      about: 'Tells what is in a file of weights, a run, a checkpoint, a folder of latents or arrays of NumPy.',
+      operands: {
+        path: { about: '.safetensors, .pt, .npz, .npy, or a folder of training, of encode-latents or of diffusers' },
+      },
       flags: {
         part: { type: 'text', value: 'KEYS', about: 'the state dict in a .pt file that has several' },
         tensors: { type: 'switch', about: 'list every tensor too' },
@@ -49,6 +50,7 @@ export async function run(words: readonly string[]): Promise<void> {
   else if (existsSync(join(path, 'index.json'))) show(ofLatents(path))
   else if (existsSync(join(path, 'state.json'))) show([...ofState(path), ...(await ofWeights(path, listed))])
   else if (existsSync(join(path, 'metrics.jsonl')) || checkpoints(path).length > 0) show(await ofRun(path, listed))
+  else if (weightsIn(path) !== null) show(await ofFile(weightsIn(path)!, listed))
   else throw new UserError(`${path}: wanted a run, a checkpoint or a folder of latents, got a folder of something else`)
 }
 
@@ -67,12 +69,12 @@ interface Asked {
 
 async function ofFile(path: string, asked: Asked): Promise<Lines> {
   const size: Lines = [['file', `${path}, ${bytes(statSync(path).size)}`]]
-  if (/\.npz$/i.test(path)) return [...size, ...(await ofArrays(path))]
+  if (/\.np[yz]$/i.test(path)) return [...size, ...(await ofArrays(path))]
   if (asked.part === undefined && isPyTorch(path)) size.push(...(await ofParts(path)))
   using file = await openWeights(path, { part: asked.part })
   const part: Lines = file.part === '' ? [] : [['part', file.part]]
   const metadata: Lines = Array.from(file.metadata, ([name, value]) => [`metadata ${name}`, shortened(value)] as const)
-  return [...size, ...part, ...modelOf(file.state, path, asked), ...contents(file.state, asked), ...metadata]
+  return [...size, ...part, ...modelOf(file, path, asked), ...contents(file.state, asked), ...metadata]
 }
 
 /** The state dicts of a checkpoint, where there are several. */
@@ -84,10 +86,11 @@ async function ofParts(path: string): Promise<Lines> {
 }
 
 /** Whose weights they are. */
-function modelOf(state: HostState, path: string, { model }: Asked): Lines {
+function modelOf({ state, metadata }: WeightsFile, path: string, { model }: Asked): Lines {
   try {
-    const heads = { heads: model?.numHeads, decoderHeads: model?.decoder?.numHeads }
-    return [['model', describe(recognise(state, path, heads))]]
+    const config = metadata.get('config')
+    const told = { heads: model?.numHeads, decoderHeads: model?.decoder?.numHeads, config }
+    return [['model', describe(recognise(state, path, told))]]
   } catch (error) {
     const { inChannels, latentChannels, blockOutChannels } = autoencoderOf(state) ?? {}
     if (blockOutChannels !== undefined)
@@ -113,10 +116,9 @@ function autoencoderOf(state: HostState): ReturnType<typeof autoencoderOptionsOf
 
 function contents(tensors: Tensors, { tensors: all }: Asked): Lines {
   const [numbers, size, types] = [new Map<string, number>(), { elements: 0, bytes: 0 }, [] as string[]]
-  for (const { dtype, shape } of tensors.values()) {
-    const elements = sizeOf(shape)
-    size.elements += elements
-    size.bytes += elements * safetensorsBytes[dtype]
+  for (const { dtype, shape, size: stored } of tensors.values()) {
+    size.elements += sizeOf(shape)
+    size.bytes += stored
     numbers.set(dtype, (numbers.get(dtype) ?? 0) + 1)
   }
   for (const [dtype, count] of numbers) types.push(`${grouped(count)} ${dtype}`)

@@ -50,6 +50,27 @@ export interface OutputOptions {
  * something is there already or nothing can be.
  */
 export function openOutput(path: string, options: OutputOptions): Output {
+  const output = outputOf(path, options)
+  return {
+    ...output,
+    async add(batch) {
+      checkFinite(batch)
+      await output.add(batch)
+    },
+  }
+}
+
+/** Throws UserError on a picture with NaN or infinity, which would be black. */
+function checkFinite({ values, shape: [, C, H, W], seeds }: Batch): void {
+  const bad = values.findIndex(value => !Number.isFinite(value))
+  if (bad < 0) return
+  const seed = seeds[Math.floor(bad / (C * H * W))]
+  throw new UserError(
+    `the picture of seed ${seed}: wanted finite values, got ${values[bad]}: weights or settings are wrong`,
+  )
+}
+
+function outputOf(path: string, options: OutputOptions): Output {
   if (/\.npz$/i.test(path)) {
     checkFile(path)
     return npz(path)

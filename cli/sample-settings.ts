@@ -5,7 +5,7 @@ import { UserError } from '../io/user-error.ts'
 import { type GenerationRequest, type Recognised, samplerNames } from '../models/index.ts'
 import { demask } from './command.ts'
 import { type Flags, readFlags, type Values } from './flags.ts'
-import { labelOf } from './label.ts'
+import { labelsOf } from './label.ts'
 
 const flags = {
   from: {
@@ -22,6 +22,11 @@ const flags = {
   },
   heads: { type: 'integer', min: 1, about: 'attention heads, for sizes that no preset has' },
   'decoder-heads': { type: 'integer', min: 1, about: "those of MaskDiT's decoder" },
+  classes: {
+    type: 'integer',
+    min: 1,
+    about: "how many classes a DiT or MDT has (default all rows of its label table but the last, which is 'no class')",
+  },
   schedule: {
     type: 'text',
     choices: ['cosine', 'linear'],
@@ -34,11 +39,15 @@ const flags = {
     default: '0',
     about: 'seed of the first picture, the next one has the next seed; or a list, 3,14,15',
   },
-  class: { type: 'text', many: true, about: 'names or numbers of classes, a,b,c, in turn (default all)' },
+  class: {
+    type: 'text',
+    many: true,
+    about: 'names or numbers of classes, a,b,c, in turn, or #3 for an index (default all)',
+  },
   guidance: { type: 'number', min: 0, default: 1, about: 'classifier-free guidance: 1 is none' },
   power: { type: 'number', min: 0, about: "MDT's power-cosine guidance, with this power (default constant)" },
   sampler: { type: 'text', choices: samplerNames, about: 'the sampler (default ddim; heun for MaskDiT)' },
-  steps: { type: 'integer', min: 2, max: 1000, about: 'its steps (default 25; MaskDiT 18)' },
+  steps: { type: 'integer', min: 1, max: 1000, about: 'its steps (default 25; MaskDiT 18)' },
   batch: { type: 'integer', min: 1, about: 'pictures that are drawn at a time (default by the size of the model)' },
   out: {
     type: 'text',
@@ -88,8 +97,7 @@ export function planOf(given: SampleFlags, found: Recognised, classes: readonly 
   const { samplers, defaults, guidance } = family.generation
   const { numClasses, inputSize, patchSize, hiddenSize } = options
   const seeds = seedsOf(given)
-  const names = given.class.flatMap(list => list.split(',')).map(name => name.trim())
-  const chosen = names.map(name => labelOf(name, numClasses, classes))
+  const chosen = given.class.flatMap(text => labelsOf(text, numClasses, classes))
   const labels =
     numClasses === 0 ? null : seeds.map((_, i) => (chosen.length > 0 ? chosen[i % chosen.length] : i % numClasses))
   const { sampler = defaults.sampler, steps = defaults.steps } = given
@@ -100,6 +108,8 @@ export function planOf(given: SampleFlags, found: Recognised, classes: readonly 
     throw new UserError(
       `--guidance: expected a model that is guided by classes, got a ${family.name} with ${numClasses === 0 ? 'none' : numClasses}`,
     )
+  if (guided && 'classDropoutProb' in options && options.classDropoutProb === 0)
+    throw new UserError(`--guidance: expected a model with a row for 'no class', got a ${family.name} without`)
   if (given.power !== undefined && !guided) throw new UserError('--power: expected with --guidance, got it alone')
   if (given.power !== undefined && guidance?.power === false)
     throw new UserError(`--power: expected a model of timesteps, got a ${family.name}`)

@@ -27,8 +27,10 @@ async function sample(words: readonly string[]): Promise<void> {
   const flags = sampleFlags(words)
   const { path, run } = locate(flags.from, flags.weights)
   using file = await openWeights(path, { weights: flags.weights, part: flags.part })
-  const { heads = run?.model.numHeads, 'decoder-heads': decoderHeads = run?.model.decoder?.numHeads, schedule } = flags
-  const found = recognise(file.state, path, { heads, decoderHeads, schedule, preset: run?.settings.preset })
+  const { heads = run?.model.numHeads, 'decoder-heads': decoderHeads = run?.model.decoder?.numHeads } = flags
+  const { classes, schedule } = flags
+  const [config, preset] = [file.metadata.get('config'), run?.settings.preset]
+  const found = recognise(file.state, path, { heads, decoderHeads, classes, config, preset, schedule })
   const { family, options } = found
   const { inputSize: S, inChannels: C } = options
   const latent = run?.latents != null || C > 3

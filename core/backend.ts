@@ -2,9 +2,9 @@
  * The contract between ops (core/ops) and backends (core/backends). A backend owns storages and offers kernels on them:
  * a kernel takes operands and the shape and dtype of its result, and returns a storage that it allocated. Dispatch is
  * synchronous everywhere; only reading may be asynchronous. The kernels of `Kernels` are required. Those of
- * `FusedKernels` are optional: an op whose fused kernel a backend lacks runs its decomposition. The `cpu` backend is the
- * specification. What all backends must agree on stands here once: the names of functions, the reduction of no elements,
- * the positions of a window, and the error of an index out of range.
+ * `FusedKernels` and `UpdateKernels` are optional: an op or update whose kernel a backend lacks runs its decomposition.
+ * The `cpu` backend is the specification. What all backends must agree on stands here once: the names of functions, the
+ * reduction of no elements, the positions of a window, and the error of an index out of range.
  */
 
 import type { Doubles } from './doubles.ts'
@@ -113,7 +113,7 @@ export function windowPositions([, , H, W]: Shape, { kernel, stride, padding }: 
 /** Error of `gather` and `scatterAdd` for an index outside [0, rows); `at` is its position in the index (B, K). */
 export function indexError(op: string, rows: number, got: number | string, at?: readonly number[]): RangeError {
   const place = at === undefined ? '' : ` at ${show(at)}`
-  return new RangeError(`${op}: wanted indices in [0, ${rows}), got ${got}${place}`)
+  return new RangeError(`${op}: expected indices in [0, ${rows}), got ${got}${place}`)
 }
 
 /** The required kernels. Operands of one call share backend and dtype, but for index operands, which are i32. */
@@ -153,23 +153,107 @@ export interface Kernels {
   fold(x: Operand, window: Window2d, out: Spec): Storage
   /** A copy in memory of its own. */
   copy(x: Operand): Storage
+  /** target ← source for each row, of any dtype. Every other update comes down to this where a backend has no kernel. */
+  assign: UpdateKernel<AssignRow, unknown, unknown>
 }
 
-/** Scalars of an AdamW step that are the same for all tensors. */
-export interface AdamWSettings {
+/**
+ * Writes a list of rows in place, in one launch where that pays. A row holds the tensors of one parameter. `scalars` are
+ * operands of one element; the kernel writes nothing where `finite` is 0. The caller bumps the versions.
+ */
+export type UpdateKernel<Row, Scalars, Attrs> = (
+  rows: readonly Row[],
+  attrs: Attrs,
+  scalars: Scalars & { readonly finite: Operand },
+) => void
+
+/** target ← source */
+export interface AssignRow<T = Operand> {
+  readonly target: T
+  readonly source: T
+}
+
+export interface LerpAttrs {
+  readonly weight: number
+}
+
+/** The factor of all gradients. */
+export interface ClipScalars<T = Operand> {
+  readonly clip: T
+}
+
+/** A parameter, its gradient and moments; with `vmax`, the running maximum of v, the step is AMSGrad's. */
+export interface AdamWRow<T = Operand> {
+  readonly p: T
+  readonly g: T
+  readonly m: T
+  readonly v: T
+  readonly vmax?: T
+}
+
+/** correction1 and correction2 are 1 − β^t. */
+export interface AdamWScalars<T = Operand> extends ClipScalars<T> {
+  readonly correction1: T
+  readonly correction2: T
+}
+
+export interface AdamWAttrs {
   readonly lr: number
-  readonly beta1: number
-  readonly beta2: number
+  readonly betas: readonly [number, number]
   readonly eps: number
   readonly weightDecay: number
+  /** Ascends the gradient. */
+  readonly maximize: boolean
 }
 
-/** One parameter of a multi-tensor update; p, m and v are written in place (their versions are bumped by the caller). */
-export interface AdamWTensors {
-  readonly p: Operand
-  readonly g: Operand
-  readonly m: Operand
-  readonly v: Operand
+/** d is the moment of the gradient's change since `before`, which counts only where `started` (one element) is not 0. */
+export interface AdanRow<T = Operand> {
+  readonly p: T
+  readonly g: T
+  readonly m: T
+  readonly d: T
+  readonly v: T
+  readonly before: T
+  readonly started: T
+}
+
+export interface AdanScalars<T = Operand> extends AdamWScalars<T> {
+  readonly correction3: T
+}
+
+export interface AdanAttrs {
+  readonly lr: number
+  readonly betas: readonly [number, number, number]
+  readonly eps: number
+  readonly weightDecay: number
+  /** 'after': p ← p / (1 + lr · weightDecay) at the end; 'before': p ← p (1 − lr · weightDecay) first (no_prox). */
+  readonly decay: 'after' | 'before'
+}
+
+/** b is the momentum buffer. Where `started` (one element) is 0, b begins as the gradient, undampened. */
+export interface SgdRow<T = Operand> {
+  readonly p: T
+  readonly g: T
+  readonly b: T
+  readonly started?: T
+}
+
+export interface SgdAttrs {
+  readonly lr: number
+  readonly momentum: number
+  readonly dampening: number
+  readonly nesterov: boolean
+  readonly weightDecay: number
+  /** Ascends the gradient. */
+  readonly maximize: boolean
+}
+
+/** Kernels of updates that a backend may add. The records in ops/update.ts say in plain ops what each writes. */
+export interface UpdateKernels {
+  lerp: UpdateKernel<AssignRow, unknown, LerpAttrs>
+  adamW: UpdateKernel<AdamWRow, AdamWScalars, AdamWAttrs>
+  adan: UpdateKernel<AdanRow, AdanScalars, AdanAttrs>
+  sgd: UpdateKernel<SgdRow, ClipScalars, SgdAttrs>
 }
 
 /** Kernels a backend may add; `null` operands are absent. Shapes: N batch, T tokens, D width, h heads, R rows. */
@@ -202,21 +286,10 @@ export interface FusedKernels {
   selfAttentionGrad(g: Operand, qkv: Operand, bias: Operand | null, heads: number): Storage[]
   /** Σ of squares of all elements of all operands, as one scalar. */
   sumOfSquares(xs: readonly Operand[], out: Spec): Storage
-  /**
-   * In place, for each tensor; PyTorch's AdamW with decoupled decay. All scalars are operands of one element:
-   * clip multiplies the gradient; correction1 and correction2 are 1 − β^t; where `finite` is 0 nothing is written.
-   */
-  adamW(
-    tensors: readonly AdamWTensors[],
-    settings: AdamWSettings,
-    scalars: { clip: Operand; correction1: Operand; correction2: Operand; finite: Operand },
-  ): void
-  /** In place: target ← target + weight (source − target) for each pair. Where `finite` is 0 nothing is written. */
-  lerp(targets: readonly Operand[], sources: readonly Operand[], weight: number, finite: Operand): void
 }
 
-/** Kernels of a backend: all required ones, and the fused ones that it has. */
-export type BackendKernels = Kernels & Partial<FusedKernels>
+/** Kernels of a backend: all required ones, and the fused ones and updates that it has. */
+export type BackendKernels = Kernels & Partial<FusedKernels & UpdateKernels>
 
 /** Bytes and counters of a backend. */
 export interface BackendStats {
@@ -240,7 +313,7 @@ export interface Backend {
   alloc(dtype: DType, length: number): Storage
   /** Gives the memory back; the storage must not be used again. */
   free(storage: Storage): void
-  /** Overwrites all elements. */
+  /** Overwrites all elements and bumps the version. */
   write(storage: Storage, data: TypedArray): void
   /** A copy of all elements. */
   read(storage: Storage): Promise<TypedArray>
@@ -252,4 +325,6 @@ export interface Backend {
   resetPeak(): void
   /** Releases what the backend holds (memory, threads, device). */
   dispose(): void
+  /** True after `dispose`. */
+  readonly disposed: boolean
 }

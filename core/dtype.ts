@@ -25,9 +25,14 @@ export function toTypedArray(dtype: DType, values: ArrayLike<number>): TypedArra
   if (values instanceof constructors[dtype]) return values
   const converted = constructors[dtype].from(values)
   if (dtype === 'i32')
-    for (let i = 0; i < converted.length; i++)
-      if (converted[i] !== values[i]) converted[i] = Math.max(-(2 ** 31), Math.min(values[i], 2 ** 31 - 1))
+    for (let i = 0; i < converted.length; i++) if (converted[i] !== values[i]) converted[i] = toNumber(dtype, values[i])
   return converted
+}
+
+/** One number as an element of `dtype` holds it, rounding to f32 aside; to i32 as `toTypedArray`. */
+export function toNumber(dtype: DType, value: number): number {
+  if (dtype !== 'i32') return value
+  return Number.isNaN(value) ? 0 : Math.max(-(2 ** 31), Math.min(Math.trunc(value), 2 ** 31 - 1))
 }
 
 /** A view of `length` elements of a buffer, from `byteOffset`. */

@@ -7,9 +7,9 @@
  */
 
 import { cpu } from './backends/cpu/backend.ts'
-import { type AnyOp, apply, applyMany, erase, type Sample } from './op.ts'
+import { type AnyOp, apply, applyMany, type Sample, untyped } from './op.ts'
+import { sum } from './ops/broadcast.ts'
 import { add, mul } from './ops/elementwise.ts'
-import { sum } from './ops/reduce.ts'
 import { type Rng, rng } from './random.ts'
 import { sampler } from './samples.ts'
 import { scope } from './scope.ts'
@@ -30,7 +30,7 @@ const step = 2 ** -7
  */
 export function gradcheck(f: Checked, x: readonly Tensor[], random: Rng = rng(1)): number | undefined {
   return scope(() => {
-    const leaves = x.map(t => (t.dtype === 'f64' ? t.requireGrad() : t))
+    const leaves = x.map(t => (t.dtype === 'f64' ? t.detach().requireGrad() : t))
     const ys = resultsOf(f(...leaves))
     const u = ys.map(y => cotangent(y.shape, random.normalArray(y.size)))
     const wanted = leaves.filter(t => t.dtype === 'f64')
@@ -65,7 +65,9 @@ export function gradcheck2(f: Checked, x: readonly Tensor[], random: Rng = rng(2
     if (ys.length === 0 || floats.length === 0) return undefined
     const u = ys.map(y => cotangent(y.shape, random.normalArray(y.size)))
     const gradient = (...all: Tensor[]) => {
-      const inputs = all.slice(0, x.length).map(t => (t.dtype === 'f64' && t.node === null ? t.requireGrad() : t))
+      const inputs = all
+        .slice(0, x.length)
+        .map(t => (t.dtype === 'f64' && t.node === null ? t.detach().requireGrad() : t))
       const targets = inputs.filter(t => t.dtype === 'f64')
       return gradients(project(resultsOf(f(...inputs)), all.slice(x.length)), targets, { createGraph: true })
     }
@@ -82,7 +84,7 @@ export interface OpCheck {
 /** gradcheck and, for smooth ops, gradcheck2 of every sample of an op. */
 export function gradcheckOp(op: AnyOp, seed = 0): OpCheck {
   return scope(() => {
-    const { differentiable, samples } = erase(op)
+    const { differentiable, samples } = untyped(op)
     const worst = (check: typeof gradcheck) =>
       samples(sampler(seed))
         .map(sample => check(runs(op, sample), sample.x))
@@ -96,7 +98,7 @@ export function gradcheckOp(op: AnyOp, seed = 0): OpCheck {
 
 /** An op with a sample's attributes, as a function of its inputs. */
 export function runs(op: AnyOp, { attrs }: Sample): Checked {
-  const record = erase(op)
+  const record = untyped(op)
   return (...x) => (record.many ? applyMany(record, x, attrs) : apply(record, x, attrs))
 }
 

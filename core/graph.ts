@@ -6,6 +6,8 @@
 
 import type { AnyOp } from './op.ts'
 import { unscoped } from './scope.ts'
+import { checkSynchronous } from './synchronous.ts'
+import type { SegmentRequest } from './tape.ts'
 import type { Tensor } from './tensor.ts'
 
 let enabled = true
@@ -16,24 +18,24 @@ export function gradEnabled(): boolean {
   return enabled
 }
 
-function withGrad<T>(value: boolean, fn: () => T): T {
+function withGrad<T>(op: string, value: boolean, fn: () => T): T {
   const before = enabled
   enabled = value
   try {
-    return fn()
+    return checkSynchronous(op, fn())
   } finally {
     enabled = before
   }
 }
 
-/** Runs `fn` without recording: its results have no gradient. */
+/** Runs `fn` without recording: its results have no gradient. Throws if `fn` returns a promise. */
 export function noGrad<T>(fn: () => T): T {
-  return withGrad(false, fn)
+  return withGrad('noGrad', false, fn)
 }
 
-/** Runs `fn` with recording on, also inside `noGrad`. */
+/** Runs `fn` with recording on, also inside `noGrad`. Throws if `fn` returns a promise. */
 export function enableGrad<T>(fn: () => T): T {
-  return withGrad(true, fn)
+  return withGrad('enableGrad', true, fn)
 }
 
 /** The id of the newest node: what is recorded from now on has a larger one. */
@@ -59,13 +61,20 @@ export function labelled<T>(name: string | null, fn: () => T): T {
   }
 }
 
-/** Where a value came from. `op` is null for a leaf, whose gradient lands in `leaf.grad`. */
+/** A part of the graph that is built during backward, by running a function again: what `checkpoint` records. */
+export interface Segment {
+  /** The gradient of each input of `node`, given that of its result; null where none is wanted. */
+  inputGradients(node: Node, g: Tensor, request: SegmentRequest): (Tensor | null)[]
+}
+
+/** Where a value came from: an op, a segment, or nowhere for a leaf, whose gradient lands in `leaf.grad`. */
 export class Node {
   /** Rises with creation: an input's node is always older than its consumer's. */
   readonly id = ++created
   readonly op: AnyOp | null
   readonly attrs: unknown
   readonly leaf: Tensor | null
+  readonly segment: Segment | null
   readonly label = current
   /** Per input: the node that made it, or null where no gradient is wanted; and which of that node's outputs it is. */
   readonly inputs: readonly (Node | null)[]
@@ -76,14 +85,36 @@ export class Node {
   /** Live handles on its results, and nodes that were made of them and are themselves in use. */
   #uses = 0
 
-  constructor(op: AnyOp | null, attrs: unknown, leaf: Tensor | null, inputs: readonly Tensor[]) {
+  constructor(
+    op: AnyOp | null,
+    attrs: unknown,
+    inputs: readonly Tensor[],
+    leaf: Tensor | null = null,
+    segment: Segment | null = null,
+  ) {
     this.op = op
     this.attrs = attrs
     this.leaf = leaf
+    this.segment = segment
     this.inputs = inputs.map(x => x.node)
     this.inputIndex = inputs.map(x => x.outputIndex)
     this.inputShapes = inputs.map(x => x.shape)
     for (const input of this.inputs) input?.hold()
+  }
+
+  /** The node of a leaf. */
+  static ofLeaf(leaf: Tensor): Node {
+    return new Node(null, null, [], leaf)
+  }
+
+  /** The node of the result of a segment. */
+  static ofSegment(segment: Segment, inputs: readonly Tensor[]): Node {
+    return new Node(null, null, inputs, null, segment)
+  }
+
+  /** The name of the op, for messages. */
+  get name(): string {
+    return this.op?.name ?? (this.segment === null ? 'leaf' : 'checkpoint')
   }
 
   /** Counts one more that leads here: a handle, or a node. */
@@ -114,11 +145,11 @@ export class Node {
     const saved = this.#saved
     if (saved === null)
       throw new Error(
-        `backward: the graph of '${this.op?.name}' was freed by an earlier backward or with its last result; run the forward again`,
+        `backward: the graph of '${this.name}' was freed by an earlier backward or with its last result; run the forward again`,
       )
     for (let i = 0; i < saved.length; i++) {
       if (saved[i].storage.version !== this.#versions[i])
-        throw new Error(`backward: a tensor that '${this.op?.name}' saved for its gradient was changed in place since`)
+        throw new Error(`backward: a tensor that '${this.name}' saved for its gradient was changed in place since`)
     }
     return saved
   }

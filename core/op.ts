@@ -9,8 +9,9 @@ import type { BackendKernels, Spec, Storage } from './backend.ts'
 import type { DType } from './dtype.ts'
 import { gradEnabled, Node } from './graph.ts'
 import type { Sampler } from './samples.ts'
-import { type Shape, show } from './shape.ts'
+import { checkSizes, type Shape, show } from './shape.ts'
 import { Tensor } from './tensor.ts'
+import type { AnyUpdate } from './update.ts'
 
 export type Unary = readonly [Tensor]
 export type Binary = readonly [Tensor, Tensor]
@@ -28,6 +29,11 @@ interface Common<X extends readonly Tensor[], A> {
   readonly name: string
   /** The dtype of the result; that of the first input unless said. */
   dtype?(x: X, attrs: A): DType
+  /**
+   * True if the op is exact on i32 and its result stays i32: moves, selections, sums and products. Every other op computes
+   * in floats and refuses integers. docs/dtypes.md lists both.
+   */
+  readonly integers?: true
   /** The operand that indexes or decides, and may have another dtype than the others: which, and what it must have. */
   readonly selector?: { readonly at: number; readonly dtype?: DType }
   /** Required: an op without samples does not compile. Values are f32-representable f64 on `cpu`. */
@@ -63,12 +69,12 @@ export interface ManyOp<X extends readonly Tensor[], A> extends Common<X, A> {
 // The registry and the tape hold ops of all types; `never` inputs make every record assignable without `any`.
 export type AnyOp = (Op<never, never, never> | ManyOp<never, never>) & { readonly name: string }
 
-type Erased = Omit<Op<readonly Tensor[], unknown, readonly Tensor[]>, never> & { readonly many?: undefined }
-type ErasedMany = ManyOp<readonly Tensor[], unknown>
+type Untyped = Omit<Op<readonly Tensor[], unknown, readonly Tensor[]>, never> & { readonly many?: undefined }
+type UntypedMany = ManyOp<readonly Tensor[], unknown>
 
-/** The record with its type parameters forgotten: for the tape, tests and tools, which treat all ops alike. */
-export function erase(op: AnyOp): Erased | ErasedMany {
-  return op as unknown as Erased | ErasedMany
+/** The record without its type parameters: for the tape, tests and tools, which treat all ops alike. */
+export function untyped(op: AnyOp): Untyped | UntypedMany {
+  return op as unknown as Untyped | UntypedMany
 }
 
 const records = new Map<string, AnyOp>()
@@ -96,10 +102,24 @@ export function defineManyOp<X extends readonly Tensor[], A>(op: ManyOp<X, A>): 
   return register(op)
 }
 
-/** Sees every op that runs: its name, inputs, results and milliseconds (meaningful where dispatch is execution). */
-export type Observer = (op: AnyOp, x: readonly Tensor[], attrs: unknown, results: readonly Tensor[], ms: number) => void
+/**
+ * Sees every op and update that runs: its record, inputs, results and milliseconds (meaningful where dispatch is
+ * execution). The results of an update are the tensors that it wrote.
+ */
+export type Observer = (
+  op: AnyOp | AnyUpdate,
+  x: readonly Tensor[],
+  attrs: unknown,
+  results: readonly Tensor[],
+  ms: number,
+) => void
 
 let observer: Observer | null = null
+
+/** The observer to tell of what runs; null when there is none. */
+export function currentObserver(): Observer | null {
+  return observer
+}
 
 /** Runs `fn` with `see` called after every op, behind whoever looks on already. */
 export function observe<T>(see: Observer, fn: () => T): T {
@@ -125,10 +145,11 @@ export function apply<X extends readonly Tensor[], A, S extends readonly Tensor[
   checkOperands(op, x)
   const start = observer === null ? 0 : performance.now()
   const shape = op.infer(shapesOf(x), attrs)
+  checkSizes(op.name, shape)
   const spec = { shape, dtype: op.dtype === undefined ? x[0].dtype : op.dtype(x, attrs) }
   const storage = op.forward(x[0].backend.kernels, x, attrs, spec)
   if (storage === undefined) return decomposed(op, op.decompose?.(x, attrs))
-  const node = op.differentiable !== 'none' && wantsGrad(x) ? new Node(op as unknown as AnyOp, attrs, null, x) : null
+  const node = op.differentiable !== 'none' && wantsGrad(x) ? new Node(op as unknown as AnyOp, attrs, x) : null
   const y = new Tensor(storage, shape, node)
   if (node !== null) node.save(op.vjp === undefined ? x : (op.save?.(x, y, attrs) ?? []))
   if (observer !== null) observer(op as unknown as AnyOp, x, attrs, [y], performance.now() - start)
@@ -142,7 +163,7 @@ export function applyMany<X extends readonly Tensor[], A>(op: ManyOp<X, A>, x: X
   const shapes = op.infer(shapesOf(x), attrs)
   const storages = op.forward(x[0].backend.kernels, x, attrs)
   if (storages === undefined) return op.decompose(x, attrs)
-  const node = wantsGrad(x) ? new Node(op as unknown as AnyOp, attrs, null, x) : null
+  const node = wantsGrad(x) ? new Node(op as unknown as AnyOp, attrs, x) : null
   node?.save(x)
   const ys = storages.map((storage, i) => new Tensor(storage, shapes[i], node, i))
   if (observer !== null) observer(op as unknown as AnyOp, x, attrs, ys, performance.now() - start)
@@ -165,7 +186,7 @@ function wantsGrad(x: readonly Tensor[]): boolean {
 }
 
 function checkOperands(
-  { name, selector }: Pick<Common<never, never>, 'name' | 'selector'>,
+  { name, integers, selector }: Pick<Common<never, never>, 'name' | 'integers' | 'selector'>,
   x: readonly Tensor[],
 ): void {
   for (const t of x)
@@ -178,7 +199,17 @@ function checkOperands(
     const got = x.map(t => `${t.dtype} on ${t.backend.name}`).join(', ')
     const rule = selector?.dtype === undefined ? '' : `, and ${selector.dtype} as operand ${selector.at + 1}`
     throw new Error(
-      `${name}: wanted operands of one backend and dtype${rule}, got ${got}; move one with to(x, { backend, dtype })`,
+      `${name}: expected operands of one backend and dtype${rule}, got ${got}; move one with to(x, { backend, dtype })`,
     )
   }
+  if (dtype === 'i32' && integers !== true) refuseIntegers(name)
+}
+
+/** Throws if x is i32: for functions that compute in floats and are made of several ops. */
+export function checkFloat(op: string, ...xs: readonly Tensor[]): void {
+  for (const { dtype } of xs) if (dtype === 'i32') refuseIntegers(op)
+}
+
+function refuseIntegers(op: string): never {
+  throw new Error(`${op}: expected a float dtype, got i32; convert with to(x, { dtype: 'f32' })`)
 }

@@ -24,11 +24,33 @@ export interface ReadyOptions {
   readonly threads?: number
 }
 
-/** Loads a backend and makes it the default. Backends are loaded on demand, so what is not asked for costs nothing. */
-export async function ready({ backend, threads }: ReadyOptions = {}): Promise<Backend> {
-  const chosen = backend === undefined ? await fastest(threads) : await load(backend, threads)
+/** The backend of the first call, and the options it was called with. */
+let opened: { readonly options: string; readonly backend: Promise<Backend> } | null = null
+
+/**
+ * Loads a backend and makes it the default. Backends are loaded on demand, so what is not asked for costs nothing. Another
+ * call with the same options returns the same backend until it is disposed of. Throws on other options.
+ */
+export async function ready(options: ReadyOptions = {}): Promise<Backend> {
+  const wanted = show(options)
+  const before = opened
+  const first = before === null ? null : await before.backend.catch(() => null)
+  if (opened !== before) return ready(options) // another call opened a backend in the meantime
+  if (before !== null && first !== null && !first.disposed) {
+    if (before.options !== wanted)
+      throw new Error(`ready: expected the options of the first call, ${before.options}, got ${wanted}`)
+    setDefaultBackend(first)
+    return first
+  }
+  const { backend, threads } = options
+  opened = { options: wanted, backend: backend === undefined ? fastest(threads) : load(backend, threads) }
+  const chosen = await opened.backend
   setDefaultBackend(chosen)
   return chosen
+}
+
+function show({ backend, threads }: ReadyOptions): string {
+  return `{ backend: ${backend ?? 'any'}, threads: ${threads ?? 'any'} }`
 }
 
 async function load(name: BackendName, threads: number | undefined): Promise<Backend> {

@@ -4,18 +4,32 @@
  * backend, so a whole training step fits in one scope and the only `await` comes after it.
  */
 
-import { Tensor } from './tensor.ts'
+import { checkSynchronous, type Synchronous } from './synchronous.ts'
+
+/** Marks the handles that scopes free. */
+export const scopedBrand: unique symbol = Symbol('scoped')
+
+/** A handle that a scope frees: a tensor. */
+export interface Scoped {
+  readonly [scopedBrand]: true
+  readonly disposed: boolean
+  /** True if scopes leave it alone. */
+  persistent: boolean
+  /** Freed with its leaf. */
+  grad: Scoped | null
+  dispose(): void
+}
 
 interface Frame {
   readonly parent: Frame | null
-  readonly tensors: Tensor[]
+  readonly handles: Scoped[]
 }
 
 let current: Frame | null = null
 
-/** Called by every new tensor handle: the innermost scope will dispose it. */
-export function adoptTensor(tensor: Tensor): void {
-  current?.tensors.push(tensor)
+/** Called by every new handle: the innermost scope will dispose it. */
+export function adopt(handle: Scoped): void {
+  current?.handles.push(handle)
 }
 
 /** Runs `fn` outside every scope: what it creates is freed by hand. The tape keeps what it saves this way. */
@@ -29,26 +43,22 @@ export function unscoped<T>(fn: () => T): T {
   }
 }
 
-type Synchronous<T> = T extends PromiseLike<unknown> ? never : T
-
 /**
- * Runs `fn` and frees the tensors that it created, except those in its result (a tensor, or arrays and plain objects
- * of them), which pass to the enclosing scope, and persistent ones. Throws when `fn` returns a promise.
+ * Runs `fn` and frees the tensors that it created, except those in its result (a tensor, or arrays, maps, sets and plain
+ * objects of them), which pass to the enclosing scope, and persistent ones. Throws if `fn` returns a promise, or an
+ * instance of a class that holds tensors which the scope would free.
  */
 export function scope<T>(fn: () => Synchronous<T>): T {
-  const frame: Frame = { parent: current, tensors: [] }
+  const frame: Frame = { parent: current, handles: [] }
   current = frame
   let result: T
-  const kept = new Set<Tensor>()
+  let kept: ReadonlySet<object> = none
   try {
-    result = fn()
-    if (typeof (result as { then?: unknown } | null | undefined)?.then === 'function')
-      throw new Error('scope: wanted a synchronous function, got one that returns a promise; await after the scope')
-    collect(result, kept)
+    result = checkSynchronous('scope', fn())
+    if (result !== null && typeof result === 'object') kept = keptBy(result, frame)
   } catch (error) {
-    kept.clear()
     current = frame.parent
-    close(frame, kept)
+    close(frame, none)
     throw error
   }
   current = frame.parent
@@ -56,28 +66,75 @@ export function scope<T>(fn: () => Synchronous<T>): T {
   return result
 }
 
-/** The tensors inside a result. */
-function collect(value: unknown, into: Set<Tensor>): void {
-  if (value instanceof Tensor) into.add(value)
-  else if (Array.isArray(value)) for (const item of value) collect(item, into)
-  else if (value !== null && typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype)
-    for (const item of Object.values(value)) collect(item, into)
+const none: ReadonlySet<object> = new Set()
+
+function isScoped(value: object): value is Scoped {
+  return scopedBrand in value
 }
 
-function close(frame: Frame, kept: ReadonlySet<Tensor>): void {
-  for (const tensor of frame.tensors) {
-    if (tensor.persistent) continue
-    if (kept.has(tensor)) frame.parent?.tensors.push(tensor)
+/** The handles inside a result. Throws if an instance of a class holds others that `frame` would free. */
+function keptBy(result: object, frame: Frame): ReadonlySet<object> {
+  const kept = new Set<object>()
+  const instances = collect(result, isContainer, kept, [])
+  if (instances.length === 0) return kept
+  const held = new Set<object>()
+  collect(instances, value => !ArrayBuffer.isView(value), held, [])
+  for (const handle of frame.handles)
+    if (held.has(handle) && !kept.has(handle) && !handle.persistent && !handle.disposed)
+      throw new Error(
+        `scope: expected tensors in arrays, maps, sets and plain objects, got an instance of ` +
+          `${instances.map(instance => instance.constructor.name).join(', ')} that holds some; persist() them`,
+      )
+  return kept
+}
+
+/** Maps, sets and plain objects. */
+function isContainer(value: object): boolean {
+  if (value instanceof Map || value instanceof Set) return true
+  const prototype = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}
+
+/** Adds the handles inside a value to `found`, and objects that are neither arrays nor opened by `opens` to `closed`. */
+function collect(
+  value: unknown,
+  opens: (value: object) => boolean,
+  found: Set<object>,
+  closed: object[],
+  depth = 0,
+): object[] {
+  if (value === null || typeof value !== 'object') return closed
+  if (Array.isArray(value)) {
+    // Arrays of arrays, which the tape returns, are no cycle yet.
+    if (depth > 1) {
+      if (found.has(value)) return closed
+      found.add(value)
+    }
+    for (let i = 0; i < value.length; i++) collect(value[i], opens, found, closed, depth + 1)
+  } else if (isScoped(value)) found.add(value)
+  else if (!opens(value)) closed.push(value)
+  else if (!found.has(value)) {
+    found.add(value)
+    const items = value instanceof Map ? [...value].flat() : value instanceof Set ? [...value] : Object.values(value)
+    collect(items, opens, found, closed, depth + 1)
+  }
+  return closed
+}
+
+function close(frame: Frame, kept: ReadonlySet<object>): void {
+  for (const handle of frame.handles) {
+    if (handle.persistent) continue
+    if (kept.has(handle)) frame.parent?.handles.push(handle)
     else {
-      if (tensor.grad !== null && kept.has(tensor.grad)) handOver(tensor, tensor.grad, frame.parent)
-      tensor.dispose()
+      if (handle.grad !== null && kept.has(handle.grad)) handOver(handle, handle.grad, frame.parent)
+      handle.dispose()
     }
   }
 }
 
-/** The gradient of a leaf that goes, when the scope returns it, becomes a tensor like any other. */
-function handOver(leaf: Tensor, gradient: Tensor, to: Frame | null): void {
+/** The gradient of a leaf that is freed, when the scope returns it, becomes a tensor like any other. */
+function handOver(leaf: Scoped, gradient: Scoped, to: Frame | null): void {
   leaf.grad = null
   gradient.persistent = false
-  to?.tensors.push(gradient)
+  to?.handles.push(gradient)
 }

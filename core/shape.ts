@@ -30,10 +30,12 @@ export function stridesOf(shape: Shape): number[] {
 /** Strides with which `shape` is read at the indices of `out`: 0 along every axis that is broadcast. */
 export function broadcastStrides(shape: Shape, out: Shape): number[] {
   const lead = out.length - shape.length
-  return [
-    ...new Array<number>(lead).fill(0),
-    ...stridesOf(shape).map((step, i) => (shape[i] === 1 && out[lead + i] !== 1 ? 0 : step)),
-  ]
+  const strides = new Array<number>(out.length).fill(0)
+  for (let i = shape.length - 1, step = 1; i >= 0; i--) {
+    if (shape[i] !== 1 || out[lead + i] === 1) strides[lead + i] = step
+    step *= shape[i]
+  }
+  return strides
 }
 
 /** A walk over some operands: the extents of its axes, and for each operand its strides along them, in elements. */
@@ -49,17 +51,16 @@ export interface Walk {
 export function collapseAxes(extents: readonly number[], strides: readonly (readonly number[])[]): Walk {
   const collapsed: number[] = []
   const kept = strides.map((): number[] => [])
-  extents.forEach((extent, axis) => {
-    if (extent === 1) return
+  for (let axis = 0; axis < extents.length; axis++) {
+    const extent = extents[axis]
+    if (extent === 1) continue
     const last = collapsed.length - 1
-    if (last >= 0 && strides.every((own, k) => kept[k][last] === extent * own[axis])) {
-      collapsed[last] *= extent
-      for (const [k, own] of strides.entries()) kept[k][last] = own[axis]
-    } else {
-      collapsed.push(extent)
-      for (const [k, own] of strides.entries()) kept[k].push(own[axis])
-    }
-  })
+    const merges = last >= 0 && strides.every((own, k) => kept[k][last] === extent * own[axis])
+    if (merges) collapsed[last] *= extent
+    else collapsed.push(extent)
+    const target = merges ? last : last + 1
+    for (let k = 0; k < strides.length; k++) kept[k][target] = strides[k][axis]
+  }
   return { extents: collapsed, strides: kept }
 }
 
@@ -77,6 +78,13 @@ export function sameShape(a: Shape, b: Shape): boolean {
 /** `[2, 3]` as people write it. */
 export function show(shape: Shape): string {
   return `[${shape.join(', ')}]`
+}
+
+/** Throws ShapeError unless every size is an integer from 0. */
+export function checkSizes(op: string, shape: Shape): void {
+  for (let i = 0; i < shape.length; i++)
+    if (!(Number.isInteger(shape[i]) && shape[i] >= 0))
+      throw new ShapeError(`${op}: expected sizes that are integers from 0, got ${show(shape)}`)
 }
 
 /** Throws ShapeError unless `got`, the shape of `what`, is the one that op wants. */
@@ -128,7 +136,8 @@ export interface ReduceGroup {
 
 /** `shape` as groups of axes that are reduced and groups that are kept, in turn; axes of extent 1 belong to none. */
 export function reduceGroups(shape: Shape, axes: readonly number[]): ReduceGroup[] {
-  // The result is read with stride 0 along reduced axes, and only along them.
-  const { extents, strides } = collapseAxes(shape, [broadcastStrides(reducedShape(shape, axes, true), shape)])
+  // Stride 0 marks reduced axes, so that only axes of one kind merge.
+  const marked = stridesOf(shape).map((step, axis) => (axes.includes(axis) ? 0 : step))
+  const { extents, strides } = collapseAxes(shape, [marked])
   return extents.map((extent, i) => ({ extent, reduced: strides[0][i] === 0 }))
 }

@@ -7,12 +7,14 @@ import type { Backend, BackendStats } from './backend.ts'
 import { defaultBackend } from './default-backend.ts'
 import { bytesPerElement } from './dtype.ts'
 import { label, noGrad } from './graph.ts'
-import { erase, observe } from './op.ts'
-import { add, cast, finite, mul } from './ops/elementwise.ts'
+import { type AnyOp, observe, untyped } from './op.ts'
+import { add, cast, isFinite as finite, mul } from './ops/elementwise.ts'
 import { min } from './ops/reduce.ts'
 import { scope } from './scope.ts'
 import type { Shape } from './shape.ts'
+import { checkSynchronous } from './synchronous.ts'
 import { liveTensors, ones, type Tensor, zeros } from './tensor.ts'
+import type { AnyUpdate } from './update.ts'
 
 /** Live tensor handles of the process, and bytes, peak bytes, reads and fallbacks of one backend. */
 export function stats(backend: Backend = defaultBackend()): BackendStats & { readonly tensors: number } {
@@ -29,22 +31,33 @@ export interface ProfileRow {
   bytes: number
 }
 
-/** Runs `fn` and adds up time, arithmetic and traffic per op, slowest first. On wasm and cpu dispatch is execution. */
+/**
+ * Runs `fn` and adds up time, arithmetic and traffic per op, slowest first. On wasm and cpu dispatch is execution. Throws
+ * if `fn` returns a promise.
+ */
 export function profile(fn: () => void): ProfileRow[] {
   const rows = new Map<string, ProfileRow>()
-  observe((op, x, attrs, results, ms) => {
-    const { name, flops } = erase(op)
-    let row = rows.get(name)
-    if (row === undefined) {
-      row = { op: name, calls: 0, ms: 0, flops: 0, bytes: 0 }
-      rows.set(name, row)
-    }
-    row.calls++
-    row.ms += ms
-    row.flops += flops === undefined ? results[0].size : flops(x, attrs)
-    for (const { size, dtype } of [...x, ...results]) row.bytes += size * bytesPerElement[dtype]
-  }, fn)
+  observe(
+    (op, x, attrs, results, ms) => {
+      const { name } = op
+      let row = rows.get(name)
+      if (row === undefined) {
+        row = { op: name, calls: 0, ms: 0, flops: 0, bytes: 0 }
+        rows.set(name, row)
+      }
+      row.calls++
+      row.ms += ms
+      row.flops += flopsOf(op, x, attrs, results)
+      for (const { size, dtype } of [...x, ...results]) row.bytes += size * bytesPerElement[dtype]
+    },
+    () => checkSynchronous('profile', fn()),
+  )
   return [...rows.values()].sort((a, b) => b.ms - a.ms)
+}
+
+function flopsOf(op: AnyOp | AnyUpdate, x: readonly Tensor[], attrs: unknown, results: readonly Tensor[]): number {
+  if ('fields' in op) return op.flops * results.reduce((n, { size }) => n + size, 0)
+  return untyped(op).flops?.(x, attrs) ?? results[0].size
 }
 
 /** The first value that was NaN or infinite: who made it. */
@@ -76,19 +89,22 @@ export async function firstNonFinite(fn: () => void): Promise<NonFinite | null> 
   let position = 0
   let looking = false
   try {
-    observe(({ name }, _, __, results) => {
-      if (looking) return // these ops are our own
-      looking = true
-      for (const y of results) {
-        if (y.dtype === 'i32' || y.size === 0) continue
-        const sound = backends.get(y.backend) ?? start(y.backend)
-        backends.set(y.backend, sound)
-        look(sound, y)
-        sound.makers.push({ op: name, shape: y.shape, position, label: label() })
-      }
-      position++
-      looking = false
-    }, fn)
+    observe(
+      ({ name }, _, __, results) => {
+        if (looking) return // these ops are our own
+        looking = true
+        for (const y of results) {
+          if (y.dtype === 'i32' || y.size === 0) continue
+          const sound = backends.get(y.backend) ?? start(y.backend)
+          backends.set(y.backend, sound)
+          look(sound, y)
+          sound.makers.push({ op: name, shape: y.shape, position, label: label() })
+        }
+        position++
+        looking = false
+      },
+      () => checkSynchronous('firstNonFinite', fn()),
+    )
     const found: NonFinite[] = []
     for (const { count, makers } of backends.values()) {
       const n = await count.item()

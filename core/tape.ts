@@ -1,35 +1,34 @@
 /**
  * Walking the graph backwards. `backward` accumulates gradients in leaves and frees the graph as it walks; `gradients`
  * returns those of chosen tensors; `grad(f)` is the function that maps f's arguments to them; `createGraph` records the
- * walk itself, so that its results can be differentiated again. `checkpoint` trades memory for a second forward.
- * The rules are in the op records; here is only the order in which they run and what is summed.
+ * walk itself, so that its results can be differentiated again. The rules are in the op records; here is only the order
+ * in which they run and what is summed. `checkpoint`, which trades memory for a second forward, is checkpoint.ts.
  */
 
-import { FirstRun } from './first-run.ts'
-import { enableGrad, gradEnabled, labelled, Node, newestNode, noGrad } from './graph.ts'
+import { enableGrad, gradEnabled, labelled, type Node, newestNode, noGrad } from './graph.ts'
 import { NewestFirst } from './newest-first.ts'
-import { type AnyOp, erase } from './op.ts'
+import { untyped } from './op.ts'
+import { sumTo } from './ops/broadcast.ts'
 import { add } from './ops/elementwise.ts'
-import { view } from './ops/movement.ts'
-import { sumTo } from './ops/reduce.ts'
-import { Rng } from './random.ts'
+import { copy, view } from './ops/movement.ts'
 import { scope } from './scope.ts'
 import { ShapeError, sameShape, show } from './shape.ts'
-import { full, Tensor } from './tensor.ts'
+import { full, type Tensor } from './tensor.ts'
 
-interface Walk {
+/** How the graph is walked, and which gradients are wanted. */
+export interface Walk {
   /** Record the walk and free nothing. */
   readonly createGraph: boolean
-  /** Whether the gradient of this value is to be handed to `sink`. */
+  /** True if the gradient of this value is passed to `deliver`. */
   isTarget(node: Node, index: number): boolean
-  /** Whether a target lies below this node. */
-  leadsOn(node: Node): boolean
-  /** Takes a target's gradient, which it then owns. */
-  sink(node: Node, index: number, g: Tensor): void
+  /** True if a target lies below this node. */
+  leadsToTarget(node: Node): boolean
+  /** Receives a target's gradient and owns it. */
+  deliver(node: Node, index: number, g: Tensor): void
 }
 
-/** A gradient of a leaf that a checkpoint captured: found while the checkpoint's own inputs were asked for. */
-interface Captured {
+/** The gradient of a leaf that a checkpoint captured, found while the checkpoint's inputs were differentiated. */
+export interface Captured {
   readonly node: Node
   readonly index: number
   readonly g: Tensor
@@ -37,8 +36,18 @@ interface Captured {
 
 type Slots = (Tensor | undefined)[]
 
+/** Request to a checkpoint for the gradients of its inputs. */
+export interface SegmentRequest {
+  /** The walk that asks. */
+  readonly plan: Walk
+  /** Per input: true if its gradient is needed. */
+  readonly wanted: readonly boolean[]
+  /** Receives the gradients of leaves that the segment captured. */
+  readonly captured: Captured[]
+}
+
 /** Sends `cotangents` from `outputs` through the graph, newest node first, so that every sum is complete when used. */
-function walk(outputs: readonly Tensor[], cotangents: readonly Tensor[], plan: Walk): void {
+export function walk(outputs: readonly Tensor[], cotangents: readonly Tensor[], plan: Walk): void {
   const { createGraph } = plan
   const pending = new Map<Node, Slots>() // per node, the gradients of its outputs: handles owned by this walk
   const queue = new NewestFirst()
@@ -67,16 +76,16 @@ function walk(outputs: readonly Tensor[], cotangents: readonly Tensor[], plan: W
     pending.delete(node)
     for (let i = 0; i < slots.length; i++) {
       const g = slots[i]
-      if (g !== undefined && plan.isTarget(node, i)) plan.sink(node, i, g.alias())
+      if (g !== undefined && plan.isTarget(node, i)) plan.deliver(node, i, g.alias())
     }
-    if (node.op !== null && plan.leadsOn(node)) {
+    if (node.leaf === null && plan.leadsToTarget(node)) {
       const { inputs, inputIndex } = node
       const at = node
       const captured: Captured[] = []
       const name = at.label === null ? null : `the gradient of ${at.label}`
       const run = () => labelled(name, () => [inputGradients(at, slots, plan, captured), captured] as const)
       const [gs] = createGraph ? run() : scope(run)
-      for (const { node, index, g } of captured) plan.sink(node, index, g)
+      for (const { node, index, g } of captured) plan.deliver(node, index, g)
       for (let i = 0; i < inputs.length; i++) {
         const g = gs[i]
         if (g !== null) send(inputs[i]!, inputIndex[i], g)
@@ -90,9 +99,9 @@ function walk(outputs: readonly Tensor[], cotangents: readonly Tensor[], plan: W
 /** The gradient of each input of a node, each a handle of its own; null where none is wanted. */
 function inputGradients(node: Node, slots: Slots, plan: Walk, captured: Captured[]): (Tensor | null)[] {
   const { inputs, inputIndex, inputShapes } = node
-  const wanted = inputs.map((x, i) => x !== null && (plan.isTarget(x, inputIndex[i]) || plan.leadsOn(x)))
-  const op = erase(node.op!)
-  if (node.op === checkpointOp) return rerun(node, slots[0]!, plan, wanted, captured)
+  const wanted = inputs.map((x, i) => x !== null && (plan.isTarget(x, inputIndex[i]) || plan.leadsToTarget(x)))
+  if (node.segment !== null) return node.segment.inputGradients(node, slots[0]!, { plan, wanted, captured })
+  const op = untyped(node.op!)
   if (op.many === undefined && op.vjp !== undefined) {
     const thunks = op.vjp(slots[0]!, node.saved, node.attrs, inputShapes)
     // A rule may hand on its argument, or one tensor twice: what is sent on must be handles of their own.
@@ -120,7 +129,7 @@ function inputGradients(node: Node, slots: Slots, plan: Walk, captured: Captured
  */
 function independent(t: Tensor, linked: boolean): Tensor {
   if (t.dtype === 'i32') return t
-  return linked && t.node !== null ? enableGrad(() => view(t)) : t.requireGrad()
+  return linked && t.node !== null ? enableGrad(() => view(t)) : t.detach().requireGrad()
 }
 
 /** Gradients of `outputs` with the given cotangents by `inputs`; zeros where an input plays no part. */
@@ -129,16 +138,16 @@ function pull(
   cotangents: readonly Tensor[],
   inputs: readonly Tensor[],
   createGraph: boolean,
-  leadsOn?: (node: Node) => boolean,
+  leadsToTarget?: (node: Node) => boolean,
 ): Tensor[] {
   const found = new Map<Node, Slots>()
   for (const { node } of inputs) if (node !== null) found.set(node, [])
-  const below = leadsOn === undefined ? leadingTo(outputs, found) : undefined
+  const below = leadsToTarget === undefined ? leadingTo(outputs, found) : undefined
   walk(outputs, cotangents, {
     createGraph,
     isTarget: node => found.has(node),
-    leadsOn: leadsOn ?? (node => below!.has(node)),
-    sink: (node, index, g) => {
+    leadsToTarget: leadsToTarget ?? (node => below!.has(node)),
+    deliver: (node, index, g) => {
       const slots = found.get(node)!
       const before = slots[index] // a checkpoint may hand on a captured leaf's gradient in parts
       slots[index] = before === undefined ? g : add(before, g)
@@ -165,7 +174,7 @@ function leadingTo(outputs: readonly Tensor[], targets: ReadonlyMap<Node, unknow
   // Oldest first: inputs are settled before their consumers. A checkpoint may have captured any leaf.
   for (const node of found.sort((a, b) => a.id - b.id)) {
     const on = node.inputs.some(input => input !== null && (targets.has(input) || leads.has(input)))
-    if (on || node.op === checkpointOp) leads.add(node)
+    if (on || node.segment !== null) leads.add(node)
   }
   return leads
 }
@@ -188,24 +197,37 @@ function cotangentOf(y: Tensor, given: Tensor | undefined): Tensor {
  */
 export function backward(output: Tensor, cotangent?: Tensor): void {
   if (output.node === null) throw new Error('backward: the output does not depend on a tensor that requires a gradient')
-  noGrad(() => scope(() => walk([output], [cotangentOf(output, cotangent)], intoLeaves)))
+  const started = new Set<Tensor>()
+  noGrad(() => scope(() => walk([output], [cotangentOf(output, cotangent)], intoLeaves(started))))
+  for (const leaf of started) ownGradient(leaf)
 }
 
-const intoLeaves: Walk = {
+/** Gives a leaf's gradient memory of its own where a rule or the caller shares it: gradients are written in place. */
+function ownGradient(leaf: Tensor): void {
+  const g = leaf.grad!
+  if (g.storage.holds === 1) return
+  leaf.grad = noGrad(() => copy(g)).persist()
+  g.dispose()
+}
+
+/** Accumulates in `.grad` of the leaves, and notes those that had none. */
+const intoLeaves = (started: Set<Tensor>): Walk => ({
   createGraph: false,
   isTarget: node => node.leaf !== null,
-  leadsOn: () => true,
-  sink: ({ leaf }, _, g) => {
+  leadsToTarget: () => true,
+  deliver: ({ leaf }, _, g) => {
     if (leaf!.disposed) g.dispose()
-    else if (leaf!.grad === null) leaf!.grad = g.persist()
-    else {
+    else if (leaf!.grad === null) {
+      leaf!.grad = g.persist()
+      started.add(leaf!)
+    } else {
       const total = add(leaf!.grad, g)
       leaf!.grad.replaceWith(total)
       total.dispose()
       g.dispose()
     }
   },
-}
+})
 
 /** How a gradient is taken. */
 export interface GradOptions {
@@ -226,15 +248,22 @@ export function vjpOf(f: (x: readonly Tensor[]) => Tensor, x: readonly Tensor[],
 
 /**
  * d output / d input for each input, of their shapes: zeros for one that the output does not depend on, or that requires
- * no gradient. Leaves' `.grad` stay as they are. Throws as `backward` does, but where nothing requires a gradient.
+ * no gradient. Leaves' `.grad` stay as they are. Throws as `backward` does, but where nothing requires a gradient, and if
+ * an input is i32.
  */
 export function gradients(
   output: Tensor,
   inputs: readonly Tensor[],
   { cotangent, createGraph = false }: GradOptions & { readonly cotangent?: Tensor } = {},
 ): Tensor[] {
+  for (const x of inputs) checkDifferentiable('gradients', x)
   const run = () => pull([output], [cotangentOf(output, cotangent)], inputs, createGraph)
-  return createGraph ? run() : noGrad(() => scope(run))
+  return createGraph ? enableGrad(run) : noGrad(() => scope(run))
+}
+
+function checkDifferentiable(op: string, x: Tensor): void {
+  if (x.dtype === 'i32')
+    throw new Error(`${op}: expected tensors of f32 or f64 to differentiate by, got i32 of shape ${show(x.shape)}`)
 }
 
 let nesting = 0
@@ -242,13 +271,15 @@ let nesting = 0
 /**
  * The function that maps the arguments of `f` (which returns one element) to its gradients by them, each argument taken
  * as independent of the others. Inside another `grad`, or with createGraph, its results can be differentiated:
- * grad(x => sum(grad(f)(x)[0])) is a second derivative. Otherwise what `f` made is freed, as at the end of a scope.
+ * grad(x => sum(grad(f)(x)[0])) is a second derivative. Otherwise what `f` made is freed, as at the end of a scope. Throws
+ * if an argument is i32: close over it.
  */
 export function grad<X extends readonly Tensor[]>(
   f: (...x: X) => Tensor,
   { createGraph = false }: GradOptions = {},
 ): (...x: X) => Tensor[] {
   return (...x) => {
+    for (const t of x) checkDifferentiable('grad', t)
     const record = createGraph || nesting > 0
     const run = () => {
       const inputs = x.map(t => independent(t, record))
@@ -262,67 +293,4 @@ export function grad<X extends readonly Tensor[]>(
       nesting--
     }
   }
-}
-
-// ---- checkpoint -----------------------------------------------------------------------------------------------------
-
-type Segment = (inputs: readonly Tensor[], rng: Rng | undefined) => Tensor
-
-// Not in the registry: it computes nothing of its own, and marks a place where the graph is built on the way back.
-const checkpointOp = { name: 'checkpoint' } as unknown as AnyOp
-
-/**
- * fn(inputs, rng), of any shapes, of which only the inputs are kept: `backward` runs `fn` a second time for what lies
- * between, with `rng` where it was the first time. Gradients reach the inputs and leaves that `fn` captured; any other
- * tensor that requires a gradient must be passed as an input (throws otherwise). Nothing that `fn` captured may change
- * before `backward`, which throws then. No createGraph.
- */
-export function checkpoint(fn: Segment, inputs: readonly Tensor[], rng?: Rng): Tensor {
-  // Each result is a handle of its own: `fn` may return one that is not ours to dispose of.
-  if (!gradEnabled()) return scope(() => fn(inputs, rng).detach())
-  const state = rng?.state()
-  const first = new FirstRun()
-  const run = () => {
-    const detached = inputs.map(x => x.detach())
-    return first.watch(() => fn(detached, rng)).detach()
-  }
-  const y = noGrad(() => scope(run))
-  if (y.dtype === 'i32' || !(first.requiresGrad || inputs.some(x => x.requiresGrad))) return y
-  first.settle(y.storage)
-  const again = (xs: readonly Tensor[]) => {
-    first.checkUnchanged()
-    return fn(xs, state && new Rng(state))
-  }
-  const node = new Node(checkpointOp, again, null, inputs)
-  node.save(inputs)
-  const result = new Tensor(y.storage, y.shape, node)
-  y.dispose()
-  return result
-}
-
-function rerun(node: Node, g: Tensor, plan: Walk, wanted: readonly boolean[], captured: Captured[]): (Tensor | null)[] {
-  if (plan.createGraph)
-    throw new Error('checkpoint: createGraph through a checkpoint is not supported; call fn directly')
-  const leaves = node.saved.map((x, i) => (wanted[i] ? x.requireGrad() : x.detach()))
-  const since = newestNode()
-  const y = enableGrad(() => (node.attrs as (xs: readonly Tensor[]) => Tensor)(leaves))
-  const own = new Map(leaves.map((x, i) => [x.node, i]))
-  const found = wanted.map((): Tensor | null => null)
-  walk([y], [g], {
-    createGraph: false,
-    isTarget: (n, i) => own.has(n) || plan.isTarget(n, i),
-    leadsOn: n => {
-      if (n.id < since && n.op !== null)
-        throw new Error(`checkpoint: fn used a result of '${n.op.name}' from outside; pass it as an input`)
-      return true
-    },
-    sink: (n, index, gradient) => {
-      const k = own.get(n)
-      if (k === undefined) captured.push({ node: n, index, g: gradient })
-      // A checkpoint inside this one may have captured an input, and hands on its part of the gradient.
-      else found[k] = found[k] === null ? gradient : add(found[k], gradient)
-    },
-  })
-  // An input that plays no part still gets its zeros: consumers below count on a gradient.
-  return found.map((f, i) => f ?? (wanted[i] ? full(leaves[i].shape, 0, { dtype: g.dtype, backend: g.backend }) : null))
 }

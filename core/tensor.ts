@@ -7,10 +7,10 @@
 
 import type { Backend, Operand, Storage } from './backend.ts'
 import { defaultBackend } from './default-backend.ts'
-import { type DType, type TypedArray, toTypedArray } from './dtype.ts'
+import { type DType, type TypedArray, toNumber, toTypedArray } from './dtype.ts'
 import { Node } from './graph.ts'
-import { adoptTensor } from './scope.ts'
-import { type Shape, ShapeError, sameShape, show, sizeOf } from './shape.ts'
+import { adopt, type Scoped, scopedBrand } from './scope.ts'
+import { checkSizes, type Shape, ShapeError, sameShape, show, sizeOf } from './shape.ts'
 
 let live = 0
 
@@ -19,11 +19,9 @@ export function liveTensors(): number {
   return live
 }
 
-export class Tensor implements Operand {
+export class Tensor implements Operand, Scoped {
   readonly shape: Shape
   readonly dtype: DType
-  /** The node that made this value; a leaf's own node when it requires a gradient; else null. */
-  readonly node: Node | null
   /** Which output of `node` this is. */
   readonly outputIndex: number
   /** Not freed by scopes: parameters, their gradients, optimizer and EMA state. */
@@ -31,18 +29,19 @@ export class Tensor implements Operand {
   /** For a leaf that requires a gradient: the gradient that `backward` has accumulated. */
   grad: Tensor | null = null
   #storage: Storage | null
+  #node: Node | null
 
   /** Takes one hold on `storage`. Used by backends' callers and ops; people use `tensor`, `zeros`, … */
-  constructor(storage: Storage, shape: Shape, node: Node | 'leaf' | null = null, outputIndex = 0) {
+  constructor(storage: Storage, shape: Shape, node: Node | null = null, outputIndex = 0) {
     this.shape = shape
     this.dtype = storage.dtype
     this.outputIndex = outputIndex
     this.#storage = storage
     storage.holds++
     live++
-    this.node = node === 'leaf' ? new Node(null, null, this, []) : node
-    this.node?.hold()
-    adoptTensor(this)
+    this.#node = node
+    node?.hold()
+    adopt(this)
   }
 
   /** Throws after `dispose`. */
@@ -52,12 +51,21 @@ export class Tensor implements Operand {
     return this.#storage
   }
 
+  get [scopedBrand](): true {
+    return true
+  }
+
   get backend(): Backend {
     return this.storage.backend
   }
 
   get size(): number {
     return sizeOf(this.shape)
+  }
+
+  /** The node that made this value; a leaf's own node when it requires a gradient; else null. */
+  get node(): Node | null {
+    return this.#node
   }
 
   get requiresGrad(): boolean {
@@ -77,7 +85,10 @@ export class Tensor implements Operand {
   dataSync(): TypedArray {
     const { backend } = this
     if (backend.readSync === undefined)
-      throw new Error(`dataSync: backend '${backend.name}' reads asynchronously; await data()`)
+      throw new Error(
+        `dataSync: backend '${backend.name}' reads asynchronously; await data(), ` +
+          'and move x with tensor(await x.data(), { shape: x.shape, backend })',
+      )
     return backend.readSync(this.storage)
   }
 
@@ -97,10 +108,17 @@ export class Tensor implements Operand {
     return new Tensor(this.storage, this.shape, this.node, this.outputIndex)
   }
 
-  /** A leaf on the same memory, whose gradient `backward` accumulates in `.grad`. Throws on integers. */
+  /**
+   * Makes this tensor a leaf, whose gradient `backward` accumulates in `.grad`, and returns it. For the result of a
+   * recorded op, which stays what it is, returns a new leaf on the same memory. Throws on integers.
+   */
   requireGrad(): Tensor {
-    if (this.dtype === 'i32') throw new Error(`requireGrad: wanted f32 or f64, got i32 of shape ${show(this.shape)}`)
-    return new Tensor(this.storage, this.shape, 'leaf')
+    if (this.dtype === 'i32') throw new Error(`requireGrad: expected f32 or f64, got i32 of shape ${show(this.shape)}`)
+    if (this.node?.leaf === this) return this
+    if (this.node !== null) return this.detach().requireGrad()
+    this.#node = Node.ofLeaf(this)
+    this.#node.hold()
+    return this
   }
 
   /** Scopes leave this tensor alone from now on. */
@@ -174,8 +192,7 @@ export function tensor(values: NestedNumbers, options: TensorOptions = {}): Tens
 }
 
 function checkSpec(op: string, shape: Shape, dtype: DType, backend: Backend): void {
-  if (!shape.every(n => Number.isInteger(n) && n >= 0))
-    throw new ShapeError(`${op}: wanted sizes that are integers from 0, got ${show(shape)}`)
+  checkSizes(op, shape)
   if (!backend.dtypes.includes(dtype))
     throw new Error(`${op}: wanted one of ${backend.dtypes.join(', ')}, which '${backend.name}' has, got ${dtype}`)
 }
@@ -213,11 +230,11 @@ function flatten(values: NestedNumbers, shape: Shape, axis = 0, into: number[] =
   return into
 }
 
-/** All elements `value`. Throws ShapeError, and an error where the backend lacks the dtype. */
+/** All elements `value`, converted to the dtype as `tensor` does. Throws ShapeError, and an error where the backend lacks the dtype. */
 export function full(shape: Shape, value: number, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
   const { dtype = 'f32', backend = defaultBackend() } = options
   checkSpec('full', shape, dtype, backend)
-  return new Tensor(backend.kernels.fill(value, { shape, dtype }), shape)
+  return new Tensor(backend.kernels.fill(toNumber(dtype, value), { shape, dtype }), shape)
 }
 
 /** A tensor of this shape, all 0. */
@@ -230,8 +247,9 @@ export function ones(shape: Shape, options: Omit<TensorOptions, 'shape'> = {}): 
   return full(shape, 1, options)
 }
 
-/** 0, 1, …, n − 1. */
+/** 0, 1, …, n − 1. Throws ShapeError unless n is an integer from 0. */
 export function arange(n: number, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
+  checkSizes('arange', [n])
   return tensor(
     Float64Array.from({ length: n }, (_, i) => i),
     options,

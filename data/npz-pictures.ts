@@ -1,5 +1,5 @@
 /**
- * Pictures in NumPy's .npz, as ADM's sample and reference batches have them: arr_0 (N, H, W, 3) as bytes and, where there
+ * Pictures in NumPy's .npz, as ADM's sample and reference batches have them: arr_0 (npz-pixels.ts) and, where there
  * are labels, arr_1 (N) [ADM]. Needs Node. Of a file without compression a picture is read when it is asked for; a
  * compressed one is gone through once, and its pictures are kept at the size that is wanted. Never flipped: of what is in
  * such a file nothing is known. The file itself: npz.ts.
@@ -9,27 +9,26 @@ import { existsSync } from 'node:fs'
 import { NpzFile } from '../io/npz.ts'
 import { UserError } from '../io/user-error.ts'
 import { type ImageDataset, planesOf } from './dataset.ts'
+import { npzPixels, pictures } from './npz-pixels.ts'
 import { numbered, rawDataset } from './raw.ts'
 import { centerCrop } from './resize.ts'
+import type { OpenOptions } from './unreadable.ts'
 
-const pictures = 'arr_0'
 const classes = 'arr_1'
 /** Classes that a label may tell of: 0 to one less. */
 const mostClasses = 2 ** 16
 /** Pictures of a compressed file are kept up to so many bytes. */
 const mostBytes = 2 ** 31
 
-/** The set in an .npz, at `size`. Rejects with UserError, and with one line on a damaged file as NpzFile does. */
-export async function openNpz(path: string, size: number): Promise<ImageDataset> {
+/** The set in an .npz or .npy, at `size`. Rejects with UserError, and with one line on a damaged file as NpzFile does. */
+export async function openNpz(path: string, size: number, { report }: OpenOptions = {}): Promise<ImageDataset> {
   if (!existsSync(path)) throw new UserError(`${path}: wanted an .npz file: no such file`)
   const file = await NpzFile.open(path)
-  const { dtype, shape } = file.header(pictures)
-  const [count, height, width] = shape
-  if (dtype !== 'U8' || shape.length !== 4 || shape[3] !== 3 || shape.includes(0))
-    throw new UserError(`${path}: ${pictures}: wanted bytes (N, H, W, 3), got ${dtype} [${shape.join(', ')}]`)
+  const { count, height, width, rgb } = await npzPixels(file, report)
   const { labels, known } = await labelsOf(file, count)
   const about = { name: `npz:${path}`, classes: known, flips: false, labels }
-  const set = rawDataset({ ...about, picture: i => ({ data: file.row(pictures, i), width, height }) }, size)
+  const pixels = (row: Uint8Array) => ({ data: rgb(row), width, height })
+  const set = rawDataset({ ...about, picture: i => pixels(file.row(pictures, i)) }, size)
   if (file.isStored(pictures)) return set
   const area = 3 * size * size
   if (count * area > mostBytes)
@@ -37,8 +36,7 @@ export async function openNpz(path: string, size: number): Promise<ImageDataset>
       `${path}: ${count} pictures of ${size} px take more than 2 GiB: wanted a file without compression`,
     )
   const kept: Uint8Array[] = []
-  for await (const row of file.rows(pictures))
-    kept.push(planesOf(centerCrop({ data: row, width, height }, size).data, 3))
+  for await (const row of file.rows(pictures)) kept.push(planesOf(centerCrop(pixels(row), size).data, 3))
   file.close()
   return { ...set, pixels: i => kept[i] }
 }

@@ -1,27 +1,32 @@
 /** From what a person writes after `--data` to a set of pictures. Needs Node. */
 
+import { statSync } from 'node:fs'
 import { UserError } from '../io/user-error.ts'
 import { openCifar } from './cifar.ts'
 import type { ImageDataset } from './dataset.ts'
+import { openEdmZip } from './edm-zip.ts'
 import { openEmoji } from './emoji.ts'
 import { openFolder } from './folder.ts'
 import { openIdx, openMnist } from './idx.ts'
 import { openNpz } from './npz-pictures.ts'
 import type { OpenOptions } from './unreadable.ts'
 
+type Opener = (path: string, size: number, options: OpenOptions) => ImageDataset | Promise<ImageDataset>
+
 /** Sets that are named by a kind and a path. */
-const kinds: Readonly<Record<string, (path: string, size: number) => ImageDataset | Promise<ImageDataset>>> = {
+const kinds: Readonly<Record<string, Opener>> = {
   cifar10: (path, size) => openCifar('cifar10', path, size),
   cifar100: (path, size) => openCifar('cifar100', path, size),
   mnist: openMnist,
   idx: openIdx,
   npz: openNpz,
+  zip: openEdmZip,
 }
 
 /**
  * The set that `spec` names, with pictures of `size` by `size`: `emoji`, `emoji:smileys`; `cifar10:` or `cifar100:` and a
- * folder or .bin file; `mnist:` and a folder; `idx:` and a file of pictures; `npz:` and a file as ADM has them; or the
- * path of a folder (one called emoji is `./emoji`). Rejects with UserError, and with one line on a damaged file.
+ * folder or .bin file; `mnist:` and a folder; `idx:` and a file of pictures; `npz:` and an .npz or .npy as ADM has them; `zip:` and
+ * a file as EDM has them, or such a file's path alone; or the path of a folder (one called emoji is `./emoji`). Rejects with UserError, and with one line on a damaged file.
  */
 export async function openDataset(spec: string, size: number, options: OpenOptions = {}): Promise<ImageDataset> {
   if (!Number.isInteger(size) || size < 1) throw new UserError(`${spec}: wanted a size of at least 1, got ${size}`)
@@ -30,5 +35,10 @@ export async function openDataset(spec: string, size: number, options: OpenOptio
   if (spec.startsWith('emoji:')) throw new UserError(`data: wanted emoji, emoji:smileys or a folder, got '${spec}'`)
   const colon = spec.indexOf(':')
   const kind = spec.slice(0, Math.max(colon, 0))
-  return Object.hasOwn(kinds, kind) ? kinds[kind](spec.slice(colon + 1), size) : openFolder(spec, size, options)
+  const extension = /\.(npz|npy|zip)$/.exec(spec)?.[1]
+  if (extension !== undefined && statSync(spec, { throwIfNoEntry: false })?.isFile())
+    return kinds[extension === 'zip' ? 'zip' : 'npz'](spec, size, options)
+  return Object.hasOwn(kinds, kind)
+    ? kinds[kind](spec.slice(colon + 1), size, options)
+    : openFolder(spec, size, options)
 }

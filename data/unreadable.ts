@@ -5,6 +5,7 @@
 
 import { UserError } from '../io/user-error.ts'
 import type { ImageDataset } from './dataset.ts'
+import type { ClassFrom } from './list-pictures.ts'
 
 /** A picture of a set that cannot be read; the message has its path. */
 export class UnreadablePicture extends UserError {
@@ -17,6 +18,8 @@ export interface OpenOptions {
   readonly strict?: boolean
   /** Takes a line for each one otherwise; by default stderr does. */
   readonly report?: (line: string) => void
+  /** Where a folder's classes are written; by default in its folders. */
+  readonly classFrom?: ClassFrom
 }
 
 /** Lines that are reported; what comes after is only counted. */

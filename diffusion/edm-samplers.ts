@@ -6,7 +6,7 @@
  * generators (loop.ts), as in samplers.ts.
  */
 
-import { add, mul, sub, type Tensor } from '../core/index.ts'
+import { add, div, mul, sub, type Tensor } from '../core/index.ts'
 import type { Denoiser } from './edm.ts'
 import { finish, type NoiseSource, noiseLike, type OnStep, type Stepped, stepping } from './loop.ts'
 import { checkRange } from './per-sample.ts'
@@ -64,10 +64,10 @@ function rungeKutta(
     const added = Math.sqrt(hat ** 2 - sigma ** 2) * churnNoise
     const x = churned ? add(before, mul(noiseLike(before, noise, step), added)) : before
     const denoised = evaluate(denoiser, x, hat)
-    const slope = mul(sub(x, denoised), 1 / hat)
+    const slope = div(sub(x, denoised), hat)
     const euler = add(x, mul(slope, next - hat))
     if (!correct || next === 0) return { x: euler, predXStart: denoised }
-    const slopeThere = mul(sub(euler, evaluate(denoiser, euler, next)), 1 / next)
+    const slopeThere = div(sub(euler, evaluate(denoiser, euler, next)), next)
     return { x: add(x, mul(add(slope, slopeThere), (next - hat) / 2)), predXStart: denoised }
   })
 }

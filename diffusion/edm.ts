@@ -76,19 +76,20 @@ export interface SigmaOptions {
 
 /**
  * The noise levels of a sampler with so many steps, falling: (σ_max^(1/ρ) + i/(steps−1) (σ_min^(1/ρ) − σ_max^(1/ρ)))^ρ,
- * then 0; steps + 1 numbers. [EDM eq. 5] Throws RangeError with fewer than 2 steps, or unless 0 < σ_min < σ_max.
+ * then 0; steps + 1 numbers. [EDM eq. 5] One step goes from σ_max to 0. Throws RangeError without a step, or unless
+ * 0 < σ_min < σ_max.
  */
 export function sigmaSteps(
   steps: number,
   { sigmaMin = 0.002, sigmaMax = 80, rho = 7 }: SigmaOptions = {},
 ): Float64Array {
-  checkCount('sigmaSteps', 'steps', steps, 2)
+  checkCount('sigmaSteps', 'steps', steps, 1)
   checkSigma('sigmaSteps', sigmaMin)
   checkRange('sigmaSteps', 'rho', rho, 1)
   if (!(sigmaMax > sigmaMin && sigmaMax < Infinity))
     throw new RangeError(`sigmaSteps: sigmaMax: wanted a number above sigmaMin = ${sigmaMin}, got ${sigmaMax}`)
   const [high, low] = [sigmaMax ** (1 / rho), sigmaMin ** (1 / rho)]
   return Float64Array.from({ length: steps + 1 }, (_, i) =>
-    i < steps ? (high + (i / (steps - 1)) * (low - high)) ** rho : 0,
+    i < steps ? (high + (i / Math.max(steps - 1, 1)) * (low - high)) ** rho : 0,
   )
 }

@@ -158,7 +158,10 @@ export function splitOutput(d: GaussianDiffusion, output: Tensor, x: Tensor): Ou
   return { predicted: slice(output, 1, 0, C), range: slice(output, 1, C) } // (N, C, …) each
 }
 
-/** x_0 from what the network predicted at (x_t, t): (N, C, …) each. */
+/**
+ * x_0 from the network's prediction at (x_t, t): (N, C, …) each. Throws RangeError where ε is predicted and ᾱ_t is 0: x_t is
+ * then noise alone, and its ε says nothing about x_0.
+ */
 export function xStartOf(d: GaussianDiffusion, predicted: Tensor, xt: Tensor, t: Timesteps): Tensor {
   checkTimesteps('xStartOf', xt, t, d.steps)
   const { alphaBar } = d
@@ -166,6 +169,11 @@ export function xStartOf(d: GaussianDiffusion, predicted: Tensor, xt: Tensor, t:
     case 'xStart':
       return predicted
     case 'epsilon': {
+      for (const i of Array.from(t))
+        if (alphaBar[i] === 0)
+          throw new RangeError(
+            `xStartOf: wanted a network that predicts v or xStart where ᾱ is 0, got epsilon at step ${i}: pure noise holds nothing of x_0`,
+          )
       // x_0 = x_t/√ᾱ − √(1/ᾱ − 1) ε, from [DDPM eq. 4]
       const fromXt = scaled(xt, t, i => Math.sqrt(1 / alphaBar[i]))
       const fromNoise = scaled(predicted, t, i => Math.sqrt(1 / alphaBar[i] - 1))
@@ -180,9 +188,9 @@ export function xStartOf(d: GaussianDiffusion, predicted: Tensor, xt: Tensor, t:
   }
 }
 
-/** ε = (x_t/√ᾱ − x_0) / √(1/ᾱ − 1), from [DDPM eq. 4]: (N, C, …) each. */
+/** ε = (x_t − √ᾱ x_0) / √(1−ᾱ), from [DDPM eq. 4]: (N, C, …) each. Where ᾱ_t is 0, x_t itself. */
 export function epsilonOf(d: GaussianDiffusion, xStart: Tensor, xt: Tensor, t: Timesteps): Tensor {
   checkTimesteps('epsilonOf', xt, t, d.steps)
-  const atStart = scaled(xt, t, i => Math.sqrt(1 / d.alphaBar[i]))
-  return scaled(sub(atStart, xStart), t, i => 1 / Math.sqrt(1 / d.alphaBar[i] - 1))
+  const signal = scaled(xStart, t, i => Math.sqrt(d.alphaBar[i]))
+  return scaled(sub(xt, signal), t, i => 1 / Math.sqrt(1 - d.alphaBar[i]))
 }

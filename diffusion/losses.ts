@@ -85,9 +85,9 @@ export function predictionTarget(d: GaussianDiffusion, x0: Tensor, noise: Tensor
 
 /**
  * Weight of the squared error at step t: min(SNR, γ)/SNR, or min(SNR, γ) where x_0 is predicted, with
- * SNR = ᾱ/(1−ᾱ). [Min-SNR §3.4] For v it is that of ε, as in MDT v2's code.
+ * SNR = ᾱ/(1−ᾱ). [Min-SNR §3.4] For v it is that of ε, as in MDT v2's code. In pure noise, SNR = 0, they are 1 and 0.
  */
 export function minSnrWeight(d: GaussianDiffusion, t: number, gamma = 5): number {
   const snr = d.alphaBar[t] / (1 - d.alphaBar[t])
-  return Math.min(snr, gamma) / (d.prediction === 'xStart' ? 1 : snr)
+  return d.prediction === 'xStart' ? Math.min(snr, gamma) : Math.min(1, gamma / snr)
 }

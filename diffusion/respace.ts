@@ -70,7 +70,7 @@ export function respace(d: GaussianDiffusion, kept: ArrayLike<number>): Gaussian
   let before = 1
   for (let i = 0; i < kept.length; i++) {
     checkCount('respace', `step ${i}`, kept[i], i === 0 ? 0 : kept[i - 1] + 1, d.steps - 1)
-    betas[i] = 1 - d.alphaBar[kept[i]] / before
+    betas[i] = before === 0 ? 1 : 1 - d.alphaBar[kept[i]] / before // noise stays noise by any β
     before = d.alphaBar[kept[i]]
   }
   const timesteps = Int32Array.from(betas, (_, i) => d.timesteps[kept[i]])

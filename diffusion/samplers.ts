@@ -49,8 +49,8 @@ export interface DdimOptions extends ClipOption {
 }
 
 /**
- * x_{t−1} = √ᾱ_{t−1} x̂_0 + √(1 − ᾱ_{t−1} − σ²) ε̂ + σ z, with σ = η √((1−ᾱ_{t−1})/(1−ᾱ_t)) √(1 − ᾱ_t/ᾱ_{t−1}) and ε̂
- * derived again from x̂_0. `noise` z (N, C, …) is not used, and may be null, where η is 0. [DDIM eq. 12, 16]
+ * x_{t−1} = √ᾱ_{t−1} x̂_0 + √(1 − ᾱ_{t−1} − σ²) ε̂ + σ z, with σ = η √((1−ᾱ_{t−1})/(1−ᾱ_t)) √β_t and ε̂ derived
+ * again from x̂_0. `noise` z (N, C, …) is not used, and may be null, where η is 0. [DDIM eq. 12, 16]
  */
 export function ddimStep(
   d: GaussianDiffusion,
@@ -61,13 +61,13 @@ export function ddimStep(
   { eta = 0, keepEpsilon = false, ...clip }: DdimOptions = {},
 ): Sampled {
   checkRange('ddimStep', 'eta', eta, 0, 1)
-  const { alphaBar, alphaBarPrev } = d
+  const { alphaBar, alphaBarPrev, betas } = d
   const output = callNetwork(d, network, x, t)
   const { predXStart } = pMeanVariance(d, output, x, t, clip)
   const keep = keepEpsilon && d.prediction === 'epsilon'
   const epsilon = keep ? splitOutput(d, output, x).predicted : epsilonOf(d, predXStart, x, t)
-  const variance = (i: number) =>
-    eta ** 2 * ((1 - alphaBarPrev[i]) / (1 - alphaBar[i])) * (1 - alphaBar[i] / alphaBarPrev[i])
+  // β_t is 1 − ᾱ_t/ᾱ_{t−1} without a division by a ᾱ that may be 0.
+  const variance = (i: number) => eta ** 2 * ((1 - alphaBarPrev[i]) / (1 - alphaBar[i])) * betas[i]
   const rest = (i: number) => Math.max(0, 1 - alphaBarPrev[i] - variance(i))
   const towards = scaled(predXStart, t, i => Math.sqrt(alphaBarPrev[i]))
   const direction = scaled(epsilon, t, i => Math.sqrt(rest(i)))

@@ -9,24 +9,29 @@ import type { Denoiser } from './edm.ts'
 import { type ClipOption, callNetwork, type GaussianDiffusion, type Network, pMeanVariance } from './gaussian.ts'
 import { checkCount, scaled } from './per-sample.ts'
 
-/** σ_t of every step of d, the noisiest first, then 0: d.steps + 1 levels. */
+/** σ_t of every step of d, the noisiest first, then 0: d.steps + 1 levels. Throws RangeError where ᾱ ends at 0. */
 export function timestepSigmas(d: GaussianDiffusion): Float64Array {
-  const rising = Float64Array.from(d.alphaBar, sigmaOf)
-  return Float64Array.of(...rising.reverse(), 0)
+  return Float64Array.of(...sigmasOf('timestepSigmas', d).reverse(), 0)
 }
 
-function sigmaOf(alphaBar: number): number {
-  return Math.sqrt((1 - alphaBar) / alphaBar)
+/** σ_t of every step, rising. */
+function sigmasOf(where: string, { alphaBar, steps }: GaussianDiffusion): Float64Array {
+  if (alphaBar[steps - 1] === 0)
+    throw new RangeError(
+      `${where}: wanted a schedule with ᾱ above 0, got 0 at the last step: its noise level is infinite. Sample with DDIM or DDPM, or respace without that step`,
+    )
+  return Float64Array.from(alphaBar, each => Math.sqrt((1 - each) / each))
 }
 
-/** x̃ for the first level, from x_T (N, C, …), which is noise of variance 1: x_T/√ᾱ_T. */
+/** x̃ for the first level, from x_T (N, C, …), which is noise of variance 1: x_T/√ᾱ_T. Throws RangeError where ᾱ_T is 0. */
 export function fromNoise(d: GaussianDiffusion, xT: Tensor): Tensor {
+  sigmasOf('fromNoise', d)
   return scaled(xT, new Float64Array(xT.shape[0]).fill(d.alphaBar[d.steps - 1]), alphaBar => 1 / Math.sqrt(alphaBar))
 }
 
 /** D(x̃; σ): the x_0 that a network of timesteps predicts. Calling it throws RangeError on a σ that is no step's of d. */
 export function timestepDenoiser(d: GaussianDiffusion, network: Network, options: ClipOption = {}): Denoiser {
-  const steps = new Map(Array.from(d.alphaBar, (alphaBar, t) => [sigmaOf(alphaBar), t]))
+  const steps = new Map(Array.from(sigmasOf('timestepDenoiser', d), (sigma, t) => [sigma, t]))
   return (x, sigma) => {
     const t = Int32Array.from(sigma, level => {
       const step = steps.get(level)
@@ -42,15 +47,15 @@ export function timestepDenoiser(d: GaussianDiffusion, network: Network, options
 /**
  * Timesteps of d for so many steps, rising, whose ln σ are as evenly spread as timesteps can be: what DPM-Solver++, which
  * looks back by one step, wants [DPM++ §5]. Where several levels are nearest to one timestep, they take its neighbours.
- * Throws RangeError on steps outside [2, d.steps].
+ * One step is the last timestep. Throws RangeError on steps outside [1, d.steps].
  */
 export function logSnrTimesteps(d: GaussianDiffusion, steps: number): Int32Array {
-  checkCount('logSnrTimesteps', 'steps', steps, 2, d.steps)
-  const logs = Array.from(d.alphaBar, alphaBar => Math.log(sigmaOf(alphaBar)))
+  checkCount('logSnrTimesteps', 'steps', steps, 1, d.steps)
+  const logs = Array.from(sigmasOf('logSnrTimesteps', d), Math.log)
   const nearest = (wanted: number) =>
     logs.reduce((best, log, t) => (Math.abs(log - wanted) < Math.abs(logs[best] - wanted) ? t : best), 0)
   const width = logs[d.steps - 1] - logs[0]
-  const kept = Array.from({ length: steps }, (_, i) => nearest(logs[0] + (i / (steps - 1)) * width))
+  const kept = Array.from({ length: steps }, (_, i) => nearest(logs[0] + (steps === 1 ? 1 : i / (steps - 1)) * width))
   for (let i = 1; i < steps; i++) kept[i] = Math.max(kept[i], kept[i - 1] + 1)
   for (let i = steps - 1, most = d.steps - 1; i >= 0; i--, most = kept[i + 1] - 1) kept[i] = Math.min(kept[i], most)
   return Int32Array.from(kept, i => d.timesteps[i])

@@ -67,7 +67,7 @@ export function discretizedLogLikelihood(x: Tensor, { mean, logVariance }: Gauss
 
 /** Nats per element → bits per dimension, one number per sample: (N, …) → (N). */
 function bitsPerDim(nats: Tensor): Tensor {
-  return mul(meanPerSample(nats), 1 / Math.LN2) // (N)
+  return div(meanPerSample(nats), Math.LN2) // (N)
 }
 
 /**

@@ -63,10 +63,12 @@ export async function writeStatistics(path: string, statistics: SetStatistics, f
 /** Statistics of a file, .npz or .safetensors. Rejects with one line that names the path where it holds none. */
 export async function readStatistics(path: string): Promise<StoredStatistics> {
   if (path.endsWith('.npz')) {
-    const arrays = await readNpz(path)
+    const arrays = await readNpz(path, ['mu', 'sigma', 'mu_s', 'sigma_s'])
     const pool = gaussianOf(arrays, 'mu', 'sigma', path)
     if (pool === null)
-      throw new SafetensorsError(`${path}: wanted arrays mu and sigma, got ${[...arrays.keys()].join(', ')}`)
+      throw new SafetensorsError(
+        `${path}: wanted arrays mu and sigma, got ${[...arrays.keys()].join(', ') || 'neither'}`,
+      )
     return { pool, spatial: gaussianOf(arrays, 'mu_s', 'sigma_s', path), features: null, sums: null }
   }
   const { tensors, metadata } = readSafetensors(path)

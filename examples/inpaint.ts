@@ -74,7 +74,10 @@ await main(async () => {
   checkPicture(flags.out)
   const { path, run } = locate(flags.from, flags.weights)
   using file = await openWeights(path, { weights: flags.weights })
-  const found = recognise(file.state, path, { heads: flags.heads ?? run?.model.numHeads })
+  const found = recognise(file.state, path, {
+    heads: flags.heads ?? run?.model.numHeads,
+    config: file.metadata.get('config'),
+  })
   const { family } = found
   const { inpainting } = family.generation
   if (inpainting === undefined) {

@@ -4,11 +4,21 @@
  * its lock behind: the next one sees that its owner is gone, takes the next number and removes the old file.
  *
  * On a network file system: NFS from version 3 on and SMB make a file for one of two hosts only, so the lock holds there
- * too. Whether a process of another host lives cannot be seen from here, so its lock is never taken over: the message
- * names the file to delete. Next: run.ts.
+ * too. A process of another host cannot be seen from here, nor one of another container (PID namespace) under the same host
+ * name, so its lock is never taken over: the message names the file to delete. Next: run.ts.
  */
 
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmdirSync, rmSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmdirSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
 import { constants, hostname } from 'node:os'
 import { join } from 'node:path'
 import { reason, UserError } from './user-error.ts'
@@ -17,6 +27,8 @@ import { reason, UserError } from './user-error.ts'
 interface Owner {
   readonly host: string
   readonly pid: number
+  /** The PID namespace in which that number counts; '' where the system does not say. */
+  readonly namespace: string
   /** What tells the process from a later one of the same number; '' where the system does not say. */
   readonly start: string
   /** For people: when the lock was taken. */
@@ -92,9 +104,10 @@ function refuse(folder: string, held: readonly Lock[]): void {
   for (const { path, owner } of held) {
     if (owner === null || !lives(owner)) continue
     const { host, pid, since } = owner
-    if (host === hostname()) throw new UserError(`${folder}: process ${pid} works there since ${since}`)
+    if (isVisible(owner)) throw new UserError(`${folder}: process ${pid} works there since ${since}`)
+    const place = host === hostname() ? `in another container of ${host}` : `on ${host}`
     throw new UserError(
-      `${folder}: process ${pid} on ${host} works there since ${since}; if it does no more, delete ${path}`,
+      `${folder}: process ${pid} ${place} works there since ${since}; if it does no more, delete ${path}`,
     )
   }
 }
@@ -111,8 +124,9 @@ function locks(folder: string): Lock[] {
 function readOwner(path: string): Owner | null {
   for (const end = performance.now() + textWithinMs; ; ) {
     try {
-      const { host, pid, start, since } = JSON.parse(readFileSync(path, 'utf8'))
-      if (Number.isSafeInteger(pid) && pid > 0) return { host: `${host}`, pid, start: `${start}`, since: `${since}` }
+      const { host, pid, namespace = ownNamespace, start, since } = JSON.parse(readFileSync(path, 'utf8'))
+      if (Number.isSafeInteger(pid) && pid > 0)
+        return { host: `${host}`, pid, namespace: `${namespace}`, start: `${start}`, since: `${since}` }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null // given back meanwhile
     }
@@ -125,7 +139,8 @@ function readOwner(path: string): Owner | null {
 function make(folder: string, number: number): Lock | null {
   const path = join(folder, `.lock-${number}`)
   const { pid } = process
-  const owner = { host: hostname(), pid, start: startOf(pid), since: new Date().toISOString() }
+  const since = new Date().toISOString()
+  const owner = { host: hostname(), pid, namespace: ownNamespace, start: startOf(pid), since }
   let descriptor: number
   try {
     descriptor = openSync(path, 'wx')
@@ -144,8 +159,25 @@ function make(folder: string, number: number): Lock | null {
   return { path, number, owner }
 }
 
-function lives({ host, pid, start }: Owner): boolean {
-  if (host !== hostname()) return true
+/** The PID namespace of this process: 'pid:[4026531836]'. */
+const ownNamespace = namespaceOf()
+
+function namespaceOf(): string {
+  try {
+    return readlinkSync('/proc/self/ns/pid')
+  } catch {
+    return ''
+  }
+}
+
+/** True if a process of this owner would be seen from here. */
+function isVisible({ host, namespace }: Owner): boolean {
+  return host === hostname() && namespace === ownNamespace
+}
+
+function lives(owner: Owner): boolean {
+  if (!isVisible(owner)) return true
+  const { pid, start } = owner
   try {
     process.kill(pid, 0)
   } catch (error) {
@@ -155,9 +187,13 @@ function lives({ host, pid, start }: Owner): boolean {
   return now === '' || start === '' || now === start
 }
 
-/** When a process started, as a text that no later process of its number has; '' where the system does not say. */
+/**
+ * When a process started, as a text that no later process of its number has; '' where the system does not say, or /proc
+ * shows the processes of another namespace.
+ */
 function startOf(pid: number): string {
   try {
+    if (readlinkSync('/proc/self') !== String(process.pid)) return ''
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
     const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ') // behind the name, which may hold spaces

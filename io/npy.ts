@@ -1,29 +1,41 @@
 /**
- * The header of an array in NumPy's format, version 1 to 3 [npy]: a magic number and a Python dict that is text. Types
- * that numbers here have no place for are refused by name, as are arrays of Python objects: those are pickles.
- * Files: npz.ts.
+ * The header of an array in NumPy's format, version 1 to 3 [npy]: a magic number and a Python dict that is text. Arrays of
+ * types that no tensor has (strings, records, Python objects, which are pickles) are described, and refused when their
+ * elements are asked for. Files: npz.ts.
  */
 
-import type { Shape } from '../core/shape.ts'
+import type { TypedArray } from '../core/dtype.ts'
+import { type Shape, sizeOf } from '../core/shape.ts'
 import { type SafetensorsDType, SafetensorsError, safetensorsBytes } from './safetensors.ts'
+import { decodeElements } from './safetensors-elements.ts'
 
-/** What a header says: the type under its name in safetensors.ts, the shape, and where the elements begin. */
+/** What a header says: shape, order, type, and where the elements begin. */
 export interface NpyHeader {
-  readonly dtype: SafetensorsDType
+  /** A name of safetensors.ts; for a type that is not read, NumPy's name: `<U10`, `|O`, `<c16`. */
+  readonly dtype: string
   readonly shape: Shape
   readonly begin: number
+  /** Bytes of an element; null where the type is not read. */
+  readonly size: number | null
+  /** True if the bytes of an element are in big-endian order. */
+  readonly bigEndian: boolean
+  /** True if the first axis varies fastest: Fortran's order. */
+  readonly fortran: boolean
 }
 
 const types: Readonly<Record<string, SafetensorsDType>> = {
-  '|b1': 'BOOL',
-  '|u1': 'U8',
-  '|i1': 'I8',
-  '<i2': 'I16',
-  '<i4': 'I32',
-  '<i8': 'I64',
-  '<f2': 'F16',
-  '<f4': 'F32',
-  '<f8': 'F64',
+  b1: 'BOOL',
+  u1: 'U8',
+  i1: 'I8',
+  i2: 'I16',
+  u2: 'U16',
+  i4: 'I32',
+  u4: 'U32',
+  i8: 'I64',
+  u8: 'U64',
+  f2: 'F16',
+  f4: 'F32',
+  f8: 'F64',
 }
 
 const magic = [0x93, ...new TextEncoder().encode('NUMPY')]
@@ -32,11 +44,10 @@ export const largestNpyHeader = 10_000 + 12
 
 /**
  * The header at the start of an array of `length` bytes, of which `bytes` are the first (`largestNpyHeader`, or all).
- * Throws SafetensorsError, naming `where`, where it is no array that can be read, or the length is not the shape's.
+ * Throws SafetensorsError, naming `where`, where it is no array, or the length is not the shape's.
  */
 export function parseNpyHeader(bytes: Uint8Array, length: number, where: string): NpyHeader {
-  if (bytes.length < 12 || magic.some((byte, i) => bytes[i] !== byte))
-    fail(where, 'wanted an array of NumPy, got other bytes, or too few')
+  if (bytes.length < 12 || !isNpy(bytes)) fail(where, 'wanted an array of NumPy, got other bytes, or too few')
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const version = bytes[6]
   if (version < 1 || version > 3) fail(where, `wanted version 1, 2 or 3 of NumPy's format, got ${version}`)
@@ -45,20 +56,67 @@ export function parseNpyHeader(bytes: Uint8Array, length: number, where: string)
   if (begin > bytes.length) fail(where, `wanted a header within ${bytes.length} bytes, got one of ${begin}`)
   const text = new TextDecoder('latin1').decode(bytes.subarray(start, begin)).trim()
   const field = (name: string, value: string) => new RegExp(`['"]${name}['"]\\s*:\\s*${value}\\s*[,}]`).exec(text)?.[1]
-  const descr = field('descr', `['"]([^'"]{1,20})['"]`)
+  // A record type is a list of fields: it is described as far as its first 20 characters.
+  const descr = field('descr', `['"]([^'"]{1,20})['"]`) ?? /['"]descr['"]\s*:\s*(\[.{0,20})/s.exec(text)?.[1]
   const fortran = field('fortran_order', '(True|False)')
   const sizes = field('shape', '\\(([\\d, L]*)\\)') // one class of letters: nothing to go back over
   if (!/^\{.*\}$/s.test(text) || descr === undefined || fortran === undefined || sizes === undefined)
     fail(where, `wanted a header with descr, fortran_order and shape, got ${JSON.stringify(text.slice(0, 80))}`)
-  if (!Object.hasOwn(types, descr)) fail(where, `wanted elements of ${Object.keys(types).join(', ')}, got '${descr}'`)
   const shape = sizes.split(',').flatMap(size => (size.trim() === '' ? [] : [Number(size.trim().replace(/L$/, ''))]))
   if (!shape.every(Number.isSafeInteger)) fail(where, `wanted a shape of integers, got (${sizes.slice(0, 80)})`)
-  if (fortran === 'True' && shape.length > 1) fail(where, "wanted rows one after the other, got Fortran's order")
-  const dtype = types[descr]
-  const wanted = shape.reduce((product, n) => product * n, safetensorsBytes[dtype])
+  const order = { bigEndian: descr.startsWith('>'), fortran: fortran === 'True' && shape.length > 1 }
+  const code = /^[<>|=]/.test(descr) ? descr.slice(1) : ''
+  if (!Object.hasOwn(types, code)) return { dtype: printable(descr), shape, begin, size: null, ...order }
+  const dtype = types[code]
+  const size = safetensorsBytes[dtype]
+  const wanted = shape.reduce((product, n) => product * n, size)
   if (!Number.isSafeInteger(wanted) || wanted !== length - begin)
     fail(where, `wanted ${wanted} bytes for ${dtype} [${shape.join(', ')}], got ${length - begin}`)
-  return { dtype, shape, begin }
+  return { dtype, shape, begin, size, ...order }
+}
+
+/** True if the bytes begin as an array of NumPy. */
+export function isNpy(bytes: Uint8Array): boolean {
+  return magic.every((byte, i) => byte === bytes[i])
+}
+
+/** Bytes of an element. Throws SafetensorsError, naming `where`, on a type that is not read. */
+export function npyElementSize({ dtype, size }: NpyHeader, where: string): number {
+  return size ?? fail(where, `wanted elements of ${Object.values(types).join(', ')}, got '${dtype}'`)
+}
+
+/**
+ * The elements of a whole array, in C order: the last axis varies fastest. `bytes` hold them as they are stored, and may be
+ * changed. Throws SafetensorsError.
+ */
+export function decodeNpy(header: NpyHeader, bytes: Uint8Array, where: string): TypedArray {
+  return decodeElements(header.dtype, orderedNpy(header, bytes, where), where)
+}
+
+/** The bytes of a whole array as C order and little-endian elements have them. `bytes` may be changed. */
+export function orderedNpy(header: NpyHeader, bytes: Uint8Array, where: string): Uint8Array {
+  const size = npyElementSize(header, where)
+  if (header.bigEndian) for (let at = 0; at < bytes.length; at += size) bytes.subarray(at, at + size).reverse()
+  return header.fortran ? fromFortran(header.shape, size, bytes) : bytes
+}
+
+/** Elements of `size` bytes, moved from Fortran's order to C order. */
+function fromFortran(shape: Shape, size: number, bytes: Uint8Array): Uint8Array {
+  const count = sizeOf(shape)
+  const out = new Uint8Array(count * size)
+  const strides = shape.map((_, axis) => size * sizeOf(shape.slice(0, axis)))
+  const index = shape.map(() => 0)
+  let from = 0
+  for (let to = 0; to < out.length; to += size) {
+    for (let byte = 0; byte < size; byte++) out[to + byte] = bytes[from + byte]
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      from += strides[axis]
+      if (++index[axis] < shape[axis]) break
+      from -= shape[axis] * strides[axis]
+      index[axis] = 0
+    }
+  }
+  return out
 }
 
 /** The bytes before the elements of an array. Throws SafetensorsError on a type that NumPy does not have. */
@@ -66,13 +124,18 @@ export function encodeNpyHeader(dtype: SafetensorsDType, shape: Shape): Uint8Arr
   const descr = Object.keys(types).find(each => types[each] === dtype)
   if (descr === undefined) fail('writing', `wanted one of ${Object.values(types).join(', ')}, got ${dtype}`)
   const sizes = shape.length === 1 ? `${shape[0]},` : shape.join(', ')
-  const text = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${sizes}), }`
+  const order = safetensorsBytes[dtype] === 1 ? '|' : '<'
+  const text = `{'descr': '${order}${descr}', 'fortran_order': False, 'shape': (${sizes}), }`
   const length = Math.ceil((10 + text.length + 1) / 64) * 64 // elements are aligned to 64 bytes
   const bytes = new Uint8Array(length).fill(0x20)
   bytes.set([...magic, 1, 0, (length - 10) & 0xff, (length - 10) >> 8])
   bytes.set(new TextEncoder().encode(text), 10)
   bytes[length - 1] = 0x0a
   return bytes
+}
+
+function printable(text: string): string {
+  return JSON.stringify(text).slice(1, -1)
 }
 
 function fail(where: string, problem: string): never {

@@ -2,19 +2,30 @@
 /**
  * Arrays of NumPy on disk, .npz and .npy. Needs Node. ADM's sample and reference batches are such files: arr_0 has
  * pictures (N, H, W, 3) as bytes, arr_1 their labels (N) [ADM]. Arrays are read and written in parts, so that a batch of
- * 50,000 pictures never lies in memory. The header of an array is npy.ts; the container, io/zip-node.ts.
+ * 50,000 pictures never lies in memory; only one in Fortran's order is, since its rows are scattered. The header of an
+ * array is npy.ts; the container, zip-node.ts.
  */
 
-import { createWriteStream } from 'node:fs'
+import { closeSync, createWriteStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { ZipFile as ZipWriter } from 'yazl'
 import { show, sizeOf } from '../core/shape.ts'
 import { writeAside } from './aside.ts'
-import { encodeNpyHeader, largestNpyHeader, type NpyHeader, parseNpyHeader } from './npy.ts'
-import { type HostTensor, SafetensorsError, safetensorsBytes } from './safetensors.ts'
+import {
+  decodeNpy,
+  encodeNpyHeader,
+  isNpy,
+  largestNpyHeader,
+  type NpyHeader,
+  npyElementSize,
+  orderedNpy,
+  parseNpyHeader,
+} from './npy.ts'
+import { openRegular, readBytes } from './open-node.ts'
+import { type HostTensor, type SafetensorsDType, SafetensorsError } from './safetensors.ts'
 import { decodeElements, encodeElements } from './safetensors-elements.ts'
-import { type ZipEntry, ZipFile } from './zip-node.ts'
+import { ZipFile } from './zip-node.ts'
 
 /** An array to be written: its elements, or what gives them when it is their turn, in parts that stay as they are. */
 export type NpzSource = HostTensor<ArrayLike<number> | (() => AsyncIterable<ArrayLike<number>>)>
@@ -22,63 +33,77 @@ export type NpzSource = HostTensor<ArrayLike<number> | (() => AsyncIterable<Arra
 /** Bytes of an array that `read` takes into memory: what one typed array holds everywhere. */
 const largestArray = 2 ** 31
 
-/** An open .npz whose headers were read. `close` it, or declare it with `using`. */
+/** Bytes that are read at a time. */
+const chunk = 2 ** 20
+
+/** The bytes of one stored array, header first. */
+interface ArrayBytes {
+  readonly length: number
+  /** True if `at` can read any part. */
+  readonly random: boolean
+  stream(): AsyncIterable<Uint8Array>
+  /** Bytes [begin, end). */
+  at(begin: number, end: number): Uint8Array
+}
+
+/** An open .npz, or one array alone (.npy) as arr_0, whose headers were read. `close` it, or declare it with `using`. */
 export class NpzFile {
   readonly path: string
   /** By name: arr_0, not arr_0.npy. */
   readonly arrays: ReadonlyMap<string, NpyHeader>
-  readonly #zip: ZipFile
-  readonly #entries: ReadonlyMap<string, ZipEntry>
+  readonly #bytes: ReadonlyMap<string, ArrayBytes>
+  readonly #close: () => void
+  /** The array in Fortran's order whose rows were asked for last, in C order. */
+  #reordered: { readonly name: string; readonly bytes: Uint8Array } | null = null
 
-  private constructor(zip: ZipFile, entries: ReadonlyMap<string, ZipEntry>, arrays: ReadonlyMap<string, NpyHeader>) {
-    this.path = zip.path
-    this.#zip = zip
-    this.#entries = entries
+  private constructor(
+    path: string,
+    bytes: ReadonlyMap<string, ArrayBytes>,
+    arrays: ReadonlyMap<string, NpyHeader>,
+    close: () => void,
+  ) {
+    this.path = path
+    this.#bytes = bytes
     this.arrays = arrays
+    this.#close = close
   }
 
-  /** Rejects with ZipError or SafetensorsError on a file that is damaged or holds what is no array of numbers. */
+  /** Rejects with ZipError or SafetensorsError on a file that is damaged or holds what is no array. */
   static async open(path: string): Promise<NpzFile> {
-    const zip = await ZipFile.open(path)
+    const { bytes, close } = (await arrayAlone(path)) ?? (await arraysOfZip(path))
     try {
-      const entries = new Map<string, ZipEntry>()
       const arrays = new Map<string, NpyHeader>()
-      for (const entry of zip.entries.values()) {
-        if (!entry.name.endsWith('.npy'))
-          throw new SafetensorsError(
-            `${path}: wanted arrays (.npy) only, got ${JSON.stringify(entry.name.slice(0, 80))}`,
-          )
-        const name = entry.name.slice(0, -'.npy'.length)
-        entries.set(name, entry)
-        arrays.set(name, parseNpyHeader(await firstBytes(zip, entry), entry.size, `${path}: ${name}`))
-      }
-      return new NpzFile(zip, entries, arrays)
+      for (const [name, array] of bytes)
+        arrays.set(name, parseNpyHeader(await firstBytes(array), array.length, `${path}: ${name}`))
+      return new NpzFile(path, bytes, arrays, close)
     } catch (error) {
-      zip.close()
+      close()
       throw error
     }
   }
 
-  /** An array, decoded (`decodeElements`). Rejects with ZipError, or SafetensorsError on one of 2 GiB or more. */
+  /** An array in C order, decoded (`decodeElements`). Rejects with ZipError, or SafetensorsError on one of 2 GiB or more. */
   async read(name: string): Promise<HostTensor> {
-    const { dtype, shape, begin } = this.header(name)
-    const { size } = this.#entries.get(name)!
+    const header = this.header(name)
     const where = `${this.path}: ${name}`
-    if (size >= largestArray) throw new SafetensorsError(`${where}: wanted less than 2 GiB at once, got ${size} bytes`)
-    const parts: Uint8Array[] = []
-    for await (const part of this.#zip.stream(this.#entries.get(name)!)) parts.push(part)
-    const bytes = Buffer.concat(parts).subarray(begin)
-    return { dtype, shape, data: decodeElements(dtype, bytes, where) }
+    npyElementSize(header, where) // a type that is not read, before its bytes are
+    const data = decodeNpy(header, await this.#whole(name), where)
+    return { dtype: header.dtype as SafetensorsDType, shape: header.shape, data }
   }
 
-  /** The rows of an array along its first axis, in order, each as the bytes that it is stored as. */
+  /** The rows of an array along its first axis, in order, each as little-endian bytes in C order. */
   async *rows(name: string): AsyncGenerator<Uint8Array> {
-    const { begin } = this.header(name)
+    const { begin, fortran, bigEndian } = this.header(name)
     const { rows, rowBytes } = this.#rowsOf(name)
     if (rows === 0 || rowBytes === 0) return
+    if (fortran || bigEndian) {
+      const bytes = await this.#ordered(name)
+      for (let at = 0; at < bytes.length; at += rowBytes) yield bytes.slice(at, at + rowBytes)
+      return
+    }
     let row = new Uint8Array(rowBytes)
     let filled = -begin // the header is skipped as if it were in front of the first row
-    for await (const part of this.#zip.stream(this.#entries.get(name)!))
+    for await (const part of this.#bytes.get(name)!.stream())
       for (let at = 0; at < part.length; ) {
         const some = Math.min(part.length - at, filled < 0 ? -filled : rowBytes - filled)
         if (filled >= 0) row.set(part.subarray(at, at + some), filled)
@@ -91,18 +116,23 @@ export class NpzFile {
       }
   }
 
-  /** Whether `row` can reach into an array: not where it is compressed. */
+  /** True if `row` can read any row: the array is not compressed, in C order and little-endian. */
   isStored(name: string): boolean {
-    this.header(name)
-    return !this.#entries.get(name)!.deflated
+    const { fortran, bigEndian } = this.header(name)
+    return this.#bytes.get(name)!.random && !fortran && !bigEndian
   }
 
-  /** Row `i` of an array that `isStored`, as bytes. The first call goes through the array once, for its checksum. */
+  /** Row `i` of an array that `isStored`, as bytes. The first call reads the whole array once, for its checksum. */
   row(name: string, i: number): Uint8Array {
     const { begin } = this.header(name)
     const { rows, rowBytes } = this.#rowsOf(name)
     if (!(i >= 0 && i < rows)) throw new SafetensorsError(`${this.path}: ${name}: wanted a row below ${rows}, got ${i}`)
-    return this.#zip.read(this.#entries.get(name)!, begin + i * rowBytes, begin + (i + 1) * rowBytes)
+    return this.#bytes.get(name)!.at(begin + i * rowBytes, begin + (i + 1) * rowBytes)
+  }
+
+  /** The elements of a row's bytes, as `rows` and `row` give them. Throws SafetensorsError. */
+  decodeRow(name: string, row: Uint8Array): HostTensor['data'] {
+    return decodeElements(this.header(name).dtype, row, `${this.path}: ${name}`)
   }
 
   /** What is known of an array. Throws SafetensorsError where there is none of that name. */
@@ -113,7 +143,7 @@ export class NpzFile {
   }
 
   close(): void {
-    this.#zip.close()
+    this.#close()
   }
 
   [Symbol.dispose](): void {
@@ -121,16 +151,86 @@ export class NpzFile {
   }
 
   #rowsOf(name: string): { rows: number; rowBytes: number } {
-    const { dtype, shape } = this.header(name)
-    if (shape.length === 0) throw new SafetensorsError(`${this.path}: ${name}: wanted an array with rows, got a number`)
-    return { rows: shape[0], rowBytes: sizeOf(shape.slice(1)) * safetensorsBytes[dtype] }
+    const header = this.header(name)
+    const where = `${this.path}: ${name}`
+    if (header.shape.length === 0) throw new SafetensorsError(`${where}: wanted an array with rows, got a number`)
+    return { rows: header.shape[0], rowBytes: sizeOf(header.shape.slice(1)) * npyElementSize(header, where) }
+  }
+
+  /** All elements, as they are stored. */
+  async #whole(name: string): Promise<Uint8Array> {
+    const array = this.#bytes.get(name)!
+    const where = `${this.path}: ${name}`
+    if (array.length >= largestArray)
+      throw new SafetensorsError(`${where}: wanted less than 2 GiB at once, got ${array.length} bytes`)
+    const parts: Uint8Array[] = []
+    for await (const part of array.stream()) parts.push(part)
+    return Buffer.concat(parts).subarray(this.header(name).begin)
+  }
+
+  async #ordered(name: string): Promise<Uint8Array> {
+    if (this.#reordered?.name !== name) {
+      const bytes = orderedNpy(this.header(name), await this.#whole(name), `${this.path}: ${name}`)
+      this.#reordered = { name, bytes }
+    }
+    return this.#reordered.bytes
   }
 }
 
-async function firstBytes(zip: ZipFile, entry: ZipEntry): Promise<Uint8Array> {
+type OpenArrays = { readonly bytes: ReadonlyMap<string, ArrayBytes>; readonly close: () => void }
+
+/** The arrays of a container. */
+async function arraysOfZip(path: string): Promise<OpenArrays> {
+  const zip = await ZipFile.open(path)
+  const bytes = new Map<string, ArrayBytes>()
+  for (const entry of zip.entries.values()) {
+    if (!entry.name.endsWith('.npy')) {
+      zip.close()
+      throw new SafetensorsError(`${path}: wanted arrays (.npy) only, got ${JSON.stringify(entry.name.slice(0, 80))}`)
+    }
+    bytes.set(entry.name.slice(0, -'.npy'.length), {
+      length: entry.size,
+      random: !entry.deflated,
+      stream: () => zip.stream(entry),
+      at: (begin, end) => zip.read(entry, begin, end),
+    })
+  }
+  return { bytes, close: () => zip.close() }
+}
+
+/** The array of a .npy file, under the name that numpy.savez gives one without a name; null for another file. */
+async function arrayAlone(path: string): Promise<OpenArrays | null> {
+  const { descriptor, size } = openRegular(path)
+  const at = (begin: number, end: number) => {
+    const bytes = readBytes(descriptor, begin, end)
+    if (bytes.length === end - begin) return bytes
+    throw new SafetensorsError(`${path}: wanted ${end - begin} bytes at ${begin}, got ${bytes.length}: it shrank`)
+  }
+  const close = () => closeSync(descriptor)
+  try {
+    if (isNpy(at(0, Math.min(size, 8)))) {
+      const array: ArrayBytes = {
+        length: size,
+        random: true,
+        async *stream() {
+          for (let begin = 0; begin < size; begin += chunk) yield at(begin, Math.min(begin + chunk, size))
+        },
+        at,
+      }
+      return { bytes: new Map([['arr_0', array]]), close }
+    }
+  } catch (error) {
+    close()
+    throw error
+  }
+  close()
+  return null
+}
+
+async function firstBytes(array: ArrayBytes): Promise<Uint8Array> {
   const parts: Uint8Array[] = []
   let length = 0
-  for await (const part of zip.stream(entry)) {
+  for await (const part of array.stream()) {
     parts.push(part)
     length += part.length
     if (length >= largestNpyHeader) break
@@ -138,11 +238,12 @@ async function firstBytes(zip: ZipFile, entry: ZipEntry): Promise<Uint8Array> {
   return Buffer.concat(parts)
 }
 
-/** All arrays of an .npz. Rejects as NpzFile does. */
-export async function readNpz(path: string): Promise<Map<string, HostTensor>> {
+/** The arrays of numbers in an .npz: those called `names`, as far as it has them, or all. Rejects as NpzFile does. */
+export async function readNpz(path: string, names?: readonly string[]): Promise<Map<string, HostTensor>> {
   using file = await NpzFile.open(path)
   const arrays = new Map<string, HostTensor>()
-  for (const name of file.arrays.keys()) arrays.set(name, await file.read(name))
+  for (const [name, { size }] of file.arrays)
+    if (names?.includes(name) ?? size !== null) arrays.set(name, await file.read(name))
   return arrays
 }
 

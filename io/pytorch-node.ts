@@ -1,76 +1,69 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * PyTorch's checkpoints on disk: .pt and .pth files as torch.save writes them since version 1.6, ZIP containers with one
- * pickle and the bytes of every storage. Needs Node. Nothing of the pickle is executed (pytorch/pickle.ts); a tensor is
- * read at its place when it is asked for, so that no more than one is in memory. What .pt files held before is recognised,
- * and refused with the line of Python that converts it.
+ * PyTorch's checkpoints on disk. Needs Node. Since version 1.6, torch.save writes ZIP containers with one pickle and the
+ * bytes of every storage; before, a file of pickles with the storages behind them (pytorch/legacy-node.ts). Nothing of a
+ * pickle is executed (pytorch/pickle.ts); a tensor is read at its place when it is asked for, so that no more than one is in
+ * memory.
  */
 
-import { closeSync, openSync, readSync } from 'node:fs'
+import { weightsFormat } from './format-node.ts'
+import { openLegacy } from './pytorch/legacy-node.ts'
 import { PickleError, unpickle } from './pytorch/pickle.ts'
 import { rebuilder } from './pytorch/rebuild.ts'
 import { type StateDict, stateDicts } from './pytorch/state-dicts.ts'
 import type { StoredTensor } from './pytorch/stored-tensor.ts'
-import type { HostTensor } from './safetensors.ts'
+import { decoded, type HostTensor } from './safetensors.ts'
 import { quote } from './safetensors-elements.ts'
 import { type ZipEntry, ZipFile } from './zip-node.ts'
+
+/** What a file holds beside the pickle, and what the pickle describes. */
+export interface Saved {
+  /** What was saved: dicts are Maps, lists and tuples arrays, tensors StoredTensors, other objects Inert. */
+  readonly root: unknown
+  readonly bigEndian: boolean
+  /** Bytes [tensor.begin, tensor.end) of a tensor's storage. Throws where the file has them not. */
+  bytes(tensor: StoredTensor, where: string): Uint8Array
+  close(): void
+}
 
 /** An open checkpoint whose pickle was read. `close` it, or declare it with `using`. */
 export class PyTorchFile {
   readonly path: string
-  /** What was saved: dicts are Maps, lists and tuples arrays, tensors StoredTensors, other objects Inert. */
   readonly root: unknown
   /** The dicts with tensors in it (`stateDicts`). */
   readonly stateDicts: ReadonlyMap<string, StateDict>
-  readonly #zip: ZipFile
-  readonly #folder: string
-  readonly #bigEndian: boolean
+  readonly #saved: Saved
 
-  private constructor(zip: ZipFile, folder: string, root: unknown, bigEndian: boolean) {
-    this.path = zip.path
-    this.#zip = zip
-    this.#folder = folder
-    this.root = root
-    this.stateDicts = stateDicts(root)
-    this.#bigEndian = bigEndian
+  private constructor(path: string, saved: Saved) {
+    this.path = path
+    this.#saved = saved
+    this.root = saved.root
+    this.stateDicts = stateDicts(saved.root)
   }
 
-  /** Rejects with ZipError or PickleError on a file that is none, is damaged, or asks for what is not run here. */
+  /** Rejects with ZipError or PickleError on a file that is none, is damaged, or asks for what runs code. */
   static async open(path: string): Promise<PyTorchFile> {
-    refuseOther(path)
-    const zip = await ZipFile.open(path)
-    try {
-      const pickles = [...zip.entries.keys()].filter(name => /^[^/]+\/data\.pkl$/.test(name))
-      if (pickles.length !== 1)
-        throw new PickleError(`${path}: wanted a checkpoint of torch.save, got a ZIP with ${pickles.length} data.pkl`)
-      const folder = pickles[0].slice(0, -'data.pkl'.length)
-      if (zip.entries.has(`${folder}constants.pkl`))
-        throw new PickleError(`${path}: wanted a checkpoint of torch.save, got a TorchScript program`)
-      const order = textOf(zip, zip.entries.get(`${folder}byteorder`)) ?? 'little'
-      if (order !== 'little' && order !== 'big')
-        throw new PickleError(`${path}: byteorder: wanted little or big, got ${quote(order)}`)
-      const pickle = zip.read(zip.entries.get(pickles[0])!)
-      return new PyTorchFile(zip, folder, unpickle(pickle, rebuilder(path), path), order === 'big')
-    } catch (error) {
-      zip.close()
-      throw error
-    }
+    const { format, what } = weightsFormat(path)
+    if (format === 'zip') return new PyTorchFile(path, await openZip(path))
+    if (format === 'legacy') return new PyTorchFile(path, openLegacy(path))
+    throw new PickleError(`${path}: wanted a checkpoint of PyTorch, got ${what}`)
   }
 
   /** A tensor of this file, read from its place and decoded; `name` is what messages call it. */
   read(tensor: StoredTensor, name: string): HostTensor {
     const where = `${this.path}: tensor ${quote(name)}`
-    const entry = this.#zip.entries.get(`${this.#folder}data/${tensor.storage}`)
-    if (entry === undefined) throw new PickleError(`${where}: wanted storage ${quote(tensor.storage)}, got none`)
-    if (entry.size !== tensor.storageBytes)
-      throw new PickleError(`${where}: wanted a storage of ${tensor.storageBytes} bytes, got ${entry.size}`)
-    const bytes = this.#zip.read(entry, tensor.begin, tensor.end)
-    const { dtype, shape } = tensor
-    return { dtype, shape, data: tensor.elements(bytes, this.#bigEndian, where) }
+    return decoded(tensor.dtype, tensor.shape, this.bytes(tensor, name), where)
+  }
+
+  /** A tensor's bytes, little-endian and in C order, read from its place. */
+  bytes(tensor: StoredTensor, name: string): Uint8Array {
+    const where = `${this.path}: tensor ${quote(name)}`
+    tensor.checkReadable(where)
+    return tensor.ordered(this.#saved.bytes(tensor, where), this.#saved.bigEndian, where)
   }
 
   close(): void {
-    this.#zip.close()
+    this.#saved.close()
   }
 
   [Symbol.dispose](): void {
@@ -78,28 +71,46 @@ export class PyTorchFile {
   }
 }
 
+async function openZip(path: string): Promise<Saved> {
+  const zip = await ZipFile.open(path)
+  try {
+    const pickles = [...zip.entries.keys()].filter(name => /^[^/]+\/data\.pkl$/.test(name))
+    if (pickles.length !== 1)
+      throw new PickleError(`${path}: wanted a checkpoint of torch.save, got ${contents(zip, pickles)}`)
+    const folder = pickles[0].slice(0, -'data.pkl'.length)
+    if (zip.entries.has(`${folder}constants.pkl`))
+      throw new PickleError(`${path}: wanted a checkpoint of torch.save, got a TorchScript program`)
+    const order = textOf(zip, zip.entries.get(`${folder}byteorder`)) ?? 'little'
+    if (order !== 'little' && order !== 'big')
+      throw new PickleError(`${path}: byteorder: wanted little or big, got ${quote(order)}`)
+    const root = unpickle(zip.read(zip.entries.get(pickles[0])!), rebuilder(path), path)
+    return {
+      root,
+      bigEndian: order === 'big',
+      bytes({ storage, storageBytes, begin, end }, where) {
+        const entry = zip.entries.get(`${folder}data/${storage}`)
+        if (entry === undefined) throw new PickleError(`${where}: wanted storage ${quote(storage)}, got none`)
+        if (entry.size !== storageBytes)
+          throw new PickleError(`${where}: wanted a storage of ${storageBytes} bytes, got ${entry.size}`)
+        return zip.read(entry, begin, end)
+      },
+      close: () => zip.close(),
+    }
+  } catch (error) {
+    zip.close()
+    throw error
+  }
+}
+
+function contents(zip: ZipFile, pickles: readonly string[]): string {
+  const names = [...zip.entries.keys()]
+  if (names.length > 0 && names.every(name => name.endsWith('.npy'))) return 'arrays of NumPy (.npz)'
+  return `a ZIP with ${pickles.length} data.pkl`
+}
+
 /** The text of a short entry. */
 function textOf(zip: ZipFile, entry: ZipEntry | undefined): string | undefined {
   return entry === undefined
     ? undefined
     : new TextDecoder('latin1').decode(zip.read(entry, 0, Math.min(entry.size, 16)))
-}
-
-/** How a file begins that was written before version 1.6: a pickle of a certain number. */
-const legacy = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19]
-
-/** Throws PickleError on a file that is no ZIP container, with what it is and how to convert it. */
-function refuseOther(path: string): void {
-  const start = new Uint8Array(legacy.length)
-  const descriptor = openSync(path, 'r')
-  try {
-    readSync(descriptor, start, 0, start.length, 0)
-  } finally {
-    closeSync(descriptor)
-  }
-  if (start[0] === 0x50 && start[1] === 0x4b) return // PK
-  const old = legacy.every((byte, i) => byte === start[i])
-  const what = old ? 'one in the older format' : start[0] === 0x80 ? 'a pickle of another program' : 'another file'
-  const how = old ? "; in Python, torch.save(torch.load(FILE, weights_only=True), 'new.pt') converts it" : ''
-  throw new PickleError(`${path}: wanted a checkpoint of PyTorch 1.6 or newer, got ${what}${how}`)
 }

@@ -5,21 +5,22 @@
  * safetensors.ts.
  */
 
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { show, sizeOf } from '../core/shape.ts'
 import type { Tensor } from '../core/tensor.ts'
+import { largestTransfer, openRegular, readBytes } from './open-node.ts'
 import {
+  decoded,
   encodeSafetensorsHeader,
   type HostTensor,
   parseSafetensorsHeader,
+  type RawTensor,
+  type SafetensorsEntry,
   type SafetensorsHeader,
   safetensorsHeaderLength,
 } from './safetensors.ts'
-import { decodeElements, encodeElements, quote, SafetensorsError, safetensorsDType } from './safetensors-elements.ts'
-
-/** Node refuses to move 2 GiB or more at once. */
-const largestTransfer = 2 ** 30
+import { encodeElements, quote, SafetensorsError, safetensorsDType } from './safetensors-elements.ts'
 
 /** An open file whose header was checked. `close` it, or declare it with `using`. */
 export class SafetensorsFile {
@@ -30,11 +31,9 @@ export class SafetensorsFile {
   /** Throws SafetensorsError on a header that is wrong, and Node's error on a file that cannot be opened. */
   constructor(path: string) {
     this.path = path
-    this.#descriptor = openSync(path, 'r')
+    const { descriptor, size } = openRegular(path)
+    this.#descriptor = descriptor
     try {
-      const stat = fstatSync(this.#descriptor)
-      if (!stat.isFile()) throw new SafetensorsError(`${path}: wanted a file, got a folder or a device`)
-      const { size } = stat
       const start = this.#read(0, Math.min(8, size))
       const json = this.#read(8, safetensorsHeaderLength(start, size, path))
       this.header = parseSafetensorsHeader(json, size, path)
@@ -46,11 +45,20 @@ export class SafetensorsFile {
 
   /** The tensor `name`, read from its place and decoded (`decodeElements`). Throws SafetensorsError. */
   read(name: string): HostTensor {
+    const { dtype, shape } = this.#entry(name)
+    return decoded(dtype, shape, this.bytes(name), `${this.path}: tensor ${quote(name)}`)
+  }
+
+  /** The bytes of the tensor `name`, as they are stored. Throws SafetensorsError. */
+  bytes(name: string): Uint8Array {
+    const { begin, end } = this.#entry(name)
+    return this.#read(begin, end - begin)
+  }
+
+  #entry(name: string): SafetensorsEntry {
     const entry = this.header.tensors.get(name)
     if (entry === undefined) throw new SafetensorsError(`${this.path}: wanted tensor ${quote(name)}, got no such name`)
-    const { dtype, shape, begin, end } = entry
-    const bytes = this.#read(begin, end - begin)
-    return { dtype, shape, data: decodeElements(dtype, bytes, `${this.path}: tensor ${quote(name)}`) }
+    return entry
   }
 
   close(): void {
@@ -62,16 +70,11 @@ export class SafetensorsFile {
   }
 
   #read(position: number, length: number): Uint8Array {
-    const bytes = new Uint8Array(length)
-    let done = 0
-    while (done < length) {
-      const part = Math.min(length - done, largestTransfer)
-      const got = readSync(this.#descriptor, bytes, done, part, position + done)
-      if (got === 0)
-        throw new SafetensorsError(`${this.path}: wanted ${length} bytes at ${position}, got ${done}: the file shrank`)
-      done += got
-    }
-    return bytes
+    const bytes = readBytes(this.#descriptor, position, position + length)
+    if (bytes.length === length) return bytes
+    throw new SafetensorsError(
+      `${this.path}: wanted ${length} bytes at ${position}, got ${bytes.length}: the file shrank`,
+    )
   }
 }
 
@@ -108,7 +111,7 @@ export function storable(tensors: ReadonlyMap<string, Tensor>): Map<string, Host
  */
 export async function writeSafetensors(
   path: string,
-  tensors: ReadonlyMap<string, HostTensor<LazyData>>,
+  tensors: ReadonlyMap<string, HostTensor<LazyData> | RawTensor>,
   metadata?: ReadonlyMap<string, string>,
 ): Promise<void> {
   const header = encodeSafetensorsHeader(tensors, metadata)
@@ -116,19 +119,24 @@ export async function writeSafetensors(
   try {
     await write(file, header.bytes)
     for (const name of header.order) {
-      const { dtype, shape, data } = tensors.get(name)!
-      const elements = typeof data === 'function' ? await data() : data
-      const where = `${path}: tensor ${quote(name)}`
-      if (elements.length !== sizeOf(shape))
-        throw new SafetensorsError(
-          `${where}: wanted ${sizeOf(shape)} elements for ${show(shape)}, got ${elements.length}`,
-        )
-      await write(file, encodeElements(dtype, elements, where))
+      await write(file, await encoded(tensors.get(name)!, `${path}: tensor ${quote(name)}`))
     }
     await file.sync()
   } finally {
     await file.close()
   }
+}
+
+async function encoded(tensor: HostTensor<LazyData> | RawTensor, where: string): Promise<Uint8Array> {
+  if ('bytes' in tensor) {
+    const bytes = tensor.bytes()
+    if (bytes.length === tensor.size) return bytes
+    throw new SafetensorsError(`${where}: wanted ${tensor.size} bytes, got ${bytes.length}`)
+  }
+  const { dtype, shape, data } = tensor
+  const elements = typeof data === 'function' ? await data() : data
+  if (elements.length === sizeOf(shape)) return encodeElements(dtype, elements, where)
+  throw new SafetensorsError(`${where}: wanted ${sizeOf(shape)} elements for ${show(shape)}, got ${elements.length}`)
 }
 
 async function write(file: FileHandle, bytes: Uint8Array): Promise<void> {

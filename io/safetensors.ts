@@ -11,6 +11,7 @@ import { type Shape, show, sizeOf } from '../core/shape.ts'
 import {
   decodeElements,
   encodeElements,
+  isSafetensorsDType,
   quote,
   type SafetensorsDType,
   SafetensorsError,
@@ -28,10 +29,19 @@ export interface HostTensor<Data = TypedArray> {
 
 /** Where a tensor lies: bytes [begin, end) of the file. */
 export interface SafetensorsEntry {
-  readonly dtype: SafetensorsDType
+  /** A type of the format, or one that came later: its tensors are listed and copied, but not read. */
+  readonly dtype: string
   readonly shape: Shape
   readonly begin: number
   readonly end: number
+}
+
+/** Bytes that are stored as they are. `size` counts them. */
+export interface RawTensor {
+  readonly dtype: string
+  readonly shape: Shape
+  readonly size: number
+  readonly bytes: () => Uint8Array
 }
 
 /** What a file says of itself: every tensor's place, and the free text of its metadata. */
@@ -121,6 +131,7 @@ function duplicateKey(json: string): string | undefined {
 }
 
 function parseMetadata(value: unknown, file: string): Record<string, string> {
+  if (value === null) return {} // some writers' word for none
   if (!isRecord(value)) fail(file, `__metadata__: wanted an object of strings, got ${describe(value)}`)
   for (const [key, text] of Object.entries(value))
     if (typeof text !== 'string') fail(file, `__metadata__: wanted a string at ${quote(key)}, got ${describe(text)}`)
@@ -130,16 +141,17 @@ function parseMetadata(value: unknown, file: string): Record<string, string> {
 function parseEntry(value: unknown, dataBegin: number, where: string): SafetensorsEntry {
   if (!isRecord(value)) fail(where, `wanted { dtype, shape, data_offsets }, got ${describe(value)}`)
   const { dtype, shape, data_offsets: offsets } = value
-  if (typeof dtype !== 'string' || !isDType(dtype))
-    fail(where, `dtype: wanted one of ${Object.keys(safetensorsBytes).join(', ')}, got ${describe(dtype)}`)
+  if (typeof dtype !== 'string' || !/^[A-Z][A-Z0-9_]{0,39}$/.test(dtype))
+    fail(where, `dtype: wanted the name of a type, such as F32, got ${describe(dtype)}`)
   if (!isCounts(shape)) fail(where, `shape: wanted integers from 0, got ${describe(shape)}`)
   if (!isCounts(offsets) || offsets.length !== 2 || offsets[0] > offsets[1])
     fail(where, `data_offsets: wanted [begin, end], integers with 0 ≤ begin ≤ end, got ${describe(offsets)}`)
-  let bytes: number = safetensorsBytes[dtype]
+  let elements = 1
   for (const n of shape) {
-    bytes *= n
-    if (!Number.isSafeInteger(bytes)) fail(where, `shape: wanted less than 2^53 bytes, got ${describe(shape)}`)
+    elements *= n
+    if (!Number.isSafeInteger(8 * elements)) fail(where, `shape: wanted less than 2^53 bytes, got ${describe(shape)}`)
   }
+  const bytes = isSafetensorsDType(dtype) ? elements * safetensorsBytes[dtype] : offsets[1] - offsets[0]
   if (offsets[1] - offsets[0] !== bytes)
     fail(where, `wanted ${bytes} bytes for ${dtype} ${show(shape)}, got ${offsets[1] - offsets[0]} by its data_offsets`)
   return { dtype, shape, begin: dataBegin + offsets[0], end: dataBegin + offsets[1] }
@@ -147,16 +159,18 @@ function parseEntry(value: unknown, dataBegin: number, where: string): Safetenso
 
 /** What precedes the tensors' bytes, and the order in which these follow: larger elements first, so all lie aligned. */
 export function encodeSafetensorsHeader(
-  tensors: ReadonlyMap<string, Omit<HostTensor, 'data'>>,
+  tensors: ReadonlyMap<string, Omit<HostTensor, 'data'> | RawTensor>,
   metadata: ReadonlyMap<string, string> = new Map(),
 ): { bytes: Uint8Array; order: string[] } {
-  const order = [...tensors].sort(([, a], [, b]) => safetensorsBytes[b.dtype] - safetensorsBytes[a.dtype])
+  const width = (dtype: string) => (isSafetensorsDType(dtype) ? safetensorsBytes[dtype] : 0)
+  const order = [...tensors].sort(([, a], [, b]) => width(b.dtype) - width(a.dtype))
   const header: [string, unknown][] = metadata.size > 0 ? [['__metadata__', Object.fromEntries(metadata)]] : []
   let end = 0
-  for (const [name, { dtype, shape }] of order) {
+  for (const [name, tensor] of order) {
+    const { dtype, shape } = tensor
     if (name === '__metadata__') throw new SafetensorsError(`writing: '__metadata__' cannot be the name of a tensor`)
     const begin = end
-    end += sizeOf(shape) * safetensorsBytes[dtype]
+    end += 'size' in tensor ? tensor.size : sizeOf(shape) * safetensorsBytes[tensor.dtype]
     header.push([name, { dtype, shape, data_offsets: [begin, end] }])
   }
   const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)))
@@ -178,11 +192,14 @@ export function decodeSafetensors(
   const json = bytes.subarray(lengthBytes, lengthBytes + length)
   const header = parseSafetensorsHeader(json, bytes.length, file)
   const tensors = new Map<string, HostTensor>()
-  for (const [name, { dtype, shape, begin, end }] of header.tensors) {
-    const data = decodeElements(dtype, bytes.subarray(begin, end), `${file}: tensor ${quote(name)}`)
-    tensors.set(name, { dtype, shape, data })
-  }
+  for (const [name, { dtype, shape, begin, end }] of header.tensors)
+    tensors.set(name, decoded(dtype, shape, bytes.subarray(begin, end), `${file}: tensor ${quote(name)}`))
   return { tensors, metadata: header.metadata }
+}
+
+/** A stored tensor, its elements decoded (`decodeElements`). Throws SafetensorsError on a type that is not read. */
+export function decoded(dtype: string, shape: Shape, bytes: Uint8Array, where: string): HostTensor {
+  return { dtype: dtype as SafetensorsDType, shape, data: decodeElements(dtype, bytes, where) } // it threw on another type
 }
 
 /** The bytes of a file with these tensors. Throws SafetensorsError where data does not fit shape or stored type. */
@@ -210,10 +227,6 @@ export function encodeSafetensors(
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function isDType(name: string): name is SafetensorsDType {
-  return Object.hasOwn(safetensorsBytes, name)
 }
 
 function isCounts(value: unknown): value is number[] {

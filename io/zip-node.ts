@@ -6,10 +6,11 @@
  * comes from anywhere, so no size is believed that the file's length does not justify.
  */
 
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, readSync } from 'node:fs'
 import { Readable } from 'node:stream'
 import { crc32, createInflateRaw } from 'node:zlib'
 import { type Entry, fromRandomAccessReaderPromise, RandomAccessReader } from 'yauzl'
+import { openRegular, readBytes } from './open-node.ts'
 
 /** A container that is not what it should be, on one line. */
 export class ZipError extends Error {
@@ -47,10 +48,9 @@ export class ZipFile {
 
   /** Rejects with ZipError on a directory that is wrong, and Node's error on a file that cannot be opened. */
   static async open(path: string): Promise<ZipFile> {
-    const descriptor = openSync(path, 'r')
+    const { descriptor, size } = openRegular(path)
     try {
-      if (!fstatSync(descriptor).isFile()) throw new ZipError(`${path}: wanted a file, got a folder or a device`)
-      return new ZipFile(path, descriptor, await readDirectory(path, descriptor))
+      return new ZipFile(path, descriptor, await readDirectory(path, descriptor, size))
     } catch (error) {
       closeSync(descriptor)
       throw error
@@ -125,15 +125,9 @@ export class ZipFile {
   }
 
   #at(position: number, length: number): Uint8Array {
-    const bytes = new Uint8Array(length)
-    let done = 0
-    while (done < length) {
-      const part = Math.min(length - done, 2 ** 30) // Node refuses to move 2 GiB or more at once
-      const got = readSync(this.#descriptor, bytes, done, part, position + done)
-      if (got === 0) throw new ZipError(`${this.path}: wanted ${length} bytes at ${position}, got ${done}: it shrank`)
-      done += got
-    }
-    return bytes
+    const bytes = readBytes(this.#descriptor, position, position + length)
+    if (bytes.length === length) return bytes
+    throw new ZipError(`${this.path}: wanted ${length} bytes at ${position}, got ${bytes.length}: it shrank`)
   }
 }
 
@@ -176,10 +170,9 @@ class Reader extends RandomAccessReader {
 
 type Done = (error: Error | null) => void
 
-async function readDirectory(path: string, descriptor: number): Promise<Map<string, ZipEntry>> {
+async function readDirectory(path: string, descriptor: number, fileSize: number): Promise<Map<string, ZipEntry>> {
   const entries = new Map<string, ZipEntry>()
   const places: { readonly begin: number; readonly end: number; readonly name: string }[] = []
-  const { size: fileSize } = fstatSync(descriptor)
   try {
     const options = { lazyEntries: true, autoClose: false, strictFileNames: true }
     const zip = await fromRandomAccessReaderPromise(new Reader(descriptor, fileSize), fileSize, options)

@@ -9,6 +9,7 @@ import {
   add,
   affine,
   clamp,
+  div,
   exp,
   mul,
   noGrad,
@@ -237,7 +238,7 @@ export class AutoencoderKL extends Module {
 
   /** What the latents of a diffusion model look like: z (N, latents, h, w), scaled → pictures (N, C, H, W). */
   pictures(latents: Tensor): Tensor {
-    return scope(() => this.decode(mul(latents, 1 / this.scalingFactor)))
+    return scope(() => this.decode(div(latents, this.scalingFactor)))
   }
 
   /** As Module's; the names and shapes that diffusers once gave the attention's layers are understood too. */

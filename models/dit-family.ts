@@ -30,13 +30,13 @@ export const dit: Family<DiT, TransformerOptions, Record<never, never>> = {
   options: ditPreset,
   make: (options, init) => new DiT(options, init),
 
-  recognise(state, path, { heads }) {
+  recognise(state, path, { heads, classes }) {
     const shapes = new StateShapes(state, path)
     if (!shapes.has('x_embedder.proj.weight') || shapes.has('sideblocks.0.attn.qkv.weight')) return null
     const sizes = shapes.body('blocks', shapes.count('blocks'))
     const preset = presetOf(sizes, presetNames, name => ditPreset(name, publishedPictures))
     const numHeads = shapes.heads(heads ?? preset?.options.numHeads, sizes.hiddenSize)
-    const options = { ...sizes, ...shapes.labelsAndSigma(sizes), numHeads }
+    const options = { ...sizes, ...shapes.labelsAndSigma(sizes, classes), numHeads }
     return { family: dit, options, preset: preset?.name ?? null, state }
   },
 

@@ -158,6 +158,10 @@ export interface Told {
   /** Attention heads, and those of MaskDiT's decoder. */
   readonly heads?: number
   readonly decoderHeads?: number
+  /** Classes of a DiT or MDT: as many as its label table has rows if there is none for 'no label'. */
+  readonly classes?: number
+  /** The text of diffusers' config.json. */
+  readonly config?: string
   /** The preset it was trained as. */
   readonly preset?: string
   readonly schedule?: NoiseSchedule

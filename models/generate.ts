@@ -60,6 +60,11 @@ export interface TimestepModel {
 /** Leading channels that classifier-free guidance of DiT and MDT changes. */
 export const guidedChannels = 3
 
+/** Evenly spread timesteps, rising. A single one is the last: x_T is noise. The official code takes the first. */
+function evenTimesteps(T: number, steps: number): ArrayLike<number> {
+  return steps === 1 ? [T - 1] : spaceTimesteps(T, String(steps))
+}
+
 /** Generates pictures with a DiT or MDT, by any sampler. Throws RangeError on steps that do not fit. */
 export function* generateOverTimesteps(
   model: TimestepModel,
@@ -74,10 +79,10 @@ export function* generateOverTimesteps(
   const noise = seedNoise(seeds, [C, S, S])
   if (sampler === 'ddim' || sampler === 'ddpm') {
     using xT = noise()
-    const few = respace(d, spaceTimesteps(d.steps, String(steps)))
+    const few = respace(d, evenTimesteps(d.steps, steps))
     yield* (sampler === 'ddim' ? ddimSteps : ddpmSteps)(few, network, xT, { clip, noise })
   } else {
-    const kept = sampler === 'dpm-solver' ? logSnrTimesteps(d, steps) : spaceTimesteps(d.steps, String(steps))
+    const kept = sampler === 'dpm-solver' ? logSnrTimesteps(d, steps) : evenTimesteps(d.steps, steps)
     yield* generateOverLevels(respace(d, kept), network, noise, sampler, clip)
   }
 }

@@ -123,7 +123,7 @@ export function maskedReconstruction(denoised: Tensor, noised: Tensor, mask: Tok
 function meanOverTokens(x: Tensor, { mask, kept }: TokenMask, which: 'kept' | 'removed'): Tensor {
   const none = zeros([], { dtype: x.dtype, backend: x.backend })
   const chosen = which === 'kept' ? where(mask, none, x) : where(mask, x, none) // (N, T)
-  return mul(sum(chosen, 1), 1 / (which === 'kept' ? kept : x.shape[1] - kept)) // (N)
+  return div(sum(chosen, 1), which === 'kept' ? kept : x.shape[1] - kept) // (N)
 }
 
 // ---- the share of tokens to remove, over a phase of training --------------------------------------------------------

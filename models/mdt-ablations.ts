@@ -9,9 +9,9 @@ import {
   add,
   broadcastTo,
   concat,
+  div,
   gather,
   mean,
-  mul,
   patchify,
   reshape,
   sum,
@@ -192,6 +192,6 @@ function lossOfRemoved(
   const all = { x0: patches(x0), xt: patches(xt), noise: patches(noise), t: times }
   const { mse, vb, loss } = hybridLoss(diffusion, patches(output), all, options) // (N·T) each
   const none = zeros([], { dtype: x0.dtype, backend: x0.backend })
-  const ofRemoved = (x: Tensor) => mul(sum(where(mask.mask, reshape(x, [N, T]), none), 1), 1 / (T - mask.kept)) // (N)
+  const ofRemoved = (x: Tensor) => div(sum(where(mask.mask, reshape(x, [N, T]), none), 1), T - mask.kept) // (N)
   return { mse: ofRemoved(mse), vb: vb && ofRemoved(vb), loss: ofRemoved(loss) }
 }

@@ -58,14 +58,14 @@ export const mdt: Family<MDT, MDTOptions, typeof settings> = {
   options: (preset, pictures, { maskRatio = 0.3 } = {}) => ({ ...mdtPreset(preset, pictures), maskRatio }),
   make: (options, init) => new MDT(options, init),
 
-  recognise(state, path) {
+  recognise(state, path, { classes }) {
     const shapes = new StateShapes(state, path)
     if (!shapes.has('sideblocks.0.attn.qkv.weight') || shapes.has('en_inblocks.0.attn.qkv.weight')) return null
     const sizes = shapes.body('blocks', shapes.count('blocks'))
     const preset = presetOf(sizes, presetNames, name => mdtPreset(name, publishedPictures))
     // N₂ and the ratio leave no trace in shapes; all official models have these.
     const rest = { numHeads: headsOf(shapes, 'blocks.0'), maskRatio: 0.3, decodeLayer: Math.min(2, sizes.depth) }
-    const options = { ...sizes, ...shapes.labelsAndSigma(sizes), ...rest }
+    const options = { ...sizes, ...shapes.labelsAndSigma(sizes, classes), ...rest }
     return { family: mdt, options, preset: preset?.name ?? null, state }
   },
 
@@ -82,7 +82,7 @@ export const mdtV2: Family<MDTv2, MDTOptions, typeof settings> = {
   options: (preset, pictures, { maskRatio = 0.3 } = {}) => ({ ...mdtV2Preset(preset, pictures), maskRatio }),
   make: (options, init) => new MDTv2(options, init),
 
-  recognise(state, path) {
+  recognise(state, path, { classes }) {
     const shapes = new StateShapes(state, path)
     if (!shapes.has('en_inblocks.0.attn.qkv.weight')) return null
     const decodeLayer = shapes.count('de_blocks')
@@ -90,7 +90,7 @@ export const mdtV2: Family<MDTv2, MDTOptions, typeof settings> = {
     const sizes = shapes.body('en_inblocks', depth)
     const preset = presetOf(sizes, presetNames, name => mdtV2Preset(name, publishedPictures))
     const rest = { numHeads: headsOf(shapes, 'en_inblocks.0'), maskRatio: 0.3, decodeLayer }
-    const options = { ...sizes, ...shapes.labelsAndSigma(sizes), ...rest }
+    const options = { ...sizes, ...shapes.labelsAndSigma(sizes, classes), ...rest }
     return { family: mdtV2, options, preset: preset?.name ?? null, state }
   },
 

@@ -7,11 +7,17 @@
 import { UserError } from '../io/index.ts'
 import { families } from './families.ts'
 import type { Recognised, State, Told } from './family.ts'
+import { fromDiffusers, isDiffusersDiT, networkNames } from './network-names.ts'
 
 export type { Recognised, State, Told } from './family.ts'
 
 /** Recognises a state dict. Throws UserError where the tensors are those of no family; `path` is their name in errors. */
-export function recognise(state: State, path: string, told: Told = {}): Recognised {
+export function recognise(given: State, path: string, told: Told = {}): Recognised {
+  if (isDiffusersDiT(given)) {
+    const { state, heads } = fromDiffusers(given, told.config, path)
+    return recognise(state, path, { ...told, heads: told.heads ?? heads })
+  }
+  const state = networkNames(given)
   for (const family of families) {
     const found = family.recognise(state, path, told)
     if (found !== null) return found

@@ -2,6 +2,7 @@
 
 import type { Shape } from '../core/index.ts'
 import { UserError } from '../io/index.ts'
+import type { TransformerOptions } from './dit.ts'
 import type { State } from './family.ts'
 
 /** Shapes of a state dict by name, below a prefix. */
@@ -54,14 +55,20 @@ export class StateShapes {
     return { inputSize, patchSize, inChannels, hiddenSize, depth, mlpRatio: mlpRatioOf(hidden, hiddenSize) }
   }
 
-  /** Classes by DiT's label table, whose last row means none, and whether the output has variances. */
-  labelsAndSigma({ inChannels, patchSize }: { readonly inChannels: number; readonly patchSize: number }) {
+  /**
+   * Classes by the label table of DiT and MDT, whose last row means 'no label' unless `told` otherwise, and whether the
+   * output has variances. Throws UserError on another number of classes.
+   */
+  labelsAndSigma({ inChannels, patchSize }: Pick<TransformerOptions, 'inChannels' | 'patchSize'>, told?: number) {
     const table = 'y_embedder.embedding_table.weight'
     const [out] = this.of('final_layer.linear.weight', 2)
-    const labelled = this.has(table)
+    const rows = this.has(table) ? this.of(table, 2)[0] : 0
+    const numClasses = told ?? Math.max(rows - 1, 0)
+    if (rows - numClasses !== 1 && rows !== numClasses)
+      throw new UserError(`--classes: expected ${rows} or, with a row for 'no class', ${rows - 1}, got ${numClasses}`)
     return {
-      numClasses: labelled ? this.of(table, 2)[0] - 1 : 0,
-      classDropoutProb: labelled ? 0.1 : 0, // above 0: the table has a row for 'no label'
+      numClasses,
+      classDropoutProb: rows > numClasses ? 0.1 : 0, // above 0: the table has a row for 'no label'
       learnSigma: out === 2 * inChannels * patchSize ** 2,
     }
   }

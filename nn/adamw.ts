@@ -1,11 +1,20 @@
 /**
- * AdamW [AdamW alg. 2] in PyTorch's order of operations. Where the backend has a fused kernel, one
- * launch updates many tensors in place; elsewhere plain ops do the same. Next: adan.ts.
+ * AdamW [AdamW alg. 2] in PyTorch's order of operations, with AMSGrad on request. One update moves all parameters of a
+ * group that took the same number of steps. Next: adan.ts.
  */
 
-import { add, affine, copy, div, mul, scope, sqrt, square, sub, type Tensor, zeros } from '../core/index.ts'
+import { adamW, copy, type Tensor, zeros } from '../core/index.ts'
 import type { StateSource } from './module.ts'
-import { type Active, assignWhere, type NamedParameters, Optimizer, type StepScalars, valuesOf } from './optim.ts'
+import {
+  type Active,
+  countStep,
+  type Group,
+  Optimizer,
+  type OptimizerParameters,
+  type SlotKinds,
+  type StepScalars,
+  valuesOf,
+} from './optim.ts'
 
 /** Settings of AdamW, with PyTorch's defaults. */
 export interface AdamWOptions {
@@ -15,45 +24,55 @@ export interface AdamWOptions {
   readonly eps?: number
   /** Decoupled: the weights shrink by lr · weightDecay, apart from the gradient. */
   readonly weightDecay?: number
+  /** Divides by the largest second moment so far: AMSGrad. */
+  readonly amsgrad?: boolean
+  /** Ascends the gradient. */
+  readonly maximize?: boolean
+}
+
+type Settled = Required<AdamWOptions>
+
+const defaults: Settled = {
+  lr: 1e-3,
+  betas: [0.9, 0.999],
+  eps: 1e-8,
+  weightDecay: 0.01,
+  amsgrad: false,
+  maximize: false,
+}
+
+/** Those of PyTorch's state: m, v, and the largest v so far. */
+function momentsOf({ amsgrad }: Settled): SlotKinds {
+  return { exp_avg: 'like', exp_avg_sq: 'like', ...(amsgrad && { max_exp_avg_sq: 'like' }) }
 }
 
 const corrections = ['correction1', 'correction2'] as const
 
 /** PyTorch's AdamW and its defaults. */
-export class AdamW extends Optimizer {
-  readonly betas: readonly [number, number]
-  readonly eps: number
-  readonly weightDecay: number
-  // The corrections are 1 − β^t. t counts a parameter's own steps; those that took the same steps share two scalars.
-  protected readonly slots = {
-    exp_avg: 'like',
-    exp_avg_sq: 'like',
-    correction1: 'scalar',
-    correction2: 'scalar',
-  } as const
-
-  constructor(parameters: NamedParameters, options: AdamWOptions = {}) {
-    const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 } = options
-    super(parameters, lr)
-    this.betas = betas
-    this.eps = eps
-    this.weightDecay = weightDecay
+export class AdamW extends Optimizer<Settled> {
+  constructor(parameters: OptimizerParameters<AdamWOptions>, options: AdamWOptions = {}) {
+    super('adamW', parameters, defaults, options)
   }
 
-  protected update(active: readonly Active[], scalars: StepScalars): void {
-    for (const members of this.#cohorts(active)) {
-      const shared = this.state.get(members[0].name)!
-      corrections.forEach((name, i) => {
-        const [c, beta] = [shared[name], this.betas[i]]
-        assignWhere(scalars.finite, c, affine(c, beta, 1 - beta)) // 1 − β^t = β (1 − β^(t−1)) + 1 − β
+  // The corrections are 1 − β^t. t counts a parameter's own steps; those that took the same steps share two scalars.
+  protected slotsOf(options: Settled): SlotKinds {
+    return { ...momentsOf(options), correction1: 'scalar', correction2: 'scalar' }
+  }
+
+  protected update(group: Group<Settled>, active: readonly Active[], { lr, clip, finite }: StepScalars): void {
+    for (const members of this.#cohorts(group, active)) {
+      const { correction1, correction2 } = this.state.get(members[0].name)!
+      countStep([correction1, correction2], group.options.betas, finite)
+      const rows = members.map(({ name, p, g }) => {
+        const { exp_avg: m, exp_avg_sq: v, max_exp_avg_sq: vmax } = this.state.get(name)!
+        return { p, g, m, v, vmax }
       })
-      if (!this.#fused(members, shared.correction1, shared.correction2, scalars))
-        for (const member of members) scope(() => this.#plain(member, scalars))
+      adamW(rows, { clip, correction1, correction2 }, { ...group.options, lr }, finite)
     }
   }
 
   /** The active parameters by the steps they have taken, with state for those that had none. */
-  #cohorts(active: readonly Active[]): Iterable<readonly Active[]> {
+  #cohorts(group: Group<Settled>, active: readonly Active[]): Iterable<readonly Active[]> {
     const sizes = new Map<Tensor, number>()
     for (const { correction1 } of this.state.values()) sizes.set(correction1, (sizes.get(correction1) ?? 0) + 1)
     const cohorts = new Map<Tensor | undefined, Active[]>()
@@ -70,52 +89,22 @@ export class AdamW extends Optimizer {
       const [correction1, correction2] = corrections.map(name =>
         (before === undefined ? zeros([], this.place) : copy(before[name])).persist(),
       )
-      for (const { name, p } of members) {
-        const zero = () => zeros(p.shape, this.place).persist()
-        const { exp_avg, exp_avg_sq } = this.state.get(name) ?? { exp_avg: zero(), exp_avg_sq: zero() }
-        this.state.set(name, { exp_avg, exp_avg_sq, correction1, correction2 })
+      for (const { name } of members) {
+        const moments = this.state.get(name) ?? this.zeroSlots(name, momentsOf(group.options))
+        this.state.set(name, { ...moments, correction1, correction2 })
       }
     }
     return cohorts.values()
   }
 
-  /** One launch for all; false where the backend has no such kernel. */
-  #fused(members: readonly Active[], correction1: Tensor, correction2: Tensor, scalars: StepScalars): boolean {
-    const { lr, clip, finite } = scalars
-    const {
-      betas: [beta1, beta2],
-      eps,
-      weightDecay,
-    } = this
-    const { kernels } = members[0].p.backend
-    if (kernels.adamW === undefined) return false
-    const tensors = members.map(({ name, p, g }) => {
-      const { exp_avg: m, exp_avg_sq: v } = this.state.get(name)!
-      return { p, g, m, v }
-    })
-    kernels.adamW(tensors, { lr, beta1, beta2, eps, weightDecay }, { clip, correction1, correction2, finite })
-    for (const { p, m, v } of tensors) for (const { storage } of [p, m, v]) storage.version++
-    return true
-  }
-
-  #plain({ name, p, g }: Active, { lr, clip, finite }: StepScalars): void {
-    const { exp_avg: m, exp_avg_sq: v, correction1, correction2 } = this.state.get(name)!
-    const [beta1, beta2] = this.betas
-    const clipped = mul(g, clip)
-    assignWhere(finite, m, add(mul(m, beta1), mul(clipped, 1 - beta1)))
-    assignWhere(finite, v, add(mul(v, beta2), mul(square(clipped), 1 - beta2)))
-    const denominator = affine(div(sqrt(v), sqrt(correction2)), 1, this.eps)
-    const step = mul(div(div(m, correction1), denominator), lr)
-    assignWhere(finite, p, sub(mul(p, 1 - lr * this.weightDecay), step))
-  }
-
   override loadStateDict(source: StateSource): void {
-    // Equal corrections are equal counts of steps. Read before `super` frees what may be the source.
+    // Equal corrections in a group are equal counts of steps. Read before `super` frees what may be the source.
     const counts = new Map<string, string>()
-    for (const name of this.parameters.keys()) {
-      const own = corrections.map(c => `${c}.${name}`).filter(key => source.has(key))
-      counts.set(name, own.map(key => valuesOf(source, key)[0]).join())
-    }
+    for (const { index, parameters } of this.groups)
+      for (const name of parameters.keys()) {
+        const own = corrections.map(c => `${c}.${name}`).filter(key => source.has(key))
+        counts.set(name, [index, ...own.map(key => valuesOf(source, key)[0])].join())
+      }
     super.loadStateDict(source)
     // Share them again.
     const first = new Map<string, { correction1: Tensor; correction2: Tensor }>()
@@ -133,9 +122,12 @@ export class AdamW extends Optimizer {
   }
 }
 
+/** Settings of Adam, with PyTorch's defaults. */
+export type AdamOptions = Omit<AdamWOptions, 'weightDecay'>
+
 /** PyTorch's Adam without weight decay, which is AdamW without it. */
 export class Adam extends AdamW {
-  constructor(parameters: NamedParameters, options: Omit<AdamWOptions, 'weightDecay'> = {}) {
+  constructor(parameters: OptimizerParameters<AdamOptions>, options: AdamOptions = {}) {
     super(parameters, { ...options, weightDecay: 0 })
   }
 }

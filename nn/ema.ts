@@ -3,9 +3,8 @@
  * step. The average is a second module of the same architecture, used directly. Next: diffusion/gaussian.ts.
  */
 
-import { add, mul, noGrad, ones, scope, sub, type Tensor } from '../core/index.ts'
+import { lerp, type Tensor } from '../core/index.ts'
 import type { Module } from './module.ts'
-import { assignWhere } from './optim.ts'
 
 /** The decay of an update, counted from 0. */
 export type Decay = (update: number) => number
@@ -52,32 +51,23 @@ export class Ema<M extends Module> {
   constructor(model: M, average: M, { decay, skipFrozen = false }: EmaOptions) {
     average.loadStateDict(model.stateDict())
     const targets = average.stateDict()
-    const pairs = [...model.namedParameters()].filter(([, p]) => p.requiresGrad || !skipFrozen)
+    const pairs = new Map<Tensor, Tensor>() // a tied target moves once
+    for (const [name, p] of model.namedState())
+      if (p.role !== 'buffer' && (p.requiresGrad || !skipFrozen)) pairs.set(targets.get(name)!, p)
     this.average = average
     this.decay = decay
-    this.#sources = pairs.map(([, p]) => p)
-    this.#targets = pairs.map(([name]) => targets.get(name)!)
+    this.#targets = [...pairs.keys()]
+    this.#sources = [...pairs.values()]
   }
 
-  /** Follows the model by one step; not at all where the one number `finite`, as the optimizer's step returns it, is 0. */
+  /**
+   * Follows the model by one step; not at all where the one number `finite`, as the optimizer's step returns it, is 0.
+   * Throws RangeError on a decay outside [0, 1].
+   */
   update(finite?: Tensor): void {
-    const weight = 1 - this.decay(this.updates)
+    const decay = this.decay(this.updates)
+    if (!(decay >= 0 && decay <= 1)) throw new RangeError(`ema: expected a decay in [0, 1], got ${decay}`)
     this.updates++
-    noGrad(() => scope(() => lerp(this.#targets, this.#sources, weight, finite)))
+    lerp(this.#targets, this.#sources, 1 - decay, finite)
   }
-}
-
-/** target ← target + weight (source − target) for each pair, where `finite` is 1 or absent. */
-function lerp(targets: readonly Tensor[], sources: readonly Tensor[], weight: number, finite?: Tensor): void {
-  if (targets.length === 0) return // everything is frozen, and that is skipped
-  const { backend, dtype } = targets[0]
-  const flag = finite ?? ones([], { backend, dtype })
-  if (backend.kernels.lerp === undefined) {
-    targets.forEach((target, i) => {
-      scope(() => assignWhere(flag, target, add(target, mul(sub(sources[i], target), weight))))
-    })
-    return
-  }
-  backend.kernels.lerp(targets, sources, weight, flag)
-  for (const { storage } of targets) storage.version++
 }

@@ -19,12 +19,20 @@ export * from './mlp.ts'
 export * from './module.ts'
 export * from './norm.ts'
 export {
+  type Active,
   clipGradNorm,
+  type Group,
   gradNorm,
   type NamedParameters,
   Optimizer,
+  type OptimizerOptions,
+  type OptimizerParameters,
+  type ParameterGroup,
+  type SlotKinds,
+  type Slots,
   type StepInfo,
   type StepOptions,
+  type StepScalars,
 } from './optim.ts'
 export * from './patch-embed.ts'
 export * from './pos-embed.ts'

@@ -1,12 +1,12 @@
 /**
- * A module is a class whose fields are its parameters, buffers and sub-modules, spelled as in the official PyTorch code:
+ * A module is a class whose fields hold its parameters, buffers and sub-modules, spelled as in the official PyTorch code:
  * the state dict is a plain walk over the fields, and a published checkpoint loads without a mapping table. As in
  * PyTorch, a module's own tensors come before those of its children. There is no train/eval switch: what differs
  * between the two (label drops, masks) is an argument of `forward`. Next: linear.ts.
  */
 
 import { toTypedArray } from '../core/dtype.ts'
-import { cast, copy, noGrad, type Shape, ShapeError, scope, Tensor } from '../core/index.ts'
+import { assign, cast, noGrad, type Shape, ShapeError, scope, Tensor } from '../core/index.ts'
 import { misfit } from './misfit.ts'
 
 type Role = 'parameter' | 'frozen' | 'buffer'
@@ -17,7 +17,8 @@ export class StateTensor extends Tensor {
 
   /** With the value and shape of a tensor, whose handle it takes over. */
   constructor(value: Tensor, role: Role) {
-    super(value.storage, value.shape, role === 'parameter' ? 'leaf' : null)
+    super(value.storage, value.shape)
+    if (role === 'parameter') this.requireGrad()
     this.role = role
     this.persist()
     value.dispose()
@@ -59,25 +60,48 @@ export type StateSource = ReadonlyMap<string, Tensor | HostState>
 export abstract class Module {
   /** This module's own tensors: parameters in the order of the fields, then buffers. */
   *ownState(): Generator<[name: string, tensor: StateTensor]> {
-    const own = Object.entries(this).filter((field): field is [string, StateTensor] => field[1] instanceof StateTensor)
+    const own: [string, StateTensor][] = []
+    for (const [name, member] of membersOf(this)) if (member instanceof StateTensor) own.push([name, member])
     for (const field of own) if (field[1].role !== 'buffer') yield field
     for (const field of own) if (field[1].role === 'buffer') yield field
   }
 
   /** The sub-modules, in the order of the fields. */
   *children(): Generator<[name: string, child: Module]> {
-    for (const [name, value] of Object.entries(this)) if (value instanceof Module) yield [name, value]
+    for (const [name, member] of membersOf(this)) if (member instanceof Module) yield [name, member]
   }
 
-  /** Every tensor of the state with its dotted name: own ones first, then those of the children. */
+  /** Every tensor of the state with its dotted name: own ones first, then those of the children. A tied one has several. */
   *namedState(prefix = ''): Generator<[name: string, tensor: StateTensor]> {
     for (const [name, tensor] of this.ownState()) yield [prefix + name, tensor]
     for (const [name, child] of this.children()) yield* child.namedState(`${prefix}${name}.`)
   }
 
-  /** The parameters, frozen ones among them, with their dotted names. */
+  /**
+   * The parameters, frozen ones among them, with their dotted names. A tied parameter comes once, under its first name.
+   * Throws when two tensors have one name.
+   */
   *namedParameters(): Generator<[name: string, tensor: Tensor]> {
-    for (const [name, tensor] of this.namedState()) if (tensor.role !== 'buffer') yield [name, tensor]
+    for (const [name, tensor] of this.#tensors()) if (tensor.role !== 'buffer') yield [name, tensor]
+  }
+
+  /** Every tensor of the state once, under its first name. */
+  *#tensors(): Generator<[name: string, tensor: StateTensor]> {
+    const seen = new Set<StateTensor>()
+    for (const [name, tensor] of this.#state()) {
+      if (!seen.has(tensor)) yield [name, tensor]
+      seen.add(tensor)
+    }
+  }
+
+  #state(): Map<string, StateTensor> {
+    const state = new Map<string, StateTensor>()
+    for (const [name, tensor] of this.namedState()) {
+      if (state.has(name))
+        throw new Error(`${this.constructor.name}: expected a name for each tensor, got two named '${name}'`)
+      state.set(name, tensor)
+    }
+    return state
   }
 
   /** The trainable parameters: what an optimizer takes. */
@@ -85,10 +109,10 @@ export abstract class Module {
     return [...this.namedParameters()].flatMap(([, tensor]) => (tensor.requiresGrad ? tensor : []))
   }
 
-  /** Numbers of elements of all state. */
+  /** Numbers of elements of all state; a tied tensor counts once. */
   countParameters(): ParameterCount {
     const count = { total: 0, trainable: 0, buffers: 0 }
-    for (const [, { role, size }] of this.namedState()) {
+    for (const [, { role, size }] of this.#tensors()) {
       if (role === 'buffer') count.buffers += size
       else count.total += size
       if (role === 'parameter') count.trainable += size
@@ -96,9 +120,9 @@ export abstract class Module {
     return count
   }
 
-  /** The live tensors (no copies) under their official names. */
+  /** The live tensors (no copies) under their official names, a tied one under each. Throws when two have one name. */
   stateDict(): Map<string, Tensor> {
-    return new Map(this.namedState())
+    return this.#state()
   }
 
   /**
@@ -120,6 +144,18 @@ export abstract class Module {
     this.zeroGrad()
     for (const [, tensor] of this.namedState()) tensor.dispose()
   }
+}
+
+/** The tensors and modules in a module's fields: themselves, or in arrays and plain records, as `layers.0`. */
+function* membersOf(container: object, prefix = ''): Generator<[name: string, member: StateTensor | Module]> {
+  for (const [key, value] of Object.entries(container)) {
+    if (value instanceof StateTensor || value instanceof Module) yield [prefix + key, value]
+    else if (Array.isArray(value) || isPlain(value)) yield* membersOf(value, `${prefix}${key}.`)
+  }
+}
+
+function isPlain(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
 }
 
 /** Drops the gradients of these tensors. */
@@ -161,12 +197,11 @@ function loadInto(
 /** Copies the values into `target`: on the device from a tensor of the same backend, else through the host. */
 function overwrite(target: Tensor, value: Tensor | HostState): void {
   if (value instanceof Tensor && value.backend === target.backend) {
-    noGrad(() => scope(() => target.replaceWith(copy(cast(value, target.dtype)))))
+    noGrad(() => scope(() => assign([target], [cast(value, target.dtype)])))
     return
   }
-  const { storage } = target
-  storage.backend.write(storage, toTypedArray(target.dtype, value instanceof Tensor ? value.dataSync() : value.data))
-  storage.version++
+  const values = value instanceof Tensor ? value.dataSync() : value.data
+  target.backend.write(target.storage, toTypedArray(target.dtype, values))
 }
 
 /** Modules in a row, named '0', '1', … in the state dict. */

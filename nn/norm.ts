@@ -3,7 +3,8 @@
  * Next: embedding.ts.
  */
 
-import { add, affine, groupNorm, layerNorm, mul, reshape, rsqrt, sub, type Tensor } from '../core/index.ts'
+import { add, affine, groupNorm, layerNorm, mul, reshape, rsqrt, ShapeError, sub, type Tensor } from '../core/index.ts'
+import { show } from '../core/shape.ts'
 import { constantOne, constantZero, type Init } from './init.ts'
 import { buffer, Layer, parameter } from './module.ts'
 
@@ -45,8 +46,11 @@ export class GroupNorm extends Layer {
   readonly groups: number
   readonly eps: number
 
+  /** Throws RangeError unless the groups divide the channels. */
   constructor(groups: number, C: number, init: Init, { eps = 1e-5 }: { readonly eps?: number } = {}) {
     super()
+    if (!(groups > 0 && C % groups === 0))
+      throw new RangeError(`GroupNorm: expected groups that divide the ${C} channels, got ${groups}`)
     this.weight = parameter(constantOne([C], init))
     this.bias = parameter(constantZero([C], init))
     this.groups = groups
@@ -91,6 +95,9 @@ export class BatchNorm2d extends Layer {
 
   /** x (N, C, H, W) → (N, C, H, W). Throws ShapeError. */
   forward(x: Tensor): Tensor {
+    const [C] = this.weight.shape
+    if (x.shape.length !== 4 || x.shape[1] !== C)
+      throw new ShapeError(`BatchNorm2d: expected x of shape [N, ${C}, H, W], got ${show(x.shape)}`)
     const { scale, shift } = this.affine()
     return add(mul(x, reshape(scale, [-1, 1, 1])), reshape(shift, [-1, 1, 1]))
   }

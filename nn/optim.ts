@@ -1,21 +1,23 @@
 /**
- * What all optimizers share: named parameters, the global norm of their gradients, and state that can be saved. A step
- * is dispatched without reading anything back: the norm, whether it is finite, the clipping coefficient and the count of
- * steps are scalars on the device, and a step whose gradient norm or loss is not finite changes nothing. A parameter without a
- * gradient is left out of the step, as in PyTorch.
+ * What all optimizers share: parameter groups, the global norm of the gradients, and state that can be saved. A step is
+ * dispatched without reading anything back: the norm, whether it is finite, the clipping coefficient and the count of
+ * steps are scalars on the device, and a step whose gradient norm or loss is not finite changes nothing. An update writes the
+ * parameter's memory: views and detached handles follow. A parameter without a gradient is left out of the step, as in PyTorch.
  *
  * Gradient accumulation needs no code of its own: `backward` adds to `.grad`. For k parts, backward(mul(loss, 1 / k)) for
- * each part, then one `step` and one `zeroGrad`. Next: adamw.ts, sgd.ts, adan.ts.
+ * each part, then one `step` and one `zeroGrad`. The arithmetic is core/ops/update.ts. Next: adamw.ts, sgd.ts, adan.ts.
  */
 
 import {
-  add,
   affine,
+  assign,
   type Backend,
+  checkHyperparameters,
   type DType,
   div,
-  finite as finiteOf,
+  isFinite as finiteOf,
   full,
+  type Hyperparameters,
   minimum,
   mul,
   noGrad,
@@ -24,11 +26,9 @@ import {
   ShapeError,
   scope,
   sqrt,
-  square,
-  sum,
+  sumOfSquares,
   Tensor,
   tensor,
-  where,
   zeros,
 } from '../core/index.ts'
 import { misfit } from './misfit.ts'
@@ -37,11 +37,29 @@ import { type StateSource, zeroGrad } from './module.ts'
 /** Parameters under the names that an optimizer's state is saved by. */
 export type NamedParameters = Iterable<readonly [name: string, parameter: Tensor]>
 
+/** Hyperparameters of an optimizer: at least a learning rate. */
+export type OptimizerOptions = Hyperparameters & { readonly lr: number }
+
+/** Parameters with hyperparameters of their own; those left out are the optimizer's. */
+export type ParameterGroup<O> = Partial<O> & { readonly params: NamedParameters }
+
+/** What an optimizer is made of: named parameters, or groups of them. */
+export type OptimizerParameters<O> = NamedParameters | readonly ParameterGroup<O>[]
+
+/** A parameter group with every hyperparameter settled. */
+export interface Group<O> {
+  readonly index: number
+  readonly parameters: ReadonlyMap<string, Tensor>
+  readonly options: O
+  /** True if the group set its own learning rate, which the one of a step does not replace. */
+  readonly ownLr: boolean
+}
+
 /** What may change from step to step. */
 export interface StepOptions {
-  /** The learning rate of this step; the constructor's unless said. */
+  /** The learning rate of this step, for all groups without one of their own; the constructor's unless said. */
   readonly lr?: number
-  /** Clips the gradients' global norm, on the way, to this. */
+  /** Clips the gradients' global norm, over all groups, to this. */
   readonly maxNorm?: number
   /** What the gradients are of, or its terms: a step in which one of these scalars is not finite does nothing either. */
   readonly losses?: readonly Tensor[]
@@ -74,21 +92,36 @@ export interface StepScalars {
 /** Tensors that an optimizer keeps for one parameter, by slot. */
 export type Slots = Readonly<Record<string, Tensor>>
 
+/** For each slot, whether it has the shape of the parameter or is a scalar. */
+export type SlotKinds = Readonly<Record<string, 'like' | 'scalar'>>
+
 /** What all optimizers do: step, clip, skip what is not finite, keep state under names. */
-export abstract class Optimizer {
+export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
+  /** Of all groups. */
   readonly parameters: ReadonlyMap<string, Tensor>
-  readonly lr: number
+  readonly groups: readonly Group<O>[]
   /** By parameter; begins with the parameter's first gradient. */
   protected readonly state = new Map<string, Slots>()
   /** Scalars of the optimizer as a whole. */
-  protected readonly shared: Slots = {}
-  /** Which slots a parameter has, and whether they are of its shape or scalars. */
-  protected abstract readonly slots: Readonly<Record<string, 'like' | 'scalar'>>
+  protected readonly shared: Record<string, Tensor> = {}
+  readonly #name: string
 
-  /** Frozen parameters are left out. Throws when none is left, or when they are of several dtypes or backends. */
-  constructor(parameters: NamedParameters, lr: number) {
-    this.parameters = new Map([...parameters].filter(([, p]) => p.requiresGrad))
-    this.lr = lr
+  /**
+   * Frozen parameters are left out, and a parameter under several names counts under the first. Throws RangeError on a
+   * hyperparameter out of range; throws when no parameter is left, when two have one name, when one is in two groups, and
+   * when they are of several dtypes or backends.
+   */
+  constructor(name: string, parameters: OptimizerParameters<O>, defaults: O, options: Partial<O>) {
+    this.#name = name
+    const common = { ...defaults, ...given(options) }
+    const groups = groupsOf(parameters)
+    const members = trainable(name, groups)
+    this.groups = groups.map(({ own }, index) => {
+      const options: O = { ...common, ...given(own) }
+      checkHyperparameters(name, options)
+      return { index, parameters: members[index], options, ownLr: own.lr !== undefined }
+    })
+    this.parameters = new Map(members.flatMap(own => [...own]))
     const [first] = this.parameters.values()
     if (first === undefined) throw new Error('optimizer: wanted at least one parameter that requires a gradient')
     for (const [name, p] of this.parameters)
@@ -107,27 +140,51 @@ export abstract class Optimizer {
 
   /**
    * Moves the parameters that have gradients. The gradients stay; call `zeroGrad` before the next backward. Throws
-   * RangeError where the learning rate is not finite.
+   * RangeError on a learning rate or norm that is negative or not finite.
    */
-  step({ lr = this.lr, maxNorm, losses = [] }: StepOptions = {}): StepInfo {
-    if (!Number.isFinite(lr)) throw new RangeError(`optimizer: wanted a finite learning rate, got ${lr}`)
+  step({ lr, maxNorm, losses = [] }: StepOptions = {}): StepInfo {
+    checkHyperparameters(this.#name, { lr })
+    if (maxNorm !== undefined) checkMaxNorm(this.#name, maxNorm)
     return noGrad(() =>
       scope(() => {
-        const active = [...this.parameters].flatMap(([name, p]) => (p.grad === null ? [] : { name, p, g: p.grad }))
-        const norm = active.length === 0 ? zeros([], this.place) : gradNorm(active.map(({ g }) => g))
+        const gradients = [...this.parameters.values()].flatMap(({ grad }) => grad ?? [])
+        const norm = gradients.length === 0 ? zeros([], this.place) : gradNorm(gradients)
         const finite = losses.reduce((all, loss) => mul(all, finiteOf(loss)), finiteOf(norm))
-        const clip = maxNorm === undefined ? ones([], this.place) : this.clipCoefficient(norm, maxNorm)
-        this.update(active, { lr, clip, finite })
-        return { norm, finite, lr }
+        for (const group of this.groups) {
+          const { options, ownLr } = group
+          const clip =
+            maxNorm === undefined ? ones([], this.place) : clipCoefficient(norm, maxNorm, this.clipEps(options))
+          const active = [...group.parameters].flatMap(([name, p]) => (p.grad === null ? [] : { name, p, g: p.grad }))
+          this.update(group, active, { lr: ownLr ? options.lr : (lr ?? options.lr), clip, finite })
+        }
+        return { norm, finite, lr: lr ?? this.groups[0].options.lr }
       }),
     )
   }
 
-  protected clipCoefficient(norm: Tensor, maxNorm: number): Tensor {
-    return clipCoefficient(norm, maxNorm, 1e-6)
+  /** Added to the norm that clipping divides by. */
+  protected clipEps(_: O): number {
+    return 1e-6
   }
 
-  protected abstract update(active: readonly Active[], scalars: StepScalars): void
+  /** The tensors kept for each parameter: of its shape, or scalars. */
+  protected abstract slotsOf(options: O): SlotKinds
+
+  protected abstract update(group: Group<O>, active: readonly Active[], scalars: StepScalars): void
+
+  /** Zeros for a parameter's first step. */
+  protected zeroSlots(name: string, kinds: SlotKinds): Slots {
+    const { shape } = this.parameters.get(name)!
+    const zero = (kind: 'like' | 'scalar') => zeros(kind === 'like' ? shape : [], this.place).persist()
+    return Object.fromEntries(Object.entries(kinds).map(([slot, kind]) => [slot, zero(kind)]))
+  }
+
+  /** The state of a parameter, which begins with zeros. */
+  protected slotsAt(name: string, { options }: Group<O>): Slots {
+    const slots = this.state.get(name) ?? this.zeroSlots(name, this.slotsOf(options))
+    this.state.set(name, slots)
+    return slots
+  }
 
   /** Drops the gradients of all parameters. */
   zeroGrad(): void {
@@ -148,17 +205,21 @@ export abstract class Optimizer {
    * wanted, of another shape, or with more or fewer values than its shape says.
    */
   loadStateDict(source: StateSource): void {
-    const started = [...this.parameters].filter(([name]) =>
-      Object.keys(this.slots).some(slot => source.has(`${slot}.${name}`)),
-    )
+    const started = this.groups.flatMap(({ parameters, options }) => {
+      const slots = Object.entries(this.slotsOf(options))
+      const saved = ([name]: readonly [string, Tensor]) => slots.some(([slot]) => source.has(`${slot}.${name}`))
+      return [...parameters].filter(saved).map(([name, { shape }]) => ({ name, shape, slots }))
+    })
     const wanted = new Map<string, Shape>(Object.keys(this.shared).map(name => [name, []]))
-    for (const [name, { shape }] of started)
-      for (const [slot, kind] of Object.entries(this.slots)) wanted.set(`${slot}.${name}`, kind === 'like' ? shape : [])
+    for (const { name, shape, slots } of started)
+      for (const [slot, kind] of slots) wanted.set(`${slot}.${name}`, kind === 'like' ? shape : [])
     checkState(wanted, source)
     const load = (name: string) => stateTensor(valuesOf(source, name), wanted.get(name)!, this.place)
     const shared = Object.fromEntries(Object.keys(this.shared).map(name => [name, load(name)]))
-    const slotsOf = (name: string) => Object.keys(this.slots).map(slot => [slot, load(`${slot}.${name}`)] as const)
-    const state = started.map(([name]) => [name, Object.fromEntries(slotsOf(name))] as const)
+    const state = started.map(({ name, slots }) => {
+      const loaded = slots.map(([slot]) => [slot, load(`${slot}.${name}`)] as const)
+      return [name, Object.fromEntries(loaded)] as const
+    })
     this.#clear() // only now: `source` may be what is held here
     Object.assign(this.shared, shared)
     for (const [name, slots] of state) this.state.set(name, slots)
@@ -202,35 +263,88 @@ export function stateTensor(
   return tensor(values, { shape, ...place }).persist()
 }
 
-/** target ← value where `finite` is 1. */
-export function assignWhere(finite: Tensor, target: Tensor, value: Tensor): void {
-  target.replaceWith(where(finite, value, target))
+/** What is set: an option that is undefined is left out. */
+function given<O extends object>(options: O): O {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as O
+}
+
+interface GroupParts<O> {
+  readonly params: NamedParameters
+  readonly own: Partial<O>
+}
+
+/** The groups; parameters that are in none are one. */
+function groupsOf<O extends object>(parameters: OptimizerParameters<O>): GroupParts<O>[] {
+  const groups: GroupParts<O>[] = []
+  const loose: (readonly [string, Tensor])[] = []
+  for (const item of parameters) {
+    if (!('params' in item)) loose.push(item)
+    else {
+      const { params, ...own } = item
+      groups.push({ params, own: own as Partial<O> })
+    }
+  }
+  return groups.length > 0 ? groups : [{ params: loose, own: {} }]
+}
+
+/**
+ * The trainable parameters of each group, each under its first name. Throws when two parameters have one name, and when
+ * one parameter is in two groups.
+ */
+function trainable(op: string, groups: readonly { readonly params: NamedParameters }[]): Map<string, Tensor>[] {
+  const names = new Map<string, Tensor>()
+  const owners = new Map<Tensor, number>()
+  return groups.map(({ params }, index) => {
+    const own = new Map<string, Tensor>()
+    for (const [name, p] of params) {
+      if (!p.requiresGrad) continue
+      if ((names.get(name) ?? p) !== p)
+        throw new Error(`${op}: expected a name for each parameter, got two named '${name}'`)
+      names.set(name, p)
+      const owner = owners.get(p)
+      if (owner === undefined) own.set(name, p)
+      else if (owner !== index) throw new Error(`${op}: expected each parameter in one group, got '${name}' in two`)
+      owners.set(p, index)
+    }
+    return own
+  })
+}
+
+/** c ← 1 − β^t of the next step, for each β, where the step is finite: 1 − β^t = β (1 − β^(t−1)) + 1 − β. */
+export function countStep(corrections: readonly Tensor[], betas: readonly number[], finite: Tensor): void {
+  const next = corrections.map((c, i) => affine(c, betas[i], 1 - betas[i]))
+  assign(corrections, next, finite)
 }
 
 /** √Σ g² over all elements of all gradients: a scalar on the device. */
 export function gradNorm(gradients: readonly Tensor[]): Tensor {
-  const [{ backend, dtype }] = gradients
-  const storage = backend.kernels.sumOfSquares?.(gradients, { shape: [], dtype })
-  return sqrt(storage === undefined ? gradients.map(g => sum(square(g))).reduce(add2) : new Tensor(storage, []))
+  return sqrt(sumOfSquares(gradients))
 }
 
-const add2 = (a: Tensor, b: Tensor) => add(a, b)
-
 /** min(1, maxNorm / (norm + eps)): a scalar on the device. */
-export function clipCoefficient(norm: Tensor, maxNorm: number, eps: number): Tensor {
+function clipCoefficient(norm: Tensor, maxNorm: number, eps: number): Tensor {
   const { dtype, backend } = norm
   return minimum(div(full([], maxNorm, { dtype, backend }), affine(norm, 1, eps)), 1)
 }
 
-/** Scales all gradients so that their global norm is at most maxNorm; the norm they had. PyTorch's clip_grad_norm_. */
+function checkMaxNorm(op: string, maxNorm: number): void {
+  if (!(maxNorm >= 0 && maxNorm < Infinity))
+    throw new RangeError(`${op}: expected a finite maxNorm ≥ 0, got ${maxNorm}`)
+}
+
+/**
+ * Scales all gradients in place so that their global norm is at most maxNorm; returns the norm they had. PyTorch's
+ * clip_grad_norm_. Throws RangeError on a maxNorm that is negative or not finite.
+ */
 export function clipGradNorm(parameters: Iterable<Tensor>, maxNorm: number): Tensor {
+  checkMaxNorm('clipGradNorm', maxNorm)
   return noGrad(() =>
     scope(() => {
-      const gradients = [...parameters].flatMap(({ grad }) => grad ?? [])
+      const gradients = [...new Set(parameters)].flatMap(({ grad }) => grad ?? [])
       if (gradients.length === 0) return zeros([])
       const norm = gradNorm(gradients)
       const coefficient = clipCoefficient(norm, maxNorm, 1e-6)
-      for (const g of gradients) scope(() => g.replaceWith(mul(g, coefficient)))
+      for (const g of gradients) scope(() => assign([g], [mul(g, coefficient)]))
       return norm
     }),
   )

@@ -2,33 +2,70 @@
  * Stochastic gradient descent with momentum. Next: adamw.ts.
  */
 
-import { add, mul, scope, sub, zeros } from '../core/index.ts'
-import { type Active, assignWhere, type NamedParameters, Optimizer, type StepScalars } from './optim.ts'
+import { assign, ones, sgd } from '../core/index.ts'
+import {
+  type Active,
+  type Group,
+  Optimizer,
+  type OptimizerParameters,
+  type SlotKinds,
+  type StepScalars,
+} from './optim.ts'
 
 /** Settings of SGD, with PyTorch's defaults. */
 export interface SgdOptions {
   readonly lr?: number
   readonly momentum?: number
+  /** The momentum buffer takes 1 − dampening of each gradient after the first. */
+  readonly dampening?: number
+  /** Steps along g + momentum · b. Needs momentum, and no dampening. */
+  readonly nesterov?: boolean
+  /** Added to the gradient times the weights, before the momentum. */
+  readonly weightDecay?: number
+  /** Ascends the gradient. */
+  readonly maximize?: boolean
 }
 
-/** b ← momentum · b + g;  p ← p − lr · b. As PyTorch's SGD. */
-export class Sgd extends Optimizer {
-  readonly momentum: number
-  protected readonly slots = { momentum_buffer: 'like' } as const
+type Settled = Required<SgdOptions>
 
-  constructor(parameters: NamedParameters, { lr = 1e-3, momentum = 0 }: SgdOptions = {}) {
-    super(parameters, lr)
-    this.momentum = momentum
+const defaults: Settled = {
+  lr: 1e-3,
+  momentum: 0,
+  dampening: 0,
+  nesterov: false,
+  weightDecay: 0,
+  maximize: false,
+}
+
+/** b ← momentum · b + (1 − dampening) · g;  p ← p − lr · b. As PyTorch's SGD. */
+export class Sgd extends Optimizer<Settled> {
+  constructor(parameters: OptimizerParameters<SgdOptions>, options: SgdOptions = {}) {
+    super('sgd', parameters, defaults, options)
   }
 
-  protected update(active: readonly Active[], { lr, clip, finite }: StepScalars): void {
-    for (const { name, p, g } of active) {
-      if (!this.state.has(name)) this.state.set(name, { momentum_buffer: zeros(p.shape, this.place).persist() })
-      const { momentum_buffer: b } = this.state.get(name)!
-      scope(() => {
-        assignWhere(finite, b, add(mul(b, this.momentum), mul(g, clip)))
-        assignWhere(finite, p, sub(p, mul(b, lr)))
-      })
-    }
+  // `started` is 1 once the buffer holds a gradient: the first one is not dampened.
+  protected slotsOf(options: Settled): SlotKinds {
+    return { momentum_buffer: 'like', ...(isDampened(options) && { started: 'scalar' }) }
   }
+
+  protected update(group: Group<Settled>, active: readonly Active[], { lr, clip, finite }: StepScalars): void {
+    const rows = active.map(({ name, p, g }) => {
+      const { momentum_buffer: b, started } = this.slotsAt(name, group)
+      return { p, g, b, started }
+    })
+    const dampening = isDampened(group.options) ? group.options.dampening : 0
+    sgd(rows, { clip }, { ...group.options, dampening, lr }, finite)
+    const flags = rows.flatMap(({ started }) => started ?? [])
+    const one = ones([], this.place)
+    assign(
+      flags,
+      flags.map(() => one),
+      finite,
+    )
+  }
+}
+
+/** As in PyTorch, dampening counts only with momentum. */
+function isDampened({ momentum, dampening }: Settled): boolean {
+  return momentum !== 0 && dampening !== 0
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Backend } from '../core/backend.ts'
 import { cpu, registry } from '../core/index.ts'
-import { type AnyOp, erase } from '../core/op.ts'
+import { type AnyOp, untyped } from '../core/op.ts'
 import { sampler } from '../core/samples.ts'
 import { scope } from '../core/scope.ts'
 import { root } from './regions.ts'
@@ -77,7 +77,7 @@ function ruleAt(text: string, from: number): string | null {
 }
 
 function gradientOf(op: AnyOp, rule: string | null): string {
-  const { differentiable, many, ...record } = erase(op)
+  const { differentiable, many, ...record } = untyped(op)
   if (differentiable === 'none') return 'none'
   if (many) return 'through what it stands for'
   const said = 'vjp' in record && record.vjp !== undefined ? (rule ?? 'in the record') : 'through what it stands for'
@@ -86,7 +86,7 @@ function gradientOf(op: AnyOp, rule: string | null): string {
 
 function samplesOf(op: AnyOp): string {
   return scope(() =>
-    erase(op)
+    untyped(op)
       .samples(sampler(0))
       .map(({ x }) => x.map(({ shape }) => `[${shape.join(', ')}]`).join(' '))
       .join('; '),
@@ -105,10 +105,9 @@ function ownersOf(op: AnyOp, backends: readonly Backend[]): string {
 
 /** Asks for the op's kernels without running them. */
 function hasKernel(op: AnyOp, kernels: object): boolean {
-  const record = erase(op)
-  const asked = new Proxy(kernels, {
-    get: (target, name) => (name in target ? () => Promise.reject : undefined),
-  })
+  const record = untyped(op)
+  const storage = { backend: { free() {} } }
+  const asked = new Proxy(kernels, { get: (target, name) => (name in target ? () => storage : undefined) })
   return scope(() => {
     const [{ x, attrs }] = record.samples(sampler(0))
     const shape = record.infer(x.map(t => t.shape) as never, attrs)

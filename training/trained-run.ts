@@ -1,9 +1,11 @@
 /** The weights of a run, for programs that use a trained model. Needs Node. */
 
-import { statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { Tensor } from '../core/index.ts'
 import { UserError } from '../io/user-error.ts'
-import type { Module, StateSource } from '../nn/index.ts'
+import { weightsIn } from '../io/weights-node.ts'
+import type { HostState, Module, StateSource } from '../nn/index.ts'
 import { latestCheckpoint, readState } from './checkpoint.ts'
 import type { LatentSpace } from './latents.ts'
 import type { RunState } from './resume.ts'
@@ -22,16 +24,38 @@ export interface Trained {
 export function locate(from: string, weights: string): { path: string; run: RunState<Trained> | null } {
   const kind = statSync(from, { throwIfNoEntry: false })
   if (kind === undefined) throw new UserError(`--from: no such file or folder: ${from}`)
-  if (!kind.isDirectory()) return { path: from, run: null }
-  const checkpoint = latestCheckpoint(from)?.path ?? from
+  const latest = kind.isDirectory() ? latestCheckpoint(from) : undefined
+  const isRun = latest !== undefined || existsSync(join(from, 'state.json'))
+  if (!kind.isDirectory() || (!isRun && weightsIn(from) !== null)) return { path: from, run: null }
+  const checkpoint = latest?.path ?? from
   return { path: join(checkpoint, `${weights}.safetensors`), run: readState<RunState<Trained>>(checkpoint) }
 }
 
-/** Puts a file's weights into a model. Throws UserError, with the path, where not all of them fit. */
+/**
+ * Puts a file's weights into a model. Throws UserError, with the path, where not all of them fit, or one is NaN or infinite: a
+ * model with it gives nothing but NaN.
+ */
 export function load(model: Module, state: StateSource, path: string): void {
   try {
-    model.loadStateDict(state)
+    model.loadStateDict(new Map(Array.from(state, ([name, tensor]) => [name, finite(name, tensor)])))
   } catch (error) {
     throw new UserError(`${path}: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+/** The same tensor. Its data, when they are read, throw RangeError if one is not finite. */
+function finite(name: string, tensor: Tensor | HostState): Tensor | HostState {
+  if (tensor instanceof Tensor) return tensor
+  let checked = false
+  return {
+    shape: tensor.shape,
+    get data() {
+      const { data } = tensor
+      for (let i = 0; i < data.length && !checked; i++)
+        if (!Number.isFinite(data[i]))
+          throw new RangeError(`${name}: element ${i}: wanted finite weights, got ${data[i]}: the training diverged`)
+      checked = true
+      return data
+    },
   }
 }

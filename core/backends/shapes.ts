@@ -5,7 +5,7 @@
  * memory that it would need. `shapes` has no fused kernels: ops run as their decompositions.
  */
 
-import type { Backend, FusedKernels, Kernels, Operand, Spec, Storage } from '../backend.ts'
+import type { Backend, FusedKernels, Kernels, Operand, Spec, Storage, UpdateKernels } from '../backend.ts'
 import { bytesPerElement, type DType } from '../dtype.ts'
 import { sizeOf } from '../shape.ts'
 
@@ -49,9 +49,10 @@ export function createShapes({ fused = false } = {}): Backend {
     unfold: (_, __, out) => like(out),
     fold: (_, __, out) => like(out),
     copy: like,
+    assign() {},
   }
 
-  const fusedKernels: FusedKernels = {
+  const fusedKernels: Partial<FusedKernels> = {
     linear: (_, __, ___, out) => like(out),
     softmax: (_, out) => like(out),
     softmaxGrad: (_, __, out) => like(out),
@@ -66,20 +67,22 @@ export function createShapes({ fused = false } = {}): Backend {
     selfAttention: (_, __, ___, out) => like(out),
     selfAttentionGrad: (_, qkv, bias) => likeAll(qkv, bias),
     sumOfSquares: (_, out) => like(out),
-    adamW() {},
-    lerp() {},
   }
+
+  const updateKernels: UpdateKernels = { lerp() {}, adamW() {}, adan() {}, sgd() {} }
 
   const backend: Backend = {
     name: 'shapes',
     dtypes: ['f32', 'f64', 'i32'],
-    kernels: fused ? { ...required, ...fusedKernels } : required,
+    kernels: fused ? { ...required, ...fusedKernels, ...updateKernels } : required,
     alloc,
     free({ dtype, length }) {
       bytes -= length * bytesPerElement[dtype]
       storages--
     },
-    write() {},
+    write(storage) {
+      storage.version++
+    },
     read: async () => unreadable(),
     readSync: unreadable,
     stats: () => ({ bytes, peakBytes, storages, fallbacks: 0, reads: 0 }),
@@ -87,6 +90,7 @@ export function createShapes({ fused = false } = {}): Backend {
       peakBytes = bytes
     },
     dispose() {},
+    disposed: false, // it holds nothing
   }
   return backend
 }

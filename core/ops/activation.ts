@@ -6,8 +6,8 @@
 import { apply, type Binary, defineOp, type None } from '../op.ts'
 import { checkShape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
-import { unless, zero } from './branch.ts'
 import { add, affine, erf, exp, lessEqual, mul, square, tanh, unary } from './elementwise.ts'
+import { zero, zeroWhere } from './where.ts'
 
 const none: None = {}
 
@@ -15,10 +15,11 @@ const sigmoidOp = unary({ name: 'sigmoid', keeps: 'result', vjp: (g, y) => mul(g
 const softplusOp = unary({ name: 'softplus', keeps: 'input', vjp: (g, x) => mul(g, sigmoid(x)) })
 const reluOp = unary({
   name: 'relu',
+  integers: true,
   keeps: 'input',
   domain: 'distinct',
   differentiable: 'once',
-  vjp: (g, x) => unless(lessEqual(x, zero(x)), g),
+  vjp: (g, x) => zeroWhere(lessEqual(x, zero(x)), g),
 })
 const siluOp = unary({ name: 'silu', keeps: 'input', vjp: (g, x) => siluGrad(g, x) })
 const geluOp = unary({ name: 'gelu', keeps: 'input', vjp: (g, x) => geluGrad(g, x) })

@@ -3,7 +3,7 @@
  * packed projection qkv and keeps no (T, T) matrix. Next: loss.ts.
  */
 
-import { apply, applyMany, type Binary, defineManyOp, defineOp, type Unary } from '../op.ts'
+import { apply, applyMany, type Binary, checkFloat, defineManyOp, defineOp, type Unary } from '../op.ts'
 import { checkShape, type Shape, ShapeError, show } from '../shape.ts'
 import { vjpOf } from '../tape.ts'
 import type { Tensor } from '../tensor.ts'
@@ -17,6 +17,7 @@ import { softmax } from './softmax.ts'
  * [Attention §3.2.1]; the bias as in [MDT §3.3].
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | null = null): Tensor {
+  checkFloat('attention', q, k, v)
   const logits = mul(matmul(q, k, { transposeB: true }), 1 / Math.sqrt(q.shape.at(-1)!)) // (…, T, S)
   return matmul(softmax(bias === null ? logits : add(logits, bias)), v) // (…, T, d)
 }
@@ -35,8 +36,10 @@ function selfAttentionOf([qkv, bias]: readonly Tensor[], heads: number): Tensor 
 
 function checkShapes(op: string, qkv: Shape, bias: Shape | undefined, heads: number): void {
   const [N, T, D3] = qkv
+  if (!(Number.isInteger(heads) && heads >= 1))
+    throw new RangeError(`${op}: expected a number of heads from 1, got ${heads}`)
   if (qkv.length !== 3 || D3 % (3 * heads) !== 0)
-    throw new ShapeError(`${op}: wanted qkv [N, T, 3·${heads}·d], got ${show(qkv)}`)
+    throw new ShapeError(`${op}: expected qkv [N, T, 3·${heads}·d], got ${show(qkv)}`)
   if (bias === undefined) return
   const wanted = [heads, T, T]
   if (show(bias) !== show(wanted) && show(bias) !== show([N, ...wanted]))

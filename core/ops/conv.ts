@@ -1,16 +1,19 @@
 /**
- * Convolution, pooling and interpolation, each as two ideas: `unfold` lays out the patch under every window position
- * as a column (its adjoint `fold` sums them back), and a matrix product does the rest. Next: softmax.ts.
+ * Convolution and pooling, as two ideas: `unfold` lays out the patch under every window position as a column (its adjoint
+ * `fold` sums them back), and a matrix product or a reduction does the rest. Interpolation picks rows. Next: softmax.ts.
  */
 
 import { type Window2d, windowPositions } from '../backend.ts'
-import { apply, defineOp, type Unary } from '../op.ts'
-import { type Shape, ShapeError, show } from '../shape.ts'
+import { apply, checkFloat, defineOp, type Unary } from '../op.ts'
+import { checkSizes, type Shape, ShapeError, show } from '../shape.ts'
 import { type Tensor, tensor } from '../tensor.ts'
-import { add, mul } from './elementwise.ts'
+import { broadcastTo, sum } from './broadcast.ts'
+import { add, div, mul } from './elementwise.ts'
+import { gather } from './gather.ts'
 import { matmul } from './matmul.ts'
-import { pad, permute, reshape } from './movement.ts'
+import { pad, permute, reshape, transpose } from './movement.ts'
 import { max, mean } from './reduce.ts'
+import { zeroWhere } from './where.ts'
 
 type Pair = readonly [number, number]
 
@@ -50,6 +53,7 @@ const windows: readonly [Shape, Window2d][] = [
 
 const unfoldOp = defineOp<Unary, { readonly window: Window2d }>({
   name: 'unfold',
+  integers: true,
   infer: ([x], { window }) => {
     const [rows, columns] = positions('unfold', x, window)
     return [x[0], x[1] * window.kernel[0] * window.kernel[1], rows * columns]
@@ -123,6 +127,7 @@ function withBias(op: string, image: Tensor, b: Tensor | null): Tensor {
  * Throws ShapeError.
  */
 export function convTranspose2d(x: Tensor, w: Tensor, b: Tensor | null, stride: number, padding: number): Tensor {
+  checkFloat('convTranspose2d', x)
   if (x.shape.length !== 4 || w.shape.length !== 4 || x.shape[1] !== w.shape[0])
     throw new ShapeError(
       `convTranspose2d: wanted x [N, C, H, W] and w [C, O, kh, kw], got ${show(x.shape)} and ${show(w.shape)}`,
@@ -163,18 +168,18 @@ function bordered(x: Tensor, width: number, value: number): Tensor {
  * `count_include_pad=False`; at most half of a window may be padding. Throws ShapeError.
  */
 export function avgPool2d(x: Tensor, size: number, stride = size, padding = 0): Tensor {
-  const average = mean(pooled('avgPool2d', x, size, stride, padding, 0), 2) // (N, C, H', W')
-  if (padding === 0) return average
+  checkFloat('avgPool2d', x)
+  const patches = pooled('avgPool2d', x, size, stride, padding, 0)
+  if (padding === 0) return mean(patches, 2) // (N, C, H', W')
   const [, , H, W] = x.shape
-  const share = (extent: number, n: number) =>
-    Float64Array.from({ length: n }, (_, i) => {
-      const from = i * stride - padding
-      return size / (Math.min(from + size, extent) - Math.max(from, 0))
-    })
-  const [rows, columns] = average.shape.slice(2)
-  const like = { dtype: x.dtype, backend: x.backend }
-  const down = tensor(share(H, rows), { ...like, shape: [rows, 1] })
-  return mul(average, mul(down, tensor(share(W, columns), { ...like, shape: [1, columns] })))
+  const [, , , rows, columns] = patches.shape
+  const covered = (i: number, extent: number) =>
+    Math.min(i * stride - padding + size, extent) - Math.max(i * stride - padding, 0)
+  const counts = Float64Array.from(
+    { length: rows * columns },
+    (_, i) => covered(Math.floor(i / columns), H) * covered(i % columns, W),
+  )
+  return div(sum(patches, 2), tensor(counts, { ...placeOf(x), shape: [rows, columns] })) // (N, C, H', W')
 }
 
 /**
@@ -186,32 +191,53 @@ export function maxPool2d(x: Tensor, size: number, stride = size, padding = 0): 
 }
 
 /**
- * x (N, C, H, W) resampled to [height, width], pixel centres aligned as PyTorch's `align_corners=False`. Both axes are
- * one matrix each: y = A x Bᵀ. Throws ShapeError.
+ * x (N, C, H, W) resampled to [height, width], pixel centres aligned as PyTorch's `align_corners=False`. Throws
+ * ShapeError.
  */
 export function interpolate(x: Tensor, [height, width]: Pair, mode: 'nearest' | 'bilinear'): Tensor {
   checkImage('interpolate', x.shape)
+  checkSizes('interpolate', [height, width])
+  if (mode === 'bilinear') checkFloat('interpolate', x)
   const [N, C, H, W] = x.shape
-  const like = { dtype: x.dtype, backend: x.backend }
-  const A = tensor(resampling(H, height, mode), { ...like, shape: [height, H] })
-  const B = tensor(resampling(W, width, mode), { ...like, shape: [width, W] })
-  const rows = matmul(A, x) // (N, C, height, W)
-  return reshape(matmul(rows, B, { transposeB: true }), [N, C, height, width])
+  const rows = resample(reshape(x, [N * C, H, W]), height, mode) // (N·C, height, W)
+  const columns = W === width ? rows : transpose(resample(transpose(rows), width, mode)) // (N·C, height, width)
+  return reshape(columns, [N, C, height, width])
 }
 
-/** The (to, from) matrix of weights with which each new place reads the old ones. */
-function resampling(from: number, to: number, mode: 'nearest' | 'bilinear'): Float64Array {
-  const weights = new Float64Array(to * from)
-  for (let i = 0; i < to; i++) {
-    if (mode === 'nearest') weights[i * from + Math.floor((i * from) / to)] = 1
-    else {
-      const at = Math.max(0, ((i + 0.5) * from) / to - 0.5)
-      const low = Math.floor(at)
-      weights[i * from + low] += 1 - (at - low)
-      weights[i * from + Math.min(low + 1, from - 1)] += at - low
-    }
-  }
-  return weights
+/** x (B, R, D) → (B, to, D). Rows are picked rather than multiplied by 0 and 1: 0 · ∞ is NaN. */
+function resample(x: Tensor, to: number, mode: 'nearest' | 'bilinear'): Tensor {
+  const [B, R] = x.shape
+  if (R === to) return x
+  const pick = (rows: readonly number[]) =>
+    gather(x, broadcastTo(tensor(rows, { dtype: 'i32', backend: x.backend }), [B, to])) // (B, to, D)
+  const each = (f: (i: number) => number) => Array.from({ length: to }, (_, i) => f(i))
+  if (mode === 'nearest') return pick(each(i => Math.floor((i * R) / to)))
+  const place = (i: number) => Math.max(0, ((i + 0.5) * R) / to - 0.5)
+  const column = (f: (share: number) => number) =>
+    tensor(
+      each(i => f(place(i) % 1)),
+      { ...placeOf(x), shape: [to, 1] },
+    ) // (to, 1)
+  const low = mul(
+    pick(each(i => Math.floor(place(i)))),
+    column(share => 1 - share),
+  )
+  const high = mul(
+    pick(each(i => Math.min(Math.floor(place(i)) + 1, R - 1))),
+    column(share => share),
+  )
+  return add(
+    low,
+    zeroWhere(
+      column(share => (share === 0 ? 1 : 0)),
+      high,
+    ),
+  )
+}
+
+/** Where and in which dtype a tensor beside x is made. */
+function placeOf({ dtype, backend }: Tensor) {
+  return { dtype, backend }
 }
 
 /**
@@ -221,7 +247,7 @@ function resampling(from: number, to: number, mode: 'nearest' | 'bilinear'): Flo
 export function patchify(x: Tensor, P: number): Tensor {
   checkImage('patchify', x.shape)
   const [N, C, H, W] = x.shape
-  if (!(P >= 1) || H % P !== 0 || W % P !== 0)
+  if (!(Number.isInteger(P) && P >= 1) || H % P !== 0 || W % P !== 0)
     throw new ShapeError(`patchify: wanted H and W divisible by ${P}, got ${show(x.shape)}`)
   const grid = reshape(x, [N, C, H / P, P, W / P, P]) // (N, C, H/P, P, W/P, P)
   return reshape(permute(grid, [0, 2, 4, 1, 3, 5]), [N, (H / P) * (W / P), C * P * P])

@@ -5,19 +5,26 @@
  */
 
 import type { Backend, BinaryName, UnaryName } from '../backend.ts'
-import type { DType } from '../dtype.ts'
+import { type DType, toNumber } from '../dtype.ts'
 import { noGrad } from '../graph.ts'
-import { apply, type Binary, defineOp, type None, type Op, type Unary } from '../op.ts'
+import { apply, type Binary, checkFloat, defineOp, type None, type Op, type Unary } from '../op.ts'
 import { broadcastShapes } from '../shape.ts'
 import { full, type Tensor, tensor } from '../tensor.ts'
-import { unless, zero } from './branch.ts'
+import { withNumber } from './scalar.ts'
+import { where, zero, zeroWhere } from './where.ts'
 
 const none: None = {}
+
+/** 1 in the dtype and on the backend of x. */
+function one({ dtype, backend }: Tensor): Tensor {
+  return full([], 1, { dtype, backend })
+}
 
 // ---- two operands -------------------------------------------------------------------------------------------------
 
 interface BinaryRule {
   readonly name: BinaryName
+  readonly integers?: true
   /** Gradients of a and b from that of the result, the inputs and the result. */
   readonly vjp?: (g: Tensor, a: Tensor, b: Tensor, y: Tensor) => readonly [() => Tensor, () => Tensor]
   readonly keeps: 'nothing' | 'inputs' | 'inputs and result'
@@ -29,6 +36,7 @@ function binary(rule: BinaryRule): Op<Binary, None, readonly Tensor[]> {
   const { name, vjp, keeps, domain } = rule
   return defineOp<Binary, None, readonly Tensor[]>({
     name,
+    integers: rule.integers,
     differentiable: rule.differentiable,
     infer: ([a, b]) => broadcastShapes(name, a, b),
     forward: (k, [a, b], _, out) => k.binary(name, a, b, out),
@@ -53,9 +61,14 @@ function binary(rule: BinaryRule): Op<Binary, None, readonly Tensor[]> {
   })
 }
 
-const addOp = binary({ name: 'add', keeps: 'nothing', vjp: g => [() => g, () => g] })
-const subOp = binary({ name: 'sub', keeps: 'nothing', vjp: g => [() => g, () => neg(g)] })
-const mulOp = binary({ name: 'mul', keeps: 'inputs', vjp: (g, a, b) => [() => mul(g, b), () => mul(g, a)] })
+const addOp = binary({ name: 'add', integers: true, keeps: 'nothing', vjp: g => [() => g, () => g] })
+const subOp = binary({ name: 'sub', integers: true, keeps: 'nothing', vjp: g => [() => g, () => neg(g)] })
+const mulOp = binary({
+  name: 'mul',
+  integers: true,
+  keeps: 'inputs',
+  vjp: (g, a, b) => [() => mul(g, b), () => mul(g, a)],
+})
 const divOp = binary({
   name: 'div',
   keeps: 'inputs',
@@ -66,62 +79,90 @@ const powOp = binary({
   name: 'pow',
   keeps: 'inputs and result',
   domain: 'positive',
-  vjp: (g, a, b, y) => [() => mul(g, mul(b, pow(a, sub(b, 1)))), () => mul(g, mul(y, log(a)))],
+  // x⁰ is flat in x, and 0ˣ in x ≥ 0: as PyTorch has it. There the textbook's rules are 0 · ∞, so a stands aside as 1.
+  vjp: (g, a, b, y) => [
+    () => {
+      const flat = equal(b, zero(b))
+      return zeroWhere(flat, mul(g, mul(b, pow(where(flat, one(a), a), sub(b, 1)))))
+    },
+    () => {
+      const flat = mul(equal(a, zero(a)), lessEqual(zero(b), b))
+      return zeroWhere(flat, mul(g, mul(y, log(where(flat, one(a), a)))))
+    },
+  ],
 })
 // A tie gives the whole gradient to the first operand; beside NaN both have it, as in PyTorch.
 const maximumOp = binary({
   name: 'maximum',
+  integers: true,
   keeps: 'inputs',
   domain: 'distinct',
   differentiable: 'once',
-  vjp: (g, a, b) => [() => unless(less(a, b), g), () => unless(lessEqual(b, a), g)],
+  vjp: (g, a, b) => [() => zeroWhere(less(a, b), g), () => zeroWhere(lessEqual(b, a), g)],
 })
 const minimumOp = binary({
   name: 'minimum',
+  integers: true,
   keeps: 'inputs',
   domain: 'distinct',
   differentiable: 'once',
-  vjp: (g, a, b) => [() => unless(less(b, a), g), () => unless(lessEqual(a, b), g)],
+  vjp: (g, a, b) => [() => zeroWhere(less(b, a), g), () => zeroWhere(lessEqual(a, b), g)],
 })
-const equalOp = binary({ name: 'equal', keeps: 'nothing', differentiable: 'none' })
-const lessOp = binary({ name: 'less', keeps: 'nothing', differentiable: 'none', domain: 'distinct' })
-const lessEqualOp = binary({ name: 'lessEqual', keeps: 'nothing', differentiable: 'none', domain: 'distinct' })
+const equalOp = binary({ name: 'equal', integers: true, keeps: 'nothing', differentiable: 'none' })
+const lessOp = binary({ name: 'less', integers: true, keeps: 'nothing', differentiable: 'none', domain: 'distinct' })
+const lessEqualOp = binary({
+  name: 'lessEqual',
+  integers: true,
+  keeps: 'nothing',
+  differentiable: 'none',
+  domain: 'distinct',
+})
+
+/** The number b beside an operand of an op. Throws if the operand is i32 and b is no integer that i32 can hold. */
+function beside(op: string, { dtype }: Tensor, b: number): number {
+  if (dtype === 'i32' && b !== toNumber(dtype, b))
+    throw new Error(
+      `${op}: expected an integer in [−2³¹, 2³¹) beside i32, got ${b}; convert with to(x, { dtype: 'f32' })`,
+    )
+  return b
+}
 
 /** a + b, broadcast. Throws ShapeError. */
 export function add(a: Tensor, b: Tensor | number): Tensor {
-  return typeof b === 'number' ? affine(a, 1, b) : apply(addOp, [a, b], none)
+  return typeof b === 'number' ? affine(a, 1, beside('add', a, b)) : apply(addOp, [a, b], none)
 }
 
 /** a − b, broadcast. Throws ShapeError. */
 export function sub(a: Tensor, b: Tensor | number): Tensor {
-  return typeof b === 'number' ? affine(a, 1, -b) : apply(subOp, [a, b], none)
+  return typeof b === 'number' ? affine(a, 1, -beside('sub', a, b)) : apply(subOp, [a, b], none)
 }
 
 /** a · b, broadcast. Throws ShapeError. */
 export function mul(a: Tensor, b: Tensor | number): Tensor {
-  return typeof b === 'number' ? affine(a, b, 0) : apply(mulOp, [a, b], none)
+  // The shift is −0, which leaves a product of −0 as it is.
+  return typeof b === 'number' ? affine(a, beside('mul', a, b), -0) : apply(mulOp, [a, b], none)
 }
 
-/** a / b, broadcast; integers are truncated. Throws ShapeError. */
+/** a / b of floats, broadcast. Throws ShapeError. */
 export function div(a: Tensor, b: Tensor | number): Tensor {
-  if (typeof b !== 'number') return apply(divOp, [a, b], none)
-  // The reciprocal of an integer is rounded, and 49 · (1/49) would truncate to 0.
-  return a.dtype === 'i32' ? div(a, full([], b, { dtype: 'i32', backend: a.backend })) : affine(a, 1 / b, 0)
+  checkFloat('div', a)
+  return typeof b === 'number' ? apply(divScalarOp, [a], { divisor: b }) : apply(divOp, [a, b], none)
 }
 
-/** a^b, broadcast; with a tensor as b, a must be positive for its gradient. Throws ShapeError. */
+/** a^b of floats, broadcast; the gradient by a tensor b is NaN where a < 0. Throws ShapeError. */
 export function pow(a: Tensor, b: Tensor | number): Tensor {
+  checkFloat('pow', a)
   return typeof b === 'number' ? apply(powScalarOp, [a], { p: b }) : apply(powOp, [a, b], none)
 }
 
 /** The larger of a and b, broadcast. Throws ShapeError. */
 export function maximum(a: Tensor, b: Tensor | number): Tensor {
-  return typeof b === 'number' ? clamp(a, b, Infinity) : apply(maximumOp, [a, b], none)
+  return typeof b === 'number' ? clamp(a, beside('maximum', a, b), Infinity) : apply(maximumOp, [a, b], none)
 }
 
 /** The smaller of a and b, broadcast. Throws ShapeError. */
 export function minimum(a: Tensor, b: Tensor | number): Tensor {
-  return typeof b === 'number' ? clamp(a, -Infinity, b) : apply(minimumOp, [a, b], none)
+  return typeof b === 'number' ? clamp(a, -Infinity, beside('minimum', a, b)) : apply(minimumOp, [a, b], none)
 }
 
 /** 1 where a = b, else 0, in the dtype of a; broadcast. Throws ShapeError. */
@@ -143,6 +184,7 @@ export function lessEqual(a: Tensor, b: Tensor): Tensor {
 
 interface UnaryRule {
   readonly name: UnaryName
+  readonly integers?: true
   readonly vjp?: (g: Tensor, x: Tensor) => Tensor
   /** What the rule is given as x: the input, the result, or nothing. */
   readonly keeps: 'nothing' | 'input' | 'result'
@@ -155,6 +197,7 @@ export function unary(rule: UnaryRule): Op<Unary, None, readonly Tensor[]> {
   const { name, vjp, keeps, domain } = rule
   return defineOp<Unary, None, readonly Tensor[]>({
     name,
+    integers: rule.integers,
     differentiable: rule.differentiable,
     infer: ([x]) => x,
     forward: (k, [x], _, out) => k.unary(name, x, out),
@@ -169,16 +212,17 @@ export function unary(rule: UnaryRule): Op<Unary, None, readonly Tensor[]> {
 
 const absOp = unary({
   name: 'abs',
+  integers: true,
   keeps: 'input',
   domain: 'distinct',
   differentiable: 'once',
   vjp: (g, x) => mul(g, sign(x)),
 })
-const signOp = unary({ name: 'sign', keeps: 'nothing', domain: 'distinct', differentiable: 'none' })
-const floorOp = unary({ name: 'floor', keeps: 'nothing', domain: 'distinct', differentiable: 'none' })
-const isFiniteOp = unary({ name: 'isFinite', keeps: 'nothing', differentiable: 'none' })
-const negOp = unary({ name: 'neg', keeps: 'nothing', vjp: g => neg(g) })
-const squareOp = unary({ name: 'square', keeps: 'input', vjp: (g, x) => mul(g, mul(x, 2)) })
+const signOp = unary({ name: 'sign', integers: true, keeps: 'nothing', domain: 'distinct', differentiable: 'none' })
+const floorOp = unary({ name: 'floor', integers: true, keeps: 'nothing', domain: 'distinct', differentiable: 'none' })
+const isFiniteOp = unary({ name: 'isFinite', integers: true, keeps: 'nothing', differentiable: 'none' })
+const negOp = unary({ name: 'neg', integers: true, keeps: 'nothing', vjp: g => neg(g) })
+const squareOp = unary({ name: 'square', integers: true, keeps: 'input', vjp: (g, x) => mul(g, mul(x, 2)) })
 const sqrtOp = unary({ name: 'sqrt', keeps: 'result', domain: 'positive', vjp: (g, y) => div(mul(g, 0.5), y) })
 const rsqrtOp = unary({
   name: 'rsqrt',
@@ -224,7 +268,8 @@ export function floor(x: Tensor): Tensor {
 }
 
 /** 1 where x is neither infinite nor NaN, else 0; no gradient: (…) → (…). */
-export function finite(x: Tensor): Tensor {
+// biome-ignore lint/suspicious/noShadowRestrictedNames: the name of PyTorch and NumPy
+export function isFinite(x: Tensor): Tensor {
   return apply(isFiniteOp, [x], none)
 }
 
@@ -282,17 +327,27 @@ export function erf(x: Tensor): Tensor {
 
 const affineOp = defineOp<Unary, { readonly scale: number; readonly shift: number }>({
   name: 'affine',
+  integers: true,
   infer: ([x]) => x,
   forward: (k, [x], { scale, shift }, out) => k.unary('affine', x, out, scale, shift),
-  vjp: (g, _, { scale }) => [() => (scale === 1 ? g : affine(g, scale, 0))],
+  vjp: (g, _, { scale }) => [() => (scale === 1 ? g : mul(g, scale))],
   samples: r =>
     [[3, 1, 5], [1031], []].map(shape => ({ x: [r(...shape)] as const, attrs: { scale: 1.5, shift: -0.25 } })),
 })
 
 /** scale · x + shift: (…) → (…). */
 export function affine(x: Tensor, scale: number, shift: number): Tensor {
-  return apply(affineOp, [x], { scale, shift })
+  return apply(affineOp, [x], { scale: beside('affine', x, scale), shift: beside('affine', x, shift) })
 }
+
+// A product with 1/divisor would be rounded twice, and 1/divisor may overflow.
+const divScalarOp = defineOp<Unary, { readonly divisor: number }>({
+  name: 'divScalar',
+  infer: ([x]) => x,
+  forward: (k, [x], { divisor }, out) => withNumber(k, 'div', x, divisor, out),
+  vjp: (g, _, { divisor }) => [() => div(g, divisor)],
+  samples: r => [[3, 1, 5], [1031], []].map(shape => ({ x: [r(...shape)] as const, attrs: { divisor: 41 } })),
+})
 
 const powScalarOp = defineOp<Unary, { readonly p: number }, Unary>({
   name: 'powScalar',
@@ -309,6 +364,7 @@ const powScalarOp = defineOp<Unary, { readonly p: number }, Unary>({
 
 const clampOp = defineOp<Unary, { readonly low: number; readonly high: number }, Unary>({
   name: 'clamp',
+  integers: true,
   differentiable: 'once',
   infer: ([x]) => x,
   forward: (k, [x], { low, high }, out) => k.unary('clamp', x, out, low, high),
@@ -319,37 +375,17 @@ const clampOp = defineOp<Unary, { readonly low: number; readonly high: number },
     [[3, 1, 5], [1031], []].map(shape => ({ x: [r.distinct(...shape)] as const, attrs: { low: -0.5, high: 1 } })),
 })
 
-/** x limited to [low, high]: (…) → (…). */
+/** x limited to [low, high], which may be infinite: (…) → (…). */
 export function clamp(x: Tensor, low: number, high: number): Tensor {
+  for (const bound of [low, high]) if (Math.abs(bound) !== Infinity) beside('clamp', x, bound)
   return apply(clampOp, [x], { low, high })
-}
-
-const whereOp = defineOp<readonly [Tensor, Tensor, Tensor], None, Unary>({
-  name: 'where',
-  selector: { at: 0 },
-  dtype: ([, a]) => a.dtype,
-  infer: ([c, a, b]) => broadcastShapes('where', c, broadcastShapes('where', a, b)),
-  forward: (k, [c, a, b], _, out) => k.where(c, a, b, out),
-  save: ([c]) => [c],
-  vjp: (g, [c]) => [() => zero(g, c.shape), () => where(c, g, zero(g)), () => unless(c, g)],
-  samples: r => [
-    { x: [r.indices(2, 3, 1, 5), r(3, 7, 5), r(5)], attrs: none },
-    { x: [r.indices(2, 1031), r(1), r(1031)], attrs: none },
-  ],
-})
-
-/**
- * a where the condition (any dtype) is not 0, else b; all three broadcast. The condition has no gradient. Throws
- * ShapeError.
- */
-export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
-  return apply(whereOp, [condition, a, b], none)
 }
 
 // ---- conversion ---------------------------------------------------------------------------------------------------
 
 const castOp = defineOp<Unary, { readonly to: DType; readonly from: DType }>({
   name: 'cast',
+  integers: true,
   dtype: (_, { to }) => to,
   infer: ([x]) => x,
   forward: (k, [x], _, out) => k.cast(x, out),
@@ -373,5 +409,6 @@ export function cast(x: Tensor, dtype: DType): Tensor {
  */
 export function to(x: Tensor, { backend = x.backend, dtype = x.dtype }: { backend?: Backend; dtype?: DType }): Tensor {
   if (backend === x.backend && dtype === x.dtype) return x.detach()
+  if (backend === x.backend) return noGrad(() => cast(x, dtype))
   return tensor(x.dataSync(), { shape: x.shape, dtype, backend })
 }

@@ -7,11 +7,12 @@
 import { apply, type Binary, defineOp, type None, type Unary } from '../op.ts'
 import { ShapeError, sameShape, show } from '../shape.ts'
 import { ones, type Tensor } from '../tensor.ts'
-import { mul, where } from './elementwise.ts'
 import { reshape } from './movement.ts'
+import { where, zero } from './where.ts'
 
 const gatherOp = defineOp<Binary, None, Unary>({
   name: 'gather',
+  integers: true,
   selector: { at: 1, dtype: 'i32' },
   infer: ([x, index]) => {
     if (x.length !== 3 || index.length !== 2 || x[0] !== index[0])
@@ -20,7 +21,7 @@ const gatherOp = defineOp<Binary, None, Unary>({
   },
   forward: (k, [x, index], _, out) => k.gather(x, index, out),
   save: ([, index]) => [index],
-  vjp: (g, [index], _, [x]) => [() => scatterAdd(index, g, x[1]), () => mul(index, 0)],
+  vjp: (g, [index], _, [x]) => [() => scatterAdd(index, g, x[1]), () => zero(index, index.shape)],
   samples: r => [
     { x: [r(2, 5, 3), r.indices(5, 2, 7)], attrs: {} },
     { x: [r(1, 1031, 1), r.indices(1031, 1, 3)], attrs: {} },
@@ -30,6 +31,7 @@ const gatherOp = defineOp<Binary, None, Unary>({
 
 const scatterAddOp = defineOp<Binary, { readonly rows: number }, Unary>({
   name: 'scatterAdd',
+  integers: true,
   selector: { at: 0, dtype: 'i32' },
   dtype: ([, source]) => source.dtype,
   infer: ([index, source], { rows }) => {
@@ -41,7 +43,7 @@ const scatterAddOp = defineOp<Binary, { readonly rows: number }, Unary>({
   },
   forward: (k, [index, source], _, out) => k.scatterAdd(index, source, out),
   save: ([index]) => [index],
-  vjp: (g, [index]) => [() => mul(index, 0), () => gather(g, index)],
+  vjp: (g, [index]) => [() => zero(index, index.shape), () => gather(g, index)],
   samples: r => [
     { x: [r.indices(5, 2, 7), r(2, 7, 3)], attrs: { rows: 5 } },
     { x: [r.indices(3, 1, 1031), r(1, 1031, 1)], attrs: { rows: 3 } },

@@ -6,9 +6,9 @@
 import { apply, type Binary, defineOp, type None } from '../op.ts'
 import { broadcastShapes, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
+import { sum } from './broadcast.ts'
 import { add } from './elementwise.ts'
 import { reshape } from './movement.ts'
-import { sum } from './reduce.ts'
 
 interface MatmulAttrs {
   readonly transposeA: boolean
@@ -24,6 +24,7 @@ function dimensions(a: Shape, b: Shape, { transposeA, transposeB }: MatmulAttrs)
 
 const matmulOp = defineOp<Binary, MatmulAttrs, Binary>({
   name: 'matmul',
+  integers: true,
   infer: ([a, b], attrs) => {
     const say = () => `got ${show(a)}${attrs.transposeA ? 'ᵀ' : ''} and ${show(b)}${attrs.transposeB ? 'ᵀ' : ''}`
     if (a.length < 2 || b.length < 2) throw new ShapeError(`matmul: wanted operands of rank 2 or more, ${say()}`)
@@ -72,6 +73,7 @@ export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = 
 
 const linearOp = defineOp<Binary | readonly [Tensor, Tensor, Tensor], None, Binary>({
   name: 'linear',
+  integers: true,
   infer: ([x, w, b]) => {
     if (w.length !== 2 || x.length < 1 || x.at(-1) !== w[1])
       throw new ShapeError(`linear: wanted x [..., I] and w [O, I], got ${show(x)} and ${show(w)}`)
@@ -79,7 +81,8 @@ const linearOp = defineOp<Binary | readonly [Tensor, Tensor, Tensor], None, Bina
       throw new ShapeError(`linear: bias must have shape [${w[0]}], got ${show(b)}`)
     return [...x.slice(0, -1), w[0]]
   },
-  forward: (k, [x, w, b], _, out) => k.linear?.(x, w, b ?? null, out),
+  // The fused kernels are of floats.
+  forward: (k, [x, w, b], _, out) => (out.dtype === 'i32' ? undefined : k.linear?.(x, w, b ?? null, out)),
   decompose: ([x, w, b]) => {
     const y = matmul(rows(x), w, { transposeB: true })
     return reshape(b === undefined ? y : add(y, b), [...x.shape.slice(0, -1), w.shape[0]])

@@ -2,15 +2,16 @@
  * Ops that move elements and change none: each one's gradient is another of them. Next: gather.ts.
  */
 
+import { toNumber } from '../dtype.ts'
 import { apply, defineOp, type None, type Unary } from '../op.ts'
-import { axisOf, broadcastShapes, type Shape, ShapeError, sameShape, show, sizeOf } from '../shape.ts'
-import { Tensor } from '../tensor.ts'
-import { sumTo } from './reduce.ts'
+import { axisOf, type Shape, ShapeError, sameShape, show, sizeOf } from '../shape.ts'
+import type { Tensor } from '../tensor.ts'
 
 // ---- reshape: the only op whose result shares its input's memory ----------------------------------------------------
 
 const reshapeOp = defineOp<Unary, { readonly shape: Shape }>({
   name: 'reshape',
+  integers: true,
   infer: ([x], { shape }) => {
     if (sizeOf(x) !== sizeOf(shape) || !shape.every(n => Number.isInteger(n) && n >= 0))
       throw new ShapeError(`reshape: wanted a shape of ${sizeOf(x)} elements, got ${show(shape)} for ${show(x)}`)
@@ -51,6 +52,7 @@ export function unsqueeze(x: Tensor, axis: number): Tensor {
 
 const permuteOp = defineOp<Unary, { readonly order: readonly number[] }>({
   name: 'permute',
+  integers: true,
   infer: ([x], { order }) => {
     if (order.length !== x.length || !x.every((_, i) => order.includes(i)))
       throw new ShapeError(`permute: wanted an order of ${x.length} axes, got ${show(order)}; x is ${show(x)}`)
@@ -84,39 +86,11 @@ export function transpose(x: Tensor): Tensor {
   return permute(x, [...order.slice(0, -2), order.length - 1, order.length - 2])
 }
 
-// ---- broadcast ------------------------------------------------------------------------------------------------------
-
-const broadcastOp = defineOp<Unary, { readonly shape: Shape }>({
-  name: 'broadcastTo',
-  infer: ([x], { shape }) => {
-    if (!sameShape(broadcastShapes('broadcastTo', x, shape), shape))
-      throw new ShapeError(`broadcastTo: wanted a shape that broadcasts to ${show(shape)}, got ${show(x)}`)
-    return shape
-  },
-  // Adding 0 to every place: a binary kernel reads its operands broadcast.
-  forward: (k, [x], _, out) => {
-    const zero = new Tensor(k.fill(0, { shape: [], dtype: x.dtype }), [])
-    const storage = k.binary('add', x, zero, out)
-    zero.dispose()
-    return storage
-  },
-  vjp: (g, _, __, [shape]) => [() => sumTo(g, shape)],
-  samples: r => [
-    { x: [r(3, 1, 5)], attrs: { shape: [2, 3, 4, 5] } },
-    { x: [r(1)], attrs: { shape: [1031] } },
-    { x: [r()], attrs: { shape: [2, 3] } },
-  ],
-})
-
-/** x (…) repeated along axes of size 1 and new leading axes, to this shape. Throws ShapeError. */
-export function broadcastTo(x: Tensor, shape: Shape): Tensor {
-  return sameShape(x.shape, shape) ? x.alias() : apply(broadcastOp, [x], { shape })
-}
-
 // ---- slice, pad, concat ---------------------------------------------------------------------------------------------
 
 const sliceOp = defineOp<Unary, { readonly starts: readonly number[]; readonly shape: Shape }>({
   name: 'slice',
+  integers: true,
   infer: ([x], { starts, shape }) => {
     const inside =
       starts.length === x.length &&
@@ -156,6 +130,7 @@ export function split(x: Tensor, parts: number, axis: number): Tensor[] {
 
 const padOp = defineOp<Unary, { readonly before: readonly number[]; readonly shape: Shape; readonly value: number }>({
   name: 'pad',
+  integers: true,
   infer: ([x], { before, shape }) => {
     const sameRank = before.length === x.length && shape.length === x.length
     const whole = [...before, ...shape].every(n => Number.isInteger(n) && n >= 0)
@@ -163,7 +138,7 @@ const padOp = defineOp<Unary, { readonly before: readonly number[]; readonly sha
     if (!fits) throw new ShapeError(`pad: wanted a box around ${show(x)}, got ${show(shape)} with x at ${show(before)}`)
     return shape
   },
-  forward: (k, [x], { before, value }, out) => k.pad(x, before, value, out),
+  forward: (k, [x], { before, value }, out) => k.pad(x, before, toNumber(x.dtype, value), out),
   vjp: (g, _, { before }, [x]) => [() => apply(sliceOp, [g], { starts: before, shape: x })],
   samples: r => [
     { x: [r(3, 1, 5)], attrs: { before: [1, 0, 2], shape: [4, 3, 8], value: 0 } },
@@ -179,6 +154,7 @@ export function pad(x: Tensor, before: readonly number[], shape: Shape, value = 
 
 const concatOp = defineOp<readonly Tensor[], { readonly axis: number }>({
   name: 'concat',
+  integers: true,
   infer: (shapes, { axis }) => {
     const [first] = shapes
     if (!shapes.every(s => s.length === first.length && s.every((n, i) => i === axis || n === first[i])))
@@ -223,6 +199,7 @@ export function stack(xs: readonly Tensor[], axis: number): Tensor {
 
 const copyOp = defineOp<Unary, None>({
   name: 'copy',
+  integers: true,
   infer: ([x]) => x,
   forward: (k, [x]) => k.copy(x),
   vjp: g => [() => g],

@@ -4,13 +4,14 @@
  * gradient of that decomposition. Next: attention.ts.
  */
 
-import { apply, applyMany, type Binary, defineManyOp, defineOp, type Unary } from '../op.ts'
+import { apply, applyMany, type Binary, checkFloat, defineManyOp, defineOp, type Unary } from '../op.ts'
 import { checkShape, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
 import { vjpOf } from '../tape.ts'
 import type { Tensor } from '../tensor.ts'
 import { add, affine, mul, rsqrt, square, sub } from './elementwise.ts'
 import { reshape, unsqueeze } from './movement.ts'
 import { mean } from './reduce.ts'
+import { zero } from './where.ts'
 
 type Ternary = readonly [Tensor, Tensor, Tensor]
 
@@ -60,7 +61,7 @@ const layerNormGradOp = defineManyOp<Binary | Ternary, Eps>({
   decompose: ([g, x, w], { eps }) =>
     w === undefined
       ? vjpOf(xs => layerNormOf(xs, eps), [x], g)
-      : vjpOf(xs => layerNormOf(xs, eps), [x, w, mul(w, 0)], g),
+      : vjpOf(xs => layerNormOf(xs, eps), [x, w, zero(w, w.shape)], g),
   flops: ([, x]) => 14 * x.size,
   samples: r => [
     { x: [r(2, 3, 5), r(2, 3, 5), r(5)], attrs: { eps: 1e-5 } },
@@ -104,8 +105,10 @@ function once<T>(f: () => T): () => T {
 
 /** Group norm over (C/groups, H, W) of x (N, C, H, W), then ⊙ w + b per channel. Throws ShapeError. */
 export function groupNorm(x: Tensor, groups: number, w: Tensor, b: Tensor, eps: number): Tensor {
+  checkFloat('groupNorm', x)
   const [N, C, ...rest] = x.shape
-  if (C % groups !== 0) throw new ShapeError(`groupNorm: wanted channels divisible by ${groups}, got ${show(x.shape)}`)
+  if (!(Number.isInteger(groups) && groups >= 1 && C % groups === 0))
+    throw new ShapeError(`groupNorm: expected channels divisible by ${groups} groups, got ${show(x.shape)}`)
   checkAffine('groupNorm', C, w.shape, b.shape, x.shape)
   const y = reshape(layerNorm(reshape(x, [N, groups, sizeOf([C / groups, ...rest])]), null, null, eps), x.shape)
   const perChannel = [C, ...rest.map(() => 1)]
@@ -154,7 +157,7 @@ const adaLayerNormGradOp = defineManyOp<Ternary, Eps>({
     return [x, scale, scale]
   },
   forward: (k, [g, x, scale], { eps }) => k.adaLayerNormGrad?.(g, x, scale, eps),
-  decompose: ([g, x, scale], { eps }) => vjpOf(xs => adaLayerNormOf(xs, eps), [x, mul(scale, 0), scale], g),
+  decompose: ([g, x, scale], { eps }) => vjpOf(xs => adaLayerNormOf(xs, eps), [x, zero(scale, scale.shape), scale], g),
   flops: ([, x]) => 16 * x.size,
   samples: r => [
     { x: [r(2, 3, 5), r(2, 3, 5), r(2, 5)], attrs: { eps: 1e-6 } },

@@ -2,13 +2,14 @@
  * Softmax and log-softmax over one axis, and the classification loss made of them. Next: norm.ts.
  */
 
-import { apply, type Binary, defineOp, type None, type Unary } from '../op.ts'
+import { apply, type Binary, checkFloat, defineOp, type None, type Unary } from '../op.ts'
 import { axisOf, checkShape, type Shape, ShapeError, show } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
-import { add, exp, log, mul, neg, reciprocal, sub } from './elementwise.ts'
+import { sum } from './broadcast.ts'
+import { add, div, exp, log, mul, neg, sub } from './elementwise.ts'
 import { pick } from './gather.ts'
 import { permute } from './movement.ts'
-import { max, mean, sum } from './reduce.ts'
+import { max, mean } from './reduce.ts'
 
 const shapes: readonly Shape[] = [
   [3, 4, 5],
@@ -23,7 +24,7 @@ const softmaxOp = defineOp<Unary, None, Unary>({
   forward: (k, [x], _, out) => k.softmax?.(x, out),
   decompose: ([x]) => {
     const e = exp(sub(x, max(x.detach(), -1, true))) // the shift changes no value, only the range
-    return mul(e, reciprocal(sum(e, -1, true)))
+    return div(e, sum(e, -1, true))
   },
   save: (_, y) => [y],
   vjp: (g, [y]) => [() => softmaxGrad(g, y)],
@@ -102,6 +103,9 @@ export function logSoftmax(x: Tensor, axis = -1): Tensor {
 export function crossEntropy(x: Tensor, target: Tensor, labelSmoothing = 0): Tensor {
   if (x.shape.length !== 2 || target.shape.length !== 1 || x.shape[0] !== target.shape[0])
     throw new ShapeError(`crossEntropy: wanted x [N, C] and target [N], got ${show(x.shape)} and ${show(target.shape)}`)
+  checkFloat('crossEntropy', x)
+  if (!(labelSmoothing >= 0 && labelSmoothing <= 1))
+    throw new RangeError(`crossEntropy: expected label smoothing in [0, 1], got ${labelSmoothing}`)
   const logp = logSoftmax(x)
   const hit = neg(mean(pick(logp, target)))
   return labelSmoothing === 0 ? hit : add(mul(hit, 1 - labelSmoothing), mul(mean(logp), -labelSmoothing))

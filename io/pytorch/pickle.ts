@@ -1,8 +1,9 @@
 /**
  * Python's pickles, protocols 2 to 5, read as data [pickle]. A pickle is a program for a small stack machine, and Python
- * runs whatever it names. Here the stack holds plain values, what a name means is up to a `PickleHost` that knows a short
- * list of them (rebuild.ts), and nothing is ever called that is not on it. A pickle comes from anywhere: the machine has
- * no recursion, and objects, memo and work are bounded, so that no program of it takes long or takes much memory.
+ * runs whatever it names. Here the stack holds plain values, and what a name means is up to a `PickleHost` that knows a
+ * short list of them (rebuild.ts). Objects of all other names are `Inert`: what the pickle says of them is kept as data,
+ * and nothing is called. A pickle comes from anywhere: the machine has no recursion, and instructions, objects, memo and
+ * work are bounded, so that no program of it takes long or takes much memory.
  */
 
 import { quote } from '../safetensors-elements.ts'
@@ -12,7 +13,31 @@ export class PickleError extends Error {
   override name = 'PickleError'
 }
 
-/** What a pickle's names stand for. Values are null, booleans, numbers, bigints, strings, bytes, arrays, Maps and Sets. */
+/** A pickle that goes on behind the bytes that are there. */
+export class PickleCutShort extends PickleError {}
+
+/** An object of a class, or the result of a function, that is not known: what its pickle says of it. */
+export class Inert {
+  /** The name of the class or function: `argparse.Namespace`. */
+  readonly type: string
+  readonly args: readonly unknown[]
+  /** What the pickle gave it as its state: of most classes, its fields. */
+  state: unknown = null
+  /** What the pickle added to it as to a list or a set. */
+  list: unknown[] | null = null
+  /** What the pickle set in it as in a dict. */
+  items: Map<unknown, unknown> | null = null
+
+  constructor(type: string, args: readonly unknown[]) {
+    this.type = type
+    this.args = args
+  }
+}
+
+/**
+ * What a pickle's names stand for. Values are null, booleans, numbers, bigints, strings, bytes, arrays, Maps, Sets and
+ * Inert objects.
+ */
 export interface PickleHost {
   /** What stands for `module.name`. Throws PickleError where it is not allowed. */
   global(module: string, name: string): unknown
@@ -24,17 +49,30 @@ export interface PickleHost {
   persistent(id: unknown): unknown
 }
 
-/** A checkpoint of a thousand tensors takes about 1 MB. */
-const largestPickle = 2 ** 24
-/** Lists, dicts and calls in one pickle, values that it remembers, and what the calls may do in all. */
+/** A checkpoint of a thousand tensors takes about 1 MB, but arrays beside them lie in the pickle. */
+export const largestPickle = 2 ** 28
+/** Instructions, values that it remembers, its lists, dicts and calls, and what the calls may do in all. */
+const mostInstructions = 2 ** 24
 const mostObjects = 2 ** 20
 const mostSteps = 2 ** 24
 
 /** The value that a pickle describes. Throws PickleError, naming `where`, and what the host throws. */
 export function unpickle(bytes: Uint8Array, host: PickleHost, where: string): unknown {
-  if (bytes.length > largestPickle)
-    throw new PickleError(`${where}: wanted a pickle of at most ${largestPickle} bytes, got ${bytes.length}`)
-  return new Machine(bytes, host, where).run()
+  return unpickleAt(bytes, 0, host, where).value
+}
+
+/** The value of the pickle that begins at `begin`, and where it ends. Throws as `unpickle`. */
+export function unpickleAt(
+  bytes: Uint8Array,
+  begin: number,
+  host: PickleHost,
+  where: string,
+): { readonly value: unknown; readonly end: number } {
+  if (bytes.length - begin > largestPickle)
+    throw new PickleError(`${where}: wanted a pickle of at most ${largestPickle} bytes, got ${bytes.length - begin}`)
+  const machine = new Machine(bytes.subarray(begin), host, where)
+  const value = machine.run()
+  return { value, end: begin + machine.length }
 }
 
 class Machine {
@@ -57,10 +95,16 @@ class Machine {
     this.#where = where
   }
 
+  /** Bytes that were taken. */
+  get length(): number {
+    return this.#at
+  }
+
   run(): unknown {
     if (this.#bytes[0] !== 0x80 || !(this.#bytes[1] >= 2 && this.#bytes[1] <= 5))
       this.#fail('wanted a pickle of protocol 2 to 5, got another, or none')
-    for (;;) {
+    for (let instructions = 0; ; instructions++) {
+      if (instructions === mostInstructions) this.#fail(`wanted at most ${mostInstructions} instructions, got more`)
       const code = String.fromCharCode(this.#byte())
       if (code === '.') return this.#pop()
       const operation = Machine.#operations[code]
@@ -215,8 +259,9 @@ class Machine {
     '\x90'() {
       const items = this.#popToMark()
       const set = this.#top()
-      if (!(set instanceof Set)) this.#fail('wanted a set to add to, got another value')
-      for (const item of items) set.add(item)
+      if (set instanceof Inert) for (const item of items) this.#listOf(set).push(item)
+      else if (set instanceof Set) for (const item of items) set.add(item)
+      else this.#fail('wanted a set to add to, got another value')
     },
     '\x91'() {
       this.#make(new Set(this.#popToMark()))
@@ -239,8 +284,8 @@ class Machine {
     },
     '\x92'() {
       const [callable, args, named] = this.#popMany(3)
-      if (!(named instanceof Map) || named.size > 0) this.#fail('wanted an object without named arguments, got some')
-      this.#call(callable, args)
+      if (!(named instanceof Map)) this.#fail('wanted named arguments as a dict, got another value')
+      this.#call(callable, named.size > 0 && Array.isArray(args) ? [...args, named] : args)
     },
     b() {
       const state = this.#pop()
@@ -296,12 +341,22 @@ class Machine {
 
   #list(): unknown[] {
     const list = this.#top()
+    if (list instanceof Inert) return this.#listOf(list)
     if (!Array.isArray(list)) this.#fail('wanted a list to append to, got another value')
     return list
   }
 
+  #listOf(object: Inert): unknown[] {
+    object.list ??= []
+    return object.list
+  }
+
   #dict(): Map<unknown, unknown> {
     const dict = this.#top()
+    if (dict instanceof Inert) {
+      dict.items ??= new Map()
+      return dict.items
+    }
     if (!(dict instanceof Map)) this.#fail('wanted a dict to set an item of, got another value')
     return dict
   }
@@ -329,8 +384,9 @@ class Machine {
 
   /** Where the next `n` bytes begin; they are taken. */
   #take(n: number): number {
-    if (n > this.#bytes.length - this.#at)
-      this.#fail(`wanted ${n} bytes, got ${this.#bytes.length - this.#at}: it is cut short`)
+    const left = this.#bytes.length - this.#at
+    if (n > left)
+      throw new PickleCutShort(`${this.#where}: byte ${this.#at}: wanted ${n} bytes, got ${left}: it is cut short`)
     this.#at += n
     return this.#at - n
   }
@@ -358,6 +414,8 @@ class Machine {
   /** Names of old protocols end with a line feed. */
   #line(): string {
     const end = this.#bytes.indexOf(0x0a, this.#at)
+    if (end < 0 && this.#bytes.length - this.#at <= 1000)
+      throw new PickleCutShort(`${this.#where}: byte ${this.#at}: wanted a name on a line, got its beginning`)
     if (end < 0 || end - this.#at > 1000) this.#fail('wanted a name on a line, got none')
     const text = latin1(this.#slice(end - this.#at))
     this.#at++

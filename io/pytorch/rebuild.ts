@@ -1,29 +1,16 @@
 /**
- * What names in a PyTorch checkpoint stand for: an allow-list, all of it. Tensors become descriptions of where their
- * elements lie (stored-tensor.ts); settings of a training program (argparse.Namespace, paths, devices) become inert data
- * under their class's name; numpy's scalars become numbers. Everything else is refused by its name, harmless or not.
- * The machine that asks is pickle.ts.
+ * What names in a PyTorch checkpoint stand for. Tensors become descriptions of where their elements lie (stored-tensor.ts),
+ * dicts of several classes become Maps, numpy's scalars numbers. That is all that is known. Objects of any other class
+ * (settings, schedulers, numpy's arrays) become `Inert` data, which nothing here looks into. Names that run code in Python
+ * are refused: a file with one was made to do harm. The machine that asks is pickle.ts.
  */
 
-import { quote, type SafetensorsDType } from '../safetensors-elements.ts'
-import { PickleError, type PickleHost } from './pickle.ts'
+import { quote } from '../safetensors-elements.ts'
+import { Inert, PickleError, type PickleHost } from './pickle.ts'
 import { StoredTensor } from './stored-tensor.ts'
 
-/** Data of a class that is known but has no meaning here. */
-export class Inert {
-  readonly type: string
-  readonly args: readonly unknown[]
-  /** What the pickle gave it as its state: for argparse.Namespace, its fields. */
-  state: unknown = null
-
-  constructor(type: string, args: readonly unknown[]) {
-    this.type = type
-    this.args = args
-  }
-}
-
-/** A name of the list. */
-class Known {
+/** A name that a pickle asked for: of a class, a function or a constant. */
+class Name {
   readonly name: string
 
   constructor(name: string) {
@@ -31,17 +18,20 @@ class Known {
   }
 }
 
-/** Bytes of their own in the archive that tensors are views of. */
-class Storage {
+/** Bytes of their own in the file that tensors are views of. */
+export class Storage {
   readonly key: string
-  /** null: bytes without a type; `length` counts them. */
-  readonly dtype: SafetensorsDType | null
+  /** Null for bytes without a type; `length` counts them. */
+  readonly dtype: string | null
   readonly length: number
+  /** Elements before those that this view of a storage begins at. */
+  readonly offset: number
 
-  constructor(key: string, dtype: SafetensorsDType | null, length: number) {
+  constructor(key: string, dtype: string | null, length: number, offset: number) {
     this.key = key
     this.dtype = dtype
     this.length = length
+    this.offset = offset
   }
 }
 
@@ -55,7 +45,9 @@ class NumpyType {
   }
 }
 
-const storages: Readonly<Record<string, SafetensorsDType>> = {
+const storages: Readonly<Record<string, string>> = {
+  'torch.ComplexDoubleStorage': 'C128',
+  'torch.ComplexFloatStorage': 'C64',
   'torch.DoubleStorage': 'F64',
   'torch.FloatStorage': 'F32',
   'torch.HalfStorage': 'F16',
@@ -69,7 +61,18 @@ const storages: Readonly<Record<string, SafetensorsDType>> = {
 }
 const untyped = 'torch.storage.UntypedStorage'
 
-const dtypes: Readonly<Record<string, SafetensorsDType>> = {
+const dtypes: Readonly<Record<string, string>> = {
+  'torch.complex128': 'C128',
+  'torch.complex64': 'C64',
+  'torch.complex32': 'C32',
+  'torch.uint64': 'U64',
+  'torch.uint32': 'U32',
+  'torch.uint16': 'U16',
+  'torch.float8_e4m3fn': 'F8_E4M3',
+  'torch.float8_e5m2': 'F8_E5M2',
+  'torch.float8_e8m0fnu': 'F8_E8M0',
+  'torch.float8_e4m3fnuz': 'F8_E4M3FNUZ',
+  'torch.float8_e5m2fnuz': 'F8_E5M2FNUZ',
   'torch.float64': 'F64',
   'torch.float32': 'F32',
   'torch.float16': 'F16',
@@ -82,103 +85,114 @@ const dtypes: Readonly<Record<string, SafetensorsDType>> = {
   'torch.bool': 'BOOL',
 }
 
-const tensorClasses = ['torch.Tensor', 'torch.nn.parameter.Parameter']
-const inert = ['argparse.Namespace', 'pathlib.PosixPath', 'pathlib._local.PosixPath', 'torch.device']
+/**
+ * Names that run commands or code where pickles are run. Nothing of them is run here, whatever this list says: a file that
+ * asks for one is refused so that whoever opens it learns of it.
+ */
+const hostile =
+  /^((os|posix|nt|subprocess|sys|runpy|importlib|shutil|socket|pty|ctypes|webbrowser)\.|(builtins|__builtin__)\.(eval|exec|execfile|compile|open|__import__)$)/
 
 type Call = (args: readonly unknown[], spend: (steps: number) => void) => unknown
 
-/** The host for the pickle of one file. */
-export function rebuilder(where: string): PickleHost {
+/** The host for the pickle of one file. `found` gets every storage that the pickle names, by its key. */
+export function rebuilder(where: string, found: Map<string, Storage> = new Map()): PickleHost {
   const fail = (problem: string): never => {
     throw new PickleError(`${where}: ${problem}`)
   }
-  const tensor = (storage: unknown, offset: unknown, size: unknown, stride: unknown, dtype?: unknown): StoredTensor => {
+  const tensor = (
+    [storage, offset, shape, strides]: readonly unknown[],
+    dtype: unknown,
+    metadata: unknown,
+  ): StoredTensor => {
     if (!(storage instanceof Storage)) return fail('wanted a tensor of a storage, got one of another value')
-    const type = dtype instanceof Known ? dtypes[dtype.name] : storage.dtype
-    if (type === undefined || type === null) return fail('wanted a tensor with a type of elements, got none')
-    return StoredTensor.checked(
-      type,
-      storage.key,
-      { of: storage.dtype, length: storage.length },
-      offset,
-      size,
-      stride,
-      where,
-    )
+    const type = dtype instanceof Name ? (dtypes[dtype.name] ?? dtype.name) : storage.dtype
+    if (type === null) return fail('wanted a tensor with a type of elements, got none')
+    const bit = (name: string) => metadata instanceof Map && metadata.get(name) === true
+    const at = isCount(offset) ? offset + storage.offset : offset
+    const view = { offset: at, shape, strides, negative: bit('neg'), conjugate: bit('conj') }
+    return StoredTensor.checked(type, storage, view, where)
   }
-  const asTensor = (value: unknown): StoredTensor =>
-    value instanceof StoredTensor ? value : fail('wanted a tensor in a parameter, got another value')
-  const array = (value: unknown): readonly unknown[] =>
-    Array.isArray(value) ? value : fail('wanted a list, got another value')
+  const isArray = (value: unknown): value is readonly unknown[] => Array.isArray(value)
 
   const dict: Call = ([pairs = []], spend) => {
-    spend(pairs instanceof Map ? pairs.size : array(pairs).length)
-    if (pairs instanceof Map) return new Map(pairs)
-    return new Map(array(pairs).map(pair => [array(pair)[0], array(pair)[1]]))
+    if (pairs instanceof Map) {
+      spend(pairs.size)
+      return new Map(pairs)
+    }
+    if (!isArray(pairs) || !pairs.every(isArray)) return fail('wanted a dict of pairs, got another value')
+    spend(pairs.length)
+    return new Map(pairs.map(([key, value]) => [key, value]))
   }
   const set: Call = ([items = []], spend) => {
-    spend(array(items).length)
-    return new Set(array(items))
+    if (!isArray(items)) return fail('wanted a set of a list, got another value')
+    spend(items.length)
+    return new Set(items)
   }
-  const scalar: Call = ([type, bytes]) => {
-    if (!(type instanceof NumpyType) || !(bytes instanceof Uint8Array))
-      return fail('wanted a scalar of numpy, got others')
-    return scalarOf(type, bytes) ?? fail(`wanted a number of numpy, got a scalar of type ${quote(type.code)}`)
+  const bytes: Call = ([text = new Uint8Array(0), encoding], spend) => {
+    if (text instanceof Uint8Array) return text
+    if (typeof text !== 'string' || !/^latin-?1$/.test(String(encoding))) return undefined
+    spend(text.length)
+    return Uint8Array.from(text, letter => letter.charCodeAt(0))
   }
+  const scalar: Call = ([type, data]) =>
+    type instanceof NumpyType && data instanceof Uint8Array ? scalarOf(type, data) : undefined
+  /** Each gives undefined for arguments that it has no value for: the object is inert then. */
   const calls: Readonly<Record<string, Call>> = {
     'collections.OrderedDict': dict,
+    'collections.Counter': dict,
+    'collections.defaultdict': () => new Map(),
     '__builtin__.set': set,
     'builtins.set': set,
-    'torch.Size': ([sizes = []]) => array(sizes),
-    'torch._utils._rebuild_tensor': ([storage, offset, size, stride]) => tensor(storage, offset, size, stride),
-    'torch._utils._rebuild_tensor_v2': ([storage, offset, size, stride]) => tensor(storage, offset, size, stride),
-    'torch._utils._rebuild_tensor_v3': ([storage, offset, size, stride, , , dtype]) =>
-      tensor(storage, offset, size, stride, dtype),
-    'torch._utils._rebuild_parameter': ([data]) => asTensor(data),
-    'torch._utils._rebuild_parameter_with_state': ([data]) => asTensor(data),
-    'torch._tensor._rebuild_from_type_v2': ([make, type, args], spend) =>
-      type instanceof Known && tensorClasses.includes(type.name)
-        ? host.call(make, array(args), spend)
-        : fail('wanted a tensor or parameter, got a class of its own'),
-    '_codecs.encode': ([text, encoding], spend) => {
-      if (typeof text !== 'string' || encoding !== 'latin1') return fail('wanted bytes as text in latin1, got others')
-      spend(text.length)
-      return Uint8Array.from(text, letter => letter.charCodeAt(0))
-    },
-    'numpy.dtype': ([code]) =>
-      typeof code === 'string' ? new NumpyType(code) : fail('wanted a type of numpy by name'),
+    '__builtin__.frozenset': set,
+    'builtins.frozenset': set,
+    '__builtin__.bytearray': bytes,
+    'builtins.bytearray': bytes,
+    '_codecs.encode': bytes,
+    'torch.Size': ([sizes = []]) => sizes,
+    'torch._utils._rebuild_tensor': args => tensor(args, undefined, undefined),
+    'torch._utils._rebuild_tensor_v2': args => tensor(args, undefined, args[6]),
+    'torch._utils._rebuild_tensor_v3': args => tensor(args, args[6], args[7]),
+    'torch._utils._rebuild_parameter': ([data]) => data,
+    'torch._utils._rebuild_parameter_with_state': ([data]) => data,
+    // A class of its own is read as the plain tensor that it holds.
+    'torch._tensor._rebuild_from_type_v2': ([make, , args], spend) =>
+      isArray(args) ? host.call(make, args, spend) : undefined,
+    'numpy.dtype': ([code]) => (typeof code === 'string' ? new NumpyType(code) : undefined),
     'numpy.core.multiarray.scalar': scalar,
     'numpy._core.multiarray.scalar': scalar,
   }
-  const known = new Set([...[calls, storages, dtypes].flatMap(Object.keys), ...tensorClasses, ...inert, untyped])
 
   const host: PickleHost = {
     global(module, name) {
       const full = `${module}.${name}`
-      if (!known.has(full))
-        fail(
-          `it asks for ${quote(full)}, which is not run here: only tensors, numbers, text and collections of them are read`,
-        )
-      return new Known(full)
+      if (hostile.test(full))
+        fail(`it asks for ${quote(full)}, which runs commands or code: wanted tensors and data beside them`)
+      return new Name(full)
     },
     call(callable, args, spend) {
-      if (!(callable instanceof Known)) return fail('it calls what is not a name')
-      if (inert.includes(callable.name)) return new Inert(callable.name, args)
-      if (!Object.hasOwn(calls, callable.name)) return fail(`it calls ${callable.name}, which is not a function`)
-      return calls[callable.name](args, spend)
+      if (callable instanceof Inert) return new Inert(callable.type, args)
+      if (!(callable instanceof Name)) return fail('it calls what is not a name')
+      const value = Object.hasOwn(calls, callable.name) ? calls[callable.name](args, spend) : undefined
+      return value === undefined ? new Inert(callable.name, args) : value
     },
     build(object, state) {
       if (object instanceof Inert) object.state = state
       else if (object instanceof NumpyType) object.bigEndian = Array.isArray(state) && state[1] === '>'
-      else if (!(object instanceof Map)) fail('it gives a state to what has none') // a dict's is the _metadata of modules
+      // A dict's is the _metadata of modules, a tensor's what a program hung on it.
+      else if (!(object instanceof Map || object instanceof StoredTensor || object instanceof Name))
+        fail('it gives a state to what has none')
       return object
     },
     persistent(id) {
-      const [kind, type, key, , length] = array(id)
-      if (kind !== 'storage' || !(type instanceof Known) || typeof key !== 'string' || !isCount(length))
-        return fail('wanted a storage of the archive, got another id')
-      if (type.name !== untyped && !Object.hasOwn(storages, type.name)) fail(`wanted a storage, got ${type.name}`)
-      return new Storage(key, storages[type.name] ?? null, length)
+      if (!isArray(id)) return fail('wanted a storage of the file, got another id')
+      const [kind, type, key, , length, view] = id
+      if (kind === 'module') return type // older files keep the source of classes
+      if (kind !== 'storage' || !(type instanceof Name) || typeof key !== 'string' || !isCount(length))
+        return fail('wanted a storage of the file, got another id')
+      const dtype = type.name === untyped ? null : (storages[type.name] ?? type.name)
+      const storage = new Storage(key, dtype, length, isArray(view) && isCount(view[1]) ? view[1] : 0)
+      if (!found.has(key)) found.set(key, storage)
+      return storage
     },
   }
   return host

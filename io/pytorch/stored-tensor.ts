@@ -4,19 +4,36 @@
  * into contiguous elements when it is read.
  */
 
-import type { TypedArray } from '../../core/dtype.ts'
 import { type Shape, show, sizeOf } from '../../core/shape.ts'
-import { decodeElements, type SafetensorsDType, safetensorsBytes } from '../safetensors-elements.ts'
+import { isSafetensorsDType, quote, safetensorsBytes } from '../safetensors-elements.ts'
 import { PickleError } from './pickle.ts'
 
 /** Elements that a tensor may have beyond those of its storage, by strides that visit some more than once. */
 const mostRepeated = 2 ** 20
 const mostAxes = 64
 
+/** A tensor as a pickle describes it, before it is checked. */
+interface View {
+  readonly offset: unknown
+  readonly shape: unknown
+  readonly strides: unknown
+  /** True if every element is to be negated, or conjugated, when it is read. */
+  readonly negative: boolean
+  readonly conjugate: boolean
+}
+
+/** Bytes of an element; null for a type that is not known. */
+export function elementBytes(dtype: string): number | null {
+  if (dtype === 'C128') return 16
+  if (dtype === 'C32') return 4
+  return isSafetensorsDType(dtype) ? safetensorsBytes[dtype] : null
+}
+
 export class StoredTensor {
-  readonly dtype: SafetensorsDType
+  /** A name of safetensors.ts, C128, C32, or PyTorch's name of a type that is not known. */
+  readonly dtype: string
   readonly shape: Shape
-  /** Name of the storage in the archive. */
+  /** Name of the storage in the file. */
   readonly storage: string
   /** Bytes that the storage must have. */
   readonly storageBytes: number
@@ -24,13 +41,16 @@ export class StoredTensor {
   /** Bytes [begin, end) of the storage hold all elements. */
   readonly begin: number
   readonly end: number
+  readonly #negative: boolean
+  readonly #conjugate: boolean
 
   private constructor(
-    dtype: SafetensorsDType,
+    dtype: string,
     storage: { readonly key: string; readonly bytes: number },
     shape: Shape,
     strides: readonly number[],
     [begin, end]: readonly [number, number],
+    { negative, conjugate }: View,
   ) {
     this.dtype = dtype
     this.storage = storage.key
@@ -39,28 +59,40 @@ export class StoredTensor {
     this.strides = strides
     this.begin = begin
     this.end = end
+    this.#negative = negative
+    this.#conjugate = conjugate
   }
 
   /**
-   * A view as a pickle describes it. `held.of` is the storage's own type, null where `held.length` counts bytes. Throws
-   * PickleError where it is none, or reaches out of its storage, or has far more elements than that.
+   * A view as a pickle describes it. The storage's type is null where its length counts bytes. Throws PickleError where the
+   * view is none, or reaches out of its storage, or has far more elements than that. A view of an unknown type is not
+   * checked, as it is not read.
    */
   static checked(
-    dtype: SafetensorsDType,
-    key: string,
-    held: { readonly of: SafetensorsDType | null; readonly length: number },
-    offset: unknown,
-    shape: unknown,
-    strides: unknown,
+    dtype: string,
+    held: { readonly key: string; readonly dtype: string | null; readonly length: number },
+    view: View,
     where: string,
   ): StoredTensor {
+    const { offset, shape, strides } = view
     const fail = (problem: string): never => {
-      throw new PickleError(`${where}: a tensor of storage ${JSON.stringify(key.slice(0, 40))}: ${problem}`)
+      throw new PickleError(`${where}: a tensor of storage ${JSON.stringify(held.key.slice(0, 40))}: ${problem}`)
     }
     if (!isCount(offset) || !isCounts(shape) || !isCounts(strides) || shape.length !== strides.length)
       return fail(`wanted an offset, at most ${mostAxes} sizes and as many strides, counts from 0, got others`)
-    const bytes = held.length * (held.of === null ? 1 : safetensorsBytes[held.of])
-    const available = Math.floor(bytes / safetensorsBytes[dtype])
+    const size = elementBytes(dtype)
+    const unit = held.dtype === null ? 1 : elementBytes(held.dtype)
+    if (size === null || unit === null)
+      return new StoredTensor(
+        size === null ? dtype : held.dtype!,
+        { key: held.key, bytes: 0 },
+        shape,
+        strides,
+        [0, 0],
+        view,
+      )
+    const bytes = held.length * unit
+    const available = Math.floor(bytes / size)
     const elements = sizeOf(shape)
     let last = offset
     shape.forEach((n, axis) => {
@@ -70,23 +102,44 @@ export class StoredTensor {
       fail(`wanted at most ${Math.max(available, mostRepeated)} elements, got ${show(shape)}`)
     if (elements > 0 && last >= available)
       fail(`wanted elements below ${available}, got ${show(shape)} from ${offset} with strides ${show(strides)}`)
-    const range = elements === 0 ? ([0, 0] as const) : ([offset, last + 1] as const)
-    const size = safetensorsBytes[dtype]
-    return new StoredTensor(dtype, { key, bytes }, shape, strides, [range[0] * size, range[1] * size])
+    const [begin, end] = elements === 0 ? [0, 0] : [offset, last + 1]
+    return new StoredTensor(dtype, { key: held.key, bytes }, shape, strides, [begin * size, end * size], view)
   }
 
-  /** The elements, decoded (`decodeElements`), of the bytes [begin, end) of the storage, which may be changed. */
-  elements(bytes: Uint8Array, bigEndian: boolean, where: string): TypedArray {
-    if (bigEndian) reverseElements(bytes, safetensorsBytes[this.dtype])
-    const held = decodeElements(this.dtype, bytes, where)
+  /** Bytes of all elements; 0 for a type that is not known. */
+  get byteLength(): number {
+    return sizeOf(this.shape) * (elementBytes(this.dtype) ?? 0)
+  }
+
+  /** Throws PickleError, naming `where`, on a type that is not known, and on complex numbers to be conjugated. */
+  checkReadable(where: string): void {
+    if (elementBytes(this.dtype) === null)
+      throw new PickleError(`${where}: wanted a type of elements that is known here, got ${quote(this.dtype)}`)
+    if (this.#conjugate)
+      throw new PickleError(
+        `${where}: wanted a tensor as it is stored, got one with the conjugate bit; in Python, save t.resolve_conj()`,
+      )
+  }
+
+  /** The elements' bytes, little-endian and in C order, of the bytes [begin, end) of the storage, which may be changed. */
+  ordered(bytes: Uint8Array, bigEndian: boolean, where: string): Uint8Array {
+    const size = elementBytes(this.dtype)!
+    if (bigEndian) reverseElements(bytes, /^C/.test(this.dtype) ? size / 2 : size)
+    const out = isContiguous(this.shape, this.strides) ? bytes : this.#gathered(bytes, size)
+    if (this.#negative) negate(this.dtype, out, where)
+    return out
+  }
+
+  #gathered(bytes: Uint8Array, size: number): Uint8Array {
     const { shape, strides } = this
-    if (isContiguous(shape, strides)) return held
-    const count = sizeOf(shape)
-    const out = zeros(held, count)
+    const words = Math.max(size / 4, 1) // an element is one number of 1 or 2 bytes, or several of 4
+    const held = wordsOf(bytes, size)
+    const out = new Uint8Array(sizeOf(shape) * size)
+    const to = wordsOf(out, size)
     const index = shape.map(() => 0)
     let from = 0
-    for (let i = 0; i < count; i++) {
-      out[i] = held[from]
+    for (let i = 0; i < to.length; i += words) {
+      for (let word = 0; word < words; word++) to[i + word] = held[from * words + word]
       for (let axis = shape.length - 1; axis >= 0; axis--) {
         from += strides[axis]
         if (++index[axis] < shape[axis]) break
@@ -98,10 +151,33 @@ export class StoredTensor {
   }
 }
 
-/** As many zeros of the same type. */
-function zeros(like: TypedArray, count: number): TypedArray {
-  if (like instanceof Float64Array) return new Float64Array(count)
-  return like instanceof Float32Array ? new Float32Array(count) : new Int32Array(count)
+/** Bytes, which begin their buffer, as unsigned integers of up to four bytes. */
+function wordsOf(bytes: Uint8Array, size: number): Uint8Array | Uint16Array | Uint32Array {
+  if (size === 1) return bytes
+  return size === 2 ? new Uint16Array(bytes.buffer) : new Uint32Array(bytes.buffer)
+}
+
+/** Bytes of the floats that a type is made of, whose last bit is the sign. */
+const floats: Readonly<Record<string, number>> = { F64: 8, F32: 4, F16: 2, BF16: 2, C128: 8, C64: 4, C32: 2 }
+
+/** Negates elements in place. */
+function negate(dtype: string, bytes: Uint8Array, where: string): void {
+  const float = floats[dtype]
+  const size = float ?? elementBytes(dtype)!
+  if (float === undefined && !/^[IU]/.test(dtype))
+    throw new PickleError(`${where}: wanted numbers with the negative bit, got ${dtype}`)
+  for (let end = size; end <= bytes.length; end += size) {
+    if (float !== undefined) {
+      bytes[end - 1] ^= 0x80
+      continue
+    }
+    let carry = 1 // two's complement: all bits turned, plus 1
+    for (let at = end - size; at < end; at++) {
+      carry += bytes[at] ^ 0xff
+      bytes[at] = carry & 0xff
+      carry >>= 8
+    }
+  }
 }
 
 /** Whether elements follow each other as they are read; strides of axes of size 1 do not matter. */

@@ -144,6 +144,7 @@ test('what cannot be compared is one line, and an earlier file stays as it was',
   await refused([samples], /wanted a reference to compare with, or --save, got neither/)
   await refused([samples, join(place, 'none.npz')], /none\.npz: wanted a file of pictures or statistics/)
   await refused([samples, place, '--save', 'x.txt'], /--save: wanted a name that ends with .npz/)
+  await refused([samples, join(place, 'set.zip')], /--size: wanted with a ZIP of pictures, got none: .*set\.zip/)
   const inceptions = join(place, 'inceptions.npz')
   const gaussian = { mu: new Float64Array(64), sigma: new Float64Array(64 * 64) }
   await writeNpz(
@@ -160,11 +161,38 @@ test('what cannot be compared is one line, and an earlier file stays as it was',
   assert.is(readFileSync(old, 'utf8'), 'mine')
   const folder = mkdtempSync(join(place, 'folder-'))
   writeFileSync(join(folder, 'broken.png'), 'not a picture')
-  await refused([folder, samples], /broken\.png: wanted a picture/)
+  await refused([folder, samples], /wanted pictures, got 1 that cannot be read/)
   await sharp({ create: { width: 9, height: 12, channels: 3, background: 'red' } })
     .png()
     .toFile(join(folder, 'broken.png'))
   await refused([folder, samples], /wanted at least 2 pictures, got 1/)
+})
+
+test('no picture decides for the others: damaged ones are left out, the most common size is measured', async () => {
+  const folder = mkdtempSync(join(place, 'sizes-'))
+  const paint = (name: string, side: number) =>
+    sharp({ create: { width: side, height: side + 3, channels: 3, background: 'red' } })
+      .png()
+      .toFile(join(folder, name))
+  writeFileSync(join(folder, '00.jpg'), 'not a picture')
+  for (const [name, side] of [
+    ['1.png', 40],
+    ['2.png', 12],
+    ['3.png', 12],
+    ['4.png', 7],
+  ] as const)
+    await paint(name, side)
+  const { error } = console
+  const said: string[] = []
+  console.error = line => said.push(line)
+  const source = await openSource(folder, undefined).finally(() => {
+    console.error = error
+  })
+  if (!('pictures' in source)) throw new Error('not pictures')
+  assert.equal([source.pictures.length, source.pictures.width, source.pictures.height], [4, 12, 12])
+  assert.is(said.length, 2)
+  assert.match(said[0], /pictures of 7 to 40 px are measured at 12 px, the most common size; --size chooses another$/)
+  assert.match(said[1], /skipped: .*00\.jpg: wanted a picture, got one that cannot be read/)
 })
 
 test('statistics on disk: whole sums as .safetensors, mean and covariance as .npz', async () => {

@@ -12,6 +12,7 @@ const flags: SampleFlags = {
   part: undefined,
   heads: undefined,
   'decoder-heads': undefined,
+  classes: undefined,
   schedule: undefined,
   vae: undefined,
   count: undefined,

@@ -37,7 +37,7 @@ const block = (w: Tensor) => (xs: readonly Tensor[]) => tanh(linear(xs[0], w))
 test('a checkpoint gives the same bytes of values and gradients, and holds less in between', () => {
   const weights = Array.from({ length: 6 }, (_, i) => normal([64, 64], i))
   const run = (useCheckpoint: boolean) => {
-    const leaves = weights.map(w => w.requireGrad())
+    const leaves = weights.map(w => w.detach().requireGrad())
     const x = normal([32, 64], 99).requireGrad()
     const layer = (w: Tensor) => (xs: readonly Tensor[]) => block(w)([silu(exp(mul(xs[0], 0.1)))])
     let held = 0
@@ -65,7 +65,7 @@ test('a checkpoint gives the same bytes of values and gradients, and holds less 
   const activation = 32 * 64 * 8
   assert.is(saving.held, 6 * activation) // the result of each layer
   assert.is(plain.held, 6 * 3 * activation) // and what exp, silu and linear saved
-  assert.is(cpu.stats().bytes - before, 2 * activation) // the two x that the leaves were made of
+  assert.is(cpu.stats().bytes, before)
 })
 
 test('a checkpoint: captured leaves get gradients, by backward and by gradients', () => {

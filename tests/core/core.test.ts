@@ -120,9 +120,9 @@ test('tensor refuses nesting that is not a box, however the counts add up', () =
   assert.throws(() => tensor([1, 2, 3], { shape: [2, 2] }), /tensor: wanted 4 elements for shape \[2, 2\], got 3/)
   assert.throws(
     () => tensor([1, 2], { shape: [-1, -2] }),
-    /tensor: wanted sizes that are integers from 0, got \[-1, -2\]/,
+    /tensor: expected sizes that are integers from 0, got \[-1, -2\]/,
   )
-  assert.throws(() => zeros([2.5]), /full: wanted sizes that are integers from 0, got \[2.5\]/)
+  assert.throws(() => zeros([2.5]), /full: expected sizes that are integers from 0, got \[2.5\]/)
 })
 
 test('full, zeros, ones, arange', () => {
@@ -147,10 +147,10 @@ test('a dtype is what it says, on every backend that has it', () => {
 test('operands of two dtypes or backends are refused, and the way out is named', () => {
   const [a, b] = [tensor([1], { backend: cpu }), tensor([1], { backend: wasm })]
   const text = (got: string) =>
-    new RegExp(`wanted operands of one backend and dtype.*, got ${got}; move one with to\\(x, { backend, dtype }\\)`)
+    new RegExp(`expected operands of one backend and dtype.*, got ${got}; move one with to\\(x, { backend, dtype }\\)`)
   assert.throws(
     () => add(a, b),
-    /^add: wanted operands of one backend and dtype, got f32 on cpu, f32 on wasm; move one/,
+    /^add: expected operands of one backend and dtype, got f32 on cpu, f32 on wasm; move one/,
   )
   assert.throws(() => add(a, f64([1])), text('f32 on cpu, f64 on cpu'))
   assert.throws(() => matmul(f64([[1]]), i32([1], [1, 1])), text('f64 on cpu, i32 on cpu'))
@@ -159,9 +159,9 @@ test('operands of two dtypes or backends are refused, and the way out is named',
   assert.throws(() => where(b, a, a), text('f32 on wasm, f32 on cpu, f32 on cpu'))
   assert.throws(
     () => gather(f64([[[1]]]), f64([[0]])),
-    /gather: wanted operands .*, and i32 as operand 2, got f64 on cpu/,
+    /gather: expected operands .*, and i32 as operand 2, got f64 on cpu/,
   )
-  assert.throws(() => scatterAdd(f64([[0]]), f64([[[1]]]), 1), /scatterAdd: wanted operands .*, and i32 as operand 1/)
+  assert.throws(() => scatterAdd(f64([[0]]), f64([[[1]]]), 1), /scatterAdd: expected operands .*, and i32 as operand 1/)
   assert.equal(values(add(to(a, { backend: wasm }), b)), [2])
   assert.equal(values(add(to(a, { dtype: 'f64' }), f64([1]))), [2])
 })

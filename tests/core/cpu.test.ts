@@ -12,7 +12,7 @@ import { erf, erfc } from '../../core/backends/cpu/special.ts'
 import { allocate, type TypedArray } from '../../core/dtype.ts'
 import { runs } from '../../core/gradcheck.ts'
 import { cpu, noGrad, registry, rng, type Shape, scope, Tensor, tensor } from '../../core/index.ts'
-import { erase } from '../../core/op.ts'
+import { untyped } from '../../core/op.ts'
 import { sampler } from '../../core/samples.ts'
 import { sizeOf, stridesOf } from '../../core/shape.ts'
 
@@ -220,7 +220,7 @@ test('an index out of range is one clear line and leaks nothing', () => {
     const index = tensor([[0, 3]], { dtype: 'i32', backend: cpu })
     const before = cpu.stats().bytes
     const bad = () => cpu.kernels.gather(x, index, { shape: [1, 2, 2], dtype: 'f32' })
-    assert.throws(bad, /^gather: wanted indices in \[0, 3\), got 3 at \[0, 1\]$/)
+    assert.throws(bad, /^gather: expected indices in \[0, 3\), got 3 at \[0, 1\]$/)
     assert.is(cpu.stats().bytes, before)
   })
 })
@@ -262,7 +262,7 @@ test('the loops hold no view across an allocation and count on no zeroed memory'
   for (const op of registry().values())
     noGrad(() =>
       scope(() => {
-        for (const sample of erase(op).samples(sampler(5))) {
+        for (const sample of untyped(op).samples(sampler(5))) {
           const f = runs(op, sample)
           const inputs = sample.x.map(x => tensor(x.dataSync(), { shape: x.shape, dtype: x.dtype, backend: hostile }))
           const [got, wanted] = [[f(...inputs)].flat(), [f(...sample.x)].flat()]

@@ -1,6 +1,7 @@
 /**
- * Holds core/backends/gpu/gpujs/translate.ts to the installed version of gpu.js: the version is the one that file names,
- * the private members that it uses exist, and every patched function is found in gpu.js' output. Needs no WebGPU device.
+ * Holds core/backends/gpu/gpujs/translate.ts to the installed version of gpu.js: the version is the one that file
+ * names, the private members that it uses exist, and every patched function is found in gpu.js' output. Needs no WebGPU
+ * device.
  */
 
 import { readFileSync } from 'node:fs'
@@ -120,7 +121,7 @@ test('a gpu.js without a private member is refused in one line', () => {
   }) as never
   assert.throws(
     () => createTranslator(gpu)(shift, 1, 1, [0], [1]),
-    `gpu: wanted gpu.js ${gpuJsVersion}, got one without _buildAsync: npm install gpu.js@${gpuJsVersion}`,
+    `gpu: expected gpu.js ${gpuJsVersion}, got one without _buildAsync: npm install gpu.js@${gpuJsVersion}`,
   )
 })
 

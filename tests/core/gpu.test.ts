@@ -26,7 +26,7 @@ import {
   type Tensor,
   tensor,
 } from '../../core/index.ts'
-import { erase } from '../../core/op.ts'
+import { untyped } from '../../core/op.ts'
 import { sampler } from '../../core/samples.ts'
 import { walkEmpty } from './empty-arrays.ts'
 import { scalarValues } from './scalar-values.ts'
@@ -96,6 +96,25 @@ test('reads are asynchronous only, and only reads read', async () => {
   assert.is(backend.stats().storages, before.storages)
 })
 
+test('a tensor moves off the gpu as the error of to() says', async () => {
+  const x = on([[1, 2, 3]])
+  assert.throws(
+    () => core.to(x, { backend: cpu }),
+    /^dataSync: .*, and move x with tensor\(await x\.data\(\), { shape: x\.shape, backend }\)$/,
+  )
+  const moved = tensor(await x.data(), { shape: x.shape, backend: cpu })
+  assert.equal(
+    [moved.shape, [...moved.dataSync()]],
+    [
+      [1, 3],
+      [1, 2, 3],
+    ],
+  )
+  const back = core.to(moved, { backend })
+  assert.equal([...(await back.data())], [1, 2, 3])
+  for (const t of [x, moved, back]) t.dispose()
+})
+
 test('a read sees what was dispatched before it, whatever happens to the tensor afterwards', async () => {
   const x = on([1, 2, 3])
   const y = mul(x, 2)
@@ -130,8 +149,8 @@ test('an index out of range that the host wrote is told at once', () => {
   const before = backend.stats().bytes
   scope(() => {
     const x = core.reshape(on([[1], [2], [3]]), [1, 3, 1])
-    assert.throws(() => gather(x, on([[0, 3]], 'i32')), /^gather: wanted indices in \[0, 3\), got 3$/)
-    assert.throws(() => scatterAdd(on([[-1, 0, 0]], 'i32'), x, 2), /^scatterAdd: wanted indices in \[0, 2\), got -1$/)
+    assert.throws(() => gather(x, on([[0, 3]], 'i32')), /^gather: expected indices in \[0, 3\), got 3$/)
+    assert.throws(() => scatterAdd(on([[-1, 0, 0]], 'i32'), x, 2), /^scatterAdd: expected indices in \[0, 2\), got -1$/)
   })
   assert.is(backend.stats().bytes, before)
 })
@@ -147,7 +166,7 @@ test('an index out of range that the device computed is told by the next read, o
   ])
   assert.is(backend.stats().reads, before.reads)
   const error = await rejection(x.data())
-  assert.match(error.message, /^gather: wanted indices in \[0, 3\), got 3 outside$/)
+  assert.match(error.message, /^gather: expected indices in \[0, 3\), got 3 outside$/)
   assert.equal([...(await x.data())], [1, 2, 3])
   for (const t of results) t.dispose()
   assert.is(backend.stats().bytes, before.bytes)
@@ -227,7 +246,7 @@ test('a training loop runs on it: the same weights as on cpu, one read at the en
   assert.is(backend.stats().bytes, bytes)
 })
 
-test('every kernel that the ops compile can be translated to WGSL too', async () => {
+test('every kernel that the ops and updates compile can be translated to WGSL too', async () => {
   // gpu.js translates before it asks for a device. CPU kernels are caught as they are built, on a backend of their own.
   const require = createRequire(import.meta.url)
   const { CPUKernel } = require('gpu.js/src/backend/cpu/kernel.js')
@@ -252,9 +271,16 @@ test('every kernel that the ops compile can be translated to WGSL too', async ()
     for (const op of core.registry().values())
       core.noGrad(() =>
         scope(() => {
-          for (const sample of erase(op).samples(sampler(3))) runs(op, sample)(...sample.x.map(move))
+          for (const sample of untyped(op).samples(sampler(3))) runs(op, sample)(...sample.x.map(move))
         }),
       )
+    const moveAll = (row: Readonly<Record<string, Tensor | undefined>>) =>
+      Object.fromEntries(Object.entries(row).map(([field, x]) => [field, x && move(x)]))
+    for (const op of core.updates().values())
+      scope(() => {
+        for (const { rows, scalars, attrs } of op.samples(sampler(3)))
+          core.update(op, rows.map(moveAll), moveAll(scalars), attrs)
+      })
     const last = full([1], 1, { backend: fresh })
     await last.data()
     last.dispose()
@@ -262,7 +288,7 @@ test('every kernel that the ops compile can be translated to WGSL too', async ()
     CPUKernel.prototype.build = build
     fresh.dispose()
   }
-  assert.is(names.size, 34)
+  assert.is(names.size, 41)
 })
 
 test.after(() => backend.dispose())

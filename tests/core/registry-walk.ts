@@ -7,17 +7,11 @@
 import * as assert from 'uvu/assert'
 import { type Checked, project, runs } from '../../core/gradcheck.ts'
 import { type Backend, cpu, type DType, gradients, noGrad, scope, type Tensor, tensor } from '../../core/index.ts'
-import { type AnyOp, erase, type Sample } from '../../core/op.ts'
+import { type AnyOp, type Sample, untyped } from '../../core/op.ts'
 import { rng } from '../../core/random.ts'
 import { sampler } from '../../core/samples.ts'
 
-/** Ops that mean something for integers, and are exact there. */
-const inIntegers = [
-  /^(add|sub|mul|maximum|minimum|equal|less|lessEqual|neg|abs|sign|square|relu|where|sum|max|min|matmul)$/,
-  /^(reshape|permute|broadcastTo|slice|pad|concat|copy|gather|scatterAdd)$/,
-]
-
-export const samplesOf = (op: AnyOp): readonly Sample[] => scope(() => erase(op).samples(sampler(7)))
+export const samplesOf = (op: AnyOp): readonly Sample[] => scope(() => untyped(op).samples(sampler(7)))
 export const describe = (x: readonly Tensor[]) => x.map(t => `${t.dtype}[${t.shape}]`).join(' ')
 const sizeOf = (t: Tensor) => Math.max(1, t.size)
 
@@ -26,8 +20,8 @@ type Values = ArrayLike<number>
 /** Values of an op on a sample, and the gradients of Σ u ⊙ values by the float inputs, as handles without a graph. */
 function evaluate(op: AnyOp, f: Checked, x: readonly Tensor[]): { ys: Tensor[]; gs: Tensor[] } {
   const isFloat = (t: Tensor) => t.dtype !== 'i32'
-  if (erase(op).differentiable === 'none' || !x.some(isFloat)) return { ys: noGrad(() => [f(...x)].flat()), gs: [] }
-  const leaves = x.map(t => (isFloat(t) ? t.requireGrad() : t))
+  if (untyped(op).differentiable === 'none' || !x.some(isFloat)) return { ys: noGrad(() => [f(...x)].flat()), gs: [] }
+  const leaves = x.map(t => (isFloat(t) ? t.detach().requireGrad() : t))
   const ys = [f(...leaves)].flat()
   const random = rng(3)
   const u = ys.map(y => tensor(random.normalArray(y.size), { shape: y.shape, dtype: y.dtype, backend: y.backend }))
@@ -103,21 +97,43 @@ async function comparePoisoned(f: Checked, { x }: Sample, backend: Backend): Pro
   return found
 }
 
-/** What an op gives for whole numbers in i32, against the same in f64. Returns what is wrong. */
-async function compareIntegers(f: Checked, { x }: Sample, backend: Backend): Promise<string[]> {
+/** Runs an op on i32, against the same in f64, or expects it to refuse i32. Returns what is wrong. */
+async function compareIntegers(op: AnyOp, { x, attrs }: Sample, backend: Backend): Promise<string[]> {
+  const f = runs(op, { x, attrs: wholeNumbers(attrs) })
   const whole = x.map(t => t.dataSync().map(v => Math.round(t.dtype === 'i32' ? v : 8 * v)))
   const run = (on: Backend, dtype: DType) => {
     const inputs = () =>
       x.map((t, i) => tensor(whole[i], { shape: t.shape, dtype: t.dtype === 'i32' ? 'i32' : dtype, backend: on }))
     return scope(() => noGrad(() => f(...inputs()))) as Tensor
   }
+  if (untyped(op).integers !== true) {
+    const wanted = `${op.name}: expected a float dtype, got i32; convert with to(x, { dtype: 'f32' })`
+    return refusal(() => run(backend, 'i32')) === wanted ? [] : ['does not refuse i32']
+  }
   const [got, wanted] = [run(backend, 'i32'), run(cpu, 'f64')]
+  if (x.every(t => t.dtype !== 'i32') && got.dtype !== 'i32' && op.name !== 'cast') return [`${got.dtype} of i32`]
   const [values, reference] = [await got.data(), wanted.dataSync().map(Math.trunc)]
   const wrong = values.findIndex((v, i) => v !== reference[i])
   const found = wrong < 0 ? [] : [`i32 element ${wrong}: wanted ${reference[wrong]}, got ${values[wrong]}`]
   got.dispose()
   wanted.dispose()
   return found
+}
+
+/** Attributes whose numbers are rounded: 2 for 1.5. */
+function wholeNumbers(attrs: unknown): unknown {
+  const rounded = ([key, value]: [string, unknown]) => [key, typeof value === 'number' ? Math.round(value) : value]
+  return Object.fromEntries(Object.entries(attrs as object).map(rounded))
+}
+
+/** The message of the error that `f` throws; null if it throws none. */
+function refusal(f: () => unknown): string | null {
+  try {
+    f()
+    return null
+  } catch (error) {
+    return (error as Error).message
+  }
 }
 
 /** Tells all failures of an op at once. */
@@ -133,8 +149,7 @@ export async function walk(op: AnyOp, name: string, backend: Backend): Promise<v
   for (const sample of samples) {
     const wrong = await compare(op, sample, runs(op, sample), backend)
     wrong.push(...(await comparePoisoned(runs(op, sample), sample, backend)))
-    if (inIntegers.some(names => names.test(op.name)))
-      wrong.push(...(await compareIntegers(runs(op, sample), sample, backend)))
+    wrong.push(...(await compareIntegers(op, sample, backend)))
     found.push(...wrong.map(what => `${op.name} ${describe(sample.x)} on ${name}: ${what}`))
   }
   for (const { x } of samples) for (const t of x) t.dispose()

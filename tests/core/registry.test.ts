@@ -1,7 +1,8 @@
 /**
  * The one walk over all ops: every op × every sample × every backend. Values and first derivatives against `cpu` in f64,
  * derivatives of both orders in f64 against differences, fused against decomposed, integers exactly, and no bytes left
- * behind. A new op is tested by being registered. What is done on a backend: registry-walk.ts; on WebGPU: webgpu/.
+ * behind. A new op or update is tested by being registered. What is done on a backend: registry-walk.ts and update-walk.ts;
+ * on WebGPU: webgpu/.
  */
 
 import { test } from 'uvu'
@@ -19,15 +20,18 @@ import {
   noGrad,
   registry,
   scope,
+  shapes,
   square,
   sub,
   sum,
   type Tensor,
   tensor,
+  updates,
 } from '../../core/index.ts'
-import { erase } from '../../core/op.ts'
+import { untyped } from '../../core/op.ts'
 import { sampler } from '../../core/samples.ts'
 import { describe, distance, report, samplesOf, walk } from './registry-walk.ts'
+import { walkUpdate } from './update-walk.ts'
 
 const backends: Record<string, Backend> = {
   'cpu f32': cpu,
@@ -37,7 +41,7 @@ const backends: Record<string, Backend> = {
 }
 
 for (const op of registry().values()) {
-  const record = erase(op)
+  const record = untyped(op)
 
   test(`${op.name}: derivatives against differences, fused against decomposed, in f64`, () => {
     const found: string[] = []
@@ -80,6 +84,22 @@ for (const op of registry().values()) {
     })
   })
 }
+
+for (const op of updates().values()) {
+  test(`${op.name} in place on cpu f64`, () => walkUpdate(op, cpu, 'f64'))
+  for (const [name, backend] of Object.entries(backends))
+    test(`${op.name} in place on ${name}`, () => walkUpdate(op, backend, 'f32'))
+}
+
+test('every backend has the kernels that pay there', () => {
+  const kernels = (backend: Backend) =>
+    [...updates().values()].filter(op => op.kernel(backend.kernels) !== undefined).map(({ name }) => name)
+  const all = ['assign', 'lerp', 'adamW', 'adan', 'sgd']
+  assert.equal(kernels(cpu), all)
+  assert.equal(kernels(backends.wasm), all)
+  assert.equal(kernels(backends.gpu), ['assign', 'lerp', 'adamW'])
+  assert.equal(kernels(shapes), ['assign'])
+})
 
 test('gradcheck sees a wrong gradient: of first order, of one element among many, of second order', () => {
   scope(() => {

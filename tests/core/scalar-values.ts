@@ -9,13 +9,22 @@ import {
   type Backend,
   cos,
   cpu,
+  div,
   erf,
+  full,
+  geluTanh,
+  gradients,
+  layerNorm,
   log,
   logSoftmax,
+  mul,
   pow,
   scope,
+  sign,
   sin,
   softplus,
+  square,
+  sum,
   type Tensor,
   tensor,
 } from '../../core/index.ts'
@@ -23,6 +32,19 @@ import {
 const powersOfTen = Array.from({ length: 30 }, (_, i) => 10 ** -i)
 const both = (values: readonly number[]) => values.flatMap(x => [x, -x])
 const angles = both([0.7, 31, 1e3, 12_345.678, 1e5, 1e6, 1_234_567, 1e7, 16_777_213, 5e7])
+
+/** The gradient of the sum of f(x). */
+function slopeOf(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor {
+  return x => {
+    const leaf = x.requireGrad()
+    return gradients(sum(f(leaf)), [leaf])[0]
+  }
+}
+
+/** A weight or bias of a layer norm over x. */
+function affineOf(x: Tensor, value: number): Tensor {
+  return full(x.shape, value, { dtype: x.dtype, backend: x.backend })
+}
 
 /** What is run on which values. */
 const cases: Readonly<Record<string, readonly [f: (x: Tensor) => Tensor, values: readonly number[]]>> = {
@@ -32,6 +54,17 @@ const cases: Readonly<Record<string, readonly [f: (x: Tensor) => Tensor, values:
   '0^p': [x => pow(tensor([0], { backend: x.backend, dtype: x.dtype }), x), [-1, -0.5, -2, 0, 0.5, 2]],
   logSoftmax: [logSoftmax, [-Infinity, -Infinity, -Infinity]],
   erf: [erf, [...both(powersOfTen), 0, 0.3, 0.4999, 0.5, 0.5001, 0.8, -2, Infinity, -Infinity, Number.NaN]],
+  'sign of zero': [x => div(tensor([1], { backend: x.backend, dtype: x.dtype }), sign(x)), [0, -0, 2, -2]],
+  'x^3': [x => pow(x, 3), [0, -0, -2]],
+  'geluTanh slope': [slopeOf(geluTanh), [...both([0, 0.3, 2, 5, 25, 1e8, 1e19, 3e19, 3e38]), Number.NaN]],
+  layerNorm: [x => layerNorm(x, null, null, 1e-5), [1, -2, 4, 0.5, 1.5, 1e-3]],
+  'layerNorm of large values': [x => layerNorm(x, null, null, 1e-5), [1e20, -2e20, 3e19, 4e17]],
+  'layerNorm of the largest values': [x => layerNorm(x, null, null, 1e-5), [3e38, -3e38, 1e38, -5e37]],
+  'layerNorm slope': [slopeOf(x => mul(square(layerNorm(x, null, null, 1e-5)), x)), [1, -2, 4, 0.5]],
+  'layerNorm slope of large values': [
+    slopeOf(x => pow(layerNorm(x, affineOf(x, 2), affineOf(x, 1), 1e-5), 3)),
+    [1e20, -2e20, 3e19, 4e17],
+  ],
   softplus: [softplus, [0, 1, -1, -3, -5, -10, -15, -17, -30, -80, 20, Infinity, -Infinity, Number.NaN]],
   sin: [sin, angles],
   cos: [cos, angles],

@@ -4,7 +4,7 @@
  */
 
 import * as assert from 'uvu/assert'
-import type { FusedKernels, Kernels, Operand, Storage } from '../../core/backend.ts'
+import type { FusedKernels, Kernels, Operand, Storage, UpdateKernels } from '../../core/backend.ts'
 import { cpu } from '../../core/backends/cpu/backend.ts'
 import { createWasm, type WasmBackend } from '../../core/backends/wasm/index.ts'
 import { rng } from '../../core/random.ts'
@@ -20,7 +20,8 @@ export function disposeAll(): void {
   for (const backend of backends) backend.dispose()
 }
 
-type AllKernels = Kernels & FusedKernels
+/** Those of cpu and wasm. */
+export type AllKernels = Kernels & FusedKernels & UpdateKernels
 
 /** The same values on cpu in f64 and, rounded to f32 before, on every wasm backend. */
 export interface Input {

@@ -5,8 +5,9 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import type { Operand } from '../../core/backend.ts'
 import { type Shape, show } from '../../core/shape.ts'
-import { check, disposeAll, floats, input, ints, relaxed, spec } from './wasm-helpers.ts'
+import { type AllKernels, check, disposeAll, floats, input, ints, relaxed, spec } from './wasm-helpers.ts'
 
 test('reduce', () => {
   const cases: [Shape, number[]][] = [
@@ -151,7 +152,7 @@ test('gather and scatterAdd', () => {
   const index = input(Int32Array.from([0, 1, 2, 5]), [2, 2]).on.get(relaxed)!
   assert.throws(
     () => relaxed.kernels.gather(x, index, spec([2, 2, 3], 'f32')),
-    'gather: wanted indices in [0, 5), got 5 at [1, 1]',
+    'gather: expected indices in [0, 5), got 5 at [1, 1]',
   )
 })
 
@@ -262,30 +263,46 @@ test('self-attention', () => {
 
 test('optimizer', () => {
   const shapes: Shape[] = [[37], [5, 8000], [1]]
-  const settings = { lr: 0.01, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 }
+  const common = { lr: 0.01, eps: 1e-8, weightDecay: 0.1, maximize: false }
   check(
     'sumOfSquares',
     shapes.map(s => floats(s)),
     (k, xs, dtype) => k.sumOfSquares(xs, spec([], dtype)),
   )
-  for (const finite of [1, 0]) {
-    const scalars = [0.7, 0.3, 0.2, finite].map(value => input(Float32Array.from([value]), [1]))
-    const tensors = shapes.flatMap(s => [floats(s), floats(s), floats(s), floats(s, 0, 1)])
-    check(`adamW, finite ${finite}`, [...scalars, ...tensors], (k, [clip, correction1, correction2, ok, ...x]) => {
-      const groups = shapes.map((_, i) => x.slice(4 * i, 4 * i + 4))
-      k.adamW(
-        groups.map(([p, g, m, v]) => ({ p, g, m, v })),
-        settings,
-        { clip, correction1, correction2, finite: ok },
-      )
-      return groups.flatMap(([p, , m, v]) => [k.copy(p), k.copy(m), k.copy(v)])
-    })
-    const pairs = shapes.flatMap(s => [floats(s), floats(s)])
-    check(`lerp, finite ${finite}`, [input(Float32Array.from([finite]), [1]), ...pairs], (k, [ok, ...x]) => {
-      k.lerp([x[0], x[2], x[4]], [x[1], x[3], x[5]], 0.01, ok)
-      return [k.copy(x[0]), k.copy(x[2]), k.copy(x[4])]
-    })
+  const scalarNames = ['finite', 'clip', 'correction1', 'correction2', 'correction3', 'started'] as const
+  type Named<F extends string> = Readonly<Record<F, Operand>>
+
+  /** Checks what a kernel writes into rows of these fields. */
+  function checkUpdate<F extends string>(
+    label: string,
+    fields: readonly F[],
+    run: (k: AllKernels, rows: readonly Named<F>[], scalars: Named<(typeof scalarNames)[number]>) => void,
+  ): void {
+    for (const finite of [1, 0]) {
+      const scalars = [finite, 0.7, 0.3, 0.2, 0.1, 1].map(value => input(Float32Array.from([value]), [1]))
+      const tensors = shapes.flatMap(s => fields.map(field => floats(s, field.startsWith('v') ? 0 : -2)))
+      check(`${label}, finite ${finite}`, [...scalars, ...tensors], (k, x) => {
+        const named = <N extends string>(names: readonly N[], from: number) =>
+          Object.fromEntries(names.map((name, i) => [name, x[from + i]])) as Named<N>
+        const rows = shapes.map((_, i) => named(fields, scalars.length + i * fields.length))
+        run(k, rows, named(scalarNames, 0))
+        return rows.flatMap(row => fields.map(field => k.copy(row[field])))
+      })
+    }
   }
+
+  checkUpdate('assign', ['target', 'source'], (k, rows, scalars) => k.assign(rows, {}, scalars))
+  checkUpdate('lerp', ['target', 'source'], (k, rows, scalars) => k.lerp(rows, { weight: 0.01 }, scalars))
+  const adamW = { ...common, betas: [0.9, 0.95] } as const
+  checkUpdate('adamW', ['p', 'g', 'm', 'v'], (k, rows, scalars) => k.adamW(rows, adamW, scalars))
+  checkUpdate('adamW with vmax', ['p', 'g', 'm', 'v', 'vmax'], (k, rows, scalars) => k.adamW(rows, adamW, scalars))
+  checkUpdate('adan', ['p', 'g', 'm', 'd', 'v', 'before'], (k, rows, scalars) => {
+    const withFlag = rows.map(row => ({ ...row, started: scalars.started }))
+    k.adan(withFlag, { ...common, betas: [0.9, 0.95, 0.99], decay: 'after' }, scalars)
+  })
+  checkUpdate('sgd', ['p', 'g', 'b'], (k, rows, scalars) =>
+    k.sgd(rows, { ...common, momentum: 0.9, dampening: 0.5, nesterov: false }, scalars),
+  )
 })
 
 test('whole numbers: reduce, scatterAdd, fold', () => {

@@ -147,7 +147,7 @@ test('a folder that is missing, empty or mixed, and pictures that are cut short,
   mkdirSync(join(root, 'none'))
   await refused(
     openDataset(join(root, 'none'), 8),
-    `${root}/none: wanted pictures (.png, .jpg, .jpeg, .webp) or class folders of pictures, got none`,
+    `${root}/none: wanted pictures (.png, .jpg, .webp, .gif, .tif or .avif) or class folders of pictures, got none`,
   )
   await refused(
     openDataset(join(root, 'nowhere'), 8),

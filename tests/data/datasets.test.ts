@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { crc32, deflateRawSync, gzipSync } from 'node:zlib'
 import fc from 'fast-check'
+import sharp from 'sharp'
 import { suite, test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { openDataset, readPicture } from '../../data/index.ts'
@@ -230,6 +231,83 @@ test("ADM's batches: written and read, stored and compressed, whole and row by r
   assert.equal((await openDataset(`npz:${stored}`, 4)).classes, ['pictures'])
 })
 
+test('pictures of an array: grey or RGB, channels last or first, bytes or numbers of a range', async () => {
+  const grey = Uint8Array.from({ length: 2 * 16 }, (_, i) => i * 8)
+  const all = Uint8Array.from({ length: 2 * 3 * 16 }, (_, i) => (i * 53) % 256) // planes
+  const last = Array.from({ length: 2 }, (_, n) => [...interleaved(all.subarray(48 * n, 48 * n + 48))]).flat()
+  const scaled = (values: Uint8Array, low: number) => Array.from(values, byte => low + (byte / 255) * (1 - low))
+  const greyPlanes = Uint8Array.from({ length: 48 }, (_, i) => grey[16 + (i % 16)])
+  const arrays: [NpzSource, Uint8Array, RegExp | null][] = [
+    [{ dtype: 'U8', shape: [2, 4, 4], data: grey }, greyPlanes, null],
+    [{ dtype: 'U8', shape: [2, 4, 4, 1], data: grey }, greyPlanes, null],
+    [{ dtype: 'U8', shape: [2, 1, 4, 4], data: grey }, greyPlanes, null],
+    [{ dtype: 'U8', shape: [2, 3, 4, 4], data: all }, all.subarray(48), null],
+    [{ dtype: 'U8', shape: [2, 4, 4, 3], data: last }, all.subarray(48), null],
+    [{ dtype: 'I64', shape: [2, 3, 4, 4], data: all }, all.subarray(48), /are taken as 0 to 255$/],
+    [{ dtype: 'F32', shape: [2, 3, 4, 4], data: scaled(all, 0) }, all.subarray(48), /0 to 1, are taken as 0 to 1$/],
+    [{ dtype: 'F64', shape: [2, 3, 4, 4], data: scaled(all, -1) }, all.subarray(48), /are taken as -1 to 1$/],
+    [{ dtype: 'F32', shape: [2, 3, 4, 4], data: all }, all.subarray(48), /are taken as 0 to 255$/],
+  ]
+  all.set([0, 255]) // both ends of the range
+  last.splice(0, 4, 0, last[1], last[2], 255)
+  arrays[6][0] = { dtype: 'F32', shape: [2, 3, 4, 4], data: scaled(all, 0) }
+  arrays[7][0] = { dtype: 'F64', shape: [2, 3, 4, 4], data: scaled(all, -1) }
+  for (const [i, [source, wanted, said]] of arrays.entries()) {
+    const path = place(`layout-${i}.npz`)
+    await writeNpz(path, new Map([['arr_0', source]]))
+    const lines: string[] = []
+    const set = await openDataset(path, 4, { report: each => lines.push(each) })
+    assert.equal([set.length, set.name], [2, `npz:${path}`])
+    assert.equal(await set.pixels(1), wanted, `${source.dtype} ${source.shape}`)
+    assert.is(lines.length, said === null ? 0 : 1)
+    if (said !== null) assert.match(lines[0], said)
+  }
+})
+
+test("EDM's ZIP: pictures by name, labels of dataset.json, others left out", async () => {
+  const paint = (value: number) =>
+    sharp(new Uint8Array(48).fill(value), { raw: { width: 4, height: 4, channels: 3 } })
+      .png()
+      .toBuffer()
+  const names = ['00000/img00000001.png', '00000/img00000000.png', '00001/img00000002.png']
+  const pictures = await Promise.all(names.map(async (name, i) => ({ name, data: await paint(50 * i) })))
+  const labels = [
+    [names[1], 3],
+    [names[0], 0],
+    [names[2], 1],
+  ]
+  const json = (value: unknown) => ({ name: 'dataset.json', data: Buffer.from(JSON.stringify(value)) })
+  const path = place('edm.zip')
+  const said: string[] = []
+  const opened = (parts: Parameters<typeof zipOf>[0]) => {
+    writeFileSync(path, zipOf(parts))
+    return openDataset(path, 4, { report: each => said.push(each) })
+  }
+  const set = await opened([...pictures, json({ labels }), { name: '__MACOSX/._a.png', data: Buffer.from('x') }])
+  assert.equal([set.length, set.classes, [0, 1, 2].map(set.label)], [3, ['0', '1', '2', '3'], [3, 0, 1]])
+  assert.equal([(await set.pixels(0))[0], (await set.pixels(1))[0], (await set.pixels(2))[0]], [50, 0, 100])
+  assert.equal(said, [`${path}: left out: 1 files that are no pictures`])
+  assert.equal((await openDataset(`zip:${path}`, 4, { report: () => {} })).length, 3)
+  for (const none of [[], [json({ labels: null })]])
+    assert.equal((await opened([...pictures, ...none])).classes, ['edm'])
+  const damaged = await opened([...pictures, { name: 'z.png', data: Buffer.from('no picture') }])
+  assert.match(
+    await line(Promise.resolve(damaged.pixels(3))),
+    /edm\.zip: z\.png: wanted a picture, got one that cannot/,
+  )
+  const wrong: [Parameters<typeof zipOf>[0], RegExp][] = [
+    [[json({ labels })], /wanted pictures, got none of 1 files/],
+    [
+      [...pictures, json({ labels: labels.slice(1) })],
+      /img00000000\.png: wanted a class from 0 to 65535, got undefined/,
+    ],
+    [[...pictures, json({ labels: 3 })], /wanted labels as a list of \[name, class\]/],
+    [[...pictures, { name: 'dataset.json', data: Buffer.from('{') }], /dataset\.json: wanted JSON: /],
+  ]
+  for (const [parts, wanted] of wrong) assert.match(await line(opened(parts)), wanted)
+  assert.match(await line(openDataset('zip:/nowhere.zip', 4)), /wanted a ZIP of pictures: no such file or folder/)
+})
+
 test('arrays of every type, no axes, no elements; parts as they come', async () => {
   const path = place('types.npz')
   const parts = async function* () {
@@ -298,10 +376,6 @@ hostile('headers that are wrong, or ask for what is not read', async () => {
   writeFileSync(path, npzOf(npy(fields("'|u1'", '(3L,)'), three, 2))) // Python 2's
   assert.equal((await readNpz(path)).get('arr_0')!.shape, [3])
   const wrong: [Uint8Array, RegExp][] = [
-    [npzOf(npy(fields("'|O'", '(3,)'), three)), /arr_0: wanted elements of .*, got '\|O'/],
-    [npzOf(npy(fields("'>f4'", '(1,)'), Buffer.alloc(4))), /got '>f4'/],
-    [npzOf(npy(fields("[('a', '<f4')]", '(1,)'), Buffer.alloc(4))), /wanted a header with descr/],
-    [npzOf(npy(fields("'<f4'", '(2, 2)', 'True'), Buffer.alloc(16))), /got Fortran's order/],
     [npzOf(npy(fields("'|u1'", '(4,)'), three)), /wanted 4 bytes for U8 \[4\], got 3/],
     [npzOf(npy(fields("'|u1'", '(-3,)'), three)), /wanted a header with descr, fortran_order and shape/],
     [npzOf(npy(fields("'|u1'", `(${'9999999999, '.repeat(9)})`), three)), /wanted .* bytes for U8/],
@@ -309,7 +383,6 @@ hostile('headers that are wrong, or ask for what is not read', async () => {
       npzOf(npy(fields("'|u1'", '(9999999999999999, 9999999999999999, 0)'), three)),
       /wanted a shape of integers, got \(9999999999999999, /,
     ],
-    [npzOf(npy(fields("'toString'", '(3,)'), three)), /got 'toString'/],
     [npzOf(npy("__import__('os').system('touch was-run')", three)), /wanted a header with descr/],
     [npzOf(npy(' '.repeat(20_000), three)), /wanted a header with|wanted a header within/],
     [npzOf(npy(fields("'|u1'", '(3,)'), three, 9)), /wanted version 1, 2 or 3/],
@@ -324,10 +397,11 @@ hostile('headers that are wrong, or ask for what is not read', async () => {
   const sets: [Map<string, NpzSource>, RegExp][] = [
     [new Map([['mu', { dtype: 'F64', shape: [1], data: [1] }]]), /wanted an array arr_0, got mu/],
     [
-      new Map([['arr_0', { dtype: 'F32', shape: [1, 2, 2, 3], data: new Float32Array(12) }]]),
-      /wanted bytes \(N, H, W, 3\), got F32/,
+      new Map([['arr_0', { dtype: 'F32', shape: [1, 1, 2, 3], data: [0, 0, 0, -2, 0, 0] }]]),
+      /wanted numbers from 0 to 255, 0 to 1 or -1 to 1, got -2 to 0/,
     ],
-    [new Map([['arr_0', { dtype: 'U8', shape: [1, 2, 2, 1], data: new Uint8Array(4) }]]), /got U8 \[1, 2, 2, 1\]/],
+    [new Map([['arr_0', { dtype: 'F32', shape: [1, 1, 2], data: [0, Number.NaN] }]]), /wanted finite numbers, got NaN/],
+    [new Map([['arr_0', { dtype: 'U8', shape: [1, 2, 2, 4], data: new Uint8Array(16) }]]), /got U8 \[1, 2, 2, 4\]/],
     [new Map([...samples(), ['arr_1', { dtype: 'I64', shape: [2], data: [0, 0] }]]), /wanted \[5\] labels, got \[2\]/],
     [
       new Map([...samples(), ['arr_1', { dtype: 'I32', shape: [5], data: [0, 0, -1, 0, 0] }]]),

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { gradcheck } from '../../core/gradcheck.ts'
-import { backward, concat, full, mul, scope, slice, sum, type Tensor, tensor } from '../../core/index.ts'
+import { backward, concat, div, full, mul, scope, slice, sum, type Tensor, tensor } from '../../core/index.ts'
 import {
   classifierFreeGuidance,
   cosineBetas,
@@ -206,7 +206,7 @@ test('rows at t = 0 get no noise and the decoder’s term; other rows do not not
       for (const row of [0, 1, 2]) near(slice(f(t), 0, row, row + 1), rows(f, row), 0, `row ${row}`)
     const p = pMeanVariance(d, output, x, t)
     const { mean: mu, predXStart } = p
-    const decoder = mul(meanPerSample(discretizedLogLikelihood(mul(z, 0.3), p)), -1 / Math.LN2)
+    const decoder = div(meanPerSample(discretizedLogLikelihood(mul(z, 0.3), p)), -Math.LN2)
     for (const row of [0, 2]) near(slice(bound(t), 0, row, row + 1), slice(decoder, 0, row, row + 1), 0, 'decoder')
     near(slice(step(t), 0, 0, 1), slice(mu, 0, 0, 1), 0, 'DDPM at t = 0')
     near(slice(ddim(t), 0, 2, 3), slice(predXStart, 0, 2, 3), 1e-15, 'DDIM at t = 0')
@@ -330,7 +330,7 @@ test('bad arguments are named, with their value and range', () => {
     fails(() => tokenMask([0.5], [1, 1], ratio), new RegExp(`ratio: wanted a number in \\[0, 1\\), got ${ratio}`))
   fails(() => tokenMask([0.5], [1, 2], 0.5), /wanted noise for 1 samples of 2 tokens, got 1 numbers/)
   fails(() => preconditioning(0), /sigma: wanted a number above 0, got 0/)
-  fails(() => sigmaSteps(1), /steps: wanted an integer from 2, got 1/)
+  fails(() => sigmaSteps(0), /steps: wanted an integer from 1, got 0/)
   fails(() => sigmaSteps(5, { sigmaMin: -1 }), /sigma: wanted a number above 0, got -1/)
   fails(() => sigmaSteps(5, { sigmaMax: 0.001 }), /sigmaMax: wanted a number above sigmaMin = 0.002, got 0.001/)
   fails(() => heunSample(z => z, x, Float64Array.of(1, 2)), /wanted falling levels above 0.*got 2 at 1/)

@@ -13,7 +13,6 @@ import * as assert from 'uvu/assert'
 import { coordinate } from '../../core/backends/gpu/gpujs/kernel.ts'
 import { offsetArguments } from '../../core/backends/gpu/gpujs/kernels/elementwise.ts'
 import { gpu } from '../../core/backends/gpu/index.ts'
-import { createRuntime } from '../../core/backends/wasm/runtime.ts'
 import { backward, ones, rng, sum } from '../../core/index.ts'
 import { type AnyOp, apply, defineOp, type None, registry, type Unary } from '../../core/op.ts'
 import {
@@ -92,25 +91,24 @@ const ruleless = defineOp<Unary, None>({
 })
 
 table([
-  ['gpu: f64', () => device.alloc('f64', 2), /^gpu: wanted f32 or i32, got f64; f64 lives on the cpu backend$/],
+  ['gpu: f64', () => device.alloc('f64', 2), /^gpu: expected f32 or i32, got f64; f64 lives on the cpu backend$/],
   [
     'gpu: too large',
     () => device.alloc('f32', 2 ** 60),
-    /^gpu: wanted an array of \d+ elements, got a device that takes/,
+    /^gpu: expected an array of \d+ elements, got a device that takes/,
   ],
   ['gpu: unwritten', () => device.read(device.alloc('f32', 2)), /^gpu: read of a storage that nothing was written to$/],
-  ['gpu: too few', () => device.write(device.alloc('f32', 2), Float32Array.of(1)), /^write: wanted 2 elements, got 1$/],
+  [
+    'gpu: too few',
+    () => device.write(device.alloc('f32', 2), Float32Array.of(1)),
+    /^write: expected 2 elements, got 1$/,
+  ],
   [
     'gpu: axes',
     () => offsetArguments(Array(9).fill(2), [[7, 3, 9, 1, 8, 2, 6, 4, 5]]),
-    /^gpu: wanted at most \d axes in disorder, got 9$/,
+    /^gpu: expected at most \d axes that do not merge, got 9$/,
   ],
-  ['gpu: rows', () => coordinate('take', 2 ** 25), /^gpu: take: wanted at most 16777216 rows, got 33554432$/],
-  [
-    'wasm: an unknown kernel',
-    async () => (await createRuntime({ threads: 1 })).kernel('nope'),
-    /^wasm: no kernel 'nope' in the build: run npm run build$/,
-  ],
+  ['gpu: rows', () => coordinate('take', 2 ** 25), /^gpu: take: expected at most 16777216 rows, got 33554432$/],
   ['an op twice', () => defineOp(known as AnyOp & Op), /^defineOp: there is an op '.*' already$/],
   [
     'an op without a kernel',
@@ -142,19 +140,6 @@ table([
     'untyped',
     () => call('torch._utils', '_rebuild_tensor_v2', untyped(), 0, [1], [1]),
     /^f: wanted a tensor with a type of/,
-  ],
-  [
-    'parameter',
-    () => call('torch._utils', '_rebuild_parameter', 3),
-    /^f: wanted a tensor in a parameter, got another value$/,
-  ],
-  ['scalar', () => call('numpy.core.multiarray', 'scalar', 1, 2), /^f: wanted a scalar of numpy, got others$/],
-  ['bytes', () => call('_codecs', 'encode', 'x', 'utf8'), /^f: wanted bytes as text in latin1, got others$/],
-  ['dtype', () => call('numpy', 'dtype', 3), /^f: wanted a type of numpy by name$/],
-  [
-    'a storage of a type',
-    () => host.persistent(['storage', host.global('torch', 'float32'), '0', 'cpu', 4]),
-    /^f: wanted a storage, got torch\.float32$/,
   ],
   [
     'writing too few',
@@ -266,7 +251,7 @@ table([
       ;(await npz('other.npz', new Map([['x', mean]]))).close()
       await readStatistics(at('other.npz'))
     },
-    /other\.npz: wanted arrays mu and sigma, got x$/,
+    /other\.npz: wanted arrays mu and sigma, got neither$/,
   ],
   [
     'a covariance of another size',
@@ -458,8 +443,8 @@ test('evaluate says what it cannot measure', async () => {
   const save = ['--save', at('made.npz')]
   const evaluate = (words: string[], says: RegExp) => fail('demask', ['evaluate', ...words, ...save], says)
   await evaluate([at('pictures'), '--part', '3/2'], /--part: wanted I\/N with I from 1 to N, got '3\/2'/)
-  await evaluate([at('empty')], /empty: wanted pictures \(\.png, \.jpg, \.jpeg, \.webp\), got none/)
-  await evaluate([at('numbers.npz')], /numbers\.npz: wanted arr_0 \[N, H, W, 3\] of U8, got F64 \[3\]/)
+  await evaluate([at('empty')], /empty: wanted pictures \(.*\) or class folders of pictures, got none/)
+  await evaluate([at('numbers.npz')], /numbers\.npz: arr_0: wanted pictures \(N, H, W, 3\), .*, got F64 \[3\]/)
   await evaluate([at('set.npz'), '--part', '1/2'], /--part: wanted pictures to measure a part of, got statistics/)
   await evaluate([at('set.npz'), '--with', at('set.safetensors')], /--with: wanted statistics that can be merged, got/)
   await evaluate([at('set.safetensors'), '--with', at('set.npz')], /set\.npz: wanted statistics that can be merged/)

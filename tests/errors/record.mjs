@@ -1,5 +1,5 @@
 /**
- * Preloaded by `npx tsx site/errors.ts --record`: every error that is made in our source, by whatever test and in whatever
+ * Preloaded by `npx tsx tests/errors/page.ts --record`: every error that is made in our source, by whatever test and in whatever
  * process, is a line of the file that DEMASK_RECORD_ERRORS names: its message, its class, and the places it came from. Needs Node.
  */
 
@@ -11,7 +11,7 @@ const place = process.env.DEMASK_RECORD_ERRORS
 const program = relative(root, process.argv[1] ?? '')
 if (program.endsWith('.test.ts')) process.env.DEMASK_RECORD_TEST ??= program
 const frame = new RegExp(
-  `${root}/((?:core|io|nn|data|evaluation|diffusion|models|training|cli|examples)/[\\w./-]+\\.ts):(\\d+):\\d+`,
+  `${root}/((?:core|io|nn|distributed|data|evaluation|diffusion|models|training|cli|examples)/[\\w./-]+\\.ts):(\\d+):\\d+`,
 )
 const seen = new Set()
 

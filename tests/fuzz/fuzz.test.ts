@@ -9,7 +9,7 @@ import { openCases } from './cases.ts'
 import { seeded, targets } from './targets.ts'
 
 /** Of the seeds, what is refused as it is: formats and contents that are not read. */
-const refused = /^((complex|legacy|pickle|runs-code|script|unusual)\.pt|make\.py)$/
+const refused = /^((complex|pickle|runs-code|script|types-convert|unusual)\.pt|make(-wild)?\.py|wild\.json)$/
 
 for (const target of targets) {
   test(`${target.name}: right files are read`, async () => {

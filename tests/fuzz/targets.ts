@@ -15,14 +15,16 @@ import { readPicture } from '../../data/folder.ts'
 import { openIdx } from '../../data/idx.ts'
 import { type ImageDataset, openLatents, writeLatents } from '../../data/index.ts'
 import { openNpz } from '../../data/npz-pictures.ts'
-import { readNpz, writeNpz } from '../../io/npz.ts'
+import { encodeNpyHeader } from '../../io/npy.ts'
+import { NpzFile, type NpzSource, readNpz, writeNpz } from '../../io/npz.ts'
 import { PickleError } from '../../io/pytorch/pickle.ts'
-import { type HostTensor, SafetensorsError } from '../../io/safetensors.ts'
+import { type HostTensor, type RawTensor, SafetensorsError } from '../../io/safetensors.ts'
 import { readSafetensors, writeSafetensors } from '../../io/safetensors-node.ts'
 import { UserError } from '../../io/user-error.ts'
 import { openWeights } from '../../io/weights-node.ts'
 import { ZipError } from '../../io/zip-node.ts'
 import type { SettingsTable } from '../../models/family.ts'
+import { recognise } from '../../models/recognise.ts'
 import type { Module } from '../../nn/index.ts'
 import { newSettings, programs, readState, type TrainingProgram } from '../../training/index-node.ts'
 import { readRows } from '../../training/metrics.ts'
@@ -44,6 +46,22 @@ const tensors = new Map<string, HostTensor<ArrayLike<number>>>([
   ['b', { dtype: 'I64', shape: [2], data: [1, -1] }],
   ['c', { dtype: 'BF16', shape: [2, 2], data: [0, 1, 2, 3] }],
 ])
+
+const types = new Map<string, HostTensor<ArrayLike<number>> | RawTensor>([
+  ['f8', { dtype: 'F8_E4M3', shape: [2, 2], size: 4, bytes: () => Uint8Array.of(0, 1, 127, 255) }],
+  ['u8', { dtype: 'U64', shape: [2], data: [1, 2] }],
+  ['u4', { dtype: 'U32', shape: [1], data: [7] }],
+])
+
+/** All of a file of weights: elements, bytes, and which model they are of. */
+async function readWeights(path: string): Promise<void> {
+  using file = await openWeights(path)
+  for (const tensor of file.state.values()) {
+    tensor.bytes()
+    tensor.data.length
+  }
+  if (file.metadata.get('config') !== undefined) recognise(file.state, path, { config: file.metadata.get('config') })
+}
 
 const copy = (folder: string, from: string) => {
   for (const name of readdirSync(from))
@@ -113,16 +131,34 @@ const plain: ImageDataset = {
 export const targets: readonly Target[] = [
   {
     name: 'safetensors',
-    seed: folder => writeSafetensors(join(folder, 'weights.safetensors'), tensors),
-    read: async (_, file) => void readSafetensors(file),
+    async seed(folder) {
+      await writeSafetensors(join(folder, 'weights.safetensors'), tensors)
+      await writeSafetensors(join(folder, 'types.safetensors'), types)
+    },
+    async read(_, file) {
+      readSafetensors(file)
+      await readWeights(file)
+    },
+  },
+  {
+    name: 'shards',
+    async seed(folder) {
+      await writeSafetensors(join(folder, 'a.safetensors'), tensors)
+      await writeSafetensors(join(folder, 'b.safetensors'), types)
+      const names = [
+        ...Array.from(tensors.keys(), name => [name, 'a']),
+        ...Array.from(types.keys(), name => [name, 'b']),
+      ]
+      const weight_map = Object.fromEntries(names.map(([name, shard]) => [name, `${shard}.safetensors`]))
+      writeFileSync(join(folder, 'model.safetensors.index.json'), JSON.stringify({ metadata: {}, weight_map }))
+    },
+    read: folder => readWeights(folder),
   },
   {
     name: 'pytorch',
     seed: async folder => copy(folder, join(root, 'tests/fixtures/pytorch')),
     async read(_, file) {
-      if (!/\.(pt|pth|ckpt|bin)$/.test(file)) return
-      using weights = await openWeights(file)
-      for (const { data } of weights.state.values()) data.length
+      await readWeights(file)
     },
   },
   {
@@ -159,16 +195,27 @@ export const targets: readonly Target[] = [
   },
   {
     name: 'npz',
-    seed: folder =>
-      writeNpz(
+    async seed(folder) {
+      const data = Uint8Array.from({ length: 96 }, (_, i) => i)
+      const labels = { dtype: 'I64' as const, shape: [2], data: [0, 1] }
+      const samples = { dtype: 'U8' as const, shape: [2, 4, 4, 3], data }
+      await writeNpz(
         join(folder, 'samples.npz'),
-        new Map([
-          ['arr_0', { dtype: 'U8' as const, shape: [2, 4, 4, 3], data: Uint8Array.from({ length: 96 }, (_, i) => i) }],
-          ['arr_1', { dtype: 'I64' as const, shape: [2], data: [0, 1] }],
+        new Map<string, NpzSource>([
+          ['arr_0', samples],
+          ['arr_1', labels],
         ]),
-      ),
+      )
+      const header = Buffer.from(encodeNpyHeader('U8', samples.shape)).toString('latin1')
+      const alone = (name: string, text: string) =>
+        writeFileSync(join(folder, name), Buffer.concat([Buffer.from(text, 'latin1'), data]))
+      alone('samples.npy', header)
+      alone('fortran.npy', header.replace('False', 'True ')) // as long as before
+    },
     async read(_, file) {
       await readNpz(file)
+      using arrays = await NpzFile.open(file)
+      for (const name of arrays.arrays.keys()) for await (const row of arrays.rows(name)) arrays.decodeRow(name, row)
       await look(await openNpz(file, 4))
     },
   },

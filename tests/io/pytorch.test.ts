@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { suite, test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { PickleError, unpickle } from '../../io/pytorch/pickle.ts'
-import { Inert, rebuilder } from '../../io/pytorch/rebuild.ts'
+import { Inert, PickleError, unpickle } from '../../io/pytorch/pickle.ts'
+import { rebuilder } from '../../io/pytorch/rebuild.ts'
 import { chooseStateDict, stateDicts, unwrapped } from '../../io/pytorch/state-dicts.ts'
 import { StoredTensor } from '../../io/pytorch/stored-tensor.ts'
 import { PyTorchFile } from '../../io/pytorch-node.ts'
@@ -58,8 +58,8 @@ test('what a training program saved: weights, their average, the optimizer, its 
     [...file.stateDicts.keys()],
     ['model', 'ema', 'opt.state.0', 'opt.state.1', 'opt.state.2', 'opt.state.3'],
   )
-  assert.is(chooseStateDict(file.stateDicts, undefined, 'f'), 'ema')
-  assert.is(chooseStateDict(file.stateDicts, 'opt.state.1', 'f'), 'opt.state.1')
+  assert.is(chooseStateDict(file.stateDicts, {}, 'f'), 'ema')
+  assert.is(chooseStateDict(file.stateDicts, { part: 'opt.state.1' }, 'f'), 'opt.state.1')
   const ema = readSafetensors(fixture('training-ema.safetensors')).tensors
   const model = unwrapped(file.stateDicts.get('model')!) // module._orig_mod.0.weight, …
   assert.equal([...model.keys()], ['0.weight', '0.bias', '2.weight', '2.bias'])
@@ -96,27 +96,22 @@ test('what is not read is refused by name, and nothing is run', async () => {
   const said = (name: string) => message(PyTorchFile.open(fixture(name)))
   assert.match(
     await said('runs-code.pt'),
-    /runs-code\.pt: it asks for 'posix\.system', which is not run here: only tensors, numbers, text and collections/,
+    /runs-code\.pt: it asks for 'posix\.system', which runs commands or code: wanted tensors and data beside them$/,
   )
   assert.not(existsSync('was-run'))
-  assert.match(
-    await said('legacy.pt'),
-    /PyTorch 1\.6 or newer, got one in the older format; in Python, torch\.save\(torch\.load\(/,
-  )
-  assert.match(await said('pickle.pt'), /got a pickle of another program/)
-  assert.match(await said('make.py'), /wanted a checkpoint of PyTorch 1\.6 or newer, got another file/)
+  assert.match(await said('pickle.pt'), /wanted a checkpoint of PyTorch, got a pickle of another program/)
+  assert.match(await said('make.py'), /wanted a checkpoint of PyTorch, got another file/)
   assert.match(await said('script.pt'), /got a TorchScript program/)
-  assert.match(await said('complex.pt'), /it asks for 'torch\.ComplexFloatStorage'/)
   using unusual = await PyTorchFile.open(fixture('unusual.pt'))
   assert.throws(
-    () => chooseStateDict(unusual.stateDicts, undefined, 'unusual.pt'),
+    () => chooseStateDict(unusual.stateDicts, {}, 'unusual.pt'),
     "unusual.pt: wanted a state dict with a usual name, got 'state' (1), 'other' (1), 'opt' (1)",
   )
   assert.throws(
-    () => chooseStateDict(unusual.stateDicts, 'ema', 'unusual.pt'),
+    () => chooseStateDict(unusual.stateDicts, { part: 'ema' }, 'unusual.pt'),
     /wanted a state dict 'ema', got 'state'/,
   )
-  assert.throws(() => chooseStateDict(new Map(), undefined, 'f'), /got none/)
+  assert.throws(() => chooseStateDict(new Map(), {}, 'f'), /got none/)
 })
 
 /** A checkpoint with this pickle and these storages. */
@@ -270,25 +265,16 @@ hostile('pickles that lead the machine astray', () => {
     ['a list that is none', () => pickled('NNa.'), /wanted a list to append to/],
     ['a dict that is none', () => pickled('NNNs.'), /wanted a dict to set an item of/],
     ['a call of a number', () => pickled('K\x01)R.'), /it calls what is not a name/],
-    ['a call of a type', () => pickled('ctorch\nfloat32\n)R.'), /it calls torch\.float32, which is not a function/],
     ['a call without a tuple', () => pickled('ctorch\nSize\nNR.'), /wanted arguments as a tuple/],
     ['a state of a number', () => pickled('K\x01Nb.'), /it gives a state to what has none/],
-    ['an object with named arguments', () => pickled('cargparse\nNamespace\n)NN\x92.'), /got some|cut short|wanted/],
-    ['an id that is none', () => pickled('NQ.'), /wanted a list, got another value/],
-    ['a name of a prototype', () => pickled('c__proto__\nconstructor\n.'), /it asks for '__proto__\.constructor'/],
+    [
+      'named arguments that are none',
+      () => pickled('cargparse\nNamespace\n)N\x92.'),
+      /wanted named arguments as a dict/,
+    ],
+    ['an id that is none', () => pickled('NQ.'), /wanted a storage of the file, got another id/],
     ['a name by two numbers', () => pickled('K\x01K\x02\x93.'), /wanted a name as two strings/],
-    [
-      'bytes stored in the pickle',
-      () => pickled('ctorch.storage\n_load_from_bytes\n.'),
-      /torch\.storage\._load_from_bytes/,
-    ],
     ['eval', () => pickled('cbuiltins\neval\n.'), /it asks for 'builtins\.eval'/],
-    ['a class of its own', () => pickled('ctorch._tensor\n_rebuild_from_type_v2\n(NNNNtR.'), /got a class of its own/],
-    [
-      'a scalar of an object',
-      () => pickled('cnumpy._core.multiarray\nscalar\n(cnumpy\ndtype\n(', 'U\x02O8', 'tRC\x01xtR.'),
-      /a scalar of type 'O8'/,
-    ],
   ]
   for (const [what, read, wanted] of refused)
     assert.throws(read, (error: Error) => error instanceof PickleError && wanted.test(error.message), what)
@@ -304,7 +290,9 @@ hostile('pickles that would take all memory or all day', () => {
   assert.is(stateDicts(pickled('}K\x01'.repeat(50_000), '}', 's'.repeat(50_000), '.')).size, 0)
   assert.throws(() => pickled('}'.repeat(million + 1), '.'), /wanted at most 1048576 lists, dicts and calls/)
   assert.throws(() => pickled('N', '\x94'.repeat(million + 1), '.'), /wanted at most 1048576 values to remember/)
-  assert.throws(() => unpickle(new Uint8Array(2 ** 24 + 1), rebuilder('f'), 'f'), /wanted a pickle of at most 16777216/)
+  const long = 2 ** 28 + 1
+  assert.throws(() => unpickle(new Uint8Array(long), rebuilder('f'), 'f'), /wanted a pickle of at most 268435456 bytes/)
+  assert.throws(() => pickled('N0'.repeat(2 ** 23), 'N.'), /wanted at most 16777216 instructions, got more/)
   // Ten lists, each ten times the one before: it is the same lists, so it is small.
   const laughs = `]q\x00${Array.from({ length: 30 }, (_, i) => `](${`h${String.fromCharCode(i)}`.repeat(10)}eq${String.fromCharCode(i + 1)}`).join('')}.`
   assert.is((pickled(laughs) as unknown[]).length, 10)

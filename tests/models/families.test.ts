@@ -22,6 +22,7 @@ import {
   tensor,
 } from '../../core/index.ts'
 import { toByte } from '../../data/index.ts'
+import { pMeanVariance } from '../../diffusion/index.ts'
 import {
   describe,
   type Family,
@@ -34,6 +35,7 @@ import {
   recognise,
   type State,
   samplerNames,
+  seedNoise,
   type TransformerOptions,
 } from '../../models/index.ts'
 import { type Module, shapesOnly } from '../../nn/index.ts'
@@ -438,6 +440,27 @@ for (const family of families) {
       if (how.guidance !== undefined) {
         const values = await readGenerated(generate(model, requestOf(family, [7], { steps: 5 })))
         assert.not.equal(values, alone, 'guidance changes the picture')
+      }
+      model.dispose()
+    })
+
+  const { inpainting } = family.generation
+  if (inpainting !== undefined)
+    test(`${family.name}: with one step, every sampler goes from the last timestep to the x_0 predicted there`, async () => {
+      const model = made(family)
+      const seeds = [5, 6]
+      const d = inpainting.diffusion(model)
+      const request = requestOf(family, seeds, { steps: 1 })
+      const noise = seedNoise(seeds, [3, S, S])()
+      const t = Int32Array.of(999, 999)
+      const output = inpainting.network(model, request.labels)(noise, t)
+      const expected = pMeanVariance(d, output, noise, t, { clip: true }).predXStart.dataSync()
+      for (const sampler of samplers) {
+        const got = (await readGenerated(generate(model, { ...request, sampler })))!
+        assert.ok(
+          got.every((value, i) => Math.abs(value - expected[i]) < 1e-3),
+          sampler,
+        )
       }
       model.dispose()
     })

@@ -108,6 +108,10 @@ test('locks of the living are respected, those of the dead are taken over', () =
     const elsewhere = /run: process 1 on other works there since now; if it does no more, delete \S+run\/\.lock-7$/
     assert.match(`${refusal(run, owner({ host: 'other', pid: 1 }))}`, elsewhere)
     assert.throws(() => resumePoint(run, false), elsewhere)
+    const container =
+      /run: process \d+ in another container of \S+ works there since now; if it does no more, delete \S+run\/\.lock-7$/
+    assert.match(`${refusal(run, owner({ pid: 1, namespace: 'pid:[1]', start: 'another boot 1' }))}`, container)
+    assert.match(`${refusal(run, owner({ pid: child.pid, namespace: 'pid:[1]' }))}`, container)
   }))
 
 test('of many processes that want a folder at once one gets it, with a dead lock in the way too', () =>

@@ -1,11 +1,12 @@
 /**
- * The walk over all ops (registry-walk.ts) on WebGPU: once with hand-written shaders where there are such, once with
+ * The walk over all ops and updates (registry-walk.ts, update-walk.ts) on WebGPU: once with hand-written shaders where there are such, once with
  * gpu.js' kernels alone. Skipped without an adapter.
  */
 
 import { test } from 'uvu'
-import { registry } from '../../core/index.ts'
+import { registry, updates } from '../../core/index.ts'
 import { walk } from '../core/registry-walk.ts'
+import { walkUpdate } from '../core/update-walk.ts'
 import { openWebGpu } from './device.ts'
 
 const written = await openWebGpu()
@@ -16,6 +17,8 @@ for (const op of registry().values()) {
   run(`${op.name} on webgpu`, () => walk(op, 'webgpu', written!))
   run(`${op.name} on webgpu, without hand-written shaders`, () => walk(op, 'webgpu without wgsl', translated!))
 }
+
+for (const op of updates().values()) run(`${op.name} in place on webgpu`, () => walkUpdate(op, written!, 'f32'))
 
 test.after(() => {
   written?.dispose()

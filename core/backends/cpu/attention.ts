@@ -4,12 +4,12 @@
  * Next: optimizer.ts.
  */
 
-import type { FusedKernels, Operand } from '../../backend.ts'
+import type { BackendKernels, Operand } from '../../backend.ts'
 import type { TypedArray } from '../../dtype.ts'
 import { sizeOf } from '../../shape.ts'
 import { type Host, output } from './host.ts'
 
-export function attentionLoops(host: Host): Pick<FusedKernels, 'selfAttention' | 'selfAttentionGrad'> {
+export function attentionLoops(host: Host) {
   return {
     selfAttention(qkv, bias, heads, out) {
       const y = output(host, out)
@@ -59,7 +59,7 @@ export function attentionLoops(host: Host): Pick<FusedKernels, 'selfAttention' |
       host.view(gbias).set(biasSums)
       return [gqkv, gbias]
     },
-  }
+  } satisfies Partial<BackendKernels>
 }
 
 /** Where one head of one example lies: token i's query begins at q + 3·D·i, and its result at result + D·i. */

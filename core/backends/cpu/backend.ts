@@ -67,6 +67,7 @@ export const cpu: Backend = {
     if (data.length !== storage.length)
       throw new RangeError(`write: wanted ${storage.length} elements, got ${data.length}`)
     view(storage).set(data)
+    storage.version++
   },
   read: async storage => readSync(storage),
   readSync,
@@ -75,4 +76,5 @@ export const cpu: Backend = {
     peakBytes = bytes
   },
   dispose() {},
+  disposed: false, // it holds nothing
 }

@@ -5,16 +5,14 @@
  * broadcast. Equal shapes and single elements are the case of one long row. Next: reduce.ts.
  */
 
-import type { BinaryName, Kernels, Operand, UnaryName } from '../../backend.ts'
+import type { BackendKernels, BinaryName, Operand, UnaryName } from '../../backend.ts'
 import { type TypedArray, toTypedArray } from '../../dtype.ts'
 import { broadcastStrides, type Shape, sameShape, sizeOf } from '../../shape.ts'
 import { type Host, output } from './host.ts'
 import { binaryFunctions, unaryFunctions } from './scalars.ts'
 import { eachRow, lastStride } from './walk.ts'
 
-type Names = 'fill' | 'unary' | 'binary' | 'where' | 'cast' | 'copy'
-
-export function elementwiseLoops(host: Host): Pick<Kernels, Names> {
+export function elementwiseLoops(host: Host) {
   return {
     fill(value, out) {
       const y = output(host, out)
@@ -65,7 +63,7 @@ export function elementwiseLoops(host: Host): Pick<Kernels, Names> {
       host.view(y).set(host.view(x.storage))
       return y
     },
-  }
+  } satisfies Partial<BackendKernels>
 }
 
 /** Whether an operand is read along the whole result with one step. */

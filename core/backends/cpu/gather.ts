@@ -3,10 +3,10 @@
  * Next: window.ts.
  */
 
-import { indexError, type Kernels, type Operand } from '../../backend.ts'
+import { type BackendKernels, indexError, type Operand } from '../../backend.ts'
 import { type Host, output } from './host.ts'
 
-export function gatherLoops(host: Host): Pick<Kernels, 'gather' | 'scatterAdd'> {
+export function gatherLoops(host: Host) {
   return {
     gather(x, index, out) {
       const [B, R, D] = x.shape
@@ -40,7 +40,7 @@ export function gatherLoops(host: Host): Pick<Kernels, 'gather' | 'scatterAdd'> 
       Y.set(sums)
       return y
     },
-  }
+  } satisfies Partial<BackendKernels>
 }
 
 function checkIndices(op: string, host: Host, index: Operand, R: number): void {

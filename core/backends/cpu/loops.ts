@@ -1,8 +1,8 @@
 /**
- * All kernels of the contract, required and fused, as plain loops over some host's memory.
+ * All kernels of the contract, required, fused and in place, as plain loops over some host's memory.
  */
 
-import type { FusedKernels, Kernels } from '../../backend.ts'
+import type { FusedKernels, Kernels, UpdateKernels } from '../../backend.ts'
 import { attentionLoops } from './attention.ts'
 import { elementwiseLoops } from './elementwise.ts'
 import { gatherLoops } from './gather.ts'
@@ -18,7 +18,7 @@ import { windowLoops } from './window.ts'
 export type { Host } from './host.ts'
 
 /** The loops on `host`'s memory. They keep no state. */
-export function createLoops(host: Host): Kernels & FusedKernels {
+export function createLoops(host: Host): Kernels & FusedKernels & UpdateKernels {
   return {
     ...elementwiseLoops(host),
     ...reduceLoops(host),

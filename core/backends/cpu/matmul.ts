@@ -4,13 +4,13 @@
  * Next: movement.ts.
  */
 
-import type { FusedKernels, Kernels } from '../../backend.ts'
+import type { BackendKernels } from '../../backend.ts'
 import type { TypedArray } from '../../dtype.ts'
 import { broadcastStrides, type Shape, sizeOf } from '../../shape.ts'
 import { type Host, output } from './host.ts'
 import { eachRow } from './walk.ts'
 
-export function matmulLoops(host: Host): Pick<Kernels & FusedKernels, 'matmul' | 'linear'> {
+export function matmulLoops(host: Host) {
   return {
     matmul(a, b, transposeA, transposeB, out) {
       const y = output(host, out)
@@ -37,7 +37,7 @@ export function matmulLoops(host: Host): Pick<Kernels & FusedKernels, 'matmul' |
       product(host.view(x.storage), 0, false, rows, bias, host.view(y), 0, R, I, O)
       return y
     },
-  }
+  } satisfies Partial<BackendKernels>
 }
 
 /** Strides of the leading axes of a stack of matrices, in elements, 0 where broadcast. */

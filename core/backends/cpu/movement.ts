@@ -2,12 +2,12 @@
  * Kernels that move elements and compute nothing: permute, slice, pad, concat. Next: gather.ts.
  */
 
-import type { Kernels } from '../../backend.ts'
+import type { BackendKernels } from '../../backend.ts'
 import { sizeOf, stridesOf } from '../../shape.ts'
 import { type Host, output } from './host.ts'
 import { eachRow, lastStride } from './walk.ts'
 
-export function movementLoops(host: Host): Pick<Kernels, 'permute' | 'slice' | 'pad' | 'concat'> {
+export function movementLoops(host: Host) {
   return {
     permute(x, order, out) {
       const y = output(host, out)
@@ -61,5 +61,5 @@ export function movementLoops(host: Host): Pick<Kernels, 'permute' | 'slice' | '
       }
       return y
     },
-  }
+  } satisfies Partial<BackendKernels>
 }

@@ -4,14 +4,12 @@
  * with x̂ = (x − mean) / √(var + eps), where a and b are the same for all rows or one per example. Next: attention.ts.
  */
 
-import type { FusedKernels } from '../../backend.ts'
+import type { BackendKernels } from '../../backend.ts'
 import type { TypedArray } from '../../dtype.ts'
 import { sizeOf } from '../../shape.ts'
 import { type Host, output } from './host.ts'
 
-type Names = 'layerNorm' | 'layerNormGrad' | 'adaLayerNorm' | 'adaLayerNormGrad' | 'gatedResidual' | 'gatedResidualGrad'
-
-export function normLoops(host: Host): Pick<FusedKernels, Names> {
+export function normLoops(host: Host) {
   return {
     layerNorm(x, w, b, eps, out) {
       const y = output(host, out)
@@ -108,7 +106,7 @@ export function normLoops(host: Host): Pick<FusedKernels, Names> {
       host.view(ggate).set(sums)
       return [ggate, gy]
     },
-  }
+  } satisfies Partial<BackendKernels>
 }
 
 /** For each row of x (R, D): its number, x̂ in a buffer that is used again, and 1/√(var + eps); var is over D, not D − 1. */

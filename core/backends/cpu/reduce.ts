@@ -3,13 +3,13 @@
  * by strides that are 0 along the reduced axes. Slots are f64. Next: matmul.ts.
  */
 
-import { type Kernels, type ReduceName, reduceIdentity } from '../../backend.ts'
+import { type BackendKernels, type ReduceName, reduceIdentity } from '../../backend.ts'
 import type { TypedArray } from '../../dtype.ts'
 import { reducedShape, sizeOf, stridesOf } from '../../shape.ts'
 import { type Host, output } from './host.ts'
 import { eachRow, lastStride } from './walk.ts'
 
-export function reduceLoops(host: Host): Pick<Kernels, 'reduce'> {
+export function reduceLoops(host: Host) {
   return {
     reduce(name, x, axes, out) {
       const y = output(host, out)
@@ -26,7 +26,7 @@ export function reduceLoops(host: Host): Pick<Kernels, 'reduce'> {
       host.view(y).set(slots)
       return y
     },
-  }
+  } satisfies Partial<BackendKernels>
 }
 
 /** A whole row into one number. */

@@ -3,13 +3,11 @@
  * first, so that no exponential overflows. Next: norm.ts.
  */
 
-import type { FusedKernels, Operand } from '../../backend.ts'
+import type { BackendKernels, Operand } from '../../backend.ts'
 import { sizeOf } from '../../shape.ts'
 import { type Host, output } from './host.ts'
 
-type Names = 'softmax' | 'softmaxGrad' | 'logSoftmax' | 'logSoftmaxGrad'
-
-export function softmaxLoops(host: Host): Pick<FusedKernels, Names> {
+export function softmaxLoops(host: Host) {
   return {
     softmax(x, out) {
       const y = output(host, out)
@@ -67,7 +65,7 @@ export function softmaxLoops(host: Host): Pick<FusedKernels, Names> {
       }
       return gx
     },
-  }
+  } satisfies Partial<BackendKernels>
 }
 
 /** How many rows the last axis makes, and how long they are. */

@@ -3,11 +3,11 @@
  * adjoint, which puts patches back and sums where they overlap. Next: norm.ts.
  */
 
-import { type Kernels, type Window2d, windowPositions } from '../../backend.ts'
+import { type BackendKernels, type Window2d, windowPositions } from '../../backend.ts'
 import type { Shape } from '../../shape.ts'
 import { type Host, output } from './host.ts'
 
-export function windowLoops(host: Host): Pick<Kernels, 'unfold' | 'fold'> {
+export function windowLoops(host: Host) {
   return {
     unfold(x, window, out) {
       const y = output(host, out)
@@ -29,7 +29,7 @@ export function windowLoops(host: Host): Pick<Kernels, 'unfold' | 'fold'> {
       Y.set(sums)
       return y
     },
-  }
+  } satisfies Partial<BackendKernels>
 }
 
 /**

@@ -1,9 +1,8 @@
 /**
- * The backend on gpu.js: every kernel is a flat function that gpu.js translates, on WebGPU to WGSL; where that cannot say
- * what pays (memory shared by a workgroup), hand-written shaders take its place (wgsl/). Results stay behind handles,
- * nothing is read back unless asked, dispatch is synchronous, and only `read` waits. What goes wrong on the device, an
- * index out of range among it, is thrown by the next read and names the op. f32, and i32 carried as f32: exact up to
- * 2^24, and `write` refuses more. Next: program.ts, device.ts, fused.ts.
+ * The gpu backend. Kernels are flat functions that gpu.js translates (gpujs/). On WebGPU, hand-written shaders replace
+ * those that gain from workgroup memory (webgpu/wgsl/). Dispatch is synchronous; only `read` is asynchronous. An error
+ * on the device, such as an index out of range, is thrown by the next read and names the op. Elements are f32. i32 is
+ * held as f32, exact up to ±2^24; `write` refuses larger integers.
  */
 
 import { type Backend, type BackendKernels, indexError, type Operand, type Storage } from '../../backend.ts'
@@ -16,7 +15,7 @@ import { createGatherKernels, outOfRange } from './gpujs/kernels/gather.ts'
 import { createMatmulKernels } from './gpujs/kernels/matmul.ts'
 import { createMovementKernels } from './gpujs/kernels/movement.ts'
 import { createNormKernels } from './gpujs/kernels/norm.ts'
-import { updates } from './gpujs/kernels/optimizer.ts'
+import { createUpdateKernels } from './gpujs/kernels/optimizer.ts'
 import { createReduceKernels, createReduceMiddle } from './gpujs/kernels/reduce.ts'
 import { createSoftmaxKernels } from './gpujs/kernels/softmax.ts'
 import { createWindowKernels } from './gpujs/kernels/window.ts'
@@ -31,9 +30,9 @@ class GpuStorage implements Storage {
   readonly length: number
   version = 0
   holds = 0
-  /** Null before anything was written, and after it was freed. */
+  /** Null before the first write and after `free`. */
   handle: Handle | null = null
-  /** Smallest and largest element, where the host wrote them and nothing has since. */
+  /** Smallest and largest element of an i32 storage that the host wrote last, else null. */
   range: readonly [number, number] | null = null
 
   constructor(backend: Backend, dtype: DType, length: number) {
@@ -44,36 +43,37 @@ class GpuStorage implements Storage {
 }
 
 export interface GpuOptions {
-  /** Which device; the best there is unless said. */
+  /** Default: the first of WebGPU, WebGL 2 and CPU that opens. */
   readonly device?: DeviceMode
-  /** Whether hand-written shaders may take the place of gpu.js' kernels where the device takes them. Default true. */
+  /** True if hand-written shaders replace gpu.js' kernels on WebGPU. Default true. */
   readonly wgsl?: boolean
 }
 
 export interface GpuBackend extends Backend {
-  /** Which kind of device: what results may differ by. */
+  /** Kind of device. Results of two kinds differ in the last bits. */
   readonly build: DeviceMode
   readonly device: Device
 }
 
-/** An index check whose outcome the device knows: how many were out of range, in a handle of one element. */
+/** An index check on the device: `handle` holds the number of indices out of range. */
 interface Check {
   readonly op: string
   readonly rows: number
   handle: Handle
 }
 
-/** Opens the backend. Throws when there is no such device, or the package gpu.js is not installed. */
+/** Opens the backend. Throws if the device is missing or the package gpu.js is not installed. */
 export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Promise<GpuBackend> {
   const device = await openDevice(wanted)
+  let disposed = false
   let [bytes, peakBytes, storages, reads] = [0, 0, 0, 0]
   const checks = new Map<string, Check>()
 
   function alloc(dtype: DType, length: number): GpuStorage {
-    if (dtype === 'f64') throw new Error('gpu: wanted f32 or i32, got f64; f64 lives on the cpu backend')
+    if (dtype === 'f64') throw new Error('gpu: expected f32 or i32, got f64; f64 lives on the cpu backend')
     if (length > device.maxElements)
       throw new RangeError(
-        `gpu: wanted an array of ${length} elements, got a device that takes ${device.maxElements} (${device.about}); ` +
+        `gpu: expected an array of ${length} elements, got a device that takes ${device.maxElements} (${device.about}); ` +
           'lower the batch size or the width of the model',
       )
     bytes += length * bytesPerElement[dtype]
@@ -152,7 +152,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     },
   }
 
-  /** Lets a storage go whose handle lives on elsewhere. */
+  /** Frees a storage but not its handle. */
   function forget(storage: GpuStorage): void {
     storage.handle = null
     free(storage)
@@ -172,7 +172,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     ...softmaxKernels,
     ...createNormKernels(launcher, elementwiseKernels, reduceMiddle),
     ...createAttentionKernels(launcher, softmaxKernels, reduceMiddle),
-    ...updates(launcher),
+    ...createUpdateKernels(launcher),
   }
   const kernels: BackendKernels =
     wgsl && device.plan !== undefined ? createWgslKernels(launcher, gpuJsKernels) : gpuJsKernels
@@ -187,12 +187,13 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     free,
     write(storage, data) {
       if (data.length !== storage.length)
-        throw new RangeError(`write: wanted ${storage.length} elements, got ${data.length}`)
+        throw new RangeError(`write: expected ${storage.length} elements, got ${data.length}`)
       const range = storage.dtype === 'i32' ? rangeOf(data) : null
       if (range !== null && Math.max(-range[0], range[1]) > largestInteger)
         throw new RangeError(`gpu: i32 is exact up to ±${largestInteger}, got a larger value`)
       replace(storage as GpuStorage, device.upload(Float32Array.from(data)))
       ;(storage as GpuStorage).range = range
+      storage.version++
     },
     async read(storage): Promise<TypedArray> {
       const { handle, length, dtype } = storage as GpuStorage
@@ -212,7 +213,13 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     resetPeak() {
       peakBytes = bytes
     },
-    dispose: () => device.destroy(),
+    dispose() {
+      disposed = true
+      device.destroy()
+    },
+    get disposed() {
+      return disposed
+    },
   }
   return backend
 }

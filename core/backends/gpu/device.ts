@@ -1,6 +1,6 @@
 /**
- * Chooses a device: WebGPU where there is an adapter, else gpu.js on WebGL 2 (in browsers) or headless WebGL, else gpu.js
- * on the CPU, which is for tests. gpu.js is loaded here and nowhere before. Next: adapter.ts, webgpu.ts, gpujs.ts.
+ * Chooses and opens a device: WebGPU if there is an adapter, else gpu.js on WebGL 2 or headless WebGL, else gpu.js on
+ * the CPU, which is meant for tests. Only this file loads gpu.js.
  */
 
 import { openGpuJs } from './gpujs/device.ts'
@@ -11,7 +11,7 @@ import { openWebGpu } from './webgpu/device.ts'
 
 export const deviceModes: readonly DeviceMode[] = ['webgpu', 'webgl2', 'cpu']
 
-/** Opens the first device that there is, or the one that is asked for. Throws, in one line, why it cannot be had. */
+/** Opens `wanted`, or the first device available. Throws, in one line, why none opens. */
 export async function openDevice(wanted?: DeviceMode): Promise<Device> {
   const missing: string[] = []
   for (const mode of wanted === undefined ? deviceModes : [wanted]) {
@@ -52,7 +52,7 @@ async function loadGpuJs(): Promise<typeof import('gpu.js')> {
   try {
     // Bundlers take an import inside `try` as optional, so a program builds without gpu.js.
     const loaded = await import('gpu.js')
-    // A bundle for browsers has all of it in `default`.
+    // A bundle for browsers has the module in `default`.
     return 'GPU' in loaded ? loaded : (loaded as { default: typeof import('gpu.js') }).default
   } catch (error) {
     throw new Error(`the package gpu.js is missing: npm install gpu.js@${gpuJsVersion} (${(error as Error).message})`)

@@ -1,7 +1,8 @@
 /**
- * The types between the two halves of this backend. webgpu/ is ours: device, encoder, buffer pool, hand-written WGSL. gpujs/
- * is what gpu.js needs: kernels as flat functions, and their translation. Both describe a compute shader and the arguments
- * of one call as a `Program`. A `Device` runs programs and flat kernels; a `Launcher` runs them on the backend's storages.
+ * The types between the two halves of this backend. webgpu/ is ours: device, encoder, buffer pool, hand-written WGSL.
+ * gpujs/ is what gpu.js needs: kernels as flat functions, and their translation. Both describe a compute shader and the
+ * arguments of one call as a `Program`. A `Device` runs programs and flat kernels; a `Launcher` runs them on the
+ * backend's storages.
  */
 
 import type { Operand, Spec, Storage } from '../../backend.ts'
@@ -46,7 +47,9 @@ export function gridOf(workgroups: number): [number, number] {
   return [ceilDiv(workgroups, Math.max(y, 1)), y]
 }
 
-/** Returns the program of a flat kernel that computes `size` elements from so many arrays. The next call may reuse it. */
+/**
+ * Returns the program of a flat kernel that computes `size` elements from so many arrays. The next call may reuse it.
+ */
 export type Translator = (
   kernel: FlatKernel,
   size: number,

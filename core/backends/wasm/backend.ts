@@ -5,7 +5,7 @@
  * Read runtime.ts and memory.ts for what lies below, kernels/gemm.as.ts for where the time goes.
  */
 
-import type { Backend, FusedKernels, Kernels, Storage } from '../../backend.ts'
+import type { Backend, BackendKernels, Storage } from '../../backend.ts'
 import { type DType, type TypedArray, viewOf } from '../../dtype.ts'
 import { sizeOf } from '../../shape.ts'
 import { createLoops } from '../cpu/loops.ts'
@@ -38,6 +38,7 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
   let storages = 0
   let fallbacks = 0
   let reads = 0
+  let disposed = false
 
   function alloc(dtype: DType, length: number): WasmStorage {
     if (dtype === 'f64') throw new Error('wasm: wanted f32 or i32, got f64; f64 lives on the cpu backend')
@@ -90,7 +91,7 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
   })
   const reduce = reducer(context)
   // A kernel that is made of others calls them here, where they count as one.
-  const launchers: Kernels & FusedKernels = {
+  const launchers: BackendKernels = {
     ...elementwise(context, loops),
     ...movement(context, () => launchers),
     ...reductions(context, reduce),
@@ -125,6 +126,7 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
       if (data.length !== storage.length)
         throw new RangeError(`write: wanted ${storage.length} elements, got ${data.length}`)
       view(storage).set(data)
+      storage.version++
     },
     read: async storage => readSync(storage),
     readSync,
@@ -132,7 +134,13 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
     resetPeak() {
       peakBytes = bytes
     },
-    dispose: () => runtime.dispose(),
+    dispose() {
+      disposed = true
+      runtime.dispose()
+    },
+    get disposed() {
+      return disposed
+    },
   }
 
   /** A copy in memory that is not shared. */

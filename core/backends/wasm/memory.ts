@@ -3,7 +3,7 @@
  * blocks hang in lists by size class, eight classes to a power of two, a bitmap tells which lists are not empty, and
  * neighbours that are free merge at once. So alloc and free are a few array accesses, a block is at most 63 bytes
  * larger than asked, and a hole found is at most 12.5 % larger than needed before it is split.
- * Blocks are numbers; what is known of them sits in typed arrays outside the wasm memory. Next: runtime.ts.
+ * Blocks are numbers; their positions and lists are typed arrays outside the wasm memory.
  */
 
 /** Blocks begin at multiples of this and are multiples of it: a cache line, and a unit of all figures below. */

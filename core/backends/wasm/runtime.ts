@@ -1,9 +1,9 @@
 /**
- * The wasm module at work: loads the build that this machine can run, gives it one shared linear memory and an
- * allocator, starts workers and launches kernels. A kernel is an export (args, chunk); its number is its place in the
- * function table, which every thread fills in the same order. The arguments of a launch are 32-bit words at a fixed
- * place; kernels/threads.as.ts says what happens next. Views of shared memory stay valid when it grows, but they end
- * where the memory once did, so views of data are made anew after each growth. Next: backend.ts.
+ * Loads the build that this machine can run, gives it one shared linear memory and an allocator, starts workers and
+ * launches kernels. A kernel is an export (args, chunk); its index is its place in the function table, which every thread
+ * fills in the same order. A launch writes the arguments to a block at a fixed place, and kernels/threads.as.ts runs the
+ * chunks. Views of shared memory stay valid when it grows, but they keep their length, so views of data are made anew
+ * after each growth.
  */
 
 import { writers } from './generated/kernels.ts'
@@ -20,8 +20,7 @@ export interface RuntimeOptions {
   build?: Build
 }
 
-/** Where threads.as.ts reads arguments, and how many there may be. */
-const ARGS = 512
+/** Words that an argument block may have. */
 const MAX_ARGS = 256
 /** Below are thread state, arguments and static data of the module. */
 const HEAP = 65536
@@ -51,18 +50,11 @@ export interface Kernel<A> {
 export type KernelTable = { readonly [K in keyof typeof writers]: Kernel<Parameters<(typeof writers)[K]>[0]> }
 
 interface Exports {
+  /** Address of the argument block. */
+  readonly ARGS: WebAssembly.Global<'i32'>
   table: WebAssembly.Table
   launch(kernel: number, chunks: number): void
   stop(): void
-}
-
-const floatOf = new Float32Array(1)
-const bitsOf = new Int32Array(floatOf.buffer)
-
-/** A float as the 32-bit word that a launch takes. */
-export function bits(value: number): number {
-  floatOf[0] = value
-  return bitsOf[0]
 }
 
 /** The module, its memory and its threads. */
@@ -74,7 +66,6 @@ export class Runtime {
   readonly #memory: WebAssembly.Memory
   readonly #launch: (kernel: number, chunks: number) => void
   readonly #stop: () => void
-  readonly #numbers: ReadonlyMap<string, number>
   readonly #argumentWords: Int32Array
   readonly #argumentFloats: Float32Array
   readonly #stopWorkers: (() => void)[] = []
@@ -94,7 +85,6 @@ export class Runtime {
         exports.table.set(place, value)
         numbers.set(name, place)
       }
-    this.#numbers = numbers
     this.kernels = Object.fromEntries(
       Object.entries(writers).map(([name, write]) => [name, { index: numbers.get(name)!, write }]),
     ) as unknown as KernelTable
@@ -102,8 +92,8 @@ export class Runtime {
     this.#stop = exports.stop
     this.memory = new Allocator(this.#memory, HEAP)
     this.#buffer = this.#memory.buffer
-    this.#argumentWords = new Int32Array(this.#buffer, ARGS, MAX_ARGS)
-    this.#argumentFloats = new Float32Array(this.#buffer, ARGS, MAX_ARGS)
+    this.#argumentWords = new Int32Array(this.#buffer, exports.ARGS.value, MAX_ARGS)
+    this.#argumentFloats = new Float32Array(this.#buffer, exports.ARGS.value, MAX_ARGS)
     this.#i32 = new Int32Array(this.#buffer)
     this.#f32 = new Float32Array(this.#buffer)
     this.#startWorkers(module, threads)
@@ -125,25 +115,11 @@ export class Runtime {
     return this.#memory.buffer.byteLength
   }
 
-  /** The number of a kernel, for `launch`. Throws when the build does not have it. */
-  kernel(name: string): number {
-    const number = this.#numbers.get(name)
-    if (number === undefined) throw new Error(`wasm: no kernel '${name}' in the build: run npm run build`)
-    return number
-  }
-
   /** Runs chunks 0 to `chunks` − 1 of a kernel on all threads; returns when they are done. */
   launch<A>(kernel: Kernel<A>, chunks: number, args: NoInfer<A>): void {
     if (chunks === 0) return
     kernel.write(args, this.#argumentWords, this.#argumentFloats)
     this.#launch(kernel.index, chunks)
-  }
-
-  /** The same for kernels whose arguments have no names yet. */
-  launchWords(kernel: number, chunks: number, ...args: number[]): void {
-    if (chunks === 0) return
-    for (let i = 0; i < args.length; i++) this.#argumentWords[i] = args[i]
-    this.#launch(kernel, chunks)
   }
 
   /** `length` words from a byte address, as integers. Not to be held across an allocation. */

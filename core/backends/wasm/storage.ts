@@ -1,6 +1,5 @@
 /**
- * A storage of the wasm backend: a block of linear memory. And what launchers need of the backend around them.
- * Next: launch/elementwise.ts.
+ * A storage of the wasm backend, which is a block of linear memory, and the part of the backend that launchers use.
  */
 
 import type { Backend, Operand, Spec, Storage } from '../../backend.ts'
@@ -34,7 +33,7 @@ export function addressOf(x: Operand | null): Address | null {
   return x === null ? null : (x.storage as WasmStorage).address
 }
 
-/** The backend as launchers see it. */
+/** The part of the backend that launchers use. */
 export interface LaunchContext {
   readonly runtime: Runtime
   /** Memory for a result. */

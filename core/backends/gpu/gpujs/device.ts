@@ -1,7 +1,6 @@
 /**
- * gpu.js' own kernel calls, for its two modes that run at once: `cpu`, where a handle is an array, and `webgl2`, where it
- * is a texture. Numbers are floats there: WebGL takes arrays of up to 2^22 elements, below which the half that
- * `quotient` adds keeps indices right. Next: webgpu.ts.
+ * Device for gpu.js' two synchronous modes. On `cpu` a handle is an array, on `webgl2` a texture. All numbers are
+ * floats there. WebGL arrays have at most 2^22 elements: below that, the half that `quotient` adds keeps indices exact.
  */
 
 import type { GPU, IKernelRunShortcut } from 'gpu.js'
@@ -18,7 +17,7 @@ function identity(this: Thread, x: Elements): number {
   return x[this.thread.x]
 }
 
-/** What gpu.js is told of a program with `arrays` of `arrayType`, `ints` and `floats`. */
+/** Returns the functions and argument types of a kernel in gpu.js' terms. */
 export function kernelSettings({ functions = {}, rank = 0 }: FlatKernel, arrays: number, ints: number, floats: number) {
   const own = Object.entries(functions).map(([name, source]) => ({ name, source, settings: numbersOf(source) }))
   return {
@@ -35,13 +34,13 @@ export function kernelSettings({ functions = {}, rank = 0 }: FlatKernel, arrays:
   }
 }
 
-/** Types of a spliced function: numbers that need not be whole. */
+/** Types of a function given as source: all its numbers are floats. */
 function numbersOf(source: string) {
   const parameters = source.slice(source.indexOf('(') + 1, source.indexOf(')')).split(',')
   return { argumentTypes: parameters.map(() => 'Number'), returnType: 'Number' }
 }
 
-/** Of all kernels. Without the tactic gpu.js compiles anew, and loses the size it was given, as sizes pass 2^14. */
+/** Settings of all kernels. Without `tactic`, gpu.js recompiles and loses the output size when sizes pass 2^14. */
 const settings = {
   pipeline: true,
   immutable: true,
@@ -56,7 +55,7 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
   let dispatches = 0
   const onCpu = mode === 'cpu'
   const arrayType = onCpu ? 'Array' : 'ArrayTexture(1)'
-  // Headless WebGL has an older GLSL, in which a float's bits cannot be had.
+  // The GLSL of headless WebGL has no access to the bits of a float.
   const nativeFunctions =
     gpu.mode === 'webgl2' ? library.flatMap(({ name, glsl }) => (glsl ? [{ name, source: glsl }] : [])) : []
 
@@ -75,9 +74,9 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
       .setLoopMaxIterations(2 ** 31 - 1) as IKernelRunShortcut
   }
 
-  /** Null on the CPU, and before the first kernel. */
+  /** Returns the WebGL context; null on the CPU and before the first kernel. */
   const context = () => (onCpu ? null : (gpu.context as WebGL2RenderingContext | null))
-  /** A context that is gone computes zeros and builds no kernel, without a word. */
+  /** Throws if the context is lost: a lost context computes zeros and reports no error. */
   function assertAlive(): void {
     if (context()?.isContextLost()) throw lostDevice(gpu.mode, 'its WebGL context is gone')
   }
@@ -89,7 +88,7 @@ export function openGpuJs(gpu: GPU, mode: 'webgl2' | 'cpu', about: string): Devi
     return uploader.setOutput([data.length])(data) as object
   }
 
-  // No texture has 0 elements. What has none is a Float32Array here too, and kernels, which never read it, bind this.
+  // No texture has 0 elements. An empty array is a Float32Array on WebGL too, and kernels bind this texture in its place.
   let nothing: Handle | null = null
   function bound(handle: Handle): Handle {
     if (!(handle instanceof Float32Array)) return handle

@@ -23,7 +23,7 @@ export interface FlatKernel {
   readonly rank?: number
 }
 
-/** Key of the compiled kernel: kernels that differ in it are compiled apart. */
+/** Returns the key of the compiled kernel. Kernels with different keys are compiled separately. */
 export function keyOf({ key, rank = 0 }: FlatKernel): string {
   return `${key}/${rank}`
 }
@@ -33,6 +33,6 @@ export const maxCoordinate = 2 ** 24
 
 /** Returns n. Throws RangeError where it is too large for a coordinate. */
 export function coordinate(op: string, n: number): number {
-  if (n > maxCoordinate) throw new RangeError(`gpu: ${op}: wanted at most ${maxCoordinate} rows, got ${n}`)
+  if (n > maxCoordinate) throw new RangeError(`gpu: ${op}: expected at most ${maxCoordinate} rows, got ${n}`)
   return n
 }

@@ -1,10 +1,10 @@
 /**
- * What every kernel may call: functions of numbers that are spliced in as text, so each uses its parameters, `Math`, its
- * neighbours here, and nothing else. Those of `integers` take and give whole numbers, which gpu.js keeps in i32 as long
- * as they are handed from call to call: its own local variables are f32, exact to 2^24 only. So kernels keep coordinates
- * (a row, a column) in variables and form offsets in calls. `wgsl` and `glsl` take the place of a function's translation
- * on WebGPU and WebGL 2, whose compilers may assume that there is no NaN; in WGSL gpu.js would divide in f32, too.
- * Next: scalars.ts, then kernels/elementwise.ts.
+ * Functions that every kernel may call. They are spliced in as text, so each uses only its parameters, `Math` and the
+ * other functions here. Those of `integers` take and return whole numbers, which gpu.js keeps in i32 only while they
+ * pass from call to call: its local variables are f32, exact to 2^24. Kernels therefore keep coordinates (a row, a
+ * column) in variables and compute offsets in calls. `wgsl` and `glsl` replace the translation of a function on WebGPU
+ * and WebGL 2, whose compilers may assume that there is no NaN. In WGSL they also divide integers, where gpu.js would
+ * divide in f32.
  */
 
 type NumberFunction = (...values: number[]) => number
@@ -13,23 +13,26 @@ export interface Helper {
   readonly name: string
   readonly source: string
   readonly settings: { readonly argumentTypes: string[]; readonly returnType: string }
-  /** Its body in WGSL, in place of the translation; $1, $2, … are its parameters. */
+  /** Body in WGSL that replaces the translation; $1, $2, … are the parameters. */
   readonly wgsl?: string
-  /** All of it in GLSL ES 3, in place of the translation. */
+  /** Definition in GLSL ES 3 that replaces the translation. */
   readonly glsl?: string
 }
 
-// The names under which they call each other; a bundler leaves them as they are, as it does keys of objects.
+// Declared because a bundler renames neither these nor the keys below, which define them.
 declare function quotient(a: number, b: number): number
 declare function isNan(x: number): number
 declare function notANumber(x: number): number
 declare function exponential(x: number): number
 declare function logarithm(x: number): number
 declare function larger(a: number, b: number): number
+declare function smaller(a: number, b: number): number
+declare function sigmoid(x: number): number
+declare function twiceU(x: number): number
 declare function erfc(x: number): number
 
 const integers = {
-  /** ⌊a / b⌋ for a ≥ 0. Half is added where numbers are floats, in which 6 / 3 may fall short of 2. */
+  /** ⌊a / b⌋ for a ≥ 0. Adds a half because in floats 6 / 3 may be less than 2. */
   quotient(a: number, b: number): number {
     return Math.floor((a + 0.5) / b)
   },
@@ -38,7 +41,7 @@ const integers = {
     return a - quotient(a, b) * b
   },
 
-  /** Row-major place of (outer, row, column) in an array (…, rows, width). */
+  /** Row-major offset of (outer, row, column) in an array (…, rows, width). */
   element(outer: number, rows: number, row: number, width: number, column: number): number {
     return (outer * rows + row) * width + column
   },
@@ -48,15 +51,15 @@ const integers = {
     return i * s + j * t + k * u
   },
 
-  /** Index along the middle axis of (…, n, inner), in `at`. */
+  /** Index of offset `at` along the middle axis of (…, n, inner). */
   along(at: number, n: number, inner: number): number {
-    // Not by remainder: gpu.js would write that in GLSL before the quotient that it calls, where a kernel calls both.
+    // Does not call remainder: in GLSL, gpu.js would define remainder before the quotient that it calls.
     return quotient(at, inner) - quotient(at, inner * n) * n
   },
 }
 
 const numbers = {
-  /** 1 or 0 */
+  /** 1 if x is NaN, else 0. */
   isNan(x: number): number {
     return x >= 0 || x < 0 ? 0 : 1
   },
@@ -65,7 +68,7 @@ const numbers = {
     return x - x === 0 ? 1 : 0
   },
 
-  /** For all x. */
+  /** NaN, for every x. */
   notANumber(x: number): number {
     return Math.sqrt(-1 - Math.abs(x))
   },
@@ -87,7 +90,7 @@ const numbers = {
   },
 
   /**
-   * 1 − erf(x) with a relative error below 1.2e-7, about what f32 can tell: the Chebyshev fit of W. H. Press et al.,
+   * 1 − erf(x) with a relative error below 1.2e-7, about f32's precision: the Chebyshev fit of W. H. Press et al.,
    * "Numerical Recipes in C", 2nd ed., §6.2.
    */
   erfc(x: number): number {
@@ -105,7 +108,7 @@ const numbers = {
     return x >= 0 ? tail : 2 - tail
   },
 
-  /** By its series where 1 − erfc(x) would keep few digits. */
+  /** Uses the series near 0, where 1 − erfc(x) loses digits. */
   erf(x: number): number {
     if (Math.abs(x) < 0.5) {
       const s = x * x
@@ -115,7 +118,7 @@ const numbers = {
     return 1 - erfc(x)
   },
 
-  /** max(x, 0) + log(1 + u), the logarithm as 2 artanh(u / (2 + u)), which keeps its digits for small u. */
+  /** max(x, 0) + log(1 + u), the logarithm as 2 artanh(u / (2 + u)), which is accurate for small u. */
   softplus(x: number): number {
     const u = exponential(-Math.abs(x))
     const z = u / (2 + u)
@@ -133,7 +136,7 @@ const numbers = {
     return 1.5957691216057308 * x + 0.0713548162726009 * x * x * x
   },
 
-  /** WGSL's own tanh may be off by 1e-5. */
+  /** tanh. WGSL's own has errors up to 1e-5. */
   accurateTanh(x: number): number {
     if (Math.abs(x) < 0.2) {
       const s = x * x
@@ -143,8 +146,8 @@ const numbers = {
   },
 
   /**
-   * sin(x + quarter · π/2), for |x| up to 5e7: WGSL's own may be off by 5e-4. Taylor's series of what is left of x after
-   * `far` · 1024 turns and `near` quarter turns, with π/2 in three parts: products with the first two are exact in f32.
+   * sin(x + quarter · π/2) for |x| up to 5e7; WGSL's own has errors up to 5e-4. Removes `far` · 1024 turns and `near`
+   * quarter turns from x, then sums Taylor's series. π/2 has three parts; products with the first two are exact in f32.
    */
   sine(x: number, quarter: number): number {
     const far = Math.floor(x * 1.5542474911317905e-4 + 0.5)
@@ -167,15 +170,36 @@ const numbers = {
     if (isNan(x) === 1 || isNan(p) === 1 || (x < 0 && p !== Math.floor(p))) {
       return notANumber(x)
     }
+    const odd = p - 2 * Math.floor(0.5 * p)
     if (x === 0) {
-      return p < 0 ? -logarithm(0 * x) : 0
+      if (p > 0) {
+        return odd === 1 ? x : 0
+      }
+      return odd === 1 ? 1 / x : -logarithm(0 * x)
     }
     const size = Math.abs(x) ** p
-    return x < 0 && p - 2 * Math.floor(0.5 * p) === 1 ? -size : size
+    return x < 0 && odd === 1 ? -size : size
+  },
+
+  /** d/dx of x·σ(2u), GELU's tanh form. Beyond ±20, σ(2u) is 0 or 1, and x² times its slope would be 0·∞. */
+  geluTanhSlope(x: number): number {
+    const near = smaller(larger(x, -20), 20)
+    const s = sigmoid(twiceU(near))
+    return s + near * s * (1 - s) * (1.5957691216057308 + 0.2140644488178027 * near * near)
+  },
+
+  /** (x − mean) / √variance. A negative `inverse` belongs to deviations in units of 2⁸⁰, whose squares are finite. */
+  standardise(x: number, mean: number, inverse: number): number {
+    return inverse < 0 ? (mean - x) * 8.271806125530277e-25 * inverse : (x - mean) * inverse
+  },
+
+  /** 1 / √variance, of the same `inverse`. */
+  inverseDeviation(inverse: number): number {
+    return inverse < 0 ? -8.271806125530277e-25 * inverse : inverse
   },
 }
 
-/** How a shading language tells a float's bits, makes a float of bits, and gives 1 or 0 for a condition. */
+/** Expressions of a shading language: the bits of a float, the float of bits, and 1 or 0 for a condition. */
 interface Dialect {
   readonly bits: (x: string) => string
   readonly float: (bits: string) => string
@@ -183,7 +207,7 @@ interface Dialect {
 }
 
 /**
- * Bodies that know what is not a number by its bits. $1, $2, … are the parameters, whose names a bundler may have changed.
+ * Bodies that detect NaN by its bits. $1, $2, … are the parameters, whose names a bundler may change.
  */
 function byBits({ bits, float, oneIf }: Dialect): Record<string, string> {
   const size = (x: string) => `(${bits(x)} & 0x7fffffffu)`
@@ -230,19 +254,19 @@ function helper(name: string, fn: NumberFunction, type: 'Integer' | 'Number'): H
   return { name, source: `function ${fn.toString()}`, settings, wgsl: wgsl[name], glsl: native(name, fn.length) }
 }
 
-/** A function of `count` floats in GLSL; undefined where the translation will do. */
+/** Returns a function of `count` floats in GLSL, or undefined if the translation is used. */
 function native(name: string, count: number): string | undefined {
   if (!(name in glsl)) return undefined
   const parameters = Array.from({ length: count }, (_, i) => `x${i + 1}`)
   return `float ${name}(${parameters.map(x => `float ${x}`).join(', ')}) { ${glsl[name].replaceAll('$', 'x')} }`
 }
 
-/** Axes that `offset` knows. */
+/** Most axes that `offset` takes. */
 export const maxRank = 6
 
 /**
- * offset(at, n1 … n5, s1 … s6): where element `at` of an array of sizes n, last axis first, lies by strides s. Sizes
- * beyond `rank` − 1 and strides beyond `rank` are not looked at.
+ * Returns the function offset(at, n1 … n5, s1 … s6): the offset by strides s of element `at` of an array of extents n,
+ * last axis first. It ignores extents beyond `rank` − 1 and strides beyond `rank`.
  */
 export function offsetHelper(rank: number): Helper {
   const sizes = Array.from({ length: maxRank - 1 }, (_, i) => `n${i + 1}`)
@@ -257,7 +281,7 @@ export function offsetHelper(rank: number): Helper {
   return { name: 'offset', source, settings: { argumentTypes, returnType: 'Integer' } }
 }
 
-/** The source of a function `name` of `count` numbers from an arrow with an expression, whose parameters are the first. */
+/** Returns the source of a function `name` of `count` numbers, from an arrow that takes the first of them. */
 export function functionOf(name: string, count: number, arrow: (...values: never[]) => number): string {
   const source = arrow.toString()
   const [head, body] = [source.slice(0, source.indexOf('=>')), source.slice(source.indexOf('=>') + 2)]

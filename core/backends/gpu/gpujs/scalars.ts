@@ -1,7 +1,7 @@
 /**
- * The elementwise ops as gpu.js wants them. Each arrow is one expression that is spliced into a kernel as text, so it
- * may use its parameters, `Math`, and the functions of library.ts, and nothing else. What the ops mean is in
- * ../cpu/scalars.ts. Next: kernels/elementwise.ts.
+ * The functions of elementwise kernels for gpu.js. Each arrow is one expression that is spliced into a kernel as text,
+ * so it uses only its parameters, `Math` and the functions of library.ts. ../../cpu/scalars.ts defines what they
+ * compute.
  */
 
 import type { BinaryName, ReduceName, UnaryName } from '../../../backend.ts'
@@ -19,13 +19,14 @@ declare function softplus(x: number): number
 declare function sigmoid(x: number): number
 declare function twiceU(x: number): number
 declare function accurateTanh(x: number): number
+declare function geluTanhSlope(x: number): number
 declare function sine(x: number, quarter: number): number
 declare function power(x: number, p: number): number
 
 export const unaryScalars: Readonly<Record<UnaryName, (x: number, p: number, q: number) => number>> = {
   neg: x => -x,
   abs: x => Math.abs(x),
-  sign: x => (isNan(x) === 1 ? x : Math.sign(x)),
+  sign: x => (isNan(x) === 1 || x === 0 ? x : Math.sign(x)),
   floor: x => Math.floor(x),
   square: x => x * x,
   sqrt: x => Math.sqrt(x),
@@ -62,10 +63,7 @@ export const binaryScalars: Readonly<Record<BinaryName, (a: number, b: number) =
   lessEqual: (a, b) => (a <= b ? 1 : 0),
   siluGrad: (a, b) => a * sigmoid(b) * (1 + b * (1 - sigmoid(b))),
   geluGrad: (a, b) => a * (0.5 * erfc(-Math.SQRT1_2 * b) + 0.3989422804014327 * b * exponential(-0.5 * b * b)),
-  geluTanhGrad: (a, b) =>
-    a *
-    (sigmoid(twiceU(b)) +
-      b * sigmoid(twiceU(b)) * (1 - sigmoid(twiceU(b))) * (1.5957691216057308 + 0.2140644488178027 * b * b)),
+  geluTanhGrad: (a, b) => a * geluTanhSlope(b),
 }
 
 export const reduceScalars: Readonly<Record<ReduceName, (a: number, b: number) => number>> = {
@@ -74,10 +72,10 @@ export const reduceScalars: Readonly<Record<ReduceName, (a: number, b: number) =
   min: (a, b) => smaller(a, b),
 }
 
-/** What a cast makes of a value before its fraction goes: in [p, q], and 0 of NaN. */
-export const limited = (x: number, p: number, q: number): number => (isNan(x) === 1 ? 0 : smaller(larger(x, p), q))
+/** Limits a value that is cast to i32 to [p, q]; NaN becomes 0. */
+export const saturate = (x: number, p: number, q: number): number => (isNan(x) === 1 ? 0 : smaller(larger(x, p), q))
 
-/** What is done to a value before it is stored: i32 is carried as f32 and keeps no fraction. */
+/** Converts a result to its dtype. i32 is held as f32 without a fraction. */
 export const stores: Readonly<Record<Exclude<DType, 'f64'>, (x: number) => number>> = {
   f32: x => x,
   i32: x => Math.trunc(x),

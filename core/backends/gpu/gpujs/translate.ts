@@ -1,7 +1,8 @@
 /**
- * Translates flat kernels to WGSL with gpu.js, without its device: gpu.js builds pipelines and buffers anew for every kernel
- * and submits every call by itself, which webgpu/ does once for all. This is the only file that calls private methods of
- * gpu.js and patches its output, so it holds for one version. tests/core/gpu-translate.test.ts fails for any other.
+ * Translates flat kernels to WGSL with gpu.js, without its device: gpu.js builds pipelines and buffers anew for every
+ * kernel and submits every call by itself, which webgpu/ does once for all. This is the only file that calls private
+ * methods of gpu.js and patches its output, so it holds for one version. tests/core/gpu-translate.test.ts fails for any
+ * other.
  */
 
 import type { GPU } from 'gpu.js'
@@ -37,7 +38,9 @@ interface Translation {
 /** Threads of a workgroup in gpu.js' shaders. */
 const workgroupSize = 64
 
-/** Words of gpu.js' uniform block that every kernel has: the number of elements, and the threads of a row of the grid. */
+/**
+ * Words of gpu.js' uniform block that every kernel has: the number of elements, and the threads of a row of the grid.
+ */
 const words = { size: 0, width: 3 } as const
 
 /** Returns the translator of `gpu`, which keeps what it translated. It throws gpu.js' message on code beyond gpu.js. */
@@ -94,7 +97,9 @@ function translate(gpu: GPU, kernel: FlatKernel, arrays: number, ints: number, f
 }
 
 function otherVersion(missing: string): Error {
-  return new Error(`gpu: wanted gpu.js ${gpuJsVersion}, got one without ${missing}: npm install gpu.js@${gpuJsVersion}`)
+  return new Error(
+    `gpu: expected gpu.js ${gpuJsVersion}, got one without ${missing}: npm install gpu.js@${gpuJsVersion}`,
+  )
 }
 
 /** Replaces the bodies of library functions that have one in WGSL. gpu.js names a function `name` fn_name. */

@@ -1,33 +1,33 @@
 /**
- * A GPUDevice: the browser's, or in Node that of Dawn, which npm's `webgpu` brings (an optional peer). The device is ours
- * rather than gpu.js', which asks its own for two limits only and no clock. Next: pool.ts.
+ * Opens a GPUDevice: the browser's, or in Node that of Dawn, from the optional npm package `webgpu`. It requests the
+ * largest buffers and a timer, which gpu.js does not for its own device.
  */
 
 export interface Opened {
   readonly device: GPUDevice
-  /** Name of the adapter, for people. */
+  /** Name of the adapter. */
   readonly name: string
-  /** Whether it computes on the CPU. */
+  /** True if it computes on the CPU. */
   readonly software: boolean
 }
 
-// What Dawn calls an instance lives as long as something holds it.
+// Dawn destroys an instance that nothing refers to.
 let dawn: GPU | null = null
 
-/** The entry to WebGPU, installed as the global that gpu.js looks for. Throws when there is none. */
+/** Returns the entry to WebGPU, installed as the global that gpu.js reads. Throws if there is none. */
 async function entry(): Promise<GPU> {
   const scope = globalThis as { navigator?: { gpu?: GPU }; process?: { versions?: { node?: string } } }
   if (scope.navigator?.gpu !== undefined) return scope.navigator.gpu
   if (scope.process?.versions?.node === undefined) throw new Error('this browser has no WebGPU')
   if (dawn === null) {
-    const name = 'webgpu' // a variable, so that bundlers for browsers leave it alone
+    const name = 'webgpu' // a variable keeps it out of bundles for browsers
     const { create, globals } = (await import(name).catch(error => {
       throw new Error(`the package webgpu is missing: npm install webgpu@0.6.2 (${firstLine(error)})`)
     })) as { create(options: string[]): GPU; globals: object }
     Object.assign(globalThis, globals)
     dawn = create([])
   }
-  // Node 21 and later have a navigator, without gpu.
+  // The navigator of Node 21 and later has no gpu.
   if (scope.navigator === undefined) Object.defineProperty(globalThis, 'navigator', { value: {}, configurable: true })
   Object.defineProperty(scope.navigator, 'gpu', { value: dawn, configurable: true })
   return dawn
@@ -40,7 +40,7 @@ const limits = [
   'maxStorageBuffersPerShaderStage',
 ] as const
 
-/** Asks for the fastest adapter, with all the memory that it gives a buffer. Throws, in one line, what is missing. */
+/** Opens the fastest adapter with its largest buffers. Throws, in one line, what is missing. */
 export async function openAdapter(): Promise<Opened> {
   try {
     return await request(await entry())
@@ -65,7 +65,7 @@ async function request(gpu: GPU): Promise<Opened> {
   return { device, name, software }
 }
 
-/** Forgets Dawn's instance, which Node would otherwise keep. A browser's own entry stays. */
+/** Releases Dawn's instance, which would keep Node alive. A browser's own entry stays. */
 export function closeAdapter(): void {
   if (dawn === null) return
   dawn = null

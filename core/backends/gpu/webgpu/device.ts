@@ -1,7 +1,6 @@
 /**
- * WebGPU: kernels in the WGSL that gpu.js makes of them, and hand-written shaders (wgsl/), on one device with one pool of
- * buffers and one encoder. Dispatch is synchronous; what goes wrong on the device is told by the next download.
- * Next: kernels/elementwise.ts, wgsl/program.ts.
+ * The WebGPU device: it runs translated kernels and plans of hand-written shaders, both as programs, with one pool of
+ * buffers and one encoder. Dispatch is synchronous; the next download reports errors of the device.
  */
 
 import { type Device, type Handle, lostDevice, type Program, type Translator } from '../program.ts'
@@ -15,8 +14,8 @@ export interface WebGpuDevice extends Device {
   readonly encoder: Encoder
 }
 
-/** The device tells why in its own words a little after it fails, and of a cause after what came of it. */
-const aLittle = () => new Promise(resolve => setTimeout(resolve, 0))
+/** Resolves in the next turn of the event loop. The device reports the cause of a failure after its consequences. */
+const nextTurn = () => new Promise(resolve => setTimeout(resolve, 0))
 
 export function openWebGpu(translate: Translator, { device, name }: Opened, about: string): WebGpuDevice {
   let failure: Error | null = null
@@ -27,9 +26,9 @@ export function openWebGpu(translate: Translator, { device, name }: Opened, abou
   const { maxStorageBufferBindingSize, maxBufferSize } = device.limits
   const maxElements = Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize) / 4)
   const pool = new BufferPool(device, 4 * maxElements, error => {
-    failure = error // rather than what came of it
+    failure = error // replaces the errors that follow from it
     encoder.flush()
-    pool.drain() // the next try may have what waits here in other sizes
+    pool.drain() // frees buffers of other sizes for the next attempt
   })
   const shaders = new Map<string, Shader>()
   let closed = false
@@ -57,7 +56,7 @@ export function openWebGpu(translate: Translator, { device, name }: Opened, abou
 
     upload(data) {
       const buffer = pool.take(data.byteLength)
-      // The queue writes at once: commands that are still to be submitted must have had their turn.
+      // writeBuffer precedes all commands not yet submitted, so those that use the buffer are submitted first.
       if (buffer.batch === encoder.batch) encoder.flush()
       device.queue.writeBuffer(buffer.gpu, 0, data as Float32Array<ArrayBuffer>)
       return buffer
@@ -76,7 +75,7 @@ export function openWebGpu(translate: Translator, { device, name }: Opened, abou
       for (const { program, buffers: names } of steps) {
         if (program.workgroups === 0) continue
         const bound = names.map(name => {
-          if (buffers[name] === undefined) throw new Error(`${program.key}: wanted a buffer '${name}', got none`)
+          if (buffers[name] === undefined) throw new Error(`${program.key}: expected a buffer '${name}', got none`)
           return buffers[name]
         })
         dispatch(program, bound)
@@ -103,11 +102,11 @@ export function openWebGpu(translate: Translator, { device, name }: Opened, abou
       try {
         await staging.mapAsync(mapRead)
       } catch (error) {
-        await aLittle()
+        await nextTurn()
         failed(new Error(`gpu: ${(error as Error).message}`))
       }
       if (failure !== null) {
-        await aLittle()
+        await nextTurn()
         const told = failure
         failure = null
         throw told

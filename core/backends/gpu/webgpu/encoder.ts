@@ -1,8 +1,7 @@
 /**
- * Commands for a GPUDevice, many to a submit: dispatches go into one compute pass until something must be seen from
- * outside or there are enough of them to begin with. Uniform blocks of a batch lie in one buffer that is written once,
- * just before; bind groups are kept by the buffers that they bind, which a step that repeats finds where they were.
- * Next: webgpu.ts.
+ * Records commands for a GPUDevice and submits them in batches: dispatches share one compute pass until a copy needs
+ * their results or the batch is full. The uniform blocks of a batch share a buffer, written once before the submit.
+ * Bind groups are cached by their buffers, so a repeated step creates none.
  */
 
 import { ceilDiv } from '../../../shape.ts'
@@ -18,18 +17,18 @@ export interface Shader {
   readonly layout: GPUBindGroupLayout
 }
 
-/** Distance of uniform blocks: the alignment that every device takes. */
+/** Distance between uniform blocks: an alignment that every device accepts. */
 const blockBytes = 256
-/** Dispatches of a batch. */
+/** Most dispatches of a batch. */
 const batchSize = 256
-/** Bind groups that are kept; when there are more, all are made again. */
+/** Most cached bind groups; beyond it the cache is cleared. */
 const mostGroups = 20_000
 const mostTimed = 2048
 
 export class Encoder {
   dispatches = 0
   submits = 0
-  /** Counts submits; a buffer whose `batch` is this is used by commands that were not submitted. */
+  /** Number of the current batch. A buffer with this `batch` is used by commands not yet submitted. */
   batch = 0
   readonly #device: GPUDevice
   readonly #groups = new Map<string, GPUBindGroup>()
@@ -95,7 +94,7 @@ export class Encoder {
     this.dispatches++
   }
 
-  /** Commands beside dispatches. */
+  /** Appends a copy of `bytes` bytes. */
   copy(from: PooledBuffer, to: GPUBuffer, toOffset: number, bytes: number): void {
     this.#endPass()
     this.#commands ??= this.#device.createCommandEncoder()
@@ -103,7 +102,7 @@ export class Encoder {
     this.#commands.copyBufferToBuffer(from.gpu, 0, to, toOffset, bytes)
   }
 
-  /** Submits what there is. */
+  /** Submits the recorded commands. */
   flush(): void {
     if (this.#commands === null) return
     this.#endPass()
@@ -118,13 +117,13 @@ export class Encoder {
     this.submits++
   }
 
-  /** From now on every dispatch is timed on the device, in a pass of its own. Needs the feature timestamp-query. */
+  /** Starts timing every dispatch on the device, each in its own pass. Needs the feature timestamp-query. */
   startTiming(): void {
     this.flush()
     this.#timer = new Timer(this.#device)
   }
 
-  /** Milliseconds on the device by shader, since `startTiming`. */
+  /** Stops timing and returns milliseconds on the device by shader. */
   async stopTiming(): Promise<Map<string, { ms: number; calls: number }>> {
     this.flush()
     const timer = this.#timer
@@ -159,7 +158,7 @@ export class Encoder {
   }
 }
 
-/** Time stamps around dispatches, in a set that is read out batch by batch. */
+/** Time stamps around dispatches, read batch by batch. */
 class Timer {
   readonly #device: GPUDevice
   readonly #set: GPUQuerySet

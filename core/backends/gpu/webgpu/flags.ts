@@ -1,4 +1,4 @@
-/** WebGPU's flags: their values are part of its specification, and their names are missing from TypeScript's library. */
+/** WebGPU's flags. The specification fixes their values; TypeScript's library lacks their names. */
 
 export const usage = {
   mapRead: 0x1,

@@ -1,6 +1,6 @@
 /**
- * Kernels as hand-written shaders (wgsl/), on devices that take them, in place of gpu.js' kernels of the same names. Plans
- * are kept by shapes: a step that repeats makes none. Next: wgsl/program.ts.
+ * The kernels that WebGPU runs as hand-written shaders (wgsl/) instead of gpu.js' translations. Plans are cached by
+ * shape, so a repeated step makes none.
  */
 
 import type { BackendKernels, FusedKernels, Kernels, Operand, Spec, Storage } from '../../../backend.ts'
@@ -24,11 +24,11 @@ type Specs = Readonly<Record<string, Spec>>
 
 const mostPlans = 4096
 
-/** Fused kernels that take over from hand-written shaders where a shape is beyond these. */
-type Others = Kernels & Pick<FusedKernels, 'linear' | 'selfAttention' | 'selfAttentionGrad'>
+/** Kernels that the hand-written ones fall back on, for empty arrays and large heads. */
+type Fallbacks = Kernels & Pick<FusedKernels, 'linear' | 'selfAttention' | 'selfAttentionGrad'>
 
-/** `kernels`, some replaced by hand-written shaders; empty arrays stay with the kernels replaced. */
-export function createWgslKernels({ plan }: Launcher, kernels: Others): BackendKernels {
+/** Returns `kernels` with some replaced by hand-written shaders. */
+export function createWgslKernels({ plan }: Launcher, kernels: Fallbacks): BackendKernels {
   const plans = new Map<string, Plan>()
 
   function run(key: string, make: () => Plan, named: Named, results: Specs): Storage[] {

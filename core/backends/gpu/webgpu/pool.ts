@@ -1,7 +1,7 @@
 /**
- * Buffers on a GPUDevice by size class, used again as soon as they are given back: commands run in the order of their
- * making, so what is dispatched later may write where earlier commands read. Classes are at most an eighth apart, and a
- * buffer of one of the next few classes will do. Next: encoder.ts.
+ * Pool of buffers on a GPUDevice, by size class. A buffer is reused as soon as it is given back: commands run in the
+ * order in which they were recorded, so later dispatches may write where earlier ones read. Classes are at most an
+ * eighth apart, and `take` accepts a buffer of the next few classes.
  */
 
 import { usage } from './flags.ts'
@@ -9,16 +9,16 @@ import { usage } from './flags.ts'
 export interface PooledBuffer {
   readonly gpu: GPUBuffer
   readonly bytes: number
-  /** Tells buffers apart in the keys of bind groups. */
+  /** Identifies the buffer in keys of bind groups. */
   readonly id: number
-  /** The batch of commands that last used it. */
+  /** Batch of commands that last used it. */
   batch: number
 }
 
-/** Classes above the wanted one that are looked through: up to about 1.4 times as large. */
+/** Size classes that `take` searches: up to about 1.4 times the wanted size. */
 const reach = 4
 
-/** The size class of a buffer: 256 bytes at least, else three significant bits. */
+/** Returns the size class of a buffer: at least 256 bytes, else three significant bits. */
 export function sizeClass(bytes: number): number {
   if (bytes <= 256) return 256
   const step = 2 ** (Math.ceil(Math.log2(bytes)) - 4)
@@ -35,14 +35,14 @@ export class BufferPool {
   readonly #all = new Set<PooledBuffer>()
   #nextId = 0
 
-  /** No buffer that fits in `most` bytes is made larger; `failed` hears, later, of memory that there was not. */
+  /** `most` is the largest buffer of the device. `failed` receives errors of allocation, later. */
   constructor(device: GPUDevice, most: number, failed: (error: Error) => void) {
     this.#device = device
     this.#most = most
     this.#failed = failed
   }
 
-  /** Its contents do not matter. */
+  /** Returns a buffer of at least `bytes` bytes with arbitrary contents. */
   take(bytes: number): PooledBuffer {
     const own = this.#classOf(bytes)
     let wanted = own
@@ -60,7 +60,7 @@ export class BufferPool {
     else waiting.push(buffer)
   }
 
-  /** Memory that waits goes back to the device. Commands that use it must have been submitted. */
+  /** Destroys free buffers. Commands that use them must have been submitted. */
   drain(): void {
     for (const buffer of [...this.#free.values()].flat()) this.#forget(buffer)
     this.#free.clear()
@@ -73,7 +73,7 @@ export class BufferPool {
     this.reserved = 0
   }
 
-  /** The size class, or all that the device takes where that is less; more than that is for the device to refuse. */
+  /** Returns the size class, capped at the largest buffer of the device; the device refuses larger requests. */
   #classOf(bytes: number): number {
     return Math.max(bytes, Math.min(sizeClass(bytes), this.#most))
   }
@@ -105,17 +105,17 @@ export class BufferPool {
         this.#failed(
           why === undefined
             ? new Error(
-                `gpu: out of device memory: wanted ${mib(bytes)} more on top of ${mib(before)}; lower the batch size`,
+                `gpu: out of device memory: needed ${mib(bytes)} more on top of ${mib(before)}; lower the batch size`,
               )
-            : new Error(`gpu: wanted a buffer of ${mib(bytes)}, got ${why}`),
+            : new Error(`gpu: expected a buffer of ${mib(bytes)}, got ${why}`),
         )
       },
-      () => {}, // the device is gone, which is said elsewhere
+      () => {}, // the device is lost, which is reported elsewhere
     )
     return buffer
   }
 
-  /** A buffer that could not be made is handed out no more, whether it waits or is still in use. */
+  /** Removes a buffer whose allocation failed, free or in use. */
   #drop(buffer: PooledBuffer): void {
     if (!this.#all.has(buffer)) return
     this.#forget(buffer)

@@ -11,9 +11,6 @@ import { VEC } from './simd.as'
 const WIDE: usize = 8
 /** Bytes of four of them: one k of a panel. */
 const STEP: usize = 32
-/** Panels of a that one chunk takes: they stay in the second-level cache. */
-const BLOCK: i32 = 8
-
 /** What becomes of a tile. */
 const ADD: i32 = 0
 const SUBTRACT: i32 = 1
@@ -101,6 +98,8 @@ function tile(a: usize, b: usize, a1: usize, b1: usize, K: i32, to: usize, low: 
   b: Address
   panelsOfA: i32
   panelsOfB: i32
+  /** Panels of a that one chunk takes. */
+  panelsPerChunk: i32
   K: i32
   /** Bytes from row to row of c. */
   c: Address
@@ -116,8 +115,8 @@ export function addProduct(args: AddProductArgs, chunk: i32): void {
   const panel = <usize>K * STEP
   const stride = args.stride
   const mode = args.subtract ? SUBTRACT : ADD
-  const first = chunk * BLOCK
-  const end = min(first + BLOCK, args.panelsOfA)
+  const first = chunk * args.panelsPerChunk
+  const end = min(first + args.panelsPerChunk, args.panelsOfA)
   for (let j = args.upper ? first : 0; j < args.panelsOfB; ++j) {
     const b = args.b + <usize>j * panel
     const last = args.upper ? min(end, j + 1) : end
@@ -133,6 +132,7 @@ export function addProduct(args: AddProductArgs, chunk: i32): void {
   high: Address
   low: Address
   panels: i32
+  panelsPerChunk: i32
   rows: i32
   /** Rows that may be added up at a time. */
   exactRows: i32
@@ -149,9 +149,9 @@ export function addSquares(args: AddSquaresArgs, chunk: i32): void {
   const stride = args.stride
   const high = args.high
   const low = args.low
-  const first = chunk * BLOCK
+  const first = chunk * args.panelsPerChunk
   for (let j = first; j < args.panels; ++j) {
-    const last = min(first + BLOCK, j + 1)
+    const last = min(first + args.panelsPerChunk, j + 1)
     for (let i = first; i < last; ++i) {
       const place = (<usize>i << 2) * stride + (<usize>j << 5)
       const to = args.highSums + place

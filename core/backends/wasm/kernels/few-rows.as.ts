@@ -1,9 +1,9 @@
 /**
- * Products of a few rows with a weight (as of a condition with the layers that modulate): out[m, n] = Σ_k a[m, k]·w[n, k]
- * + bias[n]. Here every weight is used so rarely that packing it, as gemm.as.ts does, costs more than the products. Where
- * rows of a and of w both lie along k (`fewRows`) they are multiplied as they are, four lanes of k at a time, 4×2 sums in
- * registers; where w lies along n (`fewRowsAlong`), rows of w are added to rows of the result, four at a time. A long k is
- * cut in passes, each a sum of its own, as in gemm.as.ts. Next: attention.as.ts.
+ * Products of at most 8 rows with a weight, as of a condition with the layers that modulate: out[m, n] = Σ_k a[m, k]·w[n, k]
+ * + bias[n]. Each weight is used so rarely that packing it, as gemm.as.ts does, costs more than the products. If rows of a
+ * and of w both are contiguous along k (`fewRows`), four lanes of k are multiplied at a time, with 4×2 sums in registers.
+ * If w is contiguous along n (`fewRowsAlong`), rows of w are added to rows of the result, four at a time. A long k is
+ * divided into passes, each a sum of its own, as in gemm.as.ts.
  */
 
 import { Address, OptionalAddress } from './arguments.as'

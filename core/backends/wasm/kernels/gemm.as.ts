@@ -1,12 +1,11 @@
 /**
- * Matrix product. The naive meaning: out[m, n] = Σ_k a[m, k]·b[k, n] + (bias[n] or what out held). As in every fast GEMM
- * since Goto, both operands are packed, so that the inner loop reads them in straight lines: rows of a into panels of 4,
- * all at once (gemmPack); columns of b into panels of 8, some at a time, by the thread that needs them next (gemm), so
- * that they never leave its cache. Then a 4×8 tile of the result stays in registers while k runs through one pass of at
- * most 512 steps, whose sum is then added to that of the passes before. All four transpose cases are decided in packing
- * (two strides), and edges too: panels are padded with zeros, so only the store of a tile knows about them. The k loop is
- * not unrolled: V8 then spills registers and loses half the speed. Next: few-rows.as.ts, where packing does not pay;
- * attention.as.ts reuses this.
+ * Matrix product: out[m, n] = Σ_k a[m, k]·b[k, n] + (bias[n] or the value of out). As in every fast GEMM since Goto, both
+ * operands are packed, so that the inner loop reads memory in order. Rows of a are packed into panels of 4, all at once
+ * (gemmPack). Columns of b are packed into panels of 8 by the thread that multiplies them next (gemm), so that they stay
+ * in its cache. A 4×8 tile of the result stays in registers while k runs through one pass of at most 512 steps; sums of
+ * passes are added in order. Packing handles all four transpose cases by two strides, and pads panels with zeros, so only
+ * the store of a tile handles edges. The k loop is not unrolled: V8 would spill registers and lose half the speed.
+ * Products of at most 8 rows are in few-rows.as.ts; attention.as.ts uses the packed product too.
  */
 
 import { Address, Flag, OptionalAddress } from './arguments.as'

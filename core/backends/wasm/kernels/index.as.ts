@@ -2,7 +2,7 @@
  * The entry of the wasm module. The build exports every kernel of these files (../bindings.ts).
  */
 
-export { launch, stop, work } from './threads.as'
+export { ARGS, launch, stop, work } from './threads.as'
 import './ceiling.as'
 import './few-rows.as'
 import './gemm.as'
@@ -14,6 +14,6 @@ import './reduce.as'
 import './norm.as'
 import './softmax.as'
 import './attention.as'
-export { adamW, lerp, squares, sumSlots } from './optimizer.as'
+import './optimizer.as'
 import './doubles.as'
 import './unfold.as'

@@ -1,9 +1,9 @@
 /**
- * exp, log, tanh, erf and what activations make of them, four lanes at a time, to about 1e-7 of the true value (1e-6 at
+ * exp, log, tanh, erf and the activations that use them, four lanes at a time, to about 1e-7 of the true value (1e-6 at
  * worst). Polynomials are those of Cephes (S. Moshier, single precision); erf is the rational minimax approximation that
- * Eigen uses. NaN comes out as NaN and infinities as they should.
+ * Eigen uses. NaN and infinities propagate as in IEEE 754.
  * Constants are read from memory: V8 loads a vector of four equal floats in one instruction, but builds a constant in
- * three, and does so in every round of a loop. Next: sine.as.ts.
+ * three, in every iteration of a loop.
  */
 
 import { madd, nmadd, splat } from './simd.as'
@@ -153,8 +153,8 @@ export function tanh(x: v128): v128 {
   p = madd(f32x4.mul(p, z), x, x)
   const e = expFlushed(f32x4.add(size, size))
   const tail = f32x4.sub(c(ONE), f32x4.div(f32x4.add(c(ONE), c(ONE)), f32x4.add(e, c(ONE))))
-  const signed = v128.or(tail, v128.and(x, c(SIGN)))
-  return select(f32x4.lt(size, c(TANH_LIMIT)), p, signed)
+  // The polynomial of −0 is 0; all its other values have the sign of x already.
+  return v128.or(select(f32x4.lt(size, c(TANH_LIMIT)), p, tail), v128.and(x, c(SIGN)))
 }
 
 const ERF = memory.data<f32>([
@@ -163,8 +163,9 @@ const ERF = memory.data<f32>([
   -7.37332916720468e-3, -1.42647390514189e-2,
 ])
 const ERF_RANGE = memory.data<f32>([-4, 4])
+const ERF_BOUNDS = memory.data<f32>([-1, 1])
 
-/** erf x = x·P(x²)/Q(x²) for |x| ≤ 4, beyond which it is ±1. */
+/** erf x = x·P(x²)/Q(x²) for |x| ≤ 4, beyond which it is ±1. Near 4 the quotient may round to more than 1. */
 @inline
 export function erf(x: v128): v128 {
   const y = f32x4.pmin(f32x4.pmax(x, c(ERF_RANGE)), c(ERF_RANGE, 1))
@@ -179,7 +180,7 @@ export function erf(x: v128): v128 {
   q = madd(q, z, c(ERF, 9))
   q = madd(q, z, c(ERF, 10))
   q = madd(q, z, c(ERF, 11))
-  return f32x4.div(f32x4.mul(y, p), q)
+  return f32x4.pmin(f32x4.pmax(f32x4.div(f32x4.mul(y, p), q), c(ERF_BOUNDS)), c(ERF_BOUNDS, 1))
 }
 
 /** 1 / (1 + e⁻ˣ) */
@@ -196,10 +197,38 @@ export function softplus(x: v128): v128 {
 
 const NORMAL = memory.data<f32>([0.70710678118654752, -0.5, 0.3989422804014327])
 
-/** Φ(x), the normal distribution function: ½(1 + erf(x/√2)). */
+/** Below this, 1 + erf(x/√2) loses more digits than the approximation of the tail. */
+const NORMAL_TAIL = memory.data<f32>([-1.5])
+
+/** Φ(x), the normal distribution function: ½(1 + erf(x/√2)), or ½erfc(−x/√2) in the lower tail. */
 @inline
 export function normalCdf(x: v128): v128 {
-  return madd(c(HALF), erf(f32x4.mul(x, c(NORMAL))), c(HALF))
+  const low = f32x4.lt(x, c(NORMAL_TAIL))
+  const y = madd(c(HALF), erf(f32x4.mul(x, c(NORMAL))), c(HALF))
+  return v128.any_true(low) ? select(low, lowerTail(x), y) : y
+}
+
+/** The polynomial of log erfc by Chebyshev fitting (Press et al., Numerical Recipes, erfcc). */
+const ERFC = memory.data<f32>([
+  0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806, 0.09678418, 0.37409196, 1.00002368,
+  -1.26551223,
+])
+/** −1/(2√2) */
+const ERFC_STEP = memory.data<f32>([-0.35355339059327379])
+
+/** ½erfc(z) with z = −x/√2 ≥ 0: ½t·e^(P(t) − z²) with t = 1/(1 + z/2). Its relative error is below 1e-6 for x ≥ −5. */
+function lowerTail(x: v128): v128 {
+  const t = f32x4.div(c(ONE), madd(x, c(ERFC_STEP), c(ONE)))
+  let p = madd(c(ERFC), t, c(ERFC, 1))
+  p = madd(p, t, c(ERFC, 2))
+  p = madd(p, t, c(ERFC, 3))
+  p = madd(p, t, c(ERFC, 4))
+  p = madd(p, t, c(ERFC, 5))
+  p = madd(p, t, c(ERFC, 6))
+  p = madd(p, t, c(ERFC, 7))
+  p = madd(p, t, c(ERFC, 8))
+  p = madd(p, t, c(ERFC, 9))
+  return f32x4.mul(f32x4.mul(c(HALF), t), exp(madd(f32x4.mul(x, c(NORMAL, 1)), x, p)))
 }
 
 /** φ(x), its density: e^(−x²/2)/√(2π). */

@@ -78,9 +78,6 @@ export function copyRows(args: CopyRowsArgs, chunk: i32): void {
   }
 }
 
-/** Rows of the result that one unit of `transpose` writes: 16 words are the cache line that is read. */
-const BAND: i32 = 16
-
 @unmanaged class TransposeArgs {
   from: Address
   to: Address
@@ -90,7 +87,8 @@ const BAND: i32 = 16
   /** Bytes from c to c in from, whose r are words side by side, and from r to r in to, whose c are. */
   fromStep: usize
   toStep: usize
-  /** Bands of 16 rows. */
+  /** Rows of the result that a unit writes. */
+  rowsPerUnit: i32
   units: i32
   unitsPerChunk: i32
   /** Axes of the outer index: extent, bytes in from, bytes in to. */
@@ -102,17 +100,18 @@ const BAND: i32 = 16
 export function transpose(args: TransposeArgs, chunk: i32): void {
   const R = args.R
   const C = args.C
-  const bands = (R + BAND - 1) / BAND
+  const rows = args.rowsPerUnit
+  const bands = (R + rows - 1) / rows
   const per = args.unitsPerChunk
   const rank = args.rank
   const table = tableOf(args)
   const end = min(args.units, (chunk + 1) * per)
   for (let unit = chunk * per; unit < end; ++unit) {
     const outer = unit / bands
-    const r = (unit - outer * bands) * BAND
+    const r = (unit - outer * bands) * rows
     const from = args.from + offsetAt(table, rank, 2, 0, outer) + (<usize>r << 2)
     const to = args.to + offsetAt(table, rank, 2, 1, outer) + <usize>r * args.toStep
-    transposeBand(from, args.fromStep, to, args.toStep, min(R - r, BAND), C)
+    transposeBand(from, args.fromStep, to, args.toStep, min(R - r, rows), C)
   }
 }
 

@@ -27,6 +27,20 @@ function rowVariance(x: usize, D: i32, mean: v128): f32 {
   return sumLanes(f32x4.add(a, b))
 }
 
+/**
+ * 2⁻⁸⁰. Squares of differences overflow from 1e19 on, but a row and its multiple have the same norm. Beside the variance
+ * of such a row eps is below the last digit, unless all its elements are equal.
+ */
+const SMALLER: f32 = 8.271806125530277e-25
+
+/** y = factor · x of n floats. */
+function scaleInto(x: usize, y: usize, n: i32, factor: f32): void {
+  const f = splat(factor)
+  let i = 0
+  for (; i + 4 <= n; i += 4, x += VEC, y += VEC) v128.store(y, f32x4.mul(v128.load(x), f))
+  if (i < n) storeFirst(y, f32x4.mul(v128.load(x), f), n - i)
+}
+
 /** a of four columns: 1 where there is none, `plus` added. */
 @inline
 function factor(a: usize, offset: usize, plus: v128): v128 {
@@ -57,13 +71,23 @@ export function layerNorm(args: LayerNormArgs, chunk: i32): void {
   const step = <usize>D << 2
   const end = min(args.rows, (chunk + 1) * per)
   for (let row = chunk * per; row < end; ++row) {
-    const x = args.x + <usize>row * step
+    let x = args.x + <usize>row * step
     const y = args.y + <usize>row * step
     const group = <usize>(row / perGroup) * step
     const a = args.a != 0 ? args.a + group : 0
     const b = args.b != 0 ? args.b + group : 0
-    const mean = splat(<f32>(rowSum(x, D) / <f64>D))
-    const inverse = splat(1 / sqrt(rowVariance(x, D, mean) / <f32>D + args.eps))
+    let mean = splat(<f32>(rowSum(x, D) / <f64>D))
+    let squares = rowVariance(x, D, mean)
+    let eps = args.eps
+    if (!(squares < Infinity)) {
+      // The scaled row lies in y until the result replaces it, element by element.
+      scaleInto(x, y, D, SMALLER)
+      x = y
+      mean = splat(<f32>(rowSum(x, D) / <f64>D))
+      squares = rowVariance(x, D, mean)
+      if (squares > 0) eps = 0
+    }
+    const inverse = splat(1 / sqrt(squares / <f32>D + eps))
     let i = 0
     let at: usize = 0
     if (a != 0 && b != 0) {
@@ -124,10 +148,25 @@ export function layerNormGrad(args: LayerNormGradArgs, chunk: i32): void {
   }
   for (let row = first; row < end; ++row) {
     const g = args.g + <usize>row * step
-    const x = args.x + <usize>row * step
+    let x = args.x + <usize>row * step
     const gx = args.gx + <usize>row * step
-    const mean = splat(<f32>(rowSum(x, D) / <f64>D))
-    const inverse = splat(1 / sqrt(rowVariance(x, D, mean) / <f32>D + args.eps))
+    let mean = splat(<f32>(rowSum(x, D) / <f64>D))
+    let squares = rowVariance(x, D, mean)
+    let eps = args.eps
+    let scale: f32 = 1
+    if (!(squares < Infinity)) {
+      // As in layerNorm: the scaled row lies in gx.
+      scaleInto(x, gx, D, SMALLER)
+      x = gx
+      mean = splat(<f32>(rowSum(x, D) / <f64>D))
+      squares = rowVariance(x, D, mean)
+      if (squares > 0) {
+        eps = 0
+        scale = SMALLER
+      }
+    }
+    const inverse = splat(1 / sqrt(squares / <f32>D + eps))
+    const slope = f32x4.mul(inverse, splat(scale)) // of x̂ by x
     let sum = splat(0), dot = sum
     let i = 0
     for (let at: usize = 0; i < D; i += 4, at += VEC) {
@@ -159,7 +198,7 @@ export function layerNormGrad(args: LayerNormGradArgs, chunk: i32): void {
     for (let at: usize = 0; i < D; i += 4, at += VEC) {
       const unit = f32x4.mul(f32x4.sub(v128.load(x + at), mean), inverse)
       const scaled = f32x4.mul(v128.load(g + at), factor(a, at, plus))
-      const v = f32x4.mul(f32x4.sub(f32x4.sub(scaled, meanG), f32x4.mul(unit, meanDot)), inverse)
+      const v = f32x4.mul(f32x4.sub(f32x4.sub(scaled, meanG), f32x4.mul(unit, meanDot)), slope)
       if (i + 4 <= D) v128.store(gx + at, v)
       else storeFirst(gx + at, v, D - i)
     }

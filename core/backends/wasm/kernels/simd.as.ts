@@ -1,33 +1,13 @@
 /**
- * What every kernel is written with: four f32 lanes at a time, one fused multiply-add that becomes mul + add in the
- * plain build, partial vectors for the end of a row, and how kernels read their arguments.
- * The build sets RELAXED to 1 or 0; the branch not taken is never compiled.
- * Reading up to 15 bytes past a row is fine everywhere (the allocator keeps the end of memory free); writing is not.
- * Next: threads.as.ts.
+ * Vector helpers of all kernels: four f32 lanes, a fused multiply-add that becomes mul + add in the plain build, and
+ * partial vectors for the end of a row. The build sets RELAXED to 1 or 0; the other branch is not compiled.
+ * Kernels may read up to 15 bytes past a row, since the allocator keeps the end of memory free. They never write there.
  */
 
 /** Bytes of one f32 or i32. */
 export const WORD: usize = 4
 /** Bytes of four of them. */
 export const VEC: usize = 16
-
-/** Argument `i` of a launch: a 32-bit word. */
-@inline
-export function arg(args: usize, i: usize): i32 {
-  return load<i32>(args + (i << 2))
-}
-
-/** Argument `i` as an address. */
-@inline
-export function pointer(args: usize, i: usize): usize {
-  return load<u32>(args + (i << 2))
-}
-
-/** Argument `i` as an f32. */
-@inline
-export function number(args: usize, i: usize): f32 {
-  return load<f32>(args + (i << 2))
-}
 
 @inline
 export function splat(x: f32): v128 {

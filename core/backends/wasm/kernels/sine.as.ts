@@ -1,6 +1,6 @@
 /**
  * sin and cos, four lanes at a time: x is reduced to |r| ≤ π/4 in f64, and polynomials of Cephes (S. Moshier, single
- * precision) do the rest. Next: elementwise.as.ts.
+ * precision) do the rest.
  */
 
 import { c, select } from './math.as'
@@ -71,5 +71,7 @@ function nearSine(x: v128, quarter: i32): v128 {
   // Odd quarters take the other function, quarters 2 and 3 the other sign.
   const odd = i32x4.shr_s(i32x4.shl(n, 31), 31)
   const sign = i32x4.shl(i32x4.shr_u(n, 1), 31)
-  return v128.xor(select(odd, k, s), sign)
+  const y = v128.xor(select(odd, k, s), sign)
+  // The remainder of −0 is 0.
+  return quarter == 0 ? select(f32x4.eq(x, f32x4.splat(0)), x, y) : y
 }

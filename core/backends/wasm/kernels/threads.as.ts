@@ -1,11 +1,11 @@
 /**
- * Threads: one job at a time, cut in chunks that every thread takes, the main thread too.
- * A kernel is an exported function (args, chunk). How a job is cut depends on shapes only, never on the number of
+ * Threads: one job at a time, divided into chunks that all threads take, the main thread included.
+ * A kernel is an exported function (args, chunk). The chunks of a job depend on shapes only, never on the number of
  * threads, so any number of threads gives the same bytes. All state is in shared memory, below the first 2 KiB:
  * a ticket (generation in the high half, chunks left in the low half), chunks done, sleepers, and the job itself.
  * A worker copies the job, then claims a chunk by compare-and-swap of the whole ticket: if the swap succeeds, the
  * generation has not changed since the job was read. The main thread never sleeps: it takes chunks, then spins until
- * those taken by others are done. Next: gemm.as.ts, and ../runtime.ts for the other side.
+ * the chunks of other threads are done. ../runtime.ts is the host's side.
  */
 
 const TICKET: usize = 64
@@ -15,8 +15,8 @@ const SLEEPERS: usize = 192
 const WORKERS: usize = 256
 const STOP: usize = 260
 const KERNEL: usize = 320
-/** Where the host writes the arguments of the next job. */
-const ARGS: usize = 512
+/** Address at which the host writes the arguments of the next job, up to the static data at 2 KiB. */
+export const ARGS: usize = 512
 
 /** Polls before a worker goes to sleep: some 50 µs, longer than the host takes from one kernel to the next. */
 const SPINS: i32 = 30000

@@ -8,7 +8,7 @@ import { ceilDiv } from '../../../shape.ts'
 import type { Address, Allocator } from '../memory.ts'
 import type { Runtime } from '../runtime.ts'
 
-/** Panels of a that one chunk of a product takes, as in the kernels. */
+/** Panels of a that one chunk of a product takes: they stay in the second-level cache. */
 const BLOCK = 8
 /** A panel is at most so long: with the others of its chunk it fits the second-level cache. */
 const LONGEST = 1024
@@ -62,6 +62,7 @@ export function wasmDoubles(runtime: Runtime, memory: Allocator): Doubles {
             b: addressOf(B),
             panelsOfA: rows,
             panelsOfB: columns,
+            panelsPerChunk: BLOCK,
             K: length,
             c: addressOf(c),
             stride: 8 * stride,
@@ -84,6 +85,7 @@ export function wasmDoubles(runtime: Runtime, memory: Allocator): Doubles {
             high: addressOf(H),
             low: addressOf(L),
             panels,
+            panelsPerChunk: BLOCK,
             rows,
             exactRows,
             highSums: addressOf(sums.high),

@@ -1,6 +1,6 @@
 /**
- * Launches matrix products: cuts them in blocks and decides strides; kernels/gemm.as.ts does the work, and
- * for a few rows kernels/few-rows.as.ts. Next: reduce.ts.
+ * Launches matrix products: divides them into blocks and chooses strides. Kernels: kernels/gemm.as.ts and, for at most
+ * 8 rows, kernels/few-rows.as.ts.
  */
 
 import type { FusedKernels, Kernels, Operand } from '../../../backend.ts'

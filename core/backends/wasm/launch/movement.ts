@@ -8,7 +8,7 @@ import { type Address, addBytes } from '../memory.ts'
 import { addressOf, CHUNK, type LaunchContext } from '../storage.ts'
 import { collapseToRows, outerTable, splitIntoChunks } from './rows.ts'
 
-/** Rows of the result per unit of the transpose kernel. */
+/** Rows of the result per unit of the transpose kernel: 16 words are the cache line that it reads. */
 const BAND = 16
 
 type Names = 'permute' | 'slice' | 'pad' | 'concat' | 'gather' | 'scatterAdd'
@@ -76,6 +76,7 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
       C,
       fromStep: 4 * own[last],
       toStep: 4 * theirs[along],
+      rowsPerUnit: BAND,
       units,
       unitsPerChunk,
       rank: others.length,

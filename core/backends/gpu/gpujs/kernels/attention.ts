@@ -1,10 +1,9 @@
 /**
- * Self-attention on a packed projection qkv (N, T, 3·h·d), split as (3, h, d), by way of the matrix of probabilities
- * (N, h, T, T), which lives from one kernel to the next. What runs where wgsl/attention.ts does not.
- * Next: optimizer.ts.
+ * Self-attention on a packed projection qkv (N, T, 3·h·d), split as (3, h, d). The probabilities (N, h, T, T) are
+ * stored between kernels. Used where webgpu/wgsl/attention.ts is not.
  */
 
-import type { FusedKernels, Operand } from '../../../../backend.ts'
+import type { BackendKernels, FusedKernels, Operand } from '../../../../backend.ts'
 import { sizeOf } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import { coordinate, type Elements, type Thread } from '../kernel.ts'
@@ -16,7 +15,7 @@ declare function along(at: number, n: number, inner: number): number
 declare function element(outer: number, rows: number, row: number, width: number, column: number): number
 declare function place(i: number, s: number, j: number, t: number, k: number, u: number): number
 
-/** q kᵀ/√d + bias per (n, head, i, j); `each` is T·T·h where every example has a bias of its own, else 0. */
+/** q kᵀ/√d + bias per (n, head, i, j). `each` is T·T·h if every example has its own bias, else 0. */
 // biome-ignore format: one group of parameters a line
 function attentionScores(
   this: Thread, qkv: Elements, bias: Elements, T: number, h: number, d: number, each: number, scale: number,
@@ -101,13 +100,11 @@ function qkvGrad(
   return total
 }
 
-type Names = 'selfAttention' | 'selfAttentionGrad'
-
 export function createAttentionKernels(
   { launch, free }: Launcher,
   { softmax, softmaxGrad }: Pick<FusedKernels, 'softmax' | 'softmaxGrad'>,
   reduceMiddle: ReduceMiddle,
-): Pick<FusedKernels, Names> {
+) {
   /** softmax(q kᵀ/√d + bias), (N, h, T, T). */
   function probabilities(qkv: Operand, bias: Operand | null, h: number) {
     const [N, T, D3] = qkv.shape
@@ -149,5 +146,5 @@ export function createAttentionKernels(
       free(s.storage)
       return [gqkv, gbias]
     },
-  }
+  } satisfies Partial<BackendKernels>
 }

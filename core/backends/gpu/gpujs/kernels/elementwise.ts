@@ -1,16 +1,15 @@
 /**
- * Elementwise kernels. A kernel is a flat function that gpu.js translates, one call per element of its result; it closes
- * over nothing and calls what is spliced in: library.ts, and here `unaryOp`, `binaryOp` and `store` from scalars.ts.
- * Operands that are broadcast are read by strides: sizes n and strides of each operand, last axis first.
- * Next: movement.ts.
+ * Elementwise kernels. The function of an op (`unaryOp`, `binaryOp`, from scalars.ts) and the conversion to the
+ * result's dtype (`store`) are spliced into one kernel each. Broadcast operands are read by strides: extents n and
+ * strides of each operand, last axis first.
  */
 
-import type { Kernels, Spec } from '../../../../backend.ts'
+import type { BackendKernels, Kernels, Spec } from '../../../../backend.ts'
 import { broadcastStrides, collapseAxes, type Shape } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import type { Elements, Thread } from '../kernel.ts'
 import { functionOf, maxRank } from '../library.ts'
-import { binaryScalars, limited, stores, unaryScalars } from '../scalars.ts'
+import { binaryScalars, saturate, stores, unaryScalars } from '../scalars.ts'
 
 declare function offset(at: number, ...sizesAndStrides: number[]): number
 declare function unaryOp(x: number, p: number, q: number): number
@@ -58,9 +57,7 @@ function where(
   return b[offset(this.thread.x, n1, n2, n3, n4, n5, b1, b2, b3, b4, b5, b6)]
 }
 
-type Names = 'fill' | 'unary' | 'binary' | 'where' | 'cast' | 'copy'
-
-export function createElementwiseKernels({ launch }: Launcher): Pick<Kernels, Names> {
+export function createElementwiseKernels({ launch }: Launcher) {
   const map: Kernels['unary'] = (name, x, out, p = 0, q = 0) => {
     const functions = { unaryOp: functionOf('unaryOp', 3, unaryScalars[name]), ...storeOf(out) }
     return launch({ key: `${name} ${out.dtype}`, kernel: unary, functions }, [x], out, [], [p, q])
@@ -69,8 +66,8 @@ export function createElementwiseKernels({ launch }: Launcher): Pick<Kernels, Na
     unary: map,
     cast(x, out) {
       if (out.dtype !== 'i32') return map('affine', x, out, 1, 0)
-      // 2³¹ − 1 is not an f32: 2³¹ stands for it, and becomes it when it is read.
-      const functions = { unaryOp: functionOf('unaryOp', 3, limited), ...storeOf(out) }
+      // f32 has no 2³¹ − 1: 2³¹ stands for it, and a read converts it.
+      const functions = { unaryOp: functionOf('unaryOp', 3, saturate), ...storeOf(out) }
       return launch({ key: 'cast i32', kernel: unary, functions }, [x], out, [], [-(2 ** 31), 2 ** 31])
     },
     copy: x => map('affine', x, x, 1, 0),
@@ -90,7 +87,7 @@ export function createElementwiseKernels({ launch }: Launcher): Pick<Kernels, Na
       const { ints, rank } = walk(out.shape, [condition, a, b])
       return launch({ key: 'where', kernel: where, rank }, [condition, a, b], out, ints)
     },
-  }
+  } satisfies Partial<BackendKernels>
 }
 
 function walk(shape: Shape, operands: readonly { readonly shape: Shape }[]) {
@@ -100,7 +97,7 @@ function walk(shape: Shape, operands: readonly { readonly shape: Shape }[]) {
   )
 }
 
-/** How a value is stored: i32 is carried as f32 and keeps no fraction. */
+/** Source of `store`, the conversion to the dtype of a result. i32 is held as f32 without a fraction. */
 export function storeOf({ dtype }: Spec): Record<string, string> {
   return { store: functionOf('store', 1, stores[dtype === 'i32' ? 'i32' : 'f32']) }
 }
@@ -115,7 +112,7 @@ export function offsetArguments(
 ): { ints: number[]; rank: number } {
   const walk = collapseAxes(shape, strides)
   const rank = walk.extents.length
-  if (rank > maxRank) throw new RangeError(`gpu: wanted at most ${maxRank} axes in disorder, got ${rank}`)
+  if (rank > maxRank) throw new RangeError(`gpu: expected at most ${maxRank} axes that do not merge, got ${rank}`)
   const padded = (numbers: readonly number[], count: number, value: number) =>
     Array.from({ length: count }, (_, i) => numbers[rank - 1 - i] ?? value)
   return {

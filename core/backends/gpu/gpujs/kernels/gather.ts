@@ -1,11 +1,10 @@
 /**
- * Rows by index, and sums of rows by index. For wide rows a result's row does not look through all indices for each of
- * its elements: the first index that names it, and from each the next that names the same, are found once. For few narrow
- * rows with many indices (the gradient of a table of biases) each element looks through them, part by part.
- * Next: window.ts.
+ * gather and scatterAdd. For wide rows, scatterAdd finds once the first index of each row and, for each index, the next
+ * one of the same row; elements then follow these links. For few narrow rows with many indices (the gradient of a table
+ * of biases) each element scans the indices, chunk by chunk.
  */
 
-import type { Kernels } from '../../../../backend.ts'
+import type { BackendKernels } from '../../../../backend.ts'
 import { ceilDiv } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import { coordinate, type Elements, type Thread } from '../kernel.ts'
@@ -101,10 +100,7 @@ export function outOfRange(this: Thread, index: Elements, R: number): number {
   return 1
 }
 
-export function createGatherKernels(
-  { launch, free, checkIndices }: Launcher,
-  reduceMiddle: ReduceMiddle,
-): Pick<Kernels, 'gather' | 'scatterAdd'> {
+export function createGatherKernels({ launch, free, checkIndices }: Launcher, reduceMiddle: ReduceMiddle) {
   return {
     gather(x, index, out) {
       const [B, R, D] = x.shape
@@ -119,7 +115,7 @@ export function createGatherKernels(
       const K = index.shape[1]
       checkIndices('scatterAdd', index, R)
       coordinate('scatterAdd', Math.max(B, R, K, D))
-      // By indices looked at: R·D·K, or (R + K)·K.
+      // Choose by the number of indices read: R·D·K, or (R + K)·K.
       if (R * D < R + K) {
         const chunks = ceilDiv(K, 256)
         const program = { key: 'scatterChunks', kernel: scatterChunks }
@@ -140,5 +136,5 @@ export function createGatherKernels(
       free(next)
       return y
     },
-  }
+  } satisfies Partial<BackendKernels>
 }

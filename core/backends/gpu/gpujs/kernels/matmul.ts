@@ -1,9 +1,8 @@
 /**
- * Matrix products, an element of the result at a time: what runs where wgsl/matmul.ts does not, and what its results are
- * held against. Next: gather.ts.
+ * Matrix products, one element of the result per thread. Used where webgpu/wgsl/matmul.ts is not, and to test it.
  */
 
-import type { FusedKernels, Kernels, Operand, Spec } from '../../../../backend.ts'
+import type { BackendKernels, Kernels, Operand, Spec } from '../../../../backend.ts'
 import { broadcastStrides, type Shape, sizeOf } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import { coordinate, type Elements, type Thread } from '../kernel.ts'
@@ -16,8 +15,8 @@ declare function remainder(a: number, b: number): number
 declare function place(i: number, s: number, j: number, t: number, k: number, u: number): number
 
 /**
- * Sums of 64 products, summed: long sums keep f32's precision. Steps of a along M and K, of b along K and N; `offset`
- * finds the matrices of a product.
+ * Sums blocks of 64 products, then the blocks, so that long sums keep f32's precision. aM, aK, bK and bN are steps
+ * along the axes; `offset` locates the matrices of a product.
  */
 // biome-ignore format: one group of parameters a line
 function matmul(
@@ -62,9 +61,7 @@ function linear(this: Thread, x: Elements, w: Elements, bias: Elements, I: numbe
   return total
 }
 
-type Products = Pick<Kernels, 'matmul'> & Pick<FusedKernels, 'linear'>
-
-export function createMatmulKernels({ launch }: Launcher): Products {
+export function createMatmulKernels({ launch }: Launcher) {
   const multiply: Kernels['matmul'] = (a, b, transposeA, transposeB, out) => {
     const [M, N] = out.shape.slice(-2)
     const K = a.shape[a.shape.length - (transposeA ? 2 : 1)]
@@ -84,10 +81,10 @@ export function createMatmulKernels({ launch }: Launcher): Products {
       coordinate('linear', Math.max(rows.shape[0], O, I))
       return launch({ key: 'linear', kernel: linear }, [x, w, b], out, [I, O])
     },
-  }
+  } satisfies Partial<BackendKernels>
 }
 
-/** Elements from matrix to matrix of `x` along the axes of `batch`. */
+/** Returns the strides of the matrices of `x` along the axes of `batch`. */
 function batchStrides({ shape }: Operand, batch: Shape): number[] {
   return broadcastStrides(shape.slice(0, -2), batch).map(s => s * sizeOf(shape.slice(-2)))
 }

@@ -1,9 +1,9 @@
 /**
- * Kernels that move elements and compute none: permute and slice read by strides, pad and concat work along one axis of
- * (outer, n, inner). Next: reduce.ts.
+ * permute, slice, pad and concat. permute and slice read by strides; pad and concat work along one axis of (outer, n,
+ * inner).
  */
 
-import type { Kernels, Operand, Spec, Storage } from '../../../../backend.ts'
+import type { BackendKernels, Kernels, Operand, Spec, Storage } from '../../../../backend.ts'
 import { sizeOf, stridesOf } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import type { Elements, Thread } from '../kernel.ts'
@@ -25,7 +25,7 @@ function strided(
   return x[base + offset(this.thread.x, n1, n2, n3, n4, n5, s1, s2, s3, s4, s5, s6)]
 }
 
-/** x (outer, n, inner) from `before` on in (outer, total, inner). */
+/** Pads x (outer, n, inner) to (outer, total, inner), with x at `before`. */
 function pad(
   this: Thread,
   x: Elements,
@@ -49,7 +49,7 @@ function pad(
   return store(value)
 }
 
-/** Rows of `widthA` elements of a, each followed by a row of `widthB` of b. */
+/** Joins each row of a (widthA) and row of b (widthB). */
 function concat(this: Thread, a: Elements, b: Elements, widthA: number, widthB: number): number {
   if (remainder(this.thread.x, widthA + widthB) < widthA) {
     return a[quotient(this.thread.x, widthA + widthB) * widthA + remainder(this.thread.x, widthA + widthB)]
@@ -57,12 +57,7 @@ function concat(this: Thread, a: Elements, b: Elements, widthA: number, widthB: 
   return b[quotient(this.thread.x, widthA + widthB) * widthB + remainder(this.thread.x, widthA + widthB) - widthA]
 }
 
-type Names = 'permute' | 'slice' | 'pad' | 'concat'
-
-export function createMovementKernels(
-  { launch, free }: Launcher,
-  { copy }: Pick<Kernels, 'copy'>,
-): Pick<Kernels, Names> {
+export function createMovementKernels({ launch, free }: Launcher, { copy }: Pick<Kernels, 'copy'>) {
   function byStrides(x: Operand, base: number, strides: readonly number[], out: Spec): Storage {
     const { ints, rank } = offsetArguments(out.shape, [strides])
     return launch({ key: 'strided', kernel: strided, rank }, [x], out, [base, ...ints])
@@ -98,7 +93,7 @@ export function createMovementKernels(
 
     concat(xs, axis, out) {
       if (xs.length === 1) return copy(xs[0])
-      // Two at a time: a shader may bind few buffers.
+      // Joins two at a time: a shader can bind few buffers.
       let joined = xs[0]
       for (const next of xs.slice(1)) {
         const shape = out.shape.with(axis, joined.shape[axis] + next.shape[axis])
@@ -109,5 +104,5 @@ export function createMovementKernels(
       }
       return joined.storage
     },
-  }
+  } satisfies Partial<BackendKernels>
 }

@@ -1,11 +1,10 @@
 /**
- * Layer normalisation, plain and adaptive, its gradients, and the gated residual. y = x̂ ⊙ a + c with
- * x̂ = (x − mean) / √(var + eps), where a and c belong to a group of rows: to all of them (weight and bias), or to those
- * of one example (1 + scale, shift). A number per row first, then every element. What runs where wgsl/norm.ts does not.
- * Next: attention.ts.
+ * Layer normalisation, plain and adaptive, its gradients, and the gated residual: y = x̂ ⊙ a + c with x̂ = (x − mean) /
+ * √(var + eps). One a and one c serve a group of rows: all rows (weight and bias), or the rows of one example (1 +
+ * scale, shift). Moments per row come first. Used where webgpu/wgsl/norm.ts is not.
  */
 
-import type { FusedKernels, Kernels, Operand, Storage } from '../../../../backend.ts'
+import type { BackendKernels, Kernels, Operand, Storage } from '../../../../backend.ts'
 import { sizeOf } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import { coordinate, type Elements, type Thread } from '../kernel.ts'
@@ -15,6 +14,9 @@ import type { ReduceMiddle } from './reduce.ts'
 declare function quotient(a: number, b: number): number
 declare function remainder(a: number, b: number): number
 declare function place(i: number, s: number, j: number, t: number, k: number, u: number): number
+declare function isNumber(x: number): number
+declare function standardise(x: number, mean: number, inverse: number): number
+declare function inverseDeviation(inverse: number): number
 declare function modulate(unit: number, a: number, c: number): number
 declare function scaled(g: number, a: number): number
 declare function weighed(g: number, unit: number): number
@@ -34,24 +36,35 @@ function rowMean(this: Thread, x: Elements, D: number): number {
   return total / D
 }
 
-/** Per row: 1/√(var + eps). */
+/**
+ * Per row: 1/√(var + eps). Where the squared deviations overflow f32, they are summed in units of 2⁸⁰, and the result
+ * is −2⁸⁰/√var; `standardise` reads both.
+ */
 function rowInverse(this: Thread, x: Elements, mean: Elements, D: number, eps: number): number {
   const m = mean[this.thread.x]
   let total = 0
+  let scaled = 0
   for (let from = 0; from < D; from += 64) {
     let part = 0
+    let scaledPart = 0
     for (let k = 0; k < 64; k++) {
       if (from + k < D) {
-        const miss = x[place(this.thread.x, D, from + k, 1, 0, 0)] - m
-        part += miss * miss
+        const deviation = x[place(this.thread.x, D, from + k, 1, 0, 0)] - m
+        const small = deviation * 8.271806125530277e-25
+        part += deviation * deviation
+        scaledPart += small * small
       }
     }
     total += part
+    scaled += scaledPart
+  }
+  if (isNumber(total) === 0) {
+    return -1 / Math.sqrt(scaled / D)
   }
   return 1 / Math.sqrt(total / D + eps)
 }
 
-/** a, c (groups, D), one group for `rows` rows. */
+/** y from moments, a and c (groups, D), one group for `rows` rows. */
 // biome-ignore format: one group of parameters a line
 function normalise(
   this: Thread, x: Elements, mean: Elements, inverse: Elements, a: Elements, c: Elements,
@@ -61,7 +74,7 @@ function normalise(
   const group = quotient(row, rows)
   const column = remainder(this.thread.x, D)
   return modulate(
-    (x[this.thread.x] - mean[row]) * inverse[row],
+    standardise(x[this.thread.x], mean[row], inverse[row]),
     a[place(group, D, column, 1, 0, 0)],
     c[place(group, D, column, 1, 0, 0)],
   )
@@ -82,7 +95,7 @@ function rowDot(
     for (let k = 0; k < 64; k++) {
       if (from + k < D) {
         const gUnit = scaled(g[place(this.thread.x, D, from + k, 1, 0, 0)], a[place(group, D, from + k, 1, 0, 0)])
-        part += weighed(gUnit, (x[place(this.thread.x, D, from + k, 1, 0, 0)] - m) * s)
+        part += weighed(gUnit, standardise(x[place(this.thread.x, D, from + k, 1, 0, 0)], m, s))
       }
     }
     total += part
@@ -90,7 +103,7 @@ function rowDot(
   return total / D
 }
 
-/** gx = (gx̂ − mean(gx̂) − x̂ mean(gx̂ ⊙ x̂)) / √(var + eps): what is left of gx̂ once mean and variance follow x. */
+/** gx = (gx̂ − mean(gx̂) − x̂ mean(gx̂ ⊙ x̂)) / √(var + eps). */
 // biome-ignore format: one group of parameters a line
 function normaliseGrad(
   this: Thread, g: Elements, x: Elements, mean: Elements, inverse: Elements, a: Elements, sum: Elements, dot: Elements,
@@ -99,14 +112,14 @@ function normaliseGrad(
   const row = quotient(this.thread.x, D)
   const group = quotient(row, rows)
   const gUnit = scaled(g[this.thread.x], a[place(group, D, remainder(this.thread.x, D), 1, 0, 0)])
-  const unit = (x[this.thread.x] - mean[row]) * inverse[row]
-  return (gUnit - sum[row] - unit * dot[row]) * inverse[row]
+  const unit = standardise(x[this.thread.x], mean[row], inverse[row])
+  return (gUnit - sum[row] - unit * dot[row]) * inverseDeviation(inverse[row])
 }
 
-/** g ⊙ x̂: what the gradient of a is a sum of. */
+/** g ⊙ x̂, whose sum is the gradient of a. */
 function timesUnit(this: Thread, g: Elements, x: Elements, mean: Elements, inverse: Elements, D: number): number {
   const row = quotient(this.thread.x, D)
-  return g[this.thread.x] * (x[this.thread.x] - mean[row]) * inverse[row]
+  return g[this.thread.x] * standardise(x[this.thread.x], mean[row], inverse[row])
 }
 
 /** x + gate ⊙ y: gate (N, D), x and y (N, T, D). */
@@ -115,7 +128,7 @@ function gated(this: Thread, x: Elements, gate: Elements, y: Elements, D: number
   return x[this.thread.x] + gate[place(n, D, remainder(this.thread.x, D), 1, 0, 0)] * y[this.thread.x]
 }
 
-/** How a and c enter: absent, as weight and bias, or as scale and shift. */
+/** a and c are absent, weight and bias, or scale and shift. */
 const forms = {
   bare: { modulate: (unit: number) => unit, scaled: (g: number) => g },
   affine: { modulate: (unit: number, a: number, c: number) => unit * a + c, scaled: (g: number, a: number) => g * a },
@@ -126,13 +139,11 @@ const forms = {
 } as const
 
 type Form = keyof typeof forms
-type Names = 'layerNorm' | 'layerNormGrad' | 'adaLayerNorm' | 'adaLayerNormGrad' | 'gatedResidual' | 'gatedResidualGrad'
-
 export function createNormKernels(
   { launch, free }: Launcher,
   { binary }: Pick<Kernels, 'binary'>,
   reduceMiddle: ReduceMiddle,
-): Pick<FusedKernels, Names> {
+) {
   function moments(x: Operand, eps: number) {
     const D = x.shape[x.shape.length - 1]
     const perRow = { dtype: x.dtype, shape: [sizeOf(x.shape.slice(0, -1))] } as const
@@ -155,7 +166,7 @@ export function createNormKernels(
     return y
   }
 
-  /** [gx], and with `groups` [gx, ga, gc], sums over the rows of each group. */
+  /** Returns [gx] or, with `sums`, [gx, ga, gc]: ga and gc are sums over the rows of each group. */
   function backward(
     form: Form,
     g: Operand,
@@ -212,5 +223,5 @@ export function createNormKernels(
       free(product.storage)
       return [ggate, binary('mul', g, { dtype: gate.dtype, storage: gate.storage, shape: [N, 1, D] }, y)]
     },
-  }
+  } satisfies Partial<BackendKernels>
 }

@@ -1,10 +1,10 @@
 /**
- * Reductions: an array seen as (outer, length, inner) is reduced over the reduceMiddle, 64 elements into one at a time, so that
- * f32 is enough for long sums. Invocations of one pass read neighbouring elements. Next: matmul.ts.
+ * Reductions of the middle axis of (outer, length, inner), 64 elements into one per pass, so that f32 suffices for long
+ * sums. Neighbouring threads read neighbouring elements.
  */
 
 import {
-  type FusedKernels,
+  type BackendKernels,
   type Kernels,
   type Operand,
   type ReduceName,
@@ -25,10 +25,10 @@ declare function element(outer: number, rows: number, row: number, width: number
 declare function place(i: number, s: number, j: number, t: number, k: number, u: number): number
 declare function join(a: number, b: number): number
 
-/** Elements that one invocation joins. */
+/** Elements that one thread reduces. */
 const chunk = 64
 
-/** x (outer, length, inner) → (outer, chunks, inner): every `chunks`-th element from the place of the result on. */
+/** x (outer, length, inner) → (outer, chunks, inner): chunk i reduces elements i, i + chunks, i + 2 chunks, … */
 function reduceChunks(this: Thread, x: Elements, length: number, inner: number, chunks: number): number {
   const outer = quotient(this.thread.x, inner * chunks)
   const first = along(this.thread.x, chunks, inner)
@@ -42,7 +42,7 @@ function reduceChunks(this: Thread, x: Elements, length: number, inner: number, 
   return total
 }
 
-/** Lanes of sums of squares so far, and the squares of x in every `lanes`-th place added to them. */
+/** Adds the squares of x to running sums, one per lane: lane i takes elements i, i + lanes, … */
 function addSquares(this: Thread, x: Elements, before: Elements, length: number, lanes: number): number {
   let total = before[this.thread.x]
   for (let k = 0; k * lanes < length; k++) {
@@ -53,10 +53,10 @@ function addSquares(this: Thread, x: Elements, before: Elements, length: number,
   return total
 }
 
-/** Lanes of a sum of squares: enough to keep a device busy, few enough to cost nothing for small tensors. */
+/** Lanes of a sum of squares: enough to occupy a device, few enough to be cheap for small tensors. */
 const squareLanes = 4096
 
-/** x seen as (outer, length, inner), reduced over the middle axis. */
+/** Reduces x, seen as (outer, length, inner), over the middle axis. */
 export type ReduceMiddle = (name: ReduceName, x: Operand, length: number, inner: number, out: Spec) => Storage
 
 export function createReduceMiddle({ launch, free }: Launcher, { fill }: Pick<Kernels, 'fill'>): ReduceMiddle {
@@ -83,7 +83,7 @@ export function createReduceKernels(
   { launch, free }: Launcher,
   { fill, permute }: Pick<Kernels, 'fill' | 'permute'>,
   reduceMiddle: ReduceMiddle,
-): Pick<Kernels, 'reduce'> & Pick<FusedKernels, 'sumOfSquares'> {
+) {
   return {
     reduce(name, x, axes, out) {
       if (sizeOf(x.shape) === 0) return fill(reduceIdentity[name], out)
@@ -94,7 +94,7 @@ export function createReduceKernels(
         const inner = length === 1 || last.reduced ? 1 : last.extent
         return reduceMiddle(name, x, length, inner, out)
       }
-      // Axes that do not lie together are brought to the end first.
+      // Reduced axes that are not adjacent are moved to the end first.
       const order = [...x.shape.keys()].sort((i, j) => Number(axes.includes(i)) - Number(axes.includes(j)))
       const turned = { dtype: x.dtype, shape: order.map(axis => x.shape[axis]) }
       const storage = permute(x, order, turned)
@@ -117,5 +117,5 @@ export function createReduceKernels(
       free(total)
       return y
     },
-  }
+  } satisfies Partial<BackendKernels>
 }

@@ -1,9 +1,9 @@
 /**
- * Softmax and log-softmax over the last axis and their gradients: a number per row first, then every element. What runs
- * where wgsl/softmax.ts does not. Next: norm.ts.
+ * Softmax and log-softmax over the last axis, with gradients: one number per row first, then every element. Used where
+ * webgpu/wgsl/softmax.ts is not.
  */
 
-import type { FusedKernels, Operand, Storage } from '../../../../backend.ts'
+import type { BackendKernels, Operand, Storage } from '../../../../backend.ts'
 import { sizeOf } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import { coordinate, type Elements, type Thread } from '../kernel.ts'
@@ -15,7 +15,7 @@ declare function place(i: number, s: number, j: number, t: number, k: number, u:
 declare function term(a: number, b: number): number
 declare function finish(a: number, b: number, c: number): number
 
-/** Per row of a and b (R, width): Σ term(a, b), in parts of 64. */
+/** Per row of a and b (R, width): Σ term(a, b), in blocks of 64. */
 function rowSum(this: Thread, a: Elements, b: Elements, width: number): number {
   let total = 0
   for (let from = 0; from < width; from += 64) {
@@ -33,7 +33,7 @@ function rowSum(this: Thread, a: Elements, b: Elements, width: number): number {
   return total
 }
 
-/** The same where b has one element a row. */
+/** The same with one element of b per row. */
 function rowSumShifted(this: Thread, a: Elements, b: Elements, width: number): number {
   let total = 0
   for (let from = 0; from < width; from += 64) {
@@ -58,12 +58,7 @@ function finishPair(this: Thread, g: Elements, y: Elements, s: Elements, width: 
   return finish(g[this.thread.x], y[this.thread.x], s[quotient(this.thread.x, width)])
 }
 
-type Names = 'softmax' | 'softmaxGrad' | 'logSoftmax' | 'logSoftmaxGrad'
-
-export function createSoftmaxKernels(
-  { launch, free }: Launcher,
-  reduceMiddle: ReduceMiddle,
-): Pick<FusedKernels, Names> {
+export function createSoftmaxKernels({ launch, free }: Launcher, reduceMiddle: ReduceMiddle) {
   const rowsOf = (x: Operand) => {
     const width = x.shape[x.shape.length - 1]
     const R = sizeOf(x.shape.slice(0, -1))
@@ -109,5 +104,5 @@ export function createSoftmaxKernels(
       g => g,
       (g, y, s) => g - Math.exp(y) * s,
     ),
-  }
+  } satisfies Partial<BackendKernels>
 }

@@ -1,8 +1,8 @@
 /**
- * The patches of an image under a sliding window as columns, and their adjoint. Next: softmax.ts.
+ * unfold and fold: the patches of an image under a sliding window as columns, and the adjoint.
  */
 
-import { type Kernels, type Window2d, windowPositions } from '../../../../backend.ts'
+import { type BackendKernels, type Window2d, windowPositions } from '../../../../backend.ts'
 import type { Shape } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import { coordinate, type Elements, type Thread } from '../kernel.ts'
@@ -12,7 +12,7 @@ declare function remainder(a: number, b: number): number
 declare function along(at: number, n: number, inner: number): number
 declare function element(outer: number, rows: number, row: number, width: number, column: number): number
 
-/** Images H × W, a window kh × kw moved by steps down and right from (−top, −left), rows × columns positions. */
+/** Image H × W, window kh × kw, strides down and right from (−top, −left), rows × columns positions. */
 // biome-ignore format: one group of parameters a line
 function unfold(
   this: Thread, x: Elements, H: number, W: number, kh: number, kw: number,
@@ -28,7 +28,7 @@ function unfold(
   return x[element(quotient(this.thread.x, kh * kw * rows * columns), H, y, W, z)]
 }
 
-/** The windows that a pixel lies in are those whose position is whole and inside. */
+/** A pixel lies in a window if the position of that window is an integer and in range. */
 // biome-ignore format: one group of parameters a line
 function fold(
   this: Thread, x: Elements, H: number, W: number, kh: number, kw: number,
@@ -61,14 +61,14 @@ function fold(
   return total
 }
 
-export function createWindowKernels({ launch }: Launcher): Pick<Kernels, 'unfold' | 'fold'> {
+export function createWindowKernels({ launch }: Launcher) {
   return {
     unfold: (x, window, out) => launch({ key: 'unfold', kernel: unfold }, [x], out, intsOf('unfold', x.shape, window)),
     fold: (x, window, out) => launch({ key: 'fold', kernel: fold }, [x], out, intsOf('fold', out.shape, window)),
-  }
+  } satisfies Partial<BackendKernels>
 }
 
-/** What both kernels are told of an image and a window. */
+/** Returns the whole-number arguments of both kernels. */
 function intsOf(op: string, image: Shape, window: Window2d): number[] {
   const [N, C, H, W] = image
   const { kernel, stride, padding } = window

@@ -1,9 +1,9 @@
 /**
- * The gradient of self-attention, with scores found again rather than kept. With P the probabilities, g the gradient of
- * the result and gP = g vᵀ, the gradient of the scores is S = P ⊙ (gP − Δ), Δ = Σ_j P gP for each query: then gq = S k,
- * gk = Sᵀ q, gv = Pᵀ g, and the gradient of the bias is S, summed over the pictures that share it.
- * One dispatch owns queries: it finds what each needs of its softmax, leaves that to the others, and makes gq. The second
- * owns keys; the third, where there is a bias, owns scores. [FlashAttention §B.4]
+ * Gradient of self-attention. Scores are recomputed, not stored. With P the probabilities, g the gradient of the result
+ * and gP = g vᵀ, the gradient of the scores is S = P ⊙ (gP − Δ), Δ = Σ_j P gP per query. Then gq = S k, gk = Sᵀ q, gv =
+ * Pᵀ g, and the gradient of the bias is S, summed over the images that share it. The first dispatch owns queries: it
+ * computes gq and stores each query's softmax statistics. The second owns keys. The third, with a bias, owns scores.
+ * [FlashAttention §B.4]
  */
 
 import { ceilDiv, type Shape } from '../../../../shape.ts'
@@ -38,13 +38,13 @@ import {
 import { step } from './shader.ts'
 import { keepNaN } from './tree.ts'
 
-/** An invocation holds up to four vectors: 9 fours of each at most. */
+/** A thread holds up to four vectors, of at most 9 fours each. */
 const most = 9
 const group = 4
-/** Keys that a workgroup of the bias' gradient owns, beside its rows of queries; fewer where heads are wide. */
+/** Keys that a workgroup of the bias' gradient owns beside its rows of queries; the second value is for wide heads. */
 const columnsWanted = [8, 4]
 
-/** g, qkv, and bias where there is one → gqkv, and gbias where there is a bias. */
+/** g, qkv → gqkv; with a bias, g, qkv, bias → gqkv, gbias. */
 export function selfAttentionGradPlan(qkv: Shape, bias: Shape | null, heads: number): Plan {
   const layout = headsOf(qkv, bias, heads)
   const { N, T, d, kind } = layout
@@ -57,7 +57,7 @@ export function selfAttentionGradPlan(qkv: Shape, bias: Shape | null, heads: num
   return { steps, scratch: { softmaxes: 4 * N * heads * T } }
 }
 
-/** What the three dispatches have in common. */
+/** Source that the three dispatches share. */
 function source({ N, T, D, d, blocks, kind }: Heads, spread: Spread) {
   const layout = { N, T, D, d, blocks, kind }
   const element = elementOf(spread)
@@ -78,7 +78,7 @@ ${hold('g', 'g', 'results + i * params.D', 'i < params.T', spread)}`
 
 const sumOf = (n: number, term: (g: number) => string) => Array.from({ length: n }, (_, g) => term(g)).join(' + ')
 
-/** gq, and for each query (top, 1/sum, Δ): the largest score, the sum of exponentials below it, and Δ. */
+/** gq, and per query (top, 1/sum, Δ): largest score, reciprocal of the sum of exponentials, Δ. */
 function queries(layout: Heads, spread: Spread): Step {
   const { kind } = layout
   const products = dots(spread, [
@@ -120,7 +120,7 @@ ${put('gq', 'gqkv', '(tokens + i * 3u * params.D)', 'params.scale', spread)}
   })
 }
 
-/** gk and gv: here `i` is a key, and `j` goes along the queries. */
+/** gk and gv: `i` is a key and `j` runs over queries. */
 function keys(layout: Heads, spread: Spread): Step {
   const { kind } = layout
   const { reads, ...rest } = source(layout, spread)
@@ -161,7 +161,7 @@ ${put('gv', 'gqkv', `(${at(2)})`, '1.0', spread)}
   })
 }
 
-/** gbias: a workgroup owns 64 queries × a tile of keys of a head, and goes along the pictures that share it. */
+/** gbias: a workgroup owns 64 queries × a tile of keys of a head and loops over the images that share them. */
 function biases(layout: Heads, spread: Spread): Step {
   const { N, T, D, d, blocks, kind } = layout
   const own = kind === 'own'

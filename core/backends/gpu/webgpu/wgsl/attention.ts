@@ -1,7 +1,7 @@
 /**
- * Self-attention in one dispatch, without a matrix of scores: each row of queries goes along the keys, a group at a time,
- * with the largest score so far, the sum of exponentials and the weighed sum of values, which are scaled down when a
- * larger score comes up [FlashAttention §3.1]. No limit on T. Read rows-of-heads.ts first; next: attention-grad.ts.
+ * Self-attention in one dispatch, without a matrix of scores. Each query loops over groups of keys and keeps the
+ * largest score, the sum of exponentials and the weighted sum of values, rescaled when a larger score appears
+ * [FlashAttention §3.1]. T is not limited. rows-of-heads.ts has the layout.
  */
 
 import { ceilDiv, type Shape } from '../../../../shape.ts'
@@ -26,11 +26,11 @@ import {
 import { float, step } from './shader.ts'
 import { keepNaN } from './tree.ts'
 
-/** An invocation holds a query and a result: 16 fours of each at most. */
+/** A thread holds a query and a result, of at most 16 fours each. */
 const most = 16
 const group = 4
 
-/** How a bias is shared: not there, by all pictures (h, T, T), or by none (N, h, T, T). */
+/** No bias, one shared by all images (h, T, T), or one per image (N, h, T, T). */
 export type BiasKind = 'none' | 'shared' | 'own'
 
 export interface Heads {
@@ -52,7 +52,7 @@ export function headParams({ T, D, d, blocks }: Heads): Record<string, number | 
   return { T, D, heads: D / d, blocks, scale: float(1 / Math.sqrt(d)), nothing: float(-Infinity) }
 }
 
-/** WGSL: which head of which picture, and the row `i` of an invocation. qkv of row j begins at tokens + j · 3D. */
+/** WGSL: the image, head and row `i` of a thread. qkv of row j begins at tokens + j · 3D. */
 export function locate(kind: BiasKind): string {
   return `${place}
   let block = group % params.blocks;
@@ -65,7 +65,7 @@ export function locate(kind: BiasKind): string {
 ${kind === 'none' ? '' : `  let biased = ${kind === 'own' ? 'above' : 'head'} * params.T * params.T;`}`
 }
 
-/** WGSL: the scores of the invocation's query with a group of keys from `j` on, from its products with them. */
+/** WGSL: scores of the thread's query with the group of keys from `j` on, from their products. */
 export function scores(kind: BiasKind, group: number): string {
   return each(group, g => {
     const bias = `bias[biased + min(i, params.T - 1u) * params.T + min(j + ${g}u, params.T - 1u)]`
@@ -74,7 +74,7 @@ export function scores(kind: BiasKind, group: number): string {
   })
 }
 
-/** WGSL: `top`, `shrink` and the exponentials `p0`, … of a group of scores. */
+/** WGSL: updates `top` and `sum` with a group of scores; defines `shrink` and the exponentials `p0`, … */
 export function onlineSoftmaxStep(group: number): string {
   const highest = Array.from({ length: group }, (_, g) => `s${g}`).reduce((a, b) => `max(${a}, ${b})`, 'top')
   return `      let before = top;
@@ -84,7 +84,7 @@ ${each(group, g => `      let p${g} = exponential(s${g} - top);`)}
       sum = sum * shrink + ${Array.from({ length: group }, (_, g) => `p${g}`).join(' + ')};`
 }
 
-/** WGSL: runs `body` for groups of rows `j` = first + r, … of each tile. */
+/** WGSL: runs `body` for each group of rows `j` = first + r, … of each tile. */
 export function alongTiles(filled: string, body: string, { tile, group }: Spread): string {
   return `  for (var first = 0u; first < params.T; first += ${tile}u) {
 ${filled}
@@ -97,18 +97,18 @@ ${body}
   }`
 }
 
-/** WGSL: keys and values of the head, as the tile's two vectors. */
+/** WGSL: loads keys and values of the head as the tile's two vectors. */
 export function keysAndValues(spread: Spread): string {
   const at = (part: number) => ['qkv', `tokens + row * 3u * params.D + ${part}u * params.D`] as const
   return fill('first', at(1), at(2), spread)
 }
 
-/** Whether heads of d elements are for these shaders: of larger ones an invocation would hold too much. */
+/** True if these shaders take heads of d elements; larger ones exceed the registers of a thread. */
 export function fits(d: number): boolean {
   return d <= 128
 }
 
-/** qkv, and bias where there is one → y. */
+/** qkv → y; with a bias, qkv, bias → y. */
 export function selfAttentionPlan(qkv: Shape, bias: Shape | null, heads: number): Plan {
   const layout = headsOf(qkv, bias, heads)
   const { N, d, blocks, kind } = layout

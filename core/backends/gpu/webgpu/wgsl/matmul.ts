@@ -1,7 +1,6 @@
 /**
- * Plans of matrix products: how a stack of products is cut in tiles and over k. The shader is in tile.ts: a workgroup
- * makes a tile of one product; where there are too few tiles for a device but k is long, several workgroups share a tile,
- * each with a range of k, and a reduction adds what they found, in a fixed order.
+ * Plans of matrix products: tiles, and ranges of k. A workgroup computes one tile (tile.ts). If tiles are few and k is
+ * long, several workgroups share a tile, each with a range of k, and a reduction adds their results in a fixed order.
  */
 
 import { broadcastStrides, ceilDiv, collapseAxes, type Shape, sizeOf } from '../../../../shape.ts'
@@ -10,7 +9,7 @@ import { reduceSteps } from './reduce.ts'
 import { step } from './shader.ts'
 import { type Axis, multiply, type Operand, type Tile, threadsOf } from './tile.ts'
 
-/** Large products; those that a large tile would leave with few workgroups; those of few rows, or of few columns. */
+/** Tiles for large products, for products with few large tiles, for few rows, and for few columns. */
 const tiles = {
   large: { name: 'large', rows: 128, columns: 128, depth: 8, down: 8, across: 8 },
   middle: { name: 'middle', rows: 64, columns: 64, depth: 8, down: 8, across: 8 },
@@ -18,14 +17,14 @@ const tiles = {
   tall: { name: 'tall', rows: 64, columns: 16, depth: 16, down: 4, across: 4 },
 } satisfies Record<string, Tile>
 
-/** Large tiles are used from so many on, and k is shared until there are so many of the others. */
+/** Least number of large tiles to use them, and of workgroups below which ranges of k are split. */
 const enoughLarge = 192
 const enough = 512
-/** A range of k is no shorter, and there are no more of them. */
+/** Shortest range of k, and most ranges. */
 const leastDepth = 256
 const mostRanges = 16
 
-/** Products of one call: for each of `axes`' combinations (M, K) × (K, N). */
+/** Products of one call: (M, K) × (K, N) for each index of `axes`. */
 interface Products {
   readonly M: number
   readonly N: number
@@ -36,19 +35,19 @@ interface Products {
   readonly bias: boolean
 }
 
-/** a, b → out: as the contract's `matmul`, for K ≥ 1. */
+/** a, b → out: the kernel `matmul` for K ≥ 1. */
 export function matmulPlan(a: Shape, b: Shape, transposeA: boolean, transposeB: boolean, out: Shape): Plan {
   const [M, N] = out.slice(-2)
   const K = a[a.length - (transposeA ? 2 : 1)]
   const axes = batchAxes(a, b, out.slice(0, -2))
   const products = { N, K, transposeA, transposeB, bias: false }
-  // One b for all: the rows of all a's are the rows of one matrix.
+  // With one b for all, the matrices of a are one matrix.
   if (axes.length === 1 && axes[0].stepB === 0 && axes[0].stepA === M * K && !transposeA)
     return planOf({ ...products, M: axes[0].size * M, axes: [] })
   return planOf({ ...products, M, axes })
 }
 
-/** x, w, and b where there is a bias → y: y = x wᵀ + b, as the contract's `linear`, for I ≥ 1. */
+/** x, w → y, or x, w, b → y with a bias: the kernel `linear` for I ≥ 1. */
 export function linearPlan(x: Shape, [O, I]: Shape, bias: boolean): Plan {
   const M = sizeOf(x.slice(0, -1))
   const plan = planOf({ M, N: O, K: I, axes: [], transposeA: false, transposeB: true, bias })
@@ -75,7 +74,7 @@ function planOf({ M, N, K, axes, transposeA, transposeB, bias }: Products): Plan
   const range = ceilDiv(ceilDiv(K, Math.max(wanted, 1)), tile.depth) * tile.depth
   const ranges = ceilDiv(K, range)
 
-  // An operand whose rows in memory are multiples of four long is read four elements at once where they lie along a tile.
+  // Operands that lie along a tile are read four elements at once if their rows are multiples of four long.
   const a: Operand = { along: transposeA ? 'tile' : 'k', wide: transposeA && M % 4 === 0 }
   const b: Operand = { along: transposeB ? 'k' : 'tile', wide: !transposeB && N % 4 === 0 }
   const product = step(
@@ -116,6 +115,6 @@ function tileFor(M: number, N: number, batch: number): Tile {
   if (M <= tiles.flat.rows) return tiles.flat
   if (N <= tiles.tall.columns) return tiles.tall
   const large = ceilDiv(M, tiles.large.rows) * ceilDiv(N, tiles.large.columns) * batch
-  // Not where most of a large tile would lie outside.
+  // A large tile must not lie mostly outside the matrix.
   return large >= enoughLarge && Math.min(M, N) > tiles.middle.rows ? tiles.large : tiles.middle
 }

@@ -1,7 +1,7 @@
 /**
- * Layer normalisation, plain and adaptive, and gradients: y = x̂ ⊙ a + c, where a and c are the same for all rows (w, b)
- * or one per example (1 + scale, shift). Rows are normalised by some lanes of a workgroup; the gradients of a and c are
- * sums down the columns, of x̂ that is found again from each row's mean and deviation. Next: matmul.ts.
+ * Layer normalisation, plain and adaptive, and gradients: y = x̂ ⊙ a + c. a and c serve all rows (w, b) or one example
+ * (1 + scale, shift). The lanes of a row normalise it together. Gradients of a and c are sums over columns of g ⊙ x̂
+ * and g, with x̂ recomputed from each row's moments.
  */
 
 import { ceilDiv, type Shape, sizeOf } from '../../../../shape.ts'
@@ -11,7 +11,7 @@ import { float, step } from './shader.ts'
 import { findRow } from './softmax.ts'
 import { lanesFor, threads, tree } from './tree.ts'
 
-/** Buffers that a and c are read from, and how, at position `d` of the row of example `n`. */
+/** Buffers of a and c, and WGSL that reads them at position `d` of a row of example `n`. */
 interface Affine {
   readonly reads: readonly string[]
   readonly a: string
@@ -32,7 +32,7 @@ function plain(w: boolean, b: boolean): Affine {
   }
 }
 
-/** x, and w and b where there are such → y. */
+/** x, w, b → y, without w or b where absent. */
 export function layerNormPlan(shape: Shape, w: boolean, b: boolean, eps: number): Plan {
   return { steps: [forward(shape, 1, plain(w, b), eps)], scratch: {} }
 }
@@ -77,7 +77,7 @@ export function gatedResidualGradPlan([N, T, D]: Shape): Plan {
   return { steps: [scaled, ...columnSums([N, T, D], [product], scratch)], scratch }
 }
 
-/** The whole rows of x normalised, `perExample` of them with the same a and c. */
+/** Layout and parameters of shaders over the rows of x, of which `perExample` share a and c. */
 function rowsOf(shape: Shape, perExample: number, eps: number) {
   const len = shape[shape.length - 1]
   const rows = sizeOf(shape.slice(0, -1))
@@ -90,7 +90,26 @@ function rowsOf(shape: Shape, perExample: number, eps: number) {
   }
 }
 
-/** WGSL: mean and 1/√(var + eps) of an invocation's row. */
+/**
+ * WGSL: x̂ of an element and 1/√(var + eps), from a row's mean and `inverse`. A negative inverse belongs to deviations
+ * in units of 2⁸⁰, whose squares are finite where those of the deviations overflow.
+ */
+const standardise = `const unit = 0x1p-80f;
+fn standardise(x: f32, mean: f32, inverse: f32) -> f32 {
+  return select((x - mean) * inverse, (mean - x) * unit * inverse, inverse < 0.0);
+}
+fn inverseDeviation(inverse: f32) -> f32 { return select(inverse, -unit * inverse, inverse < 0.0); }
+fn inverseOf(squares: vec2f, eps: f32) -> f32 {
+  let finite = (bitcast<u32>(squares.x) & 0x7fffffffu) < 0x7f800000u;
+  return select(-1.0 / sqrt(squares.y), 1.0 / sqrt(squares.x + eps), finite);
+}`
+
+/** WGSL functions for the moments of a row. */
+function declarations(lanes: number): string {
+  return `${standardise}\n${tree('total', lanes)}\n${tree('totals', lanes, 'a + b', 1, 'vec2f')}`
+}
+
+/** WGSL: mean and inverse standard deviation of an invocation's row. */
 function moments(lanes: number): string {
   return `${findRow(lanes)}
   let n = min(row, params.rows - 1u) / params.perExample;
@@ -98,9 +117,12 @@ function moments(lanes: number): string {
   var sum = 0.0;
   for (var i = begin + lane; i < end; i += ${lanes}u) { sum += x[i]; }
   let mean = total(sum, thread) / D;
-  sum = 0.0;
-  for (var i = begin + lane; i < end; i += ${lanes}u) { sum += (x[i] - mean) * (x[i] - mean); }
-  let inverse = 1.0 / sqrt(total(sum, thread) / D + params.eps);`
+  var squares = vec2f();
+  for (var i = begin + lane; i < end; i += ${lanes}u) {
+    let deviation = vec2f(1.0, unit) * (x[i] - mean);
+    squares += deviation * deviation;
+  }
+  let inverse = inverseOf(totals(squares, thread) / D, params.eps);`
 }
 
 const buffers = (names: readonly string[]) => Object.fromEntries(names.map(name => [name, 'f32' as const]))
@@ -113,16 +135,16 @@ function forward(shape: Shape, perExample: number, { reads, a, c }: Affine, eps:
     ...rows,
     reads: buffers(['x', ...reads]),
     writes: { y: 'f32' },
-    declarations: () => tree('total', lanes),
+    declarations: () => declarations(lanes),
     body: () => `${moments(lanes)}
   for (var i = begin + lane; i < end; i += ${lanes}u) {
     let d = i - begin;
-    y[i] = (x[i] - mean) * inverse * ${a} + ${c};
+    y[i] = standardise(x[i], mean, inverse) * ${a} + ${c};
   }`,
   })
 }
 
-/** gx = (gx̂ − mean(gx̂) − x̂ mean(gx̂ ⊙ x̂)) / √(var + eps), and each row's mean and 1/√(var + eps) where `keep` asks. */
+/** gx = (gx̂ − mean(gx̂) − x̂ mean(gx̂ ⊙ x̂)) / √(var + eps); with `keep`, also each row's moments. */
 function backward(shape: Shape, perExample: number, { reads, a }: Affine, eps: number, keep: boolean): Step {
   const { lanes, ...rows } = rowsOf(shape, perExample, eps)
   return step({
@@ -131,7 +153,7 @@ function backward(shape: Shape, perExample: number, { reads, a }: Affine, eps: n
     ...rows,
     reads: buffers(['g', 'x', ...reads]),
     writes: buffers(['gx', ...(keep ? ['moments'] : [])]),
-    declarations: () => tree('total', lanes),
+    declarations: () => declarations(lanes),
     body: () => `${moments(lanes)}
   sum = 0.0;
   var product = 0.0;
@@ -139,32 +161,32 @@ function backward(shape: Shape, perExample: number, { reads, a }: Affine, eps: n
     let d = i - begin;
     let gUnit = g[i] * ${a};
     sum += gUnit;
-    product += gUnit * (x[i] - mean) * inverse;
+    product += gUnit * standardise(x[i], mean, inverse);
   }
   sum = total(sum, thread) / D;
   product = total(product, thread) / D;
   for (var i = begin + lane; i < end; i += ${lanes}u) {
     let d = i - begin;
-    gx[i] = (g[i] * ${a} - sum - (x[i] - mean) * inverse * product) * inverse;
+    gx[i] = (g[i] * ${a} - sum - standardise(x[i], mean, inverse) * product) * inverseDeviation(inverse);
   }${keep ? '\n  if (lane == 0u && row < params.rows) { moments[2u * row] = mean; moments[2u * row + 1u] = inverse; }' : ''}`,
   })
 }
 
-/** `rows`, then the sums of g ⊙ x̂ and of g over the middle of (N, T, D) into two more results. */
+/** Returns the plan of `rows` and of the sums of g ⊙ x̂ and g over the middle axis of (N, T, D). */
 function withColumns(rows: Step, [N, T, D]: readonly [number, number, number], gScale: string, gShift: string): Plan {
   const scratch: Record<string, number> = { moments: 2 * N * T }
   const row = 'moments[2u * (outer * params.len + l)'
   const scaled = {
     name: 'normalised',
     reads: ['x', 'moments'],
-    value: `g[at] * (x[at] - ${row}]) * ${row} + 1u]`,
+    value: `g[at] * standardise(x[at], ${row}], ${row} + 1u])`,
     result: gScale,
   }
   const shifted = { name: 'plain', reads: [], value: 'g[at]', result: gShift }
   return { steps: [rows, ...columnSums([N, T, D], [scaled, shifted], scratch)], scratch }
 }
 
-/** What is summed down the columns: a term that reads `g` and the buffers `reads` at `at`, or at l. */
+/** A sum over columns: WGSL of its term, which reads `g` and `reads` at element `at` or row l. */
 interface Column {
   readonly name: string
   readonly reads: readonly string[]
@@ -172,7 +194,7 @@ interface Column {
   readonly result: string
 }
 
-/** Sums of several terms over the middle of (N, T, D), in one pass over what they read; (N, D) each. */
+/** Sums several terms over the middle axis of (N, T, D) in one pass; results are (N, D). */
 function columnSums(
   [N, T, D]: readonly [number, number, number],
   columns: readonly Column[],
@@ -194,7 +216,7 @@ function columnSums(
       writes: buffers(columns.map((_, k) => `sum${k}`)),
       workgroups,
       threads,
-      declarations: () => tree('total', lanes, 'a + b', laneStride(layout)),
+      declarations: () => `${standardise}\n${tree('total', lanes, 'a + b', laneStride(layout))}`,
       body: () => sumColumns(layout, columns),
     },
     names,

@@ -1,8 +1,7 @@
 /**
- * Sum, maximum and minimum over any axes, and the sum of squares that a gradient norm needs. Neighbouring axes that are
- * reduced together make x an (outer, length, inner) box; groups of axes that lie apart are reduced one after the other.
- * A long `length` is cut in chunks whose results are reduced again, which keeps a device busy that has few results to
- * give, and the sums short. Next: softmax.ts.
+ * Sum, maximum and minimum over any axes, and the sum of squares of a gradient norm. Adjacent reduced axes make x an
+ * (outer, length, inner) box; groups of axes are reduced one after another. A long `length` is split into chunks whose
+ * results are reduced again, which occupies the device and keeps sums short.
  */
 
 import { type ReduceName, reduceIdentity } from '../../../../backend.ts'
@@ -11,18 +10,18 @@ import type { Plan, Step } from '../../program.ts'
 import { float, step } from './shader.ts'
 import { joins, lanesFor, threads, tree } from './tree.ts'
 
-/** How many terms a lane takes at least where there are many lanes to feed, and at most. */
+/** Least and most terms of a lane. */
 const leastTerms = 16
 const mostTerms = 64
-/** Workgroups that keep a large device busy. */
+/** Workgroups that occupy a large device. */
 const enough = 512
 
-/** A box reduced along its middle axis, and how that is laid over workgroups. */
+/** A box reduced along its middle axis, and its layout over workgroups. */
 export interface Layout {
   readonly outer: number
   readonly length: number
   readonly inner: number
-  /** Invocations that share a result. */
+  /** Threads that share a result. */
   readonly lanes: number
   readonly chunks: number
   /** Results: outer · chunks · inner. */
@@ -40,19 +39,22 @@ export function layoutOf(outer: number, length: number, inner: number): Layout {
   return { outer, length, inner, lanes, chunks, slots, workgroups: ceilDiv(slots, slotsPerGroup) }
 }
 
-/** The parameters that `find` reads. */
+/** Returns the parameters that `find` reads. */
 export function layoutParams({ length, inner, chunks, slots }: Layout): Record<string, number> {
   return { slots, len: length, inner, chunks, chunk: ceilDiv(length, chunks) }
 }
 
-/** Distance of the invocations that share a result: neighbours read along `length`, or along `inner` where there is one. */
+/**
+ * Returns the distance between threads that share a result. Neighbours read along `inner`, or along `length` if inner
+ * is 1.
+ */
 export function laneStride({ inner, lanes }: Layout): number {
   return inner === 1 ? 1 : threads / lanes
 }
 
 /**
- * WGSL: `slot` and `lane` of an invocation, `column` along inner, `outer`, and the range `first` ≤ l < `end` of its chunk,
- * empty where there is no such slot. Element l is at (outer · len + l) · inner + column.
+ * WGSL: `slot` and `lane` of a thread, its `outer` and `column`, and the range `first` ≤ l < `end` of its chunk, which
+ * is empty past the last slot. Element l is at (outer · len + l) · inner + column.
  */
 export function find({ inner, lanes }: Layout): string {
   const S = threads / lanes
@@ -67,7 +69,9 @@ export function find({ inner, lanes }: Layout): string {
   let end = select(first, min(first + params.chunk, params.len), slot < params.slots);`
 }
 
-/** Reduces (outer, length, inner) elements of buffer `x` into outer · inner of `y`; adds to `scratch` what it needs. */
+/**
+ * Returns steps that reduce buffer `x` (outer, length, inner) into `y` (outer, inner); adds their buffers to `scratch`.
+ */
 export function reduceSteps(
   name: ReduceName,
   [outer, length, inner]: readonly [number, number, number],
@@ -83,7 +87,7 @@ export function reduceSteps(
   return [pass(name, layout, 'x[at]', x, partial), ...reduceSteps(name, [outer, chunks, inner], partial, y, scratch)]
 }
 
-/** One dispatch: all slots of `layout`, of terms `term` of x, from element `to` of y on. */
+/** Returns one dispatch over the slots of `layout`: reduces `term` of x into y from element `to`. */
 function pass(name: ReduceName, layout: Layout, term: string, x: string, y: string, to = 0): Step {
   return step(
     {
@@ -110,7 +114,7 @@ function pass(name: ReduceName, layout: Layout, term: string, x: string, y: stri
 
 /** x → y, reduced over `axes` (rising, each once). */
 export function reducePlan(name: ReduceName, shape: Shape, axes: readonly number[]): Plan {
-  // The last group goes first: what lies behind a group keeps its place.
+  // The last group goes first, so that the layout of the groups before it stays.
   const boxes: [number, number, number][] = []
   const rest = reduceGroups(shape, axes)
   for (let i = rest.length - 1; i >= 0; i--) {
@@ -131,7 +135,7 @@ export function reducePlan(name: ReduceName, shape: Shape, axes: readonly number
   return { steps, scratch }
 }
 
-/** x0, x1, … of `sizes` elements → y: Σ of all squares, one element. */
+/** x0, x1, … of `sizes` elements → y: the sum of all squares. */
 export function sumOfSquaresPlan(sizes: readonly number[]): Plan {
   let count = 0
   const squares = sizes.map((size, i) => {

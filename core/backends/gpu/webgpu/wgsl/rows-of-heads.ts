@@ -1,38 +1,38 @@
 /**
- * What the attention shaders share. A workgroup owns 64 rows (queries or keys) of one head; a row belongs to one
- * invocation, or to 2 or 4 that hold a part of its d elements each, so that all of it stays in registers. The other side
- * comes by tiles through workgroup memory. Vectors are cut in fours, the last filled up with zeros. Next: attention.ts.
+ * Layout that the attention shaders share. A workgroup owns 64 rows (queries or keys) of one head. A row belongs to one
+ * thread, or to 2 or 4 threads that hold parts of its d elements in registers. Tiles of the other side pass through
+ * workgroup memory. Vectors are split into fours, the last padded with zeros.
  */
 
 import { ceilDiv } from '../../../../shape.ts'
 
 /** Rows that a workgroup owns. */
 export const rows = 64
-/** Workgroup memory that every device has, in bytes. */
+/** Bytes of workgroup memory on every device. */
 const memory = 16_384
 
-/** Lines of WGSL for each i < n. */
+/** Returns a line of WGSL for each i < n. */
 export function each(n: number, line: (i: number) => string): string {
   return Array.from({ length: n }, (_, i) => line(i)).join('\n')
 }
 
-/** How rows of d elements are spread. */
+/** Layout of rows of d elements over threads. */
 export interface Spread {
   readonly d: number
-  /** Invocations to a row, and fours of each. */
+  /** Threads of a row, and fours of each. */
   readonly lanes: number
   readonly fours: number
-  /** Rows of the other side that are met at once, and in a tile. */
+  /** Rows of the other side in a group, and in a tile. */
   readonly group: number
   readonly tile: number
-  /** Whether all rows begin at a multiple of four. */
+  /** True if all rows begin at a multiple of four. */
   readonly wide: boolean
   readonly threads: number
 }
 
 /**
- * For heads of d elements, in a shader whose invocations hold so many `fours` of a vector at most, and find so many
- * `products` with each row of the other side. Null where d is too large.
+ * Returns the layout for heads of d elements in a shader whose threads hold at most `most` fours of a vector and
+ * compute `products` products with each row of the other side. Null if d is too large.
  */
 export function spreadOf(d: number, most: number, products: number, group: number): Spread | null {
   const all = ceilDiv(d, 4)
@@ -44,7 +44,7 @@ export function spreadOf(d: number, most: number, products: number, group: numbe
   return tile === 0 ? null : { d, lanes, fours, group, tile, wide: d % 4 === 0, threads: rows * lanes }
 }
 
-/** Names what a spread compiles to. */
+/** Returns the parts of a shader key that depend on the layout. */
 export function variantOf({ d, lanes, group }: Spread): (string | number)[] {
   return [d, lanes, group]
 }
@@ -53,7 +53,7 @@ export function elementOf({ wide }: Spread): 'f32' | 'vec4f' {
   return wide ? 'vec4f' : 'f32'
 }
 
-/** WGSL `<buffer>Four(at, c, inside)`: elements 4c … 4c + 3 of the vector that begins at `at`, zeros past its end. */
+/** WGSL function `<buffer>Four(at, c, inside)`: elements 4c … 4c + 3 of the vector at `at`, zeros past its end. */
 export function fourOf(buffer: string, { d, wide }: Spread): string {
   const read = wide
     ? `${buffer}[at / 4u + c]`
@@ -64,19 +64,19 @@ export function fourOf(buffer: string, { d, wide }: Spread): string {
 }`
 }
 
-/** Workgroup memory: a tile of two vectors a row, and parts of products on their way from lane to lane. */
+/** Workgroup memory: a tile of two vectors per row, and partial products of lanes. */
 export function memoryOf({ tile, fours, lanes, group }: Spread, products: number): string {
   const tiles = ['one', 'two'].map(name => `var<workgroup> ${name}: array<vec4f, ${tile * fours * lanes}>;`)
   if (lanes > 1) tiles.push(`var<workgroup> parts: array<f32, ${products * group * lanes * rows}>;`)
   return tiles.join('\n')
 }
 
-/** WGSL: the row and lane of an invocation; lanes of a row are 64 apart, so that neighbours read the same of a tile. */
+/** WGSL: row and lane of a thread. Lanes of a row are 64 apart, so that neighbours read the same part of a tile. */
 export const place = `
   let own = thread % ${rows}u;
   let lane = thread / ${rows}u;`
 
-/** WGSL: the vector at `at`, times `factor`, as `<name>0`, `<name>1`, … */
+/** WGSL: loads the vector at `at`, times `factor`, as `<name>0`, `<name>1`, … */
 export function hold(name: string, buffer: string, at: string, inside: string, { fours }: Spread, factor = ''): string {
   return each(
     fours,
@@ -84,12 +84,12 @@ export function hold(name: string, buffer: string, at: string, inside: string, {
   )
 }
 
-/** WGSL: zeros to add to. */
+/** WGSL: declares `<name>0`, … as zeros. */
 export function zeros(name: string, { fours }: Spread): string {
   return each(fours, w => `  var ${name}${w} = vec4f();`)
 }
 
-/** WGSL: fills the tile with rows from `first` on, whose vectors begin where `one` and `two` say of `row`. */
+/** WGSL: fills the tile with rows from `first` on; `one` and `two` are the offsets of vectors of `row`. */
 export function fill(
   first: string,
   one: readonly [buffer: string, at: string],
@@ -106,12 +106,12 @@ export function fill(
     workgroupBarrier();`
 }
 
-/** WGSL: the four number w of row `r` + g of a tile that is the invocation's. */
+/** WGSL: the thread's four number w of row `r` + g of a tile. */
 function fourAt(tile: string, g: number, w: number, { fours, lanes }: Spread): string {
   return `${tile}[(r + ${g}u) * ${fours * lanes}u + lane * ${fours}u + ${w}u]`
 }
 
-/** WGSL: products of held vectors with a group of rows of tiles, from row `r` on: `<result>0`, `<result>1`, … */
+/** WGSL: products of vectors with a group of rows of the tile, from row `r`: `<result>0`, `<result>1`, … */
 export function dots(
   spread: Spread,
   products: readonly (readonly [held: string, tile: string, result: string])[],
@@ -139,7 +139,7 @@ export function dots(
     .join('\n')
 }
 
-/** WGSL: adds rows of a tile, each times its `factor`, to `<name>0`, …, which are first multiplied by `keep`. */
+/** WGSL: multiplies `<name>0`, … by `keep`, then adds a group of rows of a tile, each times its `factor`. */
 export function addRows(name: string, tile: string, factor: string, spread: Spread, keep = ''): string {
   const { fours, group } = spread
   return each(fours, w => {

@@ -1,12 +1,12 @@
 /**
- * Assembles hand-written shaders. The `…Plan` functions of this folder take shapes and return a `Plan`. They are pure, so
- * plans are kept by shape. Shapes travel in the uniform block, so that one shader serves a class of shapes. All elements
- * are f32 and all indices u32. A buffer that is written must not be among those that are read.
+ * Assembles hand-written shaders. The `…Plan` functions of this folder take shapes and return a `Plan`. They are pure,
+ * so plans are kept by shape. Shapes travel in the uniform block, so that one shader serves a class of shapes. All
+ * elements are f32 and all indices u32. A buffer that is written must not be among those that are read.
  */
 
 import type { Program, Step } from '../../program.ts'
 
-/** An unsigned whole number, or an f32 as `float` marks it. */
+/** An unsigned integer, or an f32 marked by `float`. */
 type Param = number | { readonly float: number }
 
 /** Marks a parameter that the shader sees as f32. */
@@ -17,10 +17,10 @@ export function float(value: number): Param {
 /** `f32`, or `vec4f` where four elements are read or written at once. */
 type Element = 'f32' | 'vec4f'
 
-/** A shader before it is put together. */
+/** Parts of a shader. */
 export interface Source {
   readonly name: string
-  /** All that `body` and `declarations` depend on, beside `name`. */
+  /** Everything that `body` and `declarations` depend on, beside `name`. */
   readonly variant: readonly (string | number | boolean)[]
   /** Fields of `params`, after the number of workgroups. */
   readonly params: Readonly<Record<string, Param>>
@@ -28,15 +28,15 @@ export interface Source {
   readonly reads: Readonly<Record<string, Element>>
   readonly writes: Readonly<Record<string, Element>>
   readonly workgroups: number
-  /** Invocations of a workgroup: at most 256. */
+  /** Threads of a workgroup: at most 256. */
   readonly threads: number
   /** Workgroup memory and functions. */
   readonly declarations?: () => string
-  /** Statements of `main`, which see `params`, `group` (the workgroup's number) and `thread` (within the workgroup). */
+  /** Statements of `main`, with `params`, `group` (number of the workgroup) and `thread` (index in the workgroup). */
   readonly body: () => string
 }
 
-/** Puts a shader together. `names` says which buffers of the plan it binds where they are not called as in the source. */
+/** Returns the step of a shader. `names` maps buffers of the source to those of the plan where the names differ. */
 export function step(source: Source, names: Readonly<Record<string, string>> = {}): Step {
   const { name, variant, params, reads, writes, workgroups } = source
   const program: Program = {

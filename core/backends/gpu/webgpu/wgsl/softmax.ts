@@ -1,6 +1,6 @@
 /**
- * Softmax and its logarithm over the last axis, with their gradients: a row is read three times, which a cache serves but
- * for the first. Next: norm.ts.
+ * Softmax and log-softmax over the last axis, with gradients. A row is read three times; caches serve all reads but the
+ * first.
  */
 
 import { ceilDiv, type Shape, sizeOf } from '../../../../shape.ts'
@@ -10,11 +10,11 @@ import { keepNaN, lanesFor, threads, tree } from './tree.ts'
 
 type Name = 'softmax' | 'logSoftmax' | 'softmaxGrad' | 'logSoftmaxGrad'
 
-/** A lane's statement for each element at `i` of its row. */
+/** WGSL: runs a statement for each element `i` of a lane. */
 const each = (lanes: number, statement: string) =>
   `for (var i = begin + lane; i < end; i += ${lanes}u) { ${statement} }`
 
-/** WGSL: `begin` ≤ i < `end` is the row of an invocation, empty past the last row. */
+/** WGSL: `begin` ≤ i < `end` is the row of a thread, empty past the last row. */
 export function findRow(lanes: number): string {
   return `
   let row = group * ${threads / lanes}u + thread / ${lanes}u;

@@ -1,15 +1,15 @@
 /**
- * The shader of matrix products. A workgroup makes a tile of `rows` × `columns` results, an invocation `down` × `across`
- * of them, in registers. k is walked `depth` at a time: a round multiplies the slab of both operands that the last round
- * left in workgroup memory, while the next is on its way into registers, from where it goes to the other half of that
- * memory, so that one barrier a round will do. Slabs lie k by k, and what is multiplied is read from them four elements at once. Results have names rather
- * than places in an array, which would not stay in registers.
+ * Shader of matrix products. A workgroup computes a tile of `rows` × `columns` results, a thread `down` × `across` of
+ * them in registers. k advances by `depth`: each round multiplies the slabs of both operands that the last round left
+ * in workgroup memory, while the next slabs are loaded into registers and then stored to the other half of that memory.
+ * One barrier per round suffices. Slabs are k-major and read four elements at once. Results have names, not places in
+ * an array, which compilers would not keep in registers.
  *
- * Reads past an edge of the tile are led back to the last row or column, whose results are not stored; past the end of k
- * they count as 0. So the inner loop knows no edges.
+ * Reads past an edge of the tile are clamped to the last row or column, whose results are not stored; reads past the
+ * end of k give 0. The inner loop has no edge cases.
  */
 
-/** Rows and columns of results of a workgroup, and of an invocation (`down`, `across`, multiples of 4). */
+/** Rows and columns of results of a workgroup, and of a thread (`down`, `across`, multiples of 4). */
 export interface Tile {
   readonly name: string
   readonly rows: number
@@ -19,7 +19,7 @@ export interface Tile {
   readonly across: number
 }
 
-/** How an operand lies in memory: neighbours along k, or along the tile, and then perhaps in aligned fours. */
+/** Memory layout of an operand: contiguous along k or along the tile; `wide` if read in aligned fours. */
 export interface Operand {
   readonly along: 'k' | 'tile'
   readonly wide: boolean
@@ -36,10 +36,10 @@ interface Multiply {
   readonly tile: Tile
   readonly a: Operand
   readonly b: Operand
-  /** How many leading axes there are. */
+  /** Number of leading axes. */
   readonly axes: number
   readonly bias: boolean
-  /** Whether rows of the result are a multiple of four long. */
+  /** True if rows of the result are a multiple of four long. */
   readonly wideOut: boolean
 }
 
@@ -101,7 +101,7 @@ ${slabB.store()}
   let result = (part * params.products + product) * params.M * params.N;
 ${lines(range(across / 4).map(j => storeColumn(j)))}`
 
-  /** The results of an invocation in one column of fours. */
+  /** WGSL: stores the results of a thread in one column of fours. */
   function storeColumn(j: number): string {
     const column = `column${j}`
     const biased = ['x', 'y', 'z', 'w'].map((_, q) => `bias[min(${column} + ${q}u, params.N - 1u)]`).join(', ')
@@ -124,7 +124,7 @@ ${lines(range(across / 4).map(j => storeColumn(j)))}`
   return { declarations: () => `${slabA.declare()}\n${slabB.declare()}`, body }
 }
 
-/** WGSL: `baseA` and `baseB`, where the matrices of a product begin. */
+/** WGSL: `baseA` and `baseB`, the offsets of the matrices of a product. */
 function locate(axes: number): string {
   const steps = range(axes)
     .reverse()
@@ -138,14 +138,14 @@ function locate(axes: number): string {
 }
 
 /**
- * What one operand has in workgroup memory: `depth` rows of `size` elements, twice. An invocation brings some fours of
- * it, each at one k. Where memory runs along k, so do neighbouring invocations, and the fours of a row trade places by
- * k, so that neighbours write to different banks.
+ * Workgroup memory of one operand: `depth` rows of `size` elements, twice. A thread loads some fours, each at one k. If
+ * memory is contiguous along k, neighbouring threads load along k, and the fours of a row are permuted by k so that
+ * neighbours write to different banks.
  */
 class Slab {
   readonly #name: string
   readonly #operand: Operand
-  /** The parameter that says how long the matrix is along the tile. */
+  /** Parameter with the extent of the matrix along the tile. */
   readonly #extent: string
   readonly #fours: number
   readonly #depth: number
@@ -172,7 +172,7 @@ class Slab {
     return `var<workgroup> ${this.#memory}: array<vec4f, ${2 * this.#fours * this.#depth}>;`
   }
 
-  /** Where each four of an invocation comes from, at k = 0, and where it goes; `first` is where the tile begins. */
+  /** WGSL: source offset at k = 0 and destination of each four of a thread; `first` is the start of the tile. */
   prepare(first: string): string {
     const [name, extent] = [this.#name, this.#extent]
     const base = `base${name.toUpperCase()}`
@@ -196,7 +196,7 @@ ${lines(from.map((f, q) => `  let ${name}From${u}_${q} = ${f};`))}
     )
   }
 
-  /** Brings the slab at k0 into registers. */
+  /** WGSL: loads the slab at k0 into registers. */
   load(): string {
     const [name, extent] = [this.#name, this.#extent]
     return lines(
@@ -210,7 +210,7 @@ ${lines(from.map((f, q) => `  let ${name}From${u}_${q} = ${f};`))}
     )
   }
 
-  /** From registers to the half that is free. */
+  /** WGSL: stores the registers to the free half. */
   store(): string {
     const { length } = this.#units
     const stores = range(length).map(
@@ -219,7 +219,7 @@ ${lines(from.map((f, q) => `  let ${name}From${u}_${q} = ${f};`))}
     return lines(stores)
   }
 
-  /** The four number `index` · `apart` + the invocation's own, at k of the slab. */
+  /** WGSL: the four number `index` · `apart` + the thread's own, at k of the slab. */
   at(index: number, apart: number): string {
     const own = this.#name === 'a' ? 'down' : 'across'
     const four = `((${own} + ${index * apart}u) ^ (k & ${this.#swap}u))`

@@ -1,0 +1,82 @@
+/**
+ * Sums over axes and broadcasting, each the adjoint of the other. Next: reduce.ts.
+ */
+
+import { apply, defineOp, type Unary } from '../op.ts'
+import { axesOf, broadcastShapes, reducedShape, type Shape, ShapeError, sameShape, show } from '../shape.ts'
+import type { Tensor } from '../tensor.ts'
+import { reshape } from './movement.ts'
+import { withNumber } from './scalar.ts'
+
+/** Axes to reduce: one or several, counted from the front or, if negative, from the back. */
+export type Axes = number | readonly number[]
+
+/** Attributes of a reduction. */
+export interface ReduceAttrs {
+  readonly axes: readonly number[]
+  readonly keepDims: boolean
+}
+
+/** Shapes and axes on which reductions are tested. */
+export const reductionCases: readonly [Shape, readonly number[]][] = [
+  [[3, 1, 5], [0]],
+  [[3, 1, 5], [1]],
+  [
+    [3, 4, 5],
+    [0, 2],
+  ],
+  [[1031], [0]],
+  [[2, 1031, 3], [1]],
+  [[3, 1031], [1]],
+  [[], []],
+]
+
+const sumOp = defineOp<Unary, ReduceAttrs>({
+  name: 'sum',
+  integers: true,
+  infer: ([x], { axes, keepDims }) => reducedShape(x, axes, keepDims),
+  forward: (k, [x], { axes }, out) => k.reduce('sum', x, axes, out),
+  vjp: (g, _, { axes }, [x]) => [() => broadcastTo(reshape(g, reducedShape(x, axes, true)), x)],
+  flops: ([x]) => x.size,
+  samples: r =>
+    reductionCases.map(([shape, axes], i) => ({ x: [r(...shape)], attrs: { axes, keepDims: i % 2 === 1 } })),
+})
+
+/**
+ * Sum over axes (all unless said), which the shape of the result lacks, or has with size 1 where `keepDims`. Throws
+ * ShapeError.
+ */
+export function sum(x: Tensor, axes?: Axes, keepDims = false): Tensor {
+  return apply(sumOp, [x], { axes: axesOf('sum', axes, x.shape.length), keepDims })
+}
+
+const broadcastOp = defineOp<Unary, { readonly shape: Shape }>({
+  name: 'broadcastTo',
+  integers: true,
+  infer: ([x], { shape }) => {
+    if (!sameShape(broadcastShapes('broadcastTo', x, shape), shape))
+      throw new ShapeError(`broadcastTo: wanted a shape that broadcasts to ${show(shape)}, got ${show(x)}`)
+    return shape
+  },
+  // A binary kernel reads its operands broadcast, and adding −0 changes no value: 0 − 0 is 0, −0 − 0 is −0.
+  forward: (k, [x], _, out) => withNumber(k, 'add', x, -0, out),
+  vjp: (g, _, __, [shape]) => [() => sumTo(g, shape)],
+  samples: r => [
+    { x: [r(3, 1, 5)], attrs: { shape: [2, 3, 4, 5] } },
+    { x: [r(1)], attrs: { shape: [1031] } },
+    { x: [r()], attrs: { shape: [2, 3] } },
+  ],
+})
+
+/** x (…) repeated along axes of size 1 and new leading axes, to this shape. Throws ShapeError. */
+export function broadcastTo(x: Tensor, shape: Shape): Tensor {
+  return sameShape(x.shape, shape) ? x.alias() : apply(broadcastOp, [x], { shape })
+}
+
+/** Undoes broadcasting: sums x over the axes along which `shape` was repeated to give x's shape. */
+export function sumTo(x: Tensor, shape: Shape): Tensor {
+  if (sameShape(x.shape, shape)) return x
+  const lead = x.shape.length - shape.length
+  const repeated = x.shape.flatMap((n, i) => (i < lead || (shape[i - lead] === 1 && n !== 1) ? [i] : []))
+  return reshape(sum(x, repeated), shape)
+}

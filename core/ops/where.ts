@@ -1,0 +1,43 @@
+/**
+ * Selection by a condition. Gradients of a branch that was not taken are 0 by selection, never by a product with 0, which
+ * would be NaN where a gradient is infinite. Next: elementwise.ts.
+ */
+
+import { apply, defineOp, type None, type Unary } from '../op.ts'
+import { broadcastShapes, type Shape } from '../shape.ts'
+import { full, type Tensor } from '../tensor.ts'
+
+const none: None = {}
+
+const whereOp = defineOp<readonly [Tensor, Tensor, Tensor], None, Unary>({
+  name: 'where',
+  integers: true,
+  selector: { at: 0 },
+  dtype: ([, a]) => a.dtype,
+  infer: ([c, a, b]) => broadcastShapes('where', c, broadcastShapes('where', a, b)),
+  forward: (k, [c, a, b], _, out) => k.where(c, a, b, out),
+  save: ([c]) => [c],
+  vjp: (g, [c]) => [() => zero(g, c.shape), () => where(c, g, zero(g)), () => zeroWhere(c, g)],
+  samples: r => [
+    { x: [r.indices(2, 3, 1, 5), r(3, 7, 5), r(5)], attrs: none },
+    { x: [r.indices(2, 1031), r(1), r(1031)], attrs: none },
+  ],
+})
+
+/**
+ * a where the condition (any dtype) is not 0, else b; all three broadcast. The condition has no gradient. Throws
+ * ShapeError.
+ */
+export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
+  return apply(whereOp, [condition, a, b], none)
+}
+
+/** g, but 0 where the condition is not 0. */
+export function zeroWhere(condition: Tensor, g: Tensor): Tensor {
+  return where(condition, zero(g), g)
+}
+
+/** 0 in the dtype and on the backend of g, of `shape`. */
+export function zero(g: Tensor, shape: Shape = []): Tensor {
+  return full(shape, 0, { dtype: g.dtype, backend: g.backend })
+}

@@ -1,0 +1,77 @@
+/**
+ * Differences from PyTorch that are meant, or in which PyTorch is the less exact one. Each has its reason, and
+ * `npm run peers:pytorch` fails on one that no longer occurs.
+ */
+
+import type { Quantity } from './cases.ts'
+import type { Difference, Kind } from './compare.ts'
+
+interface Explanation {
+  readonly ops: readonly string[]
+  readonly quantities: readonly Quantity[]
+  readonly kinds: readonly Kind[]
+  readonly reason: string
+}
+
+export const explanations: readonly Explanation[] = [
+  {
+    ops: ['sign', 'sgn'],
+    quantities: ['values'],
+    kinds: ['nan'],
+    reason: 'the sign of NaN is NaN, as in NumPy and JavaScript; PyTorch returns 0',
+  },
+  {
+    ops: ['abs'],
+    quantities: ['first', 'second'],
+    kinds: ['nan'],
+    reason: 'the slope of |x| at NaN is sign(NaN)',
+  },
+  {
+    ops: ['maximum', 'minimum', 'max', 'min', 'clamp_min', 'clamp_max'],
+    quantities: ['first'],
+    kinds: ['value'],
+    reason: 'a tie gives the gradient to the first operand; PyTorch halves it',
+  },
+  {
+    ops: ['pow', 'float_power'],
+    quantities: ['second'],
+    kinds: ['nan'],
+    reason: 'at base 0 PyTorch selects the value of the first derivative but not its gradient, and has 0 · ∞',
+  },
+  {
+    ops: ['float_power'],
+    quantities: ['second'],
+    kinds: ['value'],
+    reason: 'float_power computes in f64 in PyTorch, whatever the dtype',
+  },
+  {
+    ops: ['var'],
+    quantities: ['second'],
+    kinds: ['nan'],
+    reason: 'the variance of n ≤ ddof elements is divided by 0; PyTorch has a branch for its gradient that is constant',
+  },
+  {
+    ops: ['nn.GELU'],
+    quantities: ['values'],
+    kinds: ['value'],
+    reason: "½x(1 + erf(x/√2)) cancels in PyTorch's negative tail; here Φ comes from erfc",
+  },
+  {
+    ops: ['nn.functional.logsigmoid'],
+    quantities: ['second'],
+    kinds: ['value'],
+    reason:
+      'composed of softplus here, whose slope σ(1 − σ) cancels in the tail where PyTorch has a formula of its own',
+  },
+  {
+    ops: ['nn.functional.layer_norm'],
+    quantities: ['first', 'second'],
+    kinds: ['value'],
+    reason: 'rows of one or two elements: the exact gradient is 0 or nearly so, and both leave rounding errors',
+  },
+]
+
+/** The explanation of a difference; undefined if there is none. */
+export function explanationOf({ op, quantity, kind }: Difference): Explanation | undefined {
+  return explanations.find(e => e.ops.includes(op) && e.quantities.includes(quantity) && e.kinds.includes(kind))
+}

@@ -1,0 +1,566 @@
+"""Calls of PyTorch's operators as calls of demask: each function has the signature of PyTorch's operator and returns a
+Call, whose name is one of calls.ts. Raises Unsupported for an option or a form that demask does not have."""
+
+import math
+
+import torch
+
+Tensor = torch.Tensor
+CALLS = {}
+
+
+class Unsupported(Exception):
+    """An option that demask does not have."""
+
+
+class Call:
+    """Name and arguments (tensors, numbers, lists, None) of a call of calls.ts. `elementwise`: errors are measured per
+    element rather than against the largest one. `second`: second derivatives are compared."""
+
+    def __init__(self, name, *args, elementwise=False, second=True):
+        self.name, self.args, self.elementwise, self.second = name, args, elementwise, second
+
+
+def calls(*names):
+    def register(f):
+        for name in names:
+            CALLS[name] = f
+        return f
+
+    return register
+
+
+def need(condition, reason):
+    if not condition:
+        raise Unsupported(reason)
+
+
+def is_tensor(x):
+    return isinstance(x, Tensor)
+
+
+def one_dtype(*xs):
+    dtypes = {x.dtype for x in xs if is_tensor(x)}
+    need(torch.bool not in dtypes, 'bool tensors')
+    need(len(dtypes) <= 1, 'type promotion')
+
+
+def number(x):
+    need(isinstance(x, (int, float)) and not isinstance(x, bool), 'a bool or complex number')
+    return float(x)
+
+
+def operand(x):
+    return x if is_tensor(x) else number(x)
+
+
+# ---- one operand ----------------------------------------------------------------------------------------------------
+
+UNARY = {
+    'abs': 'abs', 'sign': 'sign', 'sgn': 'sign', 'floor': 'floor', 'isfinite': 'isFinite', 'neg': 'neg',
+    'square': 'square', 'sqrt': 'sqrt', 'rsqrt': 'rsqrt', 'reciprocal': 'reciprocal', 'exp': 'exp', 'log': 'log',
+    'sin': 'sin', 'cos': 'cos', 'tanh': 'tanh', 'erf': 'erf', 'sigmoid': 'sigmoid', 'clone': 'copy',
+    'nn.functional.relu': 'relu', 'nn.functional.silu': 'silu', 'nn.functional.logsigmoid': 'logSigmoid',
+}  # fmt: skip
+
+
+def unary(name):
+    def f(x, memory_format=None, inplace=False):
+        one_dtype(x)
+        return Call(name, x, elementwise=True)
+
+    return f
+
+
+for torch_name, name in UNARY.items():
+    CALLS[torch_name] = unary(name)
+
+
+@calls('nn.functional.softplus')
+def softplus(x, beta=1, threshold=20):
+    need(beta == 1 and threshold == 20, 'beta or threshold')
+    return Call('softplus', x, elementwise=True)
+
+
+@calls('nn.functional.gelu')
+def gelu(x, approximate='none'):
+    return Call('gelu' if approximate == 'none' else 'geluTanh', x, elementwise=True)
+
+
+# ---- two operands ---------------------------------------------------------------------------------------------------
+
+
+def binary(name, a, b, **options):
+    need(is_tensor(a), 'a number as first operand')
+    one_dtype(a, b)
+    return Call(name, a, operand(b), elementwise=True, **options)
+
+
+@calls('add', '__radd__')
+def add(a, b, *, alpha=1):
+    if alpha == 1:
+        return binary('add', a, b)
+    one_dtype(a, b)
+    need(is_tensor(b), 'alpha and a number')
+    return Call('addScaled', a, b, number(alpha))
+
+
+@calls('sub')
+def sub(a, b, *, alpha=1):
+    return binary('sub', a, b) if alpha == 1 else add(a, b, alpha=-alpha)
+
+
+@calls('__rsub__')
+def rsub(a, b):
+    return binary('sub', b, a) if is_tensor(b) else Call('affine', a, -1, number(b), elementwise=True)
+
+
+@calls('mul', '__rmul__')
+def mul(a, b):
+    return binary('mul', a, b)
+
+
+@calls('div', 'true_divide')
+def div(a, b, *, rounding_mode=None):
+    need(rounding_mode is None, 'rounding_mode')
+    need(is_tensor(a) and a.dtype.is_floating_point, 'a number or integers as first operand')
+    return binary('div', a, b)
+
+
+@calls('pow', 'float_power')
+def power(a, b):
+    need(is_tensor(a) and a.dtype.is_floating_point, 'a number or integers as base')
+    return binary('pow', a, b)
+
+
+@calls('maximum')
+def maximum(a, b):
+    return binary('maximum', a, b, second=False)
+
+
+@calls('minimum')
+def minimum(a, b):
+    return binary('minimum', a, b, second=False)
+
+
+def comparison(name, swap=False):
+    def f(a, b):
+        need(is_tensor(a) and is_tensor(b), 'comparison with a number')
+        one_dtype(a, b)
+        return Call(name, *((b, a) if swap else (a, b)), elementwise=True)
+
+    return f
+
+
+CALLS |= {
+    'eq': comparison('equal'), 'lt': comparison('less'), 'le': comparison('lessEqual'),
+    'gt': comparison('less', True), 'ge': comparison('lessEqual', True),
+}  # fmt: skip
+
+
+@calls('clamp')
+def clamp(x, min=None, max=None):
+    need(not is_tensor(min) and not is_tensor(max), 'tensor bounds')
+    low = -math.inf if min is None else number(min)
+    return Call('clamp', x, low, math.inf if max is None else number(max), elementwise=True, second=False)
+
+
+@calls('clamp_min')
+def clamp_min(x, low):
+    return maximum(x, low)
+
+
+@calls('clamp_max')
+def clamp_max(x, high):
+    return minimum(x, high)
+
+
+@calls('where')
+def where(a, condition, b):
+    need(is_tensor(a) and is_tensor(b), 'a number as operand')
+    one_dtype(a, b)
+    return Call('where', condition, a, b, elementwise=True)
+
+
+@calls('masked_fill')
+def masked_fill(x, mask, value):
+    need(is_tensor(value) and value.dtype == x.dtype, 'a number as value')
+    return Call('where', mask, value, x, elementwise=True)
+
+
+# ---- reductions -----------------------------------------------------------------------------------------------------
+
+
+def axes(x, dim):
+    need(x.dim() > 0 or dim is None or dim == (), 'an axis of a scalar')
+    if dim is None or (isinstance(dim, (list, tuple)) and len(dim) == 0):
+        return None
+    return [dim] if isinstance(dim, int) else list(dim)
+
+
+def reduction(name, **options):
+    def f(x, dim=None, keepdim=False, *, dtype=None):
+        need(dtype is None, 'dtype')
+        one_dtype(x)
+        return Call(name, x, axes(x, dim), keepdim, **options)
+
+    return f
+
+
+CALLS |= {
+    'sum': reduction('sum'), 'mean': reduction('mean'),
+    'amax': reduction('max', second=False), 'amin': reduction('min', second=False),
+}  # fmt: skip
+
+
+def extremum(name, binary_call):
+    def f(x, dim=None, keepdim=False):
+        if is_tensor(dim):
+            return binary_call(x, dim)
+        need(dim is None, 'values and indices')
+        return Call(name, x, None, False, second=False)
+
+    return f
+
+
+CALLS |= {'max': extremum('max', maximum), 'min': extremum('min', minimum)}
+
+
+def spread(name):
+    def f(x, dim=None, unbiased=None, keepdim=False, *, correction=1):
+        if isinstance(dim, bool):
+            dim, unbiased = None, dim
+        ddof = 1 if correction is None else correction
+        return Call(name, x, axes(x, dim), number(ddof if unbiased is None else int(unbiased)), keepdim)
+
+    return f
+
+
+CALLS |= {'var': spread('variance'), 'std': spread('deviation')}
+
+
+@calls('sum_to_size')
+def sum_to_size(x, *size):
+    return Call('sumTo', x, sizes(size))
+
+
+# ---- products -------------------------------------------------------------------------------------------------------
+
+
+@calls('matmul', 'mm', 'bmm')
+def matmul(a, b):
+    need(a.dim() >= 2 and b.dim() >= 2, 'a vector')
+    one_dtype(a, b)
+    return Call('matmul', a, b)
+
+
+@calls('__rmatmul__')
+def rmatmul(a, b):
+    return matmul(b, a)
+
+
+@calls('nn.functional.linear')
+def linear(x, weight, bias=None):
+    need(weight.dim() == 2, 'a vector as weight')
+    return Call('linear', x, weight, bias)
+
+
+@calls('addmm', 'baddbmm')
+def addmm(x, a, b, *, beta=1, alpha=1):
+    return Call('addmm', x, a, b, number(beta), number(alpha))
+
+
+@calls('addcmul')
+def addcmul(x, a, b, *, value=1):
+    one_dtype(x, a, b)
+    return Call('addcmul', x, a, b, number(value))
+
+
+# ---- movement -------------------------------------------------------------------------------------------------------
+
+
+def sizes(given):
+    flat = given[0] if len(given) == 1 and isinstance(given[0], (list, tuple, torch.Size)) else given
+    return [int(n) for n in flat]
+
+
+@calls('reshape', 'view')
+def reshape(x, *shape):
+    need(not isinstance(shape[0], torch.dtype), 'a view as another dtype')
+    return Call('reshape', x, sizes(shape))
+
+
+@calls('reshape_as', 'view_as')
+def reshape_as(x, other):
+    return Call('reshape', x, list(other.shape))
+
+
+@calls('permute')
+def permute(x, *order):
+    return Call('permute', x, [axis % x.dim() for axis in sizes(order)])
+
+
+@calls('transpose')
+def transpose(x, a, b):
+    need(x.dim() > 0, 'a scalar')
+    order = list(range(x.dim()))
+    order[a], order[b] = order[b], order[a]
+    return Call('permute', x, order)
+
+
+@calls('t', 'mT')
+def matrix_transpose(x):
+    need(x.dim() >= 2, 'fewer than two axes')
+    return Call('transpose', x)
+
+
+@calls('unsqueeze')
+def unsqueeze(x, axis):
+    return Call('unsqueeze', x, axis)
+
+
+@calls('expand', 'broadcast_to')
+def expand(x, *shape):
+    need(-1 not in sizes(shape), 'a size of −1')
+    return Call('broadcastTo', x, sizes(shape))
+
+
+@calls('expand_as')
+def expand_as(x, other):
+    return Call('broadcastTo', x, list(other.shape))
+
+
+@calls('narrow')
+def narrow(x, dim, start, length):
+    need(x.dim() > 0, 'a scalar')
+    first = int(start) % max(1, x.shape[dim]) if int(start) < 0 else int(start)
+    return Call('slice', x, dim, first, first + length)
+
+
+@calls('select')
+def select(x, dim, index):
+    shape = list(x.shape)
+    first = index % shape.pop(dim)
+    return Call('select', x, dim, first, shape)
+
+
+@calls('chunk')
+def chunk(x, chunks, dim=0):
+    need(x.shape[dim] % chunks == 0, 'unequal parts')
+    return Call('split', x, chunks, dim)
+
+
+@calls('split', 'split_with_sizes')
+def split(x, parts, dim=0):
+    if isinstance(parts, int):
+        need(parts > 0 and x.shape[dim] % parts == 0, 'unequal parts')
+        return Call('split', x, x.shape[dim] // parts, dim)
+    need(len(set(parts)) == 1, 'unequal parts')
+    return Call('split', x, len(parts), dim)
+
+
+@calls('cat')
+def cat(xs, dim=0):
+    one_dtype(*xs)
+    need(len({x.dim() for x in xs}) == 1, 'the legacy empty tensor')
+    return Call('concat', list(xs), dim)
+
+
+@calls('stack')
+def stack(xs, dim=0):
+    return Call('stack', list(xs), dim)
+
+
+@calls('nn.functional.pad', 'constant_pad_nd')
+def pad(x, widths, mode='constant', value=None):
+    need(mode == 'constant', 'mode')
+    need(all(n >= 0 for n in widths), 'negative padding')
+    before, shape = [0] * x.dim(), list(x.shape)
+    for i in range(len(widths) // 2):
+        before[-1 - i] = widths[2 * i]
+        shape[-1 - i] += widths[2 * i] + widths[2 * i + 1]
+    return Call('pad', x, before, shape, 0.0 if value is None else number(value))
+
+
+# ---- indices --------------------------------------------------------------------------------------------------------
+
+
+def same_but(x, index, dim):
+    need(x.dim() > 0 and x.dim() == index.dim(), 'a scalar or broadcasting')
+    dim %= x.dim()
+    need(all(x.shape[i] == index.shape[i] for i in range(x.dim()) if i != dim), 'an index that is smaller off its axis')
+    return dim
+
+
+@calls('gather')
+def gather(x, dim, index, *, sparse_grad=False):
+    return Call('gatherElements', x, same_but(x, index, dim), index)
+
+
+@calls('index_select')
+def index_select(x, dim, index):
+    need(x.dim() > 0, 'a scalar')
+    return Call('indexSelect', x, dim % x.dim(), index.reshape(-1))
+
+
+@calls('scatter_add')
+def scatter_add(x, dim, index, source):
+    need(index.shape == source.shape, 'an index that is smaller than its source')
+    return Call('scatterAddElements', x, same_but(x, index, dim), index, source)
+
+
+@calls('nn.functional.embedding')
+def embedding(table, ids, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
+    need(padding_idx is None and max_norm is None and not scale_grad_by_freq and not sparse, 'an option')
+    return Call('embedding', table, ids)
+
+
+# ---- windows --------------------------------------------------------------------------------------------------------
+
+
+def both(value, what):
+    values = set(value) if isinstance(value, (list, tuple)) else {value}
+    need(len(values) == 1, f'{what} of two sizes')
+    return values.pop()
+
+
+def pair(value):
+    return [value] * 2 if isinstance(value, int) else list(value) * (2 if len(value) == 1 else 1)
+
+
+def image(x):
+    need(x.dim() == 4, 'an image without a batch')
+
+
+def window(kernel, stride, padding, dilation):
+    need(both(dilation, 'dilation') == 1, 'dilation')
+    down, across = pair(padding)
+    return {'kernel': pair(kernel), 'stride': pair(stride), 'padding': [down, down, across, across]}
+
+
+@calls('nn.functional.conv2d')
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    image(x)
+    need(groups == 1 and both(dilation, 'dilation') == 1, 'groups or dilation')
+    kh, kw = weight.shape[2:]
+    if padding == 'same':
+        border = [(kh - 1) // 2, kh // 2, (kw - 1) // 2, kw // 2]
+    else:
+        down, across = (0, 0) if padding == 'valid' else pair(padding)
+        border = [down, down, across, across]
+    return Call('conv2d', x, weight, bias, {'stride': both(stride, 'stride'), 'padding': border})
+
+
+@calls('nn.functional.conv_transpose2d')
+def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    image(x)
+    need(groups == 1 and both(dilation, 'dilation') == 1 and both(output_padding, '') == 0, 'an option')
+    return Call('convTranspose2d', x, weight, bias, both(stride, 'stride'), both(padding, 'padding'))
+
+
+@calls('nn.functional.unfold')
+def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
+    image(x)
+    return Call('unfold', x, window(kernel_size, stride, padding, dilation))
+
+
+@calls('nn.functional.fold')
+def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
+    need(x.dim() == 3, 'patches without a batch')
+    w = window(kernel_size, stride, padding, dilation)
+    return Call('fold', x, w, [x.shape[0], x.shape[1] // math.prod(w['kernel']), *pair(output_size)])
+
+
+@calls('nn.functional.avg_pool2d')
+def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
+    image(x)
+    size, border = both(kernel_size, 'kernel'), both(padding, 'padding')
+    need(not ceil_mode and divisor_override is None, 'ceil_mode or divisor_override')
+    need(border == 0 or not count_include_pad, 'count_include_pad')
+    return Call('avgPool2d', x, size, both(stride, 'stride') if stride else size, border)
+
+
+@calls('nn.functional.max_pool2d')
+def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    image(x)
+    need(not ceil_mode and not return_indices and both(dilation, 'dilation') == 1, 'an option')
+    size = both(kernel_size, 'kernel')
+    return Call('maxPool2d', x, size, both(stride, 'stride') if stride else size, both(padding, 'padding'), second=False)
+
+
+@calls('nn.functional.interpolate', 'nn.functional.upsample_nearest')
+def interpolate(x, size=None, scale_factor=None, mode='nearest', align_corners=None, recompute_scale_factor=None, antialias=False):
+    need(mode in ('nearest', 'bilinear') and not align_corners and not antialias, 'a mode')
+    image(x)
+    if size is None:
+        factors = [scale_factor] * 2 if isinstance(scale_factor, (int, float)) else list(scale_factor)
+        size = [math.floor(n * f) for n, f in zip(x.shape[2:], factors)]
+        exact = all(abs(m / n - f) < 1e-12 for m, n, f in zip(size, x.shape[2:], factors))
+        need(exact or recompute_scale_factor, 'a factor that is no ratio of sizes')
+    return Call('interpolate', x, pair(size), mode)
+
+
+# ---- norms, softmax, attention, losses ------------------------------------------------------------------------------
+
+
+@calls('nn.functional.layer_norm')
+def layer_norm(x, shape, weight=None, bias=None, eps=1e-5):
+    need(len(shape) == 1, 'several axes')
+    need((weight is None) == (bias is None), 'weight or bias alone')
+    return Call('layerNorm', x, weight, bias, eps)
+
+
+@calls('nn.functional.group_norm')
+def group_norm(x, groups, weight=None, bias=None, eps=1e-5):
+    need(weight is not None and bias is not None, 'no weight or bias')
+    return Call('groupNorm', x, groups, weight, bias, eps)
+
+
+def softmax(name):
+    def f(x, dim=None, dtype=None):
+        need(dtype is None and x.dim() > 0, 'dtype or a scalar')
+        return Call(name, x, dim)
+
+    return f
+
+
+CALLS |= {'softmax': softmax('softmax'), 'log_softmax': softmax('logSoftmax')}
+
+
+@calls('nn.functional.scaled_dot_product_attention')
+def attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
+    need(dropout_p == 0 and scale is None and not enable_gqa, 'an option')
+    if is_causal:
+        attn_mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        attn_mask = torch.zeros(attn_mask.shape, dtype=q.dtype).masked_fill(~attn_mask, -math.inf)
+    return Call('attention', q, k, v, attn_mask)
+
+
+@calls('nn.functional.cross_entropy')
+def cross_entropy(x, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean', label_smoothing=0.0):
+    need(weight is None and reduction == 'mean' and x.dim() == 2, 'an option')
+    need(not target.dtype.is_floating_point and not bool((target == ignore_index).any()), 'targets')
+    return Call('crossEntropy', x, target, label_smoothing)
+
+
+def loss(name, *options):
+    def f(x, target, reduction='mean', **given):
+        need(reduction == 'mean' and set(given) <= set(options) and x.shape == target.shape, 'an option')
+        return Call(name, x, target, *given.values())
+
+    return f
+
+
+CALLS |= {
+    'nn.functional.mse_loss': loss('mse'), 'nn.functional.l1_loss': loss('l1'),
+    'nn.functional.smooth_l1_loss': loss('smoothL1', 'beta'),
+}  # fmt: skip
+
+# The operators that both are exact on integers.
+INTEGERS = {
+    'abs', 'sign', 'neg', 'square', 'add', 'sub', 'mul', 'maximum', 'minimum', 'eq', 'lt', 'le', 'gt', 'ge', 'clamp',
+    'clamp_min', 'clamp_max', 'where', 'masked_fill', 'sum', 'amax', 'amin', 'sum_to_size', 'reshape', 'permute',
+    'transpose', 'expand', 'narrow', 'chunk', 'cat', 'stack', 'nn.functional.pad', 'gather', 'index_select',
+    'scatter_add', 'nn.functional.relu', 'matmul', 'floor', 'isfinite', 'nn.functional.linear',
+}  # fmt: skip
