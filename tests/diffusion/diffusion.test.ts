@@ -28,6 +28,7 @@ import {
   qSample,
   respace,
   scheduleOf,
+  shiftedCosineBetas,
   sigmaSteps,
   spaceTimesteps,
   tokenMask,
@@ -59,6 +60,24 @@ test('schedules: ends of the linear one, the cap of the cosine one, and MaskDM�
     const theirs = Math.min(Math.max(1 - wave(t + 1) / wave(0) / (wave(t) / wave(0)), 0), 0.999)
     assert.ok(Math.abs(beta - theirs) < 1e-15, `t = ${t}`)
   })
+})
+
+test('the shifted cosine schedule: SNR times (64/size)², nothing at 64 pixels', () => {
+  const snr = (betas: Float64Array) => scheduleOf(betas).alphaBar.map(a => a / (1 - a))
+  shiftedCosineBetas(100, 64).forEach((beta, t) => {
+    assert.ok(Math.abs(beta - cosineBetas(100)[t]) < 1e-13)
+  })
+  for (const size of [8, 32, 128, 512]) {
+    // Both schedules divide ᾱ by its value at 0, which is nearly 1: compare before that.
+    const alphaBar = (u: number) => Math.cos((((u + 0.008) / 1.008) * Math.PI) / 2) ** 2
+    const first = 1 / (1 + 1 / ((64 / size) ** 2 * (alphaBar(0) / (1 - alphaBar(0)))))
+    const found = snr(shiftedCosineBetas(100, size))
+    for (const t of [0, 20, 60, 97]) {
+      const shifted = (64 / size) ** 2 * (alphaBar((t + 1) / 100) / (1 - alphaBar((t + 1) / 100)))
+      const divided = 1 / (1 + 1 / shifted) / first
+      assert.ok(Math.abs(found[t] / (divided / (1 - divided)) - 1) < 1e-8, `${size} at ${t}`)
+    }
+  }
 })
 
 test('tables: one step of the posterior undoes one of q, for any betas', () => {
@@ -309,6 +328,8 @@ test('bad arguments are named, with their value and range', () => {
   const fails = (f: () => unknown, message: RegExp) => assert.throws(() => scope(() => void f()), message)
   fails(() => linearBetas(19), /linearBetas: T: wanted an integer from 20, got 19/)
   fails(() => cosineBetas(0.5), /cosineBetas: T: wanted an integer from 1, got 0.5/)
+  fails(() => shiftedCosineBetas(0, 64), /shiftedCosineBetas: T: wanted an integer from 1, got 0/)
+  fails(() => shiftedCosineBetas(10, 0), /shiftedCosineBetas: size: wanted an integer from 1, got 0/)
   fails(() => scheduleOf([0.1, 0]), /betas: wanted numbers in \(0, 1\], got 0 at 1/)
   fails(() => qSample(d, x, [0, 50], x), /qSample: t: wanted integers in \[0, 50\), got 50 for sample 1/)
   fails(() => qSample(d, x, [0.5, 0], x), /got 0.5 for sample 0/)

@@ -48,7 +48,7 @@ for (const { name } of folders)
 type Tensors = Map<string, HostTensor<ArrayLike<number>>>
 type Manifest = {
   kind: string
-  keys: Record<string, { shape: number[] }>
+  keys: Record<string, { shape: number[]; desc?: string }>
   scalars: Record<string, { value: number }>
   param_count: Record<string, number>
   train?: { lr: number }
@@ -131,6 +131,22 @@ test('the key third of qkv.bias is left out of final weights in f32, the rest is
   )
   await fails(inKeys, /FAIL +out\.final\.de_blocks\.0\.attn\.qkv\.bias/, 1)
   await fails(inQueries, /FAIL +out\.final\.de_blocks\.0\.attn\.qkv\.bias/, 2)
+})
+
+test('the respacing of a loop is that of its description', async () => {
+  const respaced = (timesteps: readonly number[]) =>
+    changed('sampling-dit', (tensors, { keys }) => {
+      for (const name of ['out.ddpm', 'in.ddpm_noise']) {
+        tensors.delete(name)
+        delete keys[name]
+      }
+      keys['out.ddpm_timesteps'] = { shape: [6], desc: 'original timesteps visited, respacing "2,3,1"' }
+      tensors.set('out.ddpm_timesteps', { dtype: 'I32', shape: [6], data: timesteps })
+    })
+  // Sections of 334, 333 and 333 timesteps, each from its first to its last.
+  const { ok, problems } = await problemsOf(await respaced([667, 666, 500, 334, 333, 0]))
+  assert.equal([ok, problems], [true, []])
+  await fails(await respaced([999, 799, 599, 400, 200, 0]), /FAIL +out\.ddpm_timesteps /)
 })
 
 test('a NaN is found', async () => {
