@@ -15,11 +15,35 @@ export function linearBetas(T: number): Float64Array {
   return Float64Array.from({ length: T }, (_, t) => (t === T - 1 ? last : first + t * slope))
 }
 
+/** ᾱ(u) = cos²(½π (u + 0.008) / 1.008) at u = t/T. [iDDPM eq. 17] */
+function cosineAlphaBar(u: number): number {
+  return Math.cos((((u + 0.008) / 1.008) * Math.PI) / 2) ** 2
+}
+
+/** β_t = min(1 − ᾱ(t + 1)/ᾱ(t), 0.999). [iDDPM eq. 17] */
+function betasOf(T: number, alphaBar: (u: number) => number): Float64Array {
+  return Float64Array.from({ length: T }, (_, t) => Math.min(1 - alphaBar((t + 1) / T) / alphaBar(t / T), 0.999))
+}
+
 /** β_t = min(1 − ᾱ(t + 1)/ᾱ(t), 0.999) with ᾱ(t) = cos²(½π (t/T + 0.008) / 1.008). [iDDPM eq. 17] */
 export function cosineBetas(T: number): Float64Array {
   checkCount('cosineBetas', 'T', T, 1)
-  const alphaBar = (u: number) => Math.cos((((u + 0.008) / 1.008) * Math.PI) / 2) ** 2
-  return Float64Array.from({ length: T }, (_, t) => Math.min(1 - alphaBar((t + 1) / T) / alphaBar(t / T), 0.999))
+  return betasOf(T, cosineAlphaBar)
+}
+
+/**
+ * The cosine schedule for pictures of `size` pixels in height and width: the signal-to-noise ratio ᾱ/(1 − ᾱ) of
+ * `cosineBetas` times (64/size)² [Simple-diffusion §3.1]. At 64 pixels both are the same. MaskDM's code calls it
+ * `cosine_beta_schedule(T, shift=True, d=size)`.
+ */
+export function shiftedCosineBetas(T: number, size: number): Float64Array {
+  checkCount('shiftedCosineBetas', 'T', T, 1)
+  checkCount('shiftedCosineBetas', 'size', size, 1)
+  const factor = (64 / size) ** 2
+  return betasOf(T, u => {
+    const alphaBar = cosineAlphaBar(u)
+    return (factor * alphaBar) / (1 - alphaBar + factor * alphaBar) // σ(log(factor · ᾱ/(1 − ᾱ)))
+  })
 }
 
 /** What the equations look up by timestep; each array has one entry per step. */

@@ -6,7 +6,7 @@
  */
 
 import { abs, affine, gather, patchify, permute, type Rng, reshape, square, sub, type Tensor } from '../core/index.ts'
-import { cosineBetas, linearBetas, scheduleOf } from '../diffusion/betas.ts'
+import { cosineBetas, linearBetas, scheduleOf, shiftedCosineBetas } from '../diffusion/betas.ts'
 import { type Masking, sampleMask } from '../diffusion/block-masks.ts'
 import {
   callNetwork,
@@ -29,6 +29,8 @@ import type { MaskedUViT } from './maskdm.ts'
 export interface MaskDMDiffusionOptions {
   /** Default 'cosine'. */
   readonly schedule?: 'cosine' | 'linear'
+  /** Height and width of the pictures that the cosine schedule is shifted to (`shiftedCosineBetas`). Not shifted by default. */
+  readonly shiftTo?: number
   /** Number of timesteps. Default 1000. */
   readonly T?: number
   /** Default 'epsilon'. */
@@ -37,8 +39,9 @@ export interface MaskDMDiffusionOptions {
 
 /** The official diffusion: no learned variance, and log β̃_0 is that of a floor of 1e-20. Throws RangeError. */
 export function maskdmDiffusion(options: MaskDMDiffusionOptions = {}): GaussianDiffusion {
-  const { schedule = 'cosine', T = 1000, prediction = 'epsilon' } = options
-  const betas = schedule === 'cosine' ? cosineBetas(T) : linearBetas(T)
+  const { schedule = 'cosine', shiftTo, T = 1000, prediction = 'epsilon' } = options
+  const cosine = () => (shiftTo === undefined ? cosineBetas(T) : shiftedCosineBetas(T, shiftTo))
+  const betas = schedule === 'cosine' ? cosine() : linearBetas(T)
   return { ...gaussianDiffusion({ betas, prediction, variance: 'fixedSmall' }), ...scheduleOf(betas, 1e-20) }
 }
 

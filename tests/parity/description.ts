@@ -12,6 +12,11 @@ export function describe(fixture: Fixture, key: string): string {
   return isObject(entry) && typeof entry.desc === 'string' ? entry.desc : ''
 }
 
+/** The respacing that the description of a key tells, as in `respacing "2,3,4"`; undefined when it tells none. */
+export function spacingIn(fixture: Fixture, key: string): string | undefined {
+  return /respac(?:ing|ed) "([\w,]*)"/.exec(describe(fixture, key))?.[1]
+}
+
 /** The first number that follows `label` in `text`, such as 2 for 's' in 'k3 s2 p1'; undefined when there is none. */
 export function numberAfter(text: string, label: string): number | undefined {
   const found = new RegExp(`(?<![a-zA-Z])${label}[ =:]*(-?[0-9]*\\.?[0-9]+(?:e[-+]?[0-9]+)?)`).exec(text)

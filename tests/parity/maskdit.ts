@@ -55,12 +55,12 @@ function maskDiTOptions(config: JsonObject): MaskDiTOptions {
     mask_ratio,
     ...rest
   } = config
-  const { depth, hidden_size, patch_size, num_heads, ...netRest } = objectOf(net)
+  const { depth, hidden_size, patch_size, num_heads, mlp_ratio: netRatio = 4, ...netRest } = objectOf(net)
   const {
     use_decoder = false,
     mae_loss_coef = 0,
     class_dropout_prob = 0.1,
-    mlp_ratio = 4,
+    mlp_ratio = netRatio,
     ...kwargsRest
   } = objectOf(kwargs)
   const {

@@ -27,6 +27,7 @@ const defaults: JsonObject = {
   num_classes: -1,
   mlp_time_embed: false,
   beta_schedule: 'cosine',
+  shift: false,
   objective: 'pred_noise',
   loss_type: 'l2',
   T: 1000,
@@ -66,9 +67,10 @@ export function maskdmOf(fixture: Fixture, run: Run): MaskedUViT {
 
 /** The diffusion that a fixture describes. */
 export function maskdmDiffusionOf(fixture: Fixture): GaussianDiffusion {
-  const { T, beta_schedule, objective } = withDefaults(fixture.config, defaults)
+  const { T, beta_schedule, shift, img_size, objective } = withDefaults(fixture.config, defaults)
   const schedule = choose('beta_schedule', beta_schedule, { cosine: 'cosine', linear: 'linear' } as const)
-  return maskdmDiffusion({ T: Number(T), schedule, prediction: choose('objective', objective, predictions) })
+  const prediction = choose('objective', objective, predictions)
+  return maskdmDiffusion({ T: Number(T), schedule, prediction, shiftTo: shift === true ? Number(img_size) : undefined })
 }
 
 /** A mask as stored: (N, E + T) flags, of which those of the E extra tokens are 0. */

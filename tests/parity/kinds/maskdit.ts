@@ -82,7 +82,7 @@ function setForward(results: Results, fixture: Fixture, run: Run, net: Precondit
 
 /** The loss of a masked and of an unmasked step from the same draws. */
 function setLoss(results: Results, fixture: Fixture, run: Run, net: PreconditionedMaskDiT): void {
-  const { numClasses, patchSize } = net.model.options
+  const { numClasses, patchSize, maeLossCoef = 0.1 } = net.model.options
   const trained = [...net.namedParameters()].filter(([, p]) => p.requiresGrad)
   const read = (name: string) => (fixture.has(`in.loss_${name}`) ? fixture.host(`in.loss_${name}`) : null)
   const images = once(() => fixture.tensor('in.loss_images', run))
@@ -104,6 +104,8 @@ function setLoss(results: Results, fixture: Fixture, run: Run, net: Precondition
   }
   results.set('out.loss_mae', () => {
     const { sigma, noise, labels, mask } = drawn.masked()
+    // The official code does not compute the term then, and reports 0.
+    if (maeLossCoef === 0) return { data: new Float64Array(sigma.length), shape: [sigma.length] }
     const noised = add(
       images(),
       scaled(noise, sigma, s => s),

@@ -32,6 +32,7 @@ export function compute(fixture: Fixture, run: Run): Results {
     return { data: timestepEmbedding(t(), D), shape: [t().length, D] }
   })
   results.set('out.forward', () => model.forward(x(), t(), y()))
+  results.set('out.forward_uncond', () => model.forward(x(), t(), null))
 
   const images = once(() => fixture.tensor('in.loss_img', run))
   const noise = once(() => fixture.tensor('in.loss_noise', run))

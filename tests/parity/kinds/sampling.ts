@@ -1,6 +1,7 @@
 /**
- * Kind `sampling`: respaced DDPM and DDIM loops of a DiT or an MDT with guidance, every intermediate x. The number of
- * steps is that of the stored loop: `N` for DDPM, `ddimN` for DDIM.
+ * Kind `sampling`: respaced DDPM and DDIM loops of a DiT or an MDT with guidance, every intermediate x. The respacing is the
+ * one in the description of the loop's timesteps (`respacing "2,3,4"`). Without one it is that of as many steps as the
+ * stored loop has: `N` for DDPM, `ddimN` for DDIM.
  */
 
 import { stack, type Tensor } from '../../../core/index.ts'
@@ -8,6 +9,7 @@ import type { Network } from '../../../diffusion/gaussian.ts'
 import { classifierFreeGuidance } from '../../../diffusion/guidance.ts'
 import { respace, spaceTimesteps } from '../../../diffusion/respace.ts'
 import { ddimSteps, ddpmSteps, type SampleStep } from '../../../diffusion/samplers.ts'
+import { spacingIn } from '../description.ts'
 import type { Fixture, Run } from '../fixture.ts'
 import { numbered, once, type Results } from '../kind.ts'
 import { diffusionOf, guidedChannels, labels, setCounts } from '../transformer.ts'
@@ -28,9 +30,10 @@ export function compute(fixture: Fixture, run: Run): Results {
     return classifierFreeGuidance(plain, { scale: fixture.setting('cfg_scale'), power, channels })
   })
   const respaced = (prefix: string, name: string) => {
-    const steps = fixture.tensors.get(`out.${name}_timesteps`)?.shape[0]
-    if (steps === undefined) throw new Error(`wanted 'out.${name}_timesteps', which the fixture does not hold`)
-    return respace(diffusion, spaceTimesteps(diffusion.steps, prefix + steps))
+    const key = `out.${name}_timesteps`
+    const steps = fixture.tensors.get(key)?.shape[0]
+    if (steps === undefined) throw new Error(`wanted '${key}', which the fixture does not hold`)
+    return respace(diffusion, spaceTimesteps(diffusion.steps, spacingIn(fixture, key) ?? prefix + steps))
   }
   const setTimesteps = (name: string, prefix: string) =>
     results.set(`out.${name}_timesteps`, () => {

@@ -25,11 +25,13 @@ import {
   respace,
   type Schedule,
   scheduleOf,
+  shiftedCosineBetas,
   sigmaSteps,
   spaceTimesteps,
   vlbTerms,
 } from '../../../diffusion/index.ts'
-import { type Fixture, isObject, type Run } from '../fixture.ts'
+import { describe, numberAfter, spacingIn } from '../description.ts'
+import type { Fixture, Run } from '../fixture.ts'
 import type { Computed, Results, Value } from '../kind.ts'
 
 /** A rule for keys of one form: what computes the value, or nothing where a name in the key is unknown. */
@@ -38,7 +40,12 @@ type Rule = readonly [form: RegExp, compute: (...parts: string[]) => Computed | 
 export function compute(fixture: Fixture, run: Run): Results {
   const { T } = fixture.config
   if (typeof T !== 'number') throw new Error(`schedules: config.T: wanted a number, got ${JSON.stringify(T)}`)
-  const rules = [...tableRules(T), ...stepRules(fixture, run, T), ...lossRules(fixture, run, T), ...edmRules(fixture)]
+  const rules = [
+    ...tableRules(fixture, T),
+    ...stepRules(fixture, run, T),
+    ...lossRules(fixture, run, T),
+    ...edmRules(fixture),
+  ]
   const results: Results = new Map()
   for (const name of fixture.names('out.')) {
     const key = `out.${name.replace(/_f32(cast)?$/, '')}`
@@ -65,7 +72,7 @@ const tables: Record<string, (s: Schedule) => Float64Array> = {
   posterior_mean_coef2: s => s.posteriorMeanXt,
 }
 
-function tableRules(T: number): Rule[] {
+function tableRules(fixture: Fixture, T: number): Rule[] {
   const schedules: Record<string, () => Schedule> = {
     linear: () => scheduleOf(linearBetas(T)),
     squaredcos_cap_v2: () => scheduleOf(cosineBetas(T)),
@@ -79,6 +86,11 @@ function tableRules(T: number): Rule[] {
         schedule in schedules && table in tables ? () => list(tables[table](schedules[schedule]())) : undefined,
     ],
     [
+      /^out\.(maskdm_cosine_shift(\d+)\.(\w+))$/,
+      (name, size, table) =>
+        table in tables ? () => list(tables[table](shiftedCosine(fixture, `out.${name}`, T, Number(size)))) : undefined,
+    ],
+    [
       /^out\.respace_(\w+)\.(\w+)$/,
       (spacing, table) => {
         const d = () => spaced(linear(T), spacing)
@@ -87,6 +99,12 @@ function tableRules(T: number): Rule[] {
       },
     ],
   ]
+}
+
+/** As long as the stored table, for pictures of the size that its description tells (`d=128`), else that in the key. */
+function shiftedCosine(fixture: Fixture, key: string, T: number, size: number): Schedule {
+  const steps = fixture.tensors.get(key)?.shape[0] ?? T
+  return scheduleOf(shiftedCosineBetas(steps, numberAfter(describe(fixture, key), 'd') ?? size), 1e-20)
 }
 
 function linear(T: number): GaussianDiffusion {
@@ -191,10 +209,8 @@ function lossRules(fixture: Fixture, run: Run, T: number): Rule[] {
  * the respacing that the fixture's steps are for, if there is only one.
  */
 function rescaledSpacing(fixture: Fixture): string {
-  const { keys } = fixture.manifest
-  const entry = isObject(keys) ? keys['out.training_losses_rescaled_vb'] : undefined
-  const told =
-    isObject(entry) && typeof entry.desc === 'string' ? /\(T=\d+: ([\w,]+)\)/.exec(entry.desc)?.[1] : undefined
+  const key = 'out.training_losses_rescaled_vb'
+  const told = spacingIn(fixture, key) ?? /\(T=\d+: ([\w,]+)\)/.exec(describe(fixture, key))?.[1]
   if (told !== undefined) return told
   const spacings = fixture.names('in.r').flatMap(name => /^([a-z]*[\d_]+)\.t$/.exec(name)?.[1] ?? [])
   if (spacings.length !== 1) throw new Error(`rescaled losses: wanted one respacing 'in.r….t', got ${spacings.length}`)
