@@ -1,8 +1,6 @@
 /**
- * What a training step of MDT costs, worked out from its options alone: floating-point operations and bytes at the peak.
- * A step is a pass over the full picture and one over the masked one, each forward and backward, then AdamW. Products
- * are counted, 2·M·N·K each, three for every layer (its output, the gradient of its input, that of its weight), and
- * nothing else: no norms, activations, biases or optimizer, and no second computation of attention in its gradient.
+ * Bytes at the peak of a training step of MDT, worked out from its options alone. A step is a pass over the full picture and
+ * one over the masked one, each forward and backward, then AdamW. Its operations are models/cost.ts.
  */
 
 import { keptTokens } from '../diffusion/index.ts'
@@ -25,20 +23,6 @@ function passesOf({ inputSize, patchSize, depth, decodeLayer, maskRatio }: MDTOp
     // One more block: the side-interpolator.
     masked: { encoder: keptTokens(T, maskRatio ?? 0), others: T, encoderBlocks, otherBlocks: decodeLayer + 1 },
   }
-}
-
-/** Floating-point operations of a step on N pictures. */
-export function stepFlops(options: MDTOptions, N: number): number {
-  const { hiddenSize: D, patchSize: P, inChannels: C, mlpRatio = 4 } = options
-  // qkv 3D², projection D², MLP 2·ratio·D² per token; q kᵀ and the product with v; shifts, scales and gates.
-  const block = (n: number) => 2 * n * (4 + 2 * mlpRatio) * D * D + 4 * n * n * D + 12 * D * D
-  const pass = ({ encoder, others, encoderBlocks, otherBlocks }: Pass) => {
-    const embedding = 2 * others * C * P * P * D + 2 * (256 * D + D * D)
-    const output = 2 * others * D * P * P * 2 * C + 4 * D * D
-    return embedding + encoderBlocks * block(encoder) + otherBlocks * block(others) + output
-  }
-  const { full, masked } = passesOf(options)
-  return 3 * N * (pass(full) + pass(masked))
 }
 
 /**

@@ -42,17 +42,18 @@ export async function gpuBench({ backend: name, batch, preset, quick }: GpuBench
 
   for (const n of quick ? [64] : [512, 1024, 2048, 4096])
     results.push(await measure(backend, product(n), 2 * n ** 3, quick ? 1 : 20))
+  const trainingStep = () => mdtStep(backend, quick ? 1 : batch, preset)
   const workloads = [
     () => ditBlock(backend, quick ? 1 : batch),
     () => ditStep(backend, quick ? 1 : batch, preset),
-    () => mdtStep(backend, quick ? 1 : batch, preset),
+    trainingStep,
     ...(quick ? [] : [() => samplingStep(backend, batch)]),
   ]
   for (const make of workloads) {
     const workload = make()
     const flops = productFlops(workload)
     results.push(await measure(backend, workload, flops, repeats))
-    if (workload.name.includes('MDT') && workload.name.includes('two passes')) await shares(backend, workload)
+    if (make === trainingStep) await shares(backend, workload)
     workload.dispose()
   }
 

@@ -7,31 +7,22 @@
 
 import process, { argv } from 'node:process'
 import { main } from '../cli/main.ts'
-import { backward, mean, profile, type Rng, ready, rng, scope, type Tensor } from '../core/index.ts'
-import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index.ts'
+import { backward, profile, type Rng, ready, rng, scope, type Tensor } from '../core/index.ts'
 import { UserError } from '../io/user-error.ts'
 import {
-  DiT,
-  type MaskDiTOptions,
-  type MaskedDiffusionTransformer,
-  MaskedUViT,
-  MDT,
-  MDTv2,
-  maskDiTLoss,
-  maskdmDiffusion,
+  dit,
+  type Family,
+  maskDiT,
+  maskDM,
   maskdmPreset,
-  maskedDenoisingScoreMatching,
-  mdtPreset,
-  mdtV2Preset,
+  mdt,
+  mdtV2,
   officialDecoder,
-  PreconditionedMaskDiT,
-  passLoss,
-  sampleMaskDiTInputs,
-  sampleMaskDMInputs,
-  sampleMDTInputs,
+  type SettingsTable,
   type TransformerOptions,
 } from '../models/index.ts'
 import { AdamW, type Init, type Module } from '../nn/index.ts'
+import { newSettings, type Settings } from '../training/index.ts'
 import { table } from './table.ts'
 
 /** Losses whose backward makes one training step of a model on N pictures x0 at steps t; they are drawn anew each time. */
@@ -53,69 +44,35 @@ interface Comparison {
   readonly bound?: { readonly step: string; readonly ratio: number }
 }
 
-/** Weights of zeros: what they are does not change how long a step takes. */
+/** Weights of zeros: their values do not change how long a step takes. */
 const init: Init = { rng: null }
 const latents = { inputSize: 32, patchSize: 2, inChannels: 4, numClasses: 1000 }
-const diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
-const maskdmSteps = maskdmDiffusion()
-const timesteps = (x0: Tensor, random: Rng) => random.integersArray(1, 1000, x0.shape[0])
-const labelsFor = (x0: Tensor, random: Rng) => random.integersArray(0, 1000, x0.shape[0])
 
-/** A step of a model that one loss is computed with. */
-function step<M extends Module>(
+/** A step of a family's model, or some of its passes, by their places. */
+function step<Model extends Module, Options extends TransformerOptions, Own extends SettingsTable>(
   name: string,
-  model: () => M,
-  loss: (model: M, x0: Tensor, random: Rng) => Tensor,
+  family: Family<Model, Options, Own>,
+  options: Options,
+  own: Partial<Settings<Own>> = {},
+  which?: readonly number[],
 ): Step {
-  return { name, model, losses: (m, x0, random) => [loss(m as M, x0, random)] }
+  const settings = newSettings<Model, Options, Own>(family, { size: options.inputSize, ...own })
+  return {
+    name,
+    model: () => family.make(options, init),
+    *losses(model, images, random) {
+      const labels = options.numClasses > 0 ? random.integersArray(0, options.numClasses, images.shape[0]) : null
+      const passes = family.training.passes(model as Model, { images, labels, rng: random, progress: 0 }, settings)
+      for (const [i, pass] of [...passes].entries()) if (which?.includes(i) ?? true) yield pass().loss
+    },
+  }
 }
 
-const dit = (name: string, options: TransformerOptions) =>
-  step(
-    name,
-    () => new DiT(options, init),
-    (model, x0, random) => {
-      const labels = labelsFor(x0, random)
-      const network = (x: Tensor, t: Int32Array) => model.forward(x, t, labels)
-      const noise = random.normal(x0.shape)
-      return mean(trainingLoss(diffusion, network, x0, timesteps(x0, random), noise).loss)
-    },
-  )
+const maskdm = (name: string, own: Partial<Settings<typeof maskDM.training.settings>>) =>
+  step(name, maskDM, maskdmPreset('ablation/celeba_small').network, own)
 
-const versions = {
-  MDT: () => new MDT(mdtPreset('S/2', latents), init),
-  MDTv2: () => new MDTv2(mdtV2Preset('S/2', latents), init),
-} as const
-
-/** Some of the passes of an MDT's step. */
-const mdt = (name: string, version: keyof typeof versions, which: readonly ('full' | 'masked')[]): Step => ({
-  name,
-  model: versions[version],
-  *losses(model, x0, random) {
-    const [m, t] = [model as MaskedDiffusionTransformer, timesteps(x0, random)]
-    const passes = sampleMDTInputs(m, x0, labelsFor(x0, random), random)
-    for (const pass of which) yield mean(passLoss(m, diffusion, x0, t, passes[pass]).loss)
-  },
-})
-
-const maskdit = (name: string, options: MaskDiTOptions, ratio: number) =>
-  step(
-    name,
-    () => new PreconditionedMaskDiT(options, init),
-    (net, x0, random) =>
-      mean(maskDiTLoss(net, x0, sampleMaskDiTInputs(net, x0, labelsFor(x0, random), ratio, random)).loss),
-  )
-
-const maskdm = (name: string, preset: string | null) =>
-  step(
-    name,
-    () => new MaskedUViT(maskdmPreset('ablation/celeba_small').network, init),
-    (model, x0, random) => {
-      const draws = sampleMaskDMInputs(model, x0, preset === null ? null : maskdmPreset(preset).masking, random)
-      return mean(maskedDenoisingScoreMatching(model, maskdmSteps, x0, timesteps(x0, random), draws))
-    },
-  )
-
+const [full, masked] = [0, 1]
+const small2 = { mdt: mdt.options('S/2', latents), mdtV2: mdtV2.options('S/2', latents) }
 const xl = { ...latents, hiddenSize: 1152, depth: 8, numHeads: 16 }
 const small = { ...latents, hiddenSize: 384, depth: 12, numHeads: 6 }
 const lightDecoder = { hiddenSize: 512, depth: 2, numHeads: 16 }
@@ -126,13 +83,13 @@ const comparisons: Readonly<Record<string, Comparison>> = {
     pictures: [2, 4, 32, 32],
     patchSize: 2,
     steps: [
-      dit('DiT-S/2', small),
-      mdt('MDT, full pass', 'MDT', ['full']),
-      mdt('MDT, masked pass', 'MDT', ['masked']),
-      mdt('MDT, a step: both', 'MDT', ['full', 'masked']),
-      mdt('MDTv2, full pass', 'MDTv2', ['full']),
-      mdt('MDTv2, masked pass', 'MDTv2', ['masked']),
-      mdt('MDTv2, a step: both', 'MDTv2', ['full', 'masked']),
+      step('DiT-S/2', dit, small),
+      step('MDT, full pass', mdt, small2.mdt, {}, [full]),
+      step('MDT, masked pass', mdt, small2.mdt, {}, [masked]),
+      step('MDT, a step: both', mdt, small2.mdt),
+      step('MDTv2, full pass', mdtV2, small2.mdtV2, {}, [full]),
+      step('MDTv2, masked pass', mdtV2, small2.mdtV2, {}, [masked]),
+      step('MDTv2, a step: both', mdtV2, small2.mdtV2),
     ],
   },
   maskdit: {
@@ -140,9 +97,9 @@ const comparisons: Readonly<Record<string, Comparison>> = {
     pictures: [2, 4, 32, 32],
     patchSize: 2,
     steps: [
-      dit('DiT, 8 × 1152', xl),
-      maskdit('MaskDiT, all tokens', { ...xl, decoder: lightDecoder }, 0),
-      maskdit('MaskDiT, ratio 0.5', { ...xl, decoder: lightDecoder }, 0.5),
+      step('DiT, 8 × 1152', dit, xl),
+      step('MaskDiT, all tokens', maskDiT, { ...xl, decoder: lightDecoder }, { maskRatio: 0 }),
+      step('MaskDiT, ratio 0.5', maskDiT, { ...xl, decoder: lightDecoder }, { maskRatio: 0.5 }),
     ],
     bound: { step: 'MaskDiT, ratio 0.5', ratio: 0.62 },
   },
@@ -151,9 +108,9 @@ const comparisons: Readonly<Record<string, Comparison>> = {
     pictures: [2, 4, 32, 32],
     patchSize: 2,
     steps: [
-      dit('DiT-S/2', small),
-      maskdit('MaskDiT-S/2, all tokens', { ...small, decoder: officialDecoder }, 0),
-      maskdit('MaskDiT-S/2, ratio 0.5', { ...small, decoder: officialDecoder }, 0.5),
+      step('DiT-S/2', dit, small),
+      step('MaskDiT-S/2, all tokens', maskDiT, { ...small, decoder: officialDecoder }, { maskRatio: 0 }),
+      step('MaskDiT-S/2, ratio 0.5', maskDiT, { ...small, decoder: officialDecoder }, { maskRatio: 0.5 }),
     ],
   },
   maskdm: {
@@ -161,9 +118,9 @@ const comparisons: Readonly<Record<string, Comparison>> = {
     pictures: [8, 3, 64, 64],
     patchSize: 4,
     steps: [
-      maskdm('all tokens', null),
-      maskdm('block mask, 50 %', 'ablation/pretrain/block4/celeba_50p'),
-      maskdm('block mask, 90 %', 'ablation/pretrain/block4/celeba_90p'),
+      maskdm('all tokens', { stage: 'finetune' }),
+      maskdm('block mask, 50 %', { preset: 'ablation/pretrain/block4/celeba_50p' }),
+      maskdm('block mask, 90 %', { preset: 'ablation/pretrain/block4/celeba_90p' }),
     ],
     bound: { step: 'block mask, 90 %', ratio: 0.2 },
   },

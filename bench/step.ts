@@ -1,35 +1,29 @@
 /**
  * A training step of MDT-S/2 (16 px, 64 tokens, batch 8) on one thread: its speed as a fraction of the multiply-adds
- * that the same run measures, and what an op costs beyond its arithmetic. The counts are in cost.ts. Next: growth.ts,
- * whether memory stays flat.
+ * that the same run measures, and what an op costs beyond its arithmetic. The counts are in models/cost.ts and cost.ts.
  */
 
-import { type Backend, backward, matmul, mean, rng, scope, stats, type Tensor, tensor } from '../core/index.ts'
-import { gaussianDiffusion, linearBetas, trainingLoss } from '../diffusion/index.ts'
-import { MDT, mdtPreset, sampleMDTInputs } from '../models/index.ts'
+import { type Backend, backward, matmul, rng, scope, stats, tensor } from '../core/index.ts'
+import { mdt } from '../models/index.ts'
 import { AdamW } from '../nn/index.ts'
+import { newSettings } from '../training/index.ts'
 import { measureCeiling } from './ceiling.ts'
 import { chainTimes, torchChainTimes } from './chain.ts'
-import { stepBytes, stepFlops } from './cost.ts'
+import { stepBytes } from './cost.ts'
 import { median, table, times } from './table.ts'
 
 /** A model and its optimizer, and one step of them on pictures of noise. */
 export function trainer(preset: string, N: number) {
-  const options = mdtPreset(preset, { inputSize: 16, inChannels: 3, numClasses: 0 })
+  const settings = newSettings(mdt, { preset })
+  const options = mdt.options(preset, { inputSize: 16, inChannels: 3, numClasses: 0 }, settings)
   const random = rng(1)
-  const model = new MDT(options, { rng: random.fork('weights') })
+  const model = mdt.make(options, { rng: random.fork('weights') })
   const optimizer = new AdamW(model.namedParameters(), { lr: 1e-4 })
-  const diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
-  const images = random.uniformArray(N * 3 * 16 * 16)
+  const pixels = random.uniformArray(N * 3 * 16 * 16)
   const run = () =>
     scope(() => {
-      const x0 = tensor(images, { shape: [N, 3, 16, 16] })
-      const t = random.integersArray(1, diffusion.steps, N)
-      const { full, masked } = sampleMDTInputs(model, x0, null, random)
-      for (const { noise, labels, mask } of [full, masked]) {
-        const network = (x: Tensor, t: Int32Array) => model.forward(x, t, labels, mask)
-        backward(scope(() => mean(trainingLoss(diffusion, network, x0, t, noise).loss)))
-      }
+      const part = { images: tensor(pixels, { shape: [N, 3, 16, 16] }), labels: null, rng: random, progress: 0 }
+      for (const pass of mdt.training.passes(model, part, settings)) backward(pass().loss)
       optimizer.step()
       optimizer.zeroGrad()
     })
@@ -38,7 +32,8 @@ export function trainer(preset: string, N: number) {
     optimizer.dispose()
     model.dispose()
   }
-  return { run, dispose, options, parameters, flops: stepFlops(options, N), bytes: stepBytes(options, parameters, N) }
+  const flops = mdt.cost(options, N).step
+  return { run, dispose, options, parameters, flops, bytes: stepBytes(options, parameters, N) }
 }
 
 export async function step(backend: Backend): Promise<void> {

@@ -21,32 +21,26 @@ import {
   type Tensor,
   tensor,
 } from '../core/index.ts'
-import { ddimStep, gaussianDiffusion, linearBetas, respace } from '../diffusion/index.ts'
+import { ddimStep, respace } from '../diffusion/index.ts'
 import {
   AutoencoderKL,
   type AutoencoderKLOptions,
-  DiT,
   DiTBlock,
-  ditPreset,
-  type MaskedDiffusionTransformer,
-  MaskedUViT,
-  MDT,
-  MDTv2,
-  maskDiTLoss,
-  maskDiTPreset,
-  maskdmDiffusion,
+  dit,
+  type Family,
+  maskDiT,
+  maskDM,
   maskdmPreset,
-  maskedDenoisingScoreMatching,
-  mdtPreset,
-  mdtV2Preset,
-  PreconditionedMaskDiT,
-  passLoss,
-  sampleMaskDiTInputs,
-  sampleMaskDMInputs,
-  sampleMDTInputs,
+  mdt,
+  mdtV2,
+  type Pictures,
+  type SettingsTable,
   stableDiffusionVae,
+  type TransformerOptions,
+  timestepDiffusion,
 } from '../models/index.ts'
 import { AdamW, constantDecay, Ema, type Init, type Module } from '../nn/index.ts'
+import { newSettings, type Settings } from '../training/index.ts'
 
 /** The ops whose work is products of matrices: their rate is held against multiply-adds, that of others against memory. */
 export const productOps: ReadonlySet<string> = new Set(['matmul', 'linear', 'selfAttention', 'selfAttentionGrad'])
@@ -115,83 +109,69 @@ function workload(backend: Backend, name: string, parts: readonly Part[], dispos
   return { name, parts, run, dispose }
 }
 
-const steps = 1000
-const diffusion = gaussianDiffusion({ betas: linearBetas(steps) })
-const maskdmSteps = maskdmDiffusion()
-const timesteps = (random: Rng, N: number) => random.integersArray(1, steps, N)
-
 /** 16 × 16 pixels or latents in patches of 2: 64 tokens. */
-const pictures = { inputSize: 16, inChannels: 3, numClasses: 0 }
+const pixels = { inputSize: 16, inChannels: 3, numClasses: 0 }
 const latents = { inputSize: 16, inChannels: 4, numClasses: 0 }
 
 /** W2: a plain pass of DiT-S/2 over 64 tokens, batch 8, towards the noise. */
 export function ditStep(backend: Backend, N = 8, preset = 'S/2'): Workload {
   return training(backend, {
     name: `DiT-${preset} step${preset === 'S/2' ? ' (W2)' : ''}, ${N} × 64 tokens`,
-    model: init => new DiT({ ...ditPreset(preset, latents), learnSigma: false }, init),
+    model: init => dit.make({ ...dit.options(preset, latents), learnSigma: false }, init),
     *losses(model, random) {
       yield scope(() => {
         const [x, noise] = [random.normal([N, 4, 16, 16]), random.normal([N, 4, 16, 16])]
-        return mse(model.forward(add(x, mul(noise, 0.5)), timesteps(random, N)), noise)
+        const t = random.integersArray(1, 1000, N)
+        return mse(model.forward(add(x, mul(noise, 0.5)), t), noise)
       })
     },
     ema: false,
   })
 }
 
-/** Both passes of an MDT with 64 tokens, and the moving average: a step of `npm run train`. */
-function twoPasses(backend: Backend, N: number, name: string, model: (init: Init) => MaskedDiffusionTransformer) {
+/** A training step of a family with its own loss, and the moving average. */
+function familyStep<Model extends Module, Options extends TransformerOptions, Own extends SettingsTable>(
+  backend: Backend,
+  family: Family<Model, Options, Own>,
+  { name, N, preset, pictures }: { name: string; N: number; preset: string; pictures: Pictures },
+): Workload {
+  const { inputSize: S, inChannels: C } = pictures
+  const settings = newSettings<Model, Options, Own>(family, { preset, size: S } as Partial<Settings<Own>>)
   return training(backend, {
-    name: `${name} step, two passes, EMA, ${N} × 64 tokens`,
-    model,
+    name,
+    model: init => family.make(family.options(preset, pictures, settings), init),
     *losses(model, random) {
-      const x0 = random.uniform([N, 3, 16, 16])
-      const t = timesteps(random, N)
-      const { full, masked } = sampleMDTInputs(model, x0, null, random)
-      for (const pass of [full, masked]) yield scope(() => mean(passLoss(model, diffusion, x0, t, pass).loss))
+      const part = { images: random.normal([N, C, S, S]), labels: null, rng: random, progress: 0 }
+      for (const pass of family.training.passes(model, part, settings)) yield pass().loss
     },
     ema: true,
   })
 }
 
-/** MDT-S/2 or another preset. */
+/** Both passes of MDT-S/2 or another preset with 64 tokens, and the moving average: a step of `npm run train`. */
 export function mdtStep(backend: Backend, N = 8, preset = 'S/2'): Workload {
-  return twoPasses(backend, N, `MDT-${preset}`, init => new MDT(mdtPreset(preset, pictures), init))
+  const name = `MDT-${preset} step, two passes, EMA, ${N} × 64 tokens`
+  return familyStep(backend, mdt, { name, N, preset, pictures: pixels })
 }
 
-/** MDTv2: its mask ratio, and with it the number of tokens, is drawn for each step. */
+/** MDTv2: its mask ratio, and with it the number of tokens, is random in each step. */
 export function mdtV2Step(backend: Backend, N = 8, preset = 'S/2'): Workload {
-  return twoPasses(backend, N, `MDTv2-${preset}`, init => new MDTv2(mdtV2Preset(preset, pictures), init))
+  const name = `MDTv2-${preset} step, two passes, EMA, ${N} × 64 tokens`
+  return familyStep(backend, mdtV2, { name, N, preset, pictures: pixels })
 }
 
 /** MaskDiT-S/2 with the official decoder of 8 × 512, half of 64 tokens removed. */
 export function maskditStep(backend: Backend, N = 8, preset = 'S/2'): Workload {
-  return training(backend, {
-    name: `MaskDiT-${preset} step, ratio 0.5, EMA, ${N} × 64 tokens`,
-    model: init => new PreconditionedMaskDiT(maskDiTPreset(preset, latents), init),
-    *losses(model, random) {
-      const x0 = random.normal([N, 4, 16, 16])
-      const draws = sampleMaskDiTInputs(model, x0, null, 0.5, random)
-      yield scope(() => mean(maskDiTLoss(model, x0, draws).loss))
-    },
-    ema: true,
-  })
+  const name = `MaskDiT-${preset} step, ratio 0.5, EMA, ${N} × 64 tokens`
+  return familyStep(backend, maskDiT, { name, N, preset, pictures: latents })
 }
 
 /** MaskDM's small network on 64-pixel pictures, half of 256 tokens removed in blocks of 4 × 4. */
 export function maskdmStep(backend: Backend, N = 2, preset = 'ablation/pretrain/block4/celeba_50p'): Workload {
-  const { network, masking } = maskdmPreset(preset)
-  const { inputSize, patchSize, inChannels } = network
-  return training(backend, {
-    name: `MaskDM ${preset === 'tiny' ? preset : 'small'} step, 50 % of blocks, EMA, ${N} × ${(inputSize / patchSize) ** 2} tokens`,
-    model: init => new MaskedUViT(network, init),
-    *losses(model, random) {
-      const x0 = random.uniform([N, inChannels, inputSize, inputSize])
-      const draws = sampleMaskDMInputs(model, x0, masking, random)
-      yield scope(() => mean(maskedDenoisingScoreMatching(model, maskdmSteps, x0, timesteps(random, N), draws)))
-    },
-    ema: true,
-  })
+  const { inputSize, patchSize } = maskdmPreset(preset).network
+  const size = preset === 'tiny' ? preset : 'small'
+  const name = `MaskDM ${size} step, 50 % of blocks, EMA, ${N} × ${(inputSize / patchSize) ** 2} tokens`
+  return familyStep(backend, maskDM, { name, N, preset, pictures: { ...pixels, inputSize } })
 }
 
 /** Stable Diffusion's autoencoder on 32-pixel pictures: reconstruction and divergence. */
@@ -216,11 +196,9 @@ export function autoencoderStep(backend: Backend, N = 1, options: AutoencoderKLO
 export function samplingStep(backend: Backend, N = 8): Workload {
   setDefaultBackend(backend)
   const random = rng(1)
-  const model = new MDT(mdtPreset('S/2', { inputSize: 16, inChannels: 3, numClasses: 0 }), { rng: random, backend })
-  const short = respace(
-    diffusion,
-    Array.from({ length: 25 }, (_, i) => 40 * i),
-  )
+  const model = mdt.make(mdt.options('S/2', pixels), { rng: random, backend })
+  const every = Array.from({ length: 25 }, (_, i) => 40 * i)
+  const short = respace(timestepDiffusion(model.options), every)
   const network = (x: Tensor, t: ArrayLike<number>) => model.forward(x, t)
   const run = () =>
     noGrad(() => void ddimStep(short, network, random.normal([N, 3, 16, 16]), new Int32Array(N).fill(12), null))

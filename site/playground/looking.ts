@@ -1,13 +1,12 @@
 /**
- * Looking into the small trained model: what it makes of a noised picture, where its heads look, how far its gates are open,
- * what it draws. Everything is computed by the package; attention maps are made again from queries and keys, since the
- * kernel that models use never keeps one. Used by studio.ts.
+ * Looks into the small trained model: its prediction from a noised picture, the attention of its heads, its gates, and the
+ * pictures it generates. The package computes everything. Attention maps are computed again from queries and keys, since
+ * the fused kernel keeps none. Used by studio.ts.
  */
 
 import {
   adaLayerNorm,
   add,
-  concat,
   matmul,
   mul,
   permute,
@@ -20,19 +19,9 @@ import {
   tensor,
 } from '../../core/index.ts'
 import { type ImageDataset, imagesOf } from '../../data/dataset.ts'
-import {
-  classifierFreeGuidance,
-  ddimSteps,
-  ddpmSteps,
-  type GaussianDiffusion,
-  type Network,
-  pMeanVariance,
-  qSample,
-  respace,
-  spaceTimesteps,
-} from '../../diffusion/index.ts'
+import { type GaussianDiffusion, pMeanVariance, qSample } from '../../diffusion/index.ts'
 import { eps } from '../../models/dit.ts'
-import type { MDT, MDTBlock } from '../../models/index.ts'
+import { type MDT, type MDTBlock, mdt, timestepDiffusion } from '../../models/index.ts'
 
 /** Which picture, how noised. */
 export interface Place {
@@ -61,7 +50,8 @@ async function noisedAt(d: GaussianDiffusion, data: ImageDataset, { picture, t, 
   return { x0, noise, xt, free: () => [x0, noise, xt].forEach(x => void x.dispose()) }
 }
 
-export async function glance(model: MDT, d: GaussianDiffusion, data: ImageDataset, place: Place): Promise<Glance> {
+export async function glance(model: MDT, data: ImageDataset, place: Place): Promise<Glance> {
+  const d = timestepDiffusion(model.options)
   const { x0, noise, xt, free } = await noisedAt(d, data, place)
   const label = [data.label(place.picture)]
   const { predXStart, epsilon } = scope(() => {
@@ -99,8 +89,8 @@ export interface Look {
   readonly noised: Uint8ClampedArray
 }
 
-export async function look(model: MDT, d: GaussianDiffusion, data: ImageDataset, place: Place): Promise<Look> {
-  const { xt, free } = await noisedAt(d, data, place)
+export async function look(model: MDT, data: ImageDataset, place: Place): Promise<Look> {
+  const { xt, free } = await noisedAt(timestepDiffusion(model.options), data, place)
   const { depth, decodeLayer, numHeads } = model.options
   const found = scope(() => {
     const c = model.condition(1, [place.t], [data.label(place.picture)])
@@ -140,7 +130,8 @@ function attentionOf({ attn, adaLN_modulation }: MDTBlock, x: Tensor, c: Tensor)
   return { maps: softmax(bias === undefined ? logits : add(logits, bias)), gates: [gate, mlpGate] }
 }
 
-export interface Drawing {
+/** A picture to generate. */
+export interface PictureRequest {
   readonly seed: number
   /** Of the model's classes; null for none. */
   readonly label: number | null
@@ -150,32 +141,28 @@ export interface Drawing {
   readonly sampler: 'ddim' | 'ddpm'
 }
 
-/** A picture (16, 16, 4) from the noise of a seed. */
-export async function draw(
+/** Generates a picture (16, 16, 4) from the noise of a seed. `onStep` sees the picture that each step predicts. */
+export async function generate(
   model: MDT,
-  d: GaussianDiffusion,
-  { seed, label, steps, scale, sampler }: Drawing,
+  { seed, label, steps, scale, sampler }: PictureRequest,
   onStep?: (picture: Uint8ClampedArray) => void,
 ): Promise<Uint8ClampedArray> {
-  const { inputSize: S, numClasses } = model.options
-  const noise = rng(seed)
-  const xT = noise.normal([1, 3, S, S])
+  const { numClasses } = model.options
   const labels = numClasses === 0 ? null : [label ?? numClasses]
-  const plain: Network = (x, t) => model.forward(x, t, labels)
-  const both = classifierFreeGuidance((x, t) => model.forward(x, t, [label!, numClasses]), { scale })
-  const guided: Network = (x, t) => slice(both(concat([x, x], 0), Int32Array.from([...t, ...t])), 0, 0, 1)
-  const network = label === null || scale === 1 ? plain : guided
-  const few = respace(d, spaceTimesteps(d.steps, String(steps)))
-  let picture = await pictureOf(xT)
-  for (const { x, predXStart, step } of (sampler === 'ddim' ? ddimSteps : ddpmSteps)(few, network, xT, {
+  const guidance = label === null || scale === 1 ? undefined : { scale }
+  let [left, picture] = [steps, new Uint8ClampedArray()]
+  for (const { x, predXStart } of mdt.generation.generate(model, {
+    seeds: [seed],
+    labels,
+    sampler,
+    steps,
+    guidance,
     clip: true,
-    noise,
   })) {
-    const last = step === few.steps - 1
-    if (last || onStep !== undefined) picture = await pictureOf(last ? x : predXStart)
+    left--
+    if (left === 0 || onStep !== undefined) picture = await pictureOf(left === 0 ? x : predXStart)
     onStep?.(picture)
   }
-  xT.dispose()
   return picture
 }
 

@@ -6,10 +6,9 @@
 import { transfer } from 'comlink'
 import { type Backend, ready, stats } from '../../core/index.ts'
 import type { ImageDataset } from '../../data/dataset.ts'
-import { gaussianDiffusion, linearBetas } from '../../diffusion/index.ts'
 import { decodeSafetensors } from '../../io/safetensors.ts'
-import { MDT, type MDTOptions, mdtPreset } from '../../models/index.ts'
-import { type Drawing, draw, type Glance, glance, type Look, look } from './looking.ts'
+import { type MDT, mdt } from '../../models/index.ts'
+import { type Glance, generate, glance, type Look, look, type PictureRequest } from './looking.ts'
 import { fetched, openSmileys } from './smileys.ts'
 import { type Metrics, Trainer } from './trainer.ts'
 
@@ -35,8 +34,6 @@ export interface Run {
   readonly losses: readonly number[]
   readonly last: Progress
 }
-
-const diffusion = gaussianDiffusion({ betas: linearBetas(1000) })
 
 export class Studio {
   #base = '/'
@@ -115,17 +112,17 @@ export class Studio {
 
   /** A picture noised to step t, and what the trained model makes of it. */
   async glance(picture: number, t: number, seed: number): Promise<Glance> {
-    return glance(await this.#trained(), diffusion, await this.#smileys(), { picture, t, seed })
+    return glance(await this.#trained(), await this.#smileys(), { picture, t, seed })
   }
 
   /** Attention maps and gates of the trained model on a noised picture. */
   async look(picture: number, t: number, seed: number): Promise<Look> {
-    return look(await this.#trained(), diffusion, await this.#smileys(), { picture, t, seed })
+    return look(await this.#trained(), await this.#smileys(), { picture, t, seed })
   }
 
-  /** A picture from noise; `onStep` sees it take shape. */
-  async draw(drawing: Drawing, onStep?: (picture: Uint8ClampedArray) => void): Promise<Uint8ClampedArray> {
-    return draw(await this.#trained(), diffusion, drawing, onStep)
+  /** Generates a picture; `onStep` sees it take shape. */
+  async generate(request: PictureRequest, onStep?: (picture: Uint8ClampedArray) => void): Promise<Uint8ClampedArray> {
+    return generate(await this.#trained(), request, onStep)
   }
 
   /**
@@ -181,13 +178,13 @@ export class Studio {
     return { batch: settings.batch, losses: metrics.map(({ full }) => full), last: this.#last }
   }
 
-  /** Pictures of seeds 0, 1, …, drawn with the averaged weights of the training. */
+  /** Generates pictures of seeds 0, 1, … with the averaged weights of the training. */
   async samples(count: number): Promise<Uint8ClampedArray[]> {
     if (this.#trainer === null) return []
     const model = this.#trainer.ema.average
     const pictures: Uint8ClampedArray[] = []
     for (let seed = 0; seed < count; seed++)
-      pictures.push(await draw(model, diffusion, { seed, label: null, steps: 10, scale: 1, sampler: 'ddim' }))
+      pictures.push(await generate(model, { seed, label: null, steps: 10, scale: 1, sampler: 'ddim' }))
     return pictures
   }
 
@@ -217,8 +214,8 @@ export class Studio {
     const { classes } = await this.#smileys()
     const bytes = new Uint8Array(await (await fetched(`${this.#base}playground/mdt-tiny.safetensors`)).arrayBuffer())
     const { tensors } = decodeSafetensors(bytes, 'mdt-tiny.safetensors')
-    const options: MDTOptions = mdtPreset('tiny', { inputSize: 16, inChannels: 3, numClasses: classes.length })
-    const model = new MDT(options, { rng: null })
+    const pictures = { inputSize: 16, inChannels: 3, numClasses: classes.length }
+    const model = mdt.make(mdt.options('tiny', pictures), { rng: null })
     model.loadStateDict(tensors)
     return model
   }

@@ -27,7 +27,7 @@ import {
 } from '../../diffusion/index.ts'
 import { f64, near, normal } from '../near.ts'
 
-/** β of the linear schedule with √ᾱ shifted and scaled so that it ends at 0 [Lin et al. 2024, alg. 1]. */
+/** β of the linear schedule with √ᾱ shifted and scaled so that it ends at 0 [Lin alg. 1]. */
 function zeroTerminalBetas(T: number): Float64Array {
   let product = 1
   const roots = Array.from(linearBetas(T), beta => {
