@@ -5,10 +5,6 @@
 
 import type { Skipped } from './unreadable.ts'
 
-/** The data sets that `openDataset` opens, for --help. */
-export const dataHelp =
-  'emoji, emoji:smileys, a folder of pictures (by class or not), cifar10:DIR, cifar100:DIR, mnist:DIR, idx:FILE, npz:FILE or zip:FILE'
-
 /** What models are trained on: squares of some channels, pictures or their latents, with one class each. */
 export interface TrainingSet {
   /** What openDataset was asked for, or the folder of latents. */

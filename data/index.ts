@@ -1,9 +1,10 @@
 /** Sets of pictures and the batches drawn from them. Needs Node. Read dataset.ts first. */
 
 export { type Batch, Batches, type BatchOptions } from './batches.ts'
-export { dataHelp, type ImageDataset, imagesOf, planesOf, type TrainingSet, toByte, toModelRange } from './dataset.ts'
+export { type ImageDataset, imagesOf, planesOf, type TrainingSet, toByte, toModelRange } from './dataset.ts'
 export { openEmoji } from './emoji.ts'
 export { openFolder, readPicture, shorterSides } from './folder.ts'
+export { dataHelp } from './help.ts'
 export { type LatentDataset, openLatents, type Posterior } from './latents.ts'
 export { type Encoder, type LatentIndex, type LatentSource, readIndex } from './latents-index.ts'
 export { type EncodeOptions, type Moments, writeLatents } from './latents-write.ts'

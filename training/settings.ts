@@ -5,7 +5,7 @@
  */
 
 import { backendNames } from '../core/index.ts'
-import { dataHelp } from '../data/dataset.ts'
+import { dataHelp } from '../data/help.ts'
 import { keptTokens } from '../diffusion/index.ts'
 import { UserError } from '../io/user-error.ts'
 import type { FamilyTraining, Setting, SettingsOf, SettingsTable, TrainingDefaults } from '../models/family.ts'

@@ -5,6 +5,7 @@
 
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -129,6 +130,7 @@ async function wrongThings(folder: string): Promise<void> {
   const at = (name: string) => join(folder, name)
   const [vae, mdt] = [at('latents/vae.safetensors'), at('run/checkpoint-00000002/ema.safetensors')]
   writeFileSync(at('text.safetensors'), 'no weights')
+  cpSync(fileURLToPath(new URL('../fixtures/pytorch/dit.pt', import.meta.url)), at('sd-vae.pt'))
   cpSync(at('latents'), at('damaged'), { recursive: true })
   truncateSync(at('damaged/latents-00000000.safetensors'), 1000)
   await fail(
