@@ -125,7 +125,7 @@ export class DiTBlock extends Module {
     this.adaLN_modulation = new Modulation(conditionSize ?? D, D, 6, init)
   }
 
-  /** x (N, T, D), c (N, conditionSize) → (N, T, D). What lies between goes at once, but for what a gradient needs. */
+  /** x (N, T, D), c (N, conditionSize) → (N, T, D). Frees intermediates on return, except those saved for backward. */
   forward(x: Tensor, c: Tensor): Tensor {
     return scope(() => {
       const [shift1, scale1, gate1, shift2, scale2, gate2] = this.adaLN_modulation.vectors(c)

@@ -103,8 +103,6 @@ export {
   type Pictures,
   type PresetName,
   presetNames,
-  type Training,
   trainingDefaults,
-  trainingPreset,
 } from './presets.ts'
 export { describe, recognise } from './recognise.ts'

@@ -112,8 +112,8 @@ export class UViTBlock extends Module {
   }
 
   /**
-   * x (N, T, D), and in blocks with a skip that too, (N, T, D) → (N, T, D). What lies between goes at once, but for what a
-   * gradient needs.
+   * x (N, T, D), and in blocks with a skip that too, (N, T, D) → (N, T, D). Frees intermediates on return, except those
+   * saved for backward.
    */
   forward(x: Tensor, skip: Tensor | null = null): Tensor {
     return scope(() => {

@@ -2,7 +2,7 @@
  * MDT, the masked diffusion transformer [MDT §3]: a DiT that is trained on the full picture and on one with some tokens
  * removed. The encoder sees the kept tokens only; the side-interpolator guesses the others; the decoder gets all. Without
  * a mask, as in sampling, the interpolator gives way to its position embedding. Two versions share that frame: `MDT`, the
- * paper's, and `MDTv2`, the authors' later code, which adds long skips and draws the mask ratio. The loss is
+ * paper's, and `MDTv2`, the authors' later code, which adds long skips and a random mask ratio. The loss is
  * mdt-loss.ts. Read dit.ts first; guidance is diffusion/guidance.ts.
  */
 
@@ -78,7 +78,7 @@ export class MDTBlock extends Module {
 
   /**
    * x (N, T, D), c (N, D), and in blocks with a skip that too, (N, T, D) → (N, T, D). With kept tokens (N, K, D), `pairs`
-   * are theirs (keptPairs). What lies between goes at once, but for what a gradient needs.
+   * are theirs (keptPairs). Frees intermediates on return, except those saved for backward.
    */
   forward(x: Tensor, c: Tensor, pairs: Tensor | null = null, skip: Tensor | null = null): Tensor {
     return scope(() => {
@@ -236,7 +236,7 @@ export class MDT extends MaskedDiffusionTransformer {
     return this.blocks.items.slice(depth - decodeLayer).reduce((y, block) => block.forward(y, c), x)
   }
 
-  /** Draws nothing. */
+  /** The fixed ratio. */
   sampleRatio(): number {
     return this.options.maskRatio ?? 0
   }

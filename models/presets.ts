@@ -36,19 +36,6 @@ export interface Pictures {
   readonly numClasses: number
 }
 
-/** How a preset is trained: AdamW on `batch` pictures a step. */
-export interface Training {
-  readonly batch: number
-  readonly lr: number
-  /** Over so many steps the rate rises linearly to lr (`warmUp`). */
-  readonly warmUpSteps: number
-  readonly weightDecay: number
-  /**
-   * Of the moving average of weights, from which pictures are drawn, with a shorter memory at first (`warmUpDecay`).
-   */
-  readonly emaDecay: number
-}
-
 /** Depth, width, heads and patch of a preset. Throws RangeError on an unknown name. */
 function bodyOf(name: string): Pick<TransformerOptions, 'depth' | 'hiddenSize' | 'numHeads' | 'patchSize'> {
   if (name === 'tiny') return { depth: 6, hiddenSize: 128, numHeads: 4, patchSize: 2 }
@@ -95,18 +82,22 @@ function dropoutOf({ numClasses }: Pictures): number {
 }
 
 /**
- * How an MDT preset is trained on small pictures. The paper's rate, 3e-4, is for batches of 256; S and tiny have rates
- * at which faces take shape within minutes. Throws RangeError on an unknown name.
+ * Training settings of DiT, MDT and MaskDiT on small pictures. The paper's rate, 3e-4, is for batches of 256; S and tiny
+ * have rates at which faces take shape within minutes, and tiny learns faster without labels. Throws RangeError on an unknown name.
  */
-export function trainingPreset(name: string): Training {
-  bodyOf(name)
-  const large = { batch: 16, lr: 3e-4, warmUpSteps: 0, weightDecay: 0, emaDecay: 0.9999 }
-  if (name === 'tiny') return { ...large, batch: 64, lr: 2e-3, warmUpSteps: 100, emaDecay: 0.999 }
-  return name.startsWith('S/') ? { ...large, lr: 6e-4 } : large
-}
-
-/** Common training settings of DiT, MDT and MaskDiT: `tiny` learns faster without labels. Throws RangeError. */
 export function trainingDefaults(name: string): TrainingDefaults {
-  const training = trainingPreset(name.startsWith('H/') ? 'XL/2' : name)
-  return { size: 16, ...training, maxNorm: null, labels: name === 'tiny' ? 'no' : 'yes', flip: true }
+  if (!maskDiTPresetNames.includes(name)) bodyOf(name)
+  const large: TrainingDefaults = {
+    size: 16,
+    batch: 16,
+    lr: 3e-4,
+    warmUpSteps: 0,
+    weightDecay: 0,
+    emaDecay: 0.9999,
+    maxNorm: null,
+    labels: 'yes',
+    flip: true,
+  }
+  if (name === 'tiny') return { ...large, batch: 64, lr: 2e-3, warmUpSteps: 100, emaDecay: 0.999, labels: 'no' }
+  return name.startsWith('S/') ? { ...large, lr: 6e-4 } : large
 }

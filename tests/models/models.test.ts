@@ -28,7 +28,7 @@ import { tokenMask } from '../../diffusion/masking.ts'
 import { DiT, type TransformerOptions } from '../../models/dit.ts'
 import { MDT, type MDTOptions, MDTv2 } from '../../models/mdt.ts'
 import { mdtLoss, mdtPasses, mdtTerms, sampleMDTInputs } from '../../models/mdt-loss.ts'
-import { mdtPreset, presetNames, trainingPreset } from '../../models/presets.ts'
+import { mdtPreset, presetNames, trainingDefaults } from '../../models/presets.ts'
 import { shapesOnly } from '../../nn/index.ts'
 import { opened } from './opened.ts'
 
@@ -43,16 +43,19 @@ test('presets', () => {
   for (const name of presetNames) {
     const options = mdtPreset(name, { ...pictures, inputSize: 32 })
     assert.is(options.numClasses, 0)
-    trainingPreset(name)
+    trainingDefaults(name)
   }
   const tiny = new MDT(mdtPreset('tiny', pictures), shapesOnly)
   assert.ok(Math.abs(tiny.countParameters().total / 2.2e6 - 1) < 0.03, String(tiny.countParameters().total))
   assert.is(tiny.y_embedder, null)
-  assert.equal(trainingPreset('tiny'), { batch: 64, lr: 2e-3, warmUpSteps: 100, weightDecay: 0, emaDecay: 0.999 })
-  assert.is(trainingPreset('S/2').lr, 6e-4)
-  assert.equal(trainingPreset('L/2'), { batch: 16, lr: 3e-4, warmUpSteps: 0, weightDecay: 0, emaDecay: 0.9999 })
+  const common = { size: 16, weightDecay: 0, maxNorm: null, flip: true }
+  const tinys = { ...common, batch: 64, lr: 2e-3, warmUpSteps: 100, emaDecay: 0.999, labels: 'no' }
+  assert.equal(trainingDefaults('tiny'), tinys)
+  assert.is(trainingDefaults('S/2').lr, 6e-4)
+  const larges = { ...common, batch: 16, lr: 3e-4, warmUpSteps: 0, emaDecay: 0.9999, labels: 'yes' }
+  for (const name of ['L/2', 'H/4']) assert.equal(trainingDefaults(name), larges)
   assert.throws(() => mdtPreset('M/2', pictures), /preset: wanted one of tiny, S\/2, .*got 'M\/2'/)
-  assert.throws(() => trainingPreset('constructor'), RangeError)
+  assert.throws(() => trainingDefaults('constructor'), RangeError)
 })
 
 // ---- small models ---------------------------------------------------------------------------------------------------
