@@ -184,7 +184,7 @@ const lines: Readonly<Record<string, () => Promise<unknown>>> = {
   },
   'prefixes of programs': async () => {
     for (const prefix of ['model.', 'ema_model.', 'net.'])
-      assert.is(recognise(shapesOf(prefix), 'f', { heads: 2 }).family, 'DiT')
+      assert.is(recognise(shapesOf(prefix), 'f', { heads: 2 }).family.name, 'DiT')
   },
   F64: () => readsAsOne(Float64Array, 'F64'),
   'F32, F16, BF16': () => readsAsOne(Float32Array, 'F32', 'F16', 'BF16'),

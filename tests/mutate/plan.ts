@@ -47,7 +47,7 @@ const strata: readonly Stratum[] = [
       'models/maskdit',
       'diffusion/closed-form',
       'models/mdt-ablations',
-      'models/generation',
+      'models/families',
       'parity/parity',
     ],
   },
