@@ -197,6 +197,7 @@ export interface AdamWScalars<T = Operand> extends ClipScalars<T> {
   readonly correction2: T
 }
 
+/** Hyperparameters of one AdamW update, the same for all rows. */
 export interface AdamWAttrs {
   readonly lr: number
   readonly betas: readonly [number, number]
@@ -221,6 +222,7 @@ export interface AdanScalars<T = Operand> extends AdamWScalars<T> {
   readonly correction3: T
 }
 
+/** Hyperparameters of one Adan update, the same for all rows. */
 export interface AdanAttrs {
   readonly lr: number
   readonly betas: readonly [number, number, number]
@@ -238,6 +240,7 @@ export interface SgdRow<T = Operand> {
   readonly started?: T
 }
 
+/** Hyperparameters of one SGD update, the same for all rows. */
 export interface SgdAttrs {
   readonly lr: number
   readonly momentum: number

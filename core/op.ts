@@ -52,21 +52,25 @@ export interface Op<X extends readonly Tensor[], A, S extends readonly Tensor[]>
   forward(k: BackendKernels, x: X, attrs: A, out: Spec): Storage | undefined
   /** What a fused op stands for, in plain ops. */
   decompose?(x: X, attrs: A): Tensor
-  /** Exactly what the tape keeps alive for `vjp`; nothing unless said. */
+  /** Exactly the tensors, of any shape, that the tape keeps alive for `vjp`; none by default. */
   save?(x: X, y: Tensor, attrs: A): S
-  /** Per input a thunk that gives its gradient from that of the result; only the needed ones run. */
+  /** Per input a thunk for its gradient; g has the shape of the result. Only the needed ones run. */
   vjp?(g: Tensor, saved: S, attrs: A, inputShapes: Shapes<X>): readonly (() => Tensor)[]
 }
 
 /** An op with several results: the gradient of a fused op. It has no vjp: second derivatives go through `decompose`. */
 export interface ManyOp<X extends readonly Tensor[], A> extends Common<X, A> {
   readonly many: true
+  /** Returns the shapes of the results. Throws ShapeError. */
   infer(x: Shapes<X>, attrs: A): readonly Shape[]
+  /** Runs the kernel, or returns undefined where the backend lacks it. */
   forward(k: BackendKernels, x: X, attrs: A): readonly Storage[] | undefined
+  /** Computes the same results, each of the shape that `infer` returns, in plain ops. */
   decompose(x: X, attrs: A): readonly Tensor[]
 }
 
 // The registry and the tape hold ops of all types; `never` inputs make every record assignable without `any`.
+/** A record of any op, with its type parameters erased: what the registry and the tape hold. */
 export type AnyOp = (Op<never, never, never> | ManyOp<never, never>) & { readonly name: string }
 
 type Untyped = Omit<Op<readonly Tensor[], unknown, readonly Tensor[]>, never> & { readonly many?: undefined }

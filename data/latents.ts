@@ -23,6 +23,7 @@ export interface LatentDataset extends TrainingSet {
   readonly index: LatentIndex
   /** Of picture `i` or its mirror image. At once where it is in memory. Rejects with UserError where the disk fails. */
   moments(i: number, mirrored: boolean): Posterior | Promise<Posterior>
+  /** Closes the file. */
   close(): void
 }
 
@@ -151,6 +152,7 @@ class ShardFile {
     return out
   }
 
+  /** Closes the file. */
   close(): void {
     if (this.#descriptor !== null) closeSync(this.#descriptor)
     this.#descriptor = null

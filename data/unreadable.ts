@@ -38,6 +38,7 @@ export class Skipped {
     return this.#messages.size
   }
 
+  /** Counts a picture and reports the first few. */
   add({ message }: UnreadablePicture): void {
     if (this.#messages.has(message)) return
     this.#messages.add(message)

@@ -142,10 +142,12 @@ export class NpzFile {
     throw new SafetensorsError(`${this.path}: wanted an array ${name}, got ${[...this.arrays.keys()].join(', ')}`)
   }
 
+  /** Closes the file. */
   close(): void {
     this.#close()
   }
 
+  /** Closes the file at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close()
   }

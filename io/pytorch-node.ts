@@ -23,6 +23,7 @@ export interface Saved {
   readonly bigEndian: boolean
   /** Bytes [tensor.begin, tensor.end) of a tensor's storage. Throws where the file has them not. */
   bytes(tensor: StoredTensor, where: string): Uint8Array
+  /** Closes the file. */
   close(): void
 }
 
@@ -62,10 +63,12 @@ export class PyTorchFile {
     return tensor.ordered(this.#saved.bytes(tensor, where), this.#saved.bigEndian, where)
   }
 
+  /** Closes the file. */
   close(): void {
     this.#saved.close()
   }
 
+  /** Closes the file at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close()
   }

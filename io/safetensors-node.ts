@@ -61,10 +61,12 @@ export class SafetensorsFile {
     return entry
   }
 
+  /** Closes the file. */
   close(): void {
     closeSync(this.#descriptor)
   }
 
+  /** Closes the file at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close()
   }

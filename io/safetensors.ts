@@ -41,6 +41,7 @@ export interface RawTensor {
   readonly dtype: string
   readonly shape: Shape
   readonly size: number
+  /** Reads the bytes as the file stores them. */
   readonly bytes: () => Uint8Array
 }
 

@@ -30,6 +30,7 @@ export interface WeightsFile extends Disposable {
   readonly part: string
   /** Of a file of diffusers, `config` has the text of the config.json beside it. */
   readonly metadata: ReadonlyMap<string, string>
+  /** Closes the file. */
   close(): void
 }
 

@@ -17,6 +17,7 @@ export class ZipError extends Error {
   override name = 'ZipError'
 }
 
+/** A file in a zip archive. */
 export interface ZipEntry {
   readonly name: string
   /** Where its bytes begin in the file, and how many there are. */
@@ -89,10 +90,12 @@ export class ZipFile {
     this.#compare(entry, sum)
   }
 
+  /** Closes the file. */
   close(): void {
     closeSync(this.#descriptor)
   }
 
+  /** Closes the file at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close()
   }

@@ -22,6 +22,7 @@ export const timestepGeneration = {
   },
 } as const satisfies FamilyGeneration<Module & TimestepModel>
 
+/** The record of DiT [DiT]. */
 export const dit: Family<DiT, TransformerOptions, Record<never, never>> = {
   name: 'DiT',
   command: 'dit',

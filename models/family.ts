@@ -22,12 +22,14 @@ interface CommonSetting<V> {
   readonly flag?: string
 }
 
+/** A setting whose value is a number. */
 export interface NumberSetting extends CommonSetting<number> {
   readonly type: 'integer' | 'number'
   readonly min: number
   readonly max?: number
 }
 
+/** A setting whose value is text, one of `choices` if there are any. */
 export interface TextSetting extends CommonSetting<string> {
   readonly type: 'text'
   readonly choices?: readonly string[]
@@ -42,6 +44,7 @@ export interface SwitchSetting extends CommonSetting<boolean> {
   readonly type: 'switch'
 }
 
+/** One setting of training as data. */
 export type Setting = NumberSetting | TextSetting | SwitchSetting
 
 /** Settings by name in camel case; the flag of `maskRatio` is --mask-ratio. */
@@ -108,9 +111,11 @@ export type LossPass = () => {
 export type OwnSettings<Own extends SettingsTable> = SettingsOf<Own> &
   Pick<TrainingDefaults, 'size'> & { readonly preset: string }
 
+/** How a family is trained. */
 export interface FamilyTraining<Model extends Module, Own extends SettingsTable> {
   /** Settings beside the common ones. */
   readonly settings: Own
+  /** Returns the training defaults of a preset. Throws RangeError on an unknown name. */
   defaults(preset: string): TrainingDefaults
   /**
    * Settles own settings that follow from others; `given` are those of the command line, `resumed` is true if a run goes
@@ -119,6 +124,7 @@ export interface FamilyTraining<Model extends Module, Own extends SettingsTable>
   settle?(settings: OwnSettings<Own>, given: Partial<SettingsOf<Own>>, resumed: boolean): SettingsOf<Own>
   /** Pictures in the grid of samples that a run writes. */
   samples(preset: string): number
+  /** Creates the optimizer of the paper. */
   optimizer(parameters: NamedParameters, settings: TrainingDefaults): Optimizer
   /** Decay of the moving average of weights. */
   decay(settings: TrainingDefaults): Decay
@@ -167,6 +173,7 @@ export interface Told {
   readonly schedule?: NoiseSchedule
 }
 
+/** Noise schedule of a discrete diffusion. */
 export type NoiseSchedule = 'cosine' | 'linear'
 
 /** A model's family and sizes, and its state under the model's own names. */
@@ -184,6 +191,7 @@ export interface Recognised<Options extends TransformerOptions = TransformerOpti
 
 /** DDIM without noise; ancestral sampling; and over noise levels Heun, Euler and DPM-Solver++(2M). */
 export const samplerNames = ['ddim', 'ddpm', 'heun', 'euler', 'dpm-solver'] as const
+/** Name of a sampler, as on the command line. */
 export type SamplerName = (typeof samplerNames)[number]
 
 /** Which pictures to generate, and how. */
@@ -208,6 +216,7 @@ export interface GenerationRequest {
  */
 export type Generation = Generator<Sampled, void>
 
+/** How a family generates pictures. */
 export interface FamilyGeneration<Model extends Module> {
   readonly samplers: readonly SamplerName[]
   readonly defaults: { readonly sampler: SamplerName; readonly steps: number }

@@ -25,6 +25,7 @@ export function maskRatioOf({ maskRatio, tune }: Pick<SettingsOf<typeof settings
   return tune == null ? maskRatioSchedule('constant', { ratio: maskRatio }) : unmaskingTuning(tune, maskRatio)
 }
 
+/** The record of MaskDiT [MaskDiT]. */
 export const maskDiT: Family<PreconditionedMaskDiT, MaskDiTOptions, typeof settings> = {
   name: 'MaskDiT',
   command: 'maskdit',

@@ -34,6 +34,7 @@ const ownSettings = {
   mask: {
     type: 'text',
     choices: ['patch', 'block', 'crop'],
+    /** Mask of the preset. */
     default: preset => maskingOfPreset(preset)?.way ?? 'block',
     help: 'what pretrain hides',
   },
@@ -41,6 +42,7 @@ const ownSettings = {
     type: 'number',
     min: 0,
     max: 0.95,
+    /** Value of the preset. */
     default: preset => {
       const masking = maskingOfPreset(preset)
       return masking !== null && 'ratio' in masking ? masking.ratio : 0.5
@@ -50,6 +52,7 @@ const ownSettings = {
   maskSize: {
     type: 'integer',
     min: 1,
+    /** Value of the preset. */
     default: preset => {
       const masking = maskingOfPreset(preset)
       return masking !== null && 'size' in masking ? masking.size : 2
@@ -112,6 +115,7 @@ const diffusions = { cosine: maskdmDiffusion({ schedule: 'cosine' }), linear: ma
 
 const presets = Object.keys(maskdmPresets)
 
+/** The record of MaskDM [MaskDM]. */
 export const maskDM: Family<MaskedUViT, MaskDMOptions, typeof ownSettings> = {
   name: 'MaskDM',
   command: 'maskdm',

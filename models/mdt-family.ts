@@ -50,6 +50,7 @@ function headsOf(shapes: StateShapes, block: string): number {
   return shapes.of(`${block}.attn.rel_pos_bias.relative_position_bias_table`, 2)[1]
 }
 
+/** The record of MDT [MDT]. */
 export const mdt: Family<MDT, MDTOptions, typeof settings> = {
   name: 'MDT',
   command: 'mdt',
@@ -74,6 +75,7 @@ export const mdt: Family<MDT, MDTOptions, typeof settings> = {
   cost: mdtCost,
 }
 
+/** The record of MDTv2. */
 export const mdtV2: Family<MDTv2, MDTOptions, typeof settings> = {
   name: 'MDTv2',
   command: 'mdtv2',

@@ -28,7 +28,7 @@ const named = /^checkpoint-(\d{8,})$/
 const unfinished = '.tmp-checkpoint-'
 
 /**
- * Writes `run`/checkpoint-<step> and removes all but the last two. Where that step is there already, nothing is written.
+ * Writes the folder `checkpoint-STEP` in `run` and removes all but the last two. Where that step is there already, nothing is written.
  * Throws UserError where the disk is full or refuses; then the checkpoints before are intact. Returns the folder's path.
  */
 export async function saveCheckpoint<State extends CheckpointState>(

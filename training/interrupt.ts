@@ -25,6 +25,7 @@ export class Interrupt {
     return this.#asked
   }
 
+  /** Stops listening. */
   close(): void {
     process.off('SIGINT', this.#listener)
     process.off('SIGTERM', this.#listener)

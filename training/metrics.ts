@@ -59,6 +59,7 @@ export class MetricsLog {
     for (const file of [this.#metrics, this.#timing]) file.sync()
   }
 
+  /** Closes the log. */
   close(): void {
     for (const file of [this.#metrics, this.#timing, this.#events]) file.close()
   }

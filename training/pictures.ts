@@ -8,6 +8,7 @@ import sharp, { type Sharp } from 'sharp'
 import { toByte } from '../data/dataset.ts'
 import { replaceFile } from '../io/replace.ts'
 
+/** Layout of a grid of pictures. */
 export interface GridOptions {
   /** Images in a row; by default about as many as rows. */
   readonly columns?: number

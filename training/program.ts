@@ -67,6 +67,7 @@ export interface Shown<Model extends Module, Options, Own extends SettingsTable>
   readonly average: Model
 }
 
+/** What `demask train` needs of a program. */
 export interface TrainingProgram<Model extends Module, Options, Own extends SettingsTable> {
   readonly family: Trainable<Model, Options, Own>
   /** For --help. */

@@ -42,6 +42,7 @@ export const mdtV2Program = familyProgram(mdtV2, {
 /** A program whose types are erased: it is only given settings and models of its own. */
 export type AnyProgram = TrainingProgram<Module, unknown, SettingsTable>
 
+/** Programs of `demask train`, by the word after it. */
 export const programs = {
   dit: ditProgram,
   mdt: mdtProgram,

@@ -4,6 +4,7 @@
 
 import { SingleBar } from 'cli-progress'
 
+/** Extent of a progress bar. */
 export interface ProgressOptions {
   /** Steps in all, those of an earlier run that is resumed among them. */
   readonly total: number
@@ -19,6 +20,7 @@ const lineEvery = 10
 /** Speed and loss are means over about so many steps. */
 const window = 20
 
+/** A progress bar with loss, speed and ETA. */
 export class Progress {
   readonly #total: number
   readonly #deadline: number

@@ -30,6 +30,7 @@ import type { RunSettings } from './settings.ts'
 import { type ComputePart, replayParts, runStep, type StepInputs, type Update } from './step.ts'
 import { StepGuard } from './step-guard.ts'
 
+/** Where a run lies, how long it lasts and what it leaves. */
 export interface RunOptions {
   /** Folder of the run, locked by `resumePoint`. */
   readonly folder: string
@@ -69,6 +70,7 @@ export interface RunOptions {
 
 /** Source of batches, and the time spent on them. */
 export interface BatchSource {
+  /** Returns the batch of a step, counted from 0. */
   at(step: number): Promise<Batch>
   /** Seconds spent waiting in `at`. */
   readonly waited: number

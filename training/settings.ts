@@ -18,7 +18,9 @@ export interface Trainable<Model extends Module, Options, Own extends SettingsTa
   readonly command: string
   readonly presets: readonly string[]
   readonly defaultPreset: string
+  /** Returns the options of a preset for these pictures. Throws RangeError on an unknown name. */
   options(preset: string, pictures: Pictures, settings?: Partial<SettingsOf<Own>>): Options
+  /** Creates the model. */
   make(options: Options, init: Init): Model
   readonly training: FamilyTraining<Model, Own>
   /** Common settings that have no meaning for it. */

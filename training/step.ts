@@ -49,7 +49,7 @@ export interface StepOutcome {
   readonly finite: boolean
 }
 
-/** Runs a step on `parameters`: all parts, the update, and one read. Throws what `compute` throws. */
+/** Runs a step on `parameters` of any shape: all parts, the update, and one read. Throws what `compute` throws. */
 export async function runStep(
   inputs: StepInputs,
   parameters: readonly Tensor[],
