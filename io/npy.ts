@@ -8,6 +8,7 @@ import type { TypedArray } from '../core/dtype.ts'
 import { type Shape, sizeOf } from '../core/shape.ts'
 import { type SafetensorsDType, SafetensorsError, safetensorsBytes } from './safetensors.ts'
 import { decodeElements } from './safetensors-elements.ts'
+import { gatherElements } from './strided.ts'
 
 /** What a header says: shape, order, type, and where the elements begin. */
 export interface NpyHeader {
@@ -97,26 +98,9 @@ export function decodeNpy(header: NpyHeader, bytes: Uint8Array, where: string): 
 export function orderedNpy(header: NpyHeader, bytes: Uint8Array, where: string): Uint8Array {
   const size = npyElementSize(header, where)
   if (header.bigEndian) for (let at = 0; at < bytes.length; at += size) bytes.subarray(at, at + size).reverse()
-  return header.fortran ? fromFortran(header.shape, size, bytes) : bytes
-}
-
-/** Elements of `size` bytes, moved from Fortran's order to C order. */
-function fromFortran(shape: Shape, size: number, bytes: Uint8Array): Uint8Array {
-  const count = sizeOf(shape)
-  const out = new Uint8Array(count * size)
-  const strides = shape.map((_, axis) => size * sizeOf(shape.slice(0, axis)))
-  const index = shape.map(() => 0)
-  let from = 0
-  for (let to = 0; to < out.length; to += size) {
-    for (let byte = 0; byte < size; byte++) out[to + byte] = bytes[from + byte]
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      from += strides[axis]
-      if (++index[axis] < shape[axis]) break
-      from -= shape[axis] * strides[axis]
-      index[axis] = 0
-    }
-  }
-  return out
+  if (!header.fortran) return bytes
+  const strides = header.shape.map((_, axis) => sizeOf(header.shape.slice(0, axis))) // the first axis is the fastest
+  return gatherElements(bytes, size, header.shape, strides)
 }
 
 /** The bytes before the elements of an array. Throws SafetensorsError on a type that NumPy does not have. */

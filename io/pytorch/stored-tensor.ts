@@ -6,6 +6,7 @@
 
 import { type Shape, show, sizeOf } from '../../core/shape.ts'
 import { isSafetensorsDType, quote, safetensorsBytes } from '../safetensors-elements.ts'
+import { gatherElements } from '../strided.ts'
 import { PickleError } from './pickle.ts'
 
 /** Elements that a tensor may have beyond those of its storage, by strides that visit some more than once. */
@@ -125,36 +126,10 @@ export class StoredTensor {
   ordered(bytes: Uint8Array, bigEndian: boolean, where: string): Uint8Array {
     const size = elementBytes(this.dtype)!
     if (bigEndian) reverseElements(bytes, /^C/.test(this.dtype) ? size / 2 : size)
-    const out = isContiguous(this.shape, this.strides) ? bytes : this.#gathered(bytes, size)
+    const out = isContiguous(this.shape, this.strides) ? bytes : gatherElements(bytes, size, this.shape, this.strides)
     if (this.#negative) negate(this.dtype, out, where)
     return out
   }
-
-  #gathered(bytes: Uint8Array, size: number): Uint8Array {
-    const { shape, strides } = this
-    const words = Math.max(size / 4, 1) // an element is one number of 1 or 2 bytes, or several of 4
-    const held = wordsOf(bytes, size)
-    const out = new Uint8Array(sizeOf(shape) * size)
-    const to = wordsOf(out, size)
-    const index = shape.map(() => 0)
-    let from = 0
-    for (let i = 0; i < to.length; i += words) {
-      for (let word = 0; word < words; word++) to[i + word] = held[from * words + word]
-      for (let axis = shape.length - 1; axis >= 0; axis--) {
-        from += strides[axis]
-        if (++index[axis] < shape[axis]) break
-        from -= shape[axis] * strides[axis]
-        index[axis] = 0
-      }
-    }
-    return out
-  }
-}
-
-/** Bytes, which begin their buffer, as unsigned integers of up to four bytes. */
-function wordsOf(bytes: Uint8Array, size: number): Uint8Array | Uint16Array | Uint32Array {
-  if (size === 1) return bytes
-  return size === 2 ? new Uint16Array(bytes.buffer) : new Uint32Array(bytes.buffer)
 }
 
 /** Bytes of the floats that a type is made of, whose last bit is the sign. */
