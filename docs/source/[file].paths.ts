@@ -1,11 +1,11 @@
 /** A page for each file of the source. Needs Node. */
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { rooms } from '../../tests/repo/rooms.ts'
 
 const root = resolve(import.meta.dirname, '../..')
-const folders = [...rooms, 'bench', 'tests', 'site'].filter(folder => existsSync(join(root, folder)))
+const folders = [...rooms, 'bench', 'tests', 'site']
 const others = ['package.json', 'tsconfig.json', 'README.md', 'CONTRIBUTING.md', 'bench/README.md']
 const left = /node_modules|generated|fixtures|(^|\/)(dist|history|\.\w+)(\/|$)|bench\/peers\//
 

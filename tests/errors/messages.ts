@@ -4,7 +4,7 @@
  * Next: page.ts, which lists them.
  */
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from '../repo/markdown.ts'
 import { rooms } from '../repo/rooms.ts'
@@ -30,7 +30,6 @@ type Part = string | { readonly hole: string }
 /** All messages, by folder and file, in the order of the source. */
 export function messages(): Message[] {
   return rooms
-    .filter(folder => existsSync(join(root, folder)))
     .flatMap(folder =>
       readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
         .sort()

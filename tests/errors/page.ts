@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { read, root } from '../repo/markdown.ts'
+import { rooms } from '../repo/rooms.ts'
 import { type Message, messages } from './messages.ts'
 
 /** A message that was given, and the test that was running. */
@@ -156,6 +157,7 @@ function record(names: readonly string[]): Recorded[] {
     ...process.env,
     NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --import ${hook}`,
     DEMASK_RECORD_ERRORS: place,
+    DEMASK_RECORD_ROOMS: rooms.join('|'),
   }
   spawnSync(process.execPath, [...process.execArgv, join(root, 'tests/run.ts'), ...names], { stdio: 'inherit', env })
   return existsSync(place)

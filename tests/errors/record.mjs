@@ -1,6 +1,7 @@
 /**
  * Preloaded by `npx tsx tests/errors/page.ts --record`: every error that is made in our source, by whatever test and in whatever
- * process, is a line of the file that DEMASK_RECORD_ERRORS names: its message, its class, and the places it came from. Needs Node.
+ * process, is a line of the file that DEMASK_RECORD_ERRORS names: its message, its class, and the places it came from, in
+ * the folders that DEMASK_RECORD_ROOMS names. Needs Node.
  */
 
 import { appendFileSync } from 'node:fs'
@@ -10,9 +11,7 @@ const root = resolve(import.meta.dirname, '../..')
 const place = process.env.DEMASK_RECORD_ERRORS
 const program = relative(root, process.argv[1] ?? '')
 if (program.endsWith('.test.ts')) process.env.DEMASK_RECORD_TEST ??= program
-const frame = new RegExp(
-  `${root}/((?:core|io|nn|distributed|data|evaluation|diffusion|models|training|cli|examples)/[\\w./-]+\\.ts):(\\d+):\\d+`,
-)
+const frame = new RegExp(`${root}/((?:${process.env.DEMASK_RECORD_ROOMS})/[\\w./-]+\\.ts):(\\d+):\\d+`)
 const seen = new Set()
 
 /** Writes down an error whose innermost frame, this file's aside, is one of our source. Its own stack is left alone. */

@@ -12,12 +12,12 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { included } from '../../site/regions.ts'
 import { type Block, blocks, find, linkTo, localLinks, quotations, quoting, read, root } from './markdown.ts'
-import { rooms } from './rooms.ts'
+import { rooms, specifierOf } from './rooms.ts'
 
 // What the site's build makes, and templates of pages, are left to it.
 const written = listed('docs').filter(name => !/^docs\/(reference|source|public)\//.test(name))
 const documents = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...written].filter(name => name.endsWith('.md'))
-const folders = [...rooms, 'bench', 'tests'].filter(folder => existsSync(join(root, folder)))
+const folders = [...rooms, 'bench', 'tests']
 
 /** All files under a folder, with its name before theirs. */
 function listed(folder: string): string[] {
@@ -62,11 +62,12 @@ test.before(() => {
   mkdirSync(workshop, { recursive: true })
   for (const { block, file } of programs) writeFileSync(file, `${programOf(block)}\nexport {}\n`)
   const entry = (room: string) => ['index-node.ts', 'index.ts'].map(file => join(root, room, file)).filter(existsSync)
-  const published = rooms.filter(room => !['core', 'cli', 'examples'].includes(room) && existsSync(join(root, room)))
-  const paths = {
-    demask: entry('core'),
-    ...Object.fromEntries(published.map(room => [`demask/${room}`, entry(room)])),
-  }
+  const paths = Object.fromEntries(
+    rooms.flatMap(room => {
+      const specifier = specifierOf(room)
+      return specifier === null ? [] : [[specifier, entry(room)]]
+    }),
+  )
   const config = { extends: join(root, 'tsconfig.json'), compilerOptions: { paths }, include: ['*.ts'], exclude: [] }
   writeFileSync(join(workshop, 'tsconfig.json'), JSON.stringify(config))
 })

@@ -3,7 +3,6 @@ export const rooms = [
   'core',
   'io',
   'nn',
-  'distributed',
   'data',
   'evaluation',
   'diffusion',
@@ -12,3 +11,12 @@ export const rooms = [
   'cli',
   'examples',
 ] as const
+
+/** The specifier by which the package exports a room; null for rooms of programs. */
+export function specifierOf(room: (typeof rooms)[number]): string | null {
+  if (room === 'cli' || room === 'examples') return null
+  return room === 'core' ? 'demask' : `demask/${room}`
+}
+
+/** The specifiers of all rooms that the package exports. */
+export const specifiers = rooms.flatMap(room => specifierOf(room) ?? [])

@@ -10,12 +10,9 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { root } from '../repo/markdown.ts'
+import { specifiers } from '../repo/rooms.ts'
 
 const place = mkdtempSync(join(tmpdir(), 'demask-surroundings-'))
-const rooms = [
-  'demask',
-  ...['io', 'nn', 'data', 'evaluation', 'diffusion', 'models', 'training'].map(r => `demask/${r}`),
-]
 
 test.before(() => {
   const npm = (...words: string[]) => execFileSync('npm', words, { cwd: place, encoding: 'utf8', stdio: 'pipe' })
@@ -57,7 +54,7 @@ const settings = [
 ]
 for (const options of settings)
   test(`declarations compile with ${JSON.stringify(options)} and without skipLibCheck`, () => {
-    const imports = rooms.map((room, i) => `import * as room${i} from '${room}'\nconsole.log(room${i})`)
+    const imports = specifiers.map((specifier, i) => `import * as room${i} from '${specifier}'\nconsole.log(room${i})`)
     writeFileSync(join(place, 'program.ts'), imports.join('\n'))
     const compilerOptions = { ...options, strict: true, noEmit: true, skipLibCheck: false }
     writeFileSync(join(place, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['program.ts'] }))
