@@ -16,8 +16,9 @@ export function readTrainingCommand<Model extends Module, Options, Own extends S
   words: readonly string[] = process.argv.slice(2),
 ): TrainingCommand<Own> {
   const { family, about, examples } = program
-  const settings = Object.entries(settingsTable(family))
-  const run = Object.entries(runFlags(family.command, 'latents' in settingsTable(family)))
+  const table = settingsTable(family)
+  const settings = Object.entries(table)
+  const run = Object.entries(runFlags(family.command, 'latents' in table))
   const isOperand = ([, setting]: [string, Setting]) => 'operand' in setting
   const values = readFlags(
     {

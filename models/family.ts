@@ -246,15 +246,8 @@ export interface Cost {
   readonly step: number
 }
 
-/**
- * One family. Without arguments the types are erased, for code that treats all families alike: a record is only ever given
- * models, options and settings of its own.
- */
-export interface Family<
-  Model extends Module = Module,
-  Options extends TransformerOptions = TransformerOptions,
-  Own extends SettingsTable = SettingsTable,
-> {
+/** A record as far as training needs it: that of a family, or of the autoencoder. */
+export interface Trainable<Model extends Module, Options, Own extends SettingsTable> {
   /** As the papers write it: 'MDTv2'. */
   readonly name: string
   /** The word after `demask train`: 'mdt'. */
@@ -266,9 +259,22 @@ export interface Family<
   options(preset: string, pictures: Pictures, settings?: Partial<SettingsOf<Own>>): Options
   /** Throws RangeError on options that fit no model. */
   make(options: Options, init: Init): Model
+  readonly training: FamilyTraining<Model, Own>
+  /** Common settings that have no meaning for it. */
+  readonly without?: readonly string[]
+}
+
+/**
+ * One family. Without arguments the types are erased, for code that treats all families alike: a record is only ever given
+ * models, options and settings of its own.
+ */
+export interface Family<
+  Model extends Module = Module,
+  Options extends TransformerOptions = TransformerOptions,
+  Own extends SettingsTable = SettingsTable,
+> extends Trainable<Model, Options, Own> {
   /** Null if the names are those of another family. Throws UserError on shapes that fit no model, calling them `path`. */
   recognise(state: State, path: string, told: Told): Recognised<Options> | null
-  readonly training: FamilyTraining<Model, Own>
   readonly generation: FamilyGeneration<Model>
   /** `maskRatio` is the share of tokens that the step's mask removes, by default the family's own. */
   cost(options: Options, N: number, maskRatio?: number): Cost

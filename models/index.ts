@@ -39,6 +39,7 @@ export {
   samplerNames,
   type TextSetting,
   type Told,
+  type Trainable,
   type TrainingDefaults,
 } from './family.ts'
 export { readGenerated, seedNoise, timestepDiffusion } from './generate.ts'

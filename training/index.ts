@@ -7,7 +7,6 @@ export {
   type RunSettings,
   type Settings,
   settingsTable,
-  type Trainable,
 } from './settings.ts'
 export {
   type ComputePart,

@@ -6,7 +6,7 @@
 
 import { type Rng, ready, rng } from '../core/index.ts'
 import type { ImageDataset, LatentDataset } from '../data/index.ts'
-import type { SettingsOf, SettingsTable } from '../models/family.ts'
+import type { SettingsOf, SettingsTable, Trainable } from '../models/family.ts'
 import type { Module, StateSource } from '../nn/index.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import {
@@ -21,7 +21,7 @@ import {
 import type { RunDescription } from './readme.ts'
 import { checkSameData, previousRun, type RunDescribed, resumePoint, type TrainingState } from './resume.ts'
 import { Run } from './run.ts'
-import { changeOf, newSettings, resumedSettings, type runTable, type Settings, type Trainable } from './settings.ts'
+import { changeOf, newSettings, resumedSettings, type runTable, type Settings } from './settings.ts'
 
 /** A run's command line. */
 export interface TrainingCommand<Own extends SettingsTable> {

@@ -8,24 +8,8 @@ import { backendNames } from '../core/index.ts'
 import { dataHelp } from '../data/help.ts'
 import { keptTokens } from '../diffusion/index.ts'
 import { UserError } from '../io/user-error.ts'
-import type { FamilyTraining, Setting, SettingsOf, SettingsTable, TrainingDefaults } from '../models/family.ts'
-import type { Pictures } from '../models/index.ts'
-import type { Init, Module } from '../nn/index.ts'
-
-/** A family's record as far as training needs it. The autoencoder has such a record, too. */
-export interface Trainable<Model extends Module, Options, Own extends SettingsTable> {
-  readonly name: string
-  readonly command: string
-  readonly presets: readonly string[]
-  readonly defaultPreset: string
-  /** Returns the options of a preset for these pictures. Throws RangeError on an unknown name. */
-  options(preset: string, pictures: Pictures, settings?: Partial<SettingsOf<Own>>): Options
-  /** Creates the model. */
-  make(options: Options, init: Init): Model
-  readonly training: FamilyTraining<Model, Own>
-  /** Common settings that have no meaning for it. */
-  readonly without?: readonly string[]
-}
+import type { Setting, SettingsOf, SettingsTable, Trainable, TrainingDefaults } from '../models/family.ts'
+import type { Module } from '../nn/index.ts'
 
 /** Clipping, and what happens to steps that are not finite. */
 export interface GuardSettings {

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { scope } from '../core/index.ts'
 import type { ImageDataset } from '../data/index.ts'
 import { UserError } from '../io/user-error.ts'
-import type { SettingsTable, TrainingDefaults } from '../models/family.ts'
+import type { SettingsTable, Trainable, TrainingDefaults } from '../models/family.ts'
 import {
   AutoencoderKL,
   type AutoencoderKLOptions,
@@ -18,7 +18,7 @@ import {
 } from '../models/index.ts'
 import { AdamW, warmUpDecay } from '../nn/index.ts'
 import type { TrainingProgram } from './program.ts'
-import { folderOf, type Trainable } from './settings.ts'
+import { folderOf } from './settings.ts'
 import { scalingFactorOf, writeReconstructions } from './vae-pictures.ts'
 import { saveVae, vaeFile } from './vae-weights.ts'
 
