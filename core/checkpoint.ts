@@ -84,7 +84,7 @@ interface Read {
   readonly version: number
 }
 
-/** What the function of a checkpoint read from outside in its first, unrecorded run. */
+/** Operands that the function of a checkpoint read from outside in its first, unrecorded run. */
 class CheckpointReads {
   /** True if a tensor from outside that requires a gradient was read or returned. */
   requiresGrad = false

@@ -15,7 +15,7 @@ import { scope } from './scope.ts'
 import { ShapeError, sameShape, show } from './shape.ts'
 import { full, type Tensor } from './tensor.ts'
 
-/** How the graph is walked, and which gradients are wanted. */
+/** Settings of a walk over the graph, and the gradients to compute. */
 export interface Walk {
   /** Record the walk and free nothing. */
   readonly createGraph: boolean

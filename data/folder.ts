@@ -91,7 +91,7 @@ export async function readPicture(path: Path, size: number): Promise<Uint8Array>
   }
 }
 
-/** How many pictures of a folder have which shorter side, without those that cannot be read. Throws UserError. */
+/** Counts the pictures of a folder by their shorter side, without those that cannot be read. Throws UserError. */
 export async function shorterSides(path: string): Promise<Map<number, number>> {
   const counts = new Map<number, number>()
   const { files } = listPictures(path)
@@ -134,7 +134,7 @@ async function readRegular(path: Path): Promise<Uint8Array> {
   }
 }
 
-/** What a picture that cannot be read is rejected with. */
+/** Returns the error for a picture that cannot be read. */
 export function unreadable(path: Path, error: unknown): UnreadablePicture {
   return new UnreadablePicture(`${shown(path)}: wanted a picture, got one that cannot be read: ${reason(error)}`)
 }

@@ -34,7 +34,7 @@ export interface Moments {
   readonly std: ArrayLike<number>
 }
 
-/** How a folder of latents is written. */
+/** Options of writing a folder of latents. */
 export interface EncodeOptions {
   /** images (N, 3, S, S) in [-1, 1], N at most `together`. */
   readonly encode: (images: Float32Array) => Promise<Moments>

@@ -5,7 +5,7 @@
 
 import { firstBytes } from './open-node.ts'
 
-/** How a checkpoint of PyTorch before version 1.6 begins: the pickle of a certain number. */
+/** First bytes of a checkpoint of PyTorch before version 1.6: the pickle of a certain number. */
 const legacyMagic = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19]
 
 export type WeightsFormat = 'safetensors' | 'zip' | 'legacy' | 'index' | 'other'

@@ -10,7 +10,7 @@ import { type SafetensorsDType, SafetensorsError, safetensorsBytes } from './saf
 import { decodeElements } from './safetensors-elements.ts'
 import { gatherElements } from './strided.ts'
 
-/** What a header says: shape, order, type, and where the elements begin. */
+/** The content of a header: shape, order, type, and where the elements begin. */
 export interface NpyHeader {
   /** A name of safetensors.ts; for a type that is not read, NumPy's name: `<U10`, `|O`, `<c16`. */
   readonly dtype: string

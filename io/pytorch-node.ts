@@ -16,9 +16,9 @@ import { decoded, type HostTensor } from './safetensors.ts'
 import { quote } from './safetensors-elements.ts'
 import { type ZipEntry, ZipFile } from './zip-node.ts'
 
-/** What a file holds beside the pickle, and what the pickle describes. */
+/** The content of a file beside the pickle, and the values that the pickle describes. */
 export interface Saved {
-  /** What was saved: dicts are Maps, lists and tuples arrays, tensors StoredTensors, other objects Inert. */
+  /** The saved value: dicts are Maps, lists and tuples arrays, tensors StoredTensors, other objects Inert. */
   readonly root: unknown
   readonly bigEndian: boolean
   /** Bytes [tensor.begin, tensor.end) of a tensor's storage. Throws where the file has them not. */

@@ -28,7 +28,7 @@ export interface WeightsFile extends Disposable {
   readonly state: ReadonlyMap<string, FileTensor>
   /** The keys that lead to this state dict in a checkpoint of PyTorch; '' where it is all of the file. */
   readonly part: string
-  /** Of a file of diffusers, `config` has the text of the config.json beside it. */
+  /** `config` has the text of the config.json beside a file of diffusers. */
   readonly metadata: ReadonlyMap<string, string>
   /** Closes the file. */
   close(): void

@@ -111,7 +111,7 @@ export type LossPass = () => {
 export type OwnSettings<Own extends SettingsTable> = SettingsOf<Own> &
   Pick<TrainingDefaults, 'size'> & { readonly preset: string }
 
-/** How a family is trained. */
+/** Training of a family. */
 export interface FamilyTraining<Model extends Module, Own extends SettingsTable> {
   /** Settings beside the common ones. */
   readonly settings: Own
@@ -216,7 +216,7 @@ export interface GenerationRequest {
  */
 export type Generation = Generator<Sampled, void>
 
-/** How a family generates pictures. */
+/** Generation of pictures by a family. */
 export interface FamilyGeneration<Model extends Module> {
   readonly samplers: readonly SamplerName[]
   readonly defaults: { readonly sampler: SamplerName; readonly steps: number }

@@ -41,7 +41,7 @@ const defaults: Settled = {
   maximize: false,
 }
 
-/** Those of PyTorch's state: m, v, and the largest v so far. */
+/** Slots of PyTorch's state: m, v, and the largest v so far. */
 function momentsOf({ amsgrad }: Settled): SlotKinds {
   return { exp_avg: 'like', exp_avg_sq: 'like', ...(amsgrad && { max_exp_avg_sq: 'like' }) }
 }

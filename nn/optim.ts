@@ -1,5 +1,5 @@
 /**
- * What all optimizers share: parameter groups, the global norm of the gradients, and state that can be saved. A step is
+ * The base of all optimizers: parameter groups, the global norm of the gradients, and state that can be saved. A step is
  * dispatched without reading anything back: the norm, whether it is finite, the clipping coefficient and the count of
  * steps are scalars on the device, and a step whose gradient norm or loss is not finite changes nothing. An update writes the
  * parameter's memory: views and detached handles follow. A parameter without a gradient is left out of the step, as in PyTorch.
@@ -43,7 +43,7 @@ export type OptimizerOptions = Hyperparameters & { readonly lr: number }
 /** Parameters with hyperparameters of their own; those left out are the optimizer's. */
 export type ParameterGroup<O> = Partial<O> & { readonly params: NamedParameters }
 
-/** What an optimizer is made of: named parameters, or groups of them. */
+/** Named parameters, or groups of them. */
 export type OptimizerParameters<O> = NamedParameters | readonly ParameterGroup<O>[]
 
 /** A parameter group with every hyperparameter settled. */
@@ -57,7 +57,7 @@ export interface Group<O> {
 
 /** What may change from step to step. */
 export interface StepOptions {
-  /** The learning rate of this step, for all groups without one of their own; the constructor's unless said. */
+  /** The learning rate of this step, for all groups without one of their own; by default the constructor's. */
   readonly lr?: number
   /** Clips the gradients' global norm, over all groups, to this. */
   readonly maxNorm?: number
@@ -97,7 +97,7 @@ export type SlotKinds = Readonly<Record<string, 'like' | 'scalar'>>
 
 /** What all optimizers do: step, clip, skip what is not finite, keep state under names. */
 export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
-  /** Of all groups. */
+  /** Parameters of all groups. */
   readonly parameters: ReadonlyMap<string, Tensor>
   readonly groups: readonly Group<O>[]
   /** By parameter; begins with the parameter's first gradient. */
@@ -263,7 +263,7 @@ export function stateTensor(
   return tensor(values, { shape, ...place }).persist()
 }
 
-/** What is set: an option that is undefined is left out. */
+/** Returns the options that are set, without undefined ones. */
 function given<O extends object>(options: O): O {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as O
 }

@@ -55,7 +55,7 @@ export interface Origin {
   readonly note: string
 }
 
-/** What a run shows its progress with. */
+/** Values for the pictures of a run's progress. */
 export interface Shown<Model extends Module, Options, Own extends SettingsTable> {
   readonly folder: string
   readonly settings: Settings<Own>
@@ -67,7 +67,7 @@ export interface Shown<Model extends Module, Options, Own extends SettingsTable>
   readonly average: Model
 }
 
-/** What `demask train` needs of a program. */
+/** A program of `demask train`. */
 export interface TrainingProgram<Model extends Module, Options, Own extends SettingsTable> {
   readonly family: Trainable<Model, Options, Own>
   /** For --help. */

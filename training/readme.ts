@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { replaceFile } from '../io/replace.ts'
 import { versions } from './version.ts'
 
-/** What the README of a run says. */
+/** Content of the README of a run. */
 export interface RunDescription {
   /** What was trained on what. */
   readonly title: string

@@ -77,7 +77,7 @@ function begun(folder: string): boolean {
   return latestCheckpoint(folder) !== undefined || metricsOf(folder) !== undefined
 }
 
-/** A run that ended before its first step, for lack of memory say, may start again with other settings. */
+/** A run that ended before its first step, for example for lack of memory, may start again with other settings. */
 function holdsSteps(folder: string): boolean {
   return latestCheckpoint(folder) !== undefined || (metricsOf(folder)?.size ?? 0) > 0
 }

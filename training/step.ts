@@ -41,7 +41,7 @@ export type Update = (losses: readonly Tensor[]) => StepInfo
 export interface StepOutcome {
   /** Reported terms, means over the batch. */
   readonly terms: Readonly<Record<string, number>>
-  /** Of all gradients, before clipping. */
+  /** Global norm of the gradients, before clipping. */
   readonly gradNorm: number
   /** Learning rate of the update. */
   readonly lr: number

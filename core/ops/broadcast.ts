@@ -43,7 +43,7 @@ const sumOp = defineOp<Unary, ReduceAttrs>({
 })
 
 /**
- * Sum over axes (all unless said), which the shape of the result lacks, or has with size 1 where `keepDims`. Throws
+ * Sum over axes (default: all), which the shape of the result lacks, or has with size 1 where `keepDims`. Throws
  * ShapeError.
  */
 export function sum(x: Tensor, axes?: Axes, keepDims = false): Tensor {

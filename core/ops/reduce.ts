@@ -55,7 +55,7 @@ export function min(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   return apply(minOp, [x], { axes: axesOf('min', axes, x.shape.length), keepDims })
 }
 
-/** Arithmetic mean over axes (all unless said) of floats; shapes as of `sum`. Throws ShapeError. */
+/** Arithmetic mean over axes (default: all) of floats; shapes as of `sum`. Throws ShapeError. */
 export function mean(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   checkFloat('mean', x)
   const over = axesOf('mean', axes, x.shape.length)

@@ -1,5 +1,5 @@
 /**
- * What optimizers and averages of weights do to memory. The records give the arithmetic in plain ops; backends with a
+ * The updates of optimizers and of averages of weights. The records give the arithmetic in plain ops; backends with a
  * kernel write all rows in one launch. Gradients enter times `clip`, and a step whose `finite` is 0 writes nothing, so that a
  * step reads nothing back. Next: nn/optim.ts.
  */

@@ -1,5 +1,5 @@
 /**
- * What torch.save wrote before PyTorch 1.6, and writes without its ZIP container: pickles of a magic number, of a version,
+ * The format that torch.save wrote before PyTorch 1.6, and writes without its ZIP container: pickles of a magic number, of a version,
  * of the machine and of what was saved; then a pickle with the keys of the storages; then each storage, as its number of
  * elements and these, little-endian [torch/serialization.py, _legacy_save]. Needs Node.
  */

@@ -13,7 +13,7 @@ export class PickleError extends Error {
   override name = 'PickleError'
 }
 
-/** A pickle that goes on behind the bytes that are there. */
+/** A pickle that continues after the end of its bytes. */
 export class PickleCutShort extends PickleError {}
 
 /** An object of a class, or the result of a function, that is not known: what its pickle says of it. */
@@ -21,11 +21,11 @@ export class Inert {
   /** The name of the class or function: `argparse.Namespace`. */
   readonly type: string
   readonly args: readonly unknown[]
-  /** What the pickle gave it as its state: of most classes, its fields. */
+  /** State that the pickle gave it: of most classes, its fields. */
   state: unknown = null
-  /** What the pickle added to it as to a list or a set. */
+  /** Items that the pickle added to it as to a list or a set. */
   list: unknown[] | null = null
-  /** What the pickle set in it as in a dict. */
+  /** Entries that the pickle set in it as in a dict. */
   items: Map<unknown, unknown> | null = null
 
   constructor(type: string, args: readonly unknown[]) {
@@ -35,7 +35,7 @@ export class Inert {
 }
 
 /**
- * What a pickle's names stand for. Values are null, booleans, numbers, bigints, strings, bytes, arrays, Maps, Sets and
+ * Values of a pickle's names. Values are null, booleans, numbers, bigints, strings, bytes, arrays, Maps, Sets and
  * Inert objects.
  */
 export interface PickleHost {

@@ -1,5 +1,5 @@
 /**
- * What names in a PyTorch checkpoint stand for. Tensors become descriptions of where their elements lie (stored-tensor.ts),
+ * Values of the names in a PyTorch checkpoint. Tensors become descriptions of where their elements lie (stored-tensor.ts),
  * dicts of several classes become Maps, numpy's scalars numbers. That is all that is known. Objects of any other class
  * (settings, schedulers, numpy's arrays) become `Inert` data, which nothing here looks into. Names that run code in Python
  * are refused: a file with one was made to do harm. The machine that asks is pickle.ts.

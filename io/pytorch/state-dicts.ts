@@ -18,7 +18,7 @@ const mostModules = 2 ** 16
 const deepestModule = 64
 const longestName = 1000
 
-/** What is wanted most first: averaged weights are those that papers sample with. The file's own dict is ''. */
+/** Names in order of preference: averaged weights are those that papers sample with. The file's own dict is ''. */
 const averaged = [
   'ema',
   'model_ema',
@@ -57,7 +57,7 @@ export function stateDicts(root: unknown): Map<string, StateDict> {
   return found
 }
 
-/** What a dict, an object like one, or an object's fields hold under names. */
+/** Named values of a dict, of an object like one, or of an object's fields. */
 function entriesOf(value: unknown): [string, unknown][] {
   if (value instanceof Inert) return [...entriesOf(value.items), ...entriesOf(value.state)]
   if (!(value instanceof Map)) return []
@@ -150,7 +150,7 @@ function choose(names: readonly string[], usual: readonly string[]): string | un
   return names.length === 1 ? names[0] : undefined
 }
 
-/** What wrappers add to names, wherever they stand: DataParallel, torch.compile, FSDP and activation checkpointing. */
+/** Parts that wrappers add to names, at any position: DataParallel, torch.compile, FSDP and activation checkpointing. */
 const wrappers = new Set(['module', '_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module'])
 
 /**

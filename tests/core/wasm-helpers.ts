@@ -20,7 +20,7 @@ export function disposeAll(): void {
   for (const backend of backends) backend.dispose()
 }
 
-/** Those of cpu and wasm. */
+/** Kernels of cpu and wasm. */
 export type AllKernels = Kernels & FusedKernels & UpdateKernels
 
 /** The same values on cpu in f64 and, rounded to f32 before, on every wasm backend. */

@@ -50,7 +50,7 @@ async function stored(dtype: string, shape: readonly number[], bytes: readonly n
 }
 
 let copies = 0
-/** What `convert` makes of the tensor `w` of a file: its type and bytes. */
+/** Type and bytes of the tensor `w` of a file after `convert`. */
 async function converted(path: string, ...flags: string[]): Promise<[dtype: string, bytes: number[]]> {
   const out = at(`out-${copies++}.safetensors`)
   await convert([path, out, ...flags])
@@ -126,7 +126,7 @@ const npy = (descr: string, shape: string, bytes: readonly number[], fortran = f
   ])
 }
 
-/** What is asserted for the first cell of each line. */
+/** Assertions by the first cell of each line. */
 const lines: Readonly<Record<string, () => Promise<unknown>>> = {
   safetensors: async () => {
     const json = '{"__metadata__":null,"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'

@@ -156,7 +156,7 @@ test('weights in shards are one state; an index that leads elsewhere is refused'
   await refused(openWeights(at('shards/large.json')), /wanted an index of at most 67108864 bytes, got more$/)
   write(Object.fromEntries(Array.from({ length: 1001 }, (_, i) => [`w${i}`, `${i}.safetensors`])))
   await refused(openWeights(index), /wanted at most 1000 shards, got more$/)
-  // Those of PyTorch.
+  // Names of PyTorch's wrappers.
   copyFileSync(fixture('legacy.pt'), at('shards/pytorch_model-1.bin'))
   writeFileSync(index, JSON.stringify({ weight_map: { w: 'pytorch_model-1.bin' } }))
   using file = await openWeights(index)

@@ -253,7 +253,7 @@ const N = 6
 const pictures = (seed: number) => rng(seed).normal([N, 3, S, S])
 const labels = Array.from({ length: N }, (_, n) => n % classes)
 
-/** Whether a family removes tokens in training. */
+/** True if a family removes tokens in training. */
 const masks = (family: Family) => 'maskRatio' in family.training.settings
 
 /** Tokens that each attention of `run` sees. */

@@ -20,7 +20,7 @@ export type Argument =
   | { readonly number: string }
   | { readonly options: Readonly<Record<string, Argument>> }
 
-/** What is compared: results, gradients by the float operands, and second derivatives by those and the cotangents. */
+/** Compared quantities: results, gradients by the float operands, and second derivatives by those and the cotangents. */
 export const quantities = ['values', 'first', 'second'] as const
 export type Quantity = (typeof quantities)[number]
 

@@ -36,7 +36,7 @@ export async function places(): Promise<Readonly<Record<string, Place>>> {
   }
 }
 
-/** How a result differs: it threw, has another shape, is (not) a number, is (not) infinite, or is another number. */
+/** Kind of a difference: it threw, has another shape, is (not) a number, is (not) infinite, or is another number. */
 export type Kind = 'threw' | 'shape' | 'nan' | 'infinite' | 'value'
 
 export interface Difference {
@@ -136,7 +136,7 @@ function argumentOf(arg: Argument, operands: readonly Tensor[], constants: reado
   return Object.fromEntries(Object.entries(options).map(([key, item]) => [key, argumentOf(item, operands, constants)]))
 }
 
-/** What an error is measured by. */
+/** Scale of an error. */
 interface Limit {
   /** Relative error. */
   readonly relative: number

@@ -32,7 +32,7 @@ interface Run {
   readonly columns: readonly string[]
   /** Draws pictures with the run, or encodes some. */
   readonly use?: string
-  /** What `use` writes. */
+  /** Files that `use` writes. */
   readonly made?: string
 }
 
@@ -77,7 +77,7 @@ const runs: readonly Run[] = [
   { name: 'features', resume: 'bench/evidence/train-features.ts', columns: columns.features },
 ]
 
-/** What a run and the command that uses it leave. */
+/** Results of a run and of the command that uses it. */
 interface Outcome {
   readonly rows: readonly string[]
   /** SHA-256 by file. */

@@ -93,7 +93,7 @@ const chains: readonly (readonly Run[])[] = [
   ],
 ]
 
-/** What a run leaves. */
+/** Results of a run. */
 interface Outcome {
   readonly rows: readonly string[]
   /** SHA-256 by file. */

@@ -18,7 +18,7 @@ import { read, root } from './markdown.ts'
 import { rooms, specifiers } from './rooms.ts'
 
 const layers: readonly string[] = rooms
-/** Rooms without Node, but for files that end in -node.ts and the build of the wasm kernels. */
+/** Rooms without Node, except for files that end in -node.ts and the build of the wasm kernels. */
 const neutral = /^(core|nn|evaluation|diffusion|models)\//
 const forNode = /(-node|wasm\/build|evaluation\/feature-statistics)\.ts$/
 /** Entry points that a browser loads. */

@@ -24,7 +24,7 @@ test.before(() => {
 test.after(() => rmSync(place, { recursive: true }))
 
 const sum = `const backend = await ready({ backend: 'wasm', threads: 2 })
-await new Promise(resolve => setTimeout(resolve, 500)) // a worker that fails says so by then
+await new Promise(resolve => setTimeout(resolve, 500)) // a failing worker has warned by then
 console.log(backend.name, backend.threads, await sum(tensor([1, 2])).item())`
 
 /** Runs a command in the project; what it printed on both streams. */

@@ -1,5 +1,5 @@
 /**
- * What an optimizer step does to memory: the squared norm of all gradients, and updates in place, which write nothing
+ * Kernels of an optimizer step: the squared norm of all gradients, and updates in place, which write nothing
  * where the step's gradients are not finite. The formulas are those of ops/update.ts.
  */
 

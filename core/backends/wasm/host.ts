@@ -1,5 +1,5 @@
 /**
- * What the wasm backend needs of the machine: threads, their number, and relaxed SIMD. Node, Bun and Deno are found at run
+ * The wasm backend's host: threads, their number, and relaxed SIMD. Node, Bun and Deno are found at run
  * time, by `process.getBuiltinModule`, so no import condition and no bundler setting is needed.
  */
 

@@ -19,7 +19,7 @@ export interface FlatKernel {
   readonly kernel: (this: Thread, ...args: never[]) => number
   /** Sources of functions of numbers that the kernel calls, by name: `unaryOp`, `store`, … */
   readonly functions?: Readonly<Record<string, string>>
-  /** Number of axes that `offset` takes apart. */
+  /** Number of axes that `offset` splits. */
   readonly rank?: number
 }
 

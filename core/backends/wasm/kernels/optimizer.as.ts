@@ -1,5 +1,5 @@
 /**
- * What an optimizer step does to memory, for many tensors in one pass: the squared norm and updates. A chunk is a line of
+ * Kernels of an optimizer step, for many tensors in one pass: the squared norm and updates. A chunk is a line of
  * a table that the host writes: a piece of one row, as addresses and a length. Blocks are multiples of 64 bytes, so whole
  * vectors are read and written. Where the scalar `finite` is 0 nothing is written.
  */
