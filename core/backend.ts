@@ -110,7 +110,7 @@ export function windowPositions([, , H, W]: Shape, { kernel, stride, padding }: 
   ]
 }
 
-/** Error of `gather` and `scatterAdd` for an index outside [0, rows); `at` is its position in the index (B, K). */
+/** Error of `gatherRows` and `scatterAdd` for an index outside [0, rows); `at` is its position in the index (B, K). */
 export function indexError(op: string, rows: number, got: number | string, at?: readonly number[]): RangeError {
   const place = at === undefined ? '' : ` at ${show(at)}`
   return new RangeError(`${op}: expected indices in [0, ${rows}), got ${got}${place}`)
@@ -139,7 +139,7 @@ export interface Kernels {
   /** xs one after the other along `axis`. */
   concat(xs: readonly Operand[], axis: number, out: Spec): Storage
   /** x (B, R, D), index (B, K) i32 → (B, K, D): row index[b, k] of x[b]. Throws on an index out of range. */
-  gather(x: Operand, index: Operand, out: Spec): Storage
+  gatherRows(x: Operand, index: Operand, out: Spec): Storage
   /** index (B, K) i32, source (B, K, D) → (B, R, D): sums of source rows by index, 0 where none. */
   scatterAdd(index: Operand, source: Operand, out: Spec): Storage
   /**

@@ -11,7 +11,7 @@ import {
   add,
   broadcastTo,
   concat,
-  gather,
+  gatherRows,
   layerNorm,
   mean,
   mul,
@@ -207,7 +207,7 @@ export class MaskDiT extends Module {
     checkInput('MaskDiT', x, this.options)
     if (mask?.kept === 0) throw new RangeError('MaskDiT: wanted a mask that keeps a token, got one that keeps none')
     const embedded = add(this.x_embedder.forward(x), this.pos_embed) // (N, T, D)
-    const visible = mask === null ? embedded : gather(embedded, mask.idsKeep) // (N, K, D)
+    const visible = mask === null ? embedded : gatherRows(embedded, mask.idsKeep) // (N, K, D)
     return this.blocks.items.reduce((y, block) => block.forward(y, c), visible)
   }
 
@@ -238,7 +238,7 @@ function inPlace(x: Tensor, { idsRestore, kept }: TokenMask, filler: Tensor | nu
   const D = x.shape[2]
   const shuffled =
     filler === null ? pad(x, [0, 0, 0], [N, T, D]) : concat([x, broadcastTo(filler, [N, T - kept, D])], 1) // (N, T, D)
-  return gather(shuffled, idsRestore)
+  return gatherRows(shuffled, idsRestore)
 }
 
 /** MaskDiT as it is trained, saved and sampled: D(x; σ) = c_skip x + c_out F(c_in x; ln(σ)/4). [EDM eq. 7] */

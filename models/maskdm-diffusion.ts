@@ -5,7 +5,7 @@
  * ε beside it is kept, and the pictures come out in [0, 1]. Read maskdm.ts first; masks are diffusion/block-masks.ts.
  */
 
-import { abs, affine, gather, patchify, permute, type Rng, reshape, square, sub, type Tensor } from '../core/index.ts'
+import { abs, affine, gatherRows, patchify, permute, type Rng, reshape, square, sub, type Tensor } from '../core/index.ts'
 import { cosineBetas, linearBetas, scheduleOf, shiftedCosineBetas } from '../diffusion/betas.ts'
 import { type Masking, sampleMask } from '../diffusion/block-masks.ts'
 import {
@@ -93,7 +93,7 @@ export function maskedDenoisingScoreMatching(
 /** The patches of x (N, C, H, W) that a mask keeps, or all, each in the order of the network's: (N, K, P·P·C). */
 function visiblePatches(x: Tensor, P: number, mask: TokenMask | null): Tensor {
   const all = patchify(x, P) // (N, T, C·P·P)
-  const kept = mask === null ? all : gather(all, mask.idsKeep) // (N, K, C·P·P)
+  const kept = mask === null ? all : gatherRows(all, mask.idsKeep) // (N, K, C·P·P)
   const [[N, K], C] = [kept.shape, x.shape[1]]
   return reshape(permute(reshape(kept, [N, K, C, P * P]), [0, 1, 3, 2]), [N, K, P * P * C])
 }

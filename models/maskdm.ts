@@ -10,7 +10,7 @@ import {
   add,
   concat,
   embedding,
-  gather,
+  gatherRows,
   gelu,
   linear,
   patchify,
@@ -168,7 +168,7 @@ export class UViTEncoder extends Module {
   forward(x: Tensor, t: ArrayLike<number>, y: ArrayLike<number> | null, mask: TokenMask | null): Tensor {
     const [N] = x.shape
     const all = patchify(x, this.options.patchSize) // (N, T, C·P·P)
-    const visible = mask === null ? all : gather(all, mask.idsKeep) // (N, K, C·P·P)
+    const visible = mask === null ? all : gatherRows(all, mask.idsKeep) // (N, K, C·P·P)
     const label = this.label_emb === null ? [] : [this.#labelTokens(N, y)]
     const tokens = concat([...label, this.#timeTokens(t), this.patch_embed.project(visible)], 1) // (N, E + K, D)
     let h = add(tokens, this.#positions(mask))

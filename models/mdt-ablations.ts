@@ -10,7 +10,7 @@ import {
   broadcastTo,
   concat,
   div,
-  gather,
+  gatherRows,
   mean,
   patchify,
   reshape,
@@ -95,7 +95,7 @@ export class AblatedMDT extends MDT {
     const { maskedShortcut, interpolatorPosEmbed } = this.ablation
     const [[N, T], D] = [mask.mask.shape, x.shape[2]]
     const filled = mask.kept === T ? x : concat([x, broadcastTo(this.mask_token, [N, T - mask.kept, D])], 1) // (N, T, D)
-    const tokens = gather(filled, mask.idsRestore)
+    const tokens = gatherRows(filled, mask.idsRestore)
     const q = interpolatorPosEmbed ? add(tokens, this.decoder_pos_embed) : tokens
     const k = this.sideblocks.items.reduce((y, block) => block.forward(y, c), q)
     return maskedShortcut && k !== q ? where(ofTokens(mask), k, q) : k

@@ -12,7 +12,7 @@ import {
   broadcastTo,
   concat,
   gatedResidual,
-  gather,
+  gatherRows,
   type Rng,
   reshape,
   scope,
@@ -166,7 +166,7 @@ export abstract class MaskedDiffusionTransformer extends Module {
     const { maskRatio } = this.options
     if (maskRatio === null) throw new RangeError('MDT: wanted no mask, as maskRatio is null, got one')
     if (mask.kept === 0) throw new RangeError('MDT: wanted a mask that keeps a token, got one that keeps none')
-    const x = this.encode(gather(embedded, mask.idsKeep), c, this.pairsOf(mask)) // (N, K, D)
+    const x = this.encode(gatherRows(embedded, mask.idsKeep), c, this.pairsOf(mask)) // (N, K, D)
     return this.sideInterpolator(x, c, mask)
   }
 
@@ -194,7 +194,7 @@ export abstract class MaskedDiffusionTransformer extends Module {
     const [N, T] = mask.shape
     const D = x.shape[2]
     const filled = kept === T ? x : concat([x, broadcastTo(this.mask_token, [N, T - kept, D])], 1) // (N, T, D)
-    const q = add(gather(filled, idsRestore), this.decoder_pos_embed) // (N, T, D)
+    const q = add(gatherRows(filled, idsRestore), this.decoder_pos_embed) // (N, T, D)
     let k = q
     for (const block of this.sideblocks) k = block.forward(k, c)
     return where(reshape(mask, [N, T, 1]), k, q)

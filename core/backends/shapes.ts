@@ -43,7 +43,7 @@ export function createShapes({ fused = false } = {}): Backend {
     slice: (_, __, out) => like(out),
     pad: (_, __, ___, out) => like(out),
     concat: (_, __, out) => like(out),
-    gather: (_, __, out) => like(out),
+    gatherRows: (_, __, out) => like(out),
     scatterAdd: (_, __, out) => like(out),
     cast: (_, out) => like(out),
     unfold: (_, __, out) => like(out),

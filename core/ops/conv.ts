@@ -9,7 +9,7 @@ import { checkSizes, type Shape, ShapeError, show } from '../shape.ts'
 import { type Tensor, tensor } from '../tensor.ts'
 import { broadcastTo, sum } from './broadcast.ts'
 import { add, div, mul } from './elementwise.ts'
-import { gather } from './gather.ts'
+import { gatherRows } from './gather.ts'
 import { matmul } from './matmul.ts'
 import { pad, permute, reshape, transpose } from './movement.ts'
 import { max, mean } from './reduce.ts'
@@ -209,7 +209,7 @@ function resample(x: Tensor, to: number, mode: 'nearest' | 'bilinear'): Tensor {
   const [B, R] = x.shape
   if (R === to) return x
   const pick = (rows: readonly number[]) =>
-    gather(x, broadcastTo(tensor(rows, { dtype: 'i32', backend: x.backend }), [B, to])) // (B, to, D)
+    gatherRows(x, broadcastTo(tensor(rows, { dtype: 'i32', backend: x.backend }), [B, to])) // (B, to, D)
   const each = (f: (i: number) => number) => Array.from({ length: to }, (_, i) => f(i))
   if (mode === 'nearest') return pick(each(i => Math.floor((i * R) / to)))
   const place = (i: number) => Math.max(0, ((i + 0.5) * R) / to - 0.5)

@@ -1,6 +1,6 @@
 /**
  * Rows picked by index, and their adjoint. One batched form serves them all: an embedding is a gather from a batch of
- * one, the kept tokens of a masked picture are a gather of x (N, T, D) by ids (N, K), and the label's entry in a row of
+ * one, the kept tokens of a masked picture are a gatherRows of x (N, T, D) by ids (N, K), and the label's entry in a row of
  * logits is a gather of rows of width 1. Next: conv.ts.
  */
 
@@ -11,15 +11,15 @@ import { reshape } from './movement.ts'
 import { where, zero } from './where.ts'
 
 const gatherOp = defineOp<Binary, None, Unary>({
-  name: 'gather',
+  name: 'gatherRows',
   integers: true,
   selector: { at: 1, dtype: 'i32' },
   infer: ([x, index]) => {
     if (x.length !== 3 || index.length !== 2 || x[0] !== index[0])
-      throw new ShapeError(`gather: wanted x [B, R, D] and index [B, K], got ${show(x)} and ${show(index)}`)
+      throw new ShapeError(`gatherRows: wanted x [B, R, D] and index [B, K], got ${show(x)} and ${show(index)}`)
     return [index[0], index[1], x[2]]
   },
-  forward: (k, [x, index], _, out) => k.gather(x, index, out),
+  forward: (k, [x, index], _, out) => k.gatherRows(x, index, out),
   save: ([, index]) => [index],
   vjp: (g, [index], _, [x]) => [() => scatterAdd(index, g, x[1]), () => zero(index, index.shape)],
   samples: r => [
@@ -43,7 +43,7 @@ const scatterAddOp = defineOp<Binary, { readonly rows: number }, Unary>({
   },
   forward: (k, [index, source], _, out) => k.scatterAdd(index, source, out),
   save: ([index]) => [index],
-  vjp: (g, [index]) => [() => zero(index, index.shape), () => gather(g, index)],
+  vjp: (g, [index]) => [() => zero(index, index.shape), () => gatherRows(g, index)],
   samples: r => [
     { x: [r.indices(5, 2, 7), r(2, 7, 3)], attrs: { rows: 5 } },
     { x: [r.indices(3, 1, 1031), r(1, 1031, 1)], attrs: { rows: 3 } },
@@ -51,7 +51,7 @@ const scatterAddOp = defineOp<Binary, { readonly rows: number }, Unary>({
 })
 
 /** x (B, R, D), index (B, K) i32 in [0, R) → (B, K, D): row index[b, k] of x[b]. Throws ShapeError, RangeError. */
-export function gather(x: Tensor, index: Tensor): Tensor {
+export function gatherRows(x: Tensor, index: Tensor): Tensor {
   return apply(gatherOp, [x, index], {})
 }
 
@@ -64,12 +64,12 @@ export function scatterAdd(index: Tensor, source: Tensor, rows: number): Tensor 
  * x (B, R, D) with rows index[b, k], i32 in [0, R), replaced by source (B, K, D). Where two indices of one b are equal,
  * the row is the sum of theirs; PyTorch keeps either. Throws ShapeError, RangeError.
  */
-export function scatter(x: Tensor, index: Tensor, source: Tensor): Tensor {
+export function scatterRows(x: Tensor, index: Tensor, source: Tensor): Tensor {
   const [B, R, D] = x.shape
   const K = index.shape[1]
   if (x.shape.length !== 3 || !sameShape(index.shape, [B, K]) || !sameShape(source.shape, [B, K, D]))
     throw new ShapeError(
-      `scatter: wanted x [B, R, D], index [B, K] and source [B, K, D], ` +
+      `scatterRows: wanted x [B, R, D], index [B, K] and source [B, K, D], ` +
         `got ${show(x.shape)}, ${show(index.shape)} and ${show(source.shape)}`,
     )
   const hit = scatterAdd(index, ones([B, K, 1], { dtype: x.dtype, backend: x.backend }), R) // (B, R, 1)
@@ -80,7 +80,7 @@ export function scatter(x: Tensor, index: Tensor, source: Tensor): Tensor {
 export function embedding(table: Tensor, ids: Tensor): Tensor {
   if (table.shape.length !== 2) throw new ShapeError(`embedding: wanted a table [V, D], got ${show(table.shape)}`)
   const [V, D] = table.shape
-  return reshape(gather(reshape(table, [1, V, D]), reshape(ids, [1, ids.size])), [...ids.shape, D])
+  return reshape(gatherRows(reshape(table, [1, V, D]), reshape(ids, [1, ids.size])), [...ids.shape, D])
 }
 
 /** x (…, C), ids i32 (…) in [0, C) → (…): the entry that each id names. Throws ShapeError, RangeError. */
@@ -88,5 +88,5 @@ export function pick(x: Tensor, ids: Tensor): Tensor {
   if (!sameShape(x.shape.slice(0, -1), ids.shape))
     throw new ShapeError(`pick: wanted x [..., C] and ids [...], got ${show(x.shape)} and ${show(ids.shape)}`)
   const C = x.shape.at(-1)!
-  return reshape(gather(reshape(x, [ids.size, C, 1]), reshape(ids, [ids.size, 1])), ids.shape)
+  return reshape(gatherRows(reshape(x, [ids.size, C, 1]), reshape(ids, [ids.size, 1])), ids.shape)
 }

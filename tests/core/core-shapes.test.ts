@@ -16,7 +16,7 @@ import {
   embedding,
   fold,
   gatedResidual,
-  gather,
+  gatherRows,
   geluGrad,
   geluTanhGrad,
   gradients,
@@ -41,7 +41,7 @@ import {
   registry,
   reshape,
   ShapeError,
-  scatter,
+  scatterRows,
   scatterAdd,
   selfAttention,
   siluGrad,
@@ -116,10 +116,10 @@ const complaints: Record<string, () => unknown> = {
   'concat  ': () => concat([], 0),
   'concat   ': () => concat([x23], 2),
   stack: () => stack([x23, zeros([3])], 0),
-  gather: () => gather(x23, i32([0], [1, 1])),
+  gatherRows: () => gatherRows(x23, i32([0], [1, 1])),
   scatterAdd: () => scatterAdd(i32([0], [1, 1]), zeros([1, 2, 3]), 4),
-  scatter: () => scatter(zeros([1, 3, 2]), i32([0], [1, 1]), zeros([1, 1, 1])),
-  'scatter ': () => scatter(x23, i32([0, 1], [2, 1]), zeros([2, 1, 3])),
+  scatterRows: () => scatterRows(zeros([1, 3, 2]), i32([0], [1, 1]), zeros([1, 1, 1])),
+  'scatterRows ': () => scatterRows(x23, i32([0, 1], [2, 1]), zeros([2, 1, 3])),
   embedding: () => embedding(zeros([3]), i32([0])),
   pick: () => pick(zeros([2, 3, 4]), zeros([3, 2], { dtype: 'i32' })),
   crossEntropy: () => crossEntropy(x23, i32([0, 1, 2])),
@@ -220,20 +220,20 @@ test('an index out of range is named with its place, and leaks nothing', () => {
       const table = zeros([5, 2], { backend })
       for (const bad of [5, -1]) {
         const ids = tensor([0, 1, bad], { dtype: 'i32', backend })
-        assert.throws(() => embedding(table, ids), new RegExp(`gather: expected indices in \\[0, 5\\), got ${bad}`))
+        assert.throws(() => embedding(table, ids), new RegExp(`gatherRows: expected indices in \\[0, 5\\), got ${bad}`))
       }
     }, backend)
   }
 })
 
-test('scatter replaces, whatever was there, and sums where one row is named twice', () => {
+test('scatterRows replaces, whatever was there, and sums where one row is named twice', () => {
   for (const backend of [cpu, wasm]) {
     const of = (data: number[]) => tensor(data, { shape: [1, data.length, 1], backend })
     const at = (ids: number[]) => tensor(ids, { shape: [1, ids.length], dtype: 'i32', backend })
-    assert.equal(values(scatter(of([1e8, 5]), at([0]), of([1]))), [1, 5]) // f32 has no 1e8 + 1
-    assert.equal(values(scatter(of([Infinity, Number.NaN, 7]), at([0, 1]), of([1, 2]))), [1, 2, 7])
+    assert.equal(values(scatterRows(of([1e8, 5]), at([0]), of([1]))), [1, 5]) // f32 has no 1e8 + 1
+    assert.equal(values(scatterRows(of([Infinity, Number.NaN, 7]), at([0, 1]), of([1, 2]))), [1, 2, 7])
     const [x, source] = [of([1, 2, 3]).requireGrad(), of([10, 20]).requireGrad()]
-    const y = scatter(x, at([2, 2]), source)
+    const y = scatterRows(x, at([2, 2]), source)
     assert.equal(values(y), [1, 2, 30])
     const gs = gradients(sum(mul(y, of([5, 6, 7]))), [x, source])
     assert.equal(gs.map(values), [

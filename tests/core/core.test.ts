@@ -19,7 +19,7 @@ import {
   exp,
   firstNonFinite,
   full,
-  gather,
+  gatherRows,
   log,
   matmul,
   mul,
@@ -158,8 +158,8 @@ test('operands of two dtypes or backends are refused, and the way out is named',
   assert.throws(() => where(i32([1]), a, f64([1])), text('i32 on cpu, f32 on cpu, f64 on cpu'))
   assert.throws(() => where(b, a, a), text('f32 on wasm, f32 on cpu, f32 on cpu'))
   assert.throws(
-    () => gather(f64([[[1]]]), f64([[0]])),
-    /gather: expected operands .*, and i32 as operand 2, got f64 on cpu/,
+    () => gatherRows(f64([[[1]]]), f64([[0]])),
+    /gatherRows: expected operands .*, and i32 as operand 2, got f64 on cpu/,
   )
   assert.throws(() => scatterAdd(f64([[0]]), f64([[[1]]]), 1), /scatterAdd: expected operands .*, and i32 as operand 1/)
   assert.equal(values(add(to(a, { backend: wasm }), b)), [2])

@@ -219,8 +219,8 @@ test('an index out of range is one clear line and leaks nothing', () => {
     const x = tensor(new Float32Array(6), { shape: [1, 3, 2], backend: cpu })
     const index = tensor([[0, 3]], { dtype: 'i32', backend: cpu })
     const before = cpu.stats().bytes
-    const bad = () => cpu.kernels.gather(x, index, { shape: [1, 2, 2], dtype: 'f32' })
-    assert.throws(bad, /^gather: expected indices in \[0, 3\), got 3 at \[0, 1\]$/)
+    const bad = () => cpu.kernels.gatherRows(x, index, { shape: [1, 2, 2], dtype: 'f32' })
+    assert.throws(bad, /^gatherRows: expected indices in \[0, 3\), got 3 at \[0, 1\]$/)
     assert.is(cpu.stats().bytes, before)
   })
 })

@@ -15,7 +15,7 @@ import * as core from '../../core/index.ts'
 import {
   cpu,
   full,
-  gather,
+  gatherRows,
   gradients,
   matmul,
   mul,
@@ -149,7 +149,7 @@ test('an index out of range that the host wrote is told at once', () => {
   const before = backend.stats().bytes
   scope(() => {
     const x = core.reshape(on([[1], [2], [3]]), [1, 3, 1])
-    assert.throws(() => gather(x, on([[0, 3]], 'i32')), /^gather: expected indices in \[0, 3\), got 3$/)
+    assert.throws(() => gatherRows(x, on([[0, 3]], 'i32')), /^gatherRows: expected indices in \[0, 3\), got 3$/)
     assert.throws(() => scatterAdd(on([[-1, 0, 0]], 'i32'), x, 2), /^scatterAdd: expected indices in \[0, 2\), got -1$/)
   })
   assert.is(backend.stats().bytes, before)
@@ -160,13 +160,13 @@ test('an index out of range that the device computed is told by the next read, o
   const before = backend.stats()
   const computed = (values: number[][]) => core.add(on(values, 'i32'), on([[0]], 'i32'))
   const results = scope(() => [
-    gather(core.reshape(x, [1, 3, 1]), computed([[0, 3]])),
-    gather(core.reshape(x, [1, 3, 1]), computed([[-1, 3]])),
+    gatherRows(core.reshape(x, [1, 3, 1]), computed([[0, 3]])),
+    gatherRows(core.reshape(x, [1, 3, 1]), computed([[-1, 3]])),
     scatterAdd(computed([[-1, 0]]), core.reshape(on([1, 2]), [1, 2, 1]), 2),
   ])
   assert.is(backend.stats().reads, before.reads)
   const error = await rejection(x.data())
-  assert.match(error.message, /^gather: expected indices in \[0, 3\), got 3 outside$/)
+  assert.match(error.message, /^gatherRows: expected indices in \[0, 3\), got 3 outside$/)
   assert.equal([...(await x.data())], [1, 2, 3])
   for (const t of results) t.dispose()
   assert.is(backend.stats().bytes, before.bytes)

@@ -20,7 +20,7 @@ import {
   type DType,
   equal,
   fold,
-  gather,
+  gatherRows,
   gradients,
   less,
   logSoftmax,
@@ -34,7 +34,7 @@ import {
   rng,
   type Shape,
   ShapeError,
-  scatter,
+  scatterRows,
   scatterAdd,
   selfAttention,
   slice,
@@ -309,7 +309,7 @@ everywhere('pad surrounds, slices take the middle out again', margins, (make, [s
   )
 })
 
-// ---- gather, scatter, windows ---------------------------------------------------------------------------------------
+// ---- gatherRows, scatterRows, windows ---------------------------------------------------------------------------------------
 
 const rowsAndPicks = fc.record({
   B: fc.integer({ min: 1, max: 3 }),
@@ -320,13 +320,13 @@ const rowsAndPicks = fc.record({
 })
 
 everywhere(
-  'gather picks rows, and scatterAdd is its adjoint',
+  'gatherRows picks rows, and scatterAdd is its adjoint',
   rowsAndPicks,
   (make, { B, R, K, D, seed }, { backend }) => {
     const [x, y] = [integers([B, R, D], seed), integers([B, K, D], seed + 1)]
     const ids = rng(seed + 2).integersArray(0, R, B * K)
     const index = tensor(ids, { shape: [B, K], dtype: 'i32', backend })
-    const picked = gather(make(x), index)
+    const picked = gatherRows(make(x), index)
     same(
       picked,
       grid([B, K, D], ([b, k, d]) => at(x, [b, ids[b * K + k], d])),
@@ -338,7 +338,7 @@ everywhere(
 )
 
 everywhere(
-  'scatter replaces the rows it names and no other',
+  'scatterRows replaces the rows it names and no other',
   rowsAndPicks,
   (make, { B, R, K, D, seed }, { backend }) => {
     const n = Math.min(K, R)
@@ -350,7 +350,7 @@ everywhere(
     const index = tensor(Int32Array.from(orders.flatMap(order => [...order])), { shape: [B, n], dtype: 'i32', backend })
     const [x, source] = [integers([B, R, D], seed), integers([B, n, D], seed + 1)]
     same(
-      scatter(make(x), index, make(source)),
+      scatterRows(make(x), index, make(source)),
       grid([B, R, D], ([b, r, d]) => {
         const k = orders[b].indexOf(r)
         return k < 0 ? at(x, [b, r, d]) : at(source, [b, k, d])

@@ -15,7 +15,7 @@ import {
   cpu,
   enableGrad,
   exp,
-  gather,
+  gatherRows,
   grad,
   gradEnabled,
   gradients,
@@ -185,7 +185,7 @@ test('detach cuts, requireGrad of a result begins a new leaf, an alias is the sa
 test('integers have no gradient: neither indices, nor conditions, nor a float that was truncated', () => {
   const x = f64([[[1], [2]]]).requireGrad()
   const index = tensor([[1, 1, 0]], { dtype: 'i32', backend: cpu })
-  assert.equal(values(gradients(sum(gather(x, index)), [x])[0]), [1, 2])
+  assert.equal(values(gradients(sum(gatherRows(x, index)), [x])[0]), [1, 2])
   const c = f64([1, 0]).requireGrad()
   const a = f64([5, 6]).requireGrad()
   const [gc, ga] = gradients(sum(where(c, a, neg(a))), [c, a])

@@ -135,14 +135,14 @@ test('matmul and linear', () => {
       )
 })
 
-test('gather and scatterAdd', () => {
+test('gatherRows and scatterAdd', () => {
   for (const [B, R, K, D] of [
     [3, 11, 8, 37],
     [1, 1000, 300, 3],
     [2, 5, 9, 1],
   ]) {
-    check('gather', [floats([B, R, D]), ints([B, K], 0, R)], (k, [x, i], dtype) =>
-      k.gather(x, i, spec([B, K, D], dtype)),
+    check('gatherRows', [floats([B, R, D]), ints([B, K], 0, R)], (k, [x, i], dtype) =>
+      k.gatherRows(x, i, spec([B, K, D], dtype)),
     )
     check('scatterAdd', [ints([B, K], 0, R), floats([B, K, D])], (k, [i, s], dtype) =>
       k.scatterAdd(i, s, spec([B, R, D], dtype)),
@@ -151,8 +151,8 @@ test('gather and scatterAdd', () => {
   const x = floats([2, 5, 3]).on.get(relaxed)!
   const index = input(Int32Array.from([0, 1, 2, 5]), [2, 2]).on.get(relaxed)!
   assert.throws(
-    () => relaxed.kernels.gather(x, index, spec([2, 2, 3], 'f32')),
-    'gather: expected indices in [0, 5), got 5 at [1, 1]',
+    () => relaxed.kernels.gatherRows(x, index, spec([2, 2, 3], 'f32')),
+    'gatherRows: expected indices in [0, 5), got 5 at [1, 1]',
   )
 })
 

@@ -3,7 +3,7 @@
 import fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { concat, cpu, full, gather, rng, type Shape, scatter, scope } from '../../core/index.ts'
+import { concat, cpu, full, gatherRows, rng, type Shape, scatterRows, scope } from '../../core/index.ts'
 import { keptTokens, tokenMask } from '../../diffusion/index.ts'
 import { f64, near } from '../near.ts'
 
@@ -45,11 +45,11 @@ test('masks: kept and removed tokens are a partition, and restoring undoes the s
         if (kept === 0) return
         // Kept tokens, filled up with others and put back in order, stand where they stood.
         const tokens = rng(seed + 1).normal([N, T, 2], f64)
-        const padded = concat([gather(tokens, idsKeep), full([N, T - kept, 2], 9, f64)], 1)
-        const restored = gather(kept === T ? gather(tokens, idsKeep) : padded, idsRestore)
+        const padded = concat([gatherRows(tokens, idsKeep), full([N, T - kept, 2], 9, f64)], 1)
+        const restored = gatherRows(kept === T ? gatherRows(tokens, idsKeep) : padded, idsRestore)
         const [got, want] = [restored.dataSync(), tokens.dataSync()]
         for (let i = 0; i < got.length; i++) assert.is(got[i], removed[i >> 1] ? 9 : want[i])
-        near(scatter(full([N, T, 2], 9, f64), idsKeep, gather(tokens, idsKeep)), restored, 1e-12, 'scattered')
+        near(scatterRows(full([N, T, 2], 9, f64), idsKeep, gatherRows(tokens, idsKeep)), restored, 1e-12, 'scattered')
       })
     }),
   )

@@ -2,7 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { createShapes, gather, rng, scope, type Tensor, tensor } from '../../core/index.ts'
+import { createShapes, gatherRows, rng, scope, type Tensor, tensor } from '../../core/index.ts'
 import { DiT, ditPreset } from '../../models/index.ts'
 import { f64, near, normal } from '../near.ts'
 
@@ -34,7 +34,7 @@ test('2: tokens in another order, with their positions, come out in that order',
     })
   const order = tensor([2, 0, 3, 1, 2, 0, 3, 1], { shape: [N, T], dtype: 'i32', backend: f64.backend })
   const tokens = model.embed(normal(9, N, 1, 4, 4)) // positions are in them
-  near(run(gather(tokens, order)), gather(run(tokens), order), 1e-10, 'permuted')
+  near(run(gatherRows(tokens, order)), gatherRows(run(tokens), order), 1e-10, 'permuted')
 })
 
 test.run()

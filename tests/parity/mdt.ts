@@ -3,7 +3,7 @@
  * position bias on the way, guidance with the power-cosine scale, and the loss of both passes with its gradient.
  */
 
-import { gather, type Tensor } from '../../core/index.ts'
+import { gatherRows, type Tensor } from '../../core/index.ts'
 import { classifierFreeGuidance, powerCosineScale } from '../../diffusion/guidance.ts'
 import { trainingLoss } from '../../diffusion/losses.ts'
 import { keptTokens, type TokenMask, tokenMask } from '../../diffusion/masking.ts'
@@ -60,7 +60,7 @@ function setForward(results: Results, fixture: Fixture, run: Run, model: MDT | M
   const ratio = () => (fixture.has('in.mask_ratio_u') ? fixture.host('in.mask_ratio_u') : null)
   const mask = once(() => maskOf(model, run, fixture.host('in.mask_noise'), ratio()))
   const c = once(() => model.condition(x().shape[0], t(), y()))
-  const kept = once(() => gather(model.embed(x()), mask().idsKeep))
+  const kept = once(() => gatherRows(model.embed(x()), mask().idsKeep))
   results.set('out.len_keep', () => mask().kept)
   results.set('out.mask', () => mask().mask)
   results.set('out.ids_restore', () => mask().idsRestore)

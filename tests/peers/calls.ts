@@ -29,7 +29,7 @@ const movement: Record<string, Call> = {
   select: (x: Tensor, axis: number, at: number, shape: number[]) =>
     core.reshape(core.slice(x, axis, at, at + 1), shape),
   gatherElements: (x: Tensor, axis: number, index: Tensor) =>
-    alongLast(axis, [x, index], ([x, index]) => core.reshape(core.gather(columns(x), rows(index)), index.shape)),
+    alongLast(axis, [x, index], ([x, index]) => core.reshape(core.gatherRows(columns(x), rows(index)), index.shape)),
   scatterAddElements: (x: Tensor, axis: number, index: Tensor, source: Tensor) =>
     alongLast(axis, [x, index, source], ([x, index, source]) =>
       core.add(x, core.reshape(core.scatterAdd(rows(index), columns(source), x.shape.at(-1)!), x.shape)),
@@ -37,7 +37,7 @@ const movement: Record<string, Call> = {
   indexSelect: (x: Tensor, axis: number, index: Tensor) => {
     const [before, n, after] = [x.shape.slice(0, axis), x.shape[axis], x.shape.slice(axis + 1)]
     const [B, D] = [size(before), size(after)]
-    const picked = core.gather(core.reshape(x, [B, n, D]), core.broadcastTo(index, [B, index.size]))
+    const picked = core.gatherRows(core.reshape(x, [B, n, D]), core.broadcastTo(index, [B, index.size]))
     return core.reshape(picked, [...before, index.size, ...after])
   },
 }

@@ -16,7 +16,7 @@ import {
   concat,
   cpu,
   full,
-  gather,
+  gatherRows,
   gradients,
   layerNorm,
   matmul,
@@ -114,7 +114,7 @@ run('indices are exact past 2^24 elements', async () => {
     const last = tensor(Int32Array.of((n + 1) / width - 1), { shape: [1, 1], dtype: 'i32', backend })
     return [
       slice(long, 0, n, n + 3),
-      reshape(gather(reshape(rows, [1, ...rows.shape]), last), [width]),
+      reshape(gatherRows(reshape(rows, [1, ...rows.shape]), last), [width]),
       sum(long),
       slice(reshape(mul(rows, tensor(Float32Array.of(2, 3, 4), { backend })), [n + 1]), 0, n - 1, n + 1),
     ]

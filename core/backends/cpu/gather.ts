@@ -8,10 +8,10 @@ import { type Host, output } from './host.ts'
 
 export function gatherLoops(host: Host) {
   return {
-    gather(x, index, out) {
+    gatherRows(x, index, out) {
       const [B, R, D] = x.shape
       const K = index.shape[1]
-      checkIndices('gather', host, index, R)
+      checkIndices('gatherRows', host, index, R)
       const y = output(host, out)
       const [X, I, Y] = [host.view(x.storage), host.view(index.storage), host.view(y)]
       for (let b = 0; b < B; b++) {

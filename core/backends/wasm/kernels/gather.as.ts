@@ -45,7 +45,7 @@ export function firstBad(args: FirstBadArgs, chunk: i32): void {
 }
 
 /** y[b, k] = x[b, index[b, k]] */
-export function gather(args: GatherArgs, chunk: i32): void {
+export function gatherRows(args: GatherArgs, chunk: i32): void {
   const K = args.K
   const R = args.R
   const D = args.D

@@ -1,5 +1,5 @@
 /**
- * Launches permute, slice, pad, concat, gather and scatterAdd. Kernels: kernels/movement.as.ts and gather.as.ts.
+ * Launches permute, slice, pad, concat, gatherRows and scatterAdd. Kernels: kernels/movement.as.ts and gather.as.ts.
  */
 
 import { indexError, type Kernels, type Operand } from '../../../backend.ts'
@@ -11,11 +11,11 @@ import { collapseToRows, outerTable, splitIntoChunks } from './rows.ts'
 /** Rows of the result per unit of the transpose kernel: 16 words are the cache line that it reads. */
 const BAND = 16
 
-type Names = 'permute' | 'slice' | 'pad' | 'concat' | 'gather' | 'scatterAdd'
+type Names = 'permute' | 'slice' | 'pad' | 'concat' | 'gatherRows' | 'scatterAdd'
 
 export function movement(context: LaunchContext, kernels: () => Kernels): Pick<Kernels, Names> {
   const { runtime } = context
-  const { copyRows, transpose, firstBad, gather, scatterAdd, scatterAddInts } = runtime.kernels
+  const { copyRows, transpose, firstBad, gatherRows, scatterAdd, scatterAddInts } = runtime.kernels
 
   /** Copies a box of `extents` from one address to another, each with its own strides in elements. */
   function copyBox(
@@ -142,14 +142,14 @@ export function movement(context: LaunchContext, kernels: () => Kernels): Pick<K
       return y
     },
 
-    gather(x, index, out) {
+    gatherRows(x, index, out) {
       const [, R, D] = x.shape
       const [B, K] = index.shape
-      checkIndices('gather', index, R)
+      checkIndices('gatherRows', index, R)
       const y = context.output(out)
       const rows = B * K
       const rowsPerChunk = Math.max(1, Math.floor(CHUNK / Math.max(D, 1)))
-      runtime.launch(gather, ceilDiv(rows, rowsPerChunk), {
+      runtime.launch(gatherRows, ceilDiv(rows, rowsPerChunk), {
         x: addressOf(x),
         index: addressOf(index),
         y: y.address,

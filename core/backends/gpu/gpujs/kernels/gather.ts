@@ -1,5 +1,5 @@
 /**
- * gather and scatterAdd. For wide rows, scatterAdd finds once the first index of each row and, for each index, the next
+ * gatherRows and scatterAdd. For wide rows, scatterAdd finds once the first index of each row and, for each index, the next
  * one of the same row; elements then follow these links. For few narrow rows with many indices (the gradient of a table
  * of biases) each element scans the indices, chunk by chunk.
  */
@@ -16,7 +16,7 @@ declare function along(at: number, n: number, inner: number): number
 declare function element(outer: number, rows: number, row: number, width: number, column: number): number
 
 /** x (B, R, D), index (B, K) → (B, K, D). */
-function gather(this: Thread, x: Elements, index: Elements, R: number, K: number, D: number): number {
+function gatherRows(this: Thread, x: Elements, index: Elements, R: number, K: number, D: number): number {
   const row = index[quotient(this.thread.x, D)]
   return x[element(quotient(this.thread.x, K * D), R, row, D, remainder(this.thread.x, D))]
 }
@@ -102,12 +102,12 @@ export function outOfRange(this: Thread, index: Elements, R: number): number {
 
 export function createGatherKernels({ launch, free, checkIndices }: Launcher, reduceMiddle: ReduceMiddle) {
   return {
-    gather(x, index, out) {
+    gatherRows(x, index, out) {
       const [B, R, D] = x.shape
       const K = index.shape[1]
-      checkIndices('gather', index, R)
-      coordinate('gather', Math.max(B, R, K, D))
-      return launch({ key: 'gather', kernel: gather }, [x, index], out, [R, K, D])
+      checkIndices('gatherRows', index, R)
+      coordinate('gatherRows', Math.max(B, R, K, D))
+      return launch({ key: 'gatherRows', kernel: gatherRows }, [x, index], out, [R, K, D])
     },
 
     scatterAdd(index, source, out) {
