@@ -35,7 +35,7 @@ interface Measured {
 /** Runs everything and prints it. Throws UserError where the backend is no gpu. */
 export async function gpuBench({ backend: name, batch, preset, quick }: GpuBenchOptions): Promise<void> {
   const chosen = await ready({ backend: name })
-  if (!('device' in chosen)) throw new UserError(`bench: --backend: wanted gpu, got '${name}'`)
+  if (!('device' in chosen)) throw new UserError(`bench: --backend: expected gpu, got '${name}'`)
   const backend = chosen as GpuBackend
   const repeats = quick ? 1 : 10
   const results: Measured[] = []

@@ -99,6 +99,6 @@ await main(async () => {
     savings: alone(savings),
   }
   if (backend !== undefined) return gpuBench({ backend, batch, preset, quick })
-  if (record && what !== 'all') throw new UserError(`bench: --record: wanted with everything, got '${what}'`)
+  if (record && what !== 'all') throw new UserError(`bench: --record: expected with everything, got '${what}'`)
   await benches[what]()
 })

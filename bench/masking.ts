@@ -202,7 +202,7 @@ await main(async () => {
   const asked = argv.slice(2)
   for (const name of asked)
     if (!Object.hasOwn(comparisons, name))
-      throw new UserError(`bench: wanted ${Object.keys(comparisons).join(', ')}, got '${name}'`)
+      throw new UserError(`bench: expected ${Object.keys(comparisons).join(', ')}, got '${name}'`)
   const backend = await ready({ backend: 'wasm', threads: 1 })
   console.log('tokens/s counts the tokens of the pictures, removed ones too\n')
   for (const [name, comparison] of Object.entries(comparisons)) {

@@ -241,7 +241,7 @@ await main(async () => {
     ],
   })
   if (record && only.length < ids.length)
-    throw new UserError(`bench:peers: --record: wanted with all peers, got ${only}`)
+    throw new UserError(`bench:peers: --record: expected with all peers, got ${only}`)
   const machine = machineNow()
   warnOfLoad(machine)
   const problem = install()

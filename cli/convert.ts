@@ -62,8 +62,8 @@ export async function run(words: readonly string[]): Promise<void> {
     },
     words,
   )
-  if (!to.endsWith('.safetensors')) throw new UserError(`${to}: wanted a name that ends with .safetensors`)
-  if (existsSync(to)) throw new UserError(`${to}: wanted a new file, got one that is there already`)
+  if (!to.endsWith('.safetensors')) throw new UserError(`${to}: expected a name that ends with .safetensors`)
+  if (existsSync(to)) throw new UserError(`${to}: expected a new file, got one that is there already`)
   using file = await openWeights(from, { part })
   const target = dtype as Target | undefined
   const tensors = converted(stripped(file.state, strip), target, from)
@@ -92,7 +92,7 @@ function converted(state: WeightsFile['state'], target: Target | undefined, path
     Array.from(state, ([name, tensor]): [string, Stored] => {
       const { dtype, shape, size } = tensor
       if (dtype.includes('.') || /^C(32|128)$/.test(dtype))
-        throw new UserError(`${path}: ${name}: wanted a type that safetensors has, got ${dtype}`)
+        throw new UserError(`${path}: ${name}: expected a type that safetensors has, got ${dtype}`)
       const isFloat = isSafetensorsDType(dtype) && /^B?F/.test(dtype)
       if (target === undefined || !isFloat) return [name, { dtype, shape, size, bytes: () => tensor.bytes() }]
       const { dtype: wanted, tooLarge } = targets[target]
@@ -100,7 +100,7 @@ function converted(state: WeightsFile['state'], target: Target | undefined, path
         const values = tensor.data
         for (const value of values)
           if (Math.abs(value) >= tooLarge && Number.isFinite(value))
-            throw new UserError(`${path}: ${name}: wanted numbers that ${target} has, got ${value}`)
+            throw new UserError(`${path}: ${name}: expected numbers that ${target} has, got ${value}`)
         return values
       }
       return [name, { dtype: wanted, shape, data }]
@@ -115,7 +115,7 @@ function stripped(state: WeightsFile['state'], prefix: string | undefined): Weig
   const short = (name: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : name)
   if (!names.some(name => name.startsWith(prefix)))
     throw new UserError(
-      `--strip: wanted a prefix of a name, got '${prefix}'; there are ${names.slice(0, 3).join(', ')}, …`,
+      `--strip: expected a prefix of a name, got '${prefix}'; there are ${names.slice(0, 3).join(', ')}, …`,
     )
   const after = new Map(Array.from(state, ([name, tensor]) => [short(name), tensor]))
   if (after.size < state.size || after.has(''))

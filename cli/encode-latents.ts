@@ -66,8 +66,8 @@ export const run = (words: readonly string[]): Promise<void> =>
     const { size = trained ?? 256 } = flags
     const factor = model.downsampling
     if (inChannels !== 3)
-      throw new UserError(`${file}: wanted an autoencoder of RGB pictures, got ${inChannels} channels`)
-    if (size % factor !== 0) throw new UserError(`--size: wanted a multiple of ${factor}, got ${size}`)
+      throw new UserError(`${file}: expected an autoencoder of RGB pictures, got ${inChannels} channels`)
+    if (size % factor !== 0) throw new UserError(`--size: expected a multiple of ${factor}, got ${size}`)
     const data = await openDataset(dir, size, { strict })
     const name = basename(data.name).replace(/[^\w.-]+/g, '-')
     const out = given ?? join('runs', `latents-${name}-${size}`)

@@ -49,7 +49,7 @@ export async function measuredOf(source: Source, measure: Measure, options: Look
   const { stored, name } = source
   checkStored(stored, name, measure)
   if (options.part !== null)
-    throw new UserError(`--part: wanted pictures to measure a part of, got statistics: ${name}`)
+    throw new UserError(`--part: expected pictures to measure a part of, got statistics: ${name}`)
   return {
     name,
     count: stored.sums?.pool.count ?? null,
@@ -67,13 +67,13 @@ function checkStored(stored: StoredStatistics, name: string, { features, widths 
   const width = stored.pool.mean.length
   if ((stored.features ?? features) === features && width === widths[0]) return
   const got = stored.features === null ? `${width} numbers` : `${stored.features} features of ${width} numbers`
-  throw new UserError(`${name}: wanted statistics of ${features} features, of ${widths[0]} numbers, got ${got}`)
+  throw new UserError(`${name}: expected statistics of ${features} features, of ${widths[0]} numbers, got ${got}`)
 }
 
 /** Takes the statistics of a further part into `first`. Throws UserError where they do not go together. */
 export function merge(first: Measured, stored: StoredStatistics, name: string, measure: Measure): void {
   checkStored(stored, name, measure)
-  if (first.sums === null) throw new UserError(`--with: wanted statistics that can be merged, got ${first.name}`)
+  if (first.sums === null) throw new UserError(`--with: expected statistics that can be merged, got ${first.name}`)
   first.sums.pool.merge(stored.sums!.pool)
   first.sums.spatial.merge(stored.sums!.spatial)
   first.count = first.sums.pool.count
@@ -89,7 +89,7 @@ async function lookedAt(
   const { name, height, width } = pictures
   const [from, to] = part === null ? [0, pictures.length] : part(pictures.length)
   const count = to - from
-  const few = (n: number) => new UserError(`${name}: wanted at least 2 pictures, got ${n}`)
+  const few = (n: number) => new UserError(`${name}: expected at least 2 pictures, got ${n}`)
   if (count < 2) throw few(count)
   const sums = { pool: new FeatureStatistics(D), spatial: new FeatureStatistics(S) }
   const wanted = Math.min(count, pairs)

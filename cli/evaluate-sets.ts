@@ -52,12 +52,12 @@ export async function openSource(spec: string, size: number | undefined): Promis
 
 function present(path: string): string {
   if (existsSync(path)) return path
-  throw new UserError(`${path}: wanted a file of pictures or statistics: no such file`)
+  throw new UserError(`${path}: expected a file of pictures or statistics: no such file`)
 }
 
 async function openPictures(spec: string, size: number | undefined): Promise<Pictures> {
   if (spec.endsWith('.zip') && size === undefined)
-    throw new UserError(`--size: wanted with a ZIP of pictures, got none: ${spec}`)
+    throw new UserError(`--size: expected with a ZIP of pictures, got none: ${spec}`)
   const isFolder = statSync(spec, { throwIfNoEntry: false })?.isDirectory() === true
   const set = await openDataset(spec, size ?? (isFolder ? await commonSize(spec) : 32))
   return {
@@ -157,7 +157,7 @@ export async function emoji(): Promise<Measure> {
     fileURLToPath(new URL(`${up}emoji-features.safetensors`, import.meta.url)),
   )
   const path = places.find(place => existsSync(place))
-  if (path === undefined) throw new UserError(`${places[0]}: wanted the weights that come with demask: no such file`)
+  if (path === undefined) throw new UserError(`${places[0]}: expected the weights that come with demask: no such file`)
   using file = await openWeights(path)
   const [classes] = file.state.get('fc.weight')?.shape ?? [0]
   const network = new EmojiFeatures(classes, { rng: null })

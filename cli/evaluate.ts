@@ -63,9 +63,9 @@ export async function run(words: readonly string[]): Promise<void> {
   )
   const { samples: samplesSpec, reference: referenceSpec, size, pairs } = given
   if (referenceSpec === undefined && given.save === undefined)
-    throw new UserError('evaluate: wanted a reference to compare with, or --save, got neither')
+    throw new UserError('evaluate: expected a reference to compare with, or --save, got neither')
   if (given.save !== undefined && !/\.(npz|safetensors)$/.test(given.save))
-    throw new UserError(`--save: wanted a name that ends with .npz or .safetensors, got '${given.save}'`)
+    throw new UserError(`--save: expected a name that ends with .npz or .safetensors, got '${given.save}'`)
   const part = given.part === undefined ? null : partOf(given.part)
   const backend = await ready({ threads: given.threads })
   const sources: Source[] = []
@@ -80,7 +80,7 @@ export async function run(words: readonly string[]): Promise<void> {
     )
     for (const [path, { sums }] of further)
       if (sums === null)
-        throw new UserError(`${path}: wanted statistics that can be merged (.safetensors), got an .npz`)
+        throw new UserError(`${path}: expected statistics that can be merged (.safetensors), got an .npz`)
 
     const batch = given.batch ?? (given.inception === undefined ? 64 : 8)
     const stream = given.json ? process.stderr : process.stdout
@@ -89,7 +89,7 @@ export async function run(words: readonly string[]): Promise<void> {
     const first = await look(samples, part)
     for (const [path, stored] of further) merge(first, stored, path, measure)
     if (given.save !== undefined) {
-      if (first.sums === null) throw new UserError(`--save: wanted pictures or mergeable statistics: ${samplesSpec}`)
+      if (first.sums === null) throw new UserError(`--save: expected pictures or mergeable statistics: ${samplesSpec}`)
       await writeStatistics(given.save, first.sums, measure.features)
     }
     const second = reference === null ? null : await look(reference, null)
@@ -104,7 +104,7 @@ export async function run(words: readonly string[]): Promise<void> {
 /** What I/N stands for. Throws UserError. */
 function partOf(text: string): Part {
   const [, i, n] = (/^(\d+)\/(\d+)$/.exec(text) ?? []).map(Number)
-  if (!(i >= 1 && i <= n)) throw new UserError(`--part: wanted I/N with I from 1 to N, got '${text}'`)
+  if (!(i >= 1 && i <= n)) throw new UserError(`--part: expected I/N with I from 1 to N, got '${text}'`)
   return length => [Math.floor(((i - 1) * length) / n), Math.floor((i * length) / n)]
 }
 

@@ -51,7 +51,8 @@ export async function run(words: readonly string[]): Promise<void> {
   else if (existsSync(join(path, 'state.json'))) show([...ofState(path), ...(await ofWeights(path, listed))])
   else if (existsSync(join(path, 'metrics.jsonl')) || checkpoints(path).length > 0) show(await ofRun(path, listed))
   else if (weightsIn(path) !== null) show(await ofFile(weightsIn(path)!, listed))
-  else throw new UserError(`${path}: wanted a run, a checkpoint or a folder of latents, got a folder of something else`)
+  else
+    throw new UserError(`${path}: expected a run, a checkpoint or a folder of latents, got a folder of something else`)
 }
 
 function show(lines: Lines): void {

@@ -23,7 +23,7 @@ export async function pictures(
     const rgb = await readPicture(flags.image, S)
     return [{ pixels: Float32Array.from(rgb, toModelRange), label: null }]
   }
-  if (data === null) throw new UserError('--image: wanted a picture, as a file of weights does not tell of any')
+  if (data === null) throw new UserError('--image: expected a picture, as a file of weights does not tell of any')
   const set = await openDataset(data, S)
   const chosen = rng(flags.seed).fork('pictures').permutationArray(set.length).subarray(0, flags.pictures)
   return Promise.all(
@@ -46,7 +46,7 @@ export function holeAt(where: string, S: number): Int32Array {
   const box = named[where] ?? (/^\d+(,\d+){3}$/.test(where) ? where.split(',').map(Number) : [])
   const [x, y, w, h] = box
   if (box.length !== 4 || w < 1 || h < 1 || x + w > S || y + h > S)
-    throw new UserError(`--hole: wanted left, right, center or x,y,w,h within ${S}×${S} pixels, got '${where}'`)
+    throw new UserError(`--hole: expected left, right, center or x,y,w,h within ${S}×${S} pixels, got '${where}'`)
   const hole = new Int32Array(S * S)
   for (let row = y; row < y + h; row++) hole.fill(1, row * S + x, row * S + x + w)
   return checked('--hole', hole)
@@ -65,7 +65,7 @@ function checked(what: string, hole: Int32Array): Int32Array {
   const size = hole.reduce((a, b) => a + b, 0)
   if (size === 0 || size === hole.length)
     throw new UserError(
-      `${what}: wanted a hole that is a part of the picture, got ${size === 0 ? 'none' : 'all of it'}`,
+      `${what}: expected a hole that is a part of the picture, got ${size === 0 ? 'none' : 'all of it'}`,
     )
   return hole
 }

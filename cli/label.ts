@@ -7,12 +7,12 @@ import { UserError } from '../io/user-error.ts'
  * unless some class is named by a number. `classes` are the names that are known. Throws UserError.
  */
 export function labelOf(name: string, numClasses: number, classes: readonly string[]): number {
-  if (numClasses === 0) throw new UserError('--class: wanted a model with classes, got one without')
+  if (numClasses === 0) throw new UserError('--class: expected a model with classes, got one without')
   const label = findLabel(name, numClasses, classes)
   if (label !== null) return label
   const numbers = namedByNumber(classes) ? `an index #0 to #${numClasses - 1}` : `a number below ${numClasses}`
   const known = classes.length > 0 ? ` or one of ${classes.join(', ')}` : ''
-  throw new UserError(`--class: wanted ${numbers}${known}, got '${name}'`)
+  throw new UserError(`--class: expected ${numbers}${known}, got '${name}'`)
 }
 
 /**

@@ -66,7 +66,7 @@ function checkFinite({ values, shape: [, C, H, W], seeds }: Batch): void {
   if (bad < 0) return
   const seed = seeds[Math.floor(bad / (C * H * W))]
   throw new UserError(
-    `the picture of seed ${seed}: wanted finite values, got ${values[bad]}: weights or settings are wrong`,
+    `the picture of seed ${seed}: expected finite values, got ${values[bad]}: weights or settings are wrong`,
   )
 }
 
@@ -87,15 +87,15 @@ const isPicture = /\.(png|jpe?g|gif|webp|avif|tiff?|bmp)$/i
 
 /** Whether a picture can be written to `path`. Throws UserError. */
 export function checkPicture(path: string): void {
-  if (!/\.png$/i.test(path)) throw new UserError(`--out: wanted a name that ends with .png, got '${path}'`)
+  if (!/\.png$/i.test(path)) throw new UserError(`--out: expected a name that ends with .png, got '${path}'`)
   checkFile(path)
 }
 
 /** Throws UserError where there is no folder for a file, or a folder in its place. */
 function checkFile(path: string): void {
-  if (isFolder(path) === true) throw new UserError(`--out: wanted a file, got the folder ${path}`)
+  if (isFolder(path) === true) throw new UserError(`--out: expected a file, got the folder ${path}`)
   const parent = dirname(path)
-  if (isFolder(parent) !== true) throw new UserError(`--out: wanted a folder to write into, got none: ${parent}`)
+  if (isFolder(parent) !== true) throw new UserError(`--out: expected a folder to write into, got none: ${parent}`)
   guarded(path, () => accessSync(parent, constants.W_OK))
 }
 
@@ -103,7 +103,8 @@ function checkFile(path: string): void {
 function checkFolder(path: string): void {
   let there = path
   while (isFolder(there) === undefined) there = dirname(there)
-  if (isFolder(there) === false) throw new UserError(`--out: wanted a folder, a .png or an .npz, got the file ${there}`)
+  if (isFolder(there) === false)
+    throw new UserError(`--out: expected a folder, a .png or an .npz, got the file ${there}`)
   guarded(path, () => accessSync(there, constants.W_OK))
 }
 
@@ -148,7 +149,7 @@ function folder(path: string, { seeds, labels, about }: OutputOptions): Output {
   const seen = new Set<string>()
   const twice = files.find(file => seen.size === seen.add(file).size)
   if (twice !== undefined)
-    throw new UserError(`--seed: wanted every picture of a folder to have a seed of its own, got ${twice} twice`)
+    throw new UserError(`--seed: expected every picture of a folder to have a seed of its own, got ${twice} twice`)
   let written = 0
   return {
     async add({ values, shape: [N, C, H, W], seeds, labels }) {

@@ -5,7 +5,7 @@
 
 export type Shape = readonly number[]
 
-/** What an op says when shapes do not fit: `op: wanted …, got …`. */
+/** What an op says when shapes do not fit: `op: expected …, got …`. */
 export class ShapeError extends Error {
   override name = 'ShapeError'
 }
@@ -101,7 +101,7 @@ export function broadcastShapes(op: string, a: Shape, b: Shape): Shape {
     const m = a[a.length - i] ?? 1
     const n = b[b.length - i] ?? 1
     if (m !== n && m !== 1 && n !== 1)
-      throw new ShapeError(`${op}: wanted shapes that broadcast, got ${show(a)} and ${show(b)}`)
+      throw new ShapeError(`${op}: expected shapes that broadcast, got ${show(a)} and ${show(b)}`)
     out[rank - i] = m === 1 ? n : m
   }
   return out
@@ -111,7 +111,7 @@ export function broadcastShapes(op: string, a: Shape, b: Shape): Shape {
 export function axisOf(op: string, axis: number, rank: number): number {
   const i = axis < 0 ? axis + rank : axis
   if (!Number.isInteger(axis) || i < 0 || i >= rank)
-    throw new ShapeError(`${op}: wanted an axis in [${-rank}, ${rank - 1}], got ${axis}`)
+    throw new ShapeError(`${op}: expected an axis in [${-rank}, ${rank - 1}], got ${axis}`)
   return i
 }
 
@@ -119,7 +119,7 @@ export function axisOf(op: string, axis: number, rank: number): number {
 export function axesOf(op: string, axes: number | readonly number[] | undefined, rank: number): number[] {
   if (axes === undefined) return Array.from({ length: rank }, (_, i) => i)
   const list = (typeof axes === 'number' ? [axes] : axes).map(axis => axisOf(op, axis, rank)).sort((a, b) => a - b)
-  if (new Set(list).size !== list.length) throw new ShapeError(`${op}: wanted each axis once, got ${show(list)}`)
+  if (new Set(list).size !== list.length) throw new ShapeError(`${op}: expected each axis once, got ${show(list)}`)
   return list
 }
 

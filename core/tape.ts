@@ -182,7 +182,7 @@ function leadingTo(outputs: readonly Tensor[], targets: ReadonlyMap<Node, unknow
 function cotangentOf(y: Tensor, given: Tensor | undefined): Tensor {
   if (given === undefined) {
     if (y.size !== 1)
-      throw new ShapeError(`backward: wanted a single element or a cotangent, got shape ${show(y.shape)}`)
+      throw new ShapeError(`backward: expected a single element or a cotangent, got shape ${show(y.shape)}`)
     return full(y.shape, 1, { dtype: y.dtype, backend: y.backend })
   }
   if (!sameShape(given.shape, y.shape))

@@ -94,7 +94,7 @@ export class Tensor implements Operand, Scoped {
 
   /** The only element. Throws ShapeError when there are more. */
   async item(): Promise<number> {
-    if (this.size !== 1) throw new ShapeError(`item: wanted one element, got shape ${show(this.shape)}`)
+    if (this.size !== 1) throw new ShapeError(`item: expected one element, got shape ${show(this.shape)}`)
     return (await this.data())[0]
   }
 
@@ -151,7 +151,7 @@ export class Tensor implements Operand, Scoped {
     const [before, after] = [this.storage, source.storage]
     if (after.dtype !== this.dtype || after.backend !== before.backend || !sameShape(source.shape, this.shape))
       throw new ShapeError(
-        `replaceWith: wanted ${this.dtype} ${show(this.shape)} on ${before.backend.name}, ` +
+        `replaceWith: expected ${this.dtype} ${show(this.shape)} on ${before.backend.name}, ` +
           `got ${after.dtype} ${show(source.shape)} on ${after.backend.name}`,
       )
     after.holds++
@@ -183,7 +183,7 @@ export function tensor(values: NestedNumbers, options: TensorOptions = {}): Tens
   const shape = options.shape ?? nestedShape(values)
   const data = isFlat(values) ? flat : flatten(values, nestedShape(values))
   if (data.length !== sizeOf(shape))
-    throw new ShapeError(`tensor: wanted ${sizeOf(shape)} elements for shape ${show(shape)}, got ${data.length}`)
+    throw new ShapeError(`tensor: expected ${sizeOf(shape)} elements for shape ${show(shape)}, got ${data.length}`)
   const { dtype = 'f32', backend = defaultBackend() } = options
   checkSpec('tensor', shape, dtype, backend)
   const storage = backend.alloc(dtype, data.length)
@@ -194,7 +194,7 @@ export function tensor(values: NestedNumbers, options: TensorOptions = {}): Tens
 function checkSpec(op: string, shape: Shape, dtype: DType, backend: Backend): void {
   checkSizes(op, shape)
   if (!backend.dtypes.includes(dtype))
-    throw new Error(`${op}: wanted one of ${backend.dtypes.join(', ')}, which '${backend.name}' has, got ${dtype}`)
+    throw new Error(`${op}: expected one of ${backend.dtypes.join(', ')}, which '${backend.name}' has, got ${dtype}`)
 }
 
 function isFlat(values: NestedNumbers): values is ArrayLike<number> {
@@ -205,7 +205,7 @@ function isFlat(values: NestedNumbers): values is ArrayLike<number> {
 function checkNested(values: unknown): void {
   const isArray = typeof values === 'object' && typeof (values as ArrayLike<unknown> | null)?.length === 'number'
   if (typeof values !== 'number' && !isArray)
-    throw new ShapeError(`tensor: wanted numbers, or nested arrays of them, got ${JSON.stringify(values)}`)
+    throw new ShapeError(`tensor: expected numbers, or nested arrays of them, got ${JSON.stringify(values)}`)
 }
 
 function nestedShape(values: NestedNumbers): number[] {
@@ -223,7 +223,7 @@ function flatten(values: NestedNumbers, shape: Shape, axis = 0, into: number[] =
   const got = typeof values === 'number' ? undefined : values.length
   if (got !== wanted) {
     const say = (length: number | undefined) => (length === undefined ? 'a number' : `an array of ${length}`)
-    throw new ShapeError(`tensor: wanted nested arrays of equal lengths, got ${say(got)} beside ${say(wanted)}`)
+    throw new ShapeError(`tensor: expected nested arrays of equal lengths, got ${say(got)} beside ${say(wanted)}`)
   }
   if (typeof values === 'number') into.push(values)
   else for (let i = 0; i < values.length; i++) flatten(values[i] as NestedNumbers, shape, axis + 1, into)

@@ -44,7 +44,7 @@ export function openCifar(kind: keyof typeof kinds, path: string, size: number):
   const wrong = labels.findIndex(label => label >= classes)
   if (wrong >= 0)
     throw new UserError(
-      `${path}: picture ${wrong}: wanted a label below ${classes}, got ${labels[wrong]}: not of ${kind}`,
+      `${path}: picture ${wrong}: expected a label below ${classes}, got ${labels[wrong]}: not of ${kind}`,
     )
   return rawDataset(
     {
@@ -69,11 +69,11 @@ function readBatch(path: string, record: number): Uint8Array {
     bytes = readFileSync(path)
   } catch (error) {
     const python = existsSync(path.replace(/\.bin$/, '')) ? ' (there is the Python version)' : ''
-    throw new UserError(`${path}: wanted a file of the binary version: ${reason(error)}${python}`)
+    throw new UserError(`${path}: expected a file of the binary version: ${reason(error)}${python}`)
   }
   if (bytes.length > 0 && bytes.length % record === 0) return bytes
   throw new UserError(
-    `${path}: wanted records of ${record} bytes, got ${bytes.length} bytes: cut short, or another file`,
+    `${path}: expected records of ${record} bytes, got ${bytes.length} bytes: cut short, or another file`,
   )
 }
 
@@ -82,6 +82,6 @@ function classNames(path: string, count: number): readonly string[] {
   if (!existsSync(path)) return numbered(count)
   const lines = readFileSync(path, 'utf8').split('\n')
   const names = lines.map(line => line.trim()).filter(line => line !== '')
-  if (names.length !== count) throw new UserError(`${path}: wanted ${count} names, got ${names.length}`)
+  if (names.length !== count) throw new UserError(`${path}: expected ${count} names, got ${names.length}`)
   return names
 }

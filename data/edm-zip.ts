@@ -26,11 +26,11 @@ export async function openEdmZip(
   { strict = false, report = line => console.error(line) }: OpenOptions = {},
 ): Promise<ImageDataset> {
   const zip = await ZipFile.open(path).catch((error: NodeJS.ErrnoException) => {
-    throw error.syscall === undefined ? error : new UserError(`${path}: wanted a ZIP of pictures: ${reason(error)}`)
+    throw error.syscall === undefined ? error : new UserError(`${path}: expected a ZIP of pictures: ${reason(error)}`)
   })
   try {
     const names = [...zip.entries.keys()].filter(isPicture).sort()
-    if (names.length === 0) throw new UserError(`${path}: wanted pictures, got none of ${zip.entries.size} files`)
+    if (names.length === 0) throw new UserError(`${path}: expected pictures, got none of ${zip.entries.size} files`)
     const others = [...zip.entries.keys()].filter(name => !name.endsWith('/') && !isPicture(name)).length
     const known = zip.entries.has(labelFile) ? 1 : 0
     if (others > known) report(`${path}: left out: ${others - known} files that are no pictures`)
@@ -61,7 +61,7 @@ export async function openEdmZip(
 
 async function bytesOf(zip: ZipFile, name: string): Promise<Uint8Array> {
   const entry = zip.entries.get(name)!
-  if (entry.size > mostBytes) throw new UserError(`${zip.path}: ${name}: wanted less than 256 MiB, got ${entry.size}`)
+  if (entry.size > mostBytes) throw new UserError(`${zip.path}: ${name}: expected less than 256 MiB, got ${entry.size}`)
   const parts: Uint8Array[] = []
   for await (const part of zip.stream(entry)) parts.push(part)
   return Buffer.concat(parts)
@@ -73,16 +73,18 @@ function labelsIn(bytes: Uint8Array, where: string, names: readonly string[]): n
   try {
     labels = (JSON.parse(Buffer.from(bytes).toString()) as { labels?: unknown } | null)?.labels
   } catch (error) {
-    throw new UserError(`${where}: wanted JSON: ${reason(error)}`)
+    throw new UserError(`${where}: expected JSON: ${reason(error)}`)
   }
   if (labels === undefined || labels === null) return null
-  if (!Array.isArray(labels)) throw new UserError(`${where}: wanted labels as a list of [name, class]`)
+  if (!Array.isArray(labels)) throw new UserError(`${where}: expected labels as a list of [name, class]`)
   const byName = new Map<unknown, unknown>(
     labels.map(pair => (Array.isArray(pair) ? [pair[0], pair[1]] : [null, null])),
   )
   return names.map(name => {
     const label = byName.get(name)
     if (typeof label === 'number' && Number.isInteger(label) && label >= 0 && label < mostClasses) return label
-    throw new UserError(`${where}: ${name}: wanted a class from 0 to ${mostClasses - 1}, got ${JSON.stringify(label)}`)
+    throw new UserError(
+      `${where}: ${name}: expected a class from 0 to ${mostClasses - 1}, got ${JSON.stringify(label)}`,
+    )
   })
 }

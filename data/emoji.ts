@@ -35,7 +35,7 @@ const cell = pictureSize + 2
  */
 export async function openEmoji(set: 'smileys' | 'all', size: number): Promise<ImageDataset> {
   if (!Number.isInteger(size) || size < 1 || pictureSize % size !== 0)
-    throw new UserError(`emoji: wanted a size that divides ${pictureSize}, got ${size}`)
+    throw new UserError(`emoji: expected a size that divides ${pictureSize}, got ${size}`)
   const folder = packageFolder()
   const emoji: Emoji[] = JSON.parse(readFileSync(join(folder, 'emoji.json'), 'utf8'))
   const chosen = emoji
@@ -71,7 +71,7 @@ function packageFolder(): string {
     return dirname(createRequire(import.meta.url).resolve('emoji-datasource-twitter/package.json'))
   } catch (error) {
     const install = 'npm install emoji-datasource-twitter'
-    throw new UserError(`emoji: wanted the package emoji-datasource-twitter, got none: ${install}`, { cause: error })
+    throw new UserError(`emoji: expected the package emoji-datasource-twitter, got none: ${install}`, { cause: error })
   }
 }
 

@@ -46,7 +46,7 @@ export async function openFolder(
   }
   const small = files.length <= Math.min(decodedAtOnce, keep)
   const pictures = small ? await readable(files, read, skipped) : files
-  if (pictures.length === 0) throw new UserError(`${path}: wanted pictures, got ${files.length} that cannot be read`)
+  if (pictures.length === 0) throw new UserError(`${path}: expected pictures, got ${files.length} that cannot be read`)
   const labels = new Set(pictures.map(({ label }) => label))
   for (const [label, name] of classes.entries())
     if (!labels.has(label)) report(`${path}: class '${name}' has no picture that can be read`)
@@ -136,5 +136,5 @@ async function readRegular(path: Path): Promise<Uint8Array> {
 
 /** Returns the error for a picture that cannot be read. */
 export function unreadable(path: Path, error: unknown): UnreadablePicture {
-  return new UnreadablePicture(`${shown(path)}: wanted a picture, got one that cannot be read: ${reason(error)}`)
+  return new UnreadablePicture(`${shown(path)}: expected a picture, got one that cannot be read: ${reason(error)}`)
 }

@@ -14,7 +14,7 @@ import { numbered, rawDataset } from './raw.ts'
 export async function openMnist(folder: string, size: number): Promise<ImageDataset> {
   const names = ['train-images-idx3-ubyte', 'train-images.idx3-ubyte'].flatMap(name => [name, `${name}.gz`])
   const found = names.map(name => join(folder, name)).find(path => existsSync(path))
-  if (found === undefined) throw new UserError(`${folder}: wanted ${names[0]} or ${names[1]}, got neither`)
+  if (found === undefined) throw new UserError(`${folder}: expected ${names[0]} or ${names[1]}, got neither`)
   return { ...(await openIdx(found, size)), name: `mnist:${folder}` }
 }
 
@@ -25,10 +25,10 @@ export async function openMnist(folder: string, size: number): Promise<ImageData
 export async function openIdx(path: string, size: number): Promise<ImageDataset> {
   const images = await readIdx(path, 3)
   const [count, height, width] = images.sizes
-  if (count * height * width === 0) throw new UserError(`${path}: wanted pictures, got [${images.sizes.join(', ')}]`)
+  if (count * height * width === 0) throw new UserError(`${path}: expected pictures, got [${images.sizes.join(', ')}]`)
   const beside = labelsOf(path)
   const labels = beside === undefined ? new Uint8Array(count) : (await readIdx(beside, 1)).data
-  if (labels.length !== count) throw new UserError(`${beside}: wanted ${count} labels, got ${labels.length}`)
+  if (labels.length !== count) throw new UserError(`${beside}: expected ${count} labels, got ${labels.length}`)
   const area = height * width
   return rawDataset(
     {
@@ -77,21 +77,21 @@ async function readIdx(path: string, axes: number): Promise<{ sizes: number[]; d
         const wanted = sizes.reduce((product, n) => product * n, 1)
         if (!(begin + wanted <= largest && wanted < 2 ** 31))
           throw new UserError(
-            `${path}: wanted [${sizes.join(', ')}] bytes, got a file of at most ${largest}: cut short`,
+            `${path}: expected [${sizes.join(', ')}] bytes, got a file of at most ${largest}: cut short`,
           )
         data = new Uint8Array(wanted)
       }
       if (part.length > data.length - filled)
-        throw new UserError(`${path}: wanted ${data.length} bytes for [${sizes.join(', ')}], got more`)
+        throw new UserError(`${path}: expected ${data.length} bytes for [${sizes.join(', ')}], got more`)
       data.set(part, filled)
       filled += part.length
     }
   } catch (error) {
     if (error instanceof UserError) throw error
-    throw new UserError(`${path}: wanted an IDX file: ${reason(error)}`)
+    throw new UserError(`${path}: expected an IDX file: ${reason(error)}`)
   }
   if (head.length === begin && filled === data.length) return { sizes, data }
-  throw new UserError(`${path}: wanted ${begin + data.length} bytes, got ${head.length + filled}: it is cut short`)
+  throw new UserError(`${path}: expected ${begin + data.length} bytes, got ${head.length + filled}: it is cut short`)
 }
 
 async function* unzipped(source: ReadStream): AsyncGenerator<Uint8Array> {
@@ -109,7 +109,7 @@ function sizesOf(head: Uint8Array, axes: number, path: string): number[] {
   const view = new DataView(head.buffer, head.byteOffset, head.length)
   if (view.getUint32(0) !== 0x800 + axes)
     throw new UserError(
-      `${path}: wanted an IDX file of bytes with ${axes} sizes, got one that begins with ${head.subarray(0, 4).join(' ')}`,
+      `${path}: expected an IDX file of bytes with ${axes} sizes, got one that begins with ${head.subarray(0, 4).join(' ')}`,
     )
   return Array.from({ length: axes }, (_, i) => view.getUint32(4 + 4 * i))
 }

@@ -81,10 +81,10 @@ export function readIndex(folder: string): LatentIndex | undefined {
   try {
     index = JSON.parse(readFileSync(path, 'utf8'))
   } catch (error) {
-    throw new UserError(`${path}: wanted the index of a folder of latents: ${reason(error)}`)
+    throw new UserError(`${path}: expected the index of a folder of latents: ${reason(error)}`)
   }
   if (index?.format !== 'demask latents 1')
-    throw new UserError(`${path}: wanted format 'demask latents 1', got ${JSON.stringify(index?.format ?? null)}`)
+    throw new UserError(`${path}: expected format 'demask latents 1', got ${JSON.stringify(index?.format ?? null)}`)
   const named = /^[\w-]+\.safetensors$/ // in this folder
   const whole = (n: unknown) => Number.isSafeInteger(n) && (n as number) >= 0
   const sound =
@@ -95,19 +95,19 @@ export function readIndex(folder: string): LatentIndex | undefined {
     index.shards.every(shard => named.test(shard?.file) && [shard.first, shard.end, shard.rows].every(whole)) &&
     named.test(index.vae?.file) &&
     index.vae.scalingFactor > 0
-  if (!sound) throw new UserError(`${path}: wanted shape, classes, vae and shards of latents, got others: damaged`)
+  if (!sound) throw new UserError(`${path}: expected shape, classes, vae and shards of latents, got others: damaged`)
   return index
 }
 
 /** Checks length, header and checksum of a shard. Throws UserError or SafetensorsError, in one line with its path. */
 export async function checkShard(folder: string, index: LatentSource, shard: Shard): Promise<void> {
   const path = join(folder, shard.file)
-  if (!existsSync(path)) throw new UserError(`${path}: wanted a shard of latents: no such file`)
+  if (!existsSync(path)) throw new UserError(`${path}: expected a shard of latents: no such file`)
   openShard(folder, index, shard).close()
   const sha256 = await sha256Of(path)
   if (sha256 !== shard.sha256)
     throw new UserError(
-      `${path}: wanted the checksum ${shard.sha256} of ${indexFile}, got ${sha256}: damaged or replaced`,
+      `${path}: expected the checksum ${shard.sha256} of ${indexFile}, got ${sha256}: damaged or replaced`,
     )
 }
 
@@ -124,7 +124,7 @@ export function openShard(folder: string, { shape, mirrored }: LatentSource, { f
     const got = entry === undefined ? 'none' : `${entry.dtype} [${entry.shape.join(', ')}]`
     if (got === wanted) continue
     opened.close()
-    throw new UserError(`${path}: wanted '${name}' of ${wanted}, got ${got}`)
+    throw new UserError(`${path}: expected '${name}' of ${wanted}, got ${got}`)
   }
   return opened
 }

@@ -39,12 +39,12 @@ const mostOpen = 64
  */
 export async function openLatents(folder: string, done: (bytes: number) => void = () => {}): Promise<LatentDataset> {
   const index = readIndex(folder)
-  if (index === undefined) throw new UserError(`${folder}: wanted a folder of latents, got none: no ${indexFile}`)
+  if (index === undefined) throw new UserError(`${folder}: expected a folder of latents, got none: no ${indexFile}`)
   const { shards, classes, mirrored, shape } = index
   if (!index.complete) {
     const pictures = shards.reduce((n, { first, end }) => n + end - first, 0)
     throw new UserError(
-      `${folder}: wanted all latents of ${index.pictures} pictures, got ${pictures}: the same encode-latents goes on with it`,
+      `${folder}: expected all latents of ${index.pictures} pictures, got ${pictures}: the same encode-latents goes on with it`,
     )
   }
   let bytes = 0
@@ -55,12 +55,12 @@ export async function openLatents(folder: string, done: (bytes: number) => void 
   }
   const files = shards.map(shard => new ShardFile(folder, index, shard))
   const rows = files.flatMap(file => Array.from(file.labels, (label, row) => ({ file, row, label })))
-  if (rows.length === 0) throw new UserError(`${folder}: wanted latents of one picture at least, got none`)
+  if (rows.length === 0) throw new UserError(`${folder}: expected latents of one picture at least, got none`)
   const odd = rows.find(({ label }) => label < 0 || label >= classes.length)
-  if (odd) throw new UserError(`${odd.file.path}: wanted labels below ${classes.length}, got ${odd.label}`)
+  if (odd) throw new UserError(`${odd.file.path}: expected labels below ${classes.length}, got ${odd.label}`)
 
   const [C, h, w] = shape
-  if (h !== w) throw new UserError(`${folder}: wanted square latents, got ${h} by ${w}`)
+  if (h !== w) throw new UserError(`${folder}: expected square latents, got ${h} by ${w}`)
   const values = sizeOf(shape)
   const window = new Map<number, Posterior>()
   const keep = Math.floor(windowBytes / (8 * values))
@@ -148,7 +148,9 @@ class ShardFile {
     const position = this.#begins.get(name)! + 4 * values * row
     const { bytesRead } = await readAt(this.#descriptor!, new Uint8Array(out.buffer), 0, 4 * values, position)
     if (bytesRead !== 4 * values)
-      throw new UserError(`${this.path}: wanted ${4 * values} bytes at ${position}, got ${bytesRead}: the file shrank`)
+      throw new UserError(
+        `${this.path}: expected ${4 * values} bytes at ${position}, got ${bytesRead}: the file shrank`,
+      )
     return out
   }
 

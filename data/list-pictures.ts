@@ -46,7 +46,7 @@ const mostNames = 3
 export function listPictures(path: string, classFrom: ClassFrom = 'folder'): Listing {
   const leftOut = new LeftOut()
   const top = entriesOf(path, leftOut, error => {
-    throw new UserError(`${path}: wanted a folder of pictures: ${reason(error)}`)
+    throw new UserError(`${path}: expected a folder of pictures: ${reason(error)}`)
   })
   const { dev, ino } = statSync(path, { bigint: true })
   const below = top.folders.map(({ name, path: folder, id }) => {
@@ -63,7 +63,7 @@ export function listPictures(path: string, classFrom: ClassFrom = 'folder'): Lis
   const notes = leftOut.text === null ? [] : [`left out: ${leftOut.text}`]
   if (found.length === 0)
     throw new UserError(
-      `${path}: wanted pictures (${formats}) or class folders of pictures, got none${notes.map(note => `; ${note}`).join('')}`,
+      `${path}: expected pictures (${formats}) or class folders of pictures, got none${notes.map(note => `; ${note}`).join('')}`,
     )
   const classes = found.map(({ name }) => name)
   if (classFrom === 'folder' && folders.length > 0 && classes.every(name => splits.test(name)))
@@ -81,7 +81,7 @@ function byFolder(path: string, loose: readonly Entry[], folders: readonly Class
   if (loose.length === 0) return folders
   if (folders.length > 0)
     throw new UserError(
-      `${path}: wanted pictures or class folders, got both: '${loose[0].name}' and '${folders[0].name}'`,
+      `${path}: expected pictures or class folders, got both: '${loose[0].name}' and '${folders[0].name}'`,
     )
   return [{ name: basename(resolve(path)), pictures: loose }]
 }
@@ -91,7 +91,7 @@ function byPrefix(path: string, pictures: readonly Entry[]): readonly Class[] {
   for (const entry of pictures) {
     const end = entry.name.indexOf('_')
     if (end <= 0)
-      throw new UserError(`${path}: wanted names as cat_1.png, with a class before '_', got '${entry.name}'`)
+      throw new UserError(`${path}: expected names as cat_1.png, with a class before '_', got '${entry.name}'`)
     const name = entry.name.slice(0, end)
     const others = classes.get(name)
     if (others === undefined) classes.set(name, [entry])

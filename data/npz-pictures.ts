@@ -22,7 +22,7 @@ const mostBytes = 2 ** 31
 
 /** The set in an .npz or .npy, at `size`. Rejects with UserError, and with one line on a damaged file as NpzFile does. */
 export async function openNpz(path: string, size: number, { report }: OpenOptions = {}): Promise<ImageDataset> {
-  if (!existsSync(path)) throw new UserError(`${path}: wanted an .npz file: no such file`)
+  if (!existsSync(path)) throw new UserError(`${path}: expected an .npz file: no such file`)
   const file = await NpzFile.open(path)
   const { count, height, width, rgb } = await npzPixels(file, report)
   const { labels, known } = await labelsOf(file, count)
@@ -33,7 +33,7 @@ export async function openNpz(path: string, size: number, { report }: OpenOption
   const area = 3 * size * size
   if (count * area > mostBytes)
     throw new UserError(
-      `${path}: ${count} pictures of ${size} px take more than 2 GiB: wanted a file without compression`,
+      `${path}: ${count} pictures of ${size} px take more than 2 GiB: expected a file without compression`,
     )
   const kept: Uint8Array[] = []
   for await (const row of file.rows(pictures)) kept.push(planesOf(centerCrop(pixels(row), size).data, 3))
@@ -46,10 +46,10 @@ async function labelsOf(file: NpzFile, count: number): Promise<{ labels: ArrayLi
   const { shape } = file.header(classes)
   const where = `${file.path}: ${classes}`
   if (shape.length !== 1 || shape[0] !== count)
-    throw new UserError(`${where}: wanted [${count}] labels, got [${shape.join(', ')}]`)
+    throw new UserError(`${where}: expected [${count}] labels, got [${shape.join(', ')}]`)
   const labels = (await file.read(classes)).data
   const wrong = labels.findIndex(label => !(Number.isInteger(label) && label >= 0 && label < mostClasses))
-  if (wrong >= 0) throw new UserError(`${where}: wanted labels from 0 to ${mostClasses - 1}, got ${labels[wrong]}`)
+  if (wrong >= 0) throw new UserError(`${where}: expected labels from 0 to ${mostClasses - 1}, got ${labels[wrong]}`)
   let last = 0
   for (const label of labels) last = Math.max(last, label)
   return { labels, known: numbered(last + 1) }

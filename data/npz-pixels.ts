@@ -31,7 +31,7 @@ export async function npzPixels(
   const layout = layoutOf(shape)
   if (layout === null || shape.includes(0))
     throw new UserError(
-      `${where}: wanted pictures (N, H, W, 3), (N, 3, H, W) or grey (N, H, W), got ${dtype} [${shape.join(', ')}]`,
+      `${where}: expected pictures (N, H, W, 3), (N, 3, H, W) or grey (N, H, W), got ${dtype} [${shape.join(', ')}]`,
     )
   const decode = (row: Uint8Array) => (dtype === 'U8' ? row : decodeElements(dtype, row, where))
   const toByte = dtype === 'U8' ? (value: number) => value : await byteScale(file, decode, where, report)
@@ -68,7 +68,7 @@ async function byteScale(
   let [least, most] = [Infinity, -Infinity]
   for await (const row of file.rows(pictures))
     for (const value of Array.from(decode(row))) {
-      if (!Number.isFinite(value)) throw new UserError(`${where}: wanted finite numbers, got ${value}`)
+      if (!Number.isFinite(value)) throw new UserError(`${where}: expected finite numbers, got ${value}`)
       least = Math.min(least, value)
       most = Math.max(most, value)
     }
@@ -79,7 +79,7 @@ async function byteScale(
   ]
   const range = ranges.find(({ low, high }) => least >= low && most <= high)
   if (range === undefined)
-    throw new UserError(`${where}: wanted numbers from 0 to 255, 0 to 1 or -1 to 1, got ${least} to ${most}`)
+    throw new UserError(`${where}: expected numbers from 0 to 255, 0 to 1 or -1 to 1, got ${least} to ${most}`)
   const { low, high } = range
   report(`${where}: its numbers, ${least} to ${most}, are taken as ${low} to ${high}`)
   return value => Math.round(((value - low) / (high - low)) * 255)

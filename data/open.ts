@@ -29,10 +29,10 @@ const kinds: Readonly<Record<string, Opener>> = {
  * a file as EDM has them, or such a file's path alone; or the path of a folder (one called emoji is `./emoji`). Rejects with UserError, and with one line on a damaged file.
  */
 export async function openDataset(spec: string, size: number, options: OpenOptions = {}): Promise<ImageDataset> {
-  if (!Number.isInteger(size) || size < 1) throw new UserError(`${spec}: wanted a size of at least 1, got ${size}`)
+  if (!Number.isInteger(size) || size < 1) throw new UserError(`${spec}: expected a size of at least 1, got ${size}`)
   if (spec === 'emoji') return openEmoji('all', size)
   if (spec === 'emoji:smileys') return openEmoji('smileys', size)
-  if (spec.startsWith('emoji:')) throw new UserError(`data: wanted emoji, emoji:smileys or a folder, got '${spec}'`)
+  if (spec.startsWith('emoji:')) throw new UserError(`data: expected emoji, emoji:smileys or a folder, got '${spec}'`)
   const colon = spec.indexOf(':')
   const kind = spec.slice(0, Math.max(colon, 0))
   const extension = /\.(npz|npy|zip)$/.exec(spec)?.[1]

@@ -70,5 +70,5 @@ export async function readableFrom(
       leaveOut(dataset, error)
     }
   }
-  throw new UserError(`${dataset.name}: wanted pictures that can be read, got none`)
+  throw new UserError(`${dataset.name}: expected pictures that can be read, got none`)
 }

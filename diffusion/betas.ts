@@ -72,7 +72,7 @@ export function scheduleOf(betas: ArrayLike<number>, varianceFloor?: number): Sc
   checkCount('scheduleOf', 'betas.length', betas.length, 1)
   for (let t = 0; t < betas.length; t++)
     if (!(betas[t] > 0 && betas[t] <= 1))
-      throw new RangeError(`scheduleOf: betas: wanted numbers in (0, 1], got ${betas[t]} at ${t}`)
+      throw new RangeError(`scheduleOf: betas: expected numbers in (0, 1], got ${betas[t]} at ${t}`)
   const b = Float64Array.from(betas)
   let product = 1
   const alphaBar = b.map(beta => (product *= 1 - beta))

@@ -18,7 +18,7 @@ export type Masking =
 
 /** ⌊ratio · T⌋, the number of T tokens that are removed. Throws RangeError on a ratio outside [0, 1). */
 export function removedTokens(T: number, ratio: number): number {
-  if (!(ratio >= 0 && ratio < 1)) throw new RangeError(`masking: ratio: wanted a number in [0, 1), got ${ratio}`)
+  if (!(ratio >= 0 && ratio < 1)) throw new RangeError(`masking: ratio: expected a number in [0, 1), got ${ratio}`)
   return Math.trunc(ratio * T)
 }
 
@@ -26,7 +26,7 @@ export function removedTokens(T: number, ratio: number): number {
 export function removedBlocks([rows, columns]: Grid, ratio: number, size: number): number {
   checkCount('masking', 'block size', size, 1, Math.min(rows, columns))
   if (rows % size !== 0 || columns % size !== 0)
-    throw new RangeError(`masking: block size: wanted one that divides a grid of ${rows}×${columns}, got ${size}`)
+    throw new RangeError(`masking: block size: expected one that divides a grid of ${rows}×${columns}, got ${size}`)
   return Math.trunc(removedTokens(rows * columns, ratio) / size ** 2)
 }
 
@@ -86,7 +86,7 @@ export function spreadBlocks(blocks: ArrayLike<number>, N: number, grid: Grid, s
   const across = grid[1] / size
   const perPicture = (grid[0] / size) * across
   if (blocks.length !== N * perPicture)
-    throw new ShapeError(`spreadBlocks: wanted ${perPicture} blocks for each of ${N} pictures, got ${blocks.length}`)
+    throw new ShapeError(`spreadBlocks: expected ${perPicture} blocks for each of ${N} pictures, got ${blocks.length}`)
   return flagsBy(N, grid, (n, row, column) => {
     const block = Math.floor(row / size) * across + Math.floor(column / size)
     return blocks[n * perPicture + block] !== 0
@@ -96,7 +96,7 @@ export function spreadBlocks(blocks: ArrayLike<number>, N: number, grid: Grid, s
 /** Flags that keep a square with its upper left corner at (row, column): 2N numbers, a corner per picture → N·T. */
 export function cropFlags(corners: ArrayLike<number>, N: number, grid: Grid, size: number): Int32Array {
   if (corners.length !== 2 * N)
-    throw new ShapeError(`cropFlags: wanted row and column of ${N} corners, got ${corners.length} numbers`)
+    throw new ShapeError(`cropFlags: expected row and column of ${N} corners, got ${corners.length} numbers`)
   return flagsBy(N, grid, (n, row, column) => {
     const [down, right] = [row - corners[2 * n], column - corners[2 * n + 1]]
     return !(down >= 0 && down < size && right >= 0 && right < size)
@@ -127,10 +127,10 @@ export function maskOfFlags(
   options: { readonly backend?: Backend } = {},
 ): TokenMask {
   if (flags.length !== N * T)
-    throw new ShapeError(`maskOfFlags: wanted flags for ${N} pictures of ${T} tokens, got ${flags.length}`)
+    throw new ShapeError(`maskOfFlags: expected flags for ${N} pictures of ${T} tokens, got ${flags.length}`)
   const kept = new Int32Array(N)
   for (let i = 0; i < flags.length; i++) if (flags[i] === 0) kept[Math.floor(i / T)]++
   if (kept[0] === 0 || kept.some(count => count !== kept[0]))
-    throw new ShapeError(`maskOfFlags: wanted equally many kept tokens in every picture, got ${kept.join(', ')}`)
+    throw new ShapeError(`maskOfFlags: expected equally many kept tokens in every picture, got ${kept.join(', ')}`)
   return keepLeast(flags, [N, T], kept[0], options)
 }

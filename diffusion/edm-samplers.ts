@@ -56,7 +56,8 @@ function rungeKutta(
 ): Generator<SigmaStep, void> {
   const { churn = 0, churnMin = 0, churnMax = Infinity, churnNoise = 1, noise } = options
   checkRange('churn', 'churn', churn, 0)
-  if (churn > 0 && noise === undefined) throw new Error(`churn: noise: wanted a source, as churn is ${churn}, got none`)
+  if (churn > 0 && noise === undefined)
+    throw new Error(`churn: noise: expected a source, as churn is ${churn}, got none`)
   const gamma = Math.min(churn / (sigmas.length - 1), Math.SQRT2 - 1)
   return descend(start, sigmas, (before, { sigma, next }, step) => {
     const churned = noise !== undefined && gamma > 0 && sigma >= churnMin && sigma <= churnMax
@@ -101,13 +102,13 @@ function descend(start: Tensor, sigmas: Float64Array, move: Move): Generator<Sig
 type Move = Parameters<typeof stepping<{ readonly sigma: number; readonly next: number }>>[2]
 
 function checkLevels(sigmas: Float64Array): void {
-  if (sigmas.length < 2) throw new RangeError(`sigmas: wanted at least 2 levels, got ${sigmas.length}`)
+  if (sigmas.length < 2) throw new RangeError(`sigmas: expected at least 2 levels, got ${sigmas.length}`)
   for (let i = 0; i < sigmas.length; i++) {
     const last = i === sigmas.length - 1
     const falls = i === 0 || sigmas[i] < sigmas[i - 1]
     if (!falls || !(last ? sigmas[i] >= 0 : sigmas[i] > 0) || sigmas[i] === Infinity)
       throw new RangeError(
-        `sigmas: wanted falling levels above 0, of which the last may be 0, got ${sigmas[i]} at ${i}`,
+        `sigmas: expected falling levels above 0, of which the last may be 0, got ${sigmas[i]} at ${i}`,
       )
   }
 }

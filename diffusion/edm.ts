@@ -34,7 +34,7 @@ export function preconditioning(sigma: number, sigmaData = 0.5): Preconditioning
 }
 
 function checkSigma(where: string, sigma: number): void {
-  if (!(sigma > 0 && sigma < Infinity)) throw new RangeError(`${where}: sigma: wanted a number above 0, got ${sigma}`)
+  if (!(sigma > 0 && sigma < Infinity)) throw new RangeError(`${where}: sigma: expected a number above 0, got ${sigma}`)
 }
 
 /** D(x; σ) = c_skip x + c_out F(c_in x; c_noise). [EDM eq. 7] Calling it throws RangeError on σ ≤ 0. */
@@ -87,7 +87,7 @@ export function sigmaSteps(
   checkSigma('sigmaSteps', sigmaMin)
   checkRange('sigmaSteps', 'rho', rho, 1)
   if (!(sigmaMax > sigmaMin && sigmaMax < Infinity))
-    throw new RangeError(`sigmaSteps: sigmaMax: wanted a number above sigmaMin = ${sigmaMin}, got ${sigmaMax}`)
+    throw new RangeError(`sigmaSteps: sigmaMax: expected a number above sigmaMin = ${sigmaMin}, got ${sigmaMax}`)
   const [high, low] = [sigmaMax ** (1 / rho), sigmaMin ** (1 / rho)]
   return Float64Array.from({ length: steps + 1 }, (_, i) =>
     i < steps ? (high + (i / Math.max(steps - 1, 1)) * (low - high)) ** rho : 0,

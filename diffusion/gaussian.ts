@@ -172,7 +172,7 @@ export function xStartOf(d: GaussianDiffusion, predicted: Tensor, xt: Tensor, t:
       for (const i of Array.from(t))
         if (alphaBar[i] === 0)
           throw new RangeError(
-            `xStartOf: wanted a network that predicts v or xStart where ᾱ is 0, got epsilon at step ${i}: pure noise holds nothing of x_0`,
+            `xStartOf: expected a network that predicts v or xStart where ᾱ is 0, got epsilon at step ${i}: pure noise holds nothing of x_0`,
           )
       // x_0 = x_t/√ᾱ − √(1/ᾱ − 1) ε, from [DDPM eq. 4]
       const fromXt = scaled(xt, t, i => Math.sqrt(1 / alphaBar[i]))

@@ -42,7 +42,7 @@ export function classifierFreeGuidance(network: Network, options: GuidanceOption
   const scaleAt = (t: number) => (power === undefined ? scale : powerCosineScale(scale, power, t, timesteps))
   return (x, t) => {
     if (x.shape[0] % 2 !== 0)
-      throw new ShapeError(`classifierFreeGuidance: wanted a doubled batch [x; x], got ${x.shape[0]} samples`)
+      throw new ShapeError(`classifierFreeGuidance: expected a doubled batch [x; x], got ${x.shape[0]} samples`)
     const N = x.shape[0] / 2
     const half = slice(x, 0, 0, N) // (N, C, …)
     const output = network(concat([half, half], 0), t) // (2N, C or 2C, …)

@@ -66,7 +66,7 @@ export function inpaintSteps(
   { known, hole, rng, jump, resamplings, ...clip }: Inpainting,
 ): Generator<InpaintStep, void> {
   if (known.shape.join() !== xT.shape.join())
-    throw new ShapeError(`inpaintSteps: wanted known [${xT.shape.join(', ')}], got [${known.shape.join(', ')}]`)
+    throw new ShapeError(`inpaintSteps: expected known [${xT.shape.join(', ')}], got [${known.shape.join(', ')}]`)
   const { shape, dtype, backend } = xT
   const noise = () => rng.normal(shape, { dtype, backend })
   const levels = repaintLevels(d.steps, { jump, resamplings })

@@ -22,7 +22,7 @@ export interface TokenMask {
 
 /** ⌊T (1 − ratio)⌋ tokens are kept: none of 10 at ratio 0.9, as 1 − 0.9 is just below 0.1. Throws RangeError. */
 export function keptTokens(T: number, ratio: number): number {
-  if (!(ratio >= 0 && ratio < 1)) throw new RangeError(`keptTokens: ratio: wanted a number in [0, 1), got ${ratio}`)
+  if (!(ratio >= 0 && ratio < 1)) throw new RangeError(`keptTokens: ratio: expected a number in [0, 1), got ${ratio}`)
   return Math.trunc(T * (1 - ratio))
 }
 
@@ -47,7 +47,7 @@ export function keepLeast(
   { backend }: { readonly backend?: Backend } = {},
 ): TokenMask {
   if (noise.length !== N * T)
-    throw new ShapeError(`tokenMask: wanted noise for ${N} samples of ${T} tokens, got ${noise.length} numbers`)
+    throw new ShapeError(`tokenMask: expected noise for ${N} samples of ${T} tokens, got ${noise.length} numbers`)
   const keep = new Int32Array(N * K)
   const restore = new Int32Array(N * T)
   const mask = new Int32Array(N * T)

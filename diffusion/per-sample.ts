@@ -16,7 +16,7 @@ export type Timesteps = ArrayLike<number>
 export function perSample(x: Tensor, values: ArrayLike<number>, f: (value: number) => number): Tensor {
   const [N] = x.shape
   if (values.length !== N)
-    throw new ShapeError(`perSample: wanted a value for each of ${N} samples, got ${values.length}`)
+    throw new ShapeError(`perSample: expected a value for each of ${N} samples, got ${values.length}`)
   const shape = x.shape.map((_, axis) => (axis === 0 ? N : 1))
   return tensor(Float64Array.from(values, f), { shape, dtype: x.dtype, backend: x.backend }) // (N, 1, …, 1)
 }
@@ -40,22 +40,22 @@ export function meanPerSample(x: Tensor): Tensor {
  */
 export function checkTimesteps(where: string, x: Tensor, t: Timesteps, steps: number): void {
   if (t.length !== x.shape[0])
-    throw new ShapeError(`${where}: wanted a timestep for each of ${x.shape[0]} samples, got ${t.length}`)
+    throw new ShapeError(`${where}: expected a timestep for each of ${x.shape[0]} samples, got ${t.length}`)
   for (let n = 0; n < t.length; n++)
     if (!Number.isInteger(t[n]) || t[n] < 0 || t[n] >= steps)
-      throw new RangeError(`${where}: t: wanted integers in [0, ${steps}), got ${t[n]} for sample ${n}`)
+      throw new RangeError(`${where}: t: expected integers in [0, ${steps}), got ${t[n]} for sample ${n}`)
 }
 
 /** Throws RangeError unless `value` is a number, not infinite, with low ≤ value ≤ high. */
 export function checkRange(where: string, name: string, value: number, low: number, high = Infinity): void {
   if (!Number.isFinite(value) || value < low || value > high)
-    throw new RangeError(`${where}: ${name}: wanted a number ${interval(low, high)}, got ${value}`)
+    throw new RangeError(`${where}: ${name}: expected a number ${interval(low, high)}, got ${value}`)
 }
 
 /** Throws RangeError unless `value` is an integer with low ≤ value ≤ high. */
 export function checkCount(where: string, name: string, value: number, low: number, high = Infinity): void {
   if (!Number.isInteger(value) || value < low || value > high)
-    throw new RangeError(`${where}: ${name}: wanted an integer ${interval(low, high)}, got ${value}`)
+    throw new RangeError(`${where}: ${name}: expected an integer ${interval(low, high)}, got ${value}`)
 }
 
 function interval(low: number, high: number): string {

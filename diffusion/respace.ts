@@ -19,7 +19,7 @@ export function spaceTimesteps(T: number, spacing: string): Int32Array {
   const ddim = /^ddim(\d+)$/.exec(spacing)
   if (ddim !== null) return everyKth(T, Number(ddim[1]))
   if (!/^\d+(,\d+)*$/.test(spacing))
-    throw new RangeError(`spaceTimesteps: spacing: wanted '', '250', '10,15,20' or 'ddim50', got '${spacing}'`)
+    throw new RangeError(`spaceTimesteps: spacing: expected '', '250', '10,15,20' or 'ddim50', got '${spacing}'`)
   const counts = spacing.split(',').map(Number)
   const kept: number[] = []
   let start = 0

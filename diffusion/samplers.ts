@@ -73,7 +73,7 @@ export function ddimStep(
   const direction = scaled(epsilon, t, i => Math.sqrt(rest(i)))
   const mean = add(towards, direction)
   if (eta === 0) return { x: mean, predXStart }
-  if (noise === null) throw new Error(`ddimStep: noise: wanted a tensor, as eta is ${eta}, got null`)
+  if (noise === null) throw new Error(`ddimStep: noise: expected a tensor, as eta is ${eta}, got null`)
   // The variance is 0 at t = 0, where ᾱ_{t−1} = 1.
   const random = scaled(noise, t, i => Math.sqrt(variance(i)))
   return { x: add(mean, random), predXStart }

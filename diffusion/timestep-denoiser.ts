@@ -18,7 +18,7 @@ export function timestepSigmas(d: GaussianDiffusion): Float64Array {
 function sigmasOf(where: string, { alphaBar, steps }: GaussianDiffusion): Float64Array {
   if (alphaBar[steps - 1] === 0)
     throw new RangeError(
-      `${where}: wanted a schedule with ᾱ above 0, got 0 at the last step: its noise level is infinite. Sample with DDIM or DDPM, or respace without that step`,
+      `${where}: expected a schedule with ᾱ above 0, got 0 at the last step: its noise level is infinite. Sample with DDIM or DDPM, or respace without that step`,
     )
   return Float64Array.from(alphaBar, each => Math.sqrt((1 - each) / each))
 }
@@ -36,7 +36,7 @@ export function timestepDenoiser(d: GaussianDiffusion, network: Network, options
     const t = Int32Array.from(sigma, level => {
       const step = steps.get(level)
       if (step === undefined)
-        throw new RangeError(`timestepDenoiser: sigma: wanted one of the ${d.steps} steps' levels, got ${level}`)
+        throw new RangeError(`timestepDenoiser: sigma: expected one of the ${d.steps} steps' levels, got ${level}`)
       return step
     })
     const xt = scaled(x, t, i => Math.sqrt(d.alphaBar[i]))

@@ -87,7 +87,7 @@ export class EmojiFeatures extends Module implements FeatureNetwork {
   forward(x: Tensor): PictureFeatures<Tensor> {
     const [N, C, H, W] = x.shape
     if (x.shape.length !== 4 || C !== 3)
-      throw new ShapeError(`EmojiFeatures: wanted pictures [N, 3, H, W], got [${x.shape.join(', ')}]`)
+      throw new ShapeError(`EmojiFeatures: expected pictures [N, 3, H, W], got [${x.shape.join(', ')}]`)
     return scope(() => {
       const seen = H === side && W === side ? x : interpolate(x, [side, side], 'bilinear') // (N, 3, 32, 32)
       const half = this.block1.forward(this.down1.forward(this.stem.forward(seen))) // (N, 64, 16, 16)

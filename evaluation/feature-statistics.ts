@@ -43,7 +43,8 @@ export async function writeStatistics(path: string, statistics: SetStatistics, f
     const arrays = { mu: vector(pool), sigma: matrix(pool), mu_s: vector(spatial), sigma_s: matrix(spatial) }
     return writeNpz(path, new Map(Object.entries(arrays)))
   }
-  if (!path.endsWith('.safetensors')) throw new UserError(`${path}: wanted a name that ends with .npz or .safetensors`)
+  if (!path.endsWith('.safetensors'))
+    throw new UserError(`${path}: expected a name that ends with .npz or .safetensors`)
   const tensors = kinds.flatMap(kind => {
     const { count, size, sums, products } = statistics[kind].state()
     const tensor = (data: ArrayLike<number>, ...shape: number[]): HostTensor<ArrayLike<number>> => ({
@@ -67,7 +68,7 @@ export async function readStatistics(path: string): Promise<StoredStatistics> {
     const pool = gaussianOf(arrays, 'mu', 'sigma', path)
     if (pool === null)
       throw new SafetensorsError(
-        `${path}: wanted arrays mu and sigma, got ${[...arrays.keys()].join(', ') || 'neither'}`,
+        `${path}: expected arrays mu and sigma, got ${[...arrays.keys()].join(', ') || 'neither'}`,
       )
     return { pool, spatial: gaussianOf(arrays, 'mu_s', 'sigma_s', path), features: null, sums: null }
   }
@@ -75,7 +76,7 @@ export async function readStatistics(path: string): Promise<StoredStatistics> {
   const [pool, spatial] = kinds.map(kind => {
     const parts = ['seen', 'sums', 'products'].map(part => tensors.get(`${kind}.${part}`))
     if (parts.some(part => part?.dtype !== 'F64'))
-      throw new SafetensorsError(`${path}: wanted statistics of features, got ${[...tensors.keys()].join(', ')}`)
+      throw new SafetensorsError(`${path}: expected statistics of features, got ${[...tensors.keys()].join(', ')}`)
     const [seen, sums, products] = parts.map(part => part!.data as Float64Array)
     try {
       return FeatureStatistics.from({ count: seen[0], size: seen[1], sums, products })
@@ -101,7 +102,7 @@ function gaussianOf(
   if (mean === undefined || covariance === undefined) return null
   const D = mean.data.length
   if (covariance.shape.length !== 2 || covariance.shape.some(n => n !== D))
-    throw new SafetensorsError(`${path}: wanted ${sigma} [${D}, ${D}], got [${covariance.shape.join(', ')}]`)
+    throw new SafetensorsError(`${path}: expected ${sigma} [${D}, ${D}], got [${covariance.shape.join(', ')}]`)
   const data = Float64Array.from(covariance.data, Number)
   return { mean: Float64Array.from(mean.data, Number), covariance: { rows: D, columns: D, data } }
 }

@@ -22,7 +22,7 @@ export function frechetDistance(a: FeatureGaussian, b: FeatureGaussian): number 
   const sizes = [b.mean.length, a.covariance.rows, a.covariance.columns, b.covariance.rows, b.covariance.columns]
   if (sizes.some(size => size !== D))
     throw new ShapeError(
-      `frechetDistance: wanted means [${D}] and covariances [${D}, ${D}], got sizes ${sizes.join(', ')}`,
+      `frechetDistance: expected means [${D}] and covariances [${D}, ${D}], got sizes ${sizes.join(', ')}`,
     )
   let distance = -2 * singularValueSum(timesTransposed(covarianceFactor(a.covariance), covarianceFactor(b.covariance)))
   for (let i = 0; i < D; i++)

@@ -12,7 +12,7 @@ import { type Features, sizeOfFeatures } from './matrix.ts'
  */
 export function inceptionScore(logits: Features, splitSize = Number.POSITIVE_INFINITY): number {
   const [N, K] = sizeOfFeatures('inceptionScore', logits)
-  if (!(splitSize >= 1)) throw new RangeError(`inceptionScore: wanted a split of 1 picture or more, got ${splitSize}`)
+  if (!(splitSize >= 1)) throw new RangeError(`inceptionScore: expected a split of 1 picture or more, got ${splitSize}`)
   let sum = 0
   let splits = 0
   for (let from = 0; from < N; from += splitSize, splits++)

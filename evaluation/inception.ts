@@ -326,7 +326,7 @@ export class InceptionV3 extends Module implements FeatureNetwork {
    */
   features(x: Tensor): PictureFeatures<Tensor> {
     if (x.shape.length !== 4 || x.shape[1] !== 3)
-      throw new ShapeError(`InceptionV3: wanted pictures [N, 3, H, W], got [${x.shape.join(', ')}]`)
+      throw new ShapeError(`InceptionV3: expected pictures [N, 3, H, W], got [${x.shape.join(', ')}]`)
     const [N] = x.shape
     return noGrad(() =>
       scope(() => {

@@ -29,7 +29,7 @@ export function zeroMatrix(rows: number, columns: number): Matrix {
 export function sizeOfFeatures(what: string, { data, shape }: Features): [N: number, D: number] {
   const [N, D] = shape
   if (shape.length !== 2 || N < 1 || D < 1 || data.length !== N * D)
-    throw new ShapeError(`${what}: wanted features [N, D], got ${show(shape)} with ${data.length} elements`)
+    throw new ShapeError(`${what}: expected features [N, D], got ${show(shape)} with ${data.length} elements`)
   return [N, D]
 }
 
@@ -42,7 +42,7 @@ export function matrixOfFeatures(what: string, features: Features): Matrix {
 /** a bᵀ: every row of a (M, K) with every row of b (N, K) → (M, N). Half of the work where a and b are the same. */
 export function timesTransposed(a: Matrix, b: Matrix): Matrix {
   if (a.columns !== b.columns)
-    throw new ShapeError(`timesTransposed: wanted rows of ${a.columns} elements, got ${b.columns}`)
+    throw new ShapeError(`timesTransposed: expected rows of ${a.columns} elements, got ${b.columns}`)
   const kernels = doubles()
   const [M, N] = [a.rows, b.rows]
   const stride = roomFor(N)

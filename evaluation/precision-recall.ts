@@ -17,7 +17,7 @@ const rowsAtATime = 512
 export function manifoldRadii(features: Features, k = 3): Float32Array {
   const x = matrixOfFeatures('manifoldRadii', features)
   if (!(Number.isInteger(k) && k >= 1 && k < x.rows))
-    throw new RangeError(`manifoldRadii: wanted k in [1, ${x.rows - 1}] for ${x.rows} features, got ${k}`)
+    throw new RangeError(`manifoldRadii: expected k in [1, ${x.rows - 1}] for ${x.rows} features, got ${k}`)
   const radii = new Float32Array(x.rows)
   eachRow(x, x, (i, distances) => {
     distances[i] = Number.POSITIVE_INFINITY
@@ -56,7 +56,7 @@ export function precisionRecall(reference: Features, samples: Features, k = 3): 
 /** Calls `each` with the squared distances of row i of a (N, D) to all rows of b (M, D): M numbers, to be used at once. */
 function eachRow(a: Matrix, b: Matrix, each: (i: number, distances: Float64Array) => void): void {
   const D = a.columns
-  if (D !== b.columns) throw new ShapeError(`precisionRecall: wanted features of ${b.columns} numbers, got ${D}`)
+  if (D !== b.columns) throw new ShapeError(`precisionRecall: expected features of ${b.columns} numbers, got ${D}`)
   const [squaresA, squaresB] = [squares(a), squares(b)]
   for (let from = 0; from < a.rows; from += rowsAtATime) {
     const rows = Math.min(rowsAtATime, a.rows - from)

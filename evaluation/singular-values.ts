@@ -172,7 +172,7 @@ function reflection(x: Float64Array, from: number, to: number): { scale: number;
 function eigenvalues(d: Float64Array, e: Float64Array): Float64Array {
   const n = d.length
   const largest = e.reduce((most, x) => Math.max(most, Math.abs(x)), 0)
-  if (!Number.isFinite(largest)) throw new RangeError(`singularValueSum: wanted finite elements, got ${largest}`)
+  if (!Number.isFinite(largest)) throw new RangeError(`singularValueSum: expected finite elements, got ${largest}`)
   const nothing = Number.EPSILON * largest
   for (let first = 0; first < n; first++) {
     for (let step = 0; ; step++) {
@@ -180,7 +180,7 @@ function eigenvalues(d: Float64Array, e: Float64Array): Float64Array {
       while (last + 1 < n && Math.abs(e[last]) > nothing) last++
       if (last === first) break
       if (step === 100)
-        throw new Error(`singularValueSum: wanted convergence within 100 steps, got e[${first}] = ${e[first]}`)
+        throw new Error(`singularValueSum: expected convergence within 100 steps, got e[${first}] = ${e[first]}`)
       shiftedStep(d, e, first, last)
     }
   }

@@ -110,7 +110,7 @@ export class FeatureStatistics {
   /** Unbiased, (D, D), as numpy.cov. Throws RangeError on fewer than two features. */
   covariance(): Matrix {
     const { count: N, width: D } = this
-    if (N < 2) throw new RangeError(`covariance: wanted at least 2 features, got ${N}`)
+    if (N < 2) throw new RangeError(`covariance: expected at least 2 features, got ${N}`)
     const S = zeroMatrix(D, D)
     const [high, low] = this.#sums
     for (let i = 0; i < D; i++)
@@ -143,7 +143,7 @@ export class FeatureStatistics {
   static from({ count, size, sums, products }: StatisticsState): FeatureStatistics {
     const D = sums.length / 2
     if (products.length !== D * (D + 1))
-      throw new ShapeError(`FeatureStatistics: wanted ${D * (D + 1)} products for ${D} sums, got ${products.length}`)
+      throw new ShapeError(`FeatureStatistics: expected ${D * (D + 1)} products for ${D} sums, got ${products.length}`)
     const statistics = new FeatureStatistics(D)
     statistics.count = count
     statistics.#grow(size)
@@ -166,13 +166,14 @@ export class FeatureStatistics {
   #grow(size: number): void {
     if (!(this.#size + size <= largestSize))
       throw new RangeError(
-        `FeatureStatistics: wanted features whose squares add up to at most 2^36, got ${(this.#size + size) * 2 ** -16}`,
+        `FeatureStatistics: expected features whose squares add up to at most 2^36, got ${(this.#size + size) * 2 ** -16}`,
       )
     this.#size += size
   }
 
   #check(D: number): void {
-    if (D !== this.width) throw new ShapeError(`FeatureStatistics: wanted features of ${this.width} numbers, got ${D}`)
+    if (D !== this.width)
+      throw new ShapeError(`FeatureStatistics: expected features of ${this.width} numbers, got ${D}`)
   }
 }
 
@@ -193,7 +194,7 @@ function sizeOf(data: ArrayLike<number>, N: number, D: number): number {
 
 function refuse(x: number, n: number, i: number): never {
   const wanted = Number.isFinite(x) ? `features below ${largestFeature}` : 'finite features'
-  throw new RangeError(`FeatureStatistics.add: wanted ${wanted}, got ${x} at [${n}, ${i}]`)
+  throw new RangeError(`FeatureStatistics.add: expected ${wanted}, got ${x} at [${n}, ${i}]`)
 }
 
 /** Numbers [from, from + length) in whole units, as digits of at most 2²³ in size. */

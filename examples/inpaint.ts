@@ -85,7 +85,7 @@ await main(async () => {
     throw new UserError(`--from: expected one of ${names.join(', ')}, got a ${family.name}: ${path}`)
   }
   const { inputSize: S, inChannels: C, patchSize: P, numClasses } = found.options
-  if (C !== 3) throw new UserError(`--from: wanted a model of RGB pictures, got one of ${C} channels: ${path}`)
+  if (C !== 3) throw new UserError(`--from: expected a model of RGB pictures, got one of ${C} channels: ${path}`)
   const label = flags.class === undefined ? null : labelOf(flags.class, numClasses, run?.classes ?? [])
   const hole = flags.mask === undefined ? holeAt(flags.hole ?? 'center', S) : await holeIn(flags.mask, S)
   const inputs = await pictures(flags, run?.settings.data ?? null, S)

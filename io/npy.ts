@@ -48,13 +48,13 @@ export const largestNpyHeader = 10_000 + 12
  * Throws SafetensorsError, naming `where`, where it is no array, or the length is not the shape's.
  */
 export function parseNpyHeader(bytes: Uint8Array, length: number, where: string): NpyHeader {
-  if (bytes.length < 12 || !isNpy(bytes)) fail(where, 'wanted an array of NumPy, got other bytes, or too few')
+  if (bytes.length < 12 || !isNpy(bytes)) fail(where, 'expected an array of NumPy, got other bytes, or too few')
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const version = bytes[6]
-  if (version < 1 || version > 3) fail(where, `wanted version 1, 2 or 3 of NumPy's format, got ${version}`)
+  if (version < 1 || version > 3) fail(where, `expected version 1, 2 or 3 of NumPy's format, got ${version}`)
   const start = version === 1 ? 10 : 12
   const begin = start + (version === 1 ? view.getUint16(8, true) : view.getUint32(8, true))
-  if (begin > bytes.length) fail(where, `wanted a header within ${bytes.length} bytes, got one of ${begin}`)
+  if (begin > bytes.length) fail(where, `expected a header within ${bytes.length} bytes, got one of ${begin}`)
   const text = new TextDecoder('latin1').decode(bytes.subarray(start, begin)).trim()
   const field = (name: string, value: string) => new RegExp(`['"]${name}['"]\\s*:\\s*${value}\\s*[,}]`).exec(text)?.[1]
   // A record type is a list of fields: it is described as far as its first 20 characters.
@@ -62,9 +62,9 @@ export function parseNpyHeader(bytes: Uint8Array, length: number, where: string)
   const fortran = field('fortran_order', '(True|False)')
   const sizes = field('shape', '\\(([\\d, L]*)\\)') // one class of letters: nothing to go back over
   if (!/^\{.*\}$/s.test(text) || descr === undefined || fortran === undefined || sizes === undefined)
-    fail(where, `wanted a header with descr, fortran_order and shape, got ${JSON.stringify(text.slice(0, 80))}`)
+    fail(where, `expected a header with descr, fortran_order and shape, got ${JSON.stringify(text.slice(0, 80))}`)
   const shape = sizes.split(',').flatMap(size => (size.trim() === '' ? [] : [Number(size.trim().replace(/L$/, ''))]))
-  if (!shape.every(Number.isSafeInteger)) fail(where, `wanted a shape of integers, got (${sizes.slice(0, 80)})`)
+  if (!shape.every(Number.isSafeInteger)) fail(where, `expected a shape of integers, got (${sizes.slice(0, 80)})`)
   const order = { bigEndian: descr.startsWith('>'), fortran: fortran === 'True' && shape.length > 1 }
   const code = /^[<>|=]/.test(descr) ? descr.slice(1) : ''
   if (!Object.hasOwn(types, code)) return { dtype: printable(descr), shape, begin, size: null, ...order }
@@ -72,7 +72,7 @@ export function parseNpyHeader(bytes: Uint8Array, length: number, where: string)
   const size = safetensorsBytes[dtype]
   const wanted = shape.reduce((product, n) => product * n, size)
   if (!Number.isSafeInteger(wanted) || wanted !== length - begin)
-    fail(where, `wanted ${wanted} bytes for ${dtype} [${shape.join(', ')}], got ${length - begin}`)
+    fail(where, `expected ${wanted} bytes for ${dtype} [${shape.join(', ')}], got ${length - begin}`)
   return { dtype, shape, begin, size, ...order }
 }
 
@@ -83,7 +83,7 @@ export function isNpy(bytes: Uint8Array): boolean {
 
 /** Bytes of an element. Throws SafetensorsError, naming `where`, on a type that is not read. */
 export function npyElementSize({ dtype, size }: NpyHeader, where: string): number {
-  return size ?? fail(where, `wanted elements of ${Object.values(types).join(', ')}, got '${dtype}'`)
+  return size ?? fail(where, `expected elements of ${Object.values(types).join(', ')}, got '${dtype}'`)
 }
 
 /**
@@ -106,7 +106,7 @@ export function orderedNpy(header: NpyHeader, bytes: Uint8Array, where: string):
 /** The bytes before the elements of an array. Throws SafetensorsError on a type that NumPy does not have. */
 export function encodeNpyHeader(dtype: SafetensorsDType, shape: Shape): Uint8Array {
   const descr = Object.keys(types).find(each => types[each] === dtype)
-  if (descr === undefined) fail('writing', `wanted one of ${Object.values(types).join(', ')}, got ${dtype}`)
+  if (descr === undefined) fail('writing', `expected one of ${Object.values(types).join(', ')}, got ${dtype}`)
   const sizes = shape.length === 1 ? `${shape[0]},` : shape.join(', ')
   const order = safetensorsBytes[dtype] === 1 ? '|' : '<'
   const text = `{'descr': '${order}${descr}', 'fortran_order': False, 'shape': (${sizes}), }`

@@ -126,7 +126,8 @@ export class NpzFile {
   row(name: string, i: number): Uint8Array {
     const { begin } = this.header(name)
     const { rows, rowBytes } = this.#rowsOf(name)
-    if (!(i >= 0 && i < rows)) throw new SafetensorsError(`${this.path}: ${name}: wanted a row below ${rows}, got ${i}`)
+    if (!(i >= 0 && i < rows))
+      throw new SafetensorsError(`${this.path}: ${name}: expected a row below ${rows}, got ${i}`)
     return this.#bytes.get(name)!.at(begin + i * rowBytes, begin + (i + 1) * rowBytes)
   }
 
@@ -139,7 +140,7 @@ export class NpzFile {
   header(name: string): NpyHeader {
     const header = this.arrays.get(name)
     if (header !== undefined) return header
-    throw new SafetensorsError(`${this.path}: wanted an array ${name}, got ${[...this.arrays.keys()].join(', ')}`)
+    throw new SafetensorsError(`${this.path}: expected an array ${name}, got ${[...this.arrays.keys()].join(', ')}`)
   }
 
   /** Closes the file. */
@@ -155,7 +156,7 @@ export class NpzFile {
   #rowsOf(name: string): { rows: number; rowBytes: number } {
     const header = this.header(name)
     const where = `${this.path}: ${name}`
-    if (header.shape.length === 0) throw new SafetensorsError(`${where}: wanted an array with rows, got a number`)
+    if (header.shape.length === 0) throw new SafetensorsError(`${where}: expected an array with rows, got a number`)
     return { rows: header.shape[0], rowBytes: sizeOf(header.shape.slice(1)) * npyElementSize(header, where) }
   }
 
@@ -164,7 +165,7 @@ export class NpzFile {
     const array = this.#bytes.get(name)!
     const where = `${this.path}: ${name}`
     if (array.length >= largestArray)
-      throw new SafetensorsError(`${where}: wanted less than 2 GiB at once, got ${array.length} bytes`)
+      throw new SafetensorsError(`${where}: expected less than 2 GiB at once, got ${array.length} bytes`)
     const parts: Uint8Array[] = []
     for await (const part of array.stream()) parts.push(part)
     return Buffer.concat(parts).subarray(this.header(name).begin)
@@ -188,7 +189,7 @@ async function arraysOfZip(path: string): Promise<OpenArrays> {
   for (const entry of zip.entries.values()) {
     if (!entry.name.endsWith('.npy')) {
       zip.close()
-      throw new SafetensorsError(`${path}: wanted arrays (.npy) only, got ${JSON.stringify(entry.name.slice(0, 80))}`)
+      throw new SafetensorsError(`${path}: expected arrays (.npy) only, got ${JSON.stringify(entry.name.slice(0, 80))}`)
     }
     bytes.set(entry.name.slice(0, -'.npy'.length), {
       length: entry.size,
@@ -206,7 +207,7 @@ async function arrayAlone(path: string): Promise<OpenArrays | null> {
   const at = (begin: number, end: number) => {
     const bytes = readBytes(descriptor, begin, end)
     if (bytes.length === end - begin) return bytes
-    throw new SafetensorsError(`${path}: wanted ${end - begin} bytes at ${begin}, got ${bytes.length}: it shrank`)
+    throw new SafetensorsError(`${path}: expected ${end - begin} bytes at ${begin}, got ${bytes.length}: it shrank`)
   }
   const close = () => closeSync(descriptor)
   try {
@@ -280,6 +281,6 @@ async function* encoded(where: string, { dtype, shape, data }: NpzSource): Async
   }
   if (got !== wanted)
     throw new SafetensorsError(
-      `${where}: wanted ${wanted} elements for ${show(shape)}, got ${got > wanted ? 'more' : got}`,
+      `${where}: expected ${wanted} elements for ${show(shape)}, got ${got > wanted ? 'more' : got}`,
     )
 }

@@ -9,7 +9,7 @@ export function openRegular(path: string): { readonly descriptor: number; readon
   const stat = fstatSync(descriptor)
   if (stat.isFile()) return { descriptor, size: stat.size }
   closeSync(descriptor)
-  throw new UserError(`${path}: wanted a file, got a folder or a device`)
+  throw new UserError(`${path}: expected a file, got a folder or a device`)
 }
 
 /** Node refuses to move 2 GiB or more at once. */

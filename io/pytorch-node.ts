@@ -47,7 +47,7 @@ export class PyTorchFile {
     const { format, what } = weightsFormat(path)
     if (format === 'zip') return new PyTorchFile(path, await openZip(path))
     if (format === 'legacy') return new PyTorchFile(path, openLegacy(path))
-    throw new PickleError(`${path}: wanted a checkpoint of PyTorch, got ${what}`)
+    throw new PickleError(`${path}: expected a checkpoint of PyTorch, got ${what}`)
   }
 
   /** A tensor of this file, read from its place and decoded; `name` is what messages call it. */
@@ -79,22 +79,22 @@ async function openZip(path: string): Promise<Saved> {
   try {
     const pickles = [...zip.entries.keys()].filter(name => /^[^/]+\/data\.pkl$/.test(name))
     if (pickles.length !== 1)
-      throw new PickleError(`${path}: wanted a checkpoint of torch.save, got ${contents(zip, pickles)}`)
+      throw new PickleError(`${path}: expected a checkpoint of torch.save, got ${contents(zip, pickles)}`)
     const folder = pickles[0].slice(0, -'data.pkl'.length)
     if (zip.entries.has(`${folder}constants.pkl`))
-      throw new PickleError(`${path}: wanted a checkpoint of torch.save, got a TorchScript program`)
+      throw new PickleError(`${path}: expected a checkpoint of torch.save, got a TorchScript program`)
     const order = textOf(zip, zip.entries.get(`${folder}byteorder`)) ?? 'little'
     if (order !== 'little' && order !== 'big')
-      throw new PickleError(`${path}: byteorder: wanted little or big, got ${quote(order)}`)
+      throw new PickleError(`${path}: byteorder: expected little or big, got ${quote(order)}`)
     const root = unpickle(zip.read(zip.entries.get(pickles[0])!), rebuilder(path), path)
     return {
       root,
       bigEndian: order === 'big',
       bytes({ storage, storageBytes, begin, end }, where) {
         const entry = zip.entries.get(`${folder}data/${storage}`)
-        if (entry === undefined) throw new PickleError(`${where}: wanted storage ${quote(storage)}, got none`)
+        if (entry === undefined) throw new PickleError(`${where}: expected storage ${quote(storage)}, got none`)
         if (entry.size !== storageBytes)
-          throw new PickleError(`${where}: wanted a storage of ${storageBytes} bytes, got ${entry.size}`)
+          throw new PickleError(`${where}: expected a storage of ${storageBytes} bytes, got ${entry.size}`)
         return zip.read(entry, begin, end)
       },
       close: () => zip.close(),

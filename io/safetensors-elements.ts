@@ -42,7 +42,7 @@ export function isSafetensorsDType(name: string): name is SafetensorsDType {
 /** The stored type that holds a tensor of ours without loss. */
 export const safetensorsDType: Readonly<Record<DType, SafetensorsDType>> = { f32: 'F32', f64: 'F64', i32: 'I32' }
 
-/** A file or tensor that is not what it should be: `file: tensor 'name': wanted …, got …`, one line. */
+/** A file or tensor that is not what it should be: `file: tensor 'name': expected …, got …`, one line. */
 export class SafetensorsError extends Error {
   override name = 'SafetensorsError'
 }
@@ -60,7 +60,7 @@ export function quote(name: string): string {
 export function decodeElements(dtype: string, bytes: Uint8Array, where: string): TypedArray {
   if (dtype === 'U8' || dtype === 'BOOL') {
     const bad = dtype === 'BOOL' ? bytes.findIndex(byte => byte > 1) : -1
-    if (bad >= 0) throw new SafetensorsError(`${where}: element ${bad}: wanted 0 or 1 in a BOOL, got ${bytes[bad]}`)
+    if (bad >= 0) throw new SafetensorsError(`${where}: element ${bad}: expected 0 or 1 in a BOOL, got ${bytes[bad]}`)
     return new Int32Array(bytes)
   }
   const values = float8Values(dtype)
@@ -90,7 +90,7 @@ export function decodeElements(dtype: string, bytes: Uint8Array, where: string):
     case 'BF16':
       return fromBFloat16(new Uint16Array(buffer))
   }
-  throw new SafetensorsError(`${where}: wanted elements that f32, f64 or i32 can hold, got ${quote(dtype)}`)
+  throw new SafetensorsError(`${where}: expected elements that f32, f64 or i32 can hold, got ${quote(dtype)}`)
 }
 
 /**
@@ -105,12 +105,13 @@ export function encodeElements(dtype: SafetensorsDType, data: ArrayLike<number>,
   if (dtype === 'BF16') return bytesOf(data instanceof Float32Array ? upperHalves(data) : toHalves(data, 7, -126))
   if (dtype === 'I32' && data instanceof Int32Array) return bytesOf(data)
   if (dtype === 'U8' && data instanceof Uint8Array) return bytesOf(data)
-  if (!isInteger(dtype)) throw new SafetensorsError(`${where}: wanted a type that numbers are stored as, got ${dtype}`)
+  if (!isInteger(dtype))
+    throw new SafetensorsError(`${where}: expected a type that numbers are stored as, got ${dtype}`)
   const [low, high] = integerRange[dtype]
   for (let i = 0; i < data.length; i++)
     if (!Number.isInteger(data[i]) || data[i] < low || data[i] > high)
       throw new SafetensorsError(
-        `${where}: element ${i}: wanted an integer in [${low}, ${high}] for ${dtype}, got ${data[i]}`,
+        `${where}: element ${i}: expected an integer in [${low}, ${high}] for ${dtype}, got ${data[i]}`,
       )
   if (dtype === 'I32') return bytesOf(new Int32Array(data))
   if (dtype === 'U32') return bytesOf(new Uint32Array(data))
@@ -146,7 +147,7 @@ function narrowed(wide: Uint32Array | BigInt64Array | BigUint64Array, dtype: str
   for (let i = 0; i < out.length; i++) {
     out[i] = Number(wide[i])
     if (out[i] !== Number(wide[i]))
-      throw new SafetensorsError(`${where}: element ${i}: wanted an ${dtype} in the range of i32, got ${wide[i]}`)
+      throw new SafetensorsError(`${where}: element ${i}: expected an ${dtype} in the range of i32, got ${wide[i]}`)
   }
   return out
 }

@@ -57,7 +57,8 @@ export class SafetensorsFile {
 
   #entry(name: string): SafetensorsEntry {
     const entry = this.header.tensors.get(name)
-    if (entry === undefined) throw new SafetensorsError(`${this.path}: wanted tensor ${quote(name)}, got no such name`)
+    if (entry === undefined)
+      throw new SafetensorsError(`${this.path}: expected tensor ${quote(name)}, got no such name`)
     return entry
   }
 
@@ -75,7 +76,7 @@ export class SafetensorsFile {
     const bytes = readBytes(this.#descriptor, position, position + length)
     if (bytes.length === length) return bytes
     throw new SafetensorsError(
-      `${this.path}: wanted ${length} bytes at ${position}, got ${bytes.length}: the file shrank`,
+      `${this.path}: expected ${length} bytes at ${position}, got ${bytes.length}: the file shrank`,
     )
   }
 }
@@ -133,12 +134,12 @@ async function encoded(tensor: HostTensor<LazyData> | RawTensor, where: string):
   if ('bytes' in tensor) {
     const bytes = tensor.bytes()
     if (bytes.length === tensor.size) return bytes
-    throw new SafetensorsError(`${where}: wanted ${tensor.size} bytes, got ${bytes.length}`)
+    throw new SafetensorsError(`${where}: expected ${tensor.size} bytes, got ${bytes.length}`)
   }
   const { dtype, shape, data } = tensor
   const elements = typeof data === 'function' ? await data() : data
   if (elements.length === sizeOf(shape)) return encodeElements(dtype, elements, where)
-  throw new SafetensorsError(`${where}: wanted ${sizeOf(shape)} elements for ${show(shape)}, got ${elements.length}`)
+  throw new SafetensorsError(`${where}: expected ${sizeOf(shape)} elements for ${show(shape)}, got ${elements.length}`)
 }
 
 async function write(file: FileHandle, bytes: Uint8Array): Promise<void> {

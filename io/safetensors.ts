@@ -62,11 +62,11 @@ const largestHeader = 100_000_000
  */
 export function safetensorsHeaderLength(start: Uint8Array, fileLength: number, file: string): number {
   if (fileLength < lengthBytes || start.length < lengthBytes)
-    fail(file, `wanted at least ${lengthBytes} bytes, got ${fileLength}: not a safetensors file, or cut short`)
+    fail(file, `expected at least ${lengthBytes} bytes, got ${fileLength}: not a safetensors file, or cut short`)
   const view = new DataView(start.buffer, start.byteOffset, lengthBytes)
   const length = view.getUint32(4, true) * 2 ** 32 + view.getUint32(0, true)
   if (length > largestHeader)
-    fail(file, `wanted a header of at most ${largestHeader} bytes, got ${length}: not a safetensors file, or damaged`)
+    fail(file, `expected a header of at most ${largestHeader} bytes, got ${length}: not a safetensors file, or damaged`)
   if (length > fileLength - lengthBytes)
     fail(file, `the header wants ${length} bytes, got ${fileLength - lengthBytes}: the file is cut short`)
   return length
@@ -88,14 +88,14 @@ export function parseSafetensorsHeader(json: Uint8Array, fileLength: number, fil
     if (entry.begin !== end)
       fail(
         `${file}: tensor ${quote(name)}`,
-        `data_offsets: wanted a begin at ${end - dataBegin}, where the tensor before ends, got ${entry.begin - dataBegin}`,
+        `data_offsets: expected a begin at ${end - dataBegin}, where the tensor before ends, got ${entry.begin - dataBegin}`,
       )
     end = entry.end
   }
   if (end !== fileLength)
     fail(
       file,
-      `wanted ${end} bytes by its header, got ${fileLength}${fileLength < end ? ': the file is cut short' : ''}`,
+      `expected ${end} bytes by its header, got ${fileLength}${fileLength < end ? ': the file is cut short' : ''}`,
     )
   return { tensors: new Map(entries), metadata }
 }
@@ -107,11 +107,11 @@ function parseObject(bytes: Uint8Array, file: string): object {
     json = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
     header = JSON.parse(json)
   } catch {
-    fail(file, 'wanted a header of JSON in UTF-8, got bytes that are not: not a safetensors file, or damaged')
+    fail(file, 'expected a header of JSON in UTF-8, got bytes that are not: not a safetensors file, or damaged')
   }
-  if (!isRecord(header)) fail(file, `header: wanted a JSON object, got ${describe(header)}`)
+  if (!isRecord(header)) fail(file, `header: expected a JSON object, got ${describe(header)}`)
   const twice = duplicateKey(json)
-  if (twice !== undefined) fail(file, `header: wanted every key once, got ${quote(twice)} twice`)
+  if (twice !== undefined) fail(file, `header: expected every key once, got ${quote(twice)} twice`)
   return header
 }
 
@@ -133,9 +133,9 @@ function duplicateKey(json: string): string | undefined {
 
 function parseMetadata(value: unknown, file: string): Record<string, string> {
   if (value === null) return {} // some writers' word for none
-  if (!isRecord(value)) fail(file, `__metadata__: wanted an object of strings, got ${describe(value)}`)
+  if (!isRecord(value)) fail(file, `__metadata__: expected an object of strings, got ${describe(value)}`)
   for (const [key, text] of Object.entries(value))
-    if (typeof text !== 'string') fail(file, `__metadata__: wanted a string at ${quote(key)}, got ${describe(text)}`)
+    if (typeof text !== 'string') fail(file, `__metadata__: expected a string at ${quote(key)}, got ${describe(text)}`)
   return value as Record<string, string>
 }
 
@@ -143,18 +143,21 @@ function parseEntry(value: unknown, dataBegin: number, where: string): Safetenso
   if (!isRecord(value)) fail(where, `wanted { dtype, shape, data_offsets }, got ${describe(value)}`)
   const { dtype, shape, data_offsets: offsets } = value
   if (typeof dtype !== 'string' || !/^[A-Z][A-Z0-9_]{0,39}$/.test(dtype))
-    fail(where, `dtype: wanted the name of a type, such as F32, got ${describe(dtype)}`)
-  if (!isCounts(shape)) fail(where, `shape: wanted integers from 0, got ${describe(shape)}`)
+    fail(where, `dtype: expected the name of a type, such as F32, got ${describe(dtype)}`)
+  if (!isCounts(shape)) fail(where, `shape: expected integers from 0, got ${describe(shape)}`)
   if (!isCounts(offsets) || offsets.length !== 2 || offsets[0] > offsets[1])
-    fail(where, `data_offsets: wanted [begin, end], integers with 0 ≤ begin ≤ end, got ${describe(offsets)}`)
+    fail(where, `data_offsets: expected [begin, end], integers with 0 ≤ begin ≤ end, got ${describe(offsets)}`)
   let elements = 1
   for (const n of shape) {
     elements *= n
-    if (!Number.isSafeInteger(8 * elements)) fail(where, `shape: wanted less than 2^53 bytes, got ${describe(shape)}`)
+    if (!Number.isSafeInteger(8 * elements)) fail(where, `shape: expected less than 2^53 bytes, got ${describe(shape)}`)
   }
   const bytes = isSafetensorsDType(dtype) ? elements * safetensorsBytes[dtype] : offsets[1] - offsets[0]
   if (offsets[1] - offsets[0] !== bytes)
-    fail(where, `wanted ${bytes} bytes for ${dtype} ${show(shape)}, got ${offsets[1] - offsets[0]} by its data_offsets`)
+    fail(
+      where,
+      `expected ${bytes} bytes for ${dtype} ${show(shape)}, got ${offsets[1] - offsets[0]} by its data_offsets`,
+    )
   return { dtype, shape, begin: dataBegin + offsets[0], end: dataBegin + offsets[1] }
 }
 
@@ -214,7 +217,7 @@ export function encodeSafetensors(
     const { dtype, shape, data } = tensors.get(name)!
     const where = `writing: tensor ${quote(name)}`
     if (data.length !== sizeOf(shape))
-      fail(where, `wanted ${sizeOf(shape)} elements for ${show(shape)}, got ${data.length}`)
+      fail(where, `expected ${sizeOf(shape)} elements for ${show(shape)}, got ${data.length}`)
     parts.push(encodeElements(dtype, data, where))
   }
   const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))

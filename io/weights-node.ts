@@ -42,9 +42,9 @@ export function isPyTorch(path: string): boolean {
 /** Opens a file of weights, or the one in a folder. Rejects with one line that names the path on one that is none, or damaged. */
 export async function openWeights(path: string, which: WhichDict = {}): Promise<WeightsFile> {
   const kind = statSync(path, { throwIfNoEntry: false })
-  if (kind === undefined) throw new UserError(`${path}: wanted a file of weights: no such file`)
+  if (kind === undefined) throw new UserError(`${path}: expected a file of weights: no such file`)
   const at = kind.isDirectory() ? weightsIn(path) : path
-  if (at === null) throw new UserError(`${path}: wanted weights, as ${names[0]}, got a folder without`)
+  if (at === null) throw new UserError(`${path}: expected weights, as ${names[0]}, got a folder without`)
   const file = await openFile(at, which)
   const config = configBeside(at)
   if (config === undefined) return file
@@ -72,11 +72,11 @@ export function configBeside(path: string): string | undefined {
 async function openFile(path: string, which: WhichDict): Promise<WeightsFile> {
   const { format, what } = weightsFormat(path)
   if (format === 'zip' || format === 'legacy') return openPyTorch(path, which)
-  if (which.part !== undefined) throw new UserError(`--part: wanted a checkpoint of PyTorch (.pt), got ${path}`)
+  if (which.part !== undefined) throw new UserError(`--part: expected a checkpoint of PyTorch (.pt), got ${path}`)
   if (format === 'index') return openShards(readShardIndex(path))
   // A damaged file of its name gets safetensors' own message.
   if (format !== 'safetensors' && (what !== 'another file' || !path.endsWith('.safetensors')))
-    throw new UserError(`${path}: wanted weights as safetensors or a checkpoint of PyTorch, got ${what}`)
+    throw new UserError(`${path}: expected weights as safetensors or a checkpoint of PyTorch, got ${what}`)
   const file = new SafetensorsFile(path)
   return weightsFile(unwrapped(stateOf(file)), '', file.header.metadata, () => file.close())
 }
@@ -106,16 +106,16 @@ async function openShards({ path, shards }: ShardIndex): Promise<WeightsFile> {
   try {
     const state = new Map<string, FileTensor>()
     for (const [shard, tensors] of shards) {
-      if (!existsSync(shard)) throw new UserError(`${path}: wanted ${basename(shard)} beside it, got no such file`)
+      if (!existsSync(shard)) throw new UserError(`${path}: expected ${basename(shard)} beside it, got no such file`)
       if (weightsFormat(shard).format === 'index')
-        throw new UserError(`${path}: wanted shards of weights, got an index: ${shard}`)
+        throw new UserError(`${path}: expected shards of weights, got an index: ${shard}`)
       const file = await openFile(shard, {})
       open.push(file)
       for (const name of tensors) {
         const [short] = unwrapped(new Map([[name, null]])).keys()
         const tensor = file.state.get(name) ?? file.state.get(short)
         if (tensor === undefined)
-          throw new UserError(`${path}: wanted tensor '${name}' in ${basename(shard)}, got no such name`)
+          throw new UserError(`${path}: expected tensor '${name}' in ${basename(shard)}, got no such name`)
         state.set(name, tensor)
       }
     }

@@ -62,7 +62,7 @@ export class ZipFile {
   read(entry: ZipEntry, begin = 0, end = entry.size): Uint8Array {
     this.#mustBeStored(entry)
     if (begin < 0 || end > entry.size || begin > end)
-      throw new ZipError(`${this.#where(entry)}: wanted bytes ${begin} to ${end}, got ${entry.size}`)
+      throw new ZipError(`${this.#where(entry)}: expected bytes ${begin} to ${end}, got ${entry.size}`)
     const whole = begin === 0 && end === entry.size
     if (!whole && !this.#checked.has(entry)) this.#check(entry)
     const bytes = this.#at(entry.begin + begin, end - begin)
@@ -83,10 +83,12 @@ export class ZipFile {
       }
     } catch (error) {
       if (error instanceof ZipError || !/^Z_/.test((error as NodeJS.ErrnoException).code ?? '')) throw error
-      throw new ZipError(`${this.#where(entry)}: wanted deflated bytes: ${(error as Error).message}`)
+      throw new ZipError(`${this.#where(entry)}: expected deflated bytes: ${(error as Error).message}`)
     }
     if (size !== entry.size)
-      throw new ZipError(`${this.#where(entry)}: wanted ${entry.size} bytes, got ${size > entry.size ? 'more' : size}`)
+      throw new ZipError(
+        `${this.#where(entry)}: expected ${entry.size} bytes, got ${size > entry.size ? 'more' : size}`,
+      )
     this.#compare(entry, sum)
   }
 
@@ -106,7 +108,7 @@ export class ZipFile {
 
   #mustBeStored(entry: ZipEntry): void {
     if (entry.deflated)
-      throw new ZipError(`${this.#where(entry)}: wanted an entry without compression, got a deflated one`)
+      throw new ZipError(`${this.#where(entry)}: expected an entry without compression, got a deflated one`)
   }
 
   *#chunks(entry: ZipEntry): Generator<Uint8Array> {
@@ -123,14 +125,14 @@ export class ZipFile {
   #compare(entry: ZipEntry, sum: number): void {
     const hex = (n: number) => n.toString(16).padStart(8, '0')
     if (sum !== entry.crc32)
-      throw new ZipError(`${this.#where(entry)}: wanted checksum ${hex(entry.crc32)}, got ${hex(sum)}: it is damaged`)
+      throw new ZipError(`${this.#where(entry)}: expected checksum ${hex(entry.crc32)}, got ${hex(sum)}: it is damaged`)
     this.#checked.add(entry)
   }
 
   #at(position: number, length: number): Uint8Array {
     const bytes = readBytes(this.#descriptor, position, position + length)
     if (bytes.length === length) return bytes
-    throw new ZipError(`${this.path}: wanted ${length} bytes at ${position}, got ${bytes.length}: it shrank`)
+    throw new ZipError(`${this.path}: expected ${length} bytes at ${position}, got ${bytes.length}: it shrank`)
   }
 }
 
@@ -190,7 +192,7 @@ async function readDirectory(path: string, descriptor: number, fileSize: number)
   } catch (error) {
     if (error instanceof ZipError || (error as NodeJS.ErrnoException).syscall !== undefined) throw error
     throw new ZipError(
-      `${path}: wanted a ZIP container, got one that is damaged: ${printable((error as Error).message)}`,
+      `${path}: expected a ZIP container, got one that is damaged: ${printable((error as Error).message)}`,
     )
   }
   places.sort((a, b) => a.begin - b.begin)
@@ -204,7 +206,7 @@ function checkEntry(path: string, entry: Entry, fileSize: number): void {
   const where = `${path}: ${printable(entry.fileName)}`
   const { compressionMethod: method, compressedSize, uncompressedSize } = entry
   if (entry.isEncrypted()) throw new ZipError(`${where}: it is encrypted`)
-  if (method !== 0 && method !== 8) throw new ZipError(`${where}: wanted compression 0 or 8, got ${method}`)
+  if (method !== 0 && method !== 8) throw new ZipError(`${where}: expected compression 0 or 8, got ${method}`)
   if (compressedSize > fileSize || uncompressedSize > largestRatio * compressedSize)
     throw new ZipError(`${where}: it claims ${uncompressedSize} bytes of ${compressedSize} in a file of ${fileSize}`)
 }

@@ -70,11 +70,11 @@ const fixed: readonly (readonly [name: string, only: unknown])[] = [
 /** The sizes in a diffusers config. Throws RangeError on one that is of another kind of network, or no config at all. */
 export function autoencoderOptions(config: unknown): AutoencoderKLOptions {
   if (typeof config !== 'object' || config === null || Array.isArray(config))
-    throw new RangeError(`config: wanted an object, got ${JSON.stringify(config)}`)
+    throw new RangeError(`config: expected an object, got ${JSON.stringify(config)}`)
   const given: Readonly<Record<string, unknown>> = { ...config }
   for (const [name, only] of fixed) {
     const other = [given[name] ?? only].flat().find(value => value !== only)
-    if (other !== undefined) throw new RangeError(`config: ${name}: wanted ${only}, got ${JSON.stringify(other)}`)
+    if (other !== undefined) throw new RangeError(`config: ${name}: expected ${only}, got ${JSON.stringify(other)}`)
   }
   const numbers = (name: keyof typeof defaults, least: number): number[] => {
     const values = [given[name] ?? defaults[name]].flat()
@@ -82,7 +82,7 @@ export function autoencoderOptions(config: unknown): AutoencoderKLOptions {
     if (values.every(n => typeof n === 'number' && n >= least && (Number.isSafeInteger(n) || !whole)))
       return values as number[]
     throw new RangeError(
-      `config: ${name}: wanted ${whole ? 'whole numbers from 1' : 'numbers above 0'}, got ${JSON.stringify(values)}`,
+      `config: ${name}: expected ${whole ? 'whole numbers from 1' : 'numbers above 0'}, got ${JSON.stringify(values)}`,
     )
   }
   const number = (name: keyof typeof defaults, least = 1) => numbers(name, least)[0]
@@ -108,7 +108,7 @@ export function autoencoderOptionsOfShapes(
     const shape = state.get(name)?.shape
     if (shape?.length === 4) return shape
     const got = shape === undefined ? 'none' : `[${shape.join(', ')}]`
-    throw new RangeError(`wanted the weights of an AutoencoderKL: ${name} with 4 axes, got ${got}`)
+    throw new RangeError(`expected the weights of an AutoencoderKL: ${name} with 4 axes, got ${got}`)
   }
   const count = (name: (i: number) => string) => {
     let n = 0

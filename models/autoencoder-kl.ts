@@ -190,7 +190,7 @@ export class AutoencoderKL extends Module {
     const odd = blockOutChannels.find(C => C % normGroups !== 0)
     if (blockOutChannels.length === 0 || odd !== undefined)
       throw new RangeError(
-        `AutoencoderKL: wanted channels divisible into ${normGroups} groups at one resolution or more, got ${odd ?? 'none'}`,
+        `AutoencoderKL: expected channels divisible into ${normGroups} groups at one resolution or more, got ${odd ?? 'none'}`,
       )
     this.encoder = new Encoder(options, init)
     this.decoder = new Decoder(options, init)
@@ -250,7 +250,7 @@ export class AutoencoderKL extends Module {
 function checkImage(what: string, shape: Shape, channels: number, least: number): void {
   if (shape.length === 4 && shape[1] === channels && Math.min(shape[2], shape[3]) >= least) return
   const sides = least > 1 ? `, H and W at least ${least}` : ''
-  throw new ShapeError(`AutoencoderKL: ${what}: wanted [N, ${channels}, H, W]${sides}, got [${shape.join(', ')}]`)
+  throw new ShapeError(`AutoencoderKL: ${what}: expected [N, ${channels}, H, W]${sides}, got [${shape.join(', ')}]`)
 }
 
 const formerNames: Readonly<Record<string, string>> = {

@@ -56,7 +56,7 @@ export const eps = 1e-6
 /** Throws RangeError on options that fit no model; what layers check themselves is left to them. */
 export function checkOptions(model: string, { inputSize, patchSize, depth, numClasses }: TransformerOptions): void {
   const wanted = (what: string, ok: boolean, got: number) => {
-    if (!ok) throw new RangeError(`${model}: wanted ${what}, got ${got}`)
+    if (!ok) throw new RangeError(`${model}: expected ${what}, got ${got}`)
   }
   wanted('patchSize: an integer from 1', Number.isInteger(patchSize) && patchSize >= 1, patchSize)
   wanted(`inputSize: a multiple of patchSize ${patchSize}`, inputSize > 0 && inputSize % patchSize === 0, inputSize)
@@ -88,12 +88,12 @@ export function condition(
   y: ArrayLike<number> | null,
 ): Tensor {
   const { t_embedder, y_embedder } = model
-  if (t.length !== N) throw new ShapeError(`forward: wanted a timestep for each of ${N} pictures, got ${t.length}`)
+  if (t.length !== N) throw new ShapeError(`forward: expected a timestep for each of ${N} pictures, got ${t.length}`)
   if (y !== null && y.length !== N)
-    throw new ShapeError(`forward: wanted a label for each of ${N} pictures, got ${y.length}`)
+    throw new ShapeError(`forward: expected a label for each of ${N} pictures, got ${y.length}`)
   const time = t_embedder.forward(t) // (N, D)
   if (y_embedder === null) {
-    if (y !== null) throw new RangeError('forward: wanted no labels, as the model has no classes, got some')
+    if (y !== null) throw new RangeError('forward: expected no labels, as the model has no classes, got some')
     return time
   }
   return add(time, y_embedder.forward(y ?? new Int32Array(N).fill(y_embedder.classes)))
@@ -103,7 +103,7 @@ export function condition(
 export function checkInput(model: string, x: Tensor, { inChannels, inputSize }: TransformerOptions): void {
   const [, C, H, W] = x.shape
   if (x.shape.length !== 4 || C !== inChannels || H !== inputSize || W !== inputSize)
-    throw new ShapeError(`${model}: wanted x [N, ${inChannels}, ${inputSize}, ${inputSize}], got ${show(x.shape)}`)
+    throw new ShapeError(`${model}: expected x [N, ${inChannels}, ${inputSize}, ${inputSize}], got ${show(x.shape)}`)
 }
 
 /** One transformer block with adaLN-Zero. [DiT §3.2] */

@@ -112,8 +112,8 @@ function visibleDenoisingError(denoised: Tensor, y: Tensor, mask: TokenMask, P: 
 export function maskedReconstruction(denoised: Tensor, noised: Tensor, mask: TokenMask, P: number): Tensor {
   const patches = patchify(noised, P) // (N, T, C·P·P)
   const [, T, size] = patches.shape
-  if (size < 2) throw new RangeError(`maskedReconstruction: wanted patches of at least 2 numbers, got ${size}`)
-  if (mask.kept === T) throw new RangeError(`maskedReconstruction: wanted a mask that removes a token, got ${T} kept`)
+  if (size < 2) throw new RangeError(`maskedReconstruction: expected patches of at least 2 numbers, got ${size}`)
+  if (mask.kept === T) throw new RangeError(`maskedReconstruction: expected a mask that removes a token, got ${T} kept`)
   const deviation = sqrt(add(variance(patches, 2, { ddof: 1, keepDims: true }), 1e-6)) // (N, T, 1)
   const target = div(sub(patches, mean(patches, 2, true)), deviation)
   return meanOverTokens(mean(square(sub(patchify(denoised, P), target)), 2), mask, 'removed')
@@ -154,14 +154,14 @@ const shares: Readonly<Record<MaskRatioName, MaskRatio>> = {
  */
 export function maskRatioSchedule(name: MaskRatioName, { ratio = 0.5, least = 0 } = {}): MaskRatio {
   if (!Object.hasOwn(shares, name))
-    throw new RangeError(`maskRatioSchedule: name: wanted one of ${Object.keys(shares).join(', ')}, got ${name}`)
+    throw new RangeError(`maskRatioSchedule: name: expected one of ${Object.keys(shares).join(', ')}, got ${name}`)
   for (const [what, value] of Object.entries({ ratio, least }))
     if (!(value >= 0 && value < 1))
-      throw new RangeError(`maskRatioSchedule: ${what}: wanted a number in [0, 1), got ${value}`)
+      throw new RangeError(`maskRatioSchedule: ${what}: expected a number in [0, 1), got ${value}`)
   const end = name === 'constant' ? 0 : least
   return progress => {
     if (!(progress >= 0 && progress <= 1))
-      throw new RangeError(`maskRatioSchedule: progress: wanted a number in [0, 1], got ${progress}`)
+      throw new RangeError(`maskRatioSchedule: progress: expected a number in [0, 1], got ${progress}`)
     return (ratio - end) * shares[name](progress) + end
   }
 }

@@ -5,7 +5,18 @@
  * ε beside it is kept, and the pictures come out in [0, 1]. Read maskdm.ts first; masks are diffusion/block-masks.ts.
  */
 
-import { abs, affine, gatherRows, patchify, permute, type Rng, reshape, square, sub, type Tensor } from '../core/index.ts'
+import {
+  abs,
+  affine,
+  gatherRows,
+  patchify,
+  permute,
+  type Rng,
+  reshape,
+  square,
+  sub,
+  type Tensor,
+} from '../core/index.ts'
 import { cosineBetas, linearBetas, scheduleOf, shiftedCosineBetas } from '../diffusion/betas.ts'
 import { type Masking, sampleMask } from '../diffusion/block-masks.ts'
 import {

@@ -99,6 +99,6 @@ export const maskdmPresets: Readonly<Record<string, MaskDMPreset>> = {
 /** The configuration of that name. Throws RangeError on an unknown one. */
 export function maskdmPreset(name: string): MaskDMPreset {
   if (!Object.hasOwn(maskdmPresets, name))
-    throw new RangeError(`MaskDM: preset: wanted one of ${Object.keys(maskdmPresets).join(', ')}, got '${name}'`)
+    throw new RangeError(`MaskDM: preset: expected one of ${Object.keys(maskdmPresets).join(', ')}, got '${name}'`)
   return maskdmPresets[name]
 }

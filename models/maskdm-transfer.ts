@@ -20,7 +20,7 @@ export function networkState(checkpoint: StateSource): StateSource {
   const prefix = ['', 'model.', 'ema_model.model.'].find(prefix => checkpoint.has(prefix + positionsName))
   if (prefix === undefined)
     throw new RangeError(
-      `MaskDM: wanted a checkpoint with '${positionsName}', got one of ${checkpoint.size} other names`,
+      `MaskDM: expected a checkpoint with '${positionsName}', got one of ${checkpoint.size} other names`,
     )
   const named = [...checkpoint].filter(([name]) => name.startsWith(prefix))
   return new Map(named.map(([name, value]) => [name.slice(prefix.length), value]))
@@ -69,7 +69,9 @@ export function resizePositions(positions: Tensor, E: number, side: number): [ex
   const [, rows, D] = positions.shape
   const S = Math.sqrt(rows - E)
   if (!Number.isInteger(S) || S < 1)
-    throw new RangeError(`resizePositions: wanted positions of a square grid, got ${rows - E} beside ${E} extra tokens`)
+    throw new RangeError(
+      `resizePositions: expected positions of a square grid, got ${rows - E} beside ${E} extra tokens`,
+    )
   const extra = slice(positions, 1, 0, E)
   const patches = slice(positions, 1, E) // (1, S², D)
   if (S === side) return [extra, patches]

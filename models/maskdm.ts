@@ -71,7 +71,7 @@ export class UViTAttention extends Module {
 
   constructor({ hiddenSize: D, numHeads, qkvBias = false }: MaskDMOptions, init: Init) {
     super()
-    if (D % numHeads !== 0) throw new RangeError(`MaskDM: wanted a width divisible by ${numHeads} heads, got ${D}`)
+    if (D % numHeads !== 0) throw new RangeError(`MaskDM: expected a width divisible by ${numHeads} heads, got ${D}`)
     this.q_bias = qkvBias ? parameter(constantZero([D], init)) : null
     this.v_bias = qkvBias ? parameter(constantZero([D], init)) : null
     this.qkv = new Linear(D, 3 * D, init, { bias: false, weight })
@@ -253,13 +253,14 @@ export class MaskedUViT extends Module {
   #check(N: number, t: ArrayLike<number>, y: ArrayLike<number> | null, mask: TokenMask | null): void {
     const { numClasses } = this.options
     const [rows, columns] = gridOf(this.options)
-    if (t.length !== N) throw new ShapeError(`MaskDM: wanted a timestep for each of ${N} pictures, got ${t.length}`)
+    if (t.length !== N) throw new ShapeError(`MaskDM: expected a timestep for each of ${N} pictures, got ${t.length}`)
     if (mask !== null && (mask.mask.shape[0] !== N || mask.mask.shape[1] !== rows * columns))
-      throw new ShapeError(`MaskDM: wanted a mask [${N}, ${rows * columns}], got [${mask.mask.shape.join(', ')}]`)
+      throw new ShapeError(`MaskDM: expected a mask [${N}, ${rows * columns}], got [${mask.mask.shape.join(', ')}]`)
     if (y === null) return
-    if (y.length !== N) throw new ShapeError(`MaskDM: wanted a label for each of ${N} pictures, got ${y.length}`)
-    if (numClasses === 0) throw new RangeError('MaskDM: wanted no labels, as the model has no classes, got some')
+    if (y.length !== N) throw new ShapeError(`MaskDM: expected a label for each of ${N} pictures, got ${y.length}`)
+    if (numClasses === 0) throw new RangeError('MaskDM: expected no labels, as the model has no classes, got some')
     const bad = Array.from(y).find(label => !Number.isInteger(label) || label < 0 || label >= numClasses)
-    if (bad !== undefined) throw new RangeError(`MaskDM: labels: wanted integers in [0, ${numClasses - 1}], got ${bad}`)
+    if (bad !== undefined)
+      throw new RangeError(`MaskDM: labels: expected integers in [0, ${numClasses - 1}], got ${bad}`)
   }
 }

@@ -132,9 +132,9 @@ function resolved({ maskRatio, decodeLayer, depth }: MDTOptions, ablation: MDTAb
   const { decoderPosition, interpolatorBlocks } = chosen
   const last = /^Last(\d+)$/.exec(decoderPosition)?.[1]
   if (last === undefined || Number(last) > depth)
-    throw new RangeError(`MDT: decoderPosition: wanted Last0 … Last${depth}, got ${decoderPosition}`)
+    throw new RangeError(`MDT: decoderPosition: expected Last0 … Last${depth}, got ${decoderPosition}`)
   if (!(Number.isInteger(interpolatorBlocks) && interpolatorBlocks >= 1))
-    throw new RangeError(`MDT: interpolatorBlocks: wanted an integer from 1, got ${interpolatorBlocks}`)
+    throw new RangeError(`MDT: interpolatorBlocks: expected an integer from 1, got ${interpolatorBlocks}`)
   const without = (['asymmetricStructure', 'sideInterpolator'] as const).find(row => !chosen[row])
   if (without !== undefined && (interpolatorBlocks !== 1 || !chosen.maskedShortcut))
     throw new RangeError(`MDT: ${without}: false leaves no side-interpolator to change`)

@@ -110,9 +110,9 @@ export abstract class MaskedDiffusionTransformer extends Module {
     checkOptions('MDT', options)
     const { patchSize, inChannels, hiddenSize: D, depth, decodeLayer, maskRatio } = options
     if (!(Number.isInteger(decodeLayer) && decodeLayer >= 1 && decodeLayer <= depth))
-      throw new RangeError(`MDT: decodeLayer: wanted an integer in [1, ${depth}], got ${decodeLayer}`)
+      throw new RangeError(`MDT: decodeLayer: expected an integer in [1, ${depth}], got ${decodeLayer}`)
     if (maskRatio !== null && !(maskRatio >= 0 && maskRatio < 1))
-      throw new RangeError(`MDT: maskRatio: wanted a number in [0, 1) or null, got ${maskRatio}`)
+      throw new RangeError(`MDT: maskRatio: expected a number in [0, 1) or null, got ${maskRatio}`)
     this.options = options
     this.grid = gridOf(options)
     const positions = given(sinCos2d(D, this.grid))
@@ -164,8 +164,8 @@ export abstract class MaskedDiffusionTransformer extends Module {
   /** Encoder on the kept ones of all tokens (N, T, D), then the side-interpolator. → (N, T, D) */
   encodeMasked(embedded: Tensor, c: Tensor, mask: TokenMask): Tensor {
     const { maskRatio } = this.options
-    if (maskRatio === null) throw new RangeError('MDT: wanted no mask, as maskRatio is null, got one')
-    if (mask.kept === 0) throw new RangeError('MDT: wanted a mask that keeps a token, got one that keeps none')
+    if (maskRatio === null) throw new RangeError('MDT: expected no mask, as maskRatio is null, got one')
+    if (mask.kept === 0) throw new RangeError('MDT: expected a mask that keeps a token, got one that keeps none')
     const x = this.encode(gatherRows(embedded, mask.idsKeep), c, this.pairsOf(mask)) // (N, K, D)
     return this.sideInterpolator(x, c, mask)
   }
@@ -259,7 +259,7 @@ export class MDTv2 extends MaskedDiffusionTransformer {
     super(options, init)
     const { maskRatio } = options
     if (maskRatio !== null && maskRatio > 0.8)
-      throw new RangeError(`MDTv2: maskRatio: wanted at most 0.8, as up to 0.2 is added, got ${maskRatio}`)
+      throw new RangeError(`MDTv2: maskRatio: expected at most 0.8, as up to 0.2 is added, got ${maskRatio}`)
     const half = Math.floor((options.depth - options.decodeLayer) / 2)
     this.en_inblocks = blocks(half, options, init)
     this.en_outblocks = blocks(half, options, init, true)

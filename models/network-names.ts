@@ -59,7 +59,7 @@ export function fromDiffusers(
   const of = (name: string): HostState => {
     const tensor = state.get(name)
     if (tensor !== undefined) return tensor
-    throw new UserError(`${path}: wanted ${name} in a DiTTransformer2DModel of diffusers, got none`)
+    throw new UserError(`${path}: expected ${name} in a DiTTransformer2DModel of diffusers, got none`)
   }
   const move = (to: string, from: string) => {
     for (const kind of ['weight', 'bias']) out.set(`${to}.${kind}`, of(`${from}.${kind}`))
@@ -90,7 +90,7 @@ export function fromDiffusers(
   const [D, , P] = of('pos_embed.proj.weight').shape
   const side = size / P
   if (!Number.isSafeInteger(side) || side < 1 || side > 1024)
-    throw new UserError(`${path}: config.json: wanted a sample_size that is a multiple of ${P}, got ${size}`)
+    throw new UserError(`${path}: config.json: expected a sample_size that is a multiple of ${P}, got ${size}`)
   const T = side * side
   out.set('pos_embed', state.get('pos_embed.pos_embed') ?? { shape: [1, T, D], data: sinCos2d(D, [side, side]) })
   return { state: out, heads }
@@ -98,7 +98,7 @@ export function fromDiffusers(
 
 function parsed(config: string | undefined, path: string): { sample_size: number; num_attention_heads?: number } {
   if (config === undefined)
-    throw new UserError(`${path}: wanted the config.json of diffusers beside it, which has sample_size, got none`)
+    throw new UserError(`${path}: expected the config.json of diffusers beside it, which has sample_size, got none`)
   try {
     const { sample_size: size, num_attention_heads: heads } = JSON.parse(config)
     return {
@@ -106,7 +106,7 @@ function parsed(config: string | undefined, path: string): { sample_size: number
       num_attention_heads: Number.isSafeInteger(heads) && heads > 0 ? heads : undefined,
     }
   } catch {
-    throw new UserError(`${path}: config.json: wanted an object as JSON, got another text`)
+    throw new UserError(`${path}: config.json: expected an object as JSON, got another text`)
   }
 }
 
@@ -140,7 +140,7 @@ function same(copies: readonly HostState[], where: string): HostState {
         if (checked || i === 0) continue
         const other = copy.data
         if (other.length !== data.length || Array.prototype.some.call(data, (value, k) => !Object.is(value, other[k])))
-          throw new UserError(`${where}: wanted the same in every block, got another in block ${i}`)
+          throw new UserError(`${where}: expected the same in every block, got another in block ${i}`)
       }
       checked = true
       return data

@@ -40,7 +40,7 @@ export interface Pictures {
 function bodyOf(name: string): Pick<TransformerOptions, 'depth' | 'hiddenSize' | 'numHeads' | 'patchSize'> {
   if (name === 'tiny') return { depth: 6, hiddenSize: 128, numHeads: 4, patchSize: 2 }
   if (!presetNames.includes(name as PresetName))
-    throw new RangeError(`preset: wanted one of ${presetNames.join(', ')}, got '${name}'`)
+    throw new RangeError(`preset: expected one of ${presetNames.join(', ')}, got '${name}'`)
   const [size, P] = name.split('/')
   return { ...sizes[size as keyof typeof sizes], patchSize: Number(P) }
 }

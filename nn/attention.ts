@@ -79,7 +79,7 @@ export class Attention extends Module {
 
   constructor(D: number, heads: number, init: Init, { grid, weight }: AttentionOptions = {}) {
     super()
-    if (D % heads !== 0) throw new RangeError(`Attention: wanted a width divisible by ${heads} heads, got ${D}`)
+    if (D % heads !== 0) throw new RangeError(`Attention: expected a width divisible by ${heads} heads, got ${D}`)
     this.heads = heads
     this.qkv = new Linear(D, 3 * D, init, { weight })
     this.proj = new Linear(D, D, init, { weight })

@@ -30,7 +30,7 @@ export class LabelEmbedder extends Module {
     const { weight } = this.embedding_table
     const ids = Int32Array.from(labels)
     const bad = ids.find(id => id < 0 || id >= weight.shape[0])
-    if (bad !== undefined) throw new RangeError(`labels: wanted integers in [0, ${weight.shape[0] - 1}], got ${bad}`)
+    if (bad !== undefined) throw new RangeError(`labels: expected integers in [0, ${weight.shape[0] - 1}], got ${bad}`)
     return this.embedding_table.forward(tensor(ids, { dtype: 'i32', backend: weight.backend })) // (N, D)
   }
 }

@@ -8,7 +8,7 @@ import type { HostState } from './module.ts'
 
 /** What keeps a value from being one of this shape: its shape, or the number of its elements. */
 export function misfit(value: Tensor | HostState, wanted: Shape): string | undefined {
-  if (!sameShape(value.shape, wanted)) return `wanted ${show(wanted)}, got ${show(value.shape)}`
+  if (!sameShape(value.shape, wanted)) return `expected ${show(wanted)}, got ${show(value.shape)}`
   if (value instanceof Tensor || value.data.length === sizeOf(wanted)) return undefined
-  return `wanted ${sizeOf(wanted)} values for ${show(wanted)}, got ${value.data.length}`
+  return `expected ${sizeOf(wanted)} values for ${show(wanted)}, got ${value.data.length}`
 }

@@ -184,7 +184,7 @@ function loadInto(
   })
   const problems = [
     ...(strict && missing.length > 0 ? [`missing: ${few(missing)}`] : []),
-    ...(strict && extra.length > 0 ? [`not wanted: ${few(extra)}`] : []),
+    ...(strict && extra.length > 0 ? [`unexpected: ${few(extra)}`] : []),
     ...(misshapen.length > 0 ? [`of another shape: ${few(misshapen)}`] : []),
   ]
   if (problems.length > 0) throw new ShapeError(`loadStateDict: ${what}: ${problems.join('; ')}`)

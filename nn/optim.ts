@@ -123,11 +123,11 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
     })
     this.parameters = new Map(members.flatMap(own => [...own]))
     const [first] = this.parameters.values()
-    if (first === undefined) throw new Error('optimizer: wanted at least one parameter that requires a gradient')
+    if (first === undefined) throw new Error('optimizer: expected at least one parameter that requires a gradient')
     for (const [name, p] of this.parameters)
       if (p.dtype !== first.dtype || p.backend !== first.backend)
         throw new Error(
-          `optimizer: wanted parameters of one dtype and backend, got ${name} in ${p.dtype} on ${p.backend.name} ` +
+          `optimizer: expected parameters of one dtype and backend, got ${name} in ${p.dtype} on ${p.backend.name} ` +
             `and others in ${first.dtype} on ${first.backend.name}`,
         )
   }
@@ -244,7 +244,7 @@ function checkState(wanted: ReadonlyMap<string, Shape>, source: StateSource): vo
     if (got === undefined) problems.push(`${name} is missing`)
     else if (problem !== undefined) problems.push(`${name}: ${problem}`)
   }
-  for (const name of source.keys()) if (!wanted.has(name)) problems.push(`${name} is not wanted`)
+  for (const name of source.keys()) if (!wanted.has(name)) problems.push(`${name} is unexpected`)
   if (problems.length > 0) throw new ShapeError(`optimizer: loadStateDict: ${problems.join('; ')}`)
 }
 

@@ -48,7 +48,7 @@ export function unpatchify(x: Tensor, P: number, [H, W]: readonly [number, numbe
   const [N, T, width] = x.shape
   const [rows, columns, C] = [H / P, W / P, width / (P * P)]
   if (rows * columns !== T || !Number.isInteger(C))
-    throw new ShapeError(`unpatchify: wanted ${rows * columns} tokens of ${P}·${P}·C, got [${x.shape.join(', ')}]`)
+    throw new ShapeError(`unpatchify: expected ${rows * columns} tokens of ${P}·${P}·C, got [${x.shape.join(', ')}]`)
   const grid = reshape(x, [N, rows, columns, P, P, C]) // (N, H/P, W/P, P, P, C)
   return reshape(permute(grid, [0, 5, 1, 3, 2, 4]), [N, C, H, W]) // (N, C, H, W)
 }

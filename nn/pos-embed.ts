@@ -11,7 +11,7 @@ import type { Grid } from './attention.ts'
  * `extraTokens` rows of zeros come before. Throws RangeError unless D is a multiple of 4.
  */
 export function sinCos2d(D: number, [rows, columns]: Grid, extraTokens = 0): Float64Array {
-  if (D % 4 !== 0) throw new RangeError(`sinCos2d: wanted a width divisible by 4, got ${D}`)
+  if (D % 4 !== 0) throw new RangeError(`sinCos2d: expected a width divisible by 4, got ${D}`)
   const quarter = D / 4
   const out = new Float64Array((extraTokens + rows * columns) * D)
   for (let r = 0; r < rows; r++) {

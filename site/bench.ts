@@ -82,8 +82,8 @@ async function inNode(): Promise<number[]> {
 }
 
 await main(async () => {
-  if (!built) throw new UserError('site: wanted site/dist; npm run site:build makes it')
-  if (executable === undefined) throw new UserError('site: wanted Chromium, got none')
+  if (!built) throw new UserError('site: expected site/dist; npm run site:build makes it')
+  if (executable === undefined) throw new UserError('site: expected Chromium, got none')
   const site = await serveSite({ isolated: true })
   const browser = await chromium.launch({ executablePath: executable, args: quietFlags })
   try {

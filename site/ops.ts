@@ -53,7 +53,7 @@ function placeOf(name: string, texts: ReadonlyMap<string, string>) {
     const about = doc.replace(/\n \*/g, '').replace(/ Throws.*$/, '')
     return { path, line, rule: ruleAt(text, at.index), about: about.trim() || '–' }
   }
-  throw new Error(`ops: wanted a record named '${name}' in core/ops, got none`)
+  throw new Error(`ops: expected a record named '${name}' in core/ops, got none`)
 }
 
 /** The gradient rule of the record that begins at `from`, where it is short. */

@@ -16,7 +16,7 @@ export function writeReference(): void {
   const project: JSONOutput.ProjectReflection = JSON.parse(readFileSync(join(here, '.cache/reference.json'), 'utf8'))
   const silent = [...functionsOf(project)].filter(({ signature }) => !saysShapes(signature)).map(({ name }) => name)
   if (silent.length > 0)
-    throw new Error(`reference: wanted the shapes of tensors in the docstrings of ${silent.join(', ')}`)
+    throw new Error(`reference: expected the shapes of tensors in the docstrings of ${silent.join(', ')}`)
 }
 
 interface Named {

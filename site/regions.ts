@@ -20,10 +20,10 @@ export interface Region {
 
 /** A piece of a file, with its docstring and without its indentation. Throws where there is no such file or piece. */
 export function region(path: string, name: string): Region {
-  if (!existsSync(join(root, path))) throw new Error(`${path}: wanted a file of the repository, got none`)
+  if (!existsSync(join(root, path))) throw new Error(`${path}: expected a file of the repository, got none`)
   const lines = readFileSync(join(root, path), 'utf8').split('\n')
   const found = marked(lines, name) ?? declared(lines, name.split('.'))
-  if (found === null) throw new Error(`${path}: wanted a declaration, member or region '${name}', got none`)
+  if (found === null) throw new Error(`${path}: expected a declaration, member or region '${name}', got none`)
   const [start, end] = found
   const indent = /^ */.exec(lines[start])![0].length
   const text = lines

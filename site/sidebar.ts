@@ -31,6 +31,6 @@ function pages(folder: string): DefaultTheme.SidebarItem[] {
 /** A page under its own heading. */
 function entry(path: string): { text: string; link: string } {
   const heading = /^# (.+)$/m.exec(readFileSync(join(root, 'docs', path), 'utf8'))
-  if (heading === null) throw new Error(`docs/${path}: wanted a heading, got none`)
+  if (heading === null) throw new Error(`docs/${path}: expected a heading, got none`)
   return { text: heading[1], link: `/${path.replace(/(index)?\.md$/, '')}` }
 }

@@ -15,5 +15,5 @@ export function near(got: Tensor, want: Tensor, tolerance: number, what: string)
   assert.equal(got.shape, want.shape, what)
   const [a, b] = [got.dataSync(), want.dataSync()]
   for (let i = 0; i < a.length; i++)
-    assert.ok(Math.abs(a[i] - b[i]) <= tolerance, `${what}: wanted ${b[i]} at ${i}, got ${a[i]}`)
+    assert.ok(Math.abs(a[i] - b[i]) <= tolerance, `${what}: expected ${b[i]} at ${i}, got ${a[i]}`)
 }

@@ -53,7 +53,7 @@ function finite(name: string, tensor: Tensor | HostState): Tensor | HostState {
       const { data } = tensor
       for (let i = 0; i < data.length && !checked; i++)
         if (!Number.isFinite(data[i]))
-          throw new RangeError(`${name}: element ${i}: wanted finite weights, got ${data[i]}: the training diverged`)
+          throw new RangeError(`${name}: element ${i}: expected finite weights, got ${data[i]}: the training diverged`)
       checked = true
       return data
     },

@@ -55,7 +55,7 @@ const broadcastOp = defineOp<Unary, { readonly shape: Shape }>({
   integers: true,
   infer: ([x], { shape }) => {
     if (!sameShape(broadcastShapes('broadcastTo', x, shape), shape))
-      throw new ShapeError(`broadcastTo: wanted a shape that broadcasts to ${show(shape)}, got ${show(x)}`)
+      throw new ShapeError(`broadcastTo: expected a shape that broadcasts to ${show(shape)}, got ${show(x)}`)
     return shape
   },
   // A binary kernel reads its operands broadcast, and adding −0 changes no value: 0 − 0 is 0, −0 − 0 is −0.

@@ -18,7 +18,7 @@ import { zeroWhere } from './where.ts'
 type Pair = readonly [number, number]
 
 function checkImage(op: string, x: Shape): void {
-  if (x.length !== 4) throw new ShapeError(`${op}: wanted x [N, C, H, W], got ${show(x)}`)
+  if (x.length !== 4) throw new ShapeError(`${op}: expected x [N, C, H, W], got ${show(x)}`)
 }
 
 /** Throws ShapeError where a window is none: whole numbers, kernel and stride from 1, padding from 0. */
@@ -26,7 +26,7 @@ function checkWindow(op: string, { kernel, stride, padding }: Window2d): void {
   const from = (least: number) => (n: number) => Number.isInteger(n) && n >= least
   if (!kernel.every(from(1)) || !stride.every(from(1)) || !padding.every(from(0)))
     throw new ShapeError(
-      `${op}: wanted whole numbers, kernel and stride from 1 and padding from 0, ` +
+      `${op}: expected whole numbers, kernel and stride from 1 and padding from 0, ` +
         `got kernel ${show(kernel)}, stride ${show(stride)} and padding ${show(padding)}`,
     )
 }
@@ -38,7 +38,7 @@ function positions(op: string, x: Shape, window: Window2d): Pair {
   const [rows, columns] = windowPositions(x, window)
   if (rows < 1 || columns < 1)
     throw new ShapeError(
-      `${op}: wanted a window that fits, got kernel ${show(window.kernel)} on ${x[2]}×${x[3]} ` +
+      `${op}: expected a window that fits, got kernel ${show(window.kernel)} on ${x[2]}×${x[3]} ` +
         `padded by ${show(window.padding)}`,
     )
   return [rows, columns]
@@ -69,7 +69,7 @@ const foldOp = defineOp<Unary, { readonly window: Window2d; readonly shape: Shap
     const [rows, columns] = positions('fold', shape, window)
     const wanted = [shape[0], shape[1] * window.kernel[0] * window.kernel[1], rows * columns]
     if (show(x) !== show(wanted))
-      throw new ShapeError(`fold: wanted ${show(wanted)} for an image ${show(shape)}, got ${show(x)}`)
+      throw new ShapeError(`fold: expected ${show(wanted)} for an image ${show(shape)}, got ${show(x)}`)
     return shape
   },
   forward: (k, [x], { window }, out) => k.fold(x, window, out),
@@ -103,7 +103,7 @@ function windowOf(kernel: Pair, { stride = 1, padding = 0 }: ConvOptions): Windo
 export function conv2d(x: Tensor, w: Tensor, b: Tensor | null = null, options: ConvOptions = {}): Tensor {
   if (x.shape.length !== 4 || w.shape.length !== 4 || x.shape[1] !== w.shape[1])
     throw new ShapeError(
-      `conv2d: wanted x [N, C, H, W] and w [O, C, kh, kw], got ${show(x.shape)} and ${show(w.shape)}`,
+      `conv2d: expected x [N, C, H, W] and w [O, C, kh, kw], got ${show(x.shape)} and ${show(w.shape)}`,
     )
   const [O, C, kh, kw] = w.shape
   const window = windowOf([kh, kw], options)
@@ -130,7 +130,7 @@ export function convTranspose2d(x: Tensor, w: Tensor, b: Tensor | null, stride: 
   checkFloat('convTranspose2d', x)
   if (x.shape.length !== 4 || w.shape.length !== 4 || x.shape[1] !== w.shape[0])
     throw new ShapeError(
-      `convTranspose2d: wanted x [N, C, H, W] and w [C, O, kh, kw], got ${show(x.shape)} and ${show(w.shape)}`,
+      `convTranspose2d: expected x [N, C, H, W] and w [C, O, kh, kw], got ${show(x.shape)} and ${show(w.shape)}`,
     )
   const [N, C, H, W] = x.shape
   const [, O, kh, kw] = w.shape
@@ -148,7 +148,7 @@ function pooled(op: string, x: Tensor, size: number, stride: number, padding: nu
   checkWindow(op, windowOf([size, size], { stride, padding }))
   // A window that lay in the padding alone would have no mean and no largest element. PyTorch's rule.
   if (2 * padding > size)
-    throw new ShapeError(`${op}: wanted a padding of at most half of size ${size}, got ${padding}`)
+    throw new ShapeError(`${op}: expected a padding of at most half of size ${size}, got ${padding}`)
   const image = bordered(x, padding, value)
   const window = windowOf([size, size], { stride })
   const [rows, columns] = positions(op, image.shape, window)
@@ -248,7 +248,7 @@ export function patchify(x: Tensor, P: number): Tensor {
   checkImage('patchify', x.shape)
   const [N, C, H, W] = x.shape
   if (!(Number.isInteger(P) && P >= 1) || H % P !== 0 || W % P !== 0)
-    throw new ShapeError(`patchify: wanted H and W divisible by ${P}, got ${show(x.shape)}`)
+    throw new ShapeError(`patchify: expected H and W divisible by ${P}, got ${show(x.shape)}`)
   const grid = reshape(x, [N, C, H / P, P, W / P, P]) // (N, C, H/P, P, W/P, P)
   return reshape(permute(grid, [0, 2, 4, 1, 3, 5]), [N, (H / P) * (W / P), C * P * P])
 }

@@ -16,7 +16,7 @@ const gatherOp = defineOp<Binary, None, Unary>({
   selector: { at: 1, dtype: 'i32' },
   infer: ([x, index]) => {
     if (x.length !== 3 || index.length !== 2 || x[0] !== index[0])
-      throw new ShapeError(`gatherRows: wanted x [B, R, D] and index [B, K], got ${show(x)} and ${show(index)}`)
+      throw new ShapeError(`gatherRows: expected x [B, R, D] and index [B, K], got ${show(x)} and ${show(index)}`)
     return [index[0], index[1], x[2]]
   },
   forward: (k, [x, index], _, out) => k.gatherRows(x, index, out),
@@ -37,7 +37,7 @@ const scatterAddOp = defineOp<Binary, { readonly rows: number }, Unary>({
   infer: ([index, source], { rows }) => {
     if (source.length !== 3 || index.length !== 2 || source[0] !== index[0] || source[1] !== index[1])
       throw new ShapeError(
-        `scatterAdd: wanted index [B, K] and source [B, K, D], got ${show(index)} and ${show(source)}`,
+        `scatterAdd: expected index [B, K] and source [B, K, D], got ${show(index)} and ${show(source)}`,
       )
     return [index[0], rows, source[2]]
   },
@@ -69,7 +69,7 @@ export function scatterRows(x: Tensor, index: Tensor, source: Tensor): Tensor {
   const K = index.shape[1]
   if (x.shape.length !== 3 || !sameShape(index.shape, [B, K]) || !sameShape(source.shape, [B, K, D]))
     throw new ShapeError(
-      `scatterRows: wanted x [B, R, D], index [B, K] and source [B, K, D], ` +
+      `scatterRows: expected x [B, R, D], index [B, K] and source [B, K, D], ` +
         `got ${show(x.shape)}, ${show(index.shape)} and ${show(source.shape)}`,
     )
   const hit = scatterAdd(index, ones([B, K, 1], { dtype: x.dtype, backend: x.backend }), R) // (B, R, 1)
@@ -78,7 +78,7 @@ export function scatterRows(x: Tensor, index: Tensor, source: Tensor): Tensor {
 
 /** table (V, D), ids i32 of any shape S in [0, V) → (…S, D). Throws ShapeError, RangeError. */
 export function embedding(table: Tensor, ids: Tensor): Tensor {
-  if (table.shape.length !== 2) throw new ShapeError(`embedding: wanted a table [V, D], got ${show(table.shape)}`)
+  if (table.shape.length !== 2) throw new ShapeError(`embedding: expected a table [V, D], got ${show(table.shape)}`)
   const [V, D] = table.shape
   return reshape(gatherRows(reshape(table, [1, V, D]), reshape(ids, [1, ids.size])), [...ids.shape, D])
 }
@@ -86,7 +86,7 @@ export function embedding(table: Tensor, ids: Tensor): Tensor {
 /** x (…, C), ids i32 (…) in [0, C) → (…): the entry that each id names. Throws ShapeError, RangeError. */
 export function pick(x: Tensor, ids: Tensor): Tensor {
   if (!sameShape(x.shape.slice(0, -1), ids.shape))
-    throw new ShapeError(`pick: wanted x [..., C] and ids [...], got ${show(x.shape)} and ${show(ids.shape)}`)
+    throw new ShapeError(`pick: expected x [..., C] and ids [...], got ${show(x.shape)} and ${show(ids.shape)}`)
   const C = x.shape.at(-1)!
   return reshape(gatherRows(reshape(x, [ids.size, C, 1]), reshape(ids, [ids.size, 1])), ids.shape)
 }

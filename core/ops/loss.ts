@@ -13,7 +13,7 @@ import { where, zeroWhere } from './where.ts'
 function difference(op: string, a: Tensor, b: Tensor): Tensor {
   checkFloat(op, a, b)
   if (!sameShape(a.shape, b.shape))
-    throw new ShapeError(`${op}: wanted operands of one shape, got ${show(a.shape)} and ${show(b.shape)}`)
+    throw new ShapeError(`${op}: expected operands of one shape, got ${show(a.shape)} and ${show(b.shape)}`)
   return sub(a, b)
 }
 

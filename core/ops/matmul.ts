@@ -27,9 +27,9 @@ const matmulOp = defineOp<Binary, MatmulAttrs, Binary>({
   integers: true,
   infer: ([a, b], attrs) => {
     const say = () => `got ${show(a)}${attrs.transposeA ? 'ᵀ' : ''} and ${show(b)}${attrs.transposeB ? 'ᵀ' : ''}`
-    if (a.length < 2 || b.length < 2) throw new ShapeError(`matmul: wanted operands of rank 2 or more, ${say()}`)
+    if (a.length < 2 || b.length < 2) throw new ShapeError(`matmul: expected operands of rank 2 or more, ${say()}`)
     const { M, Ka, Kb, N } = dimensions(a, b, attrs)
-    if (Ka !== Kb) throw new ShapeError(`matmul: wanted equal inner sizes, ${say()}`)
+    if (Ka !== Kb) throw new ShapeError(`matmul: expected equal inner sizes, ${say()}`)
     return [...broadcastShapes('matmul', a.slice(0, -2), b.slice(0, -2)), M, N]
   },
   forward: (k, [a, b], { transposeA, transposeB }, out) => k.matmul(a, b, transposeA, transposeB, out),
@@ -76,7 +76,7 @@ const linearOp = defineOp<Binary | readonly [Tensor, Tensor, Tensor], None, Bina
   integers: true,
   infer: ([x, w, b]) => {
     if (w.length !== 2 || x.length < 1 || x.at(-1) !== w[1])
-      throw new ShapeError(`linear: wanted x [..., I] and w [O, I], got ${show(x)} and ${show(w)}`)
+      throw new ShapeError(`linear: expected x [..., I] and w [O, I], got ${show(x)} and ${show(w)}`)
     if (b !== undefined && (b.length !== 1 || b[0] !== w[0]))
       throw new ShapeError(`linear: bias must have shape [${w[0]}], got ${show(b)}`)
     return [...x.slice(0, -1), w[0]]

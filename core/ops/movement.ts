@@ -14,7 +14,7 @@ const reshapeOp = defineOp<Unary, { readonly shape: Shape }>({
   integers: true,
   infer: ([x], { shape }) => {
     if (sizeOf(x) !== sizeOf(shape) || !shape.every(n => Number.isInteger(n) && n >= 0))
-      throw new ShapeError(`reshape: wanted a shape of ${sizeOf(x)} elements, got ${show(shape)} for ${show(x)}`)
+      throw new ShapeError(`reshape: expected a shape of ${sizeOf(x)} elements, got ${show(shape)} for ${show(x)}`)
     return shape
   },
   forward: (_, [x]) => x.storage,
@@ -34,7 +34,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   if (wild < 0) return apply(reshapeOp, [x], { shape })
   const known = sizeOf(shape.toSpliced(wild, 1))
   if (!(known > 0 && x.size % known === 0))
-    throw new ShapeError(`reshape: wanted a shape of ${x.size} elements, got ${show(shape)} for ${show(x.shape)}`)
+    throw new ShapeError(`reshape: expected a shape of ${x.size} elements, got ${show(shape)} for ${show(x.shape)}`)
   return apply(reshapeOp, [x], { shape: shape.with(wild, x.size / known) })
 }
 
@@ -55,7 +55,7 @@ const permuteOp = defineOp<Unary, { readonly order: readonly number[] }>({
   integers: true,
   infer: ([x], { order }) => {
     if (order.length !== x.length || !x.every((_, i) => order.includes(i)))
-      throw new ShapeError(`permute: wanted an order of ${x.length} axes, got ${show(order)}; x is ${show(x)}`)
+      throw new ShapeError(`permute: expected an order of ${x.length} axes, got ${show(order)}; x is ${show(x)}`)
     return order.map(i => x[i])
   },
   forward: (k, [x], { order }, out) => k.permute(x, order, out),
@@ -81,7 +81,7 @@ export function permute(x: Tensor, order: readonly number[]): Tensor {
 
 /** x with its last two axes swapped: (…, M, N) → (…, N, M). Throws ShapeError. */
 export function transpose(x: Tensor): Tensor {
-  if (x.shape.length < 2) throw new ShapeError(`transpose: wanted two axes or more, got ${show(x.shape)}`)
+  if (x.shape.length < 2) throw new ShapeError(`transpose: expected two axes or more, got ${show(x.shape)}`)
   const order = x.shape.map((_, i) => i)
   return permute(x, [...order.slice(0, -2), order.length - 1, order.length - 2])
 }
@@ -96,7 +96,7 @@ const sliceOp = defineOp<Unary, { readonly starts: readonly number[]; readonly s
       starts.length === x.length &&
       [...starts, ...shape].every(n => Number.isInteger(n) && n >= 0) &&
       shape.every((n, i) => starts[i] + n <= x[i])
-    if (!inside) throw new ShapeError(`slice: wanted a box inside ${show(x)}, got ${show(shape)} at ${show(starts)}`)
+    if (!inside) throw new ShapeError(`slice: expected a box inside ${show(x)}, got ${show(shape)} at ${show(starts)}`)
     return shape
   },
   forward: (k, [x], { starts }, out) => k.slice(x, starts, out),
@@ -124,7 +124,7 @@ export function split(x: Tensor, parts: number, axis: number): Tensor[] {
   const i = axisOf('split', axis, x.shape.length)
   const width = x.shape[i] / parts
   if (!(Number.isInteger(width) && Number.isInteger(parts) && parts >= 1))
-    throw new ShapeError(`split: wanted ${parts} equal parts of axis ${axis}, got ${show(x.shape)}`)
+    throw new ShapeError(`split: expected ${parts} equal parts of axis ${axis}, got ${show(x.shape)}`)
   return Array.from({ length: parts }, (_, k) => slice(x, i, k * width, (k + 1) * width))
 }
 
@@ -135,7 +135,8 @@ const padOp = defineOp<Unary, { readonly before: readonly number[]; readonly sha
     const sameRank = before.length === x.length && shape.length === x.length
     const whole = [...before, ...shape].every(n => Number.isInteger(n) && n >= 0)
     const fits = sameRank && whole && x.every((n, i) => before[i] + n <= shape[i])
-    if (!fits) throw new ShapeError(`pad: wanted a box around ${show(x)}, got ${show(shape)} with x at ${show(before)}`)
+    if (!fits)
+      throw new ShapeError(`pad: expected a box around ${show(x)}, got ${show(shape)} with x at ${show(before)}`)
     return shape
   },
   forward: (k, [x], { before, value }, out) => k.pad(x, before, toNumber(x.dtype, value), out),
@@ -158,7 +159,7 @@ const concatOp = defineOp<readonly Tensor[], { readonly axis: number }>({
   infer: (shapes, { axis }) => {
     const [first] = shapes
     if (!shapes.every(s => s.length === first.length && s.every((n, i) => i === axis || n === first[i])))
-      throw new ShapeError(`concat: wanted shapes equal but for axis ${axis}, got ${shapes.map(show).join(', ')}`)
+      throw new ShapeError(`concat: expected shapes equal but for axis ${axis}, got ${shapes.map(show).join(', ')}`)
     return first.with(
       axis,
       shapes.reduce((n, s) => n + s[axis], 0),
@@ -182,7 +183,7 @@ const concatOp = defineOp<readonly Tensor[], { readonly axis: number }>({
 
 /** Tensors of equal shape but for `axis`, one after the other along it. Throws ShapeError. */
 export function concat(xs: readonly Tensor[], axis: number): Tensor {
-  if (xs.length === 0) throw new ShapeError('concat: wanted at least one tensor, got none')
+  if (xs.length === 0) throw new ShapeError('concat: expected at least one tensor, got none')
   const i = axisOf('concat', axis, xs[0].shape.length)
   return xs.length === 1 ? xs[0].alias() : apply(concatOp, xs, { axis: i })
 }
@@ -190,7 +191,7 @@ export function concat(xs: readonly Tensor[], axis: number): Tensor {
 /** Tensors of equal shape along a new axis. Throws ShapeError. */
 export function stack(xs: readonly Tensor[], axis: number): Tensor {
   if (!xs.every(x => sameShape(x.shape, xs[0].shape)))
-    throw new ShapeError(`stack: wanted equal shapes, got ${xs.map(x => show(x.shape)).join(', ')}`)
+    throw new ShapeError(`stack: expected equal shapes, got ${xs.map(x => show(x.shape)).join(', ')}`)
   return concat(
     xs.map(x => unsqueeze(x, axis)),
     axis,

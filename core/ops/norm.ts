@@ -79,12 +79,12 @@ export function layerNormGrad(g: Tensor, x: Tensor, w: Tensor | null, eps: numbe
 /** (x − mean) / √(var + eps) ⊙ w + b over the last axis: x (…, D), w and b (D), both or neither. Throws ShapeError. */
 export function layerNorm(x: Tensor, w: Tensor | null, b: Tensor | null, eps: number): Tensor {
   if ((w === null) !== (b === null))
-    throw new ShapeError(`layerNorm: wanted weight and bias or neither, got only ${w === null ? 'bias' : 'weight'}`)
+    throw new ShapeError(`layerNorm: expected weight and bias or neither, got only ${w === null ? 'bias' : 'weight'}`)
   return apply(layerNormOp, w === null || b === null ? [x] : [x, w, b], { eps })
 }
 
 function checkRows(op: string, x: Shape, w: Shape | undefined, b: Shape | undefined): void {
-  if (x.length < 1) throw new ShapeError(`${op}: wanted at least one axis, got a scalar`)
+  if (x.length < 1) throw new ShapeError(`${op}: expected at least one axis, got a scalar`)
   checkAffine(op, x.at(-1)!, w, b, x)
 }
 
@@ -120,7 +120,7 @@ export function groupNorm(x: Tensor, groups: number, w: Tensor, b: Tensor, eps: 
 function checkModulation(op: string, x: Shape, ...modulations: Shape[]): void {
   for (const m of modulations)
     if (x.length !== 3 || m.length !== 2 || m[0] !== x[0] || m[1] !== x[2])
-      throw new ShapeError(`${op}: wanted x [N, T, D] and modulation [N, D], got ${show(x)} and ${show(m)}`)
+      throw new ShapeError(`${op}: expected x [N, T, D] and modulation [N, D], got ${show(x)} and ${show(m)}`)
 }
 
 function adaLayerNormOf([x, shift, scale]: readonly Tensor[], eps: number): Tensor {

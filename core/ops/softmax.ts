@@ -102,7 +102,9 @@ export function logSoftmax(x: Tensor, axis = -1): Tensor {
  */
 export function crossEntropy(x: Tensor, target: Tensor, labelSmoothing = 0): Tensor {
   if (x.shape.length !== 2 || target.shape.length !== 1 || x.shape[0] !== target.shape[0])
-    throw new ShapeError(`crossEntropy: wanted x [N, C] and target [N], got ${show(x.shape)} and ${show(target.shape)}`)
+    throw new ShapeError(
+      `crossEntropy: expected x [N, C] and target [N], got ${show(x.shape)} and ${show(target.shape)}`,
+    )
   checkFloat('crossEntropy', x)
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1))
     throw new RangeError(`crossEntropy: expected label smoothing in [0, 1], got ${labelSmoothing}`)

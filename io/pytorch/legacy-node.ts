@@ -27,7 +27,7 @@ export function openLegacy(path: string): Saved {
       bigEndian: false,
       bytes(tensor, where) {
         const place = places.get(tensor.storage)
-        if (place === undefined) throw new PickleError(`${where}: wanted storage ${quote(tensor.storage)}, got none`)
+        if (place === undefined) throw new PickleError(`${where}: expected storage ${quote(tensor.storage)}, got none`)
         return readBytes(descriptor, place + tensor.begin, place + tensor.end)
       },
       close: () => closeSync(descriptor),
@@ -64,16 +64,16 @@ function parsePickles(path: string, bytes: Uint8Array): Pickles {
   const values: unknown[] = []
   let at = 0
   for (let i = 0; i < 5; i++) {
-    if (bytes.length - at < 2) throw new PickleCutShort(`${path}: wanted 5 pickles, got ${i}: it is cut short`)
+    if (bytes.length - at < 2) throw new PickleCutShort(`${path}: expected 5 pickles, got ${i}: it is cut short`)
     const { value, end } = unpickleAt(bytes, at, host, path)
     values.push(value)
     at = end
   }
   const [, written, , root, keys] = values
   if (written !== version)
-    throw new PickleError(`${path}: wanted version ${version} of the older format of PyTorch, got another`)
+    throw new PickleError(`${path}: expected version ${version} of the older format of PyTorch, got another`)
   if (!Array.isArray(keys) || !keys.every(key => typeof key === 'string'))
-    throw new PickleError(`${path}: wanted the keys of its storages, got another value`)
+    throw new PickleError(`${path}: expected the keys of its storages, got another value`)
   return { root, keys, storages, end: at }
 }
 
@@ -94,15 +94,17 @@ function placesOf(
     const unit = storage === undefined ? null : storage.dtype === null ? 1 : elementBytes(storage.dtype)
     if (storage === undefined || unit === null) {
       const got = storage === undefined ? 'one that no tensor names' : quote(storage.dtype!)
-      throw new PickleError(`${where}: wanted a type of elements that is known here, got ${got}`)
+      throw new PickleError(`${where}: expected a type of elements that is known here, got ${got}`)
     }
     const bytes = storage.length * unit
     if (at + 8 + bytes > size)
-      throw new PickleError(`${where}: wanted ${8 + bytes} bytes, got ${Math.max(size - at, 0)}: the file is cut short`)
+      throw new PickleError(
+        `${where}: expected ${8 + bytes} bytes, got ${Math.max(size - at, 0)}: the file is cut short`,
+      )
     const head = readBytes(descriptor, at, at + 8)
     const count = new DataView(head.buffer).getBigUint64(0, true)
     if (count !== BigInt(storage.length))
-      throw new PickleError(`${where}: wanted ${storage.length} elements, got ${count}`)
+      throw new PickleError(`${where}: expected ${storage.length} elements, got ${count}`)
     places.set(key, at + 8)
     at += 8 + bytes
   }

@@ -69,7 +69,7 @@ export function unpickleAt(
   where: string,
 ): { readonly value: unknown; readonly end: number } {
   if (bytes.length - begin > largestPickle)
-    throw new PickleError(`${where}: wanted a pickle of at most ${largestPickle} bytes, got ${bytes.length - begin}`)
+    throw new PickleError(`${where}: expected a pickle of at most ${largestPickle} bytes, got ${bytes.length - begin}`)
   const machine = new Machine(bytes.subarray(begin), host, where)
   const value = machine.run()
   return { value, end: begin + machine.length }
@@ -102,13 +102,13 @@ class Machine {
 
   run(): unknown {
     if (this.#bytes[0] !== 0x80 || !(this.#bytes[1] >= 2 && this.#bytes[1] <= 5))
-      this.#fail('wanted a pickle of protocol 2 to 5, got another, or none')
+      this.#fail('expected a pickle of protocol 2 to 5, got another, or none')
     for (let instructions = 0; ; instructions++) {
-      if (instructions === mostInstructions) this.#fail(`wanted at most ${mostInstructions} instructions, got more`)
+      if (instructions === mostInstructions) this.#fail(`expected at most ${mostInstructions} instructions, got more`)
       const code = String.fromCharCode(this.#byte())
       if (code === '.') return this.#pop()
       const operation = Machine.#operations[code]
-      if (operation === undefined) this.#fail(`wanted an opcode of protocols 2 to 5, got ${quote(code)}`)
+      if (operation === undefined) this.#fail(`expected an opcode of protocols 2 to 5, got ${quote(code)}`)
       operation.call(this)
     }
   }
@@ -261,7 +261,7 @@ class Machine {
       const set = this.#top()
       if (set instanceof Inert) for (const item of items) this.#listOf(set).push(item)
       else if (set instanceof Set) for (const item of items) set.add(item)
-      else this.#fail('wanted a set to add to, got another value')
+      else this.#fail('expected a set to add to, got another value')
     },
     '\x91'() {
       this.#make(new Set(this.#popToMark()))
@@ -273,7 +273,8 @@ class Machine {
     },
     '\x93'() {
       const [module, name] = this.#popMany(2)
-      if (typeof module !== 'string' || typeof name !== 'string') this.#fail('wanted a name as two strings, got others')
+      if (typeof module !== 'string' || typeof name !== 'string')
+        this.#fail('expected a name as two strings, got others')
       this.#make(this.#host.global(module, name))
     },
     R() {
@@ -284,7 +285,7 @@ class Machine {
     },
     '\x92'() {
       const [callable, args, named] = this.#popMany(3)
-      if (!(named instanceof Map)) this.#fail('wanted named arguments as a dict, got another value')
+      if (!(named instanceof Map)) this.#fail('expected named arguments as a dict, got another value')
       this.#call(callable, named.size > 0 && Array.isArray(args) ? [...args, named] : args)
     },
     b() {
@@ -297,18 +298,18 @@ class Machine {
   }
 
   #call(callable: unknown, args: unknown): void {
-    if (!Array.isArray(args)) this.#fail('wanted arguments as a tuple, got another value')
+    if (!Array.isArray(args)) this.#fail('expected arguments as a tuple, got another value')
     this.#make(this.#host.call(callable, args, steps => this.#spend(steps)))
   }
 
   #spend(steps: number): void {
     this.#steps += steps
-    if (this.#steps > mostSteps) this.#fail(`wanted at most ${mostSteps} steps of calls, got more`)
+    if (this.#steps > mostSteps) this.#fail(`expected at most ${mostSteps} steps of calls, got more`)
   }
 
   /** Pushes what is not merely a number or text. */
   #make(object: unknown): void {
-    if (++this.#objects > mostObjects) this.#fail(`wanted at most ${mostObjects} lists, dicts and calls, got more`)
+    if (++this.#objects > mostObjects) this.#fail(`expected at most ${mostObjects} lists, dicts and calls, got more`)
     this.#push(object)
   }
 
@@ -317,7 +318,7 @@ class Machine {
   }
 
   #top(): unknown {
-    if (this.#stack.length <= (this.#marks.at(-1) ?? 0)) this.#fail('wanted a value on the stack, got none')
+    if (this.#stack.length <= (this.#marks.at(-1) ?? 0)) this.#fail('expected a value on the stack, got none')
     return this.#stack[this.#stack.length - 1]
   }
 
@@ -335,14 +336,14 @@ class Machine {
 
   #popToMark(): unknown[] {
     const mark = this.#marks.pop()
-    if (mark === undefined) this.#fail('wanted a mark on the stack, got none')
+    if (mark === undefined) this.#fail('expected a mark on the stack, got none')
     return this.#stack.splice(mark)
   }
 
   #list(): unknown[] {
     const list = this.#top()
     if (list instanceof Inert) return this.#listOf(list)
-    if (!Array.isArray(list)) this.#fail('wanted a list to append to, got another value')
+    if (!Array.isArray(list)) this.#fail('expected a list to append to, got another value')
     return list
   }
 
@@ -357,24 +358,24 @@ class Machine {
       dict.items ??= new Map()
       return dict.items
     }
-    if (!(dict instanceof Map)) this.#fail('wanted a dict to set an item of, got another value')
+    if (!(dict instanceof Map)) this.#fail('expected a dict to set an item of, got another value')
     return dict
   }
 
   #setAll(dict: Map<unknown, unknown>, pairs: readonly unknown[]): Map<unknown, unknown> {
-    if (pairs.length % 2 !== 0) this.#fail('wanted keys with values, got a key without')
+    if (pairs.length % 2 !== 0) this.#fail('expected keys with values, got a key without')
     for (let i = 0; i < pairs.length; i += 2) dict.set(pairs[i], pairs[i + 1])
     return dict
   }
 
   #remember(index: number): void {
     if (this.#memo.size >= mostObjects && !this.#memo.has(index))
-      this.#fail(`wanted at most ${mostObjects} values to remember, got more`)
+      this.#fail(`expected at most ${mostObjects} values to remember, got more`)
     this.#memo.set(index, this.#top())
   }
 
   #recall(index: number): unknown {
-    if (!this.#memo.has(index)) this.#fail(`wanted what was remembered as ${index}, got nothing`)
+    if (!this.#memo.has(index)) this.#fail(`expected what was remembered as ${index}, got nothing`)
     return this.#memo.get(index)
   }
 
@@ -386,7 +387,7 @@ class Machine {
   #take(n: number): number {
     const left = this.#bytes.length - this.#at
     if (n > left)
-      throw new PickleCutShort(`${this.#where}: byte ${this.#at}: wanted ${n} bytes, got ${left}: it is cut short`)
+      throw new PickleCutShort(`${this.#where}: byte ${this.#at}: expected ${n} bytes, got ${left}: it is cut short`)
     this.#at += n
     return this.#at - n
   }
@@ -407,7 +408,7 @@ class Machine {
     try {
       return utf8.decode(bytes)
     } catch {
-      return this.#fail('wanted text in UTF-8, got bytes that are not')
+      return this.#fail('expected text in UTF-8, got bytes that are not')
     }
   }
 
@@ -415,8 +416,8 @@ class Machine {
   #line(): string {
     const end = this.#bytes.indexOf(0x0a, this.#at)
     if (end < 0 && this.#bytes.length - this.#at <= 1000)
-      throw new PickleCutShort(`${this.#where}: byte ${this.#at}: wanted a name on a line, got its beginning`)
-    if (end < 0 || end - this.#at > 1000) this.#fail('wanted a name on a line, got none')
+      throw new PickleCutShort(`${this.#where}: byte ${this.#at}: expected a name on a line, got its beginning`)
+    if (end < 0 || end - this.#at > 1000) this.#fail('expected a name on a line, got none')
     const text = latin1(this.#slice(end - this.#at))
     this.#at++
     return text
@@ -424,7 +425,7 @@ class Machine {
 
   /** Little-endian in two's complement; a bigint where no number holds it. */
   #integer(length: number): number | bigint {
-    if (length > 255) this.#fail(`wanted an integer of at most 255 bytes, got one of ${length}`)
+    if (length > 255) this.#fail(`expected an integer of at most 255 bytes, got one of ${length}`)
     const digits = Array.from(this.#slice(length), byte => byte.toString(16).padStart(2, '0')).reverse()
     const value = BigInt.asIntN(8 * length, BigInt(`0x0${digits.join('')}`))
     return Number.isSafeInteger(Number(value)) ? Number(value) : value

@@ -104,9 +104,9 @@ export function rebuilder(where: string, found: Map<string, Storage> = new Map()
     dtype: unknown,
     metadata: unknown,
   ): StoredTensor => {
-    if (!(storage instanceof Storage)) return fail('wanted a tensor of a storage, got one of another value')
+    if (!(storage instanceof Storage)) return fail('expected a tensor of a storage, got one of another value')
     const type = dtype instanceof Name ? (dtypes[dtype.name] ?? dtype.name) : storage.dtype
-    if (type === null) return fail('wanted a tensor with a type of elements, got none')
+    if (type === null) return fail('expected a tensor with a type of elements, got none')
     const bit = (name: string) => metadata instanceof Map && metadata.get(name) === true
     const at = isCount(offset) ? offset + storage.offset : offset
     const view = { offset: at, shape, strides, negative: bit('neg'), conjugate: bit('conj') }
@@ -119,12 +119,12 @@ export function rebuilder(where: string, found: Map<string, Storage> = new Map()
       spend(pairs.size)
       return new Map(pairs)
     }
-    if (!isArray(pairs) || !pairs.every(isArray)) return fail('wanted a dict of pairs, got another value')
+    if (!isArray(pairs) || !pairs.every(isArray)) return fail('expected a dict of pairs, got another value')
     spend(pairs.length)
     return new Map(pairs.map(([key, value]) => [key, value]))
   }
   const set: Call = ([items = []], spend) => {
-    if (!isArray(items)) return fail('wanted a set of a list, got another value')
+    if (!isArray(items)) return fail('expected a set of a list, got another value')
     spend(items.length)
     return new Set(items)
   }
@@ -166,7 +166,7 @@ export function rebuilder(where: string, found: Map<string, Storage> = new Map()
     global(module, name) {
       const full = `${module}.${name}`
       if (hostile.test(full))
-        fail(`it asks for ${quote(full)}, which runs commands or code: wanted tensors and data beside them`)
+        fail(`it asks for ${quote(full)}, which runs commands or code: expected tensors and data beside them`)
       return new Name(full)
     },
     call(callable, args, spend) {
@@ -184,11 +184,11 @@ export function rebuilder(where: string, found: Map<string, Storage> = new Map()
       return object
     },
     persistent(id) {
-      if (!isArray(id)) return fail('wanted a storage of the file, got another id')
+      if (!isArray(id)) return fail('expected a storage of the file, got another id')
       const [kind, type, key, , length, view] = id
       if (kind === 'module') return type // older files keep the source of classes
       if (kind !== 'storage' || !(type instanceof Name) || typeof key !== 'string' || !isCount(length))
-        return fail('wanted a storage of the file, got another id')
+        return fail('expected a storage of the file, got another id')
       const dtype = type.name === untyped ? null : (storages[type.name] ?? type.name)
       const storage = new Storage(key, dtype, length, isArray(view) && isCount(view[1]) ? view[1] : 0)
       if (!found.has(key)) found.set(key, storage)

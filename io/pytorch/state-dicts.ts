@@ -122,7 +122,7 @@ export function chooseStateDict(
     .map(name => `${name === '' ? 'the file itself' : quote(name)} (${dicts.get(name)!.size})`)
   const got = names.length === 0 ? 'none' : listed.join(', ') + (names.length > listed.length ? ', …' : '')
   const what = part === undefined ? 'a state dict with a usual name' : `a state dict ${quote(part)}`
-  throw new PickleError(`${file}: wanted ${what}, got ${got}`)
+  throw new PickleError(`${file}: expected ${what}, got ${got}`)
 }
 
 /**

@@ -80,7 +80,7 @@ export class StoredTensor {
       throw new PickleError(`${where}: a tensor of storage ${JSON.stringify(held.key.slice(0, 40))}: ${problem}`)
     }
     if (!isCount(offset) || !isCounts(shape) || !isCounts(strides) || shape.length !== strides.length)
-      return fail(`wanted an offset, at most ${mostAxes} sizes and as many strides, counts from 0, got others`)
+      return fail(`expected an offset, at most ${mostAxes} sizes and as many strides, counts from 0, got others`)
     const size = elementBytes(dtype)
     const unit = held.dtype === null ? 1 : elementBytes(held.dtype)
     if (size === null || unit === null)
@@ -100,9 +100,9 @@ export class StoredTensor {
       last += (n - 1) * strides[axis]
     })
     if (!(elements <= Math.max(available, mostRepeated)))
-      fail(`wanted at most ${Math.max(available, mostRepeated)} elements, got ${show(shape)}`)
+      fail(`expected at most ${Math.max(available, mostRepeated)} elements, got ${show(shape)}`)
     if (elements > 0 && last >= available)
-      fail(`wanted elements below ${available}, got ${show(shape)} from ${offset} with strides ${show(strides)}`)
+      fail(`expected elements below ${available}, got ${show(shape)} from ${offset} with strides ${show(strides)}`)
     const [begin, end] = elements === 0 ? [0, 0] : [offset, last + 1]
     return new StoredTensor(dtype, { key: held.key, bytes }, shape, strides, [begin * size, end * size], view)
   }
@@ -115,10 +115,10 @@ export class StoredTensor {
   /** Throws PickleError, naming `where`, on a type that is not known, and on complex numbers to be conjugated. */
   checkReadable(where: string): void {
     if (elementBytes(this.dtype) === null)
-      throw new PickleError(`${where}: wanted a type of elements that is known here, got ${quote(this.dtype)}`)
+      throw new PickleError(`${where}: expected a type of elements that is known here, got ${quote(this.dtype)}`)
     if (this.#conjugate)
       throw new PickleError(
-        `${where}: wanted a tensor as it is stored, got one with the conjugate bit; in Python, save t.resolve_conj()`,
+        `${where}: expected a tensor as it is stored, got one with the conjugate bit; in Python, save t.resolve_conj()`,
       )
   }
 
@@ -140,7 +140,7 @@ function negate(dtype: string, bytes: Uint8Array, where: string): void {
   const float = floats[dtype]
   const size = float ?? elementBytes(dtype)!
   if (float === undefined && !/^[IU]/.test(dtype))
-    throw new PickleError(`${where}: wanted numbers with the negative bit, got ${dtype}`)
+    throw new PickleError(`${where}: expected numbers with the negative bit, got ${dtype}`)
   for (let end = size; end <= bytes.length; end += size) {
     if (float !== undefined) {
       bytes[end - 1] ^= 0x80

@@ -72,10 +72,10 @@ export function evaluate(text: string, variables: Readonly<Record<string, Nested
       return id
     }
     const call = (name: string, operands: readonly Expression[]) => {
-      if (!Object.hasOwn(functions, name)) throw new Error(`${name}: wanted one of ${functionNames.join(', ')}`)
+      if (!Object.hasOwn(functions, name)) throw new Error(`${name}: expected one of ${functionNames.join(', ')}`)
       const f = functions[name]
       if (operands.length !== Math.max(1, f.length))
-        throw new Error(`${name}: wanted ${Math.max(1, f.length)} operands, got ${operands.length}`)
+        throw new Error(`${name}: expected ${Math.max(1, f.length)} operands, got ${operands.length}`)
       const inputs = operands.map(visit)
       return keep(name, inputs, f(...inputs.map(i => found[i].value)))
     }
@@ -83,29 +83,29 @@ export function evaluate(text: string, variables: Readonly<Record<string, Nested
       switch (node.type) {
         case 'Identifier':
           if (!Object.hasOwn(variables, node.name))
-            throw new Error(`${node.name}: wanted one of the variables ${Object.keys(variables).join(', ')}`)
+            throw new Error(`${node.name}: expected one of the variables ${Object.keys(variables).join(', ')}`)
           return leaf(node.name, variables[node.name])
         case 'Literal':
-          if (typeof node.value !== 'number') throw new Error(`wanted a number, got ${node.raw}`)
+          if (typeof node.value !== 'number') throw new Error(`expected a number, got ${node.raw}`)
           return leaf(String(node.value), node.value)
         case 'ParenthesizedExpression':
           return visit(node.expression)
         case 'UnaryExpression':
-          if (node.operator !== '-') throw new Error(`${node.operator}: wanted −, the only operator with one operand`)
+          if (node.operator !== '-') throw new Error(`${node.operator}: expected −, the only operator with one operand`)
           return call('neg', [node.argument])
         case 'BinaryExpression': {
           const name = operators[node.operator]
           if (name === undefined || node.left.type === 'PrivateIdentifier')
-            throw new Error(`${node.operator}: wanted one of ${Object.keys(operators).join(' ')}`)
+            throw new Error(`${node.operator}: expected one of ${Object.keys(operators).join(' ')}`)
           return call(name, [node.left, node.right])
         }
         case 'CallExpression': {
-          if (node.callee.type !== 'Identifier') throw new Error('wanted a function by its name')
+          if (node.callee.type !== 'Identifier') throw new Error('expected a function by its name')
           return call(node.callee.name, node.arguments as Expression[])
         }
         default:
           throw new Error(
-            `wanted numbers, variables, operators and functions, got '${text.slice(node.start, node.end)}'`,
+            `expected numbers, variables, operators and functions, got '${text.slice(node.start, node.end)}'`,
           )
       }
     }

@@ -67,7 +67,7 @@ export class Studio {
     if (!crossOriginIsolated)
       notes.push('One thread: the server of this page does not send the headers that let threads share memory.')
     try {
-      this.#backend = await ready({ backend: wanted === 'gpu' ? 'gpu:webgpu' : 'wasm' })
+      this.#backend = await ready({ backend: expected === 'gpu' ? 'gpu:webgpu' : 'wasm' })
     } catch (error) {
       notes.push(`${(error as Error).message} Going on without it.`)
       this.#backend = await ready()
@@ -131,7 +131,7 @@ export class Studio {
    */
   async train(onStep: (progress: Progress) => void, { batch }: { batch?: number } = {}): Promise<void> {
     if (batch !== undefined && !(Number.isInteger(batch) && batch >= 1))
-      throw new Error(`batch: wanted a whole number from 1, got '${batch}'`)
+      throw new Error(`batch: expected a whole number from 1, got '${batch}'`)
     if (this.#training !== null) return
     this.#training = new AbortController()
     const { signal } = this.#training

@@ -59,9 +59,12 @@ test('what does not exist is one line, with the nearest name', async () => {
     [['train', 'mtd'], /model: expected one of dit, mdt, mdtv2, maskdit, maskdm, vae, got 'mtd'/],
     [['train', 'mdt', '--stpes', '4'], /unknown option '--stpes' \(Did you mean --steps\?\)/],
     [['info', join(folder, 'nowhere')], /nowhere: no such file or folder/],
-    [['info', folder], /wanted a run, a checkpoint or a folder of latents, got a folder of something else/],
+    [['info', folder], /expected a run, a checkpoint or a folder of latents, got a folder of something else/],
     [['report', folder], /expected the folder of a run, with a metrics\.jsonl, got none/],
-    [['sample', '--from', run, '--class', 'cat,cow'], /--class: wanted a number below 2 or one of cat, dog, got 'cow'/],
+    [
+      ['sample', '--from', run, '--class', 'cat,cow'],
+      /--class: expected a number below 2 or one of cat, dog, got 'cow'/,
+    ],
     [['sample', '--from', run, '--vae', run], /--vae: expected on a model of latents only/],
   ]
   for (let i = 0; i < cases.length; i += 3)

@@ -63,19 +63,19 @@ test('what is wrong is one line, and leaves nothing behind', () =>
     const cut = join(folder, 'cut.pt')
     writeFileSync(cut, readFileSync(from).subarray(0, 3000))
     const before = readdirSync(folder)
-    await refused([large, out, '--dtype', 'f16'], /large\.safetensors: w: wanted numbers that f16 has, got 70000/)
+    await refused([large, out, '--dtype', 'f16'], /large\.safetensors: w: expected numbers that f16 has, got 70000/)
     await refused(
       [from, out, '--part', 'averaged'],
-      /training\.pt: wanted a state dict 'averaged', got 'model' \(4\), 'ema'/,
+      /training\.pt: expected a state dict 'averaged', got 'model' \(4\), 'ema'/,
     )
-    await refused([large, out, '--part', 'ema'], /--part: wanted a checkpoint of PyTorch/)
-    await refused([large, out, '--strip', 'x'], /--strip: wanted a prefix of a name, got 'x'; there are w/)
+    await refused([large, out, '--part', 'ema'], /--part: expected a checkpoint of PyTorch/)
+    await refused([large, out, '--strip', 'x'], /--strip: expected a prefix of a name, got 'x'; there are w/)
     await refused([large, out, '--strip', 'w'], /--strip: without 'w' two names are the same, or one is empty/)
     await refused([fixture('runs-code.pt'), out], /it asks for 'posix\.system', which runs commands or code/)
-    await refused([cut, out], /cut\.pt: wanted a ZIP container/)
-    await refused([join(folder, 'none.pt'), out], /none\.pt: wanted a file of weights: no such file/)
-    await refused([from, join(folder, 'out.pt')], /out\.pt: wanted a name that ends with \.safetensors/)
-    await refused([from, large], /large\.safetensors: wanted a new file, got one that is there already/)
+    await refused([cut, out], /cut\.pt: expected a ZIP container/)
+    await refused([join(folder, 'none.pt'), out], /none\.pt: expected a file of weights: no such file/)
+    await refused([from, join(folder, 'out.pt')], /out\.pt: expected a name that ends with \.safetensors/)
+    await refused([from, large], /large\.safetensors: expected a new file, got one that is there already/)
     await refused([from, join(folder, 'no/out.safetensors')], /could not be written: no such file or folder/)
     assert.equal(readdirSync(folder), before)
     await fail('demask', ['convert', from], /missing required argument/)

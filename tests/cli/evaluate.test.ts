@@ -60,7 +60,7 @@ async function refused(words: readonly string[], wanted: RegExp): Promise<void> 
     assert.not.match((error as Error).message, /\n/)
     return
   }
-  assert.unreachable(`${words.join(' ')}: wanted ${wanted}`)
+  assert.unreachable(`${words.join(' ')}: expected ${wanted}`)
 }
 
 const distance = 'Fréchet distance of emoji features (not FID)'
@@ -120,7 +120,7 @@ test('a picture of a large folder that cannot be read is left out, and so the se
   })
   assert.equal([count, features?.shape], [19, [19, 128]])
   assert.is(said.length, 1)
-  assert.match(said[0], new RegExp(`skipped: .*${last}: wanted a picture, got one that cannot be read`))
+  assert.match(said[0], new RegExp(`skipped: .*${last}: expected a picture, got one that cannot be read`))
 })
 
 test('pictures of a batch are measured, and statistics beside them are said not to be', async () => {
@@ -141,10 +141,10 @@ test('pictures of a batch are measured, and statistics beside them are said not 
 
 test('what cannot be compared is one line, and an earlier file stays as it was', async () => {
   const samples = await batch('few.npz', 5, 3)
-  await refused([samples], /wanted a reference to compare with, or --save, got neither/)
-  await refused([samples, join(place, 'none.npz')], /none\.npz: wanted a file of pictures or statistics/)
-  await refused([samples, place, '--save', 'x.txt'], /--save: wanted a name that ends with .npz/)
-  await refused([samples, join(place, 'set.zip')], /--size: wanted with a ZIP of pictures, got none: .*set\.zip/)
+  await refused([samples], /expected a reference to compare with, or --save, got neither/)
+  await refused([samples, join(place, 'none.npz')], /none\.npz: expected a file of pictures or statistics/)
+  await refused([samples, place, '--save', 'x.txt'], /--save: expected a name that ends with .npz/)
+  await refused([samples, join(place, 'set.zip')], /--size: expected with a ZIP of pictures, got none: .*set\.zip/)
   const inceptions = join(place, 'inceptions.npz')
   const gaussian = { mu: new Float64Array(64), sigma: new Float64Array(64 * 64) }
   await writeNpz(
@@ -154,18 +154,18 @@ test('what cannot be compared is one line, and an earlier file stays as it was',
       ['sigma', { dtype: 'F64', shape: [64, 64], data: gaussian.sigma }],
     ]),
   )
-  await refused([samples, inceptions], /wanted statistics of emoji features, of 128 numbers, got 64 n/)
+  await refused([samples, inceptions], /expected statistics of emoji features, of 128 numbers, got 64 n/)
   const old = join(place, 'old.npz')
   writeFileSync(old, 'mine')
   await refused([samples, '--inception', old, '--save', old], /old\.npz/)
   assert.is(readFileSync(old, 'utf8'), 'mine')
   const folder = mkdtempSync(join(place, 'folder-'))
   writeFileSync(join(folder, 'broken.png'), 'not a picture')
-  await refused([folder, samples], /wanted pictures, got 1 that cannot be read/)
+  await refused([folder, samples], /expected pictures, got 1 that cannot be read/)
   await sharp({ create: { width: 9, height: 12, channels: 3, background: 'red' } })
     .png()
     .toFile(join(folder, 'broken.png'))
-  await refused([folder, samples], /wanted at least 2 pictures, got 1/)
+  await refused([folder, samples], /expected at least 2 pictures, got 1/)
 })
 
 test('no picture decides for the others: damaged ones are left out, the most common size is measured', async () => {
@@ -192,7 +192,7 @@ test('no picture decides for the others: damaged ones are left out, the most com
   assert.equal([source.pictures.length, source.pictures.width, source.pictures.height], [4, 12, 12])
   assert.is(said.length, 2)
   assert.match(said[0], /pictures of 7 to 40 px are measured at 12 px, the most common size; --size chooses another$/)
-  assert.match(said[1], /skipped: .*00\.jpg: wanted a picture, got one that cannot be read/)
+  assert.match(said[1], /skipped: .*00\.jpg: expected a picture, got one that cannot be read/)
 })
 
 test('statistics on disk: whole sums as .safetensors, mean and covariance as .npz', async () => {

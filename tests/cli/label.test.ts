@@ -16,7 +16,7 @@ test('names with commas: alone, in lists, and the longest first', () => {
   assert.equal(labelsOf('cat, goldfish, Carassius auratus, 2', 4, classes), [3, 0, 2])
   refused(
     () => labelsOf('cat,cow', 2, ['cat', 'dog']),
-    "--class: wanted a number below 2 or one of cat, dog, got 'cow'",
+    "--class: expected a number below 2 or one of cat, dog, got 'cow'",
   )
 })
 
@@ -51,17 +51,17 @@ test('a number is a name where a class is named by one, else an index; #3 is alw
     ['#0', '#2', '#3'].map(name => labelOf(name, 4, classes)),
     [0, 2, 3],
   )
-  refused(() => labelOf('3', 4, classes), "--class: wanted an index #0 to #3 or one of 0, 1, 10, 2, got '3'")
-  refused(() => labelOf('#4', 4, classes), "--class: wanted an index #0 to #3 or one of 0, 1, 10, 2, got '#4'")
+  refused(() => labelOf('3', 4, classes), "--class: expected an index #0 to #3 or one of 0, 1, 10, 2, got '3'")
+  refused(() => labelOf('#4', 4, classes), "--class: expected an index #0 to #3 or one of 0, 1, 10, 2, got '#4'")
   refused(
     () => labelOf('1', 3, ['cat', '7', 'owl']),
-    "--class: wanted an index #0 to #2 or one of cat, 7, owl, got '1'",
+    "--class: expected an index #0 to #2 or one of cat, 7, owl, got '1'",
   )
   assert.is(labelOf('207', 1000, []), 207)
   assert.is(labelOf('#207', 1000, []), 207)
   assert.is(labelOf('1', 2, ['cat', 'dog']), 1)
-  refused(() => labelOf('1000', 1000, []), "--class: wanted a number below 1000, got '1000'")
-  refused(() => labelOf('1', 0, []), '--class: wanted a model with classes, got one without')
+  refused(() => labelOf('1000', 1000, []), "--class: expected a number below 1000, got '1000'")
+  refused(() => labelOf('1', 0, []), '--class: expected a model with classes, got one without')
 })
 
 test.run()

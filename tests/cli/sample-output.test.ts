@@ -78,16 +78,16 @@ test('where nothing was drawn nothing is left; a disk that refuses is one line',
   writeFileSync(join(root, 'file'), '')
   mkdirSync(join(root, 'taken.png'))
   const before: readonly (readonly [string, RegExp])[] = [
-    ['file/samples.npz', /^--out: wanted a folder to write into, got none: .*file$/],
-    ['file/folder', /^--out: wanted a folder, a \.png or an \.npz, got the file .*file$/],
-    ['file', /^--out: wanted a folder, a \.png or an \.npz, got the file .*file$/],
-    ['taken.png', /^--out: wanted a file, got the folder .*taken\.png$/],
-    ['nowhere/grid.png', /^--out: wanted a folder to write into, got none: .*nowhere$/],
-    ['faces.jpg', /^--out: wanted a name that ends with \.png, got '.*faces\.jpg'$/],
+    ['file/samples.npz', /^--out: expected a folder to write into, got none: .*file$/],
+    ['file/folder', /^--out: expected a folder, a \.png or an \.npz, got the file .*file$/],
+    ['file', /^--out: expected a folder, a \.png or an \.npz, got the file .*file$/],
+    ['taken.png', /^--out: expected a file, got the folder .*taken\.png$/],
+    ['nowhere/grid.png', /^--out: expected a folder to write into, got none: .*nowhere$/],
+    ['faces.jpg', /^--out: expected a name that ends with \.png, got '.*faces\.jpg'$/],
   ]
   for (const [name, message] of before) refused(() => openOutput(join(root, name), plan), message)
   const twice = { ...plan, seeds: [3, 4, 3], labels: [1, 1, 1] }
-  refused(() => openOutput(join(root, 'new'), twice), /^--seed: wanted every picture .*000003-1\.png twice$/)
+  refused(() => openOutput(join(root, 'new'), twice), /^--seed: expected every picture .*000003-1\.png twice$/)
   openOutput(join(root, 'new'), { ...twice, labels: [1, 1, 0] }) // by class they have names of their own
   openOutput(join(root, 'new.png'), twice)
 

@@ -54,11 +54,11 @@ test('what does not fit is one line', () => {
     [mdt, { seed: '-1' }, /^--seed: expected a whole number/],
     [mdt, { seed: '1,2', count: 3 }, /^--count: expected 2, as many as seeds, or none, got 3$/],
     [mdt, { power: 4 }, /^--power: expected with --guidance, got it alone$/],
-    [mdt, { class: ['cat,3'] }, /^--class: wanted a number below 3 or one of cat, dog, owl, got '3'$/],
+    [mdt, { class: ['cat,3'] }, /^--class: expected a number below 3 or one of cat, dog, owl, got '3'$/],
     [maskDiT, { sampler: 'ddpm' }, /^--sampler: expected one of heun, euler, dpm-solver for a MaskDiT, got ddpm$/],
     [maskDiT, { guidance: 2, power: 4 }, /^--power: expected a model of timesteps, got a MaskDiT$/],
     [maskDM, { guidance: 2 }, /^--guidance: expected a model that is guided by classes, got a MaskDM with none$/],
-    [maskDM, { class: ['1'] }, /^--class: wanted a model with classes, got one without$/],
+    [maskDM, { class: ['1'] }, /^--class: expected a model with classes, got one without$/],
   ]
   for (const [family, given, message] of wrong)
     assert.throws(

@@ -319,7 +319,7 @@ test('bilinear resampling keeps constants and straight lines, down and up', () =
 
 test('matmul takes matrices, not vectors, on either side', () => {
   const [matrix, vector] = [normal([3, 3], 1), normal([3], 2)]
-  const wanted = /^matmul: wanted operands of rank 2 or more, got /
+  const wanted = /^matmul: expected operands of rank 2 or more, got /
   assert.throws(() => matmul(matrix, vector), wanted)
   assert.throws(() => matmul(vector, matrix), wanted)
 })

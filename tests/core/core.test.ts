@@ -90,7 +90,7 @@ test('tensor copies what it is given', () => {
 })
 
 test('tensor refuses nesting that is not a box, however the counts add up', () => {
-  const nested = /tensor: wanted nested arrays of equal lengths, got /
+  const nested = /tensor: expected nested arrays of equal lengths, got /
   assert.throws(() => tensor([[1, 2], [3]]), /got an array of 1 beside an array of 2/)
   assert.throws(() => tensor([[1], 2]), /got a number beside an array of 1/)
   assert.throws(() => tensor([1, [2]]), /got an array of 1 beside a number/)
@@ -102,7 +102,7 @@ test('tensor refuses nesting that is not a box, however the counts add up', () =
     [[1, '2'], '"2"'],
     [[[1], ['2']], '"2"'],
   ])
-    assert.throws(() => tensor(given as number), `tensor: wanted numbers, or nested arrays of them, got ${said}`)
+    assert.throws(() => tensor(given as number), `tensor: expected numbers, or nested arrays of them, got ${said}`)
   assert.equal(values(tensor({ length: 2, 0: 3, 1: 4 })), [3, 4])
   assert.throws(
     () =>
@@ -117,7 +117,7 @@ test('tensor refuses nesting that is not a box, however the counts add up', () =
     nested,
   ) // six numbers for [3, 2, 1]
   assert.throws(() => tensor([Float32Array.of(1, 2), Float32Array.of(3)]), nested)
-  assert.throws(() => tensor([1, 2, 3], { shape: [2, 2] }), /tensor: wanted 4 elements for shape \[2, 2\], got 3/)
+  assert.throws(() => tensor([1, 2, 3], { shape: [2, 2] }), /tensor: expected 4 elements for shape \[2, 2\], got 3/)
   assert.throws(
     () => tensor([1, 2], { shape: [-1, -2] }),
     /tensor: expected sizes that are integers from 0, got \[-1, -2\]/,
@@ -138,8 +138,14 @@ test('a dtype is what it says, on every backend that has it', () => {
     assert.instance(allocate(dtype, 2), type)
     assert.instance(zeros([1], { dtype, backend: cpu }).dataSync(), type)
   }
-  assert.throws(() => tensor([1], { dtype: 'f64', backend: wasm }), /wanted one of f32, i32, which 'wasm' has, got f64/)
-  assert.throws(() => zeros([1], { dtype: 'f64', backend: wasm }), /wanted one of f32, i32, which 'wasm' has, got f64/)
+  assert.throws(
+    () => tensor([1], { dtype: 'f64', backend: wasm }),
+    /expected one of f32, i32, which 'wasm' has, got f64/,
+  )
+  assert.throws(
+    () => zeros([1], { dtype: 'f64', backend: wasm }),
+    /expected one of f32, i32, which 'wasm' has, got f64/,
+  )
 })
 
 // ---- backends and dtypes do not mix ---------------------------------------------------------------------------------

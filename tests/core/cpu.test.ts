@@ -53,7 +53,7 @@ const indices = (shape: Shape) =>
 function assertElements(got: Values, wanted: (index: number[]) => number): void {
   for (const index of indices(got.shape)) {
     if (got.at(index) !== wanted(index))
-      assert.unreachable(`[${got.shape}] at [${index}]: wanted ${wanted(index)}, got ${got.at(index)}`)
+      assert.unreachable(`[${got.shape}] at [${index}]: expected ${wanted(index)}, got ${got.at(index)}`)
   }
 }
 
@@ -234,7 +234,7 @@ test('bytes are counted, peaks are kept, and too large a request says how much i
   assert.is(cpu.stats().bytes, before.bytes)
   assert.is(cpu.stats().peakBytes, before.bytes + 8000)
   assert.throws(() => cpu.alloc('f64', 2 ** 50), /^cpu: no room for 9007199254740992 bytes/)
-  assert.throws(() => cpu.write(cpu.alloc('f32', 0), new Float32Array(1)), /wanted 0 elements, got 1/)
+  assert.throws(() => cpu.write(cpu.alloc('f32', 0), new Float32Array(1)), /expected 0 elements, got 1/)
 })
 
 test('the loops hold no view across an allocation and count on no zeroed memory', () => {

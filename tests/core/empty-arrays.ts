@@ -113,7 +113,7 @@ export async function walkEmpty(backend: Backend): Promise<void> {
       const got = evaluate(made, backend)
       for (const [i, t] of got.entries()) {
         const [values, exact] = [await t.data(), wanted[i].dataSync()]
-        if (distance(values, exact, 1e-5) > 1) found.push(`${name}, result ${i}: wanted ${exact}, got ${values}`)
+        if (distance(values, exact, 1e-5) > 1) found.push(`${name}, result ${i}: expected ${exact}, got ${values}`)
       }
       for (const t of got) t.dispose()
     } catch (error) {

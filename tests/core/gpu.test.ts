@@ -43,7 +43,7 @@ async function rejection(promise: Promise<unknown>): Promise<Error> {
   } catch (error) {
     return error as Error
   }
-  throw new Error('wanted a rejection')
+  throw new Error('expected a rejection')
 }
 
 test('gpu.js is loaded by gpu(), not by core', () => {
@@ -239,7 +239,7 @@ test('a training loop runs on it: the same weights as on cpu, one read at the en
   const [ours, theirs] = [train(backend), train(cpu)]
   const [got, expected] = [await ours.data(), theirs.dataSync()]
   got.forEach((value, i) => {
-    assert.ok(Math.abs(value - expected[i]) < 1e-5, `weight ${i}: wanted ${expected[i]}, got ${value}`)
+    assert.ok(Math.abs(value - expected[i]) < 1e-5, `weight ${i}: expected ${expected[i]}, got ${value}`)
   })
   assert.is(backend.stats().reads, before + 1)
   for (const t of [ours, theirs]) t.dispose()

@@ -39,7 +39,7 @@ export function close(got: ArrayLike<number>, wanted: ArrayLike<number>, toleran
   assert.is(got.length, wanted.length, `${what} length`)
   for (let i = 0; i < got.length; i++)
     if (!(Math.abs(got[i] - wanted[i]) <= tolerance * Math.max(1, Math.abs(wanted[i]))))
-      assert.unreachable(`${what} element ${i}: wanted ${wanted[i]} to ${tolerance}, got ${got[i]}`)
+      assert.unreachable(`${what} element ${i}: expected ${wanted[i]} to ${tolerance}, got ${got[i]}`)
 }
 
 /** An in-place write, as an optimizer does it: every element moves by 1. */

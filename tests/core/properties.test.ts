@@ -34,8 +34,8 @@ import {
   rng,
   type Shape,
   ShapeError,
-  scatterRows,
   scatterAdd,
+  scatterRows,
   selfAttention,
   slice,
   softmax,
@@ -108,7 +108,7 @@ function same(got: Tensor, wanted: Grid): void {
   assert.equal([...got.shape], [...wanted.shape])
   const data = got.dataSync()
   for (let i = 0; i < data.length; i++)
-    if (data[i] !== wanted.data[i]) assert.unreachable(`element ${i}: wanted ${wanted.data[i]}, got ${data[i]}`)
+    if (data[i] !== wanted.data[i]) assert.unreachable(`element ${i}: expected ${wanted.data[i]}, got ${data[i]}`)
 }
 
 // ---- broadcasting ---------------------------------------------------------------------------------------------------

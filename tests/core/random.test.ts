@@ -212,12 +212,12 @@ test('tensors hold the same draws in every dtype', () => {
 })
 
 test('bad seeds, states, names and ranges are named', () => {
-  assert.throws(() => rng(-1), 'rng: seed: wanted an integer in [0, 2^53), got -1')
+  assert.throws(() => rng(-1), 'rng: seed: expected an integer in [0, 2^53), got -1')
   assert.throws(() => rng(0.5), /seed/)
-  assert.throws(() => rng(0).restore({ seed: 0, key: [0, 2 ** 32], counter: 0 }), /key: wanted two 32-bit words/)
+  assert.throws(() => rng(0).restore({ seed: 0, key: [0, 2 ** 32], counter: 0 }), /key: expected two 32-bit words/)
   assert.throws(() => rng(0).restore({ seed: 0, key: [0, 0], counter: -1 }), /counter/)
-  assert.throws(() => rng(0).fork(-2), /fork: wanted an integer/)
-  assert.throws(() => rng(0).integersArray(3, 3, 1), /wanted low < high/)
+  assert.throws(() => rng(0).fork(-2), /fork: expected an integer/)
+  assert.throws(() => rng(0).integersArray(3, 3, 1), /expected low < high/)
 })
 
 test.run()

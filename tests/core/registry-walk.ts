@@ -91,7 +91,7 @@ async function comparePoisoned(f: Checked, { x }: Sample, backend: Backend): Pro
   for (let i = 0; i < got.length; i++) {
     const [values, reference] = [await got[i].data(), wanted[i].dataSync()]
     const wrong = values.findIndex((v, k) => Number.isNaN(v) !== Number.isNaN(reference[k]))
-    if (wrong >= 0) found.push(`NaN in: wanted ${reference[wrong]} at element ${wrong}, got ${values[wrong]}`)
+    if (wrong >= 0) found.push(`NaN in: expected ${reference[wrong]} at element ${wrong}, got ${values[wrong]}`)
   }
   for (const t of [...got, ...wanted]) t.dispose()
   return found
@@ -114,7 +114,7 @@ async function compareIntegers(op: AnyOp, { x, attrs }: Sample, backend: Backend
   if (x.every(t => t.dtype !== 'i32') && got.dtype !== 'i32' && op.name !== 'cast') return [`${got.dtype} of i32`]
   const [values, reference] = [await got.data(), wanted.dataSync().map(Math.trunc)]
   const wrong = values.findIndex((v, i) => v !== reference[i])
-  const found = wrong < 0 ? [] : [`i32 element ${wrong}: wanted ${reference[wrong]}, got ${values[wrong]}`]
+  const found = wrong < 0 ? [] : [`i32 element ${wrong}: expected ${reference[wrong]}, got ${values[wrong]}`]
   got.dispose()
   wanted.dispose()
   return found

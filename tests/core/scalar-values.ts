@@ -85,7 +85,7 @@ export async function scalarValues(backend: Backend): Promise<void> {
     const [got, wanted] = [await y.data(), exact.dataSync()]
     values.forEach((x, i) => {
       const near = Number.isFinite(wanted[i]) && Math.abs(got[i] - wanted[i]) <= tolerance * Math.abs(wanted[i])
-      if (!near && !Object.is(got[i], wanted[i])) found.push(`${name} of ${x}: wanted ${wanted[i]}, got ${got[i]}`)
+      if (!near && !Object.is(got[i], wanted[i])) found.push(`${name} of ${x}: expected ${wanted[i]}, got ${got[i]}`)
     })
     for (const t of [y, exact]) t.dispose()
   }

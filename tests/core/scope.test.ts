@@ -359,7 +359,7 @@ test('replaceWith moves memory, and both handles may go', () => {
   assert.equal(values(w), [3, 4])
   w.replaceWith(w)
   assert.equal(values(w), [3, 4])
-  assert.throws(() => w.replaceWith(f64([[1, 2]])), /replaceWith: wanted f64 \[2\] on cpu, got f64 \[1, 2\] on cpu/)
+  assert.throws(() => w.replaceWith(f64([[1, 2]])), /replaceWith: expected f64 \[2\] on cpu, got f64 \[1, 2\] on cpu/)
   w.dispose()
 })
 

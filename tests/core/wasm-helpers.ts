@@ -93,7 +93,7 @@ export function check(
           Math.abs(value - target) <= tolerance * (floor + Math.abs(target))
         if (!fits)
           assert.unreachable(
-            `${label} on ${backends[b].build}×${backends[b].threads}, result ${r}[${i}]: wanted ${target}, got ${value}`,
+            `${label} on ${backends[b].build}×${backends[b].threads}, result ${r}[${i}]: expected ${target}, got ${value}`,
           )
       })
     })

@@ -30,9 +30,9 @@ function pretended(pages: number) {
 test('a storage is refused where it does not fit', () => {
   assert.throws(() => relaxed.alloc('f64', 3), /f32 or i32, got f64/)
   const storage = relaxed.alloc('f32', 3)
-  assert.throws(() => relaxed.write(storage, new Float32Array(4)), 'write: wanted 3 elements, got 4')
+  assert.throws(() => relaxed.write(storage, new Float32Array(4)), 'write: expected 3 elements, got 4')
   relaxed.free(storage)
-  assert.throws(() => relaxed.alloc('f32', 2 ** 30), /wasm: out of memory: wanted 4096\.0 MiB.*batch size.*preset/)
+  assert.throws(() => relaxed.alloc('f32', 2 ** 30), /wasm: out of memory: expected 4096\.0 MiB.*batch size.*preset/)
 })
 
 test('addresses beyond 2 GiB', () => {
@@ -100,7 +100,7 @@ test('threads: wanted, from the environment, and never what keeps the process al
   for (const threads of [0, 1.5, -2])
     await createWasm({ threads }).then(
       () => assert.unreachable(),
-      error => assert.is(error.message, `wasm: threads: wanted a whole number of at least 1, got ${threads}`),
+      error => assert.is(error.message, `wasm: threads: expected a whole number of at least 1, got ${threads}`),
     )
 })
 

@@ -151,7 +151,11 @@ export function decided(out: string, step: number): Record<string, string> {
   const files = Object.entries(bytesOf(out)).filter(
     ([name]) => name === 'metrics.jsonl' || name.startsWith(`${checkpoint}/`),
   )
-  assert.is(files.length, 5, `${out}: wanted the log and 4 files of ${checkpoint}, got ${files.map(([name]) => name)}`)
+  assert.is(
+    files.length,
+    5,
+    `${out}: expected the log and 4 files of ${checkpoint}, got ${files.map(([name]) => name)}`,
+  )
   return Object.fromEntries(files)
 }
 
@@ -162,7 +166,7 @@ export function decided(out: string, step: number): Record<string, string> {
 export function checkLast(out: string, { finished }: Life): void {
   const last = latestCheckpoint(out)
   if (last !== undefined) loadCheckpoint(last.path)
-  assert.ok(stepOf(out) >= finished, `${out}: wanted the checkpoint of step ${finished}, got ${stepOf(out)}`)
+  assert.ok(stepOf(out) >= finished, `${out}: expected the checkpoint of step ${finished}, got ${stepOf(out)}`)
 }
 
 /** A run that ended by itself leaves no lock and nothing unfinished. */

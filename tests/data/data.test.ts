@@ -108,8 +108,8 @@ test('all emoji are 3,781 with skin tones, in 9 classes', async () => {
   assert.is(emoji.classes.length, 9)
   assert.is((await emoji.pixels(3780)).length, 3 * 32 * 32)
   assert.ok(Array.from({ length: 3781 }, (_, i) => emoji.label(i)).every(label => label >= 0 && label < 9))
-  await refused(openDataset('emoji', 24), 'emoji: wanted a size that divides 64, got 24')
-  await refused(openDataset('emoji:hats', 16), "data: wanted emoji, emoji:smileys or a folder, got 'emoji:hats'")
+  await refused(openDataset('emoji', 24), 'emoji: expected a size that divides 64, got 24')
+  await refused(openDataset('emoji:hats', 16), "data: expected emoji, emoji:smileys or a folder, got 'emoji:hats'")
 })
 
 test('a folder of class folders: formats, crop, transparency, links', async () => {
@@ -147,19 +147,19 @@ test('a folder that is missing, empty or mixed, and pictures that are cut short,
   mkdirSync(join(root, 'none'))
   await refused(
     openDataset(join(root, 'none'), 8),
-    `${root}/none: wanted pictures (.png, .jpg, .webp, .gif, .tif or .avif) or class folders of pictures, got none`,
+    `${root}/none: expected pictures (.png, .jpg, .webp, .gif, .tif or .avif) or class folders of pictures, got none`,
   )
   await refused(
     openDataset(join(root, 'nowhere'), 8),
-    `${root}/nowhere: wanted a folder of pictures: no such file or folder`,
+    `${root}/nowhere: expected a folder of pictures: no such file or folder`,
   )
   await paint('mixed/x/1.png', 4, 4, 'red')
   await paint('mixed/2.png', 4, 4, 'red')
   await refused(
     openDataset(join(root, 'mixed'), 8),
-    `${root}/mixed: wanted pictures or class folders, got both: '2.png' and 'x'`,
+    `${root}/mixed: expected pictures or class folders, got both: '2.png' and 'x'`,
   )
-  await refused(openDataset(join(root, 'mixed/2.png'), 8), /2\.png: wanted a folder of pictures: not a folder/)
+  await refused(openDataset(join(root, 'mixed/2.png'), 8), /2\.png: expected a folder of pictures: not a folder/)
   for (const extension of ['png', 'jpg', 'webp']) {
     const folder = join(root, `cut-${extension}`)
     await paint(`cut-${extension}/good.${extension}`, 64, 64, 'red')
@@ -169,7 +169,7 @@ test('a folder that is missing, empty or mixed, and pictures that are cut short,
       .toBuffer()
     for (const length of [0, 10, bytes.length >> 1]) {
       writeFileSync(join(folder, `half.${extension}`), bytes.subarray(0, length))
-      const wanted = new RegExp(`half.${extension}: wanted a picture, got one that cannot be read: .`)
+      const wanted = new RegExp(`half.${extension}: expected a picture, got one that cannot be read: .`)
       await refused(openDataset(folder, 8, { strict: true }), wanted)
       const said: string[] = []
       const set = await openDataset(folder, 8, { report: line => said.push(line) })
@@ -277,7 +277,7 @@ test('a batch takes the next picture in place of one that cannot be read, with i
   const none = { ...skipping, pixels: (i: number) => Promise.reject(new UnreadablePicture(`${i}.png: cut short`)) }
   await refused(
     new Batches(none, { batch: 1, rng: rng(3) }).at(0),
-    'numbered: wanted pictures that can be read, got none',
+    'numbered: expected pictures that can be read, got none',
   )
   assert.is(skipping.skipped.count, 10)
 })
@@ -290,7 +290,7 @@ test('large sets are decoded only when they are drawn', async () => {
   const set = await openDataset(join(root, 'many'), 2)
   assert.is(set.length, 4098)
   assert.is((await set.pixels(4095)).length, 12)
-  await refused(Promise.resolve(set.pixels(4096)), /bad\.png: wanted a picture/) // bad and good come after the digits
+  await refused(Promise.resolve(set.pixels(4096)), /bad\.png: expected a picture/) // bad and good come after the digits
   const said: string[] = []
   const skipping = await openDataset(join(root, 'many'), 2, { report: line => said.push(line) })
   const { index, pixels } = await readableFrom(skipping, 4096)
@@ -300,7 +300,7 @@ test('large sets are decoded only when they are drawn', async () => {
   assert.equal(said.length, 1)
   assert.is(skipping.skipped!.count, 1)
   const strict = await openDataset(join(root, 'many'), 2, { strict: true })
-  await refused(readableFrom(strict, 4096), /bad\.png: wanted a picture/)
+  await refused(readableFrom(strict, 4096), /bad\.png: expected a picture/)
 })
 
 test.run()

@@ -112,15 +112,15 @@ test('CIFAR-10 and CIFAR-100: labels, names, planes; a folder, the folder in it,
   writeFileSync(place('cut.bin'), cifar([[1]]).subarray(1))
   assert.match(
     await line(openDataset(`cifar10:${place('cut.bin')}`, 32)),
-    /wanted records of 3073 bytes, got 3072 bytes/,
+    /expected records of 3073 bytes, got 3072 bytes/,
   )
   writeFileSync(place('other.bin'), cifar([[1], [10]]))
   assert.match(
     await line(openDataset(`cifar10:${place('other.bin')}`, 32)),
-    /picture 1: wanted a label below 10, got 10/,
+    /picture 1: expected a label below 10, got 10/,
   )
   writeFileSync(join(ten, 'batches.meta.txt'), 'plane\n')
-  assert.match(await line(openDataset(`cifar10:${ten}`, 32)), /wanted 10 names, got 1/)
+  assert.match(await line(openDataset(`cifar10:${ten}`, 32)), /expected 10 names, got 1/)
   rmSync(join(ten, 'data_batch_3.bin'))
   writeFileSync(join(ten, 'data_batch_3'), '')
   assert.match(
@@ -165,21 +165,25 @@ test('MNIST and other IDX files, gzipped or not', async () => {
     writeFileSync(place(name), data)
     assert.match(await line(openDataset(`idx:${place(name)}`, 4)), wanted)
   }
-  await refuse(idx([3, 6, 4], grey.subarray(1)), /wanted \[3, 6, 4\] bytes, got a file of at most 87: cut short/)
-  await refuse(idx([2, 6, 4], grey), /wanted 48 bytes for \[2, 6, 4\], got more/)
+  await refuse(idx([3, 6, 4], grey.subarray(1)), /expected \[3, 6, 4\] bytes, got a file of at most 87: cut short/)
+  await refuse(idx([2, 6, 4], grey), /expected 48 bytes for \[2, 6, 4\], got more/)
   await refuse(idx([3, 6, 4], grey, 0xd03), /got one that begins with 0 0 13 3/)
-  await refuse(Buffer.alloc(7), /wanted 4 bytes, got 7|it is cut short/)
+  await refuse(Buffer.alloc(7), /expected 4 bytes, got 7|it is cut short/)
   await refuse(Buffer.alloc(0), /it is cut short/)
-  await refuse(idx([0, 6, 4], new Uint8Array(0)), /wanted pictures, got \[0, 6, 4\]/)
+  await refuse(idx([0, 6, 4], new Uint8Array(0)), /expected pictures, got \[0, 6, 4\]/)
   await refuse(idx([2 ** 32 - 1, 2 ** 32 - 1, 2 ** 32 - 1], grey), /cut short/)
-  await refuse(Buffer.from('no gzip'), /wanted an IDX file: incorrect header check/, 'wrong.gz')
-  await refuse(gzipSync(idx([3, 6, 4], grey)).subarray(0, 60), /wanted an IDX file: unexpected end of file/, 'wrong.gz')
+  await refuse(Buffer.from('no gzip'), /expected an IDX file: incorrect header check/, 'wrong.gz')
+  await refuse(
+    gzipSync(idx([3, 6, 4], grey)).subarray(0, 60),
+    /expected an IDX file: unexpected end of file/,
+    'wrong.gz',
+  )
   await refuse(gzipSync(idx([2 ** 20, 2 ** 10, 1], grey)), /cut short/, 'wrong.gz') // a gigabyte in a hundred bytes
-  await refuse(gzipSync(idx([100, 30, 30], grey)), /wanted 90016 bytes, got 88: it is cut short/, 'wrong.gz')
-  assert.match(await line(openDataset(`mnist:${folder}`, 4)), /wanted train-images-idx3-ubyte or .*\.gz, got neither/)
+  await refuse(gzipSync(idx([100, 30, 30], grey)), /expected 90016 bytes, got 88: it is cut short/, 'wrong.gz')
+  assert.match(await line(openDataset(`mnist:${folder}`, 4)), /expected train-images-idx3-ubyte or .*\.gz, got neither/)
   writeFileSync(place('x-images-idx3'), idx([3, 6, 4], grey))
   writeFileSync(place('x-labels-idx1'), idx([2], labels.subarray(1)))
-  assert.match(await line(openDataset(`idx:${place('x-images-idx3')}`, 4)), /x-labels-idx1: wanted 3 labels, got 2/)
+  assert.match(await line(openDataset(`idx:${place('x-images-idx3')}`, 4)), /x-labels-idx1: expected 3 labels, got 2/)
 })
 
 const rgb = bytes(5 * 4 * 6 * 3)
@@ -293,19 +297,19 @@ test("EDM's ZIP: pictures by name, labels of dataset.json, others left out", asy
   const damaged = await opened([...pictures, { name: 'z.png', data: Buffer.from('no picture') }])
   assert.match(
     await line(Promise.resolve(damaged.pixels(3))),
-    /edm\.zip: z\.png: wanted a picture, got one that cannot/,
+    /edm\.zip: z\.png: expected a picture, got one that cannot/,
   )
   const wrong: [Parameters<typeof zipOf>[0], RegExp][] = [
-    [[json({ labels })], /wanted pictures, got none of 1 files/],
+    [[json({ labels })], /expected pictures, got none of 1 files/],
     [
       [...pictures, json({ labels: labels.slice(1) })],
-      /img00000000\.png: wanted a class from 0 to 65535, got undefined/,
+      /img00000000\.png: expected a class from 0 to 65535, got undefined/,
     ],
-    [[...pictures, json({ labels: 3 })], /wanted labels as a list of \[name, class\]/],
-    [[...pictures, { name: 'dataset.json', data: Buffer.from('{') }], /dataset\.json: wanted JSON: /],
+    [[...pictures, json({ labels: 3 })], /expected labels as a list of \[name, class\]/],
+    [[...pictures, { name: 'dataset.json', data: Buffer.from('{') }], /dataset\.json: expected JSON: /],
   ]
   for (const [parts, wanted] of wrong) assert.match(await line(opened(parts)), wanted)
-  assert.match(await line(openDataset('zip:/nowhere.zip', 4)), /wanted a ZIP of pictures: no such file or folder/)
+  assert.match(await line(openDataset('zip:/nowhere.zip', 4)), /expected a ZIP of pictures: no such file or folder/)
 })
 
 test('arrays of every type, no axes, no elements; parts as they come', async () => {
@@ -341,10 +345,10 @@ test('writing: what does not fit leaves what was there as it was', async () => {
   await writeNpz(path, samples())
   const before = readFileSync(path)
   const wrong: [NpzSource, RegExp][] = [
-    [{ dtype: 'U8', shape: [3], data: [1, 2] }, /kept\.npz: x: wanted 3 elements for \[3\], got 2/],
-    [{ dtype: 'U8', shape: [1], data: [1, 2] }, /wanted 1 elements for \[1\], got more/],
-    [{ dtype: 'U8', shape: [1], data: [256] }, /wanted an integer in \[0, 255\] for U8, got 256/],
-    [{ dtype: 'BF16', shape: [1], data: [1] }, /wanted one of BOOL, .*, got BF16/],
+    [{ dtype: 'U8', shape: [3], data: [1, 2] }, /kept\.npz: x: expected 3 elements for \[3\], got 2/],
+    [{ dtype: 'U8', shape: [1], data: [1, 2] }, /expected 1 elements for \[1\], got more/],
+    [{ dtype: 'U8', shape: [1], data: [256] }, /expected an integer in \[0, 255\] for U8, got 256/],
+    [{ dtype: 'BF16', shape: [1], data: [1] }, /expected one of BOOL, .*, got BF16/],
   ]
   for (const [source, wanted] of wrong) assert.match(await line(writeNpz(path, new Map([['x', source]]))), wanted)
   assert.equal(readFileSync(path), before)
@@ -376,36 +380,42 @@ hostile('headers that are wrong, or ask for what is not read', async () => {
   writeFileSync(path, npzOf(npy(fields("'|u1'", '(3L,)'), three, 2))) // Python 2's
   assert.equal((await readNpz(path)).get('arr_0')!.shape, [3])
   const wrong: [Uint8Array, RegExp][] = [
-    [npzOf(npy(fields("'|u1'", '(4,)'), three)), /wanted 4 bytes for U8 \[4\], got 3/],
-    [npzOf(npy(fields("'|u1'", '(-3,)'), three)), /wanted a header with descr, fortran_order and shape/],
-    [npzOf(npy(fields("'|u1'", `(${'9999999999, '.repeat(9)})`), three)), /wanted .* bytes for U8/],
+    [npzOf(npy(fields("'|u1'", '(4,)'), three)), /expected 4 bytes for U8 \[4\], got 3/],
+    [npzOf(npy(fields("'|u1'", '(-3,)'), three)), /expected a header with descr, fortran_order and shape/],
+    [npzOf(npy(fields("'|u1'", `(${'9999999999, '.repeat(9)})`), three)), /expected .* bytes for U8/],
     [
       npzOf(npy(fields("'|u1'", '(9999999999999999, 9999999999999999, 0)'), three)),
-      /wanted a shape of integers, got \(9999999999999999, /,
+      /expected a shape of integers, got \(9999999999999999, /,
     ],
-    [npzOf(npy("__import__('os').system('touch was-run')", three)), /wanted a header with descr/],
-    [npzOf(npy(' '.repeat(20_000), three)), /wanted a header with|wanted a header within/],
-    [npzOf(npy(fields("'|u1'", '(3,)'), three, 9)), /wanted version 1, 2 or 3/],
-    [npzOf(Buffer.from('hello')), /wanted an array of NumPy, got other bytes/],
-    [npzOf(three, 'x.txt'), /wanted arrays \(\.npy\) only, got "x\.txt"/],
-    [Buffer.from('PK'), /wanted a ZIP container/],
+    [npzOf(npy("__import__('os').system('touch was-run')", three)), /expected a header with descr/],
+    [npzOf(npy(' '.repeat(20_000), three)), /expected a header with|expected a header within/],
+    [npzOf(npy(fields("'|u1'", '(3,)'), three, 9)), /expected version 1, 2 or 3/],
+    [npzOf(Buffer.from('hello')), /expected an array of NumPy, got other bytes/],
+    [npzOf(three, 'x.txt'), /expected arrays \(\.npy\) only, got "x\.txt"/],
+    [Buffer.from('PK'), /expected a ZIP container/],
   ]
   for (const [data, wanted] of wrong) {
     writeFileSync(path, data)
     assert.match(await line(readNpz(path)), wanted)
   }
   const sets: [Map<string, NpzSource>, RegExp][] = [
-    [new Map([['mu', { dtype: 'F64', shape: [1], data: [1] }]]), /wanted an array arr_0, got mu/],
+    [new Map([['mu', { dtype: 'F64', shape: [1], data: [1] }]]), /expected an array arr_0, got mu/],
     [
       new Map([['arr_0', { dtype: 'F32', shape: [1, 1, 2, 3], data: [0, 0, 0, -2, 0, 0] }]]),
-      /wanted numbers from 0 to 255, 0 to 1 or -1 to 1, got -2 to 0/,
+      /expected numbers from 0 to 255, 0 to 1 or -1 to 1, got -2 to 0/,
     ],
-    [new Map([['arr_0', { dtype: 'F32', shape: [1, 1, 2], data: [0, Number.NaN] }]]), /wanted finite numbers, got NaN/],
+    [
+      new Map([['arr_0', { dtype: 'F32', shape: [1, 1, 2], data: [0, Number.NaN] }]]),
+      /expected finite numbers, got NaN/,
+    ],
     [new Map([['arr_0', { dtype: 'U8', shape: [1, 2, 2, 4], data: new Uint8Array(16) }]]), /got U8 \[1, 2, 2, 4\]/],
-    [new Map([...samples(), ['arr_1', { dtype: 'I64', shape: [2], data: [0, 0] }]]), /wanted \[5\] labels, got \[2\]/],
+    [
+      new Map([...samples(), ['arr_1', { dtype: 'I64', shape: [2], data: [0, 0] }]]),
+      /expected \[5\] labels, got \[2\]/,
+    ],
     [
       new Map([...samples(), ['arr_1', { dtype: 'I32', shape: [5], data: [0, 0, -1, 0, 0] }]]),
-      /wanted labels from 0 to 65535, got -1/,
+      /expected labels from 0 to 65535, got -1/,
     ],
     [new Map([...samples(), ['arr_1', { dtype: 'I32', shape: [5], data: [0, 0, 2 ** 30, 0, 0] }]]), /got 1073741824/],
   ]
@@ -416,7 +426,7 @@ hostile('headers that are wrong, or ask for what is not read', async () => {
   }
   const missing = place('not-there.npz')
   assert.throws(() => closeSync(openSync(missing, 'r')), /ENOENT/)
-  assert.match(await line(openDataset(`npz:${missing}`, 4)), /not-there\.npz: wanted an \.npz file: no such file/)
+  assert.match(await line(openDataset(`npz:${missing}`, 4)), /not-there\.npz: expected an \.npz file: no such file/)
 })
 
 hostile('deflated bytes that are more, fewer or other than the directory says', async () => {
@@ -424,10 +434,10 @@ hostile('deflated bytes that are more, fewer or other than the directory says', 
   const part = deflated('arr_0.npy', 'U8', [5, 4, 6, 3], rgb)
   const whole = part.claims.size
   const wrong: [object, RegExp][] = [
-    [{ size: whole - 1 }, /wanted \d+ bytes for U8|got more/],
-    [{ size: whole + 1 }, /wanted 360 bytes for U8 .*, got 361|wanted \d+ bytes, got/],
-    [{ crc: 7 }, /arr_0\.npy: wanted checksum 00000007, got \w{8}: it is damaged/],
-    [{ method: 0, size: part.data.length, crc: crc32(part.data) }, /wanted an array of NumPy/],
+    [{ size: whole - 1 }, /expected \d+ bytes for U8|got more/],
+    [{ size: whole + 1 }, /expected 360 bytes for U8 .*, got 361|expected \d+ bytes, got/],
+    [{ crc: 7 }, /arr_0\.npy: expected checksum 00000007, got \w{8}: it is damaged/],
+    [{ method: 0, size: part.data.length, crc: crc32(part.data) }, /expected an array of NumPy/],
   ]
   for (const [claims, wanted] of wrong) {
     writeFileSync(path, zipOf([{ ...part, claims: { ...part.claims, ...claims } }]))
@@ -437,7 +447,7 @@ hostile('deflated bytes that are more, fewer or other than the directory says', 
   writeFileSync(path, zipOf([{ name: 'a.npy', data: zeros, claims: { method: 8, size: 2 ** 40 } }]))
   assert.match(await line(readNpz(path)), /it claims 1099511627776 bytes of/)
   writeFileSync(path, zipOf([{ name: 'a.npy', data: part.data.subarray(0, 50), claims: { method: 8, size: whole } }]))
-  assert.match(await line(readNpz(path)), /wanted deflated bytes: unexpected end of file/)
+  assert.match(await line(readNpz(path)), /expected deflated bytes: unexpected end of file/)
 })
 
 hostile('whatever is done to a file, it is read or refused in one line', async () => {

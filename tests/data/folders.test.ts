@@ -119,7 +119,7 @@ test('names that are not UTF-8 are shown escaped, and read', async () => {
   const { counts, lines } = await seen(folder)
   assert.equal(counts, ['grün caf\\xe9 1', 'ok 1'])
   assert.is(lines.length, 1)
-  assert.match(lines[0], /grün caf\\xe9\/\\xfe\.png: wanted a picture, got one that cannot be read/)
+  assert.match(lines[0], /grün caf\\xe9\/\\xfe\.png: expected a picture, got one that cannot be read/)
 })
 
 test('pipes are never opened, empty files and files without permission are said', async () => {
@@ -130,7 +130,7 @@ test('pipes are never opened, empty files and files without permission are said'
   assert.match(counts[0], / 1$/)
   assert.is(lines.length, 2)
   assert.is(lines[0], "left out: 2 special files ('2.png', '3.png')")
-  assert.match(lines[1], /1\.png: wanted a picture, got one that cannot be read: the file is empty$/)
+  assert.match(lines[1], /1\.png: expected a picture, got one that cannot be read: the file is empty$/)
 
   const closed = folderOf(['a/0.png', 'a/1.png', 'b/2.png', 'lost+found/x.png'])
   chmodSync(join(closed, 'a/1.png'), 0)
@@ -141,7 +141,7 @@ test('pipes are never opened, empty files and files without permission are said'
     const { counts, lines } = await seen(closed)
     assert.equal(counts, ['a 1', 'b 1'])
     assert.match(lines[0], /1 folder that cannot be read, no permission \('lost\+found'\)/)
-    assert.match(lines[1], /a\/1\.png: wanted a picture, got one that cannot be read: no permission$/)
+    assert.match(lines[1], /a\/1\.png: expected a picture, got one that cannot be read: no permission$/)
   } finally {
     if (process.getuid?.() === 0) process.seteuid!(0)
     chmodSync(join(closed, 'lost+found'), 0o755)
@@ -166,7 +166,7 @@ test('classes as prefixes of file names', async () => {
   assert.equal((await seen(folder, { classFrom: 'prefix' })).counts, ['cat 2', 'dog 1'])
   writeFileSync(join(folder, 'other.png'), png)
   const error = await openDataset(folder, 4, { classFrom: 'prefix' }).catch((thrown: Error) => thrown)
-  assert.match((error as Error).message, /wanted names as cat_1\.png, with a class before '_', got 'other\.png'$/)
+  assert.match((error as Error).message, /expected names as cat_1\.png, with a class before '_', got 'other\.png'$/)
 })
 
 test.run()

@@ -160,7 +160,7 @@ test('what ended in between goes on to the same bytes, or after Ctrl-C to the sa
   assert.equal([part.complete, part.shards.length], [false, 2])
   await refused(
     openLatents(stopped),
-    /wanted all latents of 20 pictures, got 9: the same encode-latents goes on with it/,
+    /expected all latents of 20 pictures, got 9: the same encode-latents goes on with it/,
   )
   assert.ok((await write(stopped)).complete)
   assert.equal(rowsOf(stopped), rowsOf(whole))
@@ -236,11 +236,11 @@ test('damage of every kind is found before training and repaired by encoding aga
   })
   const cases: [string, RegExp][] = [
     [spoil(path => truncateSync(path, 700)), /00000006\.safetensors: .*the file is cut short/],
-    [spoil(path => rmSync(path)), /00000006\.safetensors: wanted a shard of latents: no such file/],
-    [flipped, /00000006\.safetensors: wanted the checksum [0-9a-f]{64} of index\.json, got [0-9a-f]{64}/],
+    [spoil(path => rmSync(path)), /00000006\.safetensors: expected a shard of latents: no such file/],
+    [flipped, /00000006\.safetensors: expected the checksum [0-9a-f]{64} of index\.json, got [0-9a-f]{64}/],
     [
       spoil(path => cpSync(join(whole, 'latents-00000018.safetensors'), path)),
-      /wanted 'mean' of F32 \[6, 2, 2, 2\], got F32 \[2,/,
+      /expected 'mean' of F32 \[6, 2, 2, 2\], got F32 \[2,/,
     ],
   ]
   for (const [folder, wanted] of cases) {
@@ -255,8 +255,8 @@ test('damage of every kind is found before training and repaired by encoding aga
   }
   const index = readFileSync(join(whole, 'index.json'), 'utf8')
   for (const [text, wanted] of [
-    [index.slice(0, 300), /index\.json: wanted the index of a folder of latents: /],
-    ['{"format": 1}', /index\.json: wanted format 'demask latents 1', got 1/],
+    [index.slice(0, 300), /index\.json: expected the index of a folder of latents: /],
+    ['{"format": 1}', /index\.json: expected format 'demask latents 1', got 1/],
     [index.replace('latents-00000006', '../elsewhere'), /index\.json: .* damaged/],
     [index.replace('"shards": [', '"shards": [null,'), /index\.json: .* damaged/],
   ] as const) {
@@ -264,7 +264,7 @@ test('damage of every kind is found before training and repaired by encoding aga
     await refused(openLatents(folder), wanted)
     await refused(write(folder), wanted)
   }
-  await refused(openLatents(root), /wanted a folder of latents, got none: no index\.json/)
+  await refused(openLatents(root), /expected a folder of latents, got none: no index\.json/)
 })
 
 test('latents of something else are left alone', async () => {

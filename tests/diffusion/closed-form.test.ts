@@ -37,7 +37,7 @@ const mu = 0.7
 const sd = 0.4
 
 const close = (got: number, want: number, tolerance: number, what: string) =>
-  assert.ok(Math.abs(got - want) <= tolerance, `${what}: wanted ${want}, got ${got}`)
+  assert.ok(Math.abs(got - want) <= tolerance, `${what}: expected ${want}, got ${got}`)
 
 // ---- DDPM and DDIM ------------------------------------------------------------------------------------------------
 

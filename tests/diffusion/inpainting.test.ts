@@ -24,7 +24,7 @@ test('levels go down once where nothing is resampled, and jump as often as asked
   assert.is(levels.length - 1, 250 + 2 * 24 * 9 * 10)
   for (let i = 1; i < levels.length; i++) assert.is(Math.abs(levels[i] - levels[i - 1]), 1)
   for (const options of [{ jump: 0 }, { resamplings: 0 }, { jump: 1.5 }])
-    assert.throws(() => repaintLevels(10, options), /repaintLevels: (jump|resamplings): wanted an integer from 1/)
+    assert.throws(() => repaintLevels(10, options), /repaintLevels: (jump|resamplings): expected an integer from 1/)
 })
 
 const rho = 0.9
@@ -112,7 +112,7 @@ test('every step leaves what is known as noisy as the rest, and nothing behind',
   const short = tensor([1], { shape: [1, 1], ...f64 })
   assert.throws(
     () => inpaintSteps(diffusion, network, tensor([0, 0], { shape: [1, 2], ...f64 }), { ...options, known: short }),
-    /^inpaintSteps: wanted known \[1, 2\], got \[1, 1\]$/,
+    /^inpaintSteps: expected known \[1, 2\], got \[1, 1\]$/,
   )
 })
 

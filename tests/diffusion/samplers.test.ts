@@ -200,7 +200,7 @@ test("Euler's method over the levels of timesteps is DDIM; second-order samplers
   )
   assert.throws(
     () => timestepDenoiser(even, best)(xT, Float64Array.of(1, 1)),
-    /timestepDenoiser: sigma: wanted one of the 10 steps' levels, got 1/,
+    /timestepDenoiser: sigma: expected one of the 10 steps' levels, got 1/,
   )
 })
 

@@ -44,7 +44,7 @@ const source = `class Reader {
     throw new RangeError(\`\${this.#where}: \${problem}\`)
   }
   read(n: number) {
-    if (n > 1) this.#fail(\`wanted 1, got \${n}\`)
+    if (n > 1) this.#fail(\`expected 1, got \${n}\`)
     if (n < 0) throw new Error('no ' + 'number')
   }
 }
@@ -55,12 +55,12 @@ test('messages are found in the source, by who has them said', () => {
   assert.equal(
     found.map(({ within, kind, template, lines }) => [within, kind, template, lines]),
     [
-      ['Reader.read', 'RangeError', '{this.#where}: wanted 1, got {n}', [6, 6]],
+      ['Reader.read', 'RangeError', '{this.#where}: expected 1, got {n}', [6, 6]],
       ['Reader.read', 'Error', 'no number', [7, 7]],
     ],
   )
-  assert.match('x.bin: wanted 1, got 3', found[0].pattern)
-  assert.not.match('x.bin: wanted 2, got 3', found[0].pattern)
+  assert.match('x.bin: expected 1, got 3', found[0].pattern)
+  assert.not.match('x.bin: expected 2, got 3', found[0].pattern)
 })
 
 test('what was recorded goes to the message whose lines it came from and whose words it has', () => {
@@ -68,7 +68,7 @@ test('what was recorded goes to the message whose lines it came from and whose w
   const recorded = [
     {
       test: 'tests/a.test.ts',
-      message: 'x: wanted 1, got 3',
+      message: 'x: expected 1, got 3',
       places: [
         { file: 'a.ts', line: 3 },
         { file: 'a.ts', line: 6 },
@@ -79,7 +79,7 @@ test('what was recorded goes to the message whose lines it came from and whose w
   ]
   assert.equal(
     [...examplesIn(recorded, found)],
-    [[keyOf(found[0]), { text: 'x: wanted 1, got 3', test: 'tests/a.test.ts' }]],
+    [[keyOf(found[0]), { text: 'x: expected 1, got 3', test: 'tests/a.test.ts' }]],
   )
 })
 

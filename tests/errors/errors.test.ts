@@ -139,26 +139,26 @@ table([
   [
     'untyped',
     () => call('torch._utils', '_rebuild_tensor_v2', untyped(), 0, [1], [1]),
-    /^f: wanted a tensor with a type of/,
+    /^f: expected a tensor with a type of/,
   ],
   [
     'writing too few',
     () => writeSafetensors(at('few'), new Map([['w', two]])),
-    /tensor 'w': wanted 2 elements for \[2\], got 1$/,
+    /tensor 'w': expected 2 elements for \[2\], got 1$/,
   ],
   [
     'a name that is taken',
     () => encodeSafetensors(new Map([['__metadata__', two]])),
     /^writing: '__metadata__' cannot be the name of a tensor$/,
   ],
-  ['a folder as a zip', () => ZipFile.open(place), /wanted a file, got a folder or a device$/],
+  ['a folder as a zip', () => ZipFile.open(place), /expected a file, got a folder or a device$/],
   [
     'beyond an entry',
     async () => {
       using zip = await opened('beyond.zip')
       zip.read(zip.entries.get('entry')!, 3, 5000)
     },
-    /beyond\.zip: entry: wanted bytes 3 to 5000, got 4000$/,
+    /beyond\.zip: entry: expected bytes 3 to 5000, got 4000$/,
   ],
   [
     'a zip that shrinks',
@@ -167,7 +167,7 @@ table([
       truncateSync(at('shrinks.zip'), 1000)
       zip.read(zip.entries.get('entry')!)
     },
-    /shrinks\.zip: wanted 4000 bytes at \d+, got \d+: it shrank$/,
+    /shrinks\.zip: expected 4000 bytes at \d+, got \d+: it shrank$/,
   ],
 ])
 
@@ -219,9 +219,9 @@ async function npz(name: string, arrays: Parameters<typeof writeNpz>[1]): Promis
 }
 
 table([
-  ['no latents', () => latents(1, [1, 2, 2], 0, unreadable), /: wanted latents of one picture at least, got none$/],
-  ['a label of latents', () => latents(1, [1, 2, 2], 7), /: wanted labels below 2, got 7$/],
-  ['oblong latents', () => latents(1, [1, 2, 3]), /: wanted square latents, got 2 by 3$/],
+  ['no latents', () => latents(1, [1, 2, 2], 0, unreadable), /: expected latents of one picture at least, got none$/],
+  ['a label of latents', () => latents(1, [1, 2, 2], 7), /: expected labels below 2, got 7$/],
+  ['oblong latents', () => latents(1, [1, 2, 3]), /: expected square latents, got 2 by 3$/],
   [
     'latents that are gone',
     async () => {
@@ -238,12 +238,12 @@ table([
       truncateSync(join(data.name, data.index.shards[0].file), 100)
       await data.moments(0, false)
     },
-    /: wanted 16 bytes at \d+, got 0: the file shrank$/,
+    /: expected 16 bytes at \d+, got 0: the file shrank$/,
   ],
   [
     'statistics by name',
     () => writeStatistics(at('a.txt'), {} as SetStatistics, 'x'),
-    /a\.txt: wanted a name that ends with/,
+    /a\.txt: expected a name that ends with/,
   ],
   [
     'other arrays',
@@ -251,7 +251,7 @@ table([
       ;(await npz('other.npz', new Map([['x', mean]]))).close()
       await readStatistics(at('other.npz'))
     },
-    /other\.npz: wanted arrays mu and sigma, got neither$/,
+    /other\.npz: expected arrays mu and sigma, got neither$/,
   ],
   [
     'a covariance of another size',
@@ -267,7 +267,7 @@ table([
       ).close()
       await readStatistics(at('size.npz'))
     },
-    /size\.npz: wanted sigma \[3, 3\], got \[2, 2\]$/,
+    /size\.npz: expected sigma \[3, 3\], got \[2, 2\]$/,
   ],
   [
     'other tensors',
@@ -275,7 +275,7 @@ table([
       await writeSafetensors(at('other.safetensors'), new Map([['w', { ...two, data: [1, 2] }]]))
       await readStatistics(at('other.safetensors'))
     },
-    /other\.safetensors: wanted statistics of features, got w$/,
+    /other\.safetensors: expected statistics of features, got w$/,
   ],
   [
     'sums that do not fit',
@@ -285,12 +285,12 @@ table([
       await writeSafetensors(at('sums.safetensors'), new Map(names.map(name => [name, part])))
       await readStatistics(at('sums.safetensors'))
     },
-    /sums\.safetensors: FeatureStatistics: wanted \d+ products for \d+ sums, got \d+$/,
+    /sums\.safetensors: FeatureStatistics: expected \d+ products for \d+ sums, got \d+$/,
   ],
   [
     'a header that runs out',
     () => parseNpyHeader(encodeNpyHeader('F32', [2]).subarray(0, 20), 1000, 'x.npy'),
-    /^x\.npy: wanted a header within 20 bytes, got one of \d+$/,
+    /^x\.npy: expected a header within 20 bytes, got one of \d+$/,
   ],
   [
     'pictures too large to keep',
@@ -301,7 +301,7 @@ table([
       writeFileSync(at('large.npz'), zipOf([part]))
       return openNpz(at('large.npz'), 30_000)
     },
-    /large\.npz: 2 pictures of 30000 px take more than 2 GiB: wanted a file without compression$/,
+    /large\.npz: 2 pictures of 30000 px take more than 2 GiB: expected a file without compression$/,
   ],
   [
     'a row beyond',
@@ -309,7 +309,7 @@ table([
       using file = await npz('row.npz', new Map([['x', mean]]))
       file.row('x', 3)
     },
-    /row\.npz: x: wanted a row below 3, got 3$/,
+    /row\.npz: x: expected a row below 3, got 3$/,
   ],
   [
     'rows of a number',
@@ -317,9 +317,9 @@ table([
       using file = await npz('number.npz', new Map([['x', { dtype: 'F64' as const, shape: [], data: [1] }]]))
       file.row('x', 0)
     },
-    /number\.npz: x: wanted an array with rows, got a number$/,
+    /number\.npz: x: expected an array with rows, got a number$/,
   ],
-  ['no size', () => openDataset('emoji', 0), /^emoji: wanted a size of at least 1, got 0$/],
+  ['no size', () => openDataset('emoji', 0), /^emoji: expected a size of at least 1, got 0$/],
 ])
 
 // ---- layers, diffusion, models, folders -----------------------------------------------------------------------------
@@ -342,21 +342,25 @@ table([
   [
     'nothing to train',
     () => new AdamW(new Map([['w', ones([1])]])),
-    /^optimizer: wanted at least one parameter that requires/,
+    /^optimizer: expected at least one parameter that requires/,
   ],
-  ['patches', () => unpatchify(ones([1, 3, 4]), 2, [4, 4]), /^unpatchify: wanted 4 tokens of 2·2·C, got \[1, 3, 4\]$/],
-  ['levels', noLevels, /^sigmas: wanted at least 2 levels, got 1$/],
+  [
+    'patches',
+    () => unpatchify(ones([1, 3, 4]), 2, [4, 4]),
+    /^unpatchify: expected 4 tokens of 2·2·C, got \[1, 3, 4\]$/,
+  ],
+  ['levels', noLevels, /^sigmas: expected at least 2 levels, got 1$/],
   [
     'patches of a number',
     () => maskedReconstruction(ones([1, 1, 2, 2]), ones([1, 1, 2, 2]), kept(), 1),
-    /^maskedReconstruction: wanted patches of at least 2 numbers, got 1$/,
+    /^maskedReconstruction: expected patches of at least 2 numbers, got 1$/,
   ],
   [
     'guidance without classes',
     () => new MaskDiT(options as never, { rng: rng(0) }).guided(ones([1, 1, 4, 4]), [0], [0], 2),
-    /^MaskDiT: guidance: wanted a model with classes, got one without$/,
+    /^MaskDiT: guidance: expected a model with classes, got one without$/,
   ],
-  ['a preset', () => maskdmPreset('huge'), /^MaskDM: preset: wanted one of .*, got 'huge'$/],
+  ['a preset', () => maskdmPreset('huge'), /^MaskDM: preset: expected one of .*, got 'huge'$/],
   [
     'no images',
     () => writeGrid(at('grid.png'), [], [0, 3, 2, 2]),
@@ -442,13 +446,16 @@ test('evaluate says what it cannot measure', async () => {
   await evaluated()
   const save = ['--save', at('made.npz')]
   const evaluate = (words: string[], says: RegExp) => fail('demask', ['evaluate', ...words, ...save], says)
-  await evaluate([at('pictures'), '--part', '3/2'], /--part: wanted I\/N with I from 1 to N, got '3\/2'/)
-  await evaluate([at('empty')], /empty: wanted pictures \(.*\) or class folders of pictures, got none/)
-  await evaluate([at('numbers.npz')], /numbers\.npz: arr_0: wanted pictures \(N, H, W, 3\), .*, got F64 \[3\]/)
-  await evaluate([at('set.npz'), '--part', '1/2'], /--part: wanted pictures to measure a part of, got statistics/)
-  await evaluate([at('set.npz'), '--with', at('set.safetensors')], /--with: wanted statistics that can be merged, got/)
-  await evaluate([at('set.safetensors'), '--with', at('set.npz')], /set\.npz: wanted statistics that can be merged/)
-  await evaluate([at('set.npz')], /--save: wanted pictures or mergeable statistics: .*set\.npz/)
+  await evaluate([at('pictures'), '--part', '3/2'], /--part: expected I\/N with I from 1 to N, got '3\/2'/)
+  await evaluate([at('empty')], /empty: expected pictures \(.*\) or class folders of pictures, got none/)
+  await evaluate([at('numbers.npz')], /numbers\.npz: arr_0: expected pictures \(N, H, W, 3\), .*, got F64 \[3\]/)
+  await evaluate([at('set.npz'), '--part', '1/2'], /--part: expected pictures to measure a part of, got statistics/)
+  await evaluate(
+    [at('set.npz'), '--with', at('set.safetensors')],
+    /--with: expected statistics that can be merged, got/,
+  )
+  await evaluate([at('set.safetensors'), '--with', at('set.npz')], /set\.npz: expected statistics that can be merged/)
+  await evaluate([at('set.npz')], /--save: expected pictures or mergeable statistics: .*set\.npz/)
 })
 
 /** The weights of a model as a file. */
@@ -480,7 +487,7 @@ test('what needs weights says which they are not', async () => {
   )
   const pictures = { inputSize: 8, inChannels: 4, numClasses: 0 }
   const mdt = await stored('mdt.safetensors', new MDT(mdtPreset('tiny', pictures), { rng: rng(0) }))
-  await fail('inpaint', ['--from', mdt], /--from: wanted a model of RGB pictures, got one of 4 channels/)
+  await fail('inpaint', ['--from', mdt], /--from: expected a model of RGB pictures, got one of 4 channels/)
   const maskdit = await stored(
     'maskdit.safetensors',
     new PreconditionedMaskDiT(maskDiTPreset('tiny', pictures), { rng: rng(0) }),
@@ -491,15 +498,19 @@ test('what needs weights says which they are not', async () => {
     await saveVae(at(`vae-${channels}.safetensors`), new AutoencoderKL(options, { rng: rng(0) }), 1, 8)
   }
   const encode = ['encode-latents', at('pictures'), '--threads', '1', '--out', at('encoded'), '--vae']
-  await fail('demask', [...encode, at('vae-1.safetensors')], /wanted an autoencoder of RGB pictures, got 1 channels/)
-  await fail('demask', [...encode, at('vae-3.safetensors'), '--size', '30'], /--size: wanted a multiple of \d+, got 30/)
+  await fail('demask', [...encode, at('vae-1.safetensors')], /expected an autoencoder of RGB pictures, got 1 channels/)
+  await fail(
+    'demask',
+    [...encode, at('vae-3.safetensors'), '--size', '30'],
+    /--size: expected a multiple of \d+, got 30/,
+  )
 })
 
 table([
   [
     'a folder in which nothing can be read',
     () => openFolder(at('damaged'), 8, { report: () => {} }),
-    /damaged: wanted pictures, got 1 that cannot be read$/,
+    /damaged: expected pictures, got 1 that cannot be read$/,
   ],
 ])
 

@@ -56,7 +56,7 @@ function expanded(thrown: Thrown, calls: readonly Call[]): Thrown[] {
   const told = parameters.findIndex(name => {
     const at = parts.findIndex(part => isHole(part, name))
     const before = parts[at - 1]
-    return at === parts.length - 1 || (at > 0 && typeof before === 'string' && before.endsWith('wanted '))
+    return at === parts.length - 1 || (at > 0 && typeof before === 'string' && before.endsWith('expected '))
   })
   const callers = told < 0 ? [] : calls.filter(({ name }) => name === thrown.name)
   if (!callers.some(({ args }) => args[told]?.some(part => typeof part === 'string'))) return [thrown]

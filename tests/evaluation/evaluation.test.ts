@@ -60,7 +60,7 @@ test('products of rows: any sizes, one matrix with itself, several panels', () =
   const [a, b] = [randomMatrix(3, 9001, 1), randomMatrix(21, 9001, 2)] // panels of 4 rows
   close(timesTransposed(a, b).data, naiveProduct(a, b), 1e-10)
   close(timesTransposed(b, b).data, naiveProduct(b, b), 1e-10)
-  assert.throws(() => timesTransposed(a, randomMatrix(3, 2, 1)), /wanted rows of 9001 elements, got 2/)
+  assert.throws(() => timesTransposed(a, randomMatrix(3, 2, 1)), /expected rows of 9001 elements, got 2/)
 })
 
 test('the factor of a covariance gives it back, and has as many rows as its rank', () => {
@@ -165,16 +165,16 @@ test('statistics batch by batch, and of parts merged, are those of the whole', (
     { numRuns: 10 },
   )
   assert.throws(() => new FeatureStatistics(5).covariance(), /at least 2 features, got 0/)
-  assert.throws(() => new FeatureStatistics(4).add(features), /wanted features of 4 numbers, got 5/)
-  assert.throws(() => new FeatureStatistics(4).merge(new FeatureStatistics(5)), /wanted features of 4 numbers, got 5/)
+  assert.throws(() => new FeatureStatistics(4).add(features), /expected features of 4 numbers, got 5/)
+  assert.throws(() => new FeatureStatistics(4).merge(new FeatureStatistics(5)), /expected features of 4 numbers, got 5/)
   const broken = { shape: [2, 2], data: [1, 2, 3, Number.NaN] }
-  assert.throws(() => new FeatureStatistics(2).add(broken), /wanted finite features, got NaN at \[1, 1\]/)
+  assert.throws(() => new FeatureStatistics(2).add(broken), /expected finite features, got NaN at \[1, 1\]/)
   const large = { shape: [1, 2], data: [1, -40_000] }
-  assert.throws(() => new FeatureStatistics(2).add(large), /wanted features below 32768, got -40000 at \[0, 1\]/)
+  assert.throws(() => new FeatureStatistics(2).add(large), /expected features below 32768, got -40000 at \[0, 1\]/)
   const many = { shape: [100, 2], data: new Float64Array(200).fill(30_000) }
-  assert.throws(() => new FeatureStatistics(2).add(many), /wanted features whose squares add up to at most 2\^36/)
-  assert.throws(() => FeatureStatistics.from({ ...whole.state(), sums: new Float64Array(8) }), /wanted 20 products/)
-  assert.throws(() => new FeatureStatistics(4).add({ shape: [2, 2, 2], data: [] }), /wanted features \[N, D\], got/)
+  assert.throws(() => new FeatureStatistics(2).add(many), /expected features whose squares add up to at most 2\^36/)
+  assert.throws(() => FeatureStatistics.from({ ...whole.state(), sums: new Float64Array(8) }), /expected 20 products/)
+  assert.throws(() => new FeatureStatistics(4).add({ shape: [2, 2, 2], data: [] }), /expected features \[N, D\], got/)
 })
 
 test('a covariance far below the squares of the mean keeps its digits', () => {
@@ -247,7 +247,7 @@ test('Fréchet distance: symmetric, zero of a set with itself, the same in turne
     covariance: timesTransposed(q, timesTransposed(q, covariance)), // Q (Q S)ᵀ
   })
   close([frechetDistance(turned(a), turned(b))], [distance], 1e-12)
-  assert.throws(() => frechetDistance(a, diagonalGaussian([0], [1])), /wanted means \[24\].*got sizes 1/)
+  assert.throws(() => frechetDistance(a, diagonalGaussian([0], [1])), /expected means \[24\].*got sizes 1/)
 })
 
 test('Fréchet distance: fewer pictures than features, against singular values of the features themselves', () => {
@@ -315,7 +315,7 @@ test('radii on a line', () => {
   const line = { shape: [6, 1], data: [0, 1, 3, 7, 7, 20] }
   assert.equal([...manifoldRadii(line, 1)], [1, 1, 4, 0, 0, 169])
   assert.equal([...manifoldRadii(line, 3)], [49, 36, 16, 36, 36, 289])
-  assert.throws(() => manifoldRadii(line, 6), /wanted k in \[1, 5\] for 6 features, got 6/)
+  assert.throws(() => manifoldRadii(line, 6), /expected k in \[1, 5\] for 6 features, got 6/)
   assert.throws(() => manifoldRadii(line, 0), RangeError)
 })
 
@@ -365,12 +365,12 @@ test('precision and recall: the same set, and sets far apart', () => {
   const [near, far] = [randomFeatures(40, 8, 1), randomFeatures(30, 8, 2, 1000)]
   assert.equal(precisionRecall(near, near), { precision: 1, recall: 1 })
   assert.equal(precisionRecall(near, far), { precision: 0, recall: 0 })
-  assert.throws(() => precisionRecall(near, randomFeatures(30, 7, 2)), /wanted features of 8 numbers, got 7/)
+  assert.throws(() => precisionRecall(near, randomFeatures(30, 7, 2)), /expected features of 8 numbers, got 7/)
   for (const shape of [
     [0, 8],
     [30, 0],
   ])
-    assert.throws(() => precisionRecall(near, { shape, data: [] }), /wanted features \[N, D\], got/)
+    assert.throws(() => precisionRecall(near, { shape, data: [] }), /expected features \[N, D\], got/)
 })
 
 test.run()

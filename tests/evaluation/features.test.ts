@@ -42,7 +42,7 @@ test('it names emoji that it was not trained on', async () => {
     return row.indexOf(Math.max(...row)) === set.label(i)
   })
   assert.ok(right.length >= 45, `${right.length} of 63`)
-  assert.throws(() => model.features(tensor([[1]])), /wanted pictures \[N, 3, H, W\], got \[1, 1\]/)
+  assert.throws(() => model.features(tensor([[1]])), /expected pictures \[N, 3, H, W\], got \[1, 1\]/)
 })
 
 test('pictures are the farther from others of their kind the more of strong noise is on them', async () => {

@@ -52,7 +52,7 @@ test("the features of pytorch-fid's network", () => {
       [logits, 'logits'],
     ] as const)
       assert.ok(far(got, name) < 1e-5, `${name}: ${far(got, name)}`)
-    assert.throws(() => model.features(tensor(data, { shape: [6, 1, 40, 56] })), /wanted pictures \[N, 3, H, W\]/)
+    assert.throws(() => model.features(tensor(data, { shape: [6, 1, 40, 56] })), /expected pictures \[N, 3, H, W\]/)
   })
   model.dispose()
 })

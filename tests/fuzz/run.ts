@@ -110,7 +110,7 @@ async function replay(word: string, seed: number): Promise<void> {
   const [name, number] = word.split(':')
   const target = targets.find(each => each.name === name)
   if (target === undefined)
-    throw new UserError(`--replay: wanted NAME:NUMBER with one of ${names.join(', ')}, got '${word}'`)
+    throw new UserError(`--replay: expected NAME:NUMBER with one of ${names.join(', ')}, got '${word}'`)
   const folder = mkdtempSync(join(tmpdir(), 'demask-fuzz-'))
   const read = (at: string, file: string) => {
     copyFileSync(file, join(kept, `${name}-${number}`))

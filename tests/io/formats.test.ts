@@ -100,7 +100,7 @@ async function listedOnly(dtype: string, shape: readonly number[], bytes: readon
   const path = await stored(dtype, shape, bytes)
   using file = await openWeights(path)
   assert.equal([file.state.get('w')!.dtype, file.state.get('w')!.shape], [dtype, shape])
-  assert.throws(() => file.state.get('w')!.data, /wanted elements that f32, f64 or i32 can hold/)
+  assert.throws(() => file.state.get('w')!.data, /expected elements that f32, f64 or i32 can hold/)
   assert.equal(await converted(path), [dtype, [...bytes]])
 }
 
@@ -168,7 +168,7 @@ const lines: Readonly<Record<string, () => Promise<unknown>>> = {
         { shape: [8, 4, 2, 2], data: [] },
       ]),
     )
-    assert.throws(() => recognise(state, 'f'), /wanted the config\.json of diffusers beside it/)
+    assert.throws(() => recognise(state, 'f'), /expected the config\.json of diffusers beside it/)
     assert.throws(
       () => recognise(state, 'f', { config: '{"sample_size": 4}' }),
       /in a DiTTransformer2DModel of diffusers, got none/,
@@ -209,11 +209,11 @@ const lines: Readonly<Record<string, () => Promise<unknown>>> = {
     await listedOnly('I2', [5], [1, 2])
   },
   'C128, unknown types of PyTorch': async () => {
-    await unread('C128', /wanted elements that f32, f64 or i32 can hold, got 'C128'$/)
+    await unread('C128', /expected elements that f32, f64 or i32 can hold, got 'C128'$/)
     const error = await convert([fixture('types.pt'), at('c.safetensors'), '--part', 'wide']).catch(
       (e: Error) => e.message,
     )
-    assert.match(String(error), /C128: wanted a type that safetensors has, got C128$/)
+    assert.match(String(error), /C128: expected a type that safetensors has, got C128$/)
   },
   'negative bit of PyTorch': async () => {
     assert.is(await first(fixture('types.pt'), 'negative'), 3)
@@ -279,7 +279,7 @@ const lines: Readonly<Record<string, () => Promise<unknown>>> = {
       assert.is((await readNpz(at('o.npy'))).size, 0)
       using file = await NpzFile.open(at('o.npy'))
       const error = await file.read('arr_0').catch((error: Error) => error.message)
-      assert.match(String(error), /wanted elements of BOOL, U8/)
+      assert.match(String(error), /expected elements of BOOL, U8/)
     }
   },
   '.npz, written': async () => {

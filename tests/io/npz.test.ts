@@ -87,7 +87,7 @@ test('big-endian elements, unsigned and wide integers', async () => {
   assert.equal((await file.read('u2')).data, Int32Array.of(1, 65535))
   assert.equal((await file.read('u8')).data, Int32Array.of(1, 2 ** 31 - 1))
   const error = await file.read('wide').catch((error: Error) => error.message)
-  assert.match(String(error), /big\.npz: wide: element 0: wanted an U64 in the range of i32, got 1099511627776$/)
+  assert.match(String(error), /big\.npz: wide: element 0: expected an U64 in the range of i32, got 1099511627776$/)
 })
 
 test('arrays of strings, objects, records and complex numbers are listed, and left out or refused', async () => {
@@ -107,11 +107,11 @@ test('arrays of strings, objects, records and complex numbers are listed, and le
     assert.ok(file.header(name).dtype.startsWith(dtype), `${name}: ${file.header(name).dtype}`)
     assert.equal(file.header(name).shape, [3])
     const error = await file.read(name).catch((error: Error) => error.message)
-    assert.match(String(error), new RegExp(`odd\\.npz: ${name}: wanted elements of BOOL, U8, .*, got '`))
+    assert.match(String(error), new RegExp(`odd\\.npz: ${name}: expected elements of BOOL, U8, .*, got '`))
   }
   assert.equal([...(await readNpz(path)).keys()], ['mu'])
   const refused = await readNpz(path, ['strings']).catch((error: Error) => error.message)
-  assert.match(String(refused), /strings: wanted elements of .*, got '<U3'$/)
+  assert.match(String(refused), /strings: expected elements of .*, got '<U3'$/)
 })
 
 test('a .npy alone is arr_0, by its bytes', async () => {
@@ -126,8 +126,8 @@ test('a .npy alone is arr_0, by its bytes', async () => {
   ])
   assert.equal((await readNpz(path)).get('arr_0')!.data, Float32Array.of(1, 2, 3, 4))
   const cut = await NpzFile.open(stored('cut', npy("'<f4'", [2, 2], Float32Array.of(1)))).catch((e: Error) => e.message)
-  assert.match(String(cut), /cut: arr_0: wanted 16 bytes for F32 \[2, 2\], got 4$/)
-  assert.throws(() => encodeNpyHeader('F8_E4M3', [1]), /wanted one of BOOL, U8, .*, got F8_E4M3/)
+  assert.match(String(cut), /cut: arr_0: expected 16 bytes for F32 \[2, 2\], got 4$/)
+  assert.throws(() => encodeNpyHeader('F8_E4M3', [1]), /expected one of BOOL, U8, .*, got F8_E4M3/)
 })
 
 test("a compressed array in Fortran's order", async () => {

@@ -101,11 +101,11 @@ test('types and bits that tensors here do not have', async () => {
     }
     return 'read'
   }
-  assert.is(said('I64'), "tensor 'I64': element 0: wanted an I64 in the range of i32, got 1099511627776")
-  assert.is(said('U32'), "tensor 'U32': element 0: wanted an U32 in the range of i32, got 4294967295")
-  assert.is(said('U64'), "tensor 'U64': element 0: wanted an U64 in the range of i32, got 18446744073709551615")
-  assert.is(said('C64'), "tensor 'C64': wanted elements that f32, f64 or i32 can hold, got 'C64'")
-  assert.is(said('C128'), "tensor 'C128': wanted elements that f32, f64 or i32 can hold, got 'C128'")
+  assert.is(said('I64'), "tensor 'I64': element 0: expected an I64 in the range of i32, got 1099511627776")
+  assert.is(said('U32'), "tensor 'U32': element 0: expected an U32 in the range of i32, got 4294967295")
+  assert.is(said('U64'), "tensor 'U64': element 0: expected an U64 in the range of i32, got 18446744073709551615")
+  assert.is(said('C64'), "tensor 'C64': expected elements that f32, f64 or i32 can hold, got 'C64'")
+  assert.is(said('C128'), "tensor 'C128': expected elements that f32, f64 or i32 can hold, got 'C128'")
   assert.match(said('conjugate'), /got one with the conjugate bit; in Python, save t\.resolve_conj\(\)$/)
   assert.equal(
     new Float32Array(wide.state.get('C64')!.bytes().slice().buffer).slice(0, 4),
@@ -125,7 +125,7 @@ test('a tensor of an unknown type is listed, and refused when it is read', async
   assert.equal([tensor.dtype, tensor.shape], ['torch.QIntsStorage', [2, 3]])
   assert.throws(
     () => tensor.checkReadable(path),
-    /odd\.pt: wanted a type of elements that is known here, got 'torch\.QIntsStorage'$/,
+    /odd\.pt: expected a type of elements that is known here, got 'torch\.QIntsStorage'$/,
   )
 })
 
@@ -155,7 +155,7 @@ test('the older format: views of shared storages, whole modules, files that are 
     () => null,
     (error: Error) => error.message,
   )
-  assert.match(String(error), /cut\.pt: storage '\d+': wanted 24 elements, got 25$/)
+  assert.match(String(error), /cut\.pt: storage '\d+': expected 24 elements, got 25$/)
 })
 
 test('a model that was saved whole has the names of its state dict', async () => {
@@ -212,7 +212,7 @@ test('the dict that holds weights is chosen, not one that holds counters', async
     chosen({ optimizer_states: net, 'lr_schedulers.0': net, 'callbacks.EMA.weights': net }),
     'callbacks.EMA.weights',
   )
-  assert.throws(() => chosen({ a: net, b: net }), /wanted a state dict with a usual name, got 'a' \(2\), 'b' \(2\)/)
+  assert.throws(() => chosen({ a: net, b: net }), /expected a state dict with a usual name, got 'a' \(2\), 'b' \(2\)/)
   using file = await openWeights(fixture('shadow.pt'))
   assert.is(file.part, 'ema.shadow')
   assert.equal(file.state.get('w')!.data, w)
@@ -279,14 +279,14 @@ test('files of the older format that contradict themselves', async () => {
   }
   assert.equal(await read('M\xe9\x03', tensor('FloatStorage'), ']U\x010a', one), Float32Array.of(1))
   const refused: [Parameters<typeof legacy>, RegExp][] = [
-    [['K\x01', 'N', ']'], /made: wanted version 1001 of the older format of PyTorch, got another$/],
-    [['M\xe9\x03', 'N', 'K\x01'], /made: wanted the keys of its storages, got another value$/],
+    [['K\x01', 'N', ']'], /made: expected version 1001 of the older format of PyTorch, got another$/],
+    [['M\xe9\x03', 'N', 'K\x01'], /made: expected the keys of its storages, got another value$/],
     [
       ['M\xe9\x03', 'N', ']U\x010a'],
-      /made: storage '0': wanted a type of elements that is known here, got one that no tensor/,
+      /made: storage '0': expected a type of elements that is known here, got one that no tensor/,
     ],
-    [['M\xe9\x03', tensor('OddStorage'), ']U\x010a', one], /storage '0': wanted a type .*, got 'torch\.OddStorage'$/],
-    [['M\xe9\x03', tensor('FloatStorage'), ']'], /made: tensor 'w': wanted storage '0', got none$/],
+    [['M\xe9\x03', tensor('OddStorage'), ']U\x010a', one], /storage '0': expected a type .*, got 'torch\.OddStorage'$/],
+    [['M\xe9\x03', tensor('FloatStorage'), ']'], /made: tensor 'w': expected storage '0', got none$/],
   ]
   for (const [file, wanted] of refused) {
     const error = await read(...file).then(
@@ -296,13 +296,13 @@ test('files of the older format that contradict themselves', async () => {
     assert.instance(error, PickleError)
     assert.match((error as Error).message, wanted)
   }
-  assert.throws(() => ops('cbuiltins\nset\n(K\x01tR.'), /^f: wanted a set of a list, got another value$/)
-  assert.throws(() => ops('ccollections\nOrderedDict\n(]K\x01atR.'), /^f: wanted a dict of pairs, got another value$/)
+  assert.throws(() => ops('cbuiltins\nset\n(K\x01tR.'), /^f: expected a set of a list, got another value$/)
+  assert.throws(() => ops('ccollections\nOrderedDict\n(]K\x01atR.'), /^f: expected a dict of pairs, got another value$/)
   const held = { key: '0', dtype: 'BOOL', length: 1 }
   const view = { offset: 0, shape: [1], strides: [1], negative: true, conjugate: false }
   assert.throws(
     () => StoredTensor.checked('BOOL', held, view, 'f').ordered(Uint8Array.of(1), false, 'f'),
-    /^f: wanted numbers with the negative bit, got BOOL$/,
+    /^f: expected numbers with the negative bit, got BOOL$/,
   )
   const integers = StoredTensor.checked('I16', { ...held, dtype: 'I16' }, view, 'f')
   assert.equal(integers.ordered(Uint8Array.of(0, 1), false, 'f'), Uint8Array.of(0, 255)) // −256

@@ -96,20 +96,20 @@ test('what is not read is refused by name, and nothing is run', async () => {
   const said = (name: string) => message(PyTorchFile.open(fixture(name)))
   assert.match(
     await said('runs-code.pt'),
-    /runs-code\.pt: it asks for 'posix\.system', which runs commands or code: wanted tensors and data beside them$/,
+    /runs-code\.pt: it asks for 'posix\.system', which runs commands or code: expected tensors and data beside them$/,
   )
   assert.not(existsSync('was-run'))
-  assert.match(await said('pickle.pt'), /wanted a checkpoint of PyTorch, got a pickle of another program/)
-  assert.match(await said('make.py'), /wanted a checkpoint of PyTorch, got another file/)
+  assert.match(await said('pickle.pt'), /expected a checkpoint of PyTorch, got a pickle of another program/)
+  assert.match(await said('make.py'), /expected a checkpoint of PyTorch, got another file/)
   assert.match(await said('script.pt'), /got a TorchScript program/)
   using unusual = await PyTorchFile.open(fixture('unusual.pt'))
   assert.throws(
     () => chooseStateDict(unusual.stateDicts, {}, 'unusual.pt'),
-    "unusual.pt: wanted a state dict with a usual name, got 'state' (1), 'other' (1), 'opt' (1)",
+    "unusual.pt: expected a state dict with a usual name, got 'state' (1), 'other' (1), 'opt' (1)",
   )
   assert.throws(
     () => chooseStateDict(unusual.stateDicts, { part: 'ema' }, 'unusual.pt'),
-    /wanted a state dict 'ema', got 'state'/,
+    /expected a state dict 'ema', got 'state'/,
   )
   assert.throws(() => chooseStateDict(new Map(), {}, 'f'), /got none/)
 })
@@ -179,7 +179,7 @@ hostile('containers that contradict themselves', async () => {
     [
       'a checksum',
       zipOf([{ ...good, claims: { crc: 1 } }]),
-      /a\/data\.pkl: wanted checksum 00000001, got \w+: it is damaged/,
+      /a\/data\.pkl: expected checksum 00000001, got \w+: it is damaged/,
     ],
     ['overlap', zipOf([good, { name: 'a/b', data: new Uint8Array(9), claims: { offset: 0 } }]), /overlap/],
     ['one name twice', zipOf([good, good]), /a\/data\.pkl: two entries have it/],
@@ -187,8 +187,8 @@ hostile('containers that contradict themselves', async () => {
     ['an absolute way', zipOf([{ ...good, name: '/etc/data.pkl' }]), /absolute path/],
     ['a name of two lines', zipOf([{ ...good, name: '/a\nb' }]), /absolute path: \/a\\nb/],
     ['a cipher', zipOf([{ ...good, claims: { flags: 1, size: good.data.length - 12 } }]), /it is encrypted/],
-    ['another compression', zipOf([{ ...good, claims: { method: 12 } }]), /wanted compression 0 or 8, got 12/],
-    ['compression', zipOf([{ ...good, claims: { method: 8 } }]), /wanted an entry without compression/],
+    ['another compression', zipOf([{ ...good, claims: { method: 12 } }]), /expected compression 0 or 8, got 12/],
+    ['compression', zipOf([{ ...good, claims: { method: 8 } }]), /expected an entry without compression/],
     [
       'a huge size',
       zipOf([{ ...good, claims: { stored: 2 ** 50, size: 2 ** 50 } }]),
@@ -207,7 +207,7 @@ hostile('containers that contradict themselves', async () => {
     [
       'no order of bytes',
       zipOf([good, { name: 'a/byteorder', data: Buffer.from('upside') }]),
-      /wanted little or big, got 'upside'/,
+      /expected little or big, got 'upside'/,
     ],
   ]
   for (const [what, bytes, wanted] of refused) assert.match(`${what}: ${await message(opened(bytes))}`, wanted)
@@ -216,7 +216,7 @@ hostile('containers that contradict themselves', async () => {
 hostile('a file that is cut short anywhere', async () => {
   const bytes = readFileSync(fixture('training.pt'))
   for (let length = 0; length < bytes.length; length += 61)
-    assert.match(await message(opened(bytes.subarray(0, length))), /made\.pt: wanted a/)
+    assert.match(await message(opened(bytes.subarray(0, length))), /made\.pt: expected a/)
 })
 
 hostile('storages that are missing, too short or too small for their tensors', async () => {
@@ -228,16 +228,19 @@ hostile('storages that are missing, too short or too small for their tensors', a
   }
   assert.equal((await read(checkpoint(dict('w', tensor(4, 1, [3], [1])), { 0: four }))).shape, [3])
   const refused: [Buffer, RegExp][] = [
-    [checkpoint(dict('w', tensor(4, 0, [4], [1]))), /tensor 'w': wanted storage '0', got none/],
-    [checkpoint(dict('w', tensor(4, 0, [4], [1])), { 0: four.subarray(1) }), /wanted a storage of 16 bytes, got 15/],
+    [checkpoint(dict('w', tensor(4, 0, [4], [1]))), /tensor 'w': expected storage '0', got none/],
+    [checkpoint(dict('w', tensor(4, 0, [4], [1])), { 0: four.subarray(1) }), /expected a storage of 16 bytes, got 15/],
     [checkpoint(dict('w', tensor(2 ** 30, 0, [2 ** 30], [1])), { 0: four }), /of 4294967296 bytes, got 16/],
-    [checkpoint(dict('w', tensor(4, 2, [3], [1]))), /wanted elements below 4, got \[3\] from 2 with strides \[1\]/],
-    [checkpoint(dict('w', tensor(4, 0, [2, 2], [3, 1]))), /wanted elements below 4/],
+    [checkpoint(dict('w', tensor(4, 2, [3], [1]))), /expected elements below 4, got \[3\] from 2 with strides \[1\]/],
+    [checkpoint(dict('w', tensor(4, 0, [2, 2], [3, 1]))), /expected elements below 4/],
     [checkpoint(dict('w', tensor(4, -1, [1], [1]))), /counts from 0/],
     [checkpoint(dict('w', tensor(4, 0, [2], [-1]))), /counts from 0/],
     [checkpoint(dict('w', tensor(4, 0, [2], [1, 1]))), /as many strides/],
-    [checkpoint(dict('w', tensor(4, 0, [2 ** 30, 2 ** 30], [0, 0]))), /wanted at most 1048576 elements/],
-    [checkpoint(dict('w', tensor(4, 0, [...Array(63).fill(2 ** 30), 0], Array(64).fill(0)))), /wanted at most 1048576/],
+    [checkpoint(dict('w', tensor(4, 0, [2 ** 30, 2 ** 30], [0, 0]))), /expected at most 1048576 elements/],
+    [
+      checkpoint(dict('w', tensor(4, 0, [...Array(63).fill(2 ** 30), 0], Array(64).fill(0)))),
+      /expected at most 1048576/,
+    ],
     [checkpoint(dict('w', tensor(4, 0, Array(65).fill(1), Array(65).fill(0)))), /at most 64 sizes/],
   ]
   for (const [bytes, wanted] of refused) assert.match(await message(read(bytes)), wanted)
@@ -247,33 +250,33 @@ const pickled = (...parts: (string | readonly number[])[]) => unpickle(ops('\x80
 
 hostile('pickles that lead the machine astray', () => {
   const refused: [string, () => unknown, RegExp][] = [
-    ['nothing', () => unpickle(new Uint8Array(0), rebuilder('f'), 'f'), /wanted a pickle of protocol 2 to 5/],
-    ['protocol 0', () => unpickle(ops('(dp0\n.'), rebuilder('f'), 'f'), /wanted a pickle of protocol 2 to 5/],
-    ['no end', () => pickled('N'), /byte 3: wanted 1 bytes, got 0: it is cut short/],
-    ['an empty stack', () => pickled('.'), /wanted a value on the stack, got none/],
-    ['a value below a mark', () => pickled('N(.'), /wanted a value on the stack, got none/],
-    ['no mark', () => pickled('t.'), /wanted a mark on the stack/],
-    ['an opcode of a registry', () => pickled('\x82\x01.'), /wanted an opcode of protocols 2 to 5, got '\x82'/],
+    ['nothing', () => unpickle(new Uint8Array(0), rebuilder('f'), 'f'), /expected a pickle of protocol 2 to 5/],
+    ['protocol 0', () => unpickle(ops('(dp0\n.'), rebuilder('f'), 'f'), /expected a pickle of protocol 2 to 5/],
+    ['no end', () => pickled('N'), /byte 3: expected 1 bytes, got 0: it is cut short/],
+    ['an empty stack', () => pickled('.'), /expected a value on the stack, got none/],
+    ['a value below a mark', () => pickled('N(.'), /expected a value on the stack, got none/],
+    ['no mark', () => pickled('t.'), /expected a mark on the stack/],
+    ['an opcode of a registry', () => pickled('\x82\x01.'), /expected an opcode of protocols 2 to 5, got '\x82'/],
     ['an old opcode', () => pickled('I1\n.'), /got 'I'/],
-    ['a memo that is empty', () => pickled('h\x07.'), /wanted what was remembered as 7, got nothing/],
-    ['text past the end', () => pickled('X', uint32(2 ** 32 - 1), '.'), /wanted 4294967295 bytes, got 1/],
-    ['bytes past the end', () => pickled('\x8e', uint32(0), uint32(2 ** 20), '.'), /wanted 4503599627370496 bytes/],
-    ['text that is none', () => pickled('X', uint32(1), '\xff.'), /wanted text in UTF-8/],
-    ['a name without an end', () => pickled(`c${'x'.repeat(2000)}`), /wanted a name on a line/],
-    ['an integer of 1 MB', () => pickled('\x8b', uint32(2 ** 20), '.'), /wanted an integer of at most 255 bytes/],
+    ['a memo that is empty', () => pickled('h\x07.'), /expected what was remembered as 7, got nothing/],
+    ['text past the end', () => pickled('X', uint32(2 ** 32 - 1), '.'), /expected 4294967295 bytes, got 1/],
+    ['bytes past the end', () => pickled('\x8e', uint32(0), uint32(2 ** 20), '.'), /expected 4503599627370496 bytes/],
+    ['text that is none', () => pickled('X', uint32(1), '\xff.'), /expected text in UTF-8/],
+    ['a name without an end', () => pickled(`c${'x'.repeat(2000)}`), /expected a name on a line/],
+    ['an integer of 1 MB', () => pickled('\x8b', uint32(2 ** 20), '.'), /expected an integer of at most 255 bytes/],
     ['a key without a value', () => pickled('}(Nu.'), /got a key without/],
-    ['a list that is none', () => pickled('NNa.'), /wanted a list to append to/],
-    ['a dict that is none', () => pickled('NNNs.'), /wanted a dict to set an item of/],
+    ['a list that is none', () => pickled('NNa.'), /expected a list to append to/],
+    ['a dict that is none', () => pickled('NNNs.'), /expected a dict to set an item of/],
     ['a call of a number', () => pickled('K\x01)R.'), /it calls what is not a name/],
-    ['a call without a tuple', () => pickled('ctorch\nSize\nNR.'), /wanted arguments as a tuple/],
+    ['a call without a tuple', () => pickled('ctorch\nSize\nNR.'), /expected arguments as a tuple/],
     ['a state of a number', () => pickled('K\x01Nb.'), /it gives a state to what has none/],
     [
       'named arguments that are none',
       () => pickled('cargparse\nNamespace\n)N\x92.'),
-      /wanted named arguments as a dict/,
+      /expected named arguments as a dict/,
     ],
-    ['an id that is none', () => pickled('NQ.'), /wanted a storage of the file, got another id/],
-    ['a name by two numbers', () => pickled('K\x01K\x02\x93.'), /wanted a name as two strings/],
+    ['an id that is none', () => pickled('NQ.'), /expected a storage of the file, got another id/],
+    ['a name by two numbers', () => pickled('K\x01K\x02\x93.'), /expected a name as two strings/],
     ['eval', () => pickled('cbuiltins\neval\n.'), /it asks for 'builtins\.eval'/],
   ]
   for (const [what, read, wanted] of refused)
@@ -288,18 +291,21 @@ hostile('pickles that would take all memory or all day', () => {
   for (; Array.isArray(value); value = value[0]) depth++
   assert.is(depth, 100_000)
   assert.is(stateDicts(pickled('}K\x01'.repeat(50_000), '}', 's'.repeat(50_000), '.')).size, 0)
-  assert.throws(() => pickled('}'.repeat(million + 1), '.'), /wanted at most 1048576 lists, dicts and calls/)
-  assert.throws(() => pickled('N', '\x94'.repeat(million + 1), '.'), /wanted at most 1048576 values to remember/)
+  assert.throws(() => pickled('}'.repeat(million + 1), '.'), /expected at most 1048576 lists, dicts and calls/)
+  assert.throws(() => pickled('N', '\x94'.repeat(million + 1), '.'), /expected at most 1048576 values to remember/)
   const long = 2 ** 28 + 1
-  assert.throws(() => unpickle(new Uint8Array(long), rebuilder('f'), 'f'), /wanted a pickle of at most 268435456 bytes/)
-  assert.throws(() => pickled('N0'.repeat(2 ** 23), 'N.'), /wanted at most 16777216 instructions, got more/)
+  assert.throws(
+    () => unpickle(new Uint8Array(long), rebuilder('f'), 'f'),
+    /expected a pickle of at most 268435456 bytes/,
+  )
+  assert.throws(() => pickled('N0'.repeat(2 ** 23), 'N.'), /expected at most 16777216 instructions, got more/)
   // Ten lists, each ten times the one before: it is the same lists, so it is small.
   const laughs = `]q\x00${Array.from({ length: 30 }, (_, i) => `](${`h${String.fromCharCode(i)}`.repeat(10)}eq${String.fromCharCode(i + 1)}`).join('')}.`
   assert.is((pickled(laughs) as unknown[]).length, 10)
   // A dict of a million pairs, made again and again.
   const many = ops('](', ...Array.from({ length: 100_000 }, () => 'N'), 'eq\x00')
   const again = 'cbuiltins\nset\nq\x010'.concat('h\x01h\x00\x85R0'.repeat(1000))
-  assert.throws(() => pickled(many.toString('latin1'), again, 'N.'), /wanted at most 16777216 steps of calls/)
+  assert.throws(() => pickled(many.toString('latin1'), again, 'N.'), /expected at most 16777216 steps of calls/)
   const cyclic = pickled('}q\x00', 'K\x01h\x00s.') as Map<unknown, unknown>
   assert.is(cyclic.get(1), cyclic)
   assert.is(stateDicts(cyclic).size, 0)

@@ -164,17 +164,20 @@ test('bfloat16 of float32, by its bits, is that of the same numbers in another a
 test('numbers that a type cannot hold are refused by name', () => {
   const one = (dtype: SafetensorsDType, x: number) => () =>
     encodeSafetensors(new Map([['w', { dtype, shape: [1], data: [x] }]]))
-  assert.throws(one('U8', 256), "writing: tensor 'w': element 0: wanted an integer in [0, 255] for U8, got 256")
+  assert.throws(one('U8', 256), "writing: tensor 'w': element 0: expected an integer in [0, 255] for U8, got 256")
   assert.throws(one('BOOL', 2), /BOOL, got 2/)
   assert.throws(one('I32', 0.5), /got 0.5/)
   assert.throws(one('I32', 2 ** 31), /got 2147483648/)
   assert.throws(one('I64', NaN), /got NaN/)
   const big = BigInt64Array.of(5n, -(2n ** 40n))
-  const got = `f: tensor 'n': element 1: wanted an I64 in the range of i32, got ${-(2n ** 40n)}`
+  const got = `f: tensor 'n': element 1: expected an I64 in the range of i32, got ${-(2n ** 40n)}`
   assert.throws(() => decodeElements('I64', new Uint8Array(big.buffer), "f: tensor 'n'"), got)
-  assert.throws(() => decodeElements('BOOL', Uint8Array.of(1, 3), 'f'), 'f: element 1: wanted 0 or 1 in a BOOL, got 3')
+  assert.throws(
+    () => decodeElements('BOOL', Uint8Array.of(1, 3), 'f'),
+    'f: element 1: expected 0 or 1 in a BOOL, got 3',
+  )
   const short = new Map([['w', { dtype: 'F32', shape: [3], data: [1] } as const]])
-  assert.throws(() => encodeSafetensors(short), "writing: tensor 'w': wanted 3 elements for [3], got 1")
+  assert.throws(() => encodeSafetensors(short), "writing: tensor 'w': expected 3 elements for [3], got 1")
 })
 
 const header = suite('headers')
@@ -193,104 +196,114 @@ const wrong: [name: string, json: string, dataLength: number, message: string][]
     'not JSON',
     '{"w":',
     8,
-    'm.st: wanted a header of JSON in UTF-8, got bytes that are not: not a safetensors file, or damaged',
+    'm.st: expected a header of JSON in UTF-8, got bytes that are not: not a safetensors file, or damaged',
   ],
-  ['an array', '[]', 0, 'm.st: header: wanted a JSON object, got []'],
-  ['null', 'null', 0, 'm.st: header: wanted a JSON object, got null'],
-  ['metadata not an object', '{"__metadata__":["a"]}', 0, 'm.st: __metadata__: wanted an object of strings, got ["a"]'],
-  ['metadata not strings', '{"__metadata__":{"a":1}}', 0, "m.st: __metadata__: wanted a string at 'a', got 1"],
-  ['a tensor not an object', '{"w":3}', 0, "m.st: tensor 'w': wanted { dtype, shape, data_offsets }, got 3"],
+  ['an array', '[]', 0, 'm.st: header: expected a JSON object, got []'],
+  ['null', 'null', 0, 'm.st: header: expected a JSON object, got null'],
+  [
+    'metadata not an object',
+    '{"__metadata__":["a"]}',
+    0,
+    'm.st: __metadata__: expected an object of strings, got ["a"]',
+  ],
+  ['metadata not strings', '{"__metadata__":{"a":1}}', 0, "m.st: __metadata__: expected a string at 'a', got 1"],
+  ['a tensor not an object', '{"w":3}', 0, "m.st: tensor 'w': expected { dtype, shape, data_offsets }, got 3"],
   [
     'a dtype that is no name',
     entry({ dtype: 'F 8' }),
     8,
-    'm.st: tensor \'w\': dtype: wanted the name of a type, such as F32, got "F 8"',
+    'm.st: tensor \'w\': dtype: expected the name of a type, such as F32, got "F 8"',
   ],
   [
     'inherited dtype',
     entry({ dtype: 'toString' }),
     8,
-    'm.st: tensor \'w\': dtype: wanted the name of a type, such as F32, got "toString"',
+    'm.st: tensor \'w\': dtype: expected the name of a type, such as F32, got "toString"',
   ],
   [
     'missing dtype',
     entry({ dtype: undefined }),
     8,
-    "m.st: tensor 'w': dtype: wanted the name of a type, such as F32, got nothing",
+    "m.st: tensor 'w': dtype: expected the name of a type, such as F32, got nothing",
   ],
-  ['negative size', entry({ shape: [-2] }), 8, "m.st: tensor 'w': shape: wanted integers from 0, got [-2]"],
-  ['fractional size', entry({ shape: [0.5, 4] }), 8, "m.st: tensor 'w': shape: wanted integers from 0, got [0.5,4]"],
+  ['negative size', entry({ shape: [-2] }), 8, "m.st: tensor 'w': shape: expected integers from 0, got [-2]"],
+  ['fractional size', entry({ shape: [0.5, 4] }), 8, "m.st: tensor 'w': shape: expected integers from 0, got [0.5,4]"],
   [
     'shape not a list',
     entry({ shape: { length: 1 } }),
     8,
-    'm.st: tensor \'w\': shape: wanted integers from 0, got {"length":1}',
+    'm.st: tensor \'w\': shape: expected integers from 0, got {"length":1}',
   ],
   [
     'overflowing size',
     entry({ shape: [2 ** 40, 2 ** 40, 0] }),
     8,
-    "m.st: tensor 'w': shape: wanted less than 2^53 bytes, got [1099511627776,1099511627776,0]",
+    "m.st: tensor 'w': shape: expected less than 2^53 bytes, got [1099511627776,1099511627776,0]",
   ],
   [
     'one offset',
     entry({ data_offsets: [8] }),
     8,
-    "m.st: tensor 'w': data_offsets: wanted [begin, end], integers with 0 ≤ begin ≤ end, got [8]",
+    "m.st: tensor 'w': data_offsets: expected [begin, end], integers with 0 ≤ begin ≤ end, got [8]",
   ],
   [
     'end before begin',
     entry({ data_offsets: [8, 0] }),
     8,
-    "m.st: tensor 'w': data_offsets: wanted [begin, end], integers with 0 ≤ begin ≤ end, got [8,0]",
+    "m.st: tensor 'w': data_offsets: expected [begin, end], integers with 0 ≤ begin ≤ end, got [8,0]",
   ],
   [
     'bytes for another shape',
     entry({ shape: [3] }),
     8,
-    "m.st: tensor 'w': wanted 12 bytes for F32 [3], got 8 by its data_offsets",
+    "m.st: tensor 'w': expected 12 bytes for F32 [3], got 8 by its data_offsets",
   ],
   [
     'bytes for another dtype',
     entry({ dtype: 'F64' }),
     8,
-    "m.st: tensor 'w': wanted 16 bytes for F64 [2], got 8 by its data_offsets",
+    "m.st: tensor 'w': expected 16 bytes for F64 [2], got 8 by its data_offsets",
   ],
   [
     'a hole at the beginning',
     entry({ data_offsets: [4, 12] }),
     12,
-    "m.st: tensor 'w': data_offsets: wanted a begin at 0, where the tensor before ends, got 4",
+    "m.st: tensor 'w': data_offsets: expected a begin at 0, where the tensor before ends, got 4",
   ],
   [
     'a hole',
     two([0, 2], [3, 4]),
     4,
-    "m.st: tensor 'b': data_offsets: wanted a begin at 2, where the tensor before ends, got 3",
+    "m.st: tensor 'b': data_offsets: expected a begin at 2, where the tensor before ends, got 3",
   ],
   [
     'an overlap',
     two([0, 2], [1, 4]),
     4,
-    "m.st: tensor 'b': data_offsets: wanted a begin at 2, where the tensor before ends, got 1",
+    "m.st: tensor 'b': data_offsets: expected a begin at 2, where the tensor before ends, got 1",
   ],
   [
     'the same bytes twice',
     two([0, 2], [0, 2]),
     2,
-    "m.st: tensor 'b': data_offsets: wanted a begin at 2, where the tensor before ends, got 0",
+    "m.st: tensor 'b': data_offsets: expected a begin at 2, where the tensor before ends, got 0",
   ],
-  ['a file cut short', entry({}), 7, 'm.st: wanted 70 bytes by its header, got 69: the file is cut short'],
-  ['a file with a rest', entry({}), 9, 'm.st: wanted 70 bytes by its header, got 71'],
-  ['a tensor twice', '{"w":{},"w":{}}', 0, "m.st: header: wanted every key once, got 'w' twice"],
-  ['a tensor twice in other letters', '{"w":{},"\\u0077":{}}', 0, "m.st: header: wanted every key once, got 'w' twice"],
+  ['a file cut short', entry({}), 7, 'm.st: expected 70 bytes by its header, got 69: the file is cut short'],
+  ['a file with a rest', entry({}), 9, 'm.st: expected 70 bytes by its header, got 71'],
+  ['a tensor twice', '{"w":{},"w":{}}', 0, "m.st: header: expected every key once, got 'w' twice"],
+  [
+    'a tensor twice in other letters',
+    '{"w":{},"\\u0077":{}}',
+    0,
+    "m.st: header: expected every key once, got 'w' twice",
+  ],
   [
     'a field twice',
     '{"w":{"dtype":"F32","shape":[],"dtype":"U8"}}',
     0,
-    "m.st: header: wanted every key once, got 'dtype' twice",
+    "m.st: header: expected every key once, got 'dtype' twice",
   ],
-  ['a name of two lines', '{"w\\nx":3}', 0, "m.st: tensor 'w\\nx': wanted { dtype, shape, data_offsets }, got 3"],
+  ['a name of two lines', '{"w\\nx":3}', 0, "m.st: tensor 'w\\nx': expected { dtype, shape, data_offsets }, got 3"],
 ]
 for (const [name, json, dataLength, message] of wrong)
   header(name, () => {
@@ -312,9 +325,9 @@ header('keys that only look alike are accepted', () => {
 header('a header longer than its file, or than any header, is refused before it is read', () => {
   const start = (low: number, high: number) => new Uint8Array(Uint32Array.of(low, high).buffer)
   assert.throws(() => decodeSafetensors(start(1, 0), 'f'), 'f: the header wants 1 bytes, got 0: the file is cut short')
-  assert.throws(() => decodeSafetensors(start(0, 2 ** 31), 'f'), /f: wanted a header of at most 100000000 bytes, got/)
-  assert.throws(() => decodeSafetensors(new Uint8Array(7), 'f'), /wanted at least 8 bytes, got 7/)
-  assert.throws(() => decodeSafetensors(new Uint8Array(0), 'f'), /wanted at least 8 bytes, got 0/)
+  assert.throws(() => decodeSafetensors(start(0, 2 ** 31), 'f'), /f: expected a header of at most 100000000 bytes, got/)
+  assert.throws(() => decodeSafetensors(new Uint8Array(7), 'f'), /expected at least 8 bytes, got 7/)
+  assert.throws(() => decodeSafetensors(new Uint8Array(0), 'f'), /expected at least 8 bytes, got 0/)
 })
 
 header('whatever is done to a file, it is read or refused in one line', () => {
@@ -361,11 +374,11 @@ header('a missing tensor, a folder and a missing file are named', async () => {
   const path = join(folder, 'one.safetensors')
   await writeSafetensors(path, new Map([['w', { dtype: 'F32', shape: [], data: [1] }]]))
   const file = new SafetensorsFile(path)
-  assert.throws(() => file.read('v'), `${path}: wanted tensor 'v', got no such name`)
+  assert.throws(() => file.read('v'), `${path}: expected tensor 'v', got no such name`)
   truncateSync(path, file.header.tensors.get('w')!.begin + 1)
   assert.throws(() => file.read('w'), /the file shrank/)
   file.close()
-  assert.throws(() => readSafetensors(folder), `${folder}: wanted a file`)
+  assert.throws(() => readSafetensors(folder), `${folder}: expected a file`)
   assert.throws(() => readSafetensors(join(folder, 'none')), /ENOENT.*none/)
 })
 

@@ -94,8 +94,8 @@ test('files that are no weights are refused with what they are', async () => {
     ['<!DOCTYPE html><p>404', /a page of the web: the download failed$/],
     ['', /an empty file$/],
     ['hello', /another file$/],
-    ['{"a": 1}', /wanted an index of shards with weight_map, got other JSON$/],
-    ['{"a": ', /wanted an index of shards as JSON, got another text$/],
+    ['{"a": 1}', /expected an index of shards with weight_map, got other JSON$/],
+    ['{"a": ', /expected an index of shards as JSON, got another text$/],
     [zipOf([{ name: 'mu.npy', data: Uint8Array.of(1) }]), /got arrays of NumPy \(\.npz\)$/],
   ]
   for (const [content, wanted] of others)
@@ -110,9 +110,9 @@ test('files that are no weights are refused with what they are', async () => {
   await refused(openWeights(at('empty')), /got a folder without$/)
   if (process.platform === 'win32') return
   execFileSync('mkfifo', [at('pipe')])
-  await refused(openWeights(at('pipe')), /wanted a file, got a folder or a device$/)
-  await refused(NpzFile.open(at('pipe')), /wanted a file, got a folder or a device$/)
-  assert.throws(() => new SafetensorsFile(at('pipe')), /wanted a file, got a folder or a device$/)
+  await refused(openWeights(at('pipe')), /expected a file, got a folder or a device$/)
+  await refused(NpzFile.open(at('pipe')), /expected a file, got a folder or a device$/)
+  assert.throws(() => new SafetensorsFile(at('pipe')), /expected a file, got a folder or a device$/)
 })
 
 const shard = (name: string, value: number) =>
@@ -143,19 +143,19 @@ test('weights in shards are one state; an index that leads elsewhere is refused'
   assert.equal([...readSafetensors(at('whole.safetensors')).tensors.keys()].sort(), ['w1', 'w2', 'w3'])
   for (const place of ['../a.safetensors', '/etc/passwd', 'x/a.safetensors', '..', '', 'a\0b', 'C:\\a', 7]) {
     write({ w1: place })
-    await refused(openWeights(index), /'w1': wanted the name of a file beside the index, got/)
+    await refused(openWeights(index), /'w1': expected the name of a file beside the index, got/)
   }
   write({ w1: 'none.safetensors' })
-  await refused(openWeights(index), /wanted none\.safetensors beside it, got no such file$/)
+  await refused(openWeights(index), /expected none\.safetensors beside it, got no such file$/)
   write({ w9: 'a.safetensors' })
-  await refused(openWeights(index), /wanted tensor 'w9' in a\.safetensors, got no such name$/)
+  await refused(openWeights(index), /expected tensor 'w9' in a\.safetensors, got no such name$/)
   write({ w1: 'model.safetensors.index.json' })
-  await refused(openWeights(index), /wanted shards of weights, got an index/)
+  await refused(openWeights(index), /expected shards of weights, got an index/)
   writeFileSync(at('shards/large.json'), '{')
   truncateSync(at('shards/large.json'), 2 ** 26 + 1)
-  await refused(openWeights(at('shards/large.json')), /wanted an index of at most 67108864 bytes, got more$/)
+  await refused(openWeights(at('shards/large.json')), /expected an index of at most 67108864 bytes, got more$/)
   write(Object.fromEntries(Array.from({ length: 1001 }, (_, i) => [`w${i}`, `${i}.safetensors`])))
-  await refused(openWeights(index), /wanted at most 1000 shards, got more$/)
+  await refused(openWeights(index), /expected at most 1000 shards, got more$/)
   // Names of PyTorch's wrappers.
   copyFileSync(fixture('legacy.pt'), at('shards/pytorch_model-1.bin'))
   writeFileSync(index, JSON.stringify({ weight_map: { w: 'pytorch_model-1.bin' } }))
@@ -215,7 +215,7 @@ test("diffusers' DiT is read under its names, from its folder, with its config",
       using file = await openWeights(path)
       recognise(file.state, path, { config: file.metadata.get('config') })
     })(),
-    /wanted the config\.json of diffusers beside it, which has sample_size, got none$/,
+    /expected the config\.json of diffusers beside it, which has sample_size, got none$/,
   )
   writeFileSync(at('pipe-line/transformer/config.json'), config)
   for (const from of [at('pipe-line'), at('pipe-line/transformer'), path]) {
@@ -241,16 +241,16 @@ test("diffusers' DiT is read under its names, from its folder, with its config",
   const found = recognise(apart, 'f', { config })
   assert.throws(
     () => load(found.family.make(found.options, { rng: null, backend: cpu }), found.state, 'f'),
-    /timestep_embedder\.linear_1\.bias: wanted the same in every block, got another in block 1$/,
+    /timestep_embedder\.linear_1\.bias: expected the same in every block, got another in block 1$/,
   )
   for (const [text, wanted] of [
-    ['{"sample_size": 7}', /config\.json: wanted a sample_size that is a multiple of 2, got 7$/],
+    ['{"sample_size": 7}', /config\.json: expected a sample_size that is a multiple of 2, got 7$/],
     ['{"sample_size": "x"}', /got NaN$/],
-    ['[', /config\.json: wanted an object as JSON, got another text$/],
+    ['[', /config\.json: expected an object as JSON, got another text$/],
   ] as const)
     assert.throws(() => recognise(apart, 'f', { config: text }), wanted)
   apart.delete('proj_out_1.weight')
-  assert.throws(() => recognise(apart, 'f', { config }), /wanted proj_out_1\.weight in a DiTTransformer2DModel/)
+  assert.throws(() => recognise(apart, 'f', { config }), /expected proj_out_1\.weight in a DiTTransformer2DModel/)
 })
 
 const shapes = (state: ReadonlyMap<string, HostState>, prefix: string): Map<string, HostState> =>
@@ -286,7 +286,7 @@ test("a DiT without a row for 'no class' has all its classes, and is not guided"
   const args = ['--from', path, '--heads', '2', '--count', '1', '--steps', '2', '--threads', '1', '--out', at('n.png')]
   assert.match(await succeed('demask', ['sample', ...args, '--classes', '10', '--class', '9']), /10 classes/)
   assert.match(await succeed('demask', ['sample', ...args, '--class', '8', '--guidance', '4']), /9 classes/)
-  await fail('demask', ['sample', ...args, '--class', '9'], /--class: wanted a number below 9/)
+  await fail('demask', ['sample', ...args, '--class', '9'], /--class: expected a number below 9/)
   await fail(
     'demask',
     ['sample', ...args, '--classes', '10', '--guidance', '4'],
@@ -326,7 +326,7 @@ test('weights that are not finite are refused, and so are pictures', async () =>
         '--out',
         at('x.png'),
       ],
-      new RegExp(`${text}\\.safetensors: final_layer\\.linear\\.bias: element 3: wanted finite weights, got ${text}`),
+      new RegExp(`${text}\\.safetensors: final_layer\\.linear\\.bias: element 3: expected finite weights, got ${text}`),
     )
   }
   for (const out of ['x.png', 'x.npz', 'x']) {
@@ -335,7 +335,7 @@ test('weights that are not finite are refused, and so are pictures', async () =>
     values[50] = Number.NaN
     await refused(
       output.add({ values, shape: [2, 3, 4, 4], seeds: [7, 8], labels: null }),
-      /^the picture of seed 8: wanted finite values, got NaN: weights or settings are wrong$/,
+      /^the picture of seed 8: expected finite values, got NaN: weights or settings are wrong$/,
     )
     assert.not(existsSync(at(out)))
   }
@@ -369,11 +369,11 @@ test('convert copies every type of the format as it is, and types that came late
   }
   assert.throws(
     () => after.read('later'),
-    /tensor 'later': wanted elements that f32, f64 or i32 can hold, got 'I4_PACKED'/,
+    /tensor 'later': expected elements that f32, f64 or i32 can hold, got 'I4_PACKED'/,
   )
   await convert([at('types.safetensors'), at('f32.safetensors'), '--dtype', 'f32']).then(
     () => assert.unreachable('F4 is not read'),
-    (error: Error) => assert.match(error.message, /tensor 'f4': wanted elements that .*, got 'F4'/),
+    (error: Error) => assert.match(error.message, /tensor 'f4': expected elements that .*, got 'F4'/),
   )
   const said = await succeed('demask', ['info', at('types.safetensors'), '--tensors'])
   for (const line of ['I64 [1] wide', 'F8_E4M3 [2, 2] f8', 'I4_PACKED [9] later', 'C64 [1] z'])
@@ -381,9 +381,12 @@ test('convert copies every type of the format as it is, and types that came late
   const short = { dtype: 'I4_PACKED', shape: [9], size: 5, bytes: () => new Uint8Array(4) }
   await refused(
     writeSafetensors(at('short.safetensors'), new Map([['w', short]])),
-    /tensor 'w': wanted 5 bytes, got 4$/,
+    /tensor 'w': expected 5 bytes, got 4$/,
   )
-  assert.throws(() => encodeElements('F8_E4M3', [1], 'w'), /^w: wanted a type that numbers are stored as, got F8_E4M3$/)
+  assert.throws(
+    () => encodeElements('F8_E4M3', [1], 'w'),
+    /^w: expected a type that numbers are stored as, got F8_E4M3$/,
+  )
   await convert([fixture('types-convert.pt'), at('wide.safetensors')])
   using wide = new SafetensorsFile(at('wide.safetensors'))
   const big = new BigInt64Array(wide.bytes('I64').slice().buffer)
@@ -391,7 +394,7 @@ test('convert copies every type of the format as it is, and types that came late
   assert.is(wide.header.tensors.get('C64')!.dtype, 'C64')
   await refused(
     convert([fixture('types.pt'), at('c128.safetensors'), '--part', 'wide']),
-    /C128: wanted a type that safetensors has, got C128$/,
+    /C128: expected a type that safetensors has, got C128$/,
   )
   await convert([fixture('types.pt'), at('exact.safetensors'), '--dtype', 'f32'])
   const exact = readSafetensors(at('exact.safetensors')).tensors.get('F8_E5M2')!

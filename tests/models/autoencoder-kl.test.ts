@@ -165,15 +165,15 @@ test('which sizes, by a config as diffusers has it, or by shapes', () => {
   assert.equal(autoencoderOptionsOfShapes(uneven), { ...small, normGroups: 32, scalingFactor: 0.18215 })
 
   for (const [config, message] of [
-    [[], /config: wanted an object, got \[\]/],
-    [{ _class_name: 'VQModel' }, /config: _class_name: wanted AutoencoderKL, got "VQModel"/],
+    [[], /config: expected an object, got \[\]/],
+    [{ _class_name: 'VQModel' }, /config: _class_name: expected AutoencoderKL, got "VQModel"/],
     [
       { up_block_types: ['UpDecoderBlock2D', 'AttnUp'] },
-      /config: up_block_types: wanted UpDecoderBlock2D, got "AttnUp"/,
+      /config: up_block_types: expected UpDecoderBlock2D, got "AttnUp"/,
     ],
-    [{ latent_channels: 16, shift_factor: 0.1159 }, /config: shift_factor: wanted null, got 0.1159/],
-    [{ layers_per_block: 1.5 }, /config: layers_per_block: wanted whole numbers from 1, got \[1\.5\]/],
-    [{ scaling_factor: 0 }, /config: scaling_factor: wanted numbers above 0, got \[0\]/],
+    [{ latent_channels: 16, shift_factor: 0.1159 }, /config: shift_factor: expected null, got 0.1159/],
+    [{ layers_per_block: 1.5 }, /config: layers_per_block: expected whole numbers from 1, got \[1\.5\]/],
+    [{ scaling_factor: 0 }, /config: scaling_factor: expected numbers above 0, got \[0\]/],
   ] as const)
     assert.throws(() => autoencoderOptions(config), message)
   shapesByName.delete('post_quant_conv.weight')
@@ -191,9 +191,9 @@ test('pictures that are not square, sides that do not halve evenly, and what doe
       assert.equal(model.decode(zeros([2, 2, 3, 1], f64)).shape, [2, 3, 12, 4])
     }),
   )
-  assert.throws(() => model.encode(zeros([1, 3, 8, 8], f64)), /encode: wanted \[N, 2, H, W\].*got \[1, 3, 8, 8\]/)
+  assert.throws(() => model.encode(zeros([1, 3, 8, 8], f64)), /encode: expected \[N, 2, H, W\].*got \[1, 3, 8, 8\]/)
   assert.throws(() => model.encode(zeros([1, 2, 8, 3], f64)), /H and W at least 4, got \[1, 2, 8, 3\]/)
-  assert.throws(() => model.decode(zeros([2, 8, 8], f64)), /decode: wanted \[N, 2, H, W\], got \[2, 8, 8\]/)
+  assert.throws(() => model.decode(zeros([2, 8, 8], f64)), /decode: expected \[N, 2, H, W\], got \[2, 8, 8\]/)
   const odd = { ...small, blockOutChannels: [4, 7] }
   assert.throws(() => new AutoencoderKL(odd, { rng: null, ...f64 }), /divisible into 2 groups .*got 7/)
   model.dispose()
@@ -262,7 +262,7 @@ for (const [shape, window, strips] of [
 test('a convolution in strips complains of what is no picture as a convolution does', () => {
   const conv = new StripConv2d(2, 2, 3, { rng: rng(1), ...f64 })
   const x = normal(1, 2, 5, 5)
-  assert.throws(() => noGrad(() => conv.forward(x)), /^conv2d: wanted x \[N, C, H, W\] and .*, got \[2, 5, 5\] and/)
+  assert.throws(() => noGrad(() => conv.forward(x)), /^conv2d: expected x \[N, C, H, W\] and .*, got \[2, 5, 5\] and/)
   for (const t of [x, conv]) t.dispose()
 })
 

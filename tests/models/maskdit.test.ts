@@ -71,7 +71,7 @@ function close(got: Tensor | readonly number[], wanted: Tensor | readonly number
   const [a, b] = [values(got), values(wanted)]
   assert.is(a.length, b.length)
   a.forEach((v, i) => {
-    if (!(Math.abs(v - b[i]) <= tolerance)) assert.unreachable(`element ${i}: wanted ${b[i]}, got ${v}`)
+    if (!(Math.abs(v - b[i]) <= tolerance)) assert.unreachable(`element ${i}: expected ${b[i]}, got ${v}`)
   })
 }
 
@@ -288,37 +288,37 @@ test('bad input is one line that says what was wanted and what came', () => {
   const all = tokenMask(new Float32Array(2 * T), [2, T], 0, f64)
   assert.is(none.kept, 0)
   const wrong: readonly [() => unknown, RegExp][] = [
-    [make({ patchSize: 3 }), /^MaskDiT: wanted inputSize: a multiple of patchSize 3, got 8$/],
-    [make({ depth: 0 }), /^MaskDiT: wanted depth: an integer from 1, got 0$/],
-    [make({ decoder: { ...small.decoder!, depth: 0 } }), /^MaskDiT: wanted decoder.depth: an integer from 1, got 0$/],
+    [make({ patchSize: 3 }), /^MaskDiT: expected inputSize: a multiple of patchSize 3, got 8$/],
+    [make({ depth: 0 }), /^MaskDiT: expected depth: an integer from 1, got 0$/],
+    [make({ decoder: { ...small.decoder!, depth: 0 } }), /^MaskDiT: expected decoder.depth: an integer from 1, got 0$/],
     [make({ decoder: { ...small.decoder!, numHeads: 5 } }), /divisible by 5 heads, got 12/],
     [make({ decoder: { ...small.decoder!, hiddenSize: 18 } }), /divisible by 4, got 18/],
-    [make({ maeLossCoef: -1 }), /^MaskDiT: maeLossCoef: wanted a number from 0, got -1$/],
-    [() => net.forward(x, [1, 0]), /sigma: wanted a number above 0, got 0$/],
-    [() => net.forward(x, [-1, 1]), /sigma: wanted a number above 0, got -1$/],
-    [() => net.forward(x, [1]), /wanted a value for each of 2 samples, got 1$/],
-    [() => net.forward(x, [1, 1], [0, 6]), /^labels: wanted integers in \[0, 5\], got 6$/],
+    [make({ maeLossCoef: -1 }), /^MaskDiT: maeLossCoef: expected a number from 0, got -1$/],
+    [() => net.forward(x, [1, 0]), /sigma: expected a number above 0, got 0$/],
+    [() => net.forward(x, [-1, 1]), /sigma: expected a number above 0, got -1$/],
+    [() => net.forward(x, [1]), /expected a value for each of 2 samples, got 1$/],
+    [() => net.forward(x, [1, 1], [0, 6]), /^labels: expected integers in \[0, 5\], got 6$/],
     [() => net.forward(x, [1, 1], [-1, 0]), /^labels: .*got -1$/],
     [() => net.forward(x, [1, 1], [0.5, 0]), /^labels: .*got 0\.5$/],
-    [() => net.forward(x, [1, 1], [0]), /^MaskDiT: wanted a label for each of 2 pictures, got 1$/],
-    [() => net.model.forward(x, [1]), /^MaskDiT: wanted a c_noise for each of 2 pictures, got 1$/],
+    [() => net.forward(x, [1, 1], [0]), /^MaskDiT: expected a label for each of 2 pictures, got 1$/],
+    [() => net.model.forward(x, [1]), /^MaskDiT: expected a c_noise for each of 2 pictures, got 1$/],
     [
       () => made({ numClasses: 0 }).forward(x, [1, 1], [0, 0]),
-      /^MaskDiT: wanted no labels, as the model has no classes/,
+      /^MaskDiT: expected no labels, as the model has no classes/,
     ],
-    [() => net.forward(pictures(2), [1, 1], null, none), /^MaskDiT: wanted a mask that keeps a token, got one/],
-    [() => net.denoiser(null, 2), /^MaskDiT: guidance: wanted labels, got none$/],
-    [() => net.denoiser([0, 1], -1)(x, Float64Array.of(1, 1)), /scale: wanted a number from 0, got -1$/],
-    [() => net.sampleMask(2, 1, rng(0)), /ratio: wanted a number in \[0, 1\), got 1$/],
-    [() => sampleMaskDiTInputs(net, x, null, -0.1, rng(0)), /ratio: wanted a number in \[0, 1\), got -0\.1$/],
+    [() => net.forward(pictures(2), [1, 1], null, none), /^MaskDiT: expected a mask that keeps a token, got one/],
+    [() => net.denoiser(null, 2), /^MaskDiT: guidance: expected labels, got none$/],
+    [() => net.denoiser([0, 1], -1)(x, Float64Array.of(1, 1)), /scale: expected a number from 0, got -1$/],
+    [() => net.sampleMask(2, 1, rng(0)), /ratio: expected a number in \[0, 1\), got 1$/],
+    [() => sampleMaskDiTInputs(net, x, null, -0.1, rng(0)), /ratio: expected a number in \[0, 1\), got -0\.1$/],
     [
       () => maskedReconstruction(x, x, all, 2),
-      /^maskedReconstruction: wanted a mask that removes a token, got 16 kept$/,
+      /^maskedReconstruction: expected a mask that removes a token, got 16 kept$/,
     ],
-    [() => maskRatioSchedule('cos4' as MaskRatioName), /name: wanted one of constant, linear, .*cosine6, got cos4$/],
-    [() => maskRatioSchedule('cosine4', { ratio: 1 }), /ratio: wanted a number in \[0, 1\), got 1$/],
-    [() => maskRatioSchedule('cosine4', { least: -0.5 }), /least: wanted a number in \[0, 1\), got -0\.5$/],
-    [() => maskRatioSchedule('cosine4')(1.1), /progress: wanted a number in \[0, 1\], got 1\.1$/],
+    [() => maskRatioSchedule('cos4' as MaskRatioName), /name: expected one of constant, linear, .*cosine6, got cos4$/],
+    [() => maskRatioSchedule('cosine4', { ratio: 1 }), /ratio: expected a number in \[0, 1\), got 1$/],
+    [() => maskRatioSchedule('cosine4', { least: -0.5 }), /least: expected a number in \[0, 1\), got -0\.5$/],
+    [() => maskRatioSchedule('cosine4')(1.1), /progress: expected a number in \[0, 1\], got 1\.1$/],
   ]
   for (const [run, message] of wrong) assert.throws(run, message)
 })

@@ -61,7 +61,7 @@ test('positions: bicubic, as PyTorch interpolates; extra tokens and an equal gri
         2,
         3,
       ),
-    /^resizePositions: wanted positions of a square grid, got 8 beside 2 extra tokens$/,
+    /^resizePositions: expected positions of a square grid, got 8 beside 2 extra tokens$/,
   )
 })
 
@@ -79,7 +79,10 @@ test('a checkpoint loads into the same model byte by byte, whatever the prefix o
       wanted,
     )
   }
-  assert.throws(() => networkState(new Map([['x', { shape: [1], data: [1] }]])), /wanted a checkpoint with 'encoder\./)
+  assert.throws(
+    () => networkState(new Map([['x', { shape: [1], data: [1] }]])),
+    /expected a checkpoint with 'encoder\./,
+  )
 })
 
 test('a checkpoint loads into a model for other pictures', () => {

@@ -73,7 +73,7 @@ test('every preset but tiny is an official one', () => {
   const flipped = Object.keys(maskdmPresets).filter(name => maskdmPreset(name).training.flip)
   assert.equal(flipped, ['tiny', 'church256_base', 'transfer/celebahq_small_0.1', 'transfer/celebahq_small_0.01'])
   assert.equal(maskdmPreset('tiny').masking, { way: 'block', size: 2, ratio: 0.5 })
-  assert.throws(() => maskdmPreset('celebahq'), /^MaskDM: preset: wanted one of tiny, .*got 'celebahq'$/)
+  assert.throws(() => maskdmPreset('celebahq'), /^MaskDM: preset: expected one of tiny, .*got 'celebahq'$/)
   assert.throws(() => maskdmPreset('constructor'), RangeError)
 })
 
@@ -283,30 +283,30 @@ test('bad input is one line that says what was wanted and what came', () => {
   const draw = (masking: Masking) => () => sampleMaskDMInputs(plain, x, masking, rng(0))
   const sample = (steps: number) => () => maskdmSample(d, z => z, x, { steps, noise: rng(0) })
   const wrong: readonly [() => unknown, RegExp][] = [
-    [built({ patchSize: 3 }), /^MaskDM: wanted inputSize: a multiple of patchSize 3, got 8$/],
-    [built({ depth: 0 }), /^MaskDM: wanted depth: an integer from 1, got 0$/],
-    [built({ numHeads: 3 }), /^MaskDM: wanted a width divisible by 3 heads, got 16$/],
-    [() => model.forward(x, [1]), /^MaskDM: wanted a timestep for each of 2 pictures, got 1$/],
-    [() => model.forward(x, [1, 2], [1]), /^MaskDM: wanted a label for each of 2 pictures, got 1$/],
-    [() => model.forward(x, [1, 2], [0, 5]), /^MaskDM: labels: wanted integers in \[0, 4\], got 5$/],
-    [() => model.forward(x, [1, 2], [-1, 0]), /labels: wanted integers in \[0, 4\], got -1$/],
+    [built({ patchSize: 3 }), /^MaskDM: expected inputSize: a multiple of patchSize 3, got 8$/],
+    [built({ depth: 0 }), /^MaskDM: expected depth: an integer from 1, got 0$/],
+    [built({ numHeads: 3 }), /^MaskDM: expected a width divisible by 3 heads, got 16$/],
+    [() => model.forward(x, [1]), /^MaskDM: expected a timestep for each of 2 pictures, got 1$/],
+    [() => model.forward(x, [1, 2], [1]), /^MaskDM: expected a label for each of 2 pictures, got 1$/],
+    [() => model.forward(x, [1, 2], [0, 5]), /^MaskDM: labels: expected integers in \[0, 4\], got 5$/],
+    [() => model.forward(x, [1, 2], [-1, 0]), /labels: expected integers in \[0, 4\], got -1$/],
     [() => model.forward(x, [1, 2], [0.5, 0]), /got 0\.5$/],
-    [() => plain.forward(x, [1, 2], [0, 0]), /^MaskDM: wanted no labels, as the model has no classes, got some$/],
-    [() => plain.forward(pictures(2, { ...small, inputSize: 4 }), [1, 2]), /^MaskDM: wanted x \[N, 3, 8, 8\], got/],
+    [() => plain.forward(x, [1, 2], [0, 0]), /^MaskDM: expected no labels, as the model has no classes, got some$/],
+    [() => plain.forward(pictures(2, { ...small, inputSize: 4 }), [1, 2]), /^MaskDM: expected x \[N, 3, 8, 8\], got/],
     [
       () => plain.patches(x, [1, 2], null, maskOfFlags(new Int32Array(8), [2, 4], f64)),
-      /^MaskDM: wanted a mask \[2, 16\], got \[2, 4\]$/,
+      /^MaskDM: expected a mask \[2, 16\], got \[2, 4\]$/,
     ],
-    [draw({ way: 'patch', ratio: 1 }), /^masking: ratio: wanted a number in \[0, 1\), got 1$/],
-    [draw({ way: 'block', ratio: 0.5, size: 5 }), /^masking: block size: wanted an integer in \[1, 4\], got 5$/],
+    [draw({ way: 'patch', ratio: 1 }), /^masking: ratio: expected a number in \[0, 1\), got 1$/],
+    [draw({ way: 'block', ratio: 0.5, size: 5 }), /^masking: block size: expected an integer in \[1, 4\], got 5$/],
     [
       () => maskedDenoisingScoreMatching(plain, d, x, [0, 50], sampleMaskDMInputs(plain, x, null, rng(0))),
-      /t: wanted integers in \[0, 50\), got 50 for sample 1$/,
+      /t: expected integers in \[0, 50\), got 50 for sample 1$/,
     ],
-    [sample(51), /^maskdmTimesteps: steps: wanted an integer in \[1, 50\], got 51$/],
-    [sample(0), /steps: wanted an integer in \[1, 50\], got 0$/],
-    [() => maskdmSample(d, z => z, x, { steps: 5 }), /^ddimStep: noise: wanted a tensor, as eta is 1, got null$/],
-    [() => maskdmDiffusion({ schedule: 'linear', T: 10 }), /^linearBetas: T: wanted an integer from 20, got 10$/],
+    [sample(51), /^maskdmTimesteps: steps: expected an integer in \[1, 50\], got 51$/],
+    [sample(0), /steps: expected an integer in \[1, 50\], got 0$/],
+    [() => maskdmSample(d, z => z, x, { steps: 5 }), /^ddimStep: noise: expected a tensor, as eta is 1, got null$/],
+    [() => maskdmDiffusion({ schedule: 'linear', T: 10 }), /^linearBetas: T: expected an integer from 20, got 10$/],
   ]
   for (const [run, message] of wrong) assert.throws(run, message)
 })

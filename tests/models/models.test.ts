@@ -54,7 +54,7 @@ test('presets', () => {
   assert.is(trainingDefaults('S/2').lr, 6e-4)
   const larges = { ...common, batch: 16, lr: 3e-4, warmUpSteps: 0, emaDecay: 0.9999, labels: 'yes' }
   for (const name of ['L/2', 'H/4']) assert.equal(trainingDefaults(name), larges)
-  assert.throws(() => mdtPreset('M/2', pictures), /preset: wanted one of tiny, S\/2, .*got 'M\/2'/)
+  assert.throws(() => mdtPreset('M/2', pictures), /preset: expected one of tiny, S\/2, .*got 'M\/2'/)
   assert.throws(() => trainingDefaults('constructor'), RangeError)
 })
 
@@ -163,28 +163,28 @@ test('without a label: the row for none, or no table at all', () => {
   const plain = opened(new DiT({ ...small, numClasses: 0, classDropoutProb: 0 }, { rng: null, ...f64 }), rng(6))
   assert.not.ok([...plain.stateDict().keys()].some(name => name.startsWith('y_embedder')))
   assert.equal(plain.forward(x, t).shape, [2, 6, 8, 8])
-  assert.throws(() => plain.forward(x, t, [0, 0]), /wanted no labels/)
+  assert.throws(() => plain.forward(x, t, [0, 0]), /expected no labels/)
   const always = new DiT({ ...small, classDropoutProb: 0 }, { rng: null, ...f64 })
-  assert.throws(() => always.forward(x, t), /labels: wanted integers in \[0, 4\], got 5/)
+  assert.throws(() => always.forward(x, t), /labels: expected integers in \[0, 4\], got 5/)
 })
 
 test('bad input is one line that says what was wanted and what came', () => {
   const init = { rng: null, ...f64 }
   const make = (change: Partial<MDTOptions>) => () => new MDT({ ...small, ...change }, init)
   const wrong: readonly [() => unknown, RegExp][] = [
-    [make({ patchSize: 3 }), /^MDT: wanted inputSize: a multiple of patchSize 3, got 8$/],
-    [make({ inputSize: 0 }), /^MDT: wanted inputSize: a multiple of patchSize 2, got 0$/],
-    [make({ patchSize: 0 }), /^MDT: wanted patchSize: an integer from 1, got 0$/],
-    [make({ depth: 0 }), /^MDT: wanted depth: an integer from 1, got 0$/],
-    [make({ numClasses: -1 }), /^MDT: wanted numClasses: an integer from 0, got -1$/],
+    [make({ patchSize: 3 }), /^MDT: expected inputSize: a multiple of patchSize 3, got 8$/],
+    [make({ inputSize: 0 }), /^MDT: expected inputSize: a multiple of patchSize 2, got 0$/],
+    [make({ patchSize: 0 }), /^MDT: expected patchSize: an integer from 1, got 0$/],
+    [make({ depth: 0 }), /^MDT: expected depth: an integer from 1, got 0$/],
+    [make({ numClasses: -1 }), /^MDT: expected numClasses: an integer from 0, got -1$/],
     [make({ numHeads: 3 }), /divisible by 3 heads, got 16/],
     [make({ hiddenSize: 18, numHeads: 2 }), /divisible by 4, got 18/],
-    [make({ maskRatio: 1 }), /^MDT: maskRatio: wanted a number in \[0, 1\) or null, got 1$/],
+    [make({ maskRatio: 1 }), /^MDT: maskRatio: expected a number in \[0, 1\) or null, got 1$/],
     [make({ maskRatio: -0.1 }), /maskRatio.*got -0\.1/],
     [make({ maskRatio: Number.NaN }), /maskRatio.*got NaN/],
-    [make({ decodeLayer: 5 }), /^MDT: decodeLayer: wanted an integer in \[1, 4\], got 5$/],
+    [make({ decodeLayer: 5 }), /^MDT: decodeLayer: expected an integer in \[1, 4\], got 5$/],
     [make({ decodeLayer: 0 }), /decodeLayer.*got 0/],
-    [() => new MDTv2({ ...small, maskRatio: 0.85 }, init), /^MDTv2: maskRatio: wanted at most 0\.8, .*got 0\.85$/],
+    [() => new MDTv2({ ...small, maskRatio: 0.85 }, init), /^MDTv2: maskRatio: expected at most 0\.8, .*got 0\.85$/],
   ]
   for (const [run, message] of wrong) assert.throws(run, message)
 
@@ -195,19 +195,19 @@ test('bad input is one line that says what was wanted and what came', () => {
   const none = tokenMask(new Float32Array(32), [2, 16], 0.95, f64)
   assert.is(none.kept, 0)
   const given: readonly [() => unknown, RegExp][] = [
-    [() => model.forward(few, t), /^MDT: wanted x \[N, 3, 8, 8\], got \[2, 3, 4, 4\]$/],
-    [() => model.forward(x, [1]), /^forward: wanted a timestep for each of 2 pictures, got 1$/],
-    [() => model.forward(x, t, [0]), /^forward: wanted a label for each of 2 pictures, got 1$/],
-    [() => model.forward(x, t, [0, 6]), /labels: wanted integers in \[0, 5\], got 6/],
+    [() => model.forward(few, t), /^MDT: expected x \[N, 3, 8, 8\], got \[2, 3, 4, 4\]$/],
+    [() => model.forward(x, [1]), /^forward: expected a timestep for each of 2 pictures, got 1$/],
+    [() => model.forward(x, t, [0]), /^forward: expected a label for each of 2 pictures, got 1$/],
+    [() => model.forward(x, t, [0, 6]), /labels: expected integers in \[0, 5\], got 6/],
     [() => model.forward(x, t, [-1, 0]), /got -1/],
-    [() => model.forward(x, t, null, none), /^MDT: wanted a mask that keeps a token, got one that keeps none$/],
+    [() => model.forward(x, t, null, none), /^MDT: expected a mask that keeps a token, got one that keeps none$/],
   ]
   for (const [run, message] of given) assert.throws(run, message)
   const maskless = new MDT({ ...small, maskRatio: null }, init)
   assert.is(maskless.countParameters().total - maskless.countParameters().trainable, 16)
   assert.throws(
     () => maskless.forward(x, t, null, maskless.sampleMask(2, rng(0))),
-    /wanted no mask, as maskRatio is null/,
+    /expected no mask, as maskRatio is null/,
   )
 })
 
@@ -347,7 +347,7 @@ test('the passes of a step are those of the loss, with the weighting of the vers
 test('the state dict of another version does not load', () => {
   const other = new MDTv2(small, { rng: null, ...f64 })
   const state = new MDT(small, { rng: null, ...f64 }).stateDict()
-  assert.throws(() => other.loadStateDict(state), /missing: en_inblocks.*not wanted: blocks/)
+  assert.throws(() => other.loadStateDict(state), /missing: en_inblocks.*unexpected: blocks/)
 })
 
 test.run()

@@ -105,7 +105,7 @@ class Limits {
     const start = performance.now()
     const how = await runTest(this.#tree, test, 600)
     if (how !== 'passed')
-      throw new Error(`mutate: tests/${test}.test.ts: wanted it to pass before anything is changed, got '${how}'`)
+      throw new Error(`mutate: tests/${test}.test.ts: expected it to pass before anything is changed, got '${how}'`)
     return patience.seconds + (patience.times * (performance.now() - start)) / 1000
   }
 }
@@ -193,7 +193,8 @@ await main(async () => {
   const statePath = join(kept, `outcomes-${seed}.json`)
   const mutants = population()
   const wanted = mutants.filter(({ file }) => file.includes(only))
-  if (wanted.length === 0) throw new UserError(`--only: wanted a part of a file's path, such as nn/adan, got '${only}'`)
+  if (wanted.length === 0)
+    throw new UserError(`--only: expected a part of a file's path, such as nn/adan, got '${only}'`)
   const taken = sample(wanted, Math.min(count, wanted.length), seed)
   const chosen = new Set(taken.filter(mutant => !isEquivalent(mutant)))
   const all = [...named(mutants)].filter(([, mutant]) => chosen.has(mutant))

@@ -110,7 +110,7 @@ test('loading copies values, converts floats, and names everything that does not
   broken.set('mlp.1.weight', a.scale)
   const before = b.blocks.items[0].weight.dataSync()
   const message =
-    /^loadStateDict: Tiny: missing: scale; not wanted: surplus; of another shape: mlp\.1\.weight \(wanted \[1, 2\], got \[1\]\)$/
+    /^loadStateDict: Tiny: missing: scale; unexpected: surplus; of another shape: mlp\.1\.weight \(expected \[1, 2\], got \[1\]\)$/
   assert.throws(() => b.loadStateDict(broken), message)
   assert.equal(b.blocks.items[0].weight.dataSync(), before)
   broken.set('mlp.1.weight', a.mlp.stateDict().get('1.weight')!)
@@ -128,7 +128,7 @@ test('loading writes nothing where the values of one tensor do not fill its shap
       ['weight', { shape: [2, 2], data: [1, 2, 3, 4] }],
       ['bias', { shape: [2], data }],
     ])
-    const message = `loadStateDict: Linear: of another shape: bias (wanted 2 values for [2], got ${data.length})`
+    const message = `loadStateDict: Linear: of another shape: bias (expected 2 values for [2], got ${data.length})`
     assert.throws(
       () => model.loadStateDict(source),
       (error: Error) => error.message === message,
@@ -229,7 +229,7 @@ test('labels: dropped where u < p, to the last row, which is absent without drop
   assert.equal(embedder.embedding_table.weight.shape, [11, 4])
   assert.equal(new LabelEmbedder(10, 4, 0, init()).embedding_table.weight.shape, [10, 4])
   assert.equal([...dropLabels([3, 4, 5], [0.0999, 0.1, 0.5], 0.1, 10)], [10, 4, 5])
-  assert.throws(() => embedder.forward([11]), /labels: wanted integers in \[0, 10\], got 11/)
+  assert.throws(() => embedder.forward([11]), /labels: expected integers in \[0, 10\], got 11/)
 })
 
 test('patches: the embedding is a convolution, and unpatchify reads (row, column, channel)', () => {

@@ -73,7 +73,7 @@ export function compare(
   leastScale = 0,
 ): Comparison {
   if (!sameShape(stored.shape, got.shape))
-    return { error: Number.NaN, problem: `wanted shape ${show(stored.shape)}, got ${show(got.shape)}` }
+    return { error: Number.NaN, problem: `expected shape ${show(stored.shape)}, got ${show(got.shape)}` }
   let largest = 0
   let difference = 0
   for (let i = 0; i < stored.data.length; i++) {

@@ -38,9 +38,9 @@ export class Fixture {
   constructor(dir: string) {
     this.dir = dir
     const manifest: Json = JSON.parse(readFileSync(join(dir, 'manifest.json'), 'utf8'))
-    if (!isObject(manifest)) throw new Error(`${dir}/manifest.json: wanted an object`)
+    if (!isObject(manifest)) throw new Error(`${dir}/manifest.json: expected an object`)
     this.manifest = manifest
-    if (typeof manifest.kind !== 'string') throw new Error(`${dir}/manifest.json: wanted a string at 'kind'`)
+    if (typeof manifest.kind !== 'string') throw new Error(`${dir}/manifest.json: expected a string at 'kind'`)
     this.kind = manifest.kind
     this.config = isObject(manifest.config) ? manifest.config : {}
     this.tensors = readSafetensors(join(dir, 'fixture.safetensors')).tensors
@@ -58,7 +58,7 @@ export class Fixture {
   /** Elements of an input or parameter as they are stored. Throws on an unknown key. */
   host(key: string): HostTensor {
     const found = this.tensors.get(key)
-    if (found === undefined) throw new Error(`wanted '${key}', which the fixture does not hold`)
+    if (found === undefined) throw new Error(`expected '${key}', which the fixture does not hold`)
     this.taken.add(key)
     return found
   }
@@ -103,7 +103,7 @@ export class Fixture {
   /** A scalar that is a setting, not a result. Throws when the manifest has none of that name. */
   setting(name: string): number {
     const value = this.scalars.get(name)
-    if (value === undefined) throw new Error(`wanted scalar '${name}', which the manifest does not hold`)
+    if (value === undefined) throw new Error(`expected scalar '${name}', which the manifest does not hold`)
     this.taken.add(`scalar.${name}`)
     this.settings.set(name, value)
     return value

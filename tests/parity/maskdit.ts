@@ -70,7 +70,7 @@ function maskDiTOptions(config: JsonObject): MaskDiTOptions {
   } = objectOf(decoder)
   const { heads = officialDecoder.numHeads, ...unknown } = decoderRest
   const strange = Object.keys({ ...rest, ...netRest, ...kwargsRest, ...unknown })
-  if (strange.length > 0) throw new Error(`config: wanted settings that are known here, got ${strange.join(', ')}`)
+  if (strange.length > 0) throw new Error(`config: expected settings that are known here, got ${strange.join(', ')}`)
   const number = (value: Json | undefined) => Number(value ?? Number.NaN)
   return {
     inputSize: number(img_resolution),
@@ -98,7 +98,7 @@ export function labelsOf({ data, shape: [N, classes] }: HostTensor): Int32Array 
     const row = [...data.subarray(n * classes, (n + 1) * classes)]
     const label = row.indexOf(1)
     if (row.some((value, i) => value !== (i === label ? 1 : 0)))
-      throw new Error(`labels: wanted one-hot rows, got [${row.join(', ')}]`)
+      throw new Error(`labels: expected one-hot rows, got [${row.join(', ')}]`)
     return label < 0 ? classes : label
   })
 }
@@ -117,7 +117,7 @@ export function storedDraws(
   const { numClasses, classDropoutProb = 0.1 } = net.model.options
   const wanted = (name: string) => {
     const found = read(name)
-    if (found === null) throw new Error(`wanted '${name}' of a training step, which the fixture does not hold`)
+    if (found === null) throw new Error(`expected '${name}' of a training step, which the fixture does not hold`)
     return found
   }
   const u = read('drop_u')?.data ?? null

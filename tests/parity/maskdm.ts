@@ -79,7 +79,7 @@ export function storedMask({ data, shape }: HostTensor, model: MaskedUViT, { bac
   const [N, width] = shape
   const flags = Array.from(data)
   if (flags.some((flag, i) => i % width < E && flag !== 0))
-    throw new Error(`wanted a mask that keeps the first ${E} tokens, got one that removes one of them`)
+    throw new Error(`expected a mask that keeps the first ${E} tokens, got one that removes one of them`)
   return maskOfFlags(
     flags.filter((_, i) => i % width >= E),
     [N, width - E],

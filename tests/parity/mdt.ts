@@ -133,7 +133,7 @@ export function storedPasses(model: MDT | MDTv2, run: Run, read: (name: string) 
   const { classDropoutProb = 0.1, numClasses } = model.options
   const wanted = (name: string) => {
     const found = read(name)
-    if (found === null) throw new Error(`wanted '${name}' of a training step, which the fixture does not hold`)
+    if (found === null) throw new Error(`expected '${name}' of a training step, which the fixture does not hold`)
     return found
   }
   const y = read('y')?.data ?? null

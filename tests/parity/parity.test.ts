@@ -186,7 +186,7 @@ test('a renamed input is found', async () => {
 
 test('a renamed parameter is found', async () => {
   const dir = await changed('mdt-v1', tensors => rename(tensors, 'param.mask_token', 'param.masked_token'))
-  await fails(dir, /missing: mask_token; not wanted: masked_token/, 1)
+  await fails(dir, /missing: mask_token; unexpected: masked_token/, 1)
 })
 
 test('altered scalars are found', async () => {
@@ -207,7 +207,7 @@ test('a shape that differs between file, manifest and model is found', async () 
     const { dtype, shape, data } = tensors.get('out.t_emb')!
     tensors.set('out.t_emb', { dtype, shape: [...shape].reverse(), data })
   })
-  await fails(dir, /FAIL +out\.t_emb .*wanted shape \[24, 4\], got \[4, 24\]/)
+  await fails(dir, /FAIL +out\.t_emb .*expected shape \[24, 4\], got \[4, 24\]/)
   await fails(dir, /FAIL +out\.t_emb .*the manifest says shape \[4,24\]/)
 })
 

@@ -13,5 +13,5 @@ export function transformerOf(fixture: Fixture, run: Run): DiT | MDT | MDTv2 {
   if (parts.has('de_blocks')) return mdtOf(fixture, run, 2)
   if (parts.has('sideblocks')) return mdtOf(fixture, run, 1)
   if (parts.has('blocks')) return loaded(new DiT(ditOptions(fixture.config), place(run)), fixture)
-  throw new Error('wanted the parameters of a DiT or an MDT, got others')
+  throw new Error('expected the parameters of a DiT or an MDT, got others')
 }

@@ -43,7 +43,7 @@ export function mdtOptions(config: JsonObject, decodeLayer: number): MDTOptions 
 /** A configuration with what it leaves out. Throws on a setting that `known` has not. */
 export function withDefaults(config: JsonObject, known: JsonObject): JsonObject {
   const unknown = Object.keys(config).filter(name => !Object.hasOwn(known, name))
-  if (unknown.length > 0) throw new Error(`config: wanted settings that are known here, got ${unknown.join(', ')}`)
+  if (unknown.length > 0) throw new Error(`config: expected settings that are known here, got ${unknown.join(', ')}`)
   return { ...known, ...config }
 }
 
@@ -104,7 +104,7 @@ export function diffusionOf(fixture: Fixture): { diffusion: GaussianDiffusion; o
 export function choose<T>(what: string, name: Json, choices: Readonly<Record<string, T>>): T {
   const key = String(name)
   if (!Object.hasOwn(choices, key))
-    throw new Error(`manifest: ${what}: wanted one of ${Object.keys(choices).join(', ')}, got ${key}`)
+    throw new Error(`manifest: ${what}: expected one of ${Object.keys(choices).join(', ')}, got ${key}`)
   return choices[key]
 }
 

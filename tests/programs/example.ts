@@ -52,7 +52,7 @@ export async function fail(name: string, args: readonly string[], wanted: RegExp
   const { code, stderr } = await run(name, args)
   if (!wanted.test(stderr) || !/^error: [^\n]*\n$/.test(stderr) || code !== 1)
     assert.unreachable(
-      `${name} ${args.join(' ')}: wanted one line that matches ${wanted}, got exit code ${code} and: ${stderr}`,
+      `${name} ${args.join(' ')}: expected one line that matches ${wanted}, got exit code ${code} and: ${stderr}`,
     )
 }
 

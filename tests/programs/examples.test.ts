@@ -133,8 +133,8 @@ async function damagedCheckpoints(folder: string, run: string): Promise<void> {
 
   for (const [copy, wanted] of [
     [missing, /missing: blocks\.2\.mlp\.fc1\.weight/],
-    [extra, /not wanted: spare/],
-    [misshapen, /of another shape: blocks\.2\.mlp\.fc1\.weight \(wanted \[512, 128\], got \[128, 512\]\)/],
+    [extra, /unexpected: spare/],
+    [misshapen, /of another shape: blocks\.2\.mlp\.fc1\.weight \(expected \[512, 128\], got \[128, 512\]\)/],
     [cut, /the file is cut short/],
   ] as const) {
     const before = bytesOf(copy)
@@ -185,8 +185,8 @@ test('whatever is wrong is one line, and nothing is left behind', () =>
       ['train-mdt-s', ...train('--preset', 'S/3'), /--preset: expected one of tiny, S\/2.*got 'S\/3'/],
       ['train-mdt-s', ...train('--size', '7'), /size/],
       ['train-mdt-s', ...train('--data', join(folder, 'nowhere')), /nowhere: .*no such file or folder/],
-      ['train-mdt-s', ...train('--data', empty), /empty: wanted pictures .* got none/],
-      ['train-mdt-s', ...train('--data', broken, '--strict'), /a\.png: wanted a picture/],
+      ['train-mdt-s', ...train('--data', empty), /empty: expected pictures .* got none/],
+      ['train-mdt-s', ...train('--data', broken, '--strict'), /a\.png: expected a picture/],
       ['train-mdt-s', ...train('--resume'), /out: expected a checkpoint to resume from, got none/],
       ['train-mdt-s', ['--out', existing], /existing: expected a folder without a run, got one\. Pass --resume/],
       ['demask', ['sample', '--from', join(folder, 'nowhere')], /no such file or folder: .*nowhere/],

@@ -148,10 +148,10 @@ async function wrongThings(folder: string): Promise<void> {
     () => loadVae(at('sd-vae.pt')),
     /sd-vae\.pt: expected an autoencoder as \.safetensors, which `demask convert` makes/,
   )
-  assert.throws(() => loadVae(at('text.safetensors')), /text\.safetensors: wanted a header of at most/)
+  assert.throws(() => loadVae(at('text.safetensors')), /text\.safetensors: expected a header of at most/)
   assert.throws(
     () => loadVae(mdt),
-    /ema\.safetensors: wanted the weights of an AutoencoderKL: .*conv1\.weight .* got none/,
+    /ema\.safetensors: expected the weights of an AutoencoderKL: .*conv1\.weight .* got none/,
   )
   assert.throws(
     () => picturesOf({ latents: at('shapes') }),
@@ -185,7 +185,7 @@ async function interrupted(folder: string): Promise<void> {
   assert.is(code, 0)
   const done = Number(/emoji: (\d+) pictures as .*\nof 3781; go on with the same command\n$/.exec(stdout)?.[1])
   assert.ok(done >= 64 && done < 3781, stdout)
-  await refused(openLatents(out), new RegExp(`wanted all latents of 3781 pictures, got ${done}`))
+  await refused(openLatents(out), new RegExp(`expected all latents of 3781 pictures, got ${done}`))
 }
 
 test.run()

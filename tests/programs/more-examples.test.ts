@@ -112,7 +112,7 @@ test('demask sample: what is wrong is one line', async () => {
     [['--from', lacking], /lacking\.safetensors: loadStateDict: MDT: missing: mask_token/],
     [
       ['--from', path, '--steps', '2', '--count', '1', '--vae', path],
-      /whole\.safetensors: wanted the weights of an AutoencoderKL/,
+      /whole\.safetensors: expected the weights of an AutoencoderKL/,
     ],
     [
       ['--from', await stored('unet', new MaskedUViT(odd, place)), '--heads', '2', '--count', '1'],
@@ -224,16 +224,16 @@ test('inpaint.ts: what is wrong is one line', async () => {
   const asMdt = ['--from', dit, '--image', image, '--method', 'mdt']
   await fail('inpaint', [...asMdt, ...quick], /--method: expected an MDT for mdt, got a DiT/)
   const given: readonly (readonly [string, RegExp])[] = [
-    ['8,8,9,1', /^--hole: wanted left, right, center or x,y,w,h within 16×16 pixels, got '8,8,9,1'$/],
+    ['8,8,9,1', /^--hole: expected left, right, center or x,y,w,h within 16×16 pixels, got '8,8,9,1'$/],
     ['0,0,4', /got '0,0,4'/],
     ['0,0,0,4', /got '0,0,0,4'/],
     ['top', /got 'top'/],
-    ['0,0,16,16', /^--hole: wanted a hole that is a part of the picture, got all of it$/],
+    ['0,0,16,16', /^--hole: expected a hole that is a part of the picture, got all of it$/],
   ]
   for (const [where, message] of given) assert.throws(() => holeAt(where, 16), message)
-  await rejects(holeIn(image, 16), /--mask: .*any\.png: wanted a hole that is a part of the picture, got none/)
-  await rejects(holeIn(dit, 16), /dit\.safetensors: wanted a picture/)
-  await rejects(pictures({ pictures: 1, seed: 0 }, null, 16), /--image: wanted a picture/)
+  await rejects(holeIn(image, 16), /--mask: .*any\.png: expected a hole that is a part of the picture, got none/)
+  await rejects(holeIn(dit, 16), /dit\.safetensors: expected a picture/)
+  await rejects(pictures({ pictures: 1, seed: 0 }, null, 16), /--image: expected a picture/)
   assert.throws(() => maskOf(holeAt('0,0,15,15', 16), 1, 16, 2), /it touches every token/)
 })
 

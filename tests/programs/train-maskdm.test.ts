@@ -79,7 +79,7 @@ test('a wrong command is one line, before anything is written', () =>
     await fail(
       'train-maskdm',
       ['pretrain', '--mask-size', '3', '--out', out],
-      /block size: wanted one that divides .* 8×8/,
+      /block size: expected one that divides .* 8×8/,
     )
     const crop = ['pretrain', '--mask', 'crop', '--mask-size', '3', '--out', out]
     await fail(

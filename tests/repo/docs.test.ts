@@ -196,8 +196,8 @@ for (const name of listed('docs/tour').sort())
   })
 
 test('a piece that is gone is an error that names it', () => {
-  assert.throws(() => included('<<< core/op.ts#nothing'), /core\/op\.ts: wanted .* 'nothing', got none/)
-  assert.throws(() => included('<<< core/no.ts#mul'), /core\/no\.ts: wanted a file/)
+  assert.throws(() => included('<<< core/op.ts#nothing'), /core\/op\.ts: expected .* 'nothing', got none/)
+  assert.throws(() => included('<<< core/no.ts#mul'), /core\/no\.ts: expected a file/)
 })
 
 test('every citation in a comment is listed in docs/references.md', () => {

@@ -51,9 +51,9 @@ function trainOneStep(studio: Studio, seen: Progress[], batch: number): Promise<
 onSite('an expression calls the functions of the page, and no others that an object has', async () => {
   const { evaluate } = await import('../../site/playground/expression.ts')
   for (const name of ['constructor', 'toString', 'valueOf', '__proto__'])
-    assert.throws(() => evaluate(`${name}(a)`, { a: [1, 2] }), new RegExp(`^${name}: wanted one of add, sub`))
+    assert.throws(() => evaluate(`${name}(a)`, { a: [1, 2] }), new RegExp(`^${name}: expected one of add, sub`))
   for (const a of [null, true, 'x', { x: 1 }])
-    assert.throws(() => evaluate('a', { a: a as never }), /^tensor: wanted /, JSON.stringify(a))
+    assert.throws(() => evaluate('a', { a: a as never }), /^tensor: expected /, JSON.stringify(a))
   assert.equal(evaluate('square(a)', { a: [1, 2] })[1].values, [1, 4])
 })
 

@@ -154,8 +154,8 @@ onSite('full memory and a wrong batch say so, and the page trains on', async () 
   const { page } = await open('playground/train.html')
   await page.waitForSelector('[data-test=start]')
   for (const [batch, error] of [
-    ['0', "batch: wanted a whole number from 1, got '0'"],
-    ['10000', 'wasm: out of memory: wanted'],
+    ['0', "batch: expected a whole number from 1, got '0'"],
+    ['10000', 'wasm: out of memory: expected'],
   ]) {
     await page.fill('[data-test=batch]', batch)
     await page.click('[data-test=start]')

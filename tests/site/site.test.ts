@@ -96,16 +96,16 @@ onSite('the expression page: gradients are those of Node, errors are our own', a
   }
   for (const [text, error] of [
     ['sum(a *', /does not parse/],
-    ['matmul(a, b)', /^matmul: wanted operands of rank 2 or more, got \[3\] and \[2, 1\]$/],
-    ['frobnicate(a)', /^frobnicate: wanted one of add,/],
-    ['constructor(a)', /^constructor: wanted one of add,/],
+    ['matmul(a, b)', /^matmul: expected operands of rank 2 or more, got \[3\] and \[2, 1\]$/],
+    ['frobnicate(a)', /^frobnicate: expected one of add,/],
+    ['constructor(a)', /^constructor: expected one of add,/],
   ] as const) {
     await page.fill('[data-test=text]', text)
     assert.match((await page.textContent('[data-test=error]'))!, error)
   }
   await page.fill('[data-test=text]', 'a')
   await page.fill('[data-test=a]', 'null')
-  assert.match((await page.textContent('[data-test=error]'))!, /^tensor: wanted numbers/)
+  assert.match((await page.textContent('[data-test=error]'))!, /^tensor: expected numbers/)
   await page.fill('[data-test=a]', '[1, 2, 3]')
   await page.focus('[data-test=text]')
   await page.keyboard.press('Control+A')

@@ -67,7 +67,7 @@ test('pictures may move, but labels keep their meaning, and another number of pi
     await succeed('train-mdt-s', [...settings, '--steps', '1', '--out', out])
     const resume = ['--out', out, '--resume', '--steps', '2', ...quick]
     renameSync(data, elsewhere)
-    await fail('train-mdt-s', resume, /data: wanted .*no such file or folder/)
+    await fail('train-mdt-s', resume, /data: expected .*no such file or folder/)
     renameSync(join(elsewhere, 'véhicules'), join(elsewhere, 'autos'))
     await fail(
       'train-mdt-s',

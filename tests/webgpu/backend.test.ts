@@ -47,7 +47,7 @@ async function rejection(promise: Promise<unknown>): Promise<string> {
   } catch (error) {
     return (error as Error).message
   }
-  throw new Error('wanted a rejection')
+  throw new Error('expected a rejection')
 }
 
 /** Reductions of every kind over n terms, and the gradients of those that have kernels of their own. */

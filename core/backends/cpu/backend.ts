@@ -65,7 +65,7 @@ export const cpu: Backend = {
   },
   write(storage, data) {
     if (data.length !== storage.length)
-      throw new RangeError(`write: wanted ${storage.length} elements, got ${data.length}`)
+      throw new RangeError(`write: expected ${storage.length} elements, got ${data.length}`)
     view(storage).set(data)
     storage.version++
   },

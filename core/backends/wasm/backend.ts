@@ -41,7 +41,7 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
   let disposed = false
 
   function alloc(dtype: DType, length: number): WasmStorage {
-    if (dtype === 'f64') throw new Error('wasm: wanted f32 or i32, got f64; f64 lives on the cpu backend')
+    if (dtype === 'f64') throw new Error('wasm: expected f32 or i32, got f64; f64 lives on the cpu backend')
     const block = memory.alloc(4 * length)
     bytes += 4 * length
     if (bytes > peakBytes) peakBytes = bytes
@@ -124,7 +124,7 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
     free,
     write(storage, data) {
       if (data.length !== storage.length)
-        throw new RangeError(`write: wanted ${storage.length} elements, got ${data.length}`)
+        throw new RangeError(`write: expected ${storage.length} elements, got ${data.length}`)
       view(storage).set(data)
       storage.version++
     },

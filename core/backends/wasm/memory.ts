@@ -223,7 +223,7 @@ export class Allocator {
       pages = needed
       if (pagesNow + needed > MAX_PAGES || !this.#tryGrow(pages))
         throw new Error(
-          `wasm: out of memory: wanted ${megabytes(bytes)}, ${megabytes(this.used)} are live and ` +
+          `wasm: out of memory: expected ${megabytes(bytes)}, ${megabytes(this.used)} are live and ` +
             `${megabytes(MAX_PAGES * PAGE)} is the limit; lower the batch size, choose a smaller preset or use checkpoint()`,
         )
     }

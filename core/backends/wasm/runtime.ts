@@ -162,7 +162,7 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   const build = options.build ?? (hasRelaxed ? 'relaxed' : 'simd')
   const threads = host.chooseThreads(options.threads)
   if (!Number.isInteger(threads) || threads < 1)
-    throw new RangeError(`wasm: threads: wanted a whole number of at least 1, got ${threads}`)
+    throw new RangeError(`wasm: threads: expected a whole number of at least 1, got ${threads}`)
   const module = await WebAssembly.compile(decode(await loadBase64(build)))
   return new Runtime(module, build, threads)
 }

@@ -40,7 +40,7 @@ function labelsIn(fixture: Fixture): Int32Array | null {
   const labels = labelsOf(fixture.host('in.labels'))
   const ids = fixture.has('in.y') ? fixture.host('in.y').data : labels
   const differ = labels.findIndex((label, n) => label !== shape[1] && label !== ids[n])
-  if (differ >= 0) throw new Error(`in.labels: wanted the rows of in.y, got label ${labels[differ]} in row ${differ}`)
+  if (differ >= 0) throw new Error(`in.labels: expected the rows of in.y, got label ${labels[differ]} in row ${differ}`)
   return labels
 }
 

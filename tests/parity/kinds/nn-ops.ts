@@ -31,8 +31,8 @@ import {
   reshape,
   rsqrt,
   type Shape,
-  scatterRows,
   scatterAdd,
+  scatterRows,
   sigmoid,
   silu,
   smoothL1,
@@ -95,7 +95,7 @@ function tail(op: string, name: string): string {
 /** A setting that the description must name. */
 function setting(text: string, label: string): number {
   const value = numberAfter(text, label)
-  if (value === undefined) throw new Error(`wanted a number after '${label}' in the description, got '${text}'`)
+  if (value === undefined) throw new Error(`expected a number after '${label}' in the description, got '${text}'`)
   return value
 }
 

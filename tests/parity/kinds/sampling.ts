@@ -32,7 +32,7 @@ export function compute(fixture: Fixture, run: Run): Results {
   const respaced = (prefix: string, name: string) => {
     const key = `out.${name}_timesteps`
     const steps = fixture.tensors.get(key)?.shape[0]
-    if (steps === undefined) throw new Error(`wanted '${key}', which the fixture does not hold`)
+    if (steps === undefined) throw new Error(`expected '${key}', which the fixture does not hold`)
     return respace(diffusion, spaceTimesteps(diffusion.steps, spacingIn(fixture, key) ?? prefix + steps))
   }
   const setTimesteps = (name: string, prefix: string) =>

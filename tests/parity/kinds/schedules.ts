@@ -39,7 +39,7 @@ type Rule = readonly [form: RegExp, compute: (...parts: string[]) => Computed | 
 
 export function compute(fixture: Fixture, run: Run): Results {
   const { T } = fixture.config
-  if (typeof T !== 'number') throw new Error(`schedules: config.T: wanted a number, got ${JSON.stringify(T)}`)
+  if (typeof T !== 'number') throw new Error(`schedules: config.T: expected a number, got ${JSON.stringify(T)}`)
   const rules = [
     ...tableRules(fixture, T),
     ...stepRules(fixture, run, T),
@@ -213,7 +213,8 @@ function rescaledSpacing(fixture: Fixture): string {
   const told = spacingIn(fixture, key) ?? /\(T=\d+: ([\w,]+)\)/.exec(describe(fixture, key))?.[1]
   if (told !== undefined) return told
   const spacings = fixture.names('in.r').flatMap(name => /^([a-z]*[\d_]+)\.t$/.exec(name)?.[1] ?? [])
-  if (spacings.length !== 1) throw new Error(`rescaled losses: wanted one respacing 'in.r….t', got ${spacings.length}`)
+  if (spacings.length !== 1)
+    throw new Error(`rescaled losses: expected one respacing 'in.r….t', got ${spacings.length}`)
   return spacings[0]
 }
 

@@ -26,7 +26,7 @@ export function compute(fixture: Fixture, run: Run): Results {
   const results: Results = new Map()
   setCounts(results, model)
   const train = fixture.manifest.train
-  if (!isObject(train)) throw new Error(`manifest: wanted an object at 'train'`)
+  if (!isObject(train)) throw new Error(`manifest: expected an object at 'train'`)
   const { steps, clip_grad_norm, max_grad_norm = clip_grad_norm } = train
   const maxNorm = typeof max_grad_norm === 'number' ? max_grad_norm : undefined
 
@@ -67,7 +67,7 @@ function emaOf(fixture: Fixture, model: Module, average: Module): Ema<Module> | 
   const [name] = fixture.names('out.ema.')
   if (name === undefined) return null
   const decay = numberAfter(describe(fixture, `out.ema.${name}`), 'decay')
-  if (decay === undefined) throw new Error(`out.ema.${name}: wanted its decay in the description, got none`)
+  if (decay === undefined) throw new Error(`out.ema.${name}: expected its decay in the description, got none`)
   return new Ema(model, average, { decay: constantDecay(decay), skipFrozen: true })
 }
 
@@ -76,11 +76,11 @@ function optimizerOf(train: JsonObject, parameters: Iterable<[string, Tensor]>):
   const { optimizer, lr, weight_decay: weightDecay, betas, eps, ...rest } = train
   const known = new Set(['steps', 'batch', 'clip_grad_norm', 'max_grad_norm', 'warmup_steps', 'unmasked_from_step'])
   const unknown = Object.keys(rest).filter(name => !known.has(name))
-  if (unknown.length > 0) throw new Error(`train: wanted settings that are known here, got ${unknown.join(', ')}`)
+  if (unknown.length > 0) throw new Error(`train: expected settings that are known here, got ${unknown.join(', ')}`)
   const options = { lr, weightDecay, betas, eps } as object
   if (optimizer === 'AdamW') return new AdamW(parameters, options)
   if (optimizer === 'Adan') return new Adan(parameters, options)
-  throw new Error(`train: wanted optimizer AdamW or Adan, got ${optimizer}`)
+  throw new Error(`train: expected optimizer AdamW or Adan, got ${optimizer}`)
 }
 
 /** The learning rate at each step. */

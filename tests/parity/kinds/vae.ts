@@ -31,13 +31,13 @@ const defaults: JsonObject = {
 function optionsOf(config: JsonObject): AutoencoderKLOptions {
   const all = withDefaults(config, defaults)
   for (const name of ['act_fn', 'use_quant_conv', 'use_post_quant_conv', 'mid_block_add_attention'])
-    if (all[name] !== defaults[name]) throw new Error(`config: ${name}: wanted ${defaults[name]}, got ${all[name]}`)
+    if (all[name] !== defaults[name]) throw new Error(`config: ${name}: expected ${defaults[name]}, got ${all[name]}`)
   for (const [name, only] of [
     ['down_block_types', 'DownEncoderBlock2D'],
     ['up_block_types', 'UpDecoderBlock2D'],
   ]) {
     const other = [all[name] ?? []].flat().find(type => type !== only)
-    if (other !== undefined) throw new Error(`config: ${name}: wanted ${only}, got ${other}`)
+    if (other !== undefined) throw new Error(`config: ${name}: expected ${only}, got ${other}`)
   }
   return {
     inChannels: Number(all.in_channels),
