@@ -6,7 +6,6 @@
 
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
-import sharp from 'sharp'
 import { reason, UserError } from '../io/user-error.ts'
 import { type ImageDataset, planesOf } from './dataset.ts'
 import { listPictures, type Path, type PictureFile, shown } from './list-pictures.ts'
@@ -93,6 +92,7 @@ export async function readPicture(path: Path, size: number): Promise<Uint8Array>
 
 /** Counts the pictures of a folder by their shorter side, without those that cannot be read. Throws UserError. */
 export async function shorterSides(path: string): Promise<Map<number, number>> {
+  const { default: sharp } = await import('sharp')
   const counts = new Map<number, number>()
   const { files } = listPictures(path)
   for (let start = 0; start < files.length; start += together) {
@@ -109,6 +109,7 @@ export async function shorterSides(path: string): Promise<Map<number, number>> {
 /** The picture in encoded bytes, (3, size, size). Rejects with the decoder's error. */
 export async function decodePicture(bytes: Uint8Array, size: number): Promise<Uint8Array> {
   if (bytes.length === 0) throw new Error('the file is empty')
+  const { default: sharp } = await import('sharp')
   const { data, info } = await sharp(bytes, { limitInputPixels: mostPixels })
     .autoOrient()
     .flatten({ background: 'white' })

@@ -3,7 +3,6 @@
  * the system for the labels. plot.ts has the axes.
  */
 
-import sharp, { type Sharp } from 'sharp'
 import type { Row } from './metrics.ts'
 import { writePng } from './pictures.ts'
 import { discs, drawPlot, imageOf, legend, polyline } from './plot.ts'
@@ -20,7 +19,7 @@ const mostPoints = 1200
  */
 export async function writeLossCurve(path: string, rows: readonly Row[], terms: readonly string[]): Promise<void> {
   const svg = curves(rows, terms, { width: 720, height: 400, padding: 16, title: 'loss', named: true })
-  await writePng(path, rendered(svg.replace('>', '><rect width="100%" height="100%" fill="white"/>')))
+  await writeSvgAsPng(path, svg)
 }
 
 /** The same of one column as SVG, which scales with the page that it is in. */
@@ -118,12 +117,13 @@ export async function writeScatter(path: string, panels: readonly Scatter[]): Pr
     side,
     16,
   )
-  await writePng(path, rendered(svg.replace('>', '><rect width="100%" height="100%" fill="white"/>')))
+  await writeSvgAsPng(path, svg)
 }
 
-/** An SVG as pixels: two for each unit. */
-function rendered(svg: string): Sharp {
-  return sharp(Buffer.from(svg), { density: 144 })
+/** Writes an SVG over white, two pixels for each unit. */
+async function writeSvgAsPng(path: string, svg: string): Promise<void> {
+  const onWhite = svg.replace('>', '><rect width="100%" height="100%" fill="white"/>')
+  await writePng(path, Buffer.from(onWhite), { density: 144 })
 }
 
 interface Point {
