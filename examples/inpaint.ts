@@ -88,7 +88,7 @@ await main(async () => {
   if (C !== 3) throw new UserError(`--from: expected a model of RGB pictures, got one of ${C} channels: ${path}`)
   const label = flags.class === undefined ? null : labelOf(flags.class, numClasses, run?.classes ?? [])
   const hole = flags.mask === undefined ? holeAt(flags.hole ?? 'center', S) : await holeIn(flags.mask, S)
-  const inputs = await pictures(flags, run?.settings.data ?? null, S)
+  const inputs = await pictures(flags, run?.settings ?? null, S)
 
   await ready({ backend: backendNames.find(name => name === flags.backend), threads: flags.threads })
   const model = family.make(found.options, { rng: null })

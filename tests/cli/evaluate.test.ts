@@ -191,8 +191,8 @@ test('no picture decides for the others: damaged ones are left out, the most com
   if (!('pictures' in source)) throw new Error('not pictures')
   assert.equal([source.pictures.length, source.pictures.width, source.pictures.height], [4, 12, 12])
   assert.is(said.length, 2)
-  assert.match(said[0], /pictures of 7 to 40 px are measured at 12 px, the most common size; --size chooses another$/)
-  assert.match(said[1], /skipped: .*00\.jpg: expected a picture, got one that cannot be read/)
+  assert.match(said[1], /pictures of 7 to 40 px are measured at 12 px, the most common size; --size chooses another$/)
+  assert.match(said[0], /skipped: .*00\.jpg: expected a picture, got one that cannot be read/)
 })
 
 test('statistics on disk: whole sums as .safetensors, mean and covariance as .npz', async () => {

@@ -83,6 +83,38 @@ test('a file that uses Node says so at its top', () => {
       assert.match(read(path).split('*/')[0], /Node|node:/, path)
 })
 
+test('an index is a list of names, so that nothing becomes public by accident', () => {
+  const indexes = files.filter(path => /\/index(-node)?\.ts$/.test(path) && !path.startsWith('cli/'))
+  for (const path of indexes) assert.not.match(read(path), /^export \*(?! from '\.\/index\.ts'$)/m, path)
+})
+
+test('the core exports what defines an op, and none of its internals', async () => {
+  const core: Record<string, unknown> = await import('../../core/index.ts')
+  for (const name of [
+    'defineOp',
+    'defineManyOp',
+    'defineUpdate',
+    'apply',
+    'applyMany',
+    'update',
+    'registry',
+    'updates',
+  ])
+    assert.type(core[name], 'function', name)
+  const internal = [
+    'view',
+    'unary',
+    'philox',
+    'normalOfWord',
+    'zeroWhere',
+    'untyped',
+    'sampler',
+    'checkHyperparameters',
+  ]
+  const gradients = ['siluGrad', 'geluGrad', 'geluTanhGrad', 'layerNormGrad', 'softmaxGrad', 'logSoftmaxGrad']
+  for (const name of [...internal, ...gradients]) assert.is(core[name], undefined, name)
+})
+
 test('nothing outside examples, tests and the site imports from examples', () => {
   const others = readdirSync(join(root, 'bench'), { recursive: true, encoding: 'utf8' })
     .map(name => `bench/${name}`)
