@@ -258,7 +258,7 @@ const intoLeaves = (started: Set<Tensor>): Walk => ({
   },
 })
 
-/** How a gradient is taken. */
+/** Options of `gradients`. */
 export interface GradOptions {
   /** Record the gradient's own computation, so that it can be differentiated; the graph is then not freed. */
   readonly createGraph?: boolean

@@ -11,7 +11,7 @@ export function openDirectory(descriptor: number, size: number): Promise<ZipFile
   return fromRandomAccessReaderPromise(new Reader(descriptor, size), size, options)
 }
 
-/** How yauzl reads: its own way throws, where nobody can catch it, at a place that no file has. */
+/** Reader for yauzl. Its own one throws an uncatchable error for an offset beyond the file. */
 class Reader extends RandomAccessReader {
   readonly #descriptor: number
   readonly #size: number
