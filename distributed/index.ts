@@ -4,5 +4,5 @@
  */
 
 export { type InitOptions, init } from './init.ts'
-export { type Launch, launched, threadsPerRank } from './launcher.ts'
+export { type Launch, launched, quietRanks, threadsPerRank } from './launcher.ts'
 export { alone, ranksThatFit, type World } from './world.ts'

@@ -38,6 +38,19 @@ function launch(rank: string | undefined, size: string, localSize: string | unde
 }
 
 /**
+ * Drops what ranks other than 0 print to stdout, so that progress and results appear once. Errors on stderr stay. Does
+ * nothing without a launcher.
+ */
+export function quietRanks(): void {
+  const place = launched()
+  if (place === null || place.rank === 0) return
+  process.stdout.write = (_: unknown, encoding?: unknown, done: unknown = encoding) => {
+    if (typeof done === 'function') process.nextTick(done)
+    return true
+  }
+}
+
+/**
  * Returns the number of threads for this process: its share of the machine's cores, and at most the cores that the launcher
  * bound it to. Undefined without a launcher, and if DEMASK_THREADS decides.
  */
