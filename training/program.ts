@@ -22,7 +22,15 @@ import {
 import type { RunDescription } from './readme.ts'
 import { checkSameData, previousRun, type RunDescribed, resumePoint, type TrainingState } from './resume.ts'
 import { Run } from './run.ts'
-import { changeOf, checkRanks, newSettings, resumedSettings, type runTable, type Settings } from './settings.ts'
+import {
+  changeOf,
+  checkRanks,
+  checkRanksFlag,
+  newSettings,
+  resumedSettings,
+  type runTable,
+  type Settings,
+} from './settings.ts'
 
 /** A run's command line. */
 export interface TrainingCommand<Own extends SettingsTable> {
@@ -126,6 +134,7 @@ export async function openRun<Model extends Module, Options, Own extends Setting
   const folder = flags.out ?? program.folder(given)
   const world = await init(flags)
   quietRanks()
+  checkRanksFlag(flags.ranks, world.size)
   const from = world.agreed(world.first ? resumePoint(folder, flags.resume) : undefined) ?? undefined
   const name = `train ${family.command}`
   const previous = previousRun<Described<Options, Own>>(folder, from, { resume: flags.resume, program: name })

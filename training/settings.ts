@@ -189,6 +189,12 @@ export function checkRanks(parts: number, ranks: number): void {
     throw new UserError(`ranks: expected ${listOf(fit)} for a batch of ${parts} parts, got ${ranks}`)
 }
 
+/** Throws UserError if --ranks is not the number of ranks. */
+export function checkRanksFlag(flag: number | undefined, ranks: number): void {
+  if (flag !== undefined && flag !== ranks)
+    throw new UserError(`--ranks: expected ${ranks}, as the launcher started, got ${flag}`)
+}
+
 const listOf = (numbers: readonly number[]) => numbers.join(', ').replace(/, (\d+)$/, ' or $1')
 
 /** Throws UserError if patches do not divide the model's input, or if its mask would keep no token. */
