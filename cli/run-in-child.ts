@@ -7,13 +7,18 @@
 
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
+import { launched } from '../distributed/index.ts'
 import { main } from './main.ts'
 
 const mark = 'DEMASK_STARTED_BY'
 const sameSignalMs = 1000
 
-/** `main` in a child process: arguments, terminal and exit code are those of this one. */
+/**
+ * `main` in a child process: arguments, terminal and exit code are those of this one. Under an MPI launcher, which waits
+ * itself and knows only this process, `main` in this one.
+ */
 export async function runInChild(program: () => void | Promise<void>): Promise<void> {
+  if (launched() !== null) return main(program)
   const waiting = process.env[mark]
   if (waiting !== undefined) {
     delete process.env[mark] // it is about this process, not about those that it starts
