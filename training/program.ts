@@ -6,6 +6,7 @@
 
 import { type Rng, ready, rng } from '../core/index.ts'
 import type { ImageDataset, LatentDataset } from '../data/index.ts'
+import { init, quietRanks, threadsPerRank } from '../distributed/index.ts'
 import type { SettingsOf, SettingsTable, Trainable } from '../models/family.ts'
 import type { Module, StateSource } from '../nn/index.ts'
 import type { Checkpoint } from './checkpoint.ts'
@@ -21,7 +22,15 @@ import {
 import type { RunDescription } from './readme.ts'
 import { checkSameData, previousRun, type RunDescribed, resumePoint, type TrainingState } from './resume.ts'
 import { Run } from './run.ts'
-import { changeOf, newSettings, resumedSettings, type runTable, type Settings } from './settings.ts'
+import {
+  changeOf,
+  checkRanks,
+  checkRanksFlag,
+  newSettings,
+  resumedSettings,
+  type runTable,
+  type Settings,
+} from './settings.ts'
 
 /** A run's command line. */
 export interface TrainingCommand<Own extends SettingsTable> {
@@ -123,18 +132,22 @@ export async function openRun<Model extends Module, Options, Own extends Setting
   const { family } = program
   const { training } = family
   const folder = flags.out ?? program.folder(given)
-  const from = resumePoint(folder, flags.resume)
+  const world = await init(flags)
+  quietRanks()
+  checkRanksFlag(flags.ranks, world.size)
+  const from = world.agreed(world.first ? resumePoint(folder, flags.resume) : undefined) ?? undefined
   const name = `train ${family.command}`
   const previous = previousRun<Described<Options, Own>>(folder, from, { resume: flags.resume, program: name })
   const settings =
     previous === undefined
-      ? settle(program, given, flags.steps)
+      ? settle(program, given, flags.steps, world.size)
       : resumedSettings(family, given, startedWith(previous), folder)
+  checkRanks(settings.parts, world.size)
   if (settings.steps !== null && flags.steps !== undefined && flags.steps !== settings.steps)
     throw changeOf('--steps', settings.steps, flags.steps, folder)
   const steps = settings.steps ?? flags.steps ?? 10_000
 
-  const backend = await ready(flags)
+  const backend = await ready({ ...flags, threads: flags.threads ?? threadsPerRank() })
   const data = await openTrainingSet(settings, previous, flags)
   const decode = await decoderOf(spaceOf(data), flags.vae) // null for a model of pictures
   const numClasses = settings.labels === 'yes' ? data.classes.length : 0
@@ -159,6 +172,7 @@ export async function openRun<Model extends Module, Options, Own extends Setting
     begin: trained =>
       new Run(
         {
+          world,
           folder,
           steps,
           minutes: flags.minutes,
@@ -177,7 +191,7 @@ export async function openRun<Model extends Module, Options, Own extends Setting
             resume: resume(folder, steps),
             ...program.readme,
           },
-          notes: [changed, ...(program.notes?.(options, settings) ?? []), origin?.note ?? null],
+          notes: [world.about, changed, ...(program.notes?.(options, settings) ?? []), origin?.note ?? null],
           columns: (terms, progress) => training.columns(terms, settings, progress),
           curves: training.curves,
           speed: program.speed && ((step, seconds) => program.speed!(settings, step, seconds)),
@@ -194,9 +208,11 @@ function settle<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   given: Partial<Settings<Own>>,
   steps: number | undefined,
+  ranks: number,
 ): Settings<Own> {
   const withData = { ...given, ...picturesOf(given) }
-  return newSettings(program.family, program.complete?.(withData, steps) ?? withData)
+  const parts = given.parts ?? (ranks > 1 ? ranks : undefined)
+  return newSettings(program.family, { ...(program.complete?.(withData, steps) ?? withData), ...(parts && { parts }) })
 }
 
 /** Settings of a resumed run. Runs of earlier versions name the run they tune in `tuned`. */

@@ -7,6 +7,7 @@
 import { backendNames } from '../core/index.ts'
 import { type ClassFrom, classFromHelp, classSources, dataHelp } from '../data/help.ts'
 import { keptTokens } from '../diffusion/index.ts'
+import { ranksThatFit } from '../distributed/world.ts'
 import { UserError } from '../io/user-error.ts'
 import type { Setting, SettingsOf, SettingsTable, Trainable, TrainingDefaults } from '../models/family.ts'
 import type { Module } from '../nn/index.ts'
@@ -48,6 +49,8 @@ export const runTable = {
   strict: { type: 'switch', help: 'end at a picture that cannot be read instead of leaving it out' },
   steps: { type: 'integer', min: 1, help: 'steps in all, those before a resume among them (default 10000)' },
   minutes: { type: 'number', min: 0, help: 'stop after this many minutes, if that comes first' },
+  ranks: { type: 'integer', min: 1, help: 'start this many processes over MPI, each with a share of the parts' },
+  timeout: { type: 'number', min: 1, help: 'seconds within which every rank must answer (default 1800)' },
   backend: { type: 'text', choices: backendNames, help: 'where tensors live (default wasm)' },
   threads: { type: 'integer', min: 1, max: 256, help: 'threads of the wasm backend (default one per core)' },
   resume: { type: 'switch', help: 'continue from the last checkpoint in DIR' },
@@ -84,7 +87,12 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
       help: 'condition the model on the class of each picture',
     },
     batch: { type: 'integer', min: 1, default: byPreset('batch'), help: 'pictures per step' },
-    parts: { type: 'integer', min: 1, default: 1, help: 'split a batch into this many parts, to save memory' },
+    parts: {
+      type: 'integer',
+      min: 1,
+      default: 1,
+      help: 'split a batch into this many parts, to save memory or for ranks',
+    },
     lr: { type: 'number', min: 0, default: byPreset('lr'), mayChange: true, help: 'learning rate after the warm-up' },
     maxNorm: {
       type: 'number',
@@ -176,6 +184,21 @@ function defined<T extends object>(values: T): T {
 function checkParts({ batch, parts }: RunSettings): void {
   if (batch % parts !== 0) throw new UserError(`--parts: expected a divisor of the batch, ${batch}, got ${parts}`)
 }
+
+/** Throws UserError if a batch of `parts` parts would have other bytes on `ranks` ranks than on one process. */
+export function checkRanks(parts: number, ranks: number): void {
+  const fit = ranksThatFit(parts)
+  if (!fit.includes(ranks))
+    throw new UserError(`ranks: expected ${listOf(fit)} for a batch of ${parts} parts, got ${ranks}`)
+}
+
+/** Throws UserError if --ranks is not the number of ranks. */
+export function checkRanksFlag(flag: number | undefined, ranks: number): void {
+  if (flag !== undefined && flag !== ranks)
+    throw new UserError(`--ranks: expected ${ranks}, as the launcher started, got ${flag}`)
+}
+
+const listOf = (numbers: readonly number[]) => numbers.join(', ').replace(/, (\d+)$/, ' or $1')
 
 /** Throws UserError if patches do not divide the model's input, or if its mask would keep no token. */
 export function checkPatches(
