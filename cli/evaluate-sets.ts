@@ -6,7 +6,16 @@
 import { existsSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { imagesOf, leaveOut, npzPixels, openDataset, planesOf, shorterSides, toModelRange } from '../data/index.ts'
+import {
+  imagesOf,
+  isList,
+  leaveOut,
+  npzPixels,
+  openDataset,
+  planesOf,
+  shorterSides,
+  toModelRange,
+} from '../data/index.ts'
 import { EmojiFeatures } from '../evaluation/emoji-features.ts'
 import { readStatistics, type StoredStatistics } from '../evaluation/feature-statistics.ts'
 import { InceptionV3 } from '../evaluation/inception.ts'
@@ -58,8 +67,8 @@ function present(path: string): string {
 async function openPictures(spec: string, size: number | undefined): Promise<Pictures> {
   if (spec.endsWith('.zip') && size === undefined)
     throw new UserError(`--size: expected with a ZIP of pictures, got none: ${spec}`)
-  const isFolder = statSync(spec, { throwIfNoEntry: false })?.isDirectory() === true
-  const set = await openDataset(spec, size ?? (isFolder ? await commonSize(spec) : 32))
+  const isFiles = isList(spec) || statSync(spec, { throwIfNoEntry: false })?.isDirectory() === true
+  const set = await openDataset(spec, size ?? (isFiles ? await commonSize(spec) : 32))
   return {
     name: spec,
     length: set.length,

@@ -1,15 +1,16 @@
 /**
- * A folder of pictures as a data set. Needs Node. Which files: list-pictures.ts. Pictures are scaled and cropped to the
- * byte as in ADM (resize.ts), after what ADM leaves out: they are turned as their camera was held, and transparent ones
- * are laid over white.
+ * Pictures in files as a data set: those of a folder (list-pictures.ts) or of a list (list-rows.ts). Needs Node. Pictures
+ * are scaled and cropped to the byte as in ADM (resize.ts), after what ADM leaves out: they are turned as their camera was
+ * held, and transparent ones are laid over white.
  */
 
-import { constants } from 'node:fs'
+import { constants, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import sharp from 'sharp'
 import { reason, UserError } from '../io/user-error.ts'
 import { type ImageDataset, planesOf } from './dataset.ts'
-import { listPictures, type Path, type PictureFile, shown } from './list-pictures.ts'
+import { type ClassFrom, type Listing, listPictures, type Path, type PictureFile, shown } from './list-pictures.ts'
+import { isList, listRows } from './list-rows.ts'
 import { centerCrop } from './resize.ts'
 import { leaveOut, type OpenOptions, Skipped, UnreadablePicture } from './unreadable.ts'
 
@@ -25,16 +26,16 @@ const ofTheMachine = new Set(['EMFILE', 'ENFILE', 'ENOMEM'])
 const mostPixels = 2 ** 27
 
 /**
- * The pictures in `path` (`listPictures`), in the order of their classes and names, at `size`. A picture that cannot be
- * read is left out: of small sets at once, of others when it is drawn (`readableFrom`). Rejects with UserError, with the
- * path in question, on a folder without pictures, and where `strict` on the first picture that cannot be read.
+ * The pictures in `path`, a folder (`listPictures`) or a list (`listRows`), at `size`. A picture that cannot be read is left
+ * out: of small sets at once, of others when it is drawn (`readableFrom`). Rejects with UserError, with the path in
+ * question, on a folder without pictures or a bad row, and where `strict` on the first picture that cannot be read.
  */
 export async function openFolder(
   path: string,
   size: number,
   { strict = false, report = line => console.error(line), classFrom }: OpenOptions = {},
 ): Promise<ImageDataset> {
-  const { files, classes, notes } = listPictures(path, classFrom)
+  const { files, classes, notes } = listingOf(path, classFrom)
   for (const note of notes) report(`${path}: ${note}`)
   const skipped = strict ? undefined : new Skipped(report)
   const cache = new Map<Path, Uint8Array>()
@@ -61,6 +62,12 @@ export async function openFolder(
     pixels: i => cache.get(pictures[i].path) ?? read(pictures[i].path),
     skipped,
   }
+}
+
+function listingOf(path: string, classFrom?: ClassFrom): Listing {
+  return isList(path) && statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true
+    ? listRows(path)
+    : listPictures(path, classFrom)
 }
 
 /** Those of the pictures that can be read, in order. Rejects on the first that cannot where none may be skipped. */
@@ -91,10 +98,10 @@ export async function readPicture(path: Path, size: number): Promise<Uint8Array>
   }
 }
 
-/** Counts the pictures of a folder by their shorter side, without those that cannot be read. Throws UserError. */
+/** Counts the pictures of a folder or a list by their shorter side, without those that cannot be read. Throws UserError. */
 export async function shorterSides(path: string): Promise<Map<number, number>> {
   const counts = new Map<number, number>()
-  const { files } = listPictures(path)
+  const { files } = listingOf(path)
   for (let start = 0; start < files.length; start += together) {
     const some = files.slice(start, start + together).map(async file => sharp(await readRegular(file.path)).metadata())
     for (const result of await Promise.allSettled(some)) {
