@@ -64,7 +64,7 @@ export interface RunOptions {
   readonly curves: readonly string[]
   /** The first line about speed, after the second step. Default: seconds a step. */
   readonly speed?: (step: number, seconds: number) => string
-  /** Writes a picture of the model's progress to `path`, or nothing if the run is asked to stop meanwhile. */
+  /** Writes a picture of the model's progress to `path`, or nothing if `run.isDrawingOver()` becomes true meanwhile. */
   show(path: string, run: Run): Promise<void>
 }
 
@@ -78,6 +78,9 @@ export interface BatchSource {
   shareOf(seconds: number): string
 }
 
+/** Seconds that the picture of the last save may take once the run was asked to end. */
+const drawingSeconds = 20
+
 /** A run from its first step, or the first after a checkpoint, to its last. */
 export class Run {
   readonly #options: RunOptions
@@ -88,6 +91,8 @@ export class Run {
   readonly #interrupt: Interrupt
   /** Seconds in `commit`. */
   #computing = 0
+  /** When the picture of this save was begun, and when drawing last asked whether it is over. */
+  readonly #drawing = { began: 0, last: 0 }
   #step: number
   #batches: BatchSource | null = null
   #checkpoint: string | undefined
@@ -128,6 +133,17 @@ export class Run {
   /** True if Ctrl-C or SIGTERM asked the run to end. */
   asked(): Promise<boolean> {
     return this.#interrupt.asked()
+  }
+
+  /**
+   * True if drawing must be given up: the run was asked to end, and 20 s have passed since then, or since drawing began. The
+   * time of another step like the last one counts too.
+   */
+  async isDrawingOver(): Promise<boolean> {
+    const asked = await this.asked()
+    const [now, { began, last }] = [performance.now(), this.#drawing]
+    this.#drawing.last = now
+    return asked && Math.min(this.#interrupt.elapsed!, now - began) + now - last > 1000 * drawingSeconds
   }
 
   /**
@@ -212,8 +228,10 @@ export class Run {
       const rows = readRows(join(folder, 'metrics.jsonl'))
       await writeLossCurve(join(folder, 'loss.png'), rows, curves)
       const samples = samplesPath(folder, this.#step)
+      this.#drawing.began = this.#drawing.last = performance.now()
       await show(samples, this)
       if (existsSync(samples)) this.#log.picture(samples, this.#step)
+      else if (await this.asked()) console.log(`no samples: they would take more than ${drawingSeconds} s`)
       await writeReport(folder, rows)
     } catch (error) {
       if (!(error instanceof UserError)) throw error
