@@ -16,8 +16,8 @@ import { full, Tensor } from './tensor.ts'
 type Segment = (inputs: readonly Tensor[], rng: Rng | undefined) => Tensor
 
 /**
- * fn(inputs, rng), of any shapes, of which only the inputs are kept: `backward` runs `fn` a second time for what lies
- * between, with `rng` where it was the first time. Gradients reach the inputs and leaves that `fn` captured; any other
+ * Returns fn(inputs, rng), of any shapes, and saves only the inputs: `backward` runs `fn` again for the intermediates,
+ * with `rng` in the state of the first run. Gradients reach the inputs and leaves that `fn` captured; any other
  * tensor that requires a gradient must be passed as an input (throws otherwise). Nothing that `fn` captured may change
  * before `backward`, which throws then. No createGraph.
  */

@@ -27,7 +27,7 @@ export interface Sample<X extends readonly Tensor[] = readonly Tensor[], A = unk
 
 interface Common<X extends readonly Tensor[], A> {
   readonly name: string
-  /** The dtype of the result; that of the first input unless said. */
+  /** The dtype of the result (default: that of the first input). */
   dtype?(x: X, attrs: A): DType
   /**
    * True if the op is exact on i32 and its result stays i32: moves, selections, sums and products. Every other op computes
@@ -38,7 +38,7 @@ interface Common<X extends readonly Tensor[], A> {
   readonly selector?: { readonly at: number; readonly dtype?: DType }
   /** Required: an op without samples does not compile. Values are f32-representable f64 on `cpu`. */
   samples(r: Sampler): readonly Sample<X, A>[]
-  /** Floating-point operations of one call, for `profile`; elements of the result unless said. */
+  /** Floating-point operations of one call, for `profile` (default: the number of elements of the result). */
   flops?(x: X, attrs: A): number
   /** 'none': no gradient by nature (comparisons, index arithmetic); 'once': kinks, so no second derivative is tested. */
   readonly differentiable?: 'none' | 'once'
@@ -50,7 +50,7 @@ export interface Op<X extends readonly Tensor[], A, S extends readonly Tensor[]>
   infer(x: Shapes<X>, attrs: A): Shape
   /** Runs the kernel; undefined where the backend lacks it, and `decompose` is run instead. */
   forward(k: BackendKernels, x: X, attrs: A, out: Spec): Storage | undefined
-  /** What a fused op stands for, in plain ops. */
+  /** The same computation in plain ops. */
   decompose?(x: X, attrs: A): Tensor
   /** Exactly the tensors, of any shape, that the tape keeps alive for `vjp`; none by default. */
   save?(x: X, y: Tensor, attrs: A): S

@@ -5,7 +5,7 @@
 
 export type Shape = readonly number[]
 
-/** What an op says when shapes do not fit: `op: expected …, got …`. */
+/** Error of an op whose shapes do not fit: `op: expected …, got …`. */
 export class ShapeError extends Error {
   override name = 'ShapeError'
 }

@@ -192,7 +192,7 @@ function cotangentOf(y: Tensor, given: Tensor | undefined): Tensor {
 
 /**
  * Adds d output / d leaf to `.grad` of every leaf that requires a gradient, and frees the graph. `cotangent` (the shape
- * of the output) is 1 unless said. Throws when the output has several elements and none is given, when nothing
+ * of the output) defaults to 1. Throws when the output has several elements and none is given, when nothing
  * requires a gradient, and when a saved tensor was changed in place.
  */
 export function backward(output: Tensor, cotangent?: Tensor): void {
@@ -229,7 +229,7 @@ const intoLeaves = (started: Set<Tensor>): Walk => ({
   },
 })
 
-/** How a gradient is taken. */
+/** Options of `gradients`. */
 export interface GradOptions {
   /** Record the gradient's own computation, so that it can be differentiated; the graph is then not freed. */
   readonly createGraph?: boolean

@@ -141,7 +141,7 @@ export class Tensor implements Operand, Scoped {
     this.grad?.dispose()
   }
 
-  /** What `using` calls: dispose. */
+  /** Disposes; called by `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

@@ -70,7 +70,7 @@ function listingOf(path: string, classFrom?: ClassFrom): Listing {
     : listPictures(path, classFrom)
 }
 
-/** Those of the pictures that can be read, in order. Rejects on the first that cannot where none may be skipped. */
+/** Returns the readable pictures, in order. Rejects on the first unreadable one if none may be skipped. */
 async function readable(
   files: readonly PictureFile[],
   read: (path: Path) => Promise<Uint8Array>,

@@ -136,7 +136,7 @@ export class NpzFile {
     return decodeElements(this.header(name).dtype, row, `${this.path}: ${name}`)
   }
 
-  /** What is known of an array. Throws SafetensorsError where there is none of that name. */
+  /** Header of an array. Throws SafetensorsError if there is none of that name. */
   header(name: string): NpyHeader {
     const header = this.arrays.get(name)
     if (header !== undefined) return header

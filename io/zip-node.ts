@@ -148,7 +148,7 @@ async function* inflate(chunks: Iterable<Uint8Array>): AsyncGenerator<Uint8Array
   }
 }
 
-/** How yauzl reads: its own way throws, where nobody can catch it, at a place that no file has. */
+/** Reader for yauzl. Its own one throws an uncatchable error for an offset beyond the file. */
 class Reader extends RandomAccessReader {
   readonly #descriptor: number
   readonly #size: number

@@ -53,7 +53,7 @@ export interface HostState {
   readonly data: ArrayLike<number>
 }
 
-/** What a state dict is loaded from. A tensor of another backend than the target's is read at once, where it can be. */
+/** Source of a state dict. A tensor on another backend than the target's is read synchronously, if the backend can. */
 export type StateSource = ReadonlyMap<string, Tensor | HostState>
 
 /** Parameters, buffers and modules, named by the fields that hold them. */
