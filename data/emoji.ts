@@ -24,22 +24,25 @@ interface Emoji extends Picture {
   readonly skin_variations?: Readonly<Record<string, Picture>>
 }
 
+/** A part of the emoji, by their category. */
+export type EmojiSet = 'smileys' | 'others' | 'all'
+
 const pictureSize = 64
 /** The sheet's pictures have a border of one transparent pixel each. */
 const cell = pictureSize + 2
 
 /**
  * `smileys`: the 169 of category 'Smileys & Emotion', class = subcategory. `all`: 3,781 with skin tones, class =
- * category. Never flipped: letters, clocks, flags and tilted faces have a handedness. Throws UserError on a size that
+ * category. `others`: those that are no smileys, class = category. Never flipped: letters, clocks, flags and tilted faces have a handedness. Throws UserError on a size that
  * does not divide 64, or where the package is not installed.
  */
-export async function openEmoji(set: 'smileys' | 'all', size: number): Promise<ImageDataset> {
+export async function openEmoji(set: EmojiSet, size: number): Promise<ImageDataset> {
   if (!Number.isInteger(size) || size < 1 || pictureSize % size !== 0)
     throw new UserError(`emoji: expected a size that divides ${pictureSize}, got ${size}`)
   const folder = packageFolder()
   const emoji: Emoji[] = JSON.parse(readFileSync(join(folder, 'emoji.json'), 'utf8'))
   const chosen = emoji
-    .filter(({ category }) => (set === 'smileys' ? category === 'Smileys & Emotion' : category !== 'Component'))
+    .filter(({ category }) => inSet(set, category))
     .flatMap(each =>
       [each, ...Object.values(each.skin_variations ?? {})]
         .filter(picture => picture.has_img_twitter)
@@ -55,7 +58,7 @@ export async function openEmoji(set: 'smileys' | 'all', size: number): Promise<I
     return averageOverWhite(sheet.data, sheet.info.width, top, left, size)
   })
   return {
-    name: set === 'smileys' ? 'emoji:smileys' : 'emoji',
+    name: set === 'all' ? 'emoji' : `emoji:${set}`,
     length: pictures.length,
     size,
     channels: 3,
@@ -64,6 +67,12 @@ export async function openEmoji(set: 'smileys' | 'all', size: number): Promise<I
     label: i => labels[i],
     pixels: i => pictures[i],
   }
+}
+
+function inSet(set: EmojiSet, category: string): boolean {
+  const isSmiley = category === 'Smileys & Emotion'
+  if (set === 'smileys') return isSmiley
+  return category !== 'Component' && (set === 'all' || !isSmiley)
 }
 
 function packageFolder(): string {

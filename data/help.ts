@@ -2,4 +2,4 @@
 
 /** The data sets that `openDataset` opens, for --help. */
 export const dataHelp =
-  'emoji, emoji:smileys, a folder of pictures (by class or not), a .csv or .jsonl of paths and labels, cifar10:DIR, cifar100:DIR, mnist:DIR, idx:FILE, npz:FILE or zip:FILE'
+  'emoji, emoji:smileys, emoji:others (no smileys), a folder of pictures (by class or not), a .csv or .jsonl of paths and labels, cifar10:DIR, cifar100:DIR, mnist:DIR, idx:FILE, npz:FILE or zip:FILE'

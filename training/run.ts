@@ -34,6 +34,8 @@ import { StepGuard } from './step-guard.ts'
 export interface RunOptions {
   /** Folder of the run, locked by `resumePoint`. */
   readonly folder: string
+  /** Unlocks the folder once the run has ended. */
+  readonly release?: () => void
   /** Number of the last step. */
   readonly steps: number
   /** Ends the run earlier, after this many minutes. */
@@ -170,6 +172,7 @@ export class Run {
     } finally {
       this.#interrupt.close()
       this.#log.close()
+      this.#options.release?.()
     }
     const more = this.#step < steps ? `; go on with: ${readme.resume}` : ''
     console.log(`${this.#checkpoint ?? folder} after step ${this.#step}${more}`)
