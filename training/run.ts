@@ -15,7 +15,7 @@ import { Interrupt } from './interrupt.ts'
 import { MetricsLog, readRows } from './metrics.ts'
 import { samplesPath } from './pictures.ts'
 import { Progress } from './progress.ts'
-import { type RunDescription, writeRunReadme } from './readme.ts'
+import { type RunDescription, updateRunSteps, writeRunReadme } from './readme.ts'
 import { writeReport } from './report.ts'
 import {
   arithmetic,
@@ -57,7 +57,7 @@ export interface RunOptions {
   /** Description of this run. */
   readonly described: RunDescribed
   /** Lines of README.md. */
-  readonly readme: Omit<RunDescription, 'described'>
+  readonly readme: Omit<RunDescription, 'described' | 'steps'>
   /** Lines to print below the title. */
   readonly notes?: readonly (string | null)[]
   /** Columns of metrics.jsonl from the reported terms; `loss` is one of them. */
@@ -66,9 +66,14 @@ export interface RunOptions {
   readonly curves: readonly string[]
   /** The first line about speed, after the second step. Default: seconds a step. */
   readonly speed?: (step: number, seconds: number) => string
+  /** Lines about a run whose second step took `seconds`: flags that make it faster. */
+  readonly advice?: (seconds: number) => readonly string[]
   /** Writes a picture of the model's progress to `path`, or nothing if `run.isDrawingOver()` becomes true meanwhile. */
   show(path: string, run: Run): Promise<void>
 }
+
+/** What a training loop sees of its run. */
+export type TrainingRun = Pick<Run, 'steps' | 'commit'>
 
 /** Source of batches, and the time spent on them. */
 export interface BatchSource {
@@ -116,7 +121,8 @@ export class Run {
     const split = parts === 1 ? '' : ` in ${parts} parts`
     console.log(`${readme.title}: ${size}, batch ${batch}${split}, ${arithmetic(options.backend)}; see ${folder}`)
     for (const note of [backendWarning(previous, options.backend), ...notes]) if (note !== null) console.log(note)
-    if (previous === undefined) writeRunReadme(folder, { ...readme, described })
+    if (previous === undefined) writeRunReadme(folder, { ...readme, described, steps })
+    else updateRunSteps(folder, steps)
     this.#log = new MetricsLog(folder, this.#step)
     this.#progress = new Progress({ total: steps, done: this.#step, minutes })
     this.#interrupt = new Interrupt(() => this.print('saving after this step; Ctrl-C again stops without'))
@@ -183,7 +189,7 @@ export class Run {
    * a gradient is not finite and the run does not skip such steps: the message names the op that produced the value.
    */
   async commit(step: number, batches: BatchSource, compute: ComputePart, update: Update): Promise<void> {
-    const { settings, data, labelled, rng, steps, columns, speed = inSeconds } = this.#options
+    const { settings, data, labelled, rng, steps, columns, speed = inSeconds, advice } = this.#options
     const { batch, parts } = settings
     this.#batches = batches
     const [began, waited] = [performance.now(), batches.waited]
@@ -210,7 +216,8 @@ export class Run {
       { step: this.#step, seconds, waited: batches.waited - waited, time: Date.now() / 1000 },
     )
     this.#progress.update(this.#step, shown.loss, batch)
-    if (this.#step === (this.#options.from?.step ?? 0) + 2) this.print(speed(this.#step, seconds))
+    if (this.#step === (this.#options.from?.step ?? 0) + 2)
+      this.print([speed(this.#step, seconds), ...(advice?.(seconds) ?? [])].join('\n'))
   }
 
   /** Writes the checkpoint, the loss curve, the picture and the report. Throws UserError if the disk refuses. */
