@@ -122,6 +122,8 @@ export interface OpenedRun<Model extends Module, Options, Own extends SettingsTa
    * made. Rejects with UserError.
    */
   prepare(model: Model): Promise<void>
+  /** Unlocks the folder, for a run that does not begin. */
+  close(): void
   /** Loads the checkpoint, if there is one, and announces the run. */
   begin(trained: Omit<TrainingState, 'guard'> & { readonly ema: { readonly average: Model } }): Run
 }
@@ -191,6 +193,7 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
   const prepared: string[] = []
   const random = program.random?.(settings) ?? rng(settings.seed)
   return {
+    close: release,
     settings,
     options,
     data,
