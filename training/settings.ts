@@ -5,7 +5,7 @@
  */
 
 import { backendNames } from '../core/index.ts'
-import { dataHelp } from '../data/help.ts'
+import { type ClassFrom, classFromHelp, classSources, dataHelp } from '../data/help.ts'
 import { keptTokens } from '../diffusion/index.ts'
 import { UserError } from '../io/user-error.ts'
 import type { Setting, SettingsOf, SettingsTable, Trainable, TrainingDefaults } from '../models/family.ts'
@@ -31,6 +31,8 @@ export interface RunSettings extends GuardSettings {
 export interface CommonSettings extends TrainingDefaults, RunSettings {
   readonly preset: string
   readonly data: string
+  /** Where a folder of pictures has their classes. */
+  readonly classFrom: ClassFrom
   /** Folder of latents of these pictures; null for a model of pictures. */
   readonly latents: string | null
   readonly seed: number
@@ -71,6 +73,7 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
   const common: SettingsTable = {
     preset: { type: 'text', choices: presets, default: defaultPreset, help: 'the model' },
     data: { type: 'text', value: 'SET', default: 'emoji:smileys', mayChange: true, help: dataHelp },
+    classFrom: { type: 'text', choices: classSources, default: 'folder', mayChange: true, help: classFromHelp },
     latents: {
       type: 'text',
       value: 'DIR',
