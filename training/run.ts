@@ -37,6 +37,8 @@ export interface RunOptions {
   readonly world?: World
   /** Folder of the run, locked by `resumePoint`. */
   readonly folder: string
+  /** Unlocks the folder once the run has ended. */
+  readonly release?: () => void
   /** Number of the last step. */
   readonly steps: number
   /** Ends the run earlier, after this many minutes. */
@@ -167,6 +169,7 @@ export class Run {
     } finally {
       this.#interrupt.close()
       this.#log?.close()
+      this.#options.release?.()
     }
     const more = this.#step < steps ? `; go on with: ${readme.resume}` : ''
     console.log(`${this.#checkpoint ?? folder} after step ${this.#step}${more}`)

@@ -39,6 +39,10 @@ export interface CommonSettings extends TrainingDefaults, RunSettings {
   readonly seed: number
   /** Length of the run, if what its steps compute depends on it; else null. */
   readonly steps: number | null
+  /** Run, checkpoint or file of weights that the run started from; absent for random weights. */
+  readonly init?: string
+  /** Names and globs of the parameters that are not trained; absent for none. */
+  readonly freeze?: readonly string[]
 }
 
 /** All that decides what a run computes. */
@@ -108,6 +112,17 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
       mayChange: true,
       help: 'skip up to N steps in a row whose loss or gradient is NaN or infinite; 0 stops at once',
     },
+    init: {
+      type: 'text',
+      value: 'FILE',
+      help: 'start from these weights: a run, a checkpoint, or a file (.pt, .safetensors) of the same family',
+    },
+    freeze: {
+      type: 'text',
+      value: 'PATTERN',
+      many: true,
+      help: 'do not train the parameters of this name, such as blocks.0 or *.attn; may be repeated',
+    },
     seed: { type: 'integer', min: 0, default: 0, help: 'the same seed gives the same run' },
   }
   const kept = Object.entries(common).filter(([name]) => !without.includes(name))
@@ -153,7 +168,8 @@ export function resumedSettings<Model extends Module, Options, Own extends Setti
   const settings = { ...defaultsOf(family, started.preset ?? family.defaultPreset), ...started } as Settings<Own>
   for (const [name, setting] of Object.entries(settingsTable(family))) {
     const [had, got] = [settings, given].map(values => values[name as keyof CommonSettings])
-    if (got !== undefined && got !== had && !setting.mayChange) throw changeOf(flagOf(name, setting), had, got, folder)
+    if (got !== undefined && `${got}` !== `${had}` && !setting.mayChange)
+      throw changeOf(flagOf(name, setting), had, got, folder)
   }
   const changed = { ...settings, ...defined(given) }
   return { ...changed, ...family.training.settle?.(changed, given, true) }
