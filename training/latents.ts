@@ -26,7 +26,7 @@ import { loadVae, locateVae } from './vae-weights.ts'
 /** Pictures that are encoded or decoded at a time: as many as have the pixels of one of 256 by 256. */
 export const togetherAt = (size: number): number => Math.min(Math.max(Math.floor((256 / size) ** 2), 1), 64)
 
-/** images (N, C, S, S) in [-1, 1] → the posterior's means and standard deviations, (N, latents, s, s) each, not scaled. */
+/** images (N, C, S, S) in [-1, 1] → the posterior's means and standard deviations, (N, latents, s, s) each, not scaled. Rejects with UserError if one is not finite. */
 export async function momentsOf(model: AutoencoderKL, images: Float32Array, size: number): Promise<Moments> {
   const { inChannels: C = 3 } = model.options
   const [mean, std] = noGrad(() =>
@@ -38,6 +38,11 @@ export async function momentsOf(model: AutoencoderKL, images: Float32Array, size
   const moments = { mean: await mean.data(), std: await std.data() }
   mean.dispose()
   std.dispose()
+  const bad = Object.values(moments).flatMap(values => values.find(value => !Number.isFinite(value)) ?? [])[0]
+  if (bad !== undefined)
+    throw new UserError(
+      `encode: expected finite latents, got ${bad}: the autoencoder's weights are too large or damaged`,
+    )
   return moments
 }
 
