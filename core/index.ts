@@ -20,10 +20,13 @@ export type {
 export { cpu } from './backends/cpu/backend.ts'
 export { createShapes, shapes } from './backends/shapes.ts'
 export { checkpoint } from './checkpoint.ts'
+export { type CustomOp, customOp } from './custom.ts'
 export { defaultBackend, setDefaultBackend } from './default-backend.ts'
+export { showTensorsInDevtools } from './devtools.ts'
 export type { Doubles, ExactSums } from './doubles.ts'
 export type { DType, TypedArray } from './dtype.ts'
 export { enableGrad, gradEnabled, labelled, noGrad } from './graph.ts'
+export type { GradientHook } from './hooks.ts'
 export {
   type AnyOp,
   apply,
@@ -116,8 +119,9 @@ export type { Sampler } from './samples.ts'
 export { scope } from './scope.ts'
 export { type Shape, ShapeError } from './shape.ts'
 export { firstNonFinite, type NonFinite, type ProfileRow, profile, stats } from './stats.ts'
-export { backward, type GradOptions, grad, gradients } from './tape.ts'
+export { type BackwardOptions, backward, type GradOptions, gradients } from './tape.ts'
 export { arange, full, type NestedNumbers, ones, Tensor, type TensorOptions, tensor, zeros } from './tensor.ts'
+export { type Each, grad, hessianVectorProduct, jvp, type ValueAndGrads, valueAndGrad, vjp } from './transforms.ts'
 export {
   type AnyUpdate,
   assign,

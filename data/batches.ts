@@ -1,6 +1,6 @@
 /**
  * Batches of pictures, or of latents drawn from their posteriors. Batch k is a pure function of (stream, k): a run that is
- * resumed at step k goes on with the batch that the unbroken run would have seen, whatever was drawn before. Batches ahead
+ * resumed at step k continues with the batch that the unbroken run would have seen. Batches ahead
  * are decoded in the background while the step before computes.
  */
 
@@ -66,7 +66,7 @@ export class Batches {
     }
   }
 
-  /** What part of `seconds` of training went into data, in words. */
+  /** Returns the share of `seconds` of training that was spent on data, in words. */
   shareOf(seconds: number): string {
     const percent = (part: number) => `${((100 * part) / seconds).toFixed(2)} %`
     return `of the time, steps waited for data ${percent(this.waited)}, and batches took ${percent(this.worked)} to make`

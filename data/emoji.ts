@@ -7,7 +7,6 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import sharp from 'sharp'
 import { UserError } from '../io/user-error.ts'
 import type { ImageDataset } from './dataset.ts'
 
@@ -48,6 +47,7 @@ export async function openEmoji(set: 'smileys' | 'all', size: number): Promise<I
   const classes = [...new Set(chosen.map(each => each.class))].sort()
   const labels = chosen.map(each => classes.indexOf(each.class))
 
+  const { default: sharp } = await import('sharp')
   const sheetPath = join(folder, 'img/twitter/sheets/64.png')
   const sheet = await sharp(sheetPath).ensureAlpha().raw().toBuffer({ resolveWithObject: true })
   const pictures = chosen.map(({ picture }) => {

@@ -6,7 +6,6 @@
 
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
-import sharp from 'sharp'
 import { reason, UserError } from '../io/user-error.ts'
 import { type ImageDataset, planesOf } from './dataset.ts'
 import { type Listing, listPictures, type Path, type PictureFile, shown } from './list-pictures.ts'
@@ -86,7 +85,7 @@ async function openListing(
   }
 }
 
-/** Those of the pictures that can be read, in order. Rejects on the first that cannot where none may be skipped. */
+/** Returns the readable pictures, in order. Rejects on the first unreadable one if none may be skipped. */
 async function readable(
   files: readonly PictureFile[],
   read: (path: Path) => Promise<Uint8Array>,
@@ -122,6 +121,7 @@ async function decodeFile(path: Path, bytes: Uint8Array, size: number): Promise<
  * `cacheBytes` in all. Rejects with UserError where the machine is at fault.
  */
 async function shorterSides({ files }: Listing) {
+  const { default: sharp } = await import('sharp')
   const counts = new Map<number, number>()
   const encoded = new Map<Path, Uint8Array>()
   let kept = 0
@@ -149,6 +149,7 @@ async function shorterSides({ files }: Listing) {
 /** The picture in encoded bytes, (3, size, size). Rejects with the decoder's error. */
 export async function decodePicture(bytes: Uint8Array, size: number): Promise<Uint8Array> {
   if (bytes.length === 0) throw new Error('the file is empty')
+  const { default: sharp } = await import('sharp')
   const { data, info } = await sharp(bytes, { limitInputPixels: mostPixels })
     .autoOrient()
     .flatten({ background: 'white' })

@@ -1,5 +1,5 @@
 /**
- * Pictures that cannot be read: which ones they are is said once, they are counted, and others are taken in their place,
+ * Unreadable pictures: each is reported once and counted, and another is taken in its place,
  * unless a set is opened as strict.
  */
 
@@ -12,7 +12,7 @@ export class UnreadablePicture extends UserError {
   override name = 'UnreadablePicture'
 }
 
-/** What is to become of pictures that cannot be read. */
+/** Treatment of unreadable pictures. */
 export interface OpenOptions {
   /** They are an error, as soon as one is met. */
   readonly strict?: boolean
@@ -22,7 +22,7 @@ export interface OpenOptions {
   readonly classFrom?: ClassFrom
 }
 
-/** Lines that are reported; what comes after is only counted. */
+/** Lines that are reported; later ones are only counted. */
 const mostLines = 20
 
 /** The pictures of one set that were left out so far. */

@@ -166,7 +166,7 @@ function run(name: string, x: readonly Tensor[], attrs: unknown = {}): unknown {
   return record.many ? applyMany(record, x, attrs) : apply(record, x, attrs)
 }
 
-// A kernel that reads g by the shape of x would read what lies behind it.
+// A kernel that reads g by the shape of x would read past its end.
 const [longer, x234, rows24] = [zeros([5]), zeros([2, 3, 4]), zeros([2, 4])]
 Object.assign(complaints, {
   siluGrad: () => siluGrad(zeros([3]), longer),

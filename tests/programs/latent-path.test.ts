@@ -32,7 +32,7 @@ async function pictures(folder: string): Promise<void> {
   }
 }
 
-/** What the seed decides: all but what the clock and the command line say. */
+/** Files that the seed determines: without times and command lines. */
 const computed = (folder: string) =>
   Object.fromEntries(
     Object.entries(bytesOf(folder)).filter(([name]) => !/^(timing|README|events|report|run\.json)/.test(name)),
@@ -125,7 +125,7 @@ async function refused(promise: Promise<unknown>, wanted: RegExp): Promise<void>
   assert.match(await promise.then(String, (error: Error) => error.message), wanted)
 }
 
-/** What a person gives that does not fit: one line, and what was there stays. */
+/** Input that does not fit gives one line, and existing files stay. */
 async function wrongThings(folder: string): Promise<void> {
   const at = (name: string) => join(folder, name)
   const [vae, mdt] = [at('latents/vae.safetensors'), at('run/checkpoint-00000002/ema.safetensors')]
@@ -177,7 +177,7 @@ async function wrongThings(folder: string): Promise<void> {
   await refused(openTrainingSet(settings, changed), /expected latents of the autoencoder f{64} as before, got /)
 }
 
-/** Ctrl-C keeps what is encoded; that the same command goes on, latents.test.ts shows. */
+/** Ctrl-C keeps the encoded part; latents.test.ts shows that the same command continues. */
 async function interrupted(folder: string): Promise<void> {
   const out = join(folder, 'emoji')
   const words = ['encode-latents', 'emoji', '--vae', join(folder, 'latents'), '--out', out, ...one]
