@@ -54,15 +54,17 @@ export interface LatentSpace {
   readonly scalingFactor: number
 }
 
-/** What a command line with --latents says of the pictures: what they were encoded from. Throws UserError. */
+/**
+ * Returns the settings that follow from --latents, which are of the encoded pictures, and the side of the latents. Throws UserError.
+ */
 export function picturesOf(given: {
   readonly latents?: string
   readonly data?: string
   readonly classFrom?: ClassFrom
   readonly size?: number
-}): { readonly latents: string | null; readonly data?: string; readonly size?: number } {
+}): { readonly pictures: { latents: string | null; data?: string; size?: number }; readonly inputSize?: number } {
   const { latents } = given
-  if (latents === undefined) return { latents: null }
+  if (latents === undefined) return { pictures: { latents: null } }
   for (const [flag, name] of [
     ['data', 'data'],
     ['class-from', 'classFrom'],
@@ -72,7 +74,7 @@ export function picturesOf(given: {
   const index = readIndex(latents)
   if (index === undefined)
     throw new UserError(`--latents: expected a folder that encode-latents has made, got ${latents}`)
-  return { latents, data: index.data, size: index.size }
+  return { pictures: { latents, data: index.data, size: index.size }, inputSize: index.shape[1] }
 }
 
 /**

@@ -195,8 +195,9 @@ function settle<Model extends Module, Options, Own extends SettingsTable>(
   given: Partial<Settings<Own>>,
   steps: number | undefined,
 ): Settings<Own> {
-  const withData = { ...given, ...picturesOf(given) }
-  return newSettings(program.family, program.complete?.(withData, steps) ?? withData)
+  const { pictures, inputSize } = picturesOf(given)
+  const withData = { ...given, ...pictures }
+  return newSettings(program.family, program.complete?.(withData, steps) ?? withData, inputSize)
 }
 
 /** Settings of a resumed run. Runs of earlier versions name the run they tune in `tuned`. */
