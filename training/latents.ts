@@ -26,7 +26,7 @@ import { loadVae, locateVae } from './vae-weights.ts'
 /** Pictures that are encoded or decoded at a time: as many as have the pixels of one of 256 by 256. */
 export const togetherAt = (size: number): number => Math.min(Math.max(Math.floor((256 / size) ** 2), 1), 64)
 
-/** images (N, C, S, S) in [-1, 1] → the posterior's means and standard deviations, (N, latents, s, s) each, not scaled. */
+/** images (N, C, S, S) in [-1, 1] → the posterior's means and standard deviations, (N, latents, s, s) each, not scaled. Rejects with UserError if one is not finite. */
 export async function momentsOf(model: AutoencoderKL, images: Float32Array, size: number): Promise<Moments> {
   const { inChannels: C = 3 } = model.options
   const [mean, std] = noGrad(() =>
@@ -38,6 +38,11 @@ export async function momentsOf(model: AutoencoderKL, images: Float32Array, size
   const moments = { mean: await mean.data(), std: await std.data() }
   mean.dispose()
   std.dispose()
+  const bad = Object.values(moments).flatMap(values => values.find(value => !Number.isFinite(value)) ?? [])[0]
+  if (bad !== undefined)
+    throw new UserError(
+      `encode: expected finite latents, got ${bad}: the autoencoder's weights are too large or damaged`,
+    )
   return moments
 }
 
@@ -49,15 +54,17 @@ export interface LatentSpace {
   readonly scalingFactor: number
 }
 
-/** What a command line with --latents says of the pictures: what they were encoded from. Throws UserError. */
+/**
+ * Returns the settings that follow from --latents, which are of the encoded pictures, and the side of the latents. Throws UserError.
+ */
 export function picturesOf(given: {
   readonly latents?: string
   readonly data?: string
   readonly classFrom?: ClassFrom
   readonly size?: number
-}): { readonly latents: string | null; readonly data?: string; readonly size?: number } {
+}): { readonly pictures: { latents: string | null; data?: string; size?: number }; readonly inputSize?: number } {
   const { latents } = given
-  if (latents === undefined) return { latents: null }
+  if (latents === undefined) return { pictures: { latents: null } }
   for (const [flag, name] of [
     ['data', 'data'],
     ['class-from', 'classFrom'],
@@ -67,7 +74,7 @@ export function picturesOf(given: {
   const index = readIndex(latents)
   if (index === undefined)
     throw new UserError(`--latents: expected a folder that encode-latents has made, got ${latents}`)
-  return { latents, data: index.data, size: index.size }
+  return { pictures: { latents, data: index.data, size: index.size }, inputSize: index.shape[1] }
 }
 
 /**

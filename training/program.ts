@@ -279,9 +279,11 @@ function settle<Model extends Module, Options, Own extends SettingsTable>(
   steps: number | undefined,
   ranks: number,
 ): Settings<Own> {
-  const withData = { ...given, ...picturesOf(given) }
+  const { pictures, inputSize } = picturesOf(given)
+  const withData = { ...given, ...pictures }
   const parts = given.parts ?? (ranks > 1 ? ranks : undefined)
-  return newSettings(program.family, { ...(program.complete?.(withData, steps) ?? withData), ...(parts && { parts }) })
+  const all = { ...(program.complete?.(withData, steps) ?? withData), ...(parts && { parts }) }
+  return newSettings(program.family, all, inputSize)
 }
 
 /** Settings of a resumed run. Runs of earlier versions name the run they tune in `tuned`. */

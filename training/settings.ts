@@ -143,15 +143,19 @@ export function folderOf(
   return `runs/${command}-${preset.toLowerCase().replaceAll('/', '-')}`
 }
 
-/** Settings of a new run: those given, or else the preset's defaults. Throws UserError where they contradict each other. */
+/**
+ * Settings of a new run: those given, or else the preset's defaults. `inputSize` is the side of the model's input, if that is
+ * not the pictures'. Throws UserError where settings contradict each other.
+ */
 export function newSettings<Model extends Module, Options, Own extends SettingsTable>(
   family: Trainable<Model, Options, Own>,
   given: Partial<Settings<Own>> = {},
+  inputSize?: number,
 ): Settings<Own> {
   const { preset = family.defaultPreset } = given
   const settings = { ...defaultsOf(family, preset), ...defined(given) } as Settings<Own>
   checkParts(settings)
-  return { ...settings, ...family.training.settle?.(settings, given, false) }
+  return { ...settings, ...family.training.settle?.(settings, given, false, inputSize) }
 }
 
 /**
