@@ -12,6 +12,7 @@ import { Rng } from './random.ts'
 import { scope } from './scope.ts'
 import { type SegmentRequest, walk } from './tape.ts'
 import { full, Tensor } from './tensor.ts'
+import { atCaller } from './traceback.ts'
 
 type Segment = (inputs: readonly Tensor[], rng: Rng | undefined) => Tensor
 
@@ -52,7 +53,7 @@ function rerun(
   { plan, wanted, captured }: SegmentRequest,
 ): (Tensor | null)[] {
   if (plan.createGraph)
-    throw new Error('checkpoint: createGraph through a checkpoint is not supported; call fn directly')
+    throw atCaller(new Error('checkpoint: createGraph through a checkpoint is not supported; call fn directly'))
   const leaves = node.saved.map((x, i) => (wanted[i] ? x.detach().requireGrad() : x.detach()))
   const since = newestNode()
   const y = enableGrad(() => again(leaves))
@@ -60,10 +61,11 @@ function rerun(
   const found = wanted.map((): Tensor | null => null)
   walk([y], [g], {
     createGraph: false,
+    hooksSince: since,
     isTarget: (n, i) => own.has(n) || plan.isTarget(n, i),
     leadsToTarget: n => {
       if (n.id < since && n.leaf === null)
-        throw new Error(`checkpoint: fn used a result of '${n.name}' from outside; pass it as an input`)
+        throw atCaller(new Error(`checkpoint: fn used a result of '${n.name}' from outside; pass it as an input`))
       return true
     },
     deliver: (n, index, gradient) => {
@@ -121,7 +123,9 @@ class CheckpointReads {
     for (const [x, { op, storage, version }] of this.#reads) {
       const owner = x.node?.leaf ?? x // x may be an alias that `fn` made
       if (storage.version !== version || (!owner.disposed && owner.storage !== storage))
-        throw new Error(`backward: a tensor that '${op}' read inside a 'checkpoint' was changed in place since`)
+        throw atCaller(
+          new Error(`backward: a tensor that '${op}' read inside a 'checkpoint' was changed in place since`),
+        )
     }
   }
 }

@@ -9,6 +9,7 @@ import { unscoped } from './scope.ts'
 import { checkSynchronous } from './synchronous.ts'
 import type { SegmentRequest } from './tape.ts'
 import type { Tensor } from './tensor.ts'
+import { atCaller } from './traceback.ts'
 
 let enabled = true
 let created = 0
@@ -144,12 +145,16 @@ export class Node {
   get saved(): readonly Tensor[] {
     const saved = this.#saved
     if (saved === null)
-      throw new Error(
-        `backward: the graph of '${this.name}' was freed by an earlier backward or with its last result; run the forward again`,
+      throw atCaller(
+        new Error(
+          `backward: the graph of '${this.name}' was freed by an earlier backward or with its last result; run the forward again`,
+        ),
       )
     for (let i = 0; i < saved.length; i++) {
       if (saved[i].storage.version !== this.#versions[i])
-        throw new Error(`backward: a tensor that '${this.name}' saved for its gradient was changed in place since`)
+        throw atCaller(
+          new Error(`backward: a tensor that '${this.name}' saved for its gradient was changed in place since`),
+        )
     }
     return saved
   }

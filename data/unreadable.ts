@@ -5,7 +5,7 @@
 
 import { UserError } from '../io/user-error.ts'
 import type { ImageDataset } from './dataset.ts'
-import type { ClassFrom } from './list-pictures.ts'
+import type { ClassFrom } from './help.ts'
 
 /** A picture of a set that cannot be read; the message has its path. */
 export class UnreadablePicture extends UserError {
@@ -18,7 +18,7 @@ export interface OpenOptions {
   readonly strict?: boolean
   /** Takes a line for each one otherwise; by default stderr does. */
   readonly report?: (line: string) => void
-  /** Where a folder's classes are written; by default in its folders. */
+  /** Where a folder has the classes of its pictures. Default: its sub-folders. */
   readonly classFrom?: ClassFrom
 }
 

@@ -12,7 +12,7 @@ import { readFlags } from '../cli/flags.ts'
 import { holeAt, holeIn, maskOf, pictures } from '../cli/inpaint-inputs.ts'
 import { labelOf } from '../cli/label.ts'
 import { main } from '../cli/main.ts'
-import { checkPicture } from '../cli/sample-output.ts'
+import { checkFinite, checkPicture } from '../cli/sample-output.ts'
 import { backendNames, ready, rng, tensor } from '../core/index.ts'
 import { inpaintSteps, type Network, repaintLevels, respace, spaceTimesteps } from '../diffusion/index.ts'
 import { UserError } from '../io/user-error.ts'
@@ -88,7 +88,7 @@ await main(async () => {
   if (C !== 3) throw new UserError(`--from: expected a model of RGB pictures, got one of ${C} channels: ${path}`)
   const label = flags.class === undefined ? null : labelOf(flags.class, numClasses, run?.classes ?? [])
   const hole = flags.mask === undefined ? holeAt(flags.hole ?? 'center', S) : await holeIn(flags.mask, S)
-  const inputs = await pictures(flags, run?.settings.data ?? null, S)
+  const inputs = await pictures(flags, run?.settings ?? null, S)
 
   await ready({ backend: backendNames.find(name => name === flags.backend), threads: flags.threads })
   const model = family.make(found.options, { rng: null })
@@ -136,7 +136,9 @@ await main(async () => {
       x = step.x.alias()
       bar.increment(1, { method })
     }
-    results.push((await x.data()) as Float32Array)
+    const values = (await x.data()) as Float32Array
+    checkFinite({ values, shape: [N, C, S, S], seeds: new Array(N).fill(flags.seed) })
+    results.push(values)
   }
   bar.stop()
 

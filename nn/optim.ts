@@ -12,7 +12,6 @@ import {
   affine,
   assign,
   type Backend,
-  checkHyperparameters,
   type DType,
   div,
   isFinite as finiteOf,
@@ -31,6 +30,7 @@ import {
   tensor,
   zeros,
 } from '../core/index.ts'
+import { checkHyperparameters } from '../core/ops/update.ts'
 import { misfit } from './misfit.ts'
 import { type StateSource, zeroGrad } from './module.ts'
 

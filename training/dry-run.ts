@@ -84,7 +84,7 @@ export class DryRun implements TrainingRun {
     const { settings, data, labelled, rng, steps, columns } = this.#options
     const { batch, parts } = settings
     const began = performance.now()
-    const { images, labels } = await batches.at(step)
+    const { images, labels } = await batches.at(step, [0, batch])
     const shape = [batch, data.channels, data.size, data.size] as const
     const progress = step / steps
     const inputs = { step, progress, images, shape, labels: labelled ? labels : null, parts, rng }

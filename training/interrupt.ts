@@ -1,10 +1,13 @@
 /**
- * Stopping a run by Ctrl-C or SIGTERM. Needs Node. A signal asks the loop to save and stop after the step it is in. The
- * process then ends with the exit code that shells give to the signal, 130 for Ctrl-C. A second signal ends the run without
- * saving: cli/run-in-child.ts sees to that, since it is not busy when the signal comes.
+ * Stopping a run by Ctrl-C, SIGTERM or SIGUSR1. Needs Node. A signal asks the loop to save and stop after the step it is in.
+ * After Ctrl-C and SIGTERM the process ends with the exit code that shells give to them, 130 and 143. A second signal ends
+ * the run without saving: cli/run-in-child.ts sees to that, since it is not busy when the signal comes.
  */
 
 import { constants } from 'node:os'
+
+/** The last one is what mpirun and Slurm pass on to all ranks: a request that went well. */
+const signals = ['SIGINT', 'SIGTERM', 'SIGUSR1'] as const
 
 /** Listens from its making until `close`. */
 export class Interrupt {
@@ -16,11 +19,10 @@ export class Interrupt {
     this.#listener = signal => {
       if (this.#askedAt !== null) return
       this.#askedAt = performance.now()
-      process.exitCode = 128 + constants.signals[signal]
+      if (signal !== 'SIGUSR1') process.exitCode = 128 + constants.signals[signal]
       onAsked()
     }
-    process.on('SIGINT', this.#listener)
-    process.on('SIGTERM', this.#listener)
+    for (const signal of signals) process.on(signal, this.#listener)
   }
 
   /** True if the loop should stop. Gives Node a turn, without which a busy loop would not hear of signals. */
@@ -36,7 +38,6 @@ export class Interrupt {
 
   /** Stops listening. */
   close(): void {
-    process.off('SIGINT', this.#listener)
-    process.off('SIGTERM', this.#listener)
+    for (const signal of signals) process.off(signal, this.#listener)
   }
 }

@@ -6,6 +6,7 @@
 
 import { type Backend, type Rng, ready, rng } from '../core/index.ts'
 import type { ImageDataset, LatentDataset } from '../data/index.ts'
+import { alone, init, quietRanks, threadsPerRank, type World } from '../distributed/index.ts'
 import { UserError } from '../io/user-error.ts'
 import type { SettingsOf, SettingsTable, Trainable } from '../models/family.ts'
 import type { Module } from '../nn/index.ts'
@@ -34,7 +35,15 @@ import {
   type TrainingState,
 } from './resume.ts'
 import { Run, type RunOptions, type TrainingRun } from './run.ts'
-import { changeOf, newSettings, resumedSettings, type runTable, type Settings } from './settings.ts'
+import {
+  changeOf,
+  checkRanks,
+  checkRanksFlag,
+  newSettings,
+  resumedSettings,
+  type runTable,
+  type Settings,
+} from './settings.ts'
 
 /** A run's command line. */
 export interface TrainingCommand<Own extends SettingsTable> {
@@ -126,6 +135,8 @@ export interface OpenedRun<Model extends Module, Options, Own extends SettingsTa
    * made. Rejects with UserError.
    */
   prepare(model: Model): Promise<void>
+  /** Unlocks the folder, for a run that does not begin. */
+  close(): void
   /** What its run.json holds. */
   readonly description: RunDescription
   /** Loads the checkpoint, if there is one, and announces the run. */
@@ -142,12 +153,17 @@ export async function openRun<Model extends Module, Options, Own extends Setting
 ): Promise<OpenedRun<Model, Options, Own>> {
   const { given, flags } = command
   const folder = flags.out ?? program.folder(given)
-  const { from, release } = resumePoint(folder, flags.resume)
+  const world = await init(flags)
+  quietRanks()
+  checkRanksFlag(flags.ranks, world.size)
+  const point = world.first ? resumePoint(folder, flags.resume) : undefined
+  const from = world.agreed(point?.from) ?? undefined
+  const release = () => point?.release()
   const failed = (error: unknown): never => {
     release()
     throw error
   }
-  const opened = await openAt(program, command, { folder, from, release }, startRun).catch(failed)
+  const opened = await openAt(program, command, { world, folder, from, release }, startRun).catch(failed)
   return {
     ...opened,
     prepare: model => opened.prepare(model).catch(failed),
@@ -159,6 +175,12 @@ export async function openRun<Model extends Module, Options, Own extends Setting
       }
     },
   }
+}
+
+/** Where a run lies and begins, and the ranks that share it. */
+interface Place extends ResumePoint {
+  readonly world: World
+  readonly folder: string
 }
 
 /** What follows when the model is made. */
@@ -212,19 +234,19 @@ export async function describeRun<Model extends Module, Options, Own extends Set
 function lookAt<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   { given, flags }: TrainingCommand<Own>,
-): ResumePoint & { readonly folder: string } {
+): Place {
   const folder = flags.out ?? program.folder(given)
   const from = flags.resume ? latestCheckpoint(folder) : undefined
   if (flags.resume && from === undefined)
     throw new UserError(`${folder}: expected a checkpoint to resume from, got none`)
-  return { folder, from, release() {} }
+  return { world: alone, folder, from, release() {} }
 }
 
 /** Opens a run in a folder. */
 async function openAt<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   { given, flags, line, resume }: TrainingCommand<Own>,
-  { folder, from, release }: ResumePoint & { readonly folder: string },
+  { world, folder, from, release }: Place,
   start: Start,
 ): Promise<OpenedRun<Model, Options, Own>> {
   const { family } = program
@@ -233,13 +255,14 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
   const previous = previousRun<Described<Options, Own>>(folder, from, { resume: flags.resume, program: name })
   const settings =
     previous === undefined
-      ? settle(program, given, flags.steps)
+      ? settle(program, given, flags.steps, world.size)
       : resumedSettings(family, given, startedWith(previous), folder)
+  checkRanks(settings.parts, world.size)
   if (settings.steps !== null && flags.steps !== undefined && flags.steps !== settings.steps)
     throw changeOf('--steps', settings.steps, flags.steps, folder)
   const steps = settings.steps ?? flags.steps ?? 10_000
 
-  const backend = await ready(flags)
+  const backend = await ready({ ...flags, threads: flags.threads ?? threadsPerRank() })
   const data = await openTrainingSet(settings, previous, flags)
   const decode = await decoderOf(spaceOf(data), flags.vae) // null for a model of pictures
   const numClasses = settings.labels === 'yes' ? data.classes.length : 0
@@ -259,7 +282,7 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
     given,
     settings,
     data,
-    settle: other => settle(program, other, flags.steps),
+    settle: other => settle(program, other, flags.steps, world.size),
     check: program.check,
   })
   const title = `${program.title(settings)} on ${contentsOf(data)}`
@@ -273,6 +296,7 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
   const prepared: string[] = []
   const random = program.random?.(settings) ?? rng(settings.seed)
   return {
+    close: release,
     settings,
     options,
     data,
@@ -288,6 +312,7 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
     begin: trained =>
       start.run(
         {
+          world,
           folder,
           release,
           steps,
@@ -302,7 +327,13 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
           previous,
           described,
           readme,
-          notes: [changed, ...(program.notes?.(options, settings) ?? []), origin?.note ?? null, ...prepared],
+          notes: [
+            world.about,
+            changed,
+            ...(program.notes?.(options, settings) ?? []),
+            origin?.note ?? null,
+            ...prepared,
+          ],
           columns: (terms, progress) => training.columns(terms, settings, progress),
           curves: training.curves,
           speed: program.speed && ((step, seconds) => program.speed!(settings, step, seconds)),
@@ -331,9 +362,13 @@ function settle<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   given: Partial<Settings<Own>>,
   steps: number | undefined,
+  ranks: number,
 ): Settings<Own> {
-  const withData = { ...given, ...picturesOf(given) }
-  return newSettings(program.family, program.complete?.(withData, steps) ?? withData)
+  const { pictures, inputSize } = picturesOf(given)
+  const withData = { ...given, ...pictures }
+  const parts = given.parts ?? (ranks > 1 ? ranks : undefined)
+  const all = { ...(program.complete?.(withData, steps) ?? withData), ...(parts && { parts }) }
+  return newSettings(program.family, all, inputSize)
 }
 
 /** Settings of a resumed run. Runs of earlier versions name the run they tune in `tuned`. */

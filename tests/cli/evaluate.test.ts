@@ -8,8 +8,8 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { run } from '../../cli/evaluate.ts'
 import { measuredOf } from '../../cli/evaluate-measure.ts'
-import { emoji, openSource, type Pictures } from '../../cli/evaluate-sets.ts'
-import { ready, rng } from '../../core/index.ts'
+import { emoji, type Measure, openSource, type Pictures } from '../../cli/evaluate-sets.ts'
+import { full, ready, rng } from '../../core/index.ts'
 import { readStatistics, writeStatistics } from '../../evaluation/feature-statistics.ts'
 import { FeatureStatistics } from '../../evaluation/index.ts'
 import { readNpz, writeNpz } from '../../io/npz.ts'
@@ -123,6 +123,20 @@ test('a picture of a large folder that cannot be read is left out, and so the se
   assert.match(said[0], new RegExp(`skipped: .*${last}: expected a picture, got one that cannot be read`))
 })
 
+test('features that overflow are refused', async () => {
+  const source = await openSource(await batch('overflow.npz', 3, 4), undefined)
+  const measure: Measure = {
+    ...(await emoji()),
+    network: {
+      features: () => ({ pool: full([3, 128], Infinity), spatial: full([3, 448], 0), logits: full([3, 2], 0) }),
+    },
+  }
+  const look = { batch: 3, pairs: 0, stream: process.stderr, part: null }
+  const error = await measuredOf(source, measure, look).catch((thrown: Error) => thrown)
+  assert.match((error as Error).message, /overflow\.npz: expected finite features, got Infinity: the network's weights/)
+  if ('pictures' in source) source.pictures[Symbol.dispose]()
+})
+
 test('pictures of a batch are measured, and statistics beside them are said not to be', async () => {
   const path = await batch('both.npz', 3, 4)
   const arrays = await readNpz(path)
@@ -191,8 +205,8 @@ test('no picture decides for the others: damaged ones are left out, the most com
   if (!('pictures' in source)) throw new Error('not pictures')
   assert.equal([source.pictures.length, source.pictures.width, source.pictures.height], [4, 12, 12])
   assert.is(said.length, 2)
-  assert.match(said[0], /pictures of 7 to 40 px are measured at 12 px, the most common size; --size chooses another$/)
-  assert.match(said[1], /skipped: .*00\.jpg: expected a picture, got one that cannot be read/)
+  assert.match(said[1], /pictures of 7 to 40 px are measured at 12 px, the most common size; --size chooses another$/)
+  assert.match(said[0], /skipped: .*00\.jpg: expected a picture, got one that cannot be read/)
 })
 
 test('statistics on disk: whole sums as .safetensors, mean and covariance as .npz', async () => {

@@ -17,17 +17,13 @@ import {
   fold,
   gatedResidual,
   gatherRows,
-  geluGrad,
-  geluTanhGrad,
   gradients,
   groupNorm,
   interpolate,
   l1,
   layerNorm,
-  layerNormGrad,
   linear,
   logSoftmax,
-  logSoftmaxGrad,
   matmul,
   max,
   maxPool2d,
@@ -44,11 +40,9 @@ import {
   scatterAdd,
   scatterRows,
   selfAttention,
-  siluGrad,
   slice,
   smoothL1,
   softmax,
-  softmaxGrad,
   split,
   stack,
   sum,
@@ -62,6 +56,9 @@ import {
   zeros,
 } from '../../core/index.ts'
 import { apply, applyMany, untyped } from '../../core/op.ts'
+import { geluGrad, geluTanhGrad, siluGrad } from '../../core/ops/activation.ts'
+import { layerNormGrad } from '../../core/ops/norm.ts'
+import { logSoftmaxGrad, softmaxGrad } from '../../core/ops/softmax.ts'
 import { leavesNothing, values } from './helpers.ts'
 
 const wasm = await createWasm({ threads: 1 })

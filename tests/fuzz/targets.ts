@@ -30,6 +30,7 @@ import type { Module } from '../../nn/index.ts'
 import { newSettings, programs, readState, type TrainingProgram } from '../../training/index-node.ts'
 import { readRows } from '../../training/metrics.ts'
 import { root } from '../repo/markdown.ts'
+import { dataTargets, look } from './data-targets.ts'
 
 export interface Target {
   readonly name: string
@@ -67,14 +68,6 @@ async function readWeights(path: string): Promise<void> {
 const copy = (folder: string, from: string) => {
   for (const name of readdirSync(from))
     if (statSync(join(from, name)).isFile()) writeFileSync(join(folder, name), readFileSync(join(from, name)))
-}
-
-/** All pictures of a set, some at least. */
-async function look(data: ImageDataset): Promise<void> {
-  for (let i = 0; i < Math.min(data.length, 8); i++) {
-    data.label(i)
-    await data.pixels(i)
-  }
 }
 
 /** Settings of a new run of a training program. */
@@ -229,6 +222,7 @@ export const targets: readonly Target[] = [
       await look(await openNpz(file, 4))
     },
   },
+  ...dataTargets,
   {
     name: 'latents',
     async seed(folder) {

@@ -17,6 +17,7 @@ import { DiT } from '../../models/index.ts'
 import { recognise } from '../../models/recognise.ts'
 import { type HostState, shapesOnly } from '../../nn/index.ts'
 import { read, root } from '../repo/markdown.ts'
+import { dataSetLines } from './data-set-lines.ts'
 import { zipOf } from './zip.ts'
 
 const fixture = (name: string) => join(root, 'tests/fixtures/pytorch', name)
@@ -302,6 +303,7 @@ const lines: Readonly<Record<string, () => Promise<unknown>>> = {
     assert.equal(readFileSync(at('1.npz')), readFileSync(at('2.npz')))
     assert.match(Buffer.from(encodeNpyHeader('F32', [1])).toString('latin1'), /'fortran_order': False/)
   },
+  ...dataSetLines,
   '.csv': async () => lists('a.csv', '\ufeff"in, out.png","a ""b"""\r\n1.png,c\n', ['in, out.png a "b"', '1.png c']),
   '.csv, header': async () => {
     lists('a.csv', 'Label,width,path\ncat,4,1.png\n', ['1.png cat'], ['left out: the columns width'])
@@ -356,7 +358,7 @@ const lines: Readonly<Record<string, () => Promise<unknown>>> = {
 /** The first cells of the tables' lines. */
 const cells = read('docs/formats.md')
   .split('\n')
-  .filter(line => line.startsWith('|') && !/^\|(-|\s*(format|type|file) \|)/.test(line))
+  .filter(line => line.startsWith('|') && !/^\|(-|\s*(format|type|file|data set) \|)/.test(line))
   .map(line => line.split('|')[1].trim())
 
 test('the tables and the tests have the same lines', () => assert.equal(cells, Object.keys(lines)))

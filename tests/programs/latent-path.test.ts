@@ -173,7 +173,7 @@ async function wrongThings(folder: string): Promise<void> {
   const drawn = { values: new Float32Array(4), shape: [1, 4, 1, 1] } as const
   assert.is(await plain!(drawn), drawn)
   const changed = { latents: { ...space, sha256: 'f'.repeat(64) } }
-  const settings = { latents: at('latents'), data: '', size: 16 }
+  const settings = { classFrom: 'folder' as const, latents: at('latents'), data: '', size: 16 }
   await refused(openTrainingSet(settings, changed), /expected latents of the autoencoder f{64} as before, got /)
 }
 
