@@ -37,17 +37,40 @@ export {
   type Sample,
 } from './op.ts'
 export * from './ops/activation.ts'
+export { flatten, flip, repeat, roll, squeeze, tile, tril, triu } from './ops/arrange.ts'
 export * from './ops/attention.ts'
 export { type Axes, broadcastTo, sum, sumTo } from './ops/broadcast.ts'
+export {
+  greater,
+  greaterEqual,
+  isNaN,
+  logicalAnd,
+  logicalNot,
+  logicalOr,
+  notEqual,
+} from './ops/compare.ts'
 export * from './ops/conv.ts'
+export * from './ops/conv1d.ts'
+export * from './ops/creation.ts'
+export { cumsum } from './ops/cumsum.ts'
+export * from './ops/divergence.ts'
+export { einsum } from './ops/einsum.ts'
+export * from './ops/elementary.ts'
 export * from './ops/elementwise.ts'
 export * from './ops/gather.ts'
+export * from './ops/indexing.ts'
 export * from './ops/loss.ts'
 export * from './ops/matmul.ts'
 export * from './ops/movement.ts'
 export * from './ops/norm.ts'
+export * from './ops/rectifiers.ts'
 export * from './ops/reduce.ts'
+export { all, any, argmax, argmin, logsumexp, norm, prod, std } from './ops/reductions.ts'
+export { rmsNorm } from './ops/rms-norm.ts'
+export { ceil, remainder, round, trunc } from './ops/rounding.ts'
+export * from './ops/sampling.ts'
 export * from './ops/softmax.ts'
+export * from './ops/sort.ts'
 export * from './ops/update.ts'
 export { where } from './ops/where.ts'
 export * from './random.ts'
