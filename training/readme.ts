@@ -2,8 +2,9 @@
  * The page that explains a run's folder to whoever opens it next year, and the same for programs. Needs Node.
  */
 
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { wholeText } from '../io/open-node.ts'
 import { replaceFile } from '../io/replace.ts'
 import { versions } from './version.ts'
 
@@ -28,7 +29,7 @@ const runFile = 'run.json'
 /** What is in run.json; undefined where there is none, as in runs of earlier versions. */
 export function readRunFile(run: string): RunFile | undefined {
   try {
-    return JSON.parse(readFileSync(join(run, runFile), 'utf8'))
+    return JSON.parse(wholeText(join(run, runFile)))
   } catch {
     return undefined
   }

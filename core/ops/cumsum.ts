@@ -3,11 +3,15 @@
  * shifted by twice as much as the pass before. Next: sort.ts.
  */
 
+import { addLoops } from '../backends/cpu/backend.ts'
+import { scanLoops } from '../backends/cpu/scan.ts'
 import { apply, defineOp, type Unary } from '../op.ts'
 import { axisOf, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { add } from './elementwise.ts'
 import { pad, slice } from './movement.ts'
+
+addLoops(scanLoops)
 
 interface CumsumAttrs {
   readonly axis: number

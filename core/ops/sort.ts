@@ -4,6 +4,8 @@
  * come before: n² comparisons, block by block. Next: einsum.ts.
  */
 
+import { addLoops } from '../backends/cpu/backend.ts'
+import { scanLoops } from '../backends/cpu/scan.ts'
 import { noGrad } from '../graph.ts'
 import { apply, defineOp, type Unary } from '../op.ts'
 import { scope } from '../scope.ts'
@@ -17,6 +19,8 @@ import { add, affine, cast, equal, less, mul, sub } from './elementwise.ts'
 import { gatherRows, scatterAdd } from './gather.ts'
 import { reshape, slice } from './movement.ts'
 import { where } from './where.ts'
+
+addLoops(scanLoops)
 
 /** Options of `sort` and `argsort`. */
 export interface SortOptions {

@@ -1,6 +1,6 @@
 /**
- * What is fuzzed: every reader of files and of command lines, each with right files to begin from and with the errors that it
- * may end in. Any other error is a finding. Needs Node. Used by run.ts.
+ * Targets of fuzzing: every reader of files and of command lines, each with valid files to start from and with the errors
+ * that it may throw. Any other error is a finding. Needs Node. Used by run.ts.
  */
 
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
@@ -29,6 +29,7 @@ import type { Module } from '../../nn/index.ts'
 import { newSettings, programs, readState, type TrainingProgram } from '../../training/index-node.ts'
 import { readRows } from '../../training/metrics.ts'
 import { root } from '../repo/markdown.ts'
+import { dataTargets, look } from './data-targets.ts'
 
 export interface Target {
   readonly name: string
@@ -66,14 +67,6 @@ async function readWeights(path: string): Promise<void> {
 const copy = (folder: string, from: string) => {
   for (const name of readdirSync(from))
     if (statSync(join(from, name)).isFile()) writeFileSync(join(folder, name), readFileSync(join(from, name)))
-}
-
-/** All pictures of a set, some at least. */
-async function look(data: ImageDataset): Promise<void> {
-  for (let i = 0; i < Math.min(data.length, 8); i++) {
-    data.label(i)
-    await data.pixels(i)
-  }
 }
 
 /** Settings of a new run of a training program. */
@@ -219,6 +212,7 @@ export const targets: readonly Target[] = [
       await look(await openNpz(file, 4))
     },
   },
+  ...dataTargets,
   {
     name: 'latents',
     async seed(folder) {

@@ -16,6 +16,7 @@ import { DiT } from '../../models/index.ts'
 import { recognise } from '../../models/recognise.ts'
 import { type HostState, shapesOnly } from '../../nn/index.ts'
 import { read, root } from '../repo/markdown.ts'
+import { dataSetLines } from './data-set-lines.ts'
 import { zipOf } from './zip.ts'
 
 const fixture = (name: string) => join(root, 'tests/fixtures/pytorch', name)
@@ -290,6 +291,7 @@ const lines: Readonly<Record<string, () => Promise<unknown>>> = {
     assert.equal(readFileSync(at('1.npz')), readFileSync(at('2.npz')))
     assert.match(Buffer.from(encodeNpyHeader('F32', [1])).toString('latin1'), /'fortran_order': False/)
   },
+  ...dataSetLines,
   'Git LFS pointer': () =>
     refused(
       at('x'),
@@ -330,7 +332,7 @@ const lines: Readonly<Record<string, () => Promise<unknown>>> = {
 /** The first cells of the tables' lines. */
 const cells = read('docs/formats.md')
   .split('\n')
-  .filter(line => line.startsWith('|') && !/^\|(-|\s*(format|type|file) \|)/.test(line))
+  .filter(line => line.startsWith('|') && !/^\|(-|\s*(format|type|file|data set) \|)/.test(line))
   .map(line => line.split('|')[1].trim())
 
 test('the tables and the tests have the same lines', () => assert.equal(cells, Object.keys(lines)))
