@@ -121,8 +121,8 @@ export interface Drawn {
   readonly shape: readonly [N: number, C: number, H: number, W: number]
 }
 
-/** Pictures of what a model drew. */
-export type Decode = (drawn: Drawn) => Promise<Drawn>
+/** Pictures of what a model generated; null if `stop` becomes true meanwhile. */
+export type Decode = (drawn: Drawn, stop?: () => Promise<boolean>) => Promise<Drawn | null>
 
 /**
  * How latents become pictures: by the autoencoder that made them, in `where` (a flag's value) or beside them. It is
@@ -148,17 +148,26 @@ export async function decoderOf(
     throw new UserError(
       `${path}: expected the autoencoder of these latents, of checksum ${space.sha256}, got ${sha256}`,
     )
-  return drawn => decoded(loadVae(path).model, space.scalingFactor, drawn)
+  return (drawn, stop) => decoded(loadVae(path).model, space.scalingFactor, drawn, stop)
 }
 
-/** Decodes and disposes of the model. */
-async function decoded(model: AutoencoderKL, scale: number, { values, shape }: Drawn): Promise<Drawn> {
+/** Decodes and disposes of the model. Null if `stop` becomes true meanwhile. */
+async function decoded(
+  model: AutoencoderKL,
+  scale: number,
+  { values, shape }: Drawn,
+  stop?: () => Promise<boolean>,
+): Promise<Drawn | null> {
   const [N, C, h, w] = shape
   const { outChannels = 3 } = model.options
   const [H, W] = [h * model.downsampling, w * model.downsampling]
   const together = togetherAt(H)
   const out = new Float32Array(N * outChannels * H * W)
   for (let i = 0; i < N; i += together) {
+    if (await stop?.()) {
+      model.dispose()
+      return null
+    }
     const n = Math.min(together, N - i)
     const latents = values.subarray(i * C * h * w, (i + n) * C * h * w).map(value => value / scale)
     const pictures = noGrad(() => scope(() => model.decode(tensor(latents, { shape: [n, C, h, w] }))))
@@ -169,8 +178,18 @@ async function decoded(model: AutoencoderKL, scale: number, { values, shape }: D
   return { values: out, shape: [N, outChannels, H, W] }
 }
 
-/** Writes a grid of what a model drew, decoded where it drew latents, in rows of 12. Throws UserError where the file cannot be written. */
-export async function showDrawn(path: string, drawn: Drawn, decode: Decode | null): Promise<void> {
-  const { values, shape } = decode === null ? drawn : await decode(drawn)
+/**
+ * Writes a grid of what a model generated, decoded if it generated latents, in rows of 12; nothing if `stop` becomes true
+ * meanwhile. Throws UserError where the file cannot be written.
+ */
+export async function showDrawn(
+  path: string,
+  drawn: Drawn,
+  decode: Decode | null,
+  stop?: () => Promise<boolean>,
+): Promise<void> {
+  const pictures = decode === null ? drawn : await decode(drawn, stop)
+  if (pictures === null) return
+  const { values, shape } = pictures
   await writeGrid(path, values, shape, { columns: Math.min(12, shape[0]), magnify: Math.ceil(48 / shape[2]) })
 }

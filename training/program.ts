@@ -4,13 +4,16 @@
  * is train.ts.
  */
 
-import { type Rng, ready, rng } from '../core/index.ts'
+import { type Backend, type Rng, ready, rng } from '../core/index.ts'
 import type { ImageDataset, LatentDataset } from '../data/index.ts'
-import { init, quietRanks, threadsPerRank, type World } from '../distributed/index.ts'
+import { alone, init, quietRanks, threadsPerRank, type World } from '../distributed/index.ts'
 import { UserError } from '../io/user-error.ts'
 import type { SettingsOf, SettingsTable, Trainable } from '../models/family.ts'
 import type { Module } from '../nn/index.ts'
-import type { Checkpoint } from './checkpoint.ts'
+import { type Advised, timeAdvice } from './advice.ts'
+import { advisedRun } from './advised-run.ts'
+import { type Checkpoint, latestCheckpoint } from './checkpoint.ts'
+import { DryRun, memoryOf, printMemory, usableBytes } from './dry-run.ts'
 import {
   contentsOf,
   type Decode,
@@ -21,8 +24,9 @@ import {
   spaceOf,
 } from './latents.ts'
 import { freeze, startFrom, type WeightsSource } from './pretrained.ts'
-import type { RunDescription } from './readme.ts'
+import { type RunDescription, runFileText } from './readme.ts'
 import {
+  arithmetic,
   checkSameData,
   previousRun,
   type ResumePoint,
@@ -30,7 +34,7 @@ import {
   resumePoint,
   type TrainingState,
 } from './resume.ts'
-import { Run } from './run.ts'
+import { Run, type RunOptions, type TrainingRun } from './run.ts'
 import {
   changeOf,
   checkRanks,
@@ -133,8 +137,10 @@ export interface OpenedRun<Model extends Module, Options, Own extends SettingsTa
   prepare(model: Model): Promise<void>
   /** Unlocks the folder, for a run that does not begin. */
   close(): void
+  /** What its run.json holds. */
+  readonly description: RunDescription
   /** Loads the checkpoint, if there is one, and announces the run. */
-  begin(trained: Omit<TrainingState, 'guard'> & { readonly ema: { readonly average: Model } }): Run
+  begin(trained: Omit<TrainingState, 'guard'> & { readonly ema: { readonly average: Model } }): TrainingRun
 }
 
 /**
@@ -157,7 +163,7 @@ export async function openRun<Model extends Module, Options, Own extends Setting
     release()
     throw error
   }
-  const opened = await openLocked(program, command, { world, folder, from, release }).catch(failed)
+  const opened = await openAt(program, command, { world, folder, from, release }, startRun).catch(failed)
   return {
     ...opened,
     prepare: model => opened.prepare(model).catch(failed),
@@ -171,11 +177,77 @@ export async function openRun<Model extends Module, Options, Own extends Setting
   }
 }
 
-/** Opens a run in a folder that is locked. */
-async function openLocked<Model extends Module, Options, Own extends SettingsTable>(
+/** Where a run lies and begins, and the ranks that share it. */
+interface Place extends ResumePoint {
+  readonly world: World
+  readonly folder: string
+}
+
+/** What follows when the model is made. */
+interface Start {
+  /** Looks at a new run before its model is made. Throws UserError. */
+  look?<Model extends Module, Options, Own extends SettingsTable>(
+    advised: Advised<Model, Options, Own>,
+    about: { readonly title: string; readonly samples: number; readonly backend: Backend },
+  ): void
+  run(options: RunOptions, trained: Omit<TrainingState, 'guard'>): TrainingRun
+}
+
+/** A run that trains, after advice where it does not fit into memory. */
+const startRun: Start = {
+  look(advised, { samples, backend }) {
+    for (const line of memoryOf(advised, samples, usableBytes(backend)).advice) console.log(line)
+  },
+  run: (options, trained) => new Run(options, trained),
+}
+
+/** Opens a run that only looks: in a folder that is neither made nor locked. Throws UserError as `openRun` does. */
+export async function openDryRun<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  command: TrainingCommand<Own>,
+): Promise<OpenedRun<Model, Options, Own>> {
+  let checkpoint = 0
+  return openAt(program, command, lookAt(program, command), {
+    look(advised, { title, samples, backend }) {
+      const usable = usableBytes(backend)
+      const memory = memoryOf(advised, samples, usable)
+      checkpoint = memory.needs.checkpoint
+      const { batch } = advised.run.settings
+      const millions = (memory.needs.parameters / 1e6).toFixed(1)
+      console.log(`${title}: ${millions} M parameters, batch ${batch}, ${arithmetic(backend)}`)
+      printMemory(memory, usable)
+    },
+    run: (options, trained) => new DryRun(options, trained, checkpoint),
+  })
+}
+
+/** The text of the run.json that a run would have. Throws UserError as `openRun` does. */
+export async function describeRun<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  command: TrainingCommand<Own>,
+): Promise<string> {
+  const { description } = await openAt(program, command, lookAt(program, command), { run: startRun.run })
+  return runFileText(description)
+}
+
+/** Where a run would begin. Throws UserError if there is nothing to resume. */
+function lookAt<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  { given, flags }: TrainingCommand<Own>,
+): Place {
+  const folder = flags.out ?? program.folder(given)
+  const from = flags.resume ? latestCheckpoint(folder) : undefined
+  if (flags.resume && from === undefined)
+    throw new UserError(`${folder}: expected a checkpoint to resume from, got none`)
+  return { world: alone, folder, from, release() {} }
+}
+
+/** Opens a run in a folder. */
+async function openAt<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   { given, flags, line, resume }: TrainingCommand<Own>,
-  { world, folder, from, release }: ResumePoint & { readonly world: World; readonly folder: string },
+  { world, folder, from, release }: Place,
+  start: Start,
 ): Promise<OpenedRun<Model, Options, Own>> {
   const { family } = program
   const { training } = family
@@ -205,6 +277,22 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
   const described: Described<Options, Own> = { program: name, settings, pictures, classes, model: options, latents }
   const changed = checkSameData(folder, previous, described, numClasses > 0)
   const origin = from === undefined ? originOf(program, settings) : null
+  const advised = advisedRun<Model, Options, Own>({
+    family,
+    given,
+    settings,
+    data,
+    settle: other => settle(program, other, flags.steps, world.size),
+    check: program.check,
+  })
+  const title = `${program.title(settings)} on ${contentsOf(data)}`
+  start.look?.(advised, { title, samples: training.samples(settings.preset), backend })
+  const readme = {
+    title,
+    command: line,
+    resume: resume(folder, steps),
+    ...program.readme,
+  }
   const prepared: string[] = []
   const random = program.random?.(settings) ?? rng(settings.seed)
   return {
@@ -213,6 +301,7 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
     options,
     data,
     random,
+    description: { ...readme, steps, described },
     async prepare(model) {
       if (origin?.weights !== undefined) {
         const { weights, flag } = origin
@@ -221,7 +310,7 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
       if (settings.freeze !== undefined) prepared.push(freeze(model, settings.freeze))
     },
     begin: trained =>
-      new Run(
+      start.run(
         {
           world,
           folder,
@@ -237,12 +326,7 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
           start: origin?.checkpoint,
           previous,
           described,
-          readme: {
-            title: `${program.title(settings)} on ${contentsOf(data)}`,
-            command: line,
-            resume: resume(folder, steps),
-            ...program.readme,
-          },
+          readme,
           notes: [
             world.about,
             changed,
@@ -253,6 +337,7 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
           columns: (terms, progress) => training.columns(terms, settings, progress),
           curves: training.curves,
           speed: program.speed && ((step, seconds) => program.speed!(settings, step, seconds)),
+          advice: seconds => (previous === undefined ? timeAdvice(advised, seconds) : []),
           show: (path, run) =>
             program.show(path, run, { folder, settings, options, data, decode, average: trained.ema.average }),
         },

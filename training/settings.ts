@@ -57,9 +57,20 @@ export const runTable = {
   timeout: { type: 'number', min: 1, help: 'seconds within which every rank must answer (default 1800)' },
   backend: { type: 'text', choices: backendNames, help: 'where tensors live (default wasm)' },
   threads: { type: 'integer', min: 1, max: 256, help: 'threads of the wasm backend (default one per core)' },
+  config: {
+    type: 'text',
+    value: 'FILE',
+    help: 'settings of another run: its run.json, or what --print-config printed',
+  },
   resume: { type: 'switch', help: 'continue from the last checkpoint in DIR' },
   vae: { type: 'text', value: 'FILE', help: 'the autoencoder of the latents, if it was moved' },
   out: { type: 'text', value: 'DIR', help: 'the folder of the run' },
+} as const satisfies SettingsTable
+
+/** Flags that look at a run instead of training. */
+export const lookTable = {
+  dryRun: { type: 'switch', help: 'measure two steps, print what the run needs, and write nothing' },
+  printConfig: { type: 'switch', help: 'print the run.json that the run would have, for --config, and write nothing' },
 } as const satisfies SettingsTable
 
 /** The common settings and a family's own, which may redefine a common one. */

@@ -112,7 +112,7 @@ export const vaeProgram: TrainingProgram<AutoencoderKL, AutoencoderKLOptions, ty
       average,
       pictures,
       autoencoder.training.samples(settings.preset),
-      () => run.asked(),
+      () => run.isDrawingOver(),
     )
     if (ratio !== null) run.print(`step ${run.step}: reconstructions at ${ratio.toFixed(1)} dB`)
   },

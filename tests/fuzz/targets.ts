@@ -14,6 +14,7 @@ import { openCifar } from '../../data/cifar.ts'
 import { readPicture } from '../../data/folder.ts'
 import { openIdx } from '../../data/idx.ts'
 import { type ImageDataset, openLatents, writeLatents } from '../../data/index.ts'
+import { listRows } from '../../data/list-rows.ts'
 import { openNpz } from '../../data/npz-pictures.ts'
 import { encodeNpyHeader } from '../../io/npy.ts'
 import { NpzFile, type NpzSource, readNpz, writeNpz } from '../../io/npz.ts'
@@ -185,6 +186,15 @@ export const targets: readonly Target[] = [
       writeFileSync(join(folder, 'batches.meta.txt'), Array.from({ length: 10 }, (_, i) => `class ${i}\n`).join(''))
     },
     read: async folder => look(openCifar('cifar10', folder, 32)),
+  },
+  {
+    name: 'lists',
+    async seed(folder) {
+      writeFileSync(join(folder, 'a.csv'), '\ufeffpath,label,"w,h"\r\n1.png,cat,"4,4"\r\n"2 ""b"".png",dog,"4,4"\r\n')
+      writeFileSync(join(folder, 'b.csv'), '1.png,3\n2.png,20\n')
+      writeFileSync(join(folder, 'c.jsonl'), '{"file_name": "1.png", "label": 3}\n{"path": "2.png", "label": "4"}\n')
+    },
+    read: async (_, file) => void listRows(file),
   },
   {
     name: 'npz',
