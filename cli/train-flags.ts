@@ -34,7 +34,7 @@ export function readTrainingCommand<Model extends Module, Options, Own extends S
   ) as Readonly<Record<string, unknown>>
   const read = (entries: readonly (readonly [string, Setting])[]) =>
     Object.fromEntries(
-      entries.map(([name, setting]) => [name, values[keyOf(name, setting)]]).filter(([, value]) => value !== undefined),
+      entries.map(([name, setting]) => [name, values[keyOf(name, setting)]]).filter(([, value]) => isGiven(value)),
     )
   const operands = settings.filter(isOperand).flatMap(([name]) => (values[name] as string | undefined) ?? [])
   return {
@@ -52,6 +52,11 @@ function runFlags(command: string, onLatents: boolean): SettingsTable {
   return { ...rest, ...(onLatents && { vae }), out: folder }
 }
 
+/** A flag that may be repeated and was not given is an empty list. */
+function isGiven(value: unknown): boolean {
+  return Array.isArray(value) ? value.length > 0 : value !== undefined
+}
+
 /** Key of a setting among the values: the flag without its dashes. */
 function keyOf(name: string, setting: Setting): string {
   return 'operand' in setting ? name : flagOf(name, setting).slice(2)
@@ -66,7 +71,10 @@ function operandOf({ help, ...setting }: Setting): Operand {
 function flagFor(setting: Setting): Flag {
   const about = helpOf(setting)
   if (setting.type === 'switch') return { type: 'switch', about }
-  if (setting.type === 'text') return { type: 'text', value: setting.value, choices: setting.choices, about }
+  if (setting.type === 'text') {
+    const { value, choices, many } = setting
+    return { type: 'text', value, choices, about, ...(many && { many }) }
+  }
   return { type: setting.type, min: setting.min, max: setting.max, about }
 }
 

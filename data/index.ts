@@ -1,6 +1,6 @@
 /** Sets of pictures and the batches drawn from them. Needs Node. Read dataset.ts first. */
 
-export { type Batch, Batches, type BatchOptions } from './batches.ts'
+export { type Batch, Batches, type BatchOptions, type BatchRange } from './batches.ts'
 export { type ImageDataset, imagesOf, planesOf, type TrainingSet, toByte, toModelRange } from './dataset.ts'
 export { openEmoji } from './emoji.ts'
 export { openFolder, openFolderAtCommonSize, readPicture } from './folder.ts'

@@ -62,7 +62,10 @@ export function lockFolder(folder: string): () => void {
     if (error instanceof UserError) throw error
     throw new UserError(`${folder}: could not be locked: ${reason(error)}`, { cause: error })
   }
+  let held = true
   const release = () => {
+    if (!held) return // another process may have a lock of this name by now
+    held = false
     rmSync(own.path, { force: true })
     if (made !== undefined) removeEmpty(folder)
     process.off('exit', release)

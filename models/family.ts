@@ -6,9 +6,10 @@
 
 import type { Rng, Tensor } from '../core/index.ts'
 import type { GaussianDiffusion, Network, Sampled, TokenMask } from '../diffusion/index.ts'
-import type { Decay, HostState, Init, Module, NamedParameters, Optimizer, StateSource } from '../nn/index.ts'
+import type { Decay, HostState, Init, Module, NamedParameters, Optimizer } from '../nn/index.ts'
 import type { TransformerOptions } from './dit.ts'
 import type { Pictures } from './presets.ts'
+import type { TransferRules } from './transfer.ts'
 
 // ---- settings as data -----------------------------------------------------------------------------------------------
 
@@ -37,6 +38,8 @@ export interface TextSetting extends CommonSetting<string> {
   readonly value?: string
   /** Given as a word of its own instead of a flag: `demask train maskdm pretrain`. */
   readonly operand?: true
+  /** May be given again; the value is a list. */
+  readonly many?: true
 }
 
 /** False unless given. */
@@ -153,11 +156,8 @@ export interface FamilyTraining<Model extends Module, Own extends SettingsTable>
   readonly curves: readonly string[]
   /** Passes of a step over a part, to be run one after the other. Throws RangeError. */
   passes(model: Model, part: Part, settings: OwnSettings<Own>): Iterable<LossPass>
-  /**
-   * Puts pre-trained weights into a model, which may have other classes or another size if the family can transfer to
-   * them. Throws RangeError and ShapeError where they do not fit.
-   */
-  transfer(model: Model, weights: StateSource): void
+  /** Rules for the tensors that follow classes, size and variances (transfer.ts). Absent where weights cannot be transferred. */
+  readonly transfer?: TransferRules
 }
 
 // ---- recognition ----------------------------------------------------------------------------------------------------

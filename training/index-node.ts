@@ -35,6 +35,7 @@ export {
   backendWarning,
   checkSameData,
   previousRun,
+  type ResumePoint,
   type RunDescribed,
   type RunState,
   restore,

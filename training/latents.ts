@@ -116,13 +116,13 @@ export function spaceOf(data: ImageDataset | LatentDataset): LatentSpace | null 
 }
 
 /** What a model drew, (N, C, S, S), and what it is to be shown as. */
-export interface Drawn {
+export interface Generated {
   readonly values: Float32Array
   readonly shape: readonly [N: number, C: number, H: number, W: number]
 }
 
 /** Pictures of what a model drew. */
-export type Decode = (drawn: Drawn) => Promise<Drawn>
+export type Decode = (drawn: Generated) => Promise<Generated>
 
 /**
  * How latents become pictures: by the autoencoder that made them, in `where` (a flag's value) or beside them. It is
@@ -152,7 +152,7 @@ export async function decoderOf(
 }
 
 /** Decodes and disposes of the model. */
-async function decoded(model: AutoencoderKL, scale: number, { values, shape }: Drawn): Promise<Drawn> {
+async function decoded(model: AutoencoderKL, scale: number, { values, shape }: Generated): Promise<Generated> {
   const [N, C, h, w] = shape
   const { outChannels = 3 } = model.options
   const [H, W] = [h * model.downsampling, w * model.downsampling]
@@ -170,7 +170,7 @@ async function decoded(model: AutoencoderKL, scale: number, { values, shape }: D
 }
 
 /** Writes a grid of what a model drew, decoded where it drew latents, in rows of 12. Throws UserError where the file cannot be written. */
-export async function showDrawn(path: string, drawn: Drawn, decode: Decode | null): Promise<void> {
+export async function showGenerated(path: string, drawn: Generated, decode: Decode | null): Promise<void> {
   const { values, shape } = decode === null ? drawn : await decode(drawn)
   await writeGrid(path, values, shape, { columns: Math.min(12, shape[0]), magnify: Math.ceil(48 / shape[2]) })
 }

@@ -6,8 +6,10 @@
 
 import { type Rng, ready, rng } from '../core/index.ts'
 import type { ImageDataset, LatentDataset } from '../data/index.ts'
+import { init, quietRanks, threadsPerRank, type World } from '../distributed/index.ts'
+import { UserError } from '../io/user-error.ts'
 import type { SettingsOf, SettingsTable, Trainable } from '../models/family.ts'
-import type { Module, StateSource } from '../nn/index.ts'
+import type { Module } from '../nn/index.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import {
   contentsOf,
@@ -18,10 +20,26 @@ import {
   picturesOf,
   spaceOf,
 } from './latents.ts'
+import { freeze, startFrom, type WeightsSource } from './pretrained.ts'
 import type { RunDescription } from './readme.ts'
-import { checkSameData, previousRun, type RunDescribed, resumePoint, type TrainingState } from './resume.ts'
+import {
+  checkSameData,
+  previousRun,
+  type ResumePoint,
+  type RunDescribed,
+  resumePoint,
+  type TrainingState,
+} from './resume.ts'
 import { Run } from './run.ts'
-import { changeOf, newSettings, resumedSettings, type runTable, type Settings } from './settings.ts'
+import {
+  changeOf,
+  checkRanks,
+  checkRanksFlag,
+  newSettings,
+  resumedSettings,
+  type runTable,
+  type Settings,
+} from './settings.ts'
 
 /** A run's command line. */
 export interface TrainingCommand<Own extends SettingsTable> {
@@ -47,12 +65,14 @@ export interface Described<Options, Own extends SettingsTable> extends RunDescri
 
 /** Where a new run starts, other than from random weights. */
 export interface Origin {
-  /** Weights of a model that may have another size. */
-  readonly weights?: StateSource | null
+  /** The flag that asked for it. */
+  readonly flag: string
+  /** Weights of a model that may have other classes or another size. */
+  readonly weights?: WeightsSource
   /** Checkpoint of a run of the same model: weights, averages and moments. */
   readonly checkpoint?: Pick<Checkpoint, 'path'>
   /** A line about it. */
-  readonly note: string
+  readonly note?: string
 }
 
 /** Values for the pictures of a run's progress. */
@@ -84,7 +104,7 @@ export interface TrainingProgram<Model extends Module, Options, Own extends Sett
   check?(options: Options, settings: Settings<Own>): void
   /** The run's stream of random numbers. Default: that of its seed. */
   random?(settings: Settings<Own>): Rng
-  /** Where a new run starts; null for random weights. Throws UserError. */
+  /** Where a new run starts; null for random weights, or those of --init. Throws UserError. */
   origin?(settings: Settings<Own>): Origin | null
   /** Name of the model, with its preset. */
   title(settings: Settings<Own>): string
@@ -106,8 +126,13 @@ export interface OpenedRun<Model extends Module, Options, Own extends SettingsTa
   readonly data: ImageDataset | LatentDataset
   /** Stream of the run. */
   readonly random: Rng
-  /** Weights to transfer to the new model before its average is made; null for none. */
-  readonly weights: StateSource | null
+  /**
+   * Puts the weights of --init into the new model and freezes parameters. Call it before the average and the optimizer are
+   * made. Rejects with UserError.
+   */
+  prepare(model: Model): Promise<void>
+  /** Unlocks the folder, for a run that does not begin. */
+  close(): void
   /** Loads the checkpoint, if there is one, and announces the run. */
   begin(trained: Omit<TrainingState, 'guard'> & { readonly ema: { readonly average: Model } }): Run
 }
@@ -118,23 +143,54 @@ export interface OpenedRun<Model extends Module, Options, Own extends SettingsTa
  */
 export async function openRun<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
+  command: TrainingCommand<Own>,
+): Promise<OpenedRun<Model, Options, Own>> {
+  const { given, flags } = command
+  const folder = flags.out ?? program.folder(given)
+  const world = await init(flags)
+  quietRanks()
+  checkRanksFlag(flags.ranks, world.size)
+  const point = world.first ? resumePoint(folder, flags.resume) : undefined
+  const from = world.agreed(point?.from) ?? undefined
+  const release = () => point?.release()
+  const failed = (error: unknown): never => {
+    release()
+    throw error
+  }
+  const opened = await openLocked(program, command, { world, folder, from, release }).catch(failed)
+  return {
+    ...opened,
+    prepare: model => opened.prepare(model).catch(failed),
+    begin(trained) {
+      try {
+        return opened.begin(trained)
+      } catch (error) {
+        return failed(error)
+      }
+    },
+  }
+}
+
+/** Opens a run in a folder that is locked. */
+async function openLocked<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
   { given, flags, line, resume }: TrainingCommand<Own>,
+  { world, folder, from, release }: ResumePoint & { readonly world: World; readonly folder: string },
 ): Promise<OpenedRun<Model, Options, Own>> {
   const { family } = program
   const { training } = family
-  const folder = flags.out ?? program.folder(given)
-  const from = resumePoint(folder, flags.resume)
   const name = `train ${family.command}`
   const previous = previousRun<Described<Options, Own>>(folder, from, { resume: flags.resume, program: name })
   const settings =
     previous === undefined
-      ? settle(program, given, flags.steps)
+      ? settle(program, given, flags.steps, world.size)
       : resumedSettings(family, given, startedWith(previous), folder)
+  checkRanks(settings.parts, world.size)
   if (settings.steps !== null && flags.steps !== undefined && flags.steps !== settings.steps)
     throw changeOf('--steps', settings.steps, flags.steps, folder)
   const steps = settings.steps ?? flags.steps ?? 10_000
 
-  const backend = await ready(flags)
+  const backend = await ready({ ...flags, threads: flags.threads ?? threadsPerRank() })
   const data = await openTrainingSet(settings, previous, flags)
   const decode = await decoderOf(spaceOf(data), flags.vae) // null for a model of pictures
   const numClasses = settings.labels === 'yes' ? data.classes.length : 0
@@ -148,18 +204,28 @@ export async function openRun<Model extends Module, Options, Own extends Setting
   const latents = spaceOf(data)
   const described: Described<Options, Own> = { program: name, settings, pictures, classes, model: options, latents }
   const changed = checkSameData(folder, previous, described, numClasses > 0)
-  const origin = from === undefined ? (program.origin?.(settings) ?? null) : null
+  const origin = from === undefined ? originOf(program, settings) : null
+  const prepared: string[] = []
   const random = program.random?.(settings) ?? rng(settings.seed)
   return {
+    close: release,
     settings,
     options,
     data,
     random,
-    weights: origin?.weights ?? null,
+    async prepare(model) {
+      if (origin?.weights !== undefined) {
+        const { weights, flag } = origin
+        prepared.push(...(await startFrom(family, model, { options, classes }, weights, flag)))
+      }
+      if (settings.freeze !== undefined) prepared.push(freeze(model, settings.freeze))
+    },
     begin: trained =>
       new Run(
         {
+          world,
           folder,
+          release,
           steps,
           minutes: flags.minutes,
           settings,
@@ -177,7 +243,13 @@ export async function openRun<Model extends Module, Options, Own extends Setting
             resume: resume(folder, steps),
             ...program.readme,
           },
-          notes: [changed, ...(program.notes?.(options, settings) ?? []), origin?.note ?? null],
+          notes: [
+            world.about,
+            changed,
+            ...(program.notes?.(options, settings) ?? []),
+            origin?.note ?? null,
+            ...prepared,
+          ],
           columns: (terms, progress) => training.columns(terms, settings, progress),
           curves: training.curves,
           speed: program.speed && ((step, seconds) => program.speed!(settings, step, seconds)),
@@ -189,15 +261,29 @@ export async function openRun<Model extends Module, Options, Own extends Setting
   }
 }
 
+/** Where a new run starts. Throws UserError on --init beside another origin. */
+function originOf<Model extends Module, Options, Own extends SettingsTable>(
+  { origin }: TrainingProgram<Model, Options, Own>,
+  settings: Settings<Own>,
+): Origin | null {
+  const own = origin?.(settings) ?? null
+  if (settings.init === undefined) return own
+  if (own !== null) throw new UserError(`--init: expected none beside ${own.flag}, got ${settings.init}`)
+  return { flag: '--init', weights: { path: settings.init, weights: 'ema' } }
+}
+
 /** Settings of a new run. */
 function settle<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   given: Partial<Settings<Own>>,
   steps: number | undefined,
+  ranks: number,
 ): Settings<Own> {
   const { pictures, inputSize } = picturesOf(given)
   const withData = { ...given, ...pictures }
-  return newSettings(program.family, program.complete?.(withData, steps) ?? withData, inputSize)
+  const parts = given.parts ?? (ranks > 1 ? ranks : undefined)
+  const all = { ...(program.complete?.(withData, steps) ?? withData), ...(parts && { parts }) }
+  return newSettings(program.family, all, inputSize)
 }
 
 /** Settings of a resumed run. Runs of earlier versions name the run they tune in `tuned`. */

@@ -7,6 +7,7 @@
 import { backendNames } from '../core/index.ts'
 import { type ClassFrom, classFromHelp, classSources, dataHelp } from '../data/help.ts'
 import { keptTokens } from '../diffusion/index.ts'
+import { ranksThatFit } from '../distributed/world.ts'
 import { UserError } from '../io/user-error.ts'
 import type { Setting, SettingsOf, SettingsTable, Trainable, TrainingDefaults } from '../models/family.ts'
 import type { Module } from '../nn/index.ts'
@@ -38,6 +39,10 @@ export interface CommonSettings extends TrainingDefaults, RunSettings {
   readonly seed: number
   /** Length of the run, if what its steps compute depends on it; else null. */
   readonly steps: number | null
+  /** Run, checkpoint or file of weights that the run started from; absent for random weights. */
+  readonly init?: string
+  /** Names and globs of the parameters that are not trained; absent for none. */
+  readonly freeze?: readonly string[]
 }
 
 /** All that decides what a run computes. */
@@ -48,6 +53,8 @@ export const runTable = {
   strict: { type: 'switch', help: 'end at a picture that cannot be read instead of leaving it out' },
   steps: { type: 'integer', min: 1, help: 'steps in all, those before a resume among them (default 10000)' },
   minutes: { type: 'number', min: 0, help: 'stop after this many minutes, if that comes first' },
+  ranks: { type: 'integer', min: 1, help: 'start this many processes over MPI, each with a share of the parts' },
+  timeout: { type: 'number', min: 1, help: 'seconds within which every rank must answer (default 1800)' },
   backend: { type: 'text', choices: backendNames, help: 'where tensors live (default wasm)' },
   threads: { type: 'integer', min: 1, max: 256, help: 'threads of the wasm backend (default one per core)' },
   resume: { type: 'switch', help: 'continue from the last checkpoint in DIR' },
@@ -84,7 +91,12 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
       help: 'condition the model on the class of each picture',
     },
     batch: { type: 'integer', min: 1, default: byPreset('batch'), help: 'pictures per step' },
-    parts: { type: 'integer', min: 1, default: 1, help: 'split a batch into this many parts, to save memory' },
+    parts: {
+      type: 'integer',
+      min: 1,
+      default: 1,
+      help: 'split a batch into this many parts, to save memory or for ranks',
+    },
     lr: { type: 'number', min: 0, default: byPreset('lr'), mayChange: true, help: 'learning rate after the warm-up' },
     maxNorm: {
       type: 'number',
@@ -99,6 +111,17 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
       default: 0,
       mayChange: true,
       help: 'skip up to N steps in a row whose loss or gradient is NaN or infinite; 0 stops at once',
+    },
+    init: {
+      type: 'text',
+      value: 'FILE',
+      help: 'start from these weights: a run, a checkpoint, or a file (.pt, .safetensors) of the same family',
+    },
+    freeze: {
+      type: 'text',
+      value: 'PATTERN',
+      many: true,
+      help: 'do not train the parameters of this name, such as blocks.0 or *.attn; may be repeated',
     },
     seed: { type: 'integer', min: 0, default: 0, help: 'the same seed gives the same run' },
   }
@@ -149,7 +172,8 @@ export function resumedSettings<Model extends Module, Options, Own extends Setti
   const settings = { ...defaultsOf(family, started.preset ?? family.defaultPreset), ...started } as Settings<Own>
   for (const [name, setting] of Object.entries(settingsTable(family))) {
     const [had, got] = [settings, given].map(values => values[name as keyof CommonSettings])
-    if (got !== undefined && got !== had && !setting.mayChange) throw changeOf(flagOf(name, setting), had, got, folder)
+    if (got !== undefined && `${got}` !== `${had}` && !setting.mayChange)
+      throw changeOf(flagOf(name, setting), had, got, folder)
   }
   const changed = { ...settings, ...defined(given) }
   return { ...changed, ...family.training.settle?.(changed, given, true) }
@@ -180,6 +204,21 @@ function defined<T extends object>(values: T): T {
 function checkParts({ batch, parts }: RunSettings): void {
   if (batch % parts !== 0) throw new UserError(`--parts: expected a divisor of the batch, ${batch}, got ${parts}`)
 }
+
+/** Throws UserError if a batch of `parts` parts would have other bytes on `ranks` ranks than on one process. */
+export function checkRanks(parts: number, ranks: number): void {
+  const fit = ranksThatFit(parts)
+  if (!fit.includes(ranks))
+    throw new UserError(`ranks: expected ${listOf(fit)} for a batch of ${parts} parts, got ${ranks}`)
+}
+
+/** Throws UserError if --ranks is not the number of ranks. */
+export function checkRanksFlag(flag: number | undefined, ranks: number): void {
+  if (flag !== undefined && flag !== ranks)
+    throw new UserError(`--ranks: expected ${ranks}, as the launcher started, got ${flag}`)
+}
+
+const listOf = (numbers: readonly number[]) => numbers.join(', ').replace(/, (\d+)$/, ' or $1')
 
 /** Throws UserError if patches do not divide the model's input, or if its mask would keep no token. */
 export function checkPatches(

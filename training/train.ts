@@ -16,9 +16,9 @@ export async function train<Model extends Module, Options, Own extends SettingsT
 ): Promise<void> {
   const { family } = program
   const { training } = family
-  const { settings, options, data, random, weights, begin } = await openRun(program, command)
+  const { settings, options, data, random, prepare, begin } = await openRun(program, command)
   const model = family.make(options, { rng: random.fork('weights') })
-  if (weights !== null) training.transfer(model, weights)
+  await prepare(model)
   const { skipFrozen } = training
   const ema = new Ema(model, family.make(options, { rng: null }), { decay: training.decay(settings), skipFrozen })
   const optimizer = training.optimizer(model.namedParameters(), settings)
