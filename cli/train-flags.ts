@@ -36,9 +36,11 @@ export function readTrainingCommand<Model extends Module, Options, Own extends S
     Object.fromEntries(
       entries.map(([name, setting]) => [name, values[keyOf(name, setting)]]).filter(([, value]) => value !== undefined),
     )
+  // A switch can be given, but not taken back: a resumed run keeps its own.
+  const isGiven = ([name, setting]: [string, Setting]) => values[keyOf(name, setting)] !== false
   const operands = settings.filter(isOperand).flatMap(([name]) => (values[name] as string | undefined) ?? [])
   return {
-    given: read(settings) as TrainingCommand<Own>['given'],
+    given: read(settings.filter(isGiven)) as TrainingCommand<Own>['given'],
     flags: read(run) as TrainingCommand<Own>['flags'],
     line: shellLine(command, ...words),
     resume: (folder, steps) => shellLine(command, ...operands, '--out', folder, '--resume', '--steps', String(steps)),

@@ -40,10 +40,10 @@ export async function openEmoji(set: 'smileys' | 'all', size: number): Promise<I
   const emoji: Emoji[] = JSON.parse(readFileSync(join(folder, 'emoji.json'), 'utf8'))
   const chosen = emoji
     .filter(({ category }) => (set === 'smileys' ? category === 'Smileys & Emotion' : category !== 'Component'))
-    .flatMap(each =>
+    .flatMap((each, base) =>
       [each, ...Object.values(each.skin_variations ?? {})]
         .filter(picture => picture.has_img_twitter)
-        .map(picture => ({ picture, class: set === 'smileys' ? each.subcategory : each.category })),
+        .map(picture => ({ picture, base, class: set === 'smileys' ? each.subcategory : each.category })),
     )
   const classes = [...new Set(chosen.map(each => each.class))].sort()
   const labels = chosen.map(each => classes.indexOf(each.class))
@@ -62,6 +62,7 @@ export async function openEmoji(set: 'smileys' | 'all', size: number): Promise<I
     classes,
     flips: false,
     label: i => labels[i],
+    group: i => chosen[i].base,
     pixels: i => pictures[i],
   }
 }

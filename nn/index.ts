@@ -7,6 +7,7 @@ export * from './adaln.ts'
 export * from './adamw.ts'
 export * from './adan.ts'
 export * from './attention.ts'
+export * from './checkpoint-blocks.ts'
 export * from './conv.ts'
 export * from './ema.ts'
 export * from './embedding.ts'
@@ -34,6 +35,7 @@ export {
   type StepOptions,
   type StepScalars,
 } from './optim.ts'
+export * from './optimizers.ts'
 export * from './patch-embed.ts'
 export * from './pos-embed.ts'
 export * from './sgd.ts'

@@ -11,10 +11,11 @@ import { UserError } from '../io/user-error.ts'
 import { gridOf } from '../models/dit.ts'
 import { type MaskDMOptions, type MaskedUViT, maskDM, maskingOf } from '../models/index.ts'
 import type { HostState } from '../nn/index.ts'
-import { latestCheckpoint } from './checkpoint.ts'
+import { latestCheckpoint, readState } from './checkpoint.ts'
 import { familyProgram } from './family-program.ts'
-import type { TrainingProgram } from './program.ts'
-import { checkPatches, folderOf } from './settings.ts'
+import type { Described, TrainingProgram } from './program.ts'
+import type { RunState } from './resume.ts'
+import { checkPatches, folderOf, withPreset } from './settings.ts'
 
 type Own = (typeof maskDM)['training']['settings']
 
@@ -30,7 +31,12 @@ export const maskDMProgram: TrainingProgram<MaskedUViT, MaskDMOptions, Own> = fa
   folder: ({ preset, stage = 'pretrain' }) => `${folderOf(maskDM, preset)}-${stage}`,
   complete({ from, ...given }) {
     if (given.stage !== 'finetune') return { ...given, from }
-    return { ...given, from: from ?? `${folderOf(maskDM, given.preset)}-pretrain` }
+    return { ...given, from: from ?? `${folderOf(maskDM, withPreset(maskDM, given).preset)}-pretrain` }
+  },
+  /** Fine-tuning continues with the model that was pre-trained. */
+  inheritedPreset({ stage, from }) {
+    const source = stage === 'finetune' && from !== undefined ? latestCheckpoint(from) : undefined
+    return source && readState<RunState<Described<MaskDMOptions, Own>>>(source.path).settings.preset
   },
   check(options, settings) {
     checkPatches(options, { preset: settings.preset, latents: settings.latents })

@@ -7,21 +7,15 @@
 import { type Rng, ready, rng } from '../core/index.ts'
 import type { ImageDataset, LatentDataset } from '../data/index.ts'
 import type { SettingsOf, SettingsTable, Trainable } from '../models/family.ts'
-import type { Module, StateSource } from '../nn/index.ts'
+import { checkpointBlocks, type Module, type StateSource } from '../nn/index.ts'
 import type { Checkpoint } from './checkpoint.ts'
-import {
-  contentsOf,
-  type Decode,
-  decoderOf,
-  type LatentSpace,
-  openTrainingSet,
-  picturesOf,
-  spaceOf,
-} from './latents.ts'
+import { HeldOut } from './held-out.ts'
+import { contentsOf, type Decode, decoderOf, type LatentSpace, picturesOf, sideOf, spaceOf } from './latents.ts'
 import type { RunDescription } from './readme.ts'
 import { checkSameData, previousRun, type RunDescribed, resumePoint, type TrainingState } from './resume.ts'
 import { Run } from './run.ts'
-import { changeOf, newSettings, resumedSettings, type runTable, type Settings } from './settings.ts'
+import { changeOf, newSettings, resumedSettings, type runTable, type Settings, withPreset } from './settings.ts'
+import { openTrainingSets } from './training-set.ts'
 
 /** A run's command line. */
 export interface TrainingCommand<Own extends SettingsTable> {
@@ -65,6 +59,8 @@ export interface Shown<Model extends Module, Options, Own extends SettingsTable>
   readonly decode: Decode | null
   /** The model with averaged weights. */
   readonly average: Model
+  /** Pictures to show: fewer in a short run. */
+  readonly samples: number
 }
 
 /** A program of `demask train`. */
@@ -73,8 +69,10 @@ export interface TrainingProgram<Model extends Module, Options, Own extends Sett
   /** For --help. */
   readonly about: string
   readonly examples: readonly (readonly [words: string, what: string])[]
-  /** Default folder of a run. */
+  /** Default folder of a run with these settings, the preset among them. */
   folder(given: Partial<Settings<Own>>): string
+  /** Preset that a new run has from another one; undefined if there is none. */
+  inheritedPreset?(given: Partial<Settings<Own>>): string | undefined
   /**
    * Completes what was given for a new run, with settings that it inherits from another one. `steps` is the length of the
    * run, if it was given. Throws UserError.
@@ -97,6 +95,11 @@ export interface TrainingProgram<Model extends Module, Options, Own extends Sett
   /** Writes a picture of the model's progress to `path`, unless the run is asked to stop meanwhile. */
   show(path: string, run: Run, shown: Shown<Model, Options, Own>): Promise<void>
 }
+
+/** Steps of a run, unless given. */
+const usualSteps = 10_000
+/** A run of fewer steps draws one small grid of samples, at its end. */
+const shortRun = 20
 
 /** A run before its model is made. */
 export interface OpenedRun<Model extends Module, Options, Own extends SettingsTable> {
@@ -122,7 +125,7 @@ export async function openRun<Model extends Module, Options, Own extends Setting
 ): Promise<OpenedRun<Model, Options, Own>> {
   const { family } = program
   const { training } = family
-  const folder = flags.out ?? program.folder(given)
+  const folder = flags.out ?? program.folder(presetFor(program, { ...given, ...picturesOf(given) }))
   const from = resumePoint(folder, flags.resume)
   const name = `train ${family.command}`
   const previous = previousRun<Described<Options, Own>>(folder, from, { resume: flags.resume, program: name })
@@ -132,10 +135,10 @@ export async function openRun<Model extends Module, Options, Own extends Setting
       : resumedSettings(family, given, startedWith(previous), folder)
   if (settings.steps !== null && flags.steps !== undefined && flags.steps !== settings.steps)
     throw changeOf('--steps', settings.steps, flags.steps, folder)
-  const steps = settings.steps ?? flags.steps ?? 10_000
+  const steps = settings.steps ?? flags.steps ?? usualSteps
 
   const backend = await ready(flags)
-  const data = await openTrainingSet(settings, previous, flags)
+  const { training: data, heldOut, pictures } = await openTrainingSets(settings, previous, flags)
   const decode = await decoderOf(spaceOf(data), flags.vae) // null for a model of pictures
   const numClasses = settings.labels === 'yes' ? data.classes.length : 0
   const options = family.options(
@@ -144,20 +147,32 @@ export async function openRun<Model extends Module, Options, Own extends Setting
     settings,
   )
   program.check?.(options, settings)
-  const { length: pictures, classes } = data
+  const { classes } = data
   const latents = spaceOf(data)
   const described: Described<Options, Own> = { program: name, settings, pictures, classes, model: options, latents }
   const changed = checkSameData(folder, previous, described, numClasses > 0)
   const origin = from === undefined ? (program.origin?.(settings) ?? null) : null
   const random = program.random?.(settings) ?? rng(settings.seed)
+  const labelled = numClasses > 0
+  const measured =
+    heldOut &&
+    new HeldOut<Model>(heldOut, {
+      passes: (model, part) => training.passes(model, part, settings),
+      loss: terms => training.columns(terms, settings, 0).loss,
+      labelled,
+    })
+  const samples = Math.min(training.samples(settings.preset), steps < shortRun ? 12 : Infinity)
+  const heldOutNote = heldOut && `${heldOut.length} of ${pictures} pictures are held out to measure the loss on`
   return {
     settings,
     options,
     data,
     random,
     weights: origin?.weights ?? null,
-    begin: trained =>
-      new Run(
+    begin(trained) {
+      if (settings.checkpointBlocks) checkpointBlocks(trained.model)
+      const { average } = trained.ema
+      return new Run(
         {
           folder,
           steps,
@@ -166,7 +181,8 @@ export async function openRun<Model extends Module, Options, Own extends Setting
           rng: random,
           backend,
           data,
-          labelled: numClasses > 0,
+          labelled,
+          heldOut: measured && (() => measured.measure(average)),
           from,
           start: origin?.checkpoint,
           previous,
@@ -177,16 +193,25 @@ export async function openRun<Model extends Module, Options, Own extends Setting
             resume: resume(folder, steps),
             ...program.readme,
           },
-          notes: [changed, ...(program.notes?.(options, settings) ?? []), origin?.note ?? null],
+          notes: [changed, heldOutNote, ...(program.notes?.(options, settings) ?? []), origin?.note ?? null],
           columns: (terms, progress) => training.columns(terms, settings, progress),
           curves: training.curves,
           speed: program.speed && ((step, seconds) => program.speed!(settings, step, seconds)),
-          show: (path, run) =>
-            program.show(path, run, { folder, settings, options, data, decode, average: trained.ema.average }),
+          show: (path, run) => program.show(path, run, { folder, settings, options, data, decode, average, samples }),
         },
         trained,
-      ),
+      )
+    },
   }
+}
+
+/** The settings of a new run so far, with a preset. */
+function presetFor<Model extends Module, Options, Own extends SettingsTable>(
+  { family, inheritedPreset }: TrainingProgram<Model, Options, Own>,
+  given: Partial<Settings<Own>>,
+): Partial<Settings<Own>> {
+  const preset = given.preset ?? inheritedPreset?.(given)
+  return withPreset(family, { ...given, ...(preset !== undefined && { preset }) }, sideOf(given))
 }
 
 /** Settings of a new run. */
@@ -196,7 +221,10 @@ function settle<Model extends Module, Options, Own extends SettingsTable>(
   steps: number | undefined,
 ): Settings<Own> {
   const withData = { ...given, ...picturesOf(given) }
-  return newSettings(program.family, program.complete?.(withData, steps) ?? withData)
+  const completed = program.complete?.(withData, steps) ?? withData
+  const settings = newSettings(program.family, presetFor(program, completed))
+  // A schedule over the run needs its length.
+  return settings.lrSchedule === 'constant' ? settings : { ...settings, steps: settings.steps ?? steps ?? usualSteps }
 }
 
 /** Settings of a resumed run. Runs of earlier versions name the run they tune in `tuned`. */

@@ -13,7 +13,11 @@ import type { RunState } from './resume.ts'
 /** What the checkpoints of all training programs say of their run. */
 export interface Trained {
   readonly settings: { readonly preset: string; readonly data: string }
-  readonly model: { readonly numHeads: number; readonly decoder?: { readonly numHeads: number } | null }
+  readonly model: {
+    readonly numHeads: number
+    readonly decoder?: { readonly numHeads: number } | null
+    readonly ablation?: string
+  }
   /** Their names; MaskDM is trained without. */
   readonly classes?: readonly string[]
   /** null where it was trained on pictures. */
