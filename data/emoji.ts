@@ -42,10 +42,10 @@ export async function openEmoji(set: EmojiSet, size: number): Promise<ImageDatas
   const emoji: Emoji[] = JSON.parse(readFileSync(join(folder, 'emoji.json'), 'utf8'))
   const chosen = emoji
     .filter(({ category }) => inSet(set, category))
-    .flatMap(each =>
+    .flatMap((each, base) =>
       [each, ...Object.values(each.skin_variations ?? {})]
         .filter(picture => picture.has_img_twitter)
-        .map(picture => ({ picture, class: set === 'smileys' ? each.subcategory : each.category })),
+        .map(picture => ({ picture, base, class: set === 'smileys' ? each.subcategory : each.category })),
     )
   const classes = [...new Set(chosen.map(each => each.class))].sort()
   const labels = chosen.map(each => classes.indexOf(each.class))
@@ -65,6 +65,7 @@ export async function openEmoji(set: EmojiSet, size: number): Promise<ImageDatas
     classes,
     flips: false,
     label: i => labels[i],
+    group: i => chosen[i].base,
     pixels: i => pictures[i],
   }
 }

@@ -81,6 +81,7 @@ await main(async () => {
   const found = recognise(file.state, path, {
     heads: flags.heads ?? run?.model.numHeads,
     classes: flags.classes,
+    ablation: run?.model.ablation,
     config: file.metadata.get('config'),
   })
   const { family } = found

@@ -70,6 +70,11 @@ export function picturesOf(given: {
   return { latents, data: index.data, size: index.size }
 }
 
+/** Height and width of the latents that a command line names; undefined for a model of pictures. */
+export function sideOf({ latents }: { readonly latents?: string | null }): number | undefined {
+  return latents == null ? undefined : readIndex(latents)?.shape[1]
+}
+
 /**
  * What a run is trained on: the latents in a folder, or else pictures. `before` is what a resumed run was trained on. Says
  * how far the checksums are, past 2 s. Throws UserError, also on latents of another autoencoder than before.

@@ -6,9 +6,11 @@
 import { keptPatches } from '../diffusion/index.ts'
 import { gridOf } from '../models/dit.ts'
 import { type MaskDMOptions, type MaskedUViT, maskDM, maskingOf } from '../models/index.ts'
+import { latestCheckpoint, readState } from './checkpoint.ts'
 import { familyProgram } from './family-program.ts'
-import type { TrainingProgram } from './program.ts'
-import { checkPatches, folderOf } from './settings.ts'
+import type { Described, TrainingProgram } from './program.ts'
+import type { RunState } from './resume.ts'
+import { checkPatches, folderOf, withPreset } from './settings.ts'
 
 type Own = (typeof maskDM)['training']['settings']
 
@@ -24,8 +26,14 @@ export const maskDMProgram: TrainingProgram<MaskedUViT, MaskDMOptions, Own> = fa
   folder: ({ preset, stage = 'pretrain' }) => `${folderOf(maskDM, preset)}-${stage}`,
   complete({ from, ...given }) {
     if (given.stage !== 'finetune') return { ...given, from }
-    const pretrained = given.init === undefined ? `${folderOf(maskDM, given.preset)}-pretrain` : 'scratch'
+    const pretrained =
+      given.init === undefined ? `${folderOf(maskDM, withPreset(maskDM, given).preset)}-pretrain` : 'scratch'
     return { ...given, from: from ?? pretrained }
+  },
+  /** Fine-tuning continues with the model that was pre-trained. */
+  inheritedPreset({ stage, from }) {
+    const source = stage === 'finetune' && from !== undefined ? latestCheckpoint(from) : undefined
+    return source && readState<RunState<Described<MaskDMOptions, Own>>>(source.path).settings.preset
   },
   check(options, settings) {
     checkPatches(options, { preset: settings.preset, latents: settings.latents })

@@ -8,17 +8,10 @@ import { type Rng, ready, rng } from '../core/index.ts'
 import type { ImageDataset, LatentDataset } from '../data/index.ts'
 import { UserError } from '../io/user-error.ts'
 import type { SettingsOf, SettingsTable, Trainable } from '../models/family.ts'
-import type { Module } from '../nn/index.ts'
-import type { Checkpoint } from './checkpoint.ts'
-import {
-  contentsOf,
-  type Decode,
-  decoderOf,
-  type LatentSpace,
-  openTrainingSet,
-  picturesOf,
-  spaceOf,
-} from './latents.ts'
+import { checkpointBlocks, type Module } from '../nn/index.ts'
+import { type Checkpoint, type CheckpointState, latestCheckpoint, readState } from './checkpoint.ts'
+import { HeldOut } from './held-out.ts'
+import { contentsOf, type Decode, decoderOf, type LatentSpace, picturesOf, sideOf, spaceOf } from './latents.ts'
 import { freeze, startFrom, type WeightsSource } from './pretrained.ts'
 import type { RunDescription } from './readme.ts'
 import {
@@ -30,7 +23,9 @@ import {
   type TrainingState,
 } from './resume.ts'
 import { Run } from './run.ts'
-import { changeOf, newSettings, resumedSettings, type runTable, type Settings } from './settings.ts'
+import { changeOf, newSettings, resumedSettings, type runTable, type Settings, withPreset } from './settings.ts'
+import type { Trained } from './trained-run.ts'
+import { openTrainingSets } from './training-set.ts'
 
 /** A run's command line. */
 export interface TrainingCommand<Own extends SettingsTable> {
@@ -76,6 +71,8 @@ export interface Shown<Model extends Module, Options, Own extends SettingsTable>
   readonly decode: Decode | null
   /** The model with averaged weights. */
   readonly average: Model
+  /** Pictures to show: fewer in a short run. */
+  readonly samples: number
 }
 
 /** A program of `demask train`. */
@@ -84,8 +81,10 @@ export interface TrainingProgram<Model extends Module, Options, Own extends Sett
   /** For --help. */
   readonly about: string
   readonly examples: readonly (readonly [words: string, what: string])[]
-  /** Default folder of a run. */
+  /** Default folder of a run with these settings, the preset among them. */
   folder(given: Partial<Settings<Own>>): string
+  /** Preset that a new run has from another one; undefined if there is none. */
+  inheritedPreset?(given: Partial<Settings<Own>>): string | undefined
   /**
    * Completes what was given for a new run, with settings that it inherits from another one. `steps` is the length of the
    * run, if it was given. Throws UserError.
@@ -108,6 +107,11 @@ export interface TrainingProgram<Model extends Module, Options, Own extends Sett
   /** Writes a picture of the model's progress to `path`, unless the run is asked to stop meanwhile. */
   show(path: string, run: Run, shown: Shown<Model, Options, Own>): Promise<void>
 }
+
+/** Steps of a run, unless given. */
+const usualSteps = 10_000
+/** A run of fewer steps draws one small grid of samples, at its end. */
+const shortRun = 20
 
 /** A run before its model is made. */
 export interface OpenedRun<Model extends Module, Options, Own extends SettingsTable> {
@@ -137,7 +141,7 @@ export async function openRun<Model extends Module, Options, Own extends Setting
   command: TrainingCommand<Own>,
 ): Promise<OpenedRun<Model, Options, Own>> {
   const { given, flags } = command
-  const folder = flags.out ?? program.folder(given)
+  const folder = flags.out ?? program.folder(presetFor(program, { ...given, ...picturesOf(given) }))
   const { from, release } = resumePoint(folder, flags.resume)
   const failed = (error: unknown): never => {
     release()
@@ -173,10 +177,10 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
       : resumedSettings(family, given, startedWith(previous), folder)
   if (settings.steps !== null && flags.steps !== undefined && flags.steps !== settings.steps)
     throw changeOf('--steps', settings.steps, flags.steps, folder)
-  const steps = settings.steps ?? flags.steps ?? 10_000
+  const steps = settings.steps ?? flags.steps ?? usualSteps
 
   const backend = await ready(flags)
-  const data = await openTrainingSet(settings, previous, flags)
+  const { training: data, heldOut, pictures } = await openTrainingSets(settings, previous, flags)
   const decode = await decoderOf(spaceOf(data), flags.vae) // null for a model of pictures
   const numClasses = settings.labels === 'yes' ? data.classes.length : 0
   const options = family.options(
@@ -185,13 +189,23 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
     settings,
   )
   program.check?.(options, settings)
-  const { length: pictures, classes } = data
+  const { classes } = data
   const latents = spaceOf(data)
   const described: Described<Options, Own> = { program: name, settings, pictures, classes, model: options, latents }
   const changed = checkSameData(folder, previous, described, numClasses > 0)
   const origin = from === undefined ? originOf(program, settings) : null
   const prepared: string[] = []
   const random = program.random?.(settings) ?? rng(settings.seed)
+  const labelled = numClasses > 0
+  const measured =
+    heldOut &&
+    new HeldOut<Model>(heldOut, {
+      passes: (model, part) => training.passes(model, part, settings),
+      loss: terms => training.columns(terms, settings, 0).loss,
+      labelled,
+    })
+  const samples = Math.min(training.samples(settings.preset), steps < shortRun ? 12 : Infinity)
+  const heldOutNote = heldOut && `${heldOut.length} of ${pictures} pictures are held out to measure the loss on`
   return {
     close: release,
     settings,
@@ -205,8 +219,10 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
       }
       if (settings.freeze !== undefined) prepared.push(freeze(model, settings.freeze))
     },
-    begin: trained =>
-      new Run(
+    begin(trained) {
+      if (settings.checkpointBlocks) checkpointBlocks(trained.model)
+      const { average } = trained.ema
+      return new Run(
         {
           folder,
           release,
@@ -216,7 +232,8 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
           rng: random,
           backend,
           data,
-          labelled: numClasses > 0,
+          labelled,
+          heldOut: measured && (() => measured.measure(average)),
           from,
           start: origin?.checkpoint,
           previous,
@@ -227,15 +244,21 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
             resume: resume(folder, steps),
             ...program.readme,
           },
-          notes: [changed, ...(program.notes?.(options, settings) ?? []), origin?.note ?? null, ...prepared],
+          notes: [
+            changed,
+            heldOutNote,
+            ...(program.notes?.(options, settings) ?? []),
+            origin?.note ?? null,
+            ...prepared,
+          ],
           columns: (terms, progress) => training.columns(terms, settings, progress),
           curves: training.curves,
           speed: program.speed && ((step, seconds) => program.speed!(settings, step, seconds)),
-          show: (path, run) =>
-            program.show(path, run, { folder, settings, options, data, decode, average: trained.ema.average }),
+          show: (path, run) => program.show(path, run, { folder, settings, options, data, decode, average, samples }),
         },
         trained,
-      ),
+      )
+    },
   }
 }
 
@@ -250,6 +273,23 @@ function originOf<Model extends Module, Options, Own extends SettingsTable>(
   return { flag: '--init', weights: { path: settings.init, weights: 'ema' } }
 }
 
+/** The settings of a new run so far, with a preset. */
+function presetFor<Model extends Module, Options, Own extends SettingsTable>(
+  { family, inheritedPreset }: TrainingProgram<Model, Options, Own>,
+  given: Partial<Settings<Own>>,
+): Partial<Settings<Own>> {
+  const preset = given.preset ?? inheritedPreset?.(given) ?? presetOfRun(family, given.init)
+  return withPreset(family, { ...given, ...(preset !== undefined && { preset }) }, sideOf(given))
+}
+
+/** The preset of the run that --init names; undefined for a file, and for a run of another family. */
+function presetOfRun({ presets }: { readonly presets: readonly string[] }, init: string | undefined) {
+  const checkpoint = init === undefined ? undefined : latestCheckpoint(init)
+  if (checkpoint === undefined) return undefined
+  const { preset } = readState<CheckpointState & Trained>(checkpoint.path).settings
+  return presets.includes(preset) ? preset : undefined
+}
+
 /** Settings of a new run. */
 function settle<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
@@ -257,7 +297,10 @@ function settle<Model extends Module, Options, Own extends SettingsTable>(
   steps: number | undefined,
 ): Settings<Own> {
   const withData = { ...given, ...picturesOf(given) }
-  return newSettings(program.family, program.complete?.(withData, steps) ?? withData)
+  const completed = program.complete?.(withData, steps) ?? withData
+  const settings = newSettings(program.family, presetFor(program, completed))
+  // A schedule over the run needs its length.
+  return settings.lrSchedule === 'constant' ? settings : { ...settings, steps: settings.steps ?? steps ?? usualSteps }
 }
 
 /** Settings of a resumed run. Runs of earlier versions name the run they tune in `tuned`. */

@@ -48,6 +48,8 @@ export interface RunOptions {
   readonly data: { readonly channels: number; readonly size: number }
   /** True if the model is conditioned on labels. */
   readonly labelled: boolean
+  /** Measures the loss on held-out pictures, for a column of metrics.jsonl; null if there are none. */
+  readonly heldOut?: (() => Promise<number>) | null
   /** Checkpoint to resume; undefined for a new run. */
   readonly from: Checkpoint | undefined
   /** Checkpoint of another run, whose weights, averages and moments a new run starts from. */
@@ -146,13 +148,15 @@ export class Run {
           const step = this.#step
           yield step
           if (this.#step !== step + 1) throw new Error(`run.steps: expected a commit of step ${step}, got none`)
-          if (this.#step % (this.#step < 500 ? 50 : 250) === 0 && this.#step < steps) await this.#save()
+          if (this.#step >= steps) continue
+          if (this.#savesAt(this.#step)) await this.#save(this.#samplesAt(this.#step))
+          else if (this.#samplesAt(this.#step)) await this.#report(true)
         }
       } finally {
         this.#progress.close()
       }
       if (this.#batches !== null) console.log(this.#batches.shareOf(this.#computing))
-      if (this.#step > first || !isSaved(folder, this.#step)) await this.#save()
+      if (this.#step > first || !isSaved(folder, this.#step)) await this.#save(true)
     } finally {
       this.#interrupt.close()
       this.#log.close()
@@ -189,17 +193,28 @@ export class Run {
     const seconds = (performance.now() - began) / 1000
     this.#computing += seconds
     const shown = columns(terms, inputs.progress)
+    const heldOut = this.#savesAt(this.#step) ? await this.#options.heldOut?.() : undefined
     this.#log.write(
-      { step: this.#step, ...shown, gradNorm, lr, ...acted },
+      { step: this.#step, ...shown, gradNorm, lr, ...acted, ...(heldOut !== undefined && { heldOut }) },
       { step: this.#step, seconds, waited: batches.waited - waited, time: Date.now() / 1000 },
     )
     this.#progress.update(this.#step, shown.loss, batch)
     if (this.#step === (this.#options.from?.step ?? 0) + 2) this.print(speed(this.#step, seconds))
   }
 
-  /** Writes the checkpoint, the loss curve, the picture and the report. Throws UserError if the disk refuses. */
-  async #save(): Promise<void> {
-    const { folder, described, backend, curves, show } = this.#options
+  #savesAt(step: number): boolean {
+    const { saveEvery = step < 500 ? 50 : 250 } = this.#options.settings
+    return step % saveEvery === 0
+  }
+
+  #samplesAt(step: number): boolean {
+    const { sampleEvery } = this.#options.settings
+    return sampleEvery === undefined ? this.#savesAt(step) : step % sampleEvery === 0
+  }
+
+  /** Writes the checkpoint, the loss curve, the picture if wanted, and the report. Throws UserError if the disk refuses. */
+  async #save(withSamples: boolean): Promise<void> {
+    const { folder, described, backend } = this.#options
     const { model, ema, optimizer, guard } = this.#state
     this.#log.sync()
     const state: RunState<RunDescribed> = {
@@ -211,16 +226,27 @@ export class Run {
     }
     const tensors = { model: model.stateDict(), ema: ema.average.stateDict(), optimizer: optimizer.stateDict() }
     this.#checkpoint = await saveCheckpoint(folder, tensors, state)
+    await this.#report(withSamples)
+  }
+
+  /** Writes the loss curve, the picture if wanted, and the report. Throws UserError if the disk refuses. */
+  async #report(withSamples: boolean): Promise<void> {
+    const { folder, curves, show } = this.#options
     try {
       const rows = readRows(join(folder, 'metrics.jsonl'))
-      await writeLossCurve(join(folder, 'loss.png'), rows, curves)
+      await writeLossCurve(
+        join(folder, 'loss.png'),
+        rows,
+        curves.filter(curve => rows.some(row => curve in row)),
+      )
       const samples = samplesPath(folder, this.#step)
-      await show(samples, this)
-      if (existsSync(samples)) this.#log.picture(samples, this.#step)
+      if (withSamples) await show(samples, this)
+      if (withSamples && existsSync(samples)) this.#log.picture(samples, this.#step)
       await writeReport(folder, rows)
     } catch (error) {
       if (!(error instanceof UserError)) throw error
-      throw new UserError(`${error.message}; the last good checkpoint is ${this.#checkpoint}`, { cause: error })
+      const last = this.#checkpoint === undefined ? '' : `; the last good checkpoint is ${this.#checkpoint}`
+      throw new UserError(`${error.message}${last}`, { cause: error })
     }
     this.#progress.pause()
   }
