@@ -43,6 +43,7 @@ export {
   type TrainingState,
 } from './resume.ts'
 export { type BatchSource, Run, type RunOptions } from './run.ts'
+export { type OwnRun, type OwnRunSettings, type OwnTrained, startRun } from './start-run.ts'
 export { type GuardedStep, StepGuard } from './step-guard.ts'
 export { train } from './train.ts'
 export { version } from './version.ts'
