@@ -30,7 +30,7 @@ export interface Figure extends Timing {
   readonly fraction: number
 }
 
-/** What a recorded run keeps of `npm run bench`. */
+/** Results of `npm run bench` in a recorded run. */
 export interface OwnResults {
   readonly build: string
   readonly ceilings: readonly { readonly threads: number; readonly gflops: number; readonly gbs: number }[]

@@ -1,6 +1,6 @@
 /**
- * What each model needs of memory, in training and in sampling, for latents of 256-pixel pictures (32 px, 4 channels, 1000
- * classes), and so what fits into the 4 GiB that wasm can address. Nothing is computed: the steps run on a backend that
+ * Memory that each model needs, in training and in sampling, for latents of 256-pixel pictures (32 px, 4 channels, 1000
+ * classes), and so which ones fit into the 4 GiB that wasm can address. Nothing is computed: the steps run on a backend that
  * only counts bytes (core/backends/shapes.ts), which tests compare with wasm's own count. Training is a step with AdamW
  * and a moving average of the weights; sampling generates a picture with guidance, so passes are on two pictures for one.
  * Run: npm run bench -- memory. Next: checkpoint.ts.
@@ -81,7 +81,7 @@ export function samplingBytes(family: Family, preset: string): { bytes: number; 
   })
 }
 
-/** What can be used of 4 GiB: packed panels, the code's own data and holes between blocks need some. */
+/** Usable part of 4 GiB: packed panels, the code's own data and holes between blocks take the rest. */
 const usable = 0.95 * 2 ** 32
 
 /** The largest power of two of pictures whose step fits, at most 256; 0 where not even one does. */

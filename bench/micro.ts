@@ -22,7 +22,7 @@ import { adamW, ditBlock, productFlops } from './workloads.ts'
 
 interface Case {
   readonly name: string
-  /** What one run costs: floating-point operations, or bytes read and written. */
+  /** Cost of one run: floating-point operations, or bytes read and written. */
   readonly flops?: number
   readonly bytes?: number
   run(): void

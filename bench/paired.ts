@@ -1,7 +1,8 @@
 /**
  * `npx tsx bench/paired.ts ROOT [work...]`: this checkout beside another one in one run. A process of each takes turns,
- * run by run, and the ratio is taken pair by pair, so that a machine that slows down slows both. Above 1, this checkout
- * is faster. The interval is the 95 % bootstrap interval of the median ratio.
+ * run by run, and the ratio is taken pair by pair, so that a machine that slows down slows both. Two processes of the same
+ * code may differ by some percent for as long as they live, so every round starts new ones. Above 1, this checkout is
+ * faster. The interval is the 95 % bootstrap interval of the geometric mean of the rounds' median ratios.
  */
 
 import { type ChildProcess, fork } from 'node:child_process'
@@ -14,6 +15,7 @@ import { UserError } from '../io/user-error.ts'
 import { median, table } from './table.ts'
 
 const resamples = 2000
+const leastPairs = 3
 
 /** Sends a message to a child and returns its next answer. */
 function ask<T>(child: ChildProcess, message?: object): Promise<T> {
@@ -28,17 +30,50 @@ function ask<T>(child: ChildProcess, message?: object): Promise<T> {
   })
 }
 
-/** 95 % bootstrap interval of the median. */
-function interval(values: readonly number[]): [number, number] {
+/** Geometric mean. */
+function centre(ratios: readonly number[]): number {
+  return Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length)
+}
+
+/** 95 % bootstrap interval of the geometric mean. */
+function interval(ratios: readonly number[]): [number, number] {
   const random = rng(1)
-  const medians = Array.from({ length: resamples }, () =>
-    median(Array.from(random.uniformArray(values.length), u => values[Math.floor(u * values.length)])),
+  const { length } = ratios
+  const means = Array.from({ length: resamples }, () =>
+    centre(Array.from(random.uniformArray(length), u => ratios[Math.floor(u * length)])),
   ).sort((a, b) => a - b)
-  return [medians[Math.floor(0.025 * resamples)], medians[Math.ceil(0.975 * resamples) - 1]]
+  return [means[Math.floor(0.025 * resamples)], means[Math.ceil(0.975 * resamples) - 1]]
+}
+
+const script = fileURLToPath(new URL('paired-process.ts', import.meta.url))
+const here = fileURLToPath(new URL('..', import.meta.url))
+
+/** Starts a process of each checkout, the other one's first on even rounds. Returns them as [there, here]. */
+async function startSides(root: string, threads: number, round: number) {
+  const sides: ChildProcess[] = []
+  let works: readonly string[] = []
+  for (const i of round % 2 === 0 ? [0, 1] : [1, 0]) {
+    sides[i] = fork(script, [[root, here][i], String(threads)])
+    works = (await ask<{ works: string[] }>(sides[i])).works
+  }
+  return { sides, works }
+}
+
+/** Milliseconds of both sides, run by run, for about `seconds`. */
+async function timePairs(sides: readonly ChildProcess[], work: string, seconds: number): Promise<number[][]> {
+  for (const side of sides) await ask(side, { work })
+  const pairs: number[][] = []
+  const end = performance.now() + 1000 * seconds
+  while (pairs.length < leastPairs || performance.now() < end) {
+    const ms: number[] = []
+    for (const i of pairs.length % 2 === 0 ? [0, 1] : [1, 0]) ms[i] = (await ask<{ ms: number }>(sides[i], {})).ms
+    pairs.push(ms)
+  }
+  return pairs
 }
 
 await main(async () => {
-  const { root, names, threads, seconds } = readFlags({
+  const { root, names, threads, rounds, seconds } = readFlags({
     command: 'npx tsx bench/paired.ts',
     about: 'This checkout beside another one, run by run: the ratio of their times.',
     operands: {
@@ -47,7 +82,8 @@ await main(async () => {
     },
     flags: {
       threads: { type: 'integer', min: 1, default: 2, about: 'threads of each side' },
-      seconds: { type: 'number', min: 0, default: 40, about: 'time for each work, at least 12 pairs' },
+      rounds: { type: 'integer', min: 2, default: 8, about: 'times that both processes are started anew' },
+      seconds: { type: 'number', min: 0, default: 4, about: 'time for each work in a round, at least 3 pairs' },
     },
     examples: [
       ['../before', 'every work'],
@@ -56,29 +92,24 @@ await main(async () => {
   })
   if (!existsSync(`${root}/bench/workloads.ts`))
     throw new UserError(`bench: expected the folder of a checkout of demask, got ${root}`)
-  const here = fileURLToPath(new URL('..', import.meta.url))
-  const script = fileURLToPath(new URL('paired-process.ts', import.meta.url))
-  const sides = [root, here].map(side => fork(script, [side, String(threads)]))
-  const [{ works }] = await Promise.all(sides.map(side => ask<{ works: string[] }>(side)))
-  const unknown = names.find(name => !works.includes(name))
-  if (unknown !== undefined) throw new UserError(`bench: expected ${works.join(', ')}, got '${unknown}'`)
-  const rows = [['work', 'pairs', 'there ms', 'here ms', 'there / here', '95 %']]
-  for (const work of names.length > 0 ? names : works) {
-    for (const side of sides) await ask(side, { work })
-    const pairs: number[][] = []
-    const end = performance.now() + 1000 * seconds
-    while (pairs.length < 12 || performance.now() < end) {
-      const order = pairs.length % 2 === 0 ? [0, 1] : [1, 0]
-      const ms: number[] = []
-      for (const i of order) ms[i] = (await ask<{ ms: number }>(sides[i], {})).ms
-      pairs.push(ms)
+  const timed = new Map<string, number[][][]>()
+  for (let round = 0; round < rounds; round++) {
+    const { sides, works } = await startSides(root, threads, round)
+    const unknown = names.find(name => !works.includes(name))
+    if (unknown !== undefined) throw new UserError(`bench: expected ${works.join(', ')}, got '${unknown}'`)
+    for (const work of names.length > 0 ? names : works) {
+      process.stderr.write(`round ${round + 1} of ${rounds}: ${work}\n`)
+      timed.set(work, [...(timed.get(work) ?? []), await timePairs(sides, work, seconds)])
     }
-    const ratios = pairs.map(([there, now]) => there / now)
-    const [low, high] = interval(ratios)
-    const ms = [0, 1].map(i => median(pairs.map(pair => pair[i])).toFixed(2))
-    rows.push([work, `${pairs.length}`, ...ms, median(ratios).toFixed(3), `${low.toFixed(3)} to ${high.toFixed(3)}`])
-    console.log(table([rows[0], rows.at(-1)!]))
+    for (const side of sides) side.disconnect()
   }
-  for (const side of sides) side.disconnect()
-  console.log(`\n${table(rows)}`)
+  const rows = [['work', 'pairs', 'there ms', 'here ms', 'there / here', '95 %']]
+  for (const [work, all] of timed) {
+    const ratios = all.map(pairs => median(pairs.map(([there, now]) => there / now)))
+    const [low, high] = interval(ratios)
+    const pairs = all.flat()
+    const ms = [0, 1].map(i => Math.min(...pairs.map(pair => pair[i])).toFixed(2))
+    rows.push([work, `${pairs.length}`, ...ms, centre(ratios).toFixed(3), `${low.toFixed(3)} to ${high.toFixed(3)}`])
+  }
+  console.log(table(rows))
 })

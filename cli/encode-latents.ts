@@ -6,7 +6,7 @@
 
 import { basename, join, resolve } from 'node:path'
 import { backendNames, ready } from '../core/index.ts'
-import { openDataset, writeLatents } from '../data/index.ts'
+import { classFromHelp, classSources, openDataset, writeLatents } from '../data/index.ts'
 import { sha256Of } from '../io/checksum.ts'
 import { lockFolder } from '../io/lock.ts'
 import { UserError } from '../io/user-error.ts'
@@ -47,6 +47,7 @@ export const run = (words: readonly string[]): Promise<void> =>
             about: 'height and width of the pictures (default what the autoencoder was trained on, or 256)',
           },
           out: { type: 'text', value: 'DIR', about: 'the folder of latents (default runs/latents-NAME-SIZE)' },
+          'class-from': { type: 'text', choices: classSources, about: `${classFromHelp} (default folder)` },
           strict: { type: 'switch', about: 'end at a picture that cannot be read, instead of leaving it out' },
           backend: { type: 'text', choices: backendNames, about: 'where tensors live (default wasm)' },
           threads: { type: 'integer', min: 1, max: 256, about: 'threads of the wasm backend (default one per core)' },
@@ -68,7 +69,7 @@ export const run = (words: readonly string[]): Promise<void> =>
     if (inChannels !== 3)
       throw new UserError(`${file}: expected an autoencoder of RGB pictures, got ${inChannels} channels`)
     if (size % factor !== 0) throw new UserError(`--size: expected a multiple of ${factor}, got ${size}`)
-    const data = await openDataset(dir, size, { strict })
+    const data = await openDataset(dir, size, { strict, classFrom: flags['class-from'] })
     const name = basename(data.name).replace(/[^\w.-]+/g, '-')
     const out = given ?? join('runs', `latents-${name}-${size}`)
 

@@ -5,11 +5,12 @@
  */
 
 import { ready } from '../core/index.ts'
+import { classFromHelp, classSources } from '../data/index.ts'
 import { readStatistics, type StoredStatistics, writeStatistics } from '../evaluation/feature-statistics.ts'
 import { UserError } from '../io/user-error.ts'
 import { demask } from './command.ts'
 import { compared, type Measured, measuredOf, merge, type Part, type Results } from './evaluate-measure.ts'
-import { emoji, inception, type Measure, openSource, type Source } from './evaluate-sets.ts'
+import { emoji, inception, isFolder, type Measure, openSource, type Source } from './evaluate-sets.ts'
 import { readFlags } from './flags.ts'
 
 export async function run(words: readonly string[]): Promise<void> {
@@ -38,6 +39,7 @@ export async function run(words: readonly string[]): Promise<void> {
           max: 4096,
           about: 'height and width that pictures of a folder are brought to',
         },
+        'class-from': { type: 'text', choices: classSources, about: `${classFromHelp} (default folder)` },
         batch: { type: 'integer', min: 1, max: 1024, about: 'pictures at a time (default 8, emoji features 64)' },
         pairs: {
           type: 'integer',
@@ -66,13 +68,18 @@ export async function run(words: readonly string[]): Promise<void> {
     throw new UserError('evaluate: expected a reference to compare with, or --save, got neither')
   if (given.save !== undefined && !/\.(npz|safetensors)$/.test(given.save))
     throw new UserError(`--save: expected a name that ends with .npz or .safetensors, got '${given.save}'`)
+  const classFrom = given['class-from']
+  const specs = [samplesSpec, referenceSpec].filter(spec => spec !== undefined)
+  if (classFrom === 'prefix' && !specs.some(isFolder))
+    throw new UserError(`--class-from: expected a folder of pictures for 'prefix', got ${specs.join(' and ')}`)
+  const open = (spec: string) => openSource(spec, size, isFolder(spec) ? classFrom : undefined)
   const part = given.part === undefined ? null : partOf(given.part)
   const backend = await ready({ threads: given.threads })
   const sources: Source[] = []
   try {
-    const samples = await openSource(samplesSpec, size)
+    const samples = await open(samplesSpec)
     sources.push(samples)
-    const reference = referenceSpec === undefined ? null : await openSource(referenceSpec, size)
+    const reference = referenceSpec === undefined ? null : await open(referenceSpec)
     if (reference !== null) sources.push(reference)
     const measure = await (given.inception === undefined ? emoji() : inception(given.inception))
     const further: readonly (readonly [string, StoredStatistics])[] = await Promise.all(

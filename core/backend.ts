@@ -22,13 +22,13 @@ export interface Storage {
   holds: number
 }
 
-/** What a kernel is asked to produce. */
+/** Shape and dtype of a kernel's result. */
 export interface Spec {
   readonly shape: Shape
   readonly dtype: DType
 }
 
-/** What a kernel reads. Tensors are operands. */
+/** Input of a kernel. Tensors are operands. */
 export interface Operand extends Spec {
   readonly storage: Storage
 }
@@ -116,7 +116,7 @@ export function indexError(op: string, rows: number, got: number | string, at?: 
   return new RangeError(`${op}: expected indices in [0, ${rows}), got ${got}${place}`)
 }
 
-/** The required kernels. Operands of one call share backend and dtype, but for index operands, which are i32. */
+/** The required kernels. Operands of one call share backend and dtype, except index operands, which are i32. */
 export interface Kernels {
   /** `value` in every element. */
   fill(value: number, out: Spec): Storage

@@ -6,6 +6,7 @@
 export type {
   AssignRow,
   Backend,
+  BackendKernels,
   BackendStats,
   FusedKernels,
   Kernels,
@@ -19,44 +20,108 @@ export type {
 export { cpu } from './backends/cpu/backend.ts'
 export { createShapes, shapes } from './backends/shapes.ts'
 export { checkpoint } from './checkpoint.ts'
+export { type CustomOp, customOp } from './custom.ts'
 export { defaultBackend, setDefaultBackend } from './default-backend.ts'
+export { showTensorsInDevtools } from './devtools.ts'
 export type { Doubles, ExactSums } from './doubles.ts'
 export type { DType, TypedArray } from './dtype.ts'
 export { enableGrad, gradEnabled, labelled, noGrad } from './graph.ts'
+export type { GradientHook } from './hooks.ts'
 export {
   type AnyOp,
   apply,
   applyMany,
+  type Binary,
   defineManyOp,
   defineOp,
   type ManyOp,
+  type None,
   type Observer,
   type Op,
   observe,
   registry,
   type Sample,
+  type Unary,
 } from './op.ts'
-export * from './ops/activation.ts'
-export * from './ops/attention.ts'
+export { gelu, geluTanh, relu, sigmoid, silu, softplus } from './ops/activation.ts'
+export { attention, selfAttention } from './ops/attention.ts'
 export { type Axes, broadcastTo, sum, sumTo } from './ops/broadcast.ts'
-export * from './ops/conv.ts'
-export * from './ops/elementwise.ts'
-export * from './ops/gather.ts'
-export * from './ops/loss.ts'
-export * from './ops/matmul.ts'
-export * from './ops/movement.ts'
-export * from './ops/norm.ts'
-export * from './ops/reduce.ts'
-export * from './ops/softmax.ts'
-export * from './ops/update.ts'
+export {
+  avgPool2d,
+  type ConvOptions,
+  conv2d,
+  convTranspose2d,
+  fold,
+  interpolate,
+  maxPool2d,
+  patchify,
+  unfold,
+} from './ops/conv.ts'
+export {
+  abs,
+  add,
+  affine,
+  cast,
+  clamp,
+  cos,
+  div,
+  equal,
+  erf,
+  exp,
+  floor,
+  isFinite,
+  less,
+  lessEqual,
+  log,
+  maximum,
+  minimum,
+  mul,
+  neg,
+  pow,
+  reciprocal,
+  rsqrt,
+  sign,
+  sin,
+  sqrt,
+  square,
+  sub,
+  tanh,
+  to,
+} from './ops/elementwise.ts'
+export { embedding, gatherRows, pick, scatterAdd, scatterRows } from './ops/gather.ts'
+export { l1, mse, smoothL1 } from './ops/loss.ts'
+export { linear, matmul } from './ops/matmul.ts'
+export { concat, copy, pad, permute, reshape, slice, split, stack, transpose, unsqueeze } from './ops/movement.ts'
+export { adaLayerNorm, gatedResidual, groupNorm, layerNorm } from './ops/norm.ts'
+export { max, mean, min, variance } from './ops/reduce.ts'
+export { crossEntropy, logSoftmax, softmax } from './ops/softmax.ts'
+export {
+  type AdamWAttrs,
+  type AdamWRow,
+  type AdamWScalars,
+  type AdanAttrs,
+  type AdanRow,
+  type AdanScalars,
+  adamW,
+  adan,
+  type ClipScalars,
+  type Hyperparameters,
+  lerp,
+  type SgdAttrs,
+  type SgdRow,
+  sgd,
+  sumOfSquares,
+} from './ops/update.ts'
 export { where } from './ops/where.ts'
-export * from './random.ts'
+export { type DrawOptions, Rng, type RngState, rng, type Words } from './random.ts'
 export { type BackendName, backendNames, type ReadyOptions, ready } from './ready.ts'
+export type { Sampler } from './samples.ts'
 export { scope } from './scope.ts'
 export { type Shape, ShapeError } from './shape.ts'
 export { firstNonFinite, type NonFinite, type ProfileRow, profile, stats } from './stats.ts'
-export { backward, type GradOptions, grad, gradients } from './tape.ts'
+export { type BackwardOptions, backward, type GradOptions, gradients } from './tape.ts'
 export { arange, full, type NestedNumbers, ones, Tensor, type TensorOptions, tensor, zeros } from './tensor.ts'
+export { type Each, grad, hessianVectorProduct, jvp, type ValueAndGrads, valueAndGrad, vjp } from './transforms.ts'
 export {
   type AnyUpdate,
   assign,

@@ -11,6 +11,7 @@ import { gradEnabled, Node } from './graph.ts'
 import type { Sampler } from './samples.ts'
 import { checkSizes, type Shape, show } from './shape.ts'
 import { Tensor } from './tensor.ts'
+import { atCaller } from './traceback.ts'
 import type { AnyUpdate } from './update.ts'
 
 export type Unary = readonly [Tensor]
@@ -27,7 +28,7 @@ export interface Sample<X extends readonly Tensor[] = readonly Tensor[], A = unk
 
 interface Common<X extends readonly Tensor[], A> {
   readonly name: string
-  /** The dtype of the result; that of the first input unless said. */
+  /** The dtype of the result (default: that of the first input). */
   dtype?(x: X, attrs: A): DType
   /**
    * True if the op is exact on i32 and its result stays i32: moves, selections, sums and products. Every other op computes
@@ -38,7 +39,7 @@ interface Common<X extends readonly Tensor[], A> {
   readonly selector?: { readonly at: number; readonly dtype?: DType }
   /** Required: an op without samples does not compile. Values are f32-representable f64 on `cpu`. */
   samples(r: Sampler): readonly Sample<X, A>[]
-  /** Floating-point operations of one call, for `profile`; elements of the result unless said. */
+  /** Floating-point operations of one call, for `profile` (default: the number of elements of the result). */
   flops?(x: X, attrs: A): number
   /** 'none': no gradient by nature (comparisons, index arithmetic); 'once': kinks, so no second derivative is tested. */
   readonly differentiable?: 'none' | 'once'
@@ -50,7 +51,7 @@ export interface Op<X extends readonly Tensor[], A, S extends readonly Tensor[]>
   infer(x: Shapes<X>, attrs: A): Shape
   /** Runs the kernel; undefined where the backend lacks it, and `decompose` is run instead. */
   forward(k: BackendKernels, x: X, attrs: A, out: Spec): Storage | undefined
-  /** What a fused op stands for, in plain ops. */
+  /** The same computation in plain ops. */
   decompose?(x: X, attrs: A): Tensor
   /** Exactly the tensors, of any shape, that the tape keeps alive for `vjp`; none by default. */
   save?(x: X, y: Tensor, attrs: A): S
@@ -89,7 +90,7 @@ export function registry(): ReadonlyMap<string, AnyOp> {
 }
 
 function register<O extends { readonly name: string }>(op: O): O {
-  if (records.has(op.name)) throw new Error(`defineOp: there is an op '${op.name}' already`)
+  if (records.has(op.name)) throw atCaller(new Error(`defineOp: there is an op '${op.name}' already`))
   records.set(op.name, op as unknown as AnyOp)
   return op
 }
@@ -175,7 +176,8 @@ export function applyMany<X extends readonly Tensor[], A>(op: ManyOp<X, A>, x: X
 }
 
 function decomposed<T>(op: { name: string }, result: T | undefined): T {
-  if (result === undefined) throw new Error(`${op.name}: the backend has no kernel and the op no decomposition`)
+  if (result === undefined)
+    throw atCaller(new Error(`${op.name}: the backend has no kernel and the op no decomposition`))
   return result
 }
 
@@ -194,7 +196,8 @@ function checkOperands(
   x: readonly Tensor[],
 ): void {
   for (const t of x)
-    if (t.disposed) throw new Error(`${name}: use after dispose of a ${t.dtype} tensor of shape ${show(t.shape)}`)
+    if (t.disposed)
+      throw atCaller(new Error(`${name}: use after dispose of a ${t.dtype} tensor of shape ${show(t.shape)}`))
   const { backend } = x[0]
   const { dtype } = x[selector?.at === 0 ? 1 : 0]
   for (let i = 0; i < x.length; i++) {
@@ -202,8 +205,10 @@ function checkOperands(
     if (x[i].backend === backend && x[i].dtype === wanted) continue
     const got = x.map(t => `${t.dtype} on ${t.backend.name}`).join(', ')
     const rule = selector?.dtype === undefined ? '' : `, and ${selector.dtype} as operand ${selector.at + 1}`
-    throw new Error(
-      `${name}: expected operands of one backend and dtype${rule}, got ${got}; move one with to(x, { backend, dtype })`,
+    throw atCaller(
+      new Error(
+        `${name}: expected operands of one backend and dtype${rule}, got ${got}; move one with to(x, { backend, dtype })`,
+      ),
     )
   }
   if (dtype === 'i32' && integers !== true) refuseIntegers(name)
@@ -215,5 +220,5 @@ export function checkFloat(op: string, ...xs: readonly Tensor[]): void {
 }
 
 function refuseIntegers(op: string): never {
-  throw new Error(`${op}: expected a float dtype, got i32; convert with to(x, { dtype: 'f32' })`)
+  throw atCaller(new Error(`${op}: expected a float dtype, got i32; convert with to(x, { dtype: 'f32' })`))
 }

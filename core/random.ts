@@ -10,6 +10,7 @@ import type { Backend } from './backend.ts'
 import type { DType } from './dtype.ts'
 import { type Shape, sizeOf } from './shape.ts'
 import { type Tensor, tensor } from './tensor.ts'
+import { atCaller } from './traceback.ts'
 
 /** Two 32-bit words, low word first. */
 export type Words = readonly [number, number]
@@ -76,7 +77,7 @@ function multiplyHigh(a: number, b: number): number {
 /** The words of a non-negative safe integer. Throws RangeError. */
 function wordsOf(what: string, value: number): Words {
   if (!Number.isSafeInteger(value) || value < 0)
-    throw new RangeError(`${what}: expected an integer in [0, 2^53), got ${value}`)
+    throw atCaller(new RangeError(`${what}: expected an integer in [0, 2^53), got ${value}`))
   return [value >>> 0, Math.floor(value / 0x100000000)]
 }
 
@@ -123,7 +124,7 @@ export class Rng {
    */
   integersArray(low: number, high: number, n: number): Int32Array {
     if (!Number.isInteger(low) || !Number.isInteger(high) || low >= high || low < -0x80000000 || high > 0x80000000)
-      throw new RangeError(`integers: expected low < high, both i32, got low ${low}, high ${high}`)
+      throw atCaller(new RangeError(`integers: expected low < high, both i32, got low ${low}, high ${high}`))
     const words = this.words(2 * n)
     const out = new Int32Array(n)
     for (let i = 0; i < n; i++) out[i] = low + below(high - low, words[2 * i], words[2 * i + 1])
@@ -195,7 +196,7 @@ export class Rng {
     wordsOf('rng: counter', state.counter)
     const [low, high] = state.key
     if (state.key.length !== 2 || low >>> 0 !== low || high >>> 0 !== high)
-      throw new RangeError(`rng: key: expected two 32-bit words, got [${state.key.join(', ')}]`)
+      throw atCaller(new RangeError(`rng: key: expected two 32-bit words, got [${state.key.join(', ')}]`))
     this.#seed = state.seed
     this.#key = [low, high]
     this.#counter = state.counter

@@ -3,11 +3,18 @@
  * row-major, so strides are derived from shapes and never stored. Next: backend.ts.
  */
 
+import { atCaller } from './traceback.ts'
+
 export type Shape = readonly number[]
 
-/** What an op says when shapes do not fit: `op: expected …, got …`. */
+/** Error of an op whose shapes do not fit: `op: expected …, got …`. */
 export class ShapeError extends Error {
   override name = 'ShapeError'
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options)
+    atCaller(this)
+  }
 }
 
 /** Number of elements. */

@@ -3,6 +3,8 @@
  * its first `await` would run outside of them.
  */
 
+import { atCaller } from './traceback.ts'
+
 /** T, unless it is a promise. */
 export type Synchronous<T> = T extends PromiseLike<unknown> ? never : T
 
@@ -10,5 +12,5 @@ export type Synchronous<T> = T extends PromiseLike<unknown> ? never : T
 export function checkSynchronous<T>(op: string, result: T): T {
   if (typeof (result as { then?: unknown } | null | undefined)?.then !== 'function') return result
   if (result instanceof Promise) result.catch(() => {})
-  throw new Error(`${op}: expected a synchronous function, got one that returns a promise; await after ${op}`)
+  throw atCaller(new Error(`${op}: expected a synchronous function, got one that returns a promise; await after ${op}`))
 }

@@ -1,11 +1,11 @@
 /** Sets of pictures and the batches drawn from them. Needs Node. Read dataset.ts first. */
 
-export { type Batch, Batches, type BatchOptions } from './batches.ts'
+export { type Batch, Batches, type BatchOptions, type BatchRange } from './batches.ts'
 export { withCrops } from './crop.ts'
 export { type ImageDataset, imagesOf, planesOf, type TrainingSet, toByte, toModelRange } from './dataset.ts'
 export { openEmoji } from './emoji.ts'
-export { openFolder, readPicture, shorterSides } from './folder.ts'
-export { dataHelp } from './help.ts'
+export { openFolder, openFolderAtCommonSize, readPicture } from './folder.ts'
+export { type ClassFrom, classFromHelp, classSources, dataHelp } from './help.ts'
 export { type LatentDataset, openLatents, type Posterior } from './latents.ts'
 export { type Encoder, type LatentIndex, type LatentSource, readIndex } from './latents-index.ts'
 export { type EncodeOptions, type Moments, writeLatents } from './latents-write.ts'

@@ -1,7 +1,7 @@
 /**
- * Encodes a set of pictures into a folder of latents, shard by shard. Needs Node. Whatever ends it, the shards that have
- * their names are whole, and index.json knows them: the next call checks their checksums and goes on with the rest. What
- * a picture's latents are depends on neither; batches always hold the same pictures, so the bits are the same too.
+ * Encodes a set of pictures into a folder of latents, shard by shard. Needs Node. However it ends, the shards that have
+ * their names are complete and listed in index.json: the next call checks their checksums and encodes the rest. Batches
+ * always hold the same pictures, so interruptions do not change the bits.
  * The format is latents-index.ts; the encoder comes in as a function, since models are no business of this folder.
  */
 

@@ -7,6 +7,7 @@
 import { type BigIntStats, type Dirent, readdirSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { reason, UserError } from '../io/user-error.ts'
+import type { ClassFrom } from './help.ts'
 
 /** A path whose bytes are UTF-8 is text; another is its bytes. */
 export type Path = string | Buffer
@@ -16,9 +17,6 @@ export interface PictureFile {
   /** Index of its class. */
   readonly label: number
 }
-
-/** Where the class of a picture is written: in its first folder, or in its name before the first `_`, as ADM has it. */
-export type ClassFrom = 'folder' | 'prefix'
 
 export interface Listing {
   readonly files: readonly PictureFile[]

@@ -30,6 +30,8 @@ const kinds: Readonly<Record<string, Opener>> = {
  */
 export async function openDataset(spec: string, size: number, options: OpenOptions = {}): Promise<ImageDataset> {
   if (!Number.isInteger(size) || size < 1) throw new UserError(`${spec}: expected a size of at least 1, got ${size}`)
+  if (options.classFrom === 'prefix' && !isFolder(spec))
+    throw new UserError(`--class-from: expected a folder of pictures for 'prefix', got ${spec}`)
   if (spec === 'emoji') return openEmoji('all', size)
   if (spec === 'emoji:smileys') return openEmoji('smileys', size)
   if (spec.startsWith('emoji:')) throw new UserError(`data: expected emoji, emoji:smileys or a folder, got '${spec}'`)
@@ -41,4 +43,10 @@ export async function openDataset(spec: string, size: number, options: OpenOptio
   return Object.hasOwn(kinds, kind)
     ? kinds[kind](spec.slice(colon + 1), size, options)
     : openFolder(spec, size, options)
+}
+
+/** True if `spec` is a path, not the name of a set or of a kind. A path that does not exist is a folder's. */
+function isFolder(spec: string): boolean {
+  const isNamed = /^emoji(:|$)/.test(spec) || Object.hasOwn(kinds, spec.slice(0, Math.max(spec.indexOf(':'), 0)))
+  return !isNamed && statSync(spec, { throwIfNoEntry: false })?.isFile() !== true
 }

@@ -39,7 +39,7 @@ export function cropSize([rows, columns]: Grid, ratio: number): number {
   return Math.max(1, Math.min(rows, columns, Math.floor(Math.sqrt(kept))))
 }
 
-/** How many of the grid's tokens a way of masking keeps, in every picture. Throws RangeError on settings that do not fit. */
+/** Number of the grid's tokens that a way of masking keeps, in every picture. Throws RangeError on settings that do not fit. */
 export function keptPatches(masking: Masking, grid: Grid): number {
   const T = grid[0] * grid[1]
   if (masking.way === 'patch') return T - removedTokens(T, masking.ratio)

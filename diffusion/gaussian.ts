@@ -10,7 +10,7 @@ import { add, affine, clamp, exp, mul, ShapeError, slice, sub, type Tensor } fro
 import { type Schedule, scheduleOf } from './betas.ts'
 import { checkTimesteps, perSample, scaled, type Timesteps } from './per-sample.ts'
 
-/** What the network's first C channels mean: ε, x_0, or v = √ᾱ ε − √(1−ᾱ) x_0 [PD §4]. */
+/** Target of the network's first C channels: ε, x_0, or v = √ᾱ ε − √(1−ᾱ) x_0 [PD §4]. */
 export type Prediction = 'epsilon' | 'xStart' | 'v'
 
 /**
@@ -28,7 +28,7 @@ export interface GaussianDiffusion extends Schedule {
   readonly variance: Variance
 }
 
-/** What makes a diffusion process: its noise, and what its network says. */
+/** A diffusion process: its noise schedule, and the meaning of its network's output. */
 export interface DiffusionOptions {
   readonly betas: ArrayLike<number>
   readonly prediction?: Prediction
@@ -38,7 +38,7 @@ export interface DiffusionOptions {
 /** A network: x_t (N, C, …) and N original timesteps → (N, C, …), or (N, 2C, …) where the variance is learned. */
 export type Network = (x: Tensor, t: Int32Array) => Tensor
 
-/** A diffusion over all timesteps; predicts ε with a learned variance, as DiT and MDT do, unless said. */
+/** A diffusion over all timesteps. Defaults to ε-prediction with a learned variance, as in DiT and MDT. */
 export function gaussianDiffusion(options: DiffusionOptions): GaussianDiffusion {
   const { betas, prediction = 'epsilon', variance = 'learnedRange' } = options
   const steps = betas.length
@@ -84,15 +84,15 @@ export function qPosterior(d: GaussianDiffusion, x0: Tensor, xt: Tensor, t: Time
   return { mean: add(fromX0, fromXt), logVariance: perSample(xt, t, i => d.posteriorLogVariance[i]) }
 }
 
-/** What a network's output says about x_{t−1}. */
+/** The distribution of x_{t−1} that a network's output gives. */
 export interface ReverseStep extends Gaussian {
-  /** exp(logVariance), but for 'fixedSmall' at t = 0, where it is 0. */
+  /** exp(logVariance), except for 'fixedSmall' at t = 0, where it is 0. */
   readonly variance: Tensor
   /** The x_0 that the network has in mind, (N, C, …), clipped if asked. */
   readonly predXStart: Tensor
 }
 
-/** Whether a step clips what it predicts. */
+/** Option of steps that clip their prediction of x_0. */
 export interface ClipOption {
   /** Clip the predicted x_0 to [−1, 1]: for pixels, whose range that is, and not for latents. Default false. */
   readonly clip?: boolean

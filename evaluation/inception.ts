@@ -276,7 +276,7 @@ export class InceptionE extends Layer {
 
 /** The side of the pictures that the network was trained on: others are resized to it. */
 const side = 299
-/** Of the spatial layer sFID takes so many channels. [sFID, as ADM's evaluator] */
+/** Number of channels of the spatial layer that sFID takes. [sFID, as ADM's evaluator] */
 const spatialChannels = 7
 
 /** The network of FID, sFID and the inception score: 23,850,960 parameters. */
@@ -321,7 +321,7 @@ export class InceptionV3 extends Module implements FeatureNetwork {
   }
 
   /**
-   * What is measured of pictures x (N, 3, H, W) in [−1, 1], of any size: `pool` (N, 2048), `spatial` (N, 2023), height by
+   * Features of pictures x (N, 3, H, W) in [−1, 1], of any size: `pool` (N, 2048), `spatial` (N, 2023), height by
    * width by channel, and `logits` (N, 1008), as ADM's evaluator without the bias. Not recorded. Throws ShapeError.
    */
   features(x: Tensor): PictureFeatures<Tensor> {

@@ -2,8 +2,8 @@
  * Fills in a part of a picture with a trained model, in three ways. All put what is known back at every step, noised as
  * much as the rest: `replace` does no more, `repaint` goes back up now and then [RePaint], and `mdt`, which the paper's
  * authors describe, removes the hole's tokens in the first, noisiest steps, so that the side-interpolator fills them in,
- * and is `replace` from there on. It cannot go on like that to the end: an MDT predicts noise, and of the noise under
- * removed tokens the others tell nothing (docs/papers/mdt.md). Run: npx tsx examples/inpaint.ts --help.
+ * and is `replace` for the remaining steps. It cannot remove tokens to the end: an MDT predicts noise, and the kept tokens
+ * hold no information about the noise under removed ones (docs/papers/mdt.md). Run: npx tsx examples/inpaint.ts --help.
  * The sampler is diffusion/inpainting.ts.
  */
 
@@ -89,7 +89,7 @@ await main(async () => {
   if (C !== 3) throw new UserError(`--from: expected a model of RGB pictures, got one of ${C} channels: ${path}`)
   const label = flags.class === undefined ? null : labelOf(flags.class, numClasses, run?.classes ?? [])
   const hole = flags.mask === undefined ? holeAt(flags.hole ?? 'center', S) : await holeIn(flags.mask, S)
-  const inputs = await pictures(flags, run?.settings.data ?? null, S)
+  const inputs = await pictures(flags, run?.settings ?? null, S)
 
   await ready({ backend: backendNames.find(name => name === flags.backend), threads: flags.threads })
   const model = family.make(found.options, { rng: null })

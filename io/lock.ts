@@ -23,13 +23,13 @@ import { constants, hostname } from 'node:os'
 import { join } from 'node:path'
 import { reason, UserError } from './user-error.ts'
 
-/** What a lock says of its owner. */
+/** Owner of a lock, as its file names it. */
 interface Owner {
   readonly host: string
   readonly pid: number
   /** The PID namespace in which that number counts; '' where the system does not say. */
   readonly namespace: string
-  /** What tells the process from a later one of the same number; '' where the system does not say. */
+  /** Start time, which distinguishes the process from a later one with the same pid; '' where the system has none. */
   readonly start: string
   /** For people: when the lock was taken. */
   readonly since: string
@@ -74,7 +74,7 @@ export function lockFolder(folder: string): () => void {
 
 const signals = ['SIGINT', 'SIGTERM'] as const
 
-/** A signal that nobody else listens to ends the process, as without us, but not before the lock is removed. */
+/** Removes the locks. Then ends the process, unless the program has another listener for the signal. */
 function onSignal(signal: (typeof signals)[number]): void {
   const others = process.listeners(signal).some(listener => listener !== onSignal)
   if (!others) process.exit(128 + constants.signals[signal])
@@ -203,7 +203,7 @@ function startOf(pid: number): string {
   }
 }
 
-/** What was made for a run that then left nothing goes again. */
+/** Removes a folder that was created for a run and stayed empty. */
 function removeEmpty(folder: string): void {
   try {
     rmdirSync(folder)

@@ -13,7 +13,7 @@ export function errorLine(error: unknown): string {
   return `error: ${message}${ours && !('code' in (error as Error)) ? ' (DEMASK_DEBUG=1 shows where)' : ''}`
 }
 
-/** What an operating system's error code means, in words; for other errors their message. */
+/** Returns an operating system's error code in words; for other errors their message. */
 export function reason(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException
   if (code === 'ENOSPC') return 'no space left on the disk'

@@ -7,17 +7,17 @@
 import type { Masking } from '../diffusion/block-masks.ts'
 import type { MaskDMOptions } from './maskdm.ts'
 
-/** How a configuration is trained, by AdamW with the betas and the weight decay of `maskdmOptimizer`. */
+/** Training settings of a configuration, for AdamW with the betas and the weight decay of `maskdmOptimizer`. */
 export interface MaskDMTraining {
   readonly batch: number
   readonly lr: number
-  /** Over so many steps the rate rises from 0 (`warmUp`). */
+  /** Steps over which the learning rate rises from 0 (`warmUp`). */
   readonly warmUpSteps: number
   /** Clips the gradients' global norm; null for no clipping. */
   readonly maxNorm: number | null
   /** Of the moving average of weights (`powerDecay`). */
   readonly emaDecay: number
-  /** Whether pictures are mirrored at random, every other one. */
+  /** True if pictures are flipped horizontally with probability ½. */
   readonly flip: boolean
 }
 
@@ -30,7 +30,7 @@ export interface MaskDMPreset {
   readonly training: MaskDMTraining
 }
 
-/** What all configurations share. */
+/** Optimizer settings of all configurations. */
 export const maskdmOptimizer = { betas: [0.99, 0.99], weightDecay: 0.03 } as const
 
 const pixels = { patchSize: 4, inChannels: 3, numClasses: 0 }

@@ -82,7 +82,7 @@ export function resizePositions(positions: Tensor, E: number, side: number): [ex
 }
 
 /**
- * How much each of S samples on a line contributes to each of `side` samples on the same line, (side, S): cubic convolution
+ * Weights of S samples on a line in each of `side` samples on the same line, (side, S): cubic convolution
  * [Keys] with a = −3/4, as in PyTorch, pixel centres aligned, the border repeated.
  */
 function bicubicWeights(S: number, side: number): Float64Array {

@@ -1,8 +1,8 @@
 /**
  * The MDT paper's ablations [MDT §4.3, tables 3, 4, 5]: what each row changes in the model or in what it is trained on,
- * as one option in the paper's words. mdt.ts knows nothing of them. Where the paper says no more than a word, the
- * reading chosen here is told at the option. What an option leaves in place keeps its name and its first value, since
- * parts are taken out of, or added to, the finished model. Read mdt.ts and mdt-loss.ts first.
+ * as one option in the paper's words. mdt.ts has no code for them. If the paper gives no more than a word, the option's
+ * docstring says how it is read here. Parameters that an option keeps have the same name and initial value, because
+ * parts are removed from, or added to, the finished model. Read mdt.ts and mdt-loss.ts first.
  */
 
 import {
@@ -27,7 +27,7 @@ import type { LossPass, Part } from './family.ts'
 import { MDT, MDTBlock, type MDTOptions } from './mdt.ts'
 import { type MDTInputs, type PassInputs, passLoss, passTerms, sampleMDTInputs } from './mdt-loss.ts'
 
-/** One option for each row; unless said, all are as in the paper's model. */
+/** One option for each row; the defaults are the paper's model. */
 export interface MDTAblation {
   /** Share of tokens removed, in [0, 1): 0.1 … 0.8. Default `maskRatio` of the model's options. [MDT table 3] */
   readonly maskingRatio?: number
@@ -35,12 +35,12 @@ export interface MDTAblation {
   readonly decoderPosition?: `Last${number}`
   /**
    * false: a symmetric structure, as in MaskGIT. The encoder gets all tokens, the mask token in place of the removed
-   * ones, and all goes on as without a mask; there is no side-interpolator. [MDT table 5a]
+   * ones, and computes as without a mask; there is no side-interpolator. [MDT table 5a]
    */
   readonly asymmetricStructure?: boolean
   /** false: no block predicts the removed tokens, the decoder gets q, with mask tokens and positions. [MDT table 5b] */
   readonly sideInterpolator?: boolean
-  /** false: k̂ goes on for kept tokens too. [MDT table 5c] */
+  /** false: k̂ replaces kept tokens too. [MDT table 5c] */
   readonly maskedShortcut?: boolean
   /** Which of the two passes are trained on. The paper then takes more steps, for the same cost. [MDT table 5d] */
   readonly latentType?: 'full+masked' | 'full' | 'masked'
@@ -87,7 +87,7 @@ export type MDTAblationName = keyof typeof mdtAblations
 /** All names, in the order of the tables. */
 export const mdtAblationNames = Object.keys(mdtAblations) as readonly MDTAblationName[]
 
-/** The paper's MDT but for what `ablation` says. Its loss is `ablatedLoss`. */
+/** The paper's MDT with an ablation. Its loss is `ablatedLoss`. */
 export class AblatedMDT extends MDT {
   readonly ablation: Required<MDTAblation>
 

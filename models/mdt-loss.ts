@@ -47,7 +47,7 @@ export function sampleMDTInputs(
 
 /**
  * The loss of one pass over pictures x0 (N, C, H, W) at steps t (N), per picture. Backward after each of the two passes,
- * rather than after both, halves the memory. The weighting is that of the model's version unless said. Throws ShapeError
+ * rather than after both, halves the memory. The weighting defaults to that of the model's version. Throws ShapeError
  * and RangeError.
  */
 export function passLoss(

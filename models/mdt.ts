@@ -1,7 +1,7 @@
 /**
  * MDT, the masked diffusion transformer [MDT §3]: a DiT that is trained on the full picture and on one with some tokens
  * removed. The encoder sees the kept tokens only; the side-interpolator guesses the others; the decoder gets all. Without
- * a mask, as in sampling, the interpolator gives way to its position embedding. Two versions share that frame: `MDT`, the
+ * a mask, as in sampling, its position embedding replaces the interpolator. Two versions share that frame: `MDT`, the
  * paper's, and `MDTv2`, the authors' later code, which adds long skips and a random mask ratio. The loss is
  * mdt-loss.ts. Read dit.ts first; guidance is diffusion/guidance.ts.
  */
@@ -90,7 +90,7 @@ export class MDTBlock extends Module {
   }
 }
 
-/** What the two versions share; they differ in the blocks of encoder and decoder. */
+/** Base of the two versions, which differ in the blocks of encoder and decoder. */
 export abstract class MaskedDiffusionTransformer extends Module {
   /** (1, T, D) positions of encoder and decoder: learned, sinusoids at first. */
   readonly pos_embed: Tensor

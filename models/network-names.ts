@@ -12,7 +12,7 @@ const anchor = 'x_embedder.proj.weight'
 
 /**
  * The tensors of a DiT, MDT or MaskDiT, without the prefix that a program keeps it under (`model.` of Lightning, `ema_model.`)
- * and without what lies beside it; averaged weights are taken if there are some. A MaskDiT's own names begin with `model.`.
+ * and without other tensors of the file; averaged weights are preferred. A MaskDiT's own names begin with `model.`.
  * Other states stay as they are.
  */
 export function networkNames(state: State): State {

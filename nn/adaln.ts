@@ -9,7 +9,7 @@ import { constantZero, type Init } from './init.ts'
 import { Linear } from './linear.ts'
 import { Activation, Sequential } from './module.ts'
 
-/** What official code calls `adaLN_modulation`; its linear layer is named '1'. */
+/** `adaLN_modulation` of the official code; its linear layer is named '1'. */
 export class Modulation extends Sequential {
   readonly parts: number
 

@@ -7,7 +7,7 @@ import { type Init, type Initializer, uniform } from './init.ts'
 import { Layer, parameter } from './module.ts'
 
 export interface Conv2dOptions extends ConvOptions {
-  /** First weights; uniform on ±1/√(fan in), PyTorch's default, unless said. */
+  /** Initializer of the weights (default: uniform on ±1/√(fan in), as in PyTorch). */
   readonly weight?: Initializer
   /** First biases, by default as the weights' default; false for a layer without. */
   readonly bias?: Initializer | false

@@ -3,22 +3,63 @@
  * optim.ts.
  */
 
-export * from './adaln.ts'
-export * from './adamw.ts'
-export * from './adan.ts'
-export * from './attention.ts'
-export * from './checkpoint-blocks.ts'
-export * from './conv.ts'
-export * from './ema.ts'
-export * from './embedding.ts'
-export * from './init.ts'
-export * from './label-embedder.ts'
-export * from './layer-names.ts'
-export * from './linear.ts'
-export * from './lr-schedule.ts'
-export * from './mlp.ts'
-export * from './module.ts'
-export * from './norm.ts'
+export { Modulation } from './adaln.ts'
+export { Adam, type AdamOptions, AdamW, type AdamWOptions } from './adamw.ts'
+export { Adan, type AdanOptions } from './adan.ts'
+export {
+  Attention,
+  type AttentionOptions,
+  type Grid,
+  keptPairs,
+  RelativePositionBias,
+  relativePositions,
+} from './attention.ts'
+export { checkpointBlocks } from './checkpoint-blocks.ts'
+export { Conv2d, type Conv2dOptions } from './conv.ts'
+export { constantDecay, type Decay, Ema, type EmaOptions, powerDecay, warmUpDecay } from './ema.ts'
+export { Embedding } from './embedding.ts'
+export {
+  constantOne,
+  constantZero,
+  given,
+  type Init,
+  type Initializer,
+  normal,
+  shapesOnly,
+  uniform,
+  xavierUniform,
+} from './init.ts'
+export { dropLabels, LabelEmbedder } from './label-embedder.ts'
+export { withLayerNames } from './layer-names.ts'
+export { Linear, type LinearOptions } from './linear.ts'
+export {
+  constant,
+  cosine,
+  linearAnneal,
+  rampUp,
+  type Schedule,
+  type ScheduleName,
+  scheduleNames,
+  scheduleOf,
+  stepDecay,
+  warmUp,
+} from './lr-schedule.ts'
+export { Mlp, type MlpOptions } from './mlp.ts'
+export {
+  Activation,
+  buffer,
+  frozen,
+  type HostState,
+  Layer,
+  Module,
+  ModuleList,
+  type ParameterCount,
+  parameter,
+  Sequential,
+  type StateSource,
+  zeroGrad,
+} from './module.ts'
+export { BatchNorm2d, GroupNorm, LayerNorm, type LayerNormOptions } from './norm.ts'
 export {
   type Active,
   clipGradNorm,
@@ -35,8 +76,8 @@ export {
   type StepOptions,
   type StepScalars,
 } from './optim.ts'
-export * from './optimizers.ts'
-export * from './patch-embed.ts'
-export * from './pos-embed.ts'
-export * from './sgd.ts'
-export * from './timestep-embedder.ts'
+export { type NamedOptimizerOptions, type OptimizerName, optimizerNames, optimizerOf } from './optimizers.ts'
+export { PatchEmbed, unpatchify } from './patch-embed.ts'
+export { sinCos1d, sinCos2d } from './pos-embed.ts'
+export { Sgd, type SgdOptions } from './sgd.ts'
+export { TimestepEmbedder, timestepEmbedding } from './timestep-embedder.ts'

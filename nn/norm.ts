@@ -8,7 +8,7 @@ import { show } from '../core/shape.ts'
 import { constantOne, constantZero, type Init } from './init.ts'
 import { buffer, Layer, parameter } from './module.ts'
 
-/** What a layer norm has besides. */
+/** Options of a layer norm. */
 export interface LayerNormOptions {
   /** Added to the variance. PyTorch's default is 1e-5; DiT, MDT and MaskDiT use 1e-6. */
   readonly eps?: number

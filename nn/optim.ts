@@ -12,7 +12,6 @@ import {
   affine,
   assign,
   type Backend,
-  checkHyperparameters,
   type DType,
   div,
   isFinite as finiteOf,
@@ -31,6 +30,7 @@ import {
   tensor,
   zeros,
 } from '../core/index.ts'
+import { checkHyperparameters } from '../core/ops/update.ts'
 import { misfit } from './misfit.ts'
 import { type StateSource, zeroGrad } from './module.ts'
 
@@ -55,19 +55,19 @@ export interface Group<O> {
   readonly ownLr: boolean
 }
 
-/** What may change from step to step. */
+/** Options that may change from step to step. */
 export interface StepOptions {
   /** The learning rate of this step, for all groups without one of their own; by default the constructor's. */
   readonly lr?: number
   /** Clips the gradients' global norm, over all groups, to this. */
   readonly maxNorm?: number
-  /** What the gradients are of, or its terms: a step in which one of these scalars is not finite does nothing either. */
+  /** The loss, or its terms: the step is skipped as well if one of these scalars is not finite. */
   readonly losses?: readonly Tensor[]
 }
 
 /** Result of a step. Its tensors are scalars on the device, shape []. */
 export interface StepInfo {
-  /** Of all gradients together, before clipping. */
+  /** Norm of all gradients together, before clipping. */
   readonly norm: Tensor
   /** 1, or 0 where `norm` or a loss is not finite and the step did nothing. */
   readonly finite: Tensor
@@ -82,7 +82,7 @@ export interface Active {
   readonly g: Tensor
 }
 
-/** What a step applies to every parameter; `clip` and `finite` are scalars on the device. */
+/** Scalars of a step that apply to every parameter; `clip` and `finite` are on the device. */
 export interface StepScalars {
   readonly lr: number
   readonly clip: Tensor
@@ -95,7 +95,7 @@ export type Slots = Readonly<Record<string, Tensor>>
 /** For each slot, whether it has the shape of the parameter or is a scalar. */
 export type SlotKinds = Readonly<Record<string, 'like' | 'scalar'>>
 
-/** What all optimizers do: step, clip, skip what is not finite, keep state under names. */
+/** Base of all optimizers: step, clipping, skipping of non-finite steps, state by name. */
 export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
   /** Parameters of all groups. */
   readonly parameters: ReadonlyMap<string, Tensor>

@@ -1,4 +1,4 @@
-/** What stands beside a page: the chapters, and what else there is. Needs Node. Used by .vitepress/config.ts. */
+/** Entries of the sidebar: the chapters, and the other pages. Needs Node. Used by .vitepress/config.ts. */
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

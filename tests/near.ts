@@ -1,4 +1,4 @@
-/** What several tests compare tensors with: f64 on `cpu`, seeded normal numbers, elementwise closeness. */
+/** Comparison of tensors in tests: f64 on `cpu`, seeded normal numbers, elementwise closeness. */
 
 import * as assert from 'uvu/assert'
 import { cpu, rng, type Tensor } from '../core/index.ts'

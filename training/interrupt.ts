@@ -1,7 +1,10 @@
 /**
- * Stopping a run by Ctrl-C or SIGTERM. Needs Node. A signal asks the loop to save and stop after the step it is in; that
- * a second one ends the run without, is for cli/run-in-child.ts, which is not busy when it comes.
+ * Stopping a run by Ctrl-C, SIGTERM or SIGUSR1. Needs Node. A signal asks the loop to save and stop after the step it is
+ * in; that a second one ends the run without, is for cli/run-in-child.ts, which is not busy when it comes.
  */
+
+/** The last one is what mpirun and Slurm pass on to all ranks. */
+const signals = ['SIGINT', 'SIGTERM', 'SIGUSR1'] as const
 
 /** Listens from its making until `close`. */
 export class Interrupt {
@@ -15,8 +18,7 @@ export class Interrupt {
       this.#asked = true
       onAsked()
     }
-    process.on('SIGINT', this.#listener)
-    process.on('SIGTERM', this.#listener)
+    for (const signal of signals) process.on(signal, this.#listener)
   }
 
   /** Whether the loop should stop. Gives Node a turn, without which a busy loop would not hear of signals. */
@@ -27,7 +29,6 @@ export class Interrupt {
 
   /** Stops listening. */
   close(): void {
-    process.off('SIGINT', this.#listener)
-    process.off('SIGTERM', this.#listener)
+    for (const signal of signals) process.off(signal, this.#listener)
   }
 }

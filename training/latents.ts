@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { noGrad, scope, tensor } from '../core/index.ts'
 import {
+  type ClassFrom,
   type ImageDataset,
   type LatentDataset,
   type Moments,
@@ -19,6 +20,7 @@ import { sha256Of } from '../io/checksum.ts'
 import { UserError } from '../io/user-error.ts'
 import type { AutoencoderKL } from '../models/index.ts'
 import { writeGrid } from './pictures.ts'
+import type { CommonSettings } from './settings.ts'
 import { loadVae, locateVae } from './vae-weights.ts'
 
 /** Pictures that are encoded or decoded at a time: as many as have the pixels of one of 256 by 256. */
@@ -48,15 +50,20 @@ export interface LatentSpace {
 }
 
 /** What a command line with --latents says of the pictures: what they were encoded from. Throws UserError. */
-export function picturesOf(given: { readonly latents?: string; readonly data?: string; readonly size?: number }): {
-  readonly latents: string | null
+export function picturesOf(given: {
+  readonly latents?: string
   readonly data?: string
+  readonly classFrom?: ClassFrom
   readonly size?: number
-} {
+}): { readonly latents: string | null; readonly data?: string; readonly size?: number } {
   const { latents } = given
   if (latents === undefined) return { latents: null }
-  for (const name of ['data', 'size'] as const)
-    if (given[name] !== undefined) throw new UserError(`--${name}: expected no --latents beside it, got ${given[name]}`)
+  for (const [flag, name] of [
+    ['data', 'data'],
+    ['class-from', 'classFrom'],
+    ['size', 'size'],
+  ] as const)
+    if (given[name] !== undefined) throw new UserError(`--${flag}: expected no --latents beside it, got ${given[name]}`)
   const index = readIndex(latents)
   if (index === undefined)
     throw new UserError(`--latents: expected a folder that encode-latents has made, got ${latents}`)
@@ -73,11 +80,11 @@ export function sideOf({ latents }: { readonly latents?: string | null }): numbe
  * how far the checksums are, past 2 s. Throws UserError, also on latents of another autoencoder than before.
  */
 export async function openTrainingSet(
-  { latents, data, size }: { readonly latents: string | null; readonly data: string; readonly size: number },
+  { latents, data, classFrom, size }: Pick<CommonSettings, 'latents' | 'data' | 'classFrom' | 'size'>,
   before?: { readonly latents?: LatentSpace | null },
   options?: OpenOptions,
 ): Promise<ImageDataset | LatentDataset> {
-  if (latents === null) return openDataset(data, size, options)
+  if (latents === null) return openDataset(data, size, { ...options, classFrom })
   const total = readIndex(latents)?.shards.reduce((sum, { bytes }) => sum + bytes, 0) ?? 0
   const gigabytes = (bytes: number) => (bytes / 1e9).toFixed(1)
   let said = performance.now()

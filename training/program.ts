@@ -6,6 +6,7 @@
 
 import { type Rng, ready, rng } from '../core/index.ts'
 import type { ImageDataset, LatentDataset } from '../data/index.ts'
+import { init, quietRanks, threadsPerRank } from '../distributed/index.ts'
 import type { SettingsOf, SettingsTable, Trainable } from '../models/family.ts'
 import { checkpointBlocks, type Module, type StateSource } from '../nn/index.ts'
 import type { Checkpoint } from './checkpoint.ts'
@@ -14,7 +15,16 @@ import { contentsOf, type Decode, decoderOf, type LatentSpace, picturesOf, sideO
 import type { RunDescription } from './readme.ts'
 import { checkSameData, previousRun, type RunDescribed, resumePoint, type TrainingState } from './resume.ts'
 import { Run } from './run.ts'
-import { changeOf, newSettings, resumedSettings, type runTable, type Settings, withPreset } from './settings.ts'
+import {
+  changeOf,
+  checkRanks,
+  checkRanksFlag,
+  newSettings,
+  resumedSettings,
+  type runTable,
+  type Settings,
+  withPreset,
+} from './settings.ts'
 import { openTrainingSets } from './training-set.ts'
 
 /** A run's command line. */
@@ -126,18 +136,22 @@ export async function openRun<Model extends Module, Options, Own extends Setting
   const { family } = program
   const { training } = family
   const folder = flags.out ?? program.folder(presetFor(program, { ...given, ...picturesOf(given) }))
-  const from = resumePoint(folder, flags.resume)
+  const world = await init(flags)
+  quietRanks()
+  checkRanksFlag(flags.ranks, world.size)
+  const from = world.agreed(world.first ? resumePoint(folder, flags.resume) : undefined) ?? undefined
   const name = `train ${family.command}`
   const previous = previousRun<Described<Options, Own>>(folder, from, { resume: flags.resume, program: name })
   const settings =
     previous === undefined
-      ? settle(program, given, flags.steps)
+      ? settle(program, given, flags.steps, world.size)
       : resumedSettings(family, given, startedWith(previous), folder)
+  checkRanks(settings.parts, world.size)
   if (settings.steps !== null && flags.steps !== undefined && flags.steps !== settings.steps)
     throw changeOf('--steps', settings.steps, flags.steps, folder)
   const steps = settings.steps ?? flags.steps ?? usualSteps
 
-  const backend = await ready(flags)
+  const backend = await ready({ ...flags, threads: flags.threads ?? threadsPerRank() })
   const { training: data, heldOut, pictures } = await openTrainingSets(settings, previous, flags)
   const decode = await decoderOf(spaceOf(data), flags.vae) // null for a model of pictures
   const numClasses = settings.labels === 'yes' ? data.classes.length : 0
@@ -174,6 +188,7 @@ export async function openRun<Model extends Module, Options, Own extends Setting
       const { average } = trained.ema
       return new Run(
         {
+          world,
           folder,
           steps,
           minutes: flags.minutes,
@@ -193,7 +208,13 @@ export async function openRun<Model extends Module, Options, Own extends Setting
             resume: resume(folder, steps),
             ...program.readme,
           },
-          notes: [changed, heldOutNote, ...(program.notes?.(options, settings) ?? []), origin?.note ?? null],
+          notes: [
+            world.about,
+            changed,
+            heldOutNote,
+            ...(program.notes?.(options, settings) ?? []),
+            origin?.note ?? null,
+          ],
           columns: (terms, progress) => training.columns(terms, settings, progress),
           curves: training.curves,
           speed: program.speed && ((step, seconds) => program.speed!(settings, step, seconds)),
@@ -219,10 +240,12 @@ function settle<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   given: Partial<Settings<Own>>,
   steps: number | undefined,
+  ranks: number,
 ): Settings<Own> {
   const withData = { ...given, ...picturesOf(given) }
+  const parts = given.parts ?? (ranks > 1 ? ranks : undefined)
   const completed = program.complete?.(withData, steps) ?? withData
-  const settings = newSettings(program.family, presetFor(program, completed))
+  const settings = newSettings(program.family, presetFor(program, { ...completed, ...(parts && { parts }) }))
   // A schedule over the run needs its length.
   return settings.lrSchedule === 'constant' ? settings : { ...settings, steps: settings.steps ?? steps ?? usualSteps }
 }

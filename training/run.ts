@@ -7,7 +7,8 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Backend, Rng, Tensor } from '../core/index.ts'
-import type { Batch } from '../data/index.ts'
+import type { Batch, BatchRange } from '../data/index.ts'
+import { alone, type World } from '../distributed/world.ts'
 import { UserError } from '../io/user-error.ts'
 import { writeLossCurve } from './charts.ts'
 import { type Checkpoint, saveCheckpoint } from './checkpoint.ts'
@@ -27,11 +28,13 @@ import {
   type TrainingState,
 } from './resume.ts'
 import type { RunSettings } from './settings.ts'
-import { type ComputePart, replayParts, runStep, type StepInputs, type Update } from './step.ts'
+import { type ComputePart, type PartRange, replayParts, runStep, type StepInputs, type Update } from './step.ts'
 import { StepGuard } from './step-guard.ts'
 
 /** Where a run lies, how long it lasts and what it leaves. */
 export interface RunOptions {
+  /** Ranks that share the parts of every batch. Default: this process alone. Rank 0 writes and prints. */
+  readonly world?: World
   /** Folder of the run, locked by `resumePoint`. */
   readonly folder: string
   /** Number of the last step. */
@@ -72,8 +75,8 @@ export interface RunOptions {
 
 /** Source of batches, and the time spent on them. */
 export interface BatchSource {
-  /** Returns the batch of a step, counted from 0. */
-  at(step: number): Promise<Batch>
+  /** Returns pictures of the batch of a step, counted from 0. */
+  at(step: number, range: BatchRange): Promise<Batch>
   /** Seconds spent waiting in `at`. */
   readonly waited: number
   /** Describes the share of `seconds` that went into data. */
@@ -83,9 +86,13 @@ export interface BatchSource {
 /** A run from its first step, or the first after a checkpoint, to its last. */
 export class Run {
   readonly #options: RunOptions
+  readonly #world: World
+  /** Parts of a batch that this process computes. */
+  readonly #own: PartRange
   readonly #state: TrainingState
   readonly #parameters: readonly Tensor[]
-  readonly #log: MetricsLog
+  /** Null on ranks other than 0. */
+  readonly #log: MetricsLog | null
   readonly #progress: Progress
   readonly #interrupt: Interrupt
   /** Seconds in `commit`. */
@@ -93,6 +100,8 @@ export class Run {
   #step: number
   #batches: BatchSource | null = null
   #checkpoint: string | undefined
+  /** Tells the ranks that wait for a save that this one is at work. */
+  #alive = () => {}
 
   /**
    * Loads the checkpoint, if there is one, prints what is trained and opens the log. Throws UserError or SafetensorsError on
@@ -100,7 +109,10 @@ export class Run {
    */
   constructor(options: RunOptions, trained: Omit<TrainingState, 'guard'>) {
     const { folder, steps, minutes, settings, from, start = from, previous, described, readme, notes = [] } = options
+    const { world = alone } = options
     this.#options = options
+    this.#world = world
+    this.#own = [0, 1].map(i => ((world.rank + i) * settings.parts) / world.size) as [number, number]
     this.#state = { ...trained, guard: new StepGuard(folder, trained.model, settings) }
     this.#parameters = trained.model.parameters()
     if (start !== undefined) restore(start, this.#state)
@@ -111,8 +123,8 @@ export class Run {
     const split = parts === 1 ? '' : ` in ${parts} parts`
     console.log(`${readme.title}: ${size}, batch ${batch}${split}, ${arithmetic(options.backend)}; see ${folder}`)
     for (const note of [backendWarning(previous, options.backend), ...notes]) if (note !== null) console.log(note)
-    if (previous === undefined) writeRunReadme(folder, { ...readme, described })
-    this.#log = new MetricsLog(folder, this.#step)
+    if (previous === undefined && world.first) writeRunReadme(folder, { ...readme, described })
+    this.#log = world.first ? new MetricsLog(folder, this.#step) : null
     this.#progress = new Progress({ total: steps, done: this.#step, minutes })
     this.#interrupt = new Interrupt(() => this.print('saving after this step; Ctrl-C again stops without'))
   }
@@ -129,6 +141,7 @@ export class Run {
 
   /** True if Ctrl-C or SIGTERM asked the run to end. */
   asked(): Promise<boolean> {
+    this.#alive()
     return this.#interrupt.asked()
   }
 
@@ -142,25 +155,26 @@ export class Run {
     const end = performance.now() + 60_000 * minutes
     try {
       try {
-        while (this.#step < steps && performance.now() < end && !(await this.asked())) {
+        while (this.#step < steps && !this.#world.any(performance.now() >= end || (await this.asked()))) {
           const step = this.#step
           yield step
           if (this.#step !== step + 1) throw new Error(`run.steps: expected a commit of step ${step}, got none`)
           if (this.#step >= steps) continue
           if (this.#savesAt(this.#step)) await this.#save(this.#samplesAt(this.#step))
-          else if (this.#samplesAt(this.#step)) await this.#report(true)
+          else if (this.#samplesAt(this.#step)) await this.#onFirst(log => this.#report(log, true))
         }
       } finally {
         this.#progress.close()
       }
       if (this.#batches !== null) console.log(this.#batches.shareOf(this.#computing))
-      if (this.#step > first || !isSaved(folder, this.#step)) await this.#save(true)
+      if (this.#step > first || !this.#world.agreed(isSaved(folder, this.#step))) await this.#save(true)
     } finally {
       this.#interrupt.close()
-      this.#log.close()
+      this.#log?.close()
     }
     const more = this.#step < steps ? `; go on with: ${readme.resume}` : ''
     console.log(`${this.#checkpoint ?? folder} after step ${this.#step}${more}`)
+    this.#world.end()
   }
 
   /**
@@ -172,33 +186,48 @@ export class Run {
     const { batch, parts } = settings
     this.#batches = batches
     const [began, waited] = [performance.now(), batches.waited]
-    const { images, labels } = await batches.at(step)
+    const [from, to] = this.#own.map(part => (part * batch) / parts)
+    const { images, labels } = await batches.at(step, [from, to])
+    const world = this.#world
     const inputs: StepInputs = {
       step,
       progress: step / steps,
       images,
-      shape: [batch, data.channels, data.size, data.size],
+      shape: [to - from, data.channels, data.size, data.size],
       labels: labelled ? labels : null,
       parts,
+      own: this.#own,
+      allSum: world.size > 1 ? tensors => world.allSum(tensors) : undefined,
       rng,
     }
     const { terms, gradNorm, lr, finite } = await runStep(inputs, this.#parameters, compute, update)
     const replay = () => replayParts(inputs, compute)
-    const acted = await this.#state.guard.judge({ step: step + 1, gradNorm, finite, replay }, this.#progress)
+    const outcome = { step: step + 1, gradNorm, finite, replay, agree: firstFound(world) }
+    const acted = await this.#state.guard.judge(outcome, this.#progress)
 
     this.#step = step + 1
     const seconds = (performance.now() - began) / 1000
     this.#computing += seconds
     const shown = columns(terms, inputs.progress)
-    const heldOut = this.#savesAt(this.#step) ? await this.#options.heldOut?.() : undefined
-    this.#log.write(
+    this.#progress.update(this.#step, shown.loss, batch)
+    const heldOut = await this.#heldOutLoss()
+    this.#log?.write(
       { step: this.#step, ...shown, gradNorm, lr, ...acted, ...(heldOut !== undefined && { heldOut }) },
       { step: this.#step, seconds, waited: batches.waited - waited, time: Date.now() / 1000 },
     )
-    this.#progress.update(this.#step, shown.loss, batch)
     if (this.#step === (this.#options.from?.step ?? 0) + 2) this.print(speed(this.#step, seconds))
   }
 
+  /** Measures the loss on held-out pictures, if there are any, at the steps that are saved. Its time belongs to no step. */
+  async #heldOutLoss(): Promise<number | undefined> {
+    const { heldOut } = this.#options
+    if (heldOut == null || !this.#savesAt(this.#step)) return undefined
+    const loss = await heldOut()
+    this.#progress.pause()
+    return loss
+  }
+
+  /** True if a checkpoint is due; does not depend on the length of the run. */
   #savesAt(step: number): boolean {
     const { saveEvery = step < 500 ? 50 : 250 } = this.#options.settings
     return step % saveEvery === 0
@@ -209,11 +238,29 @@ export class Run {
     return sampleEvery === undefined ? this.#savesAt(step) : step % sampleEvery === 0
   }
 
-  /** Writes the checkpoint, the loss curve, the picture if wanted, and the report. Throws UserError if the disk refuses. */
-  async #save(withSamples: boolean): Promise<void> {
+  /** Saves on rank 0, for which the others wait. */
+  #save(withSamples: boolean): Promise<void> {
+    return this.#onFirst(async log => {
+      await this.#write(log)
+      await this.#report(log, withSamples)
+    })
+  }
+
+  /** Runs `work` on rank 0, for which the others wait. Its time belongs to no step. */
+  async #onFirst(work: (log: MetricsLog) => Promise<void>): Promise<void> {
+    await this.#world.onFirst(async alive => {
+      this.#alive = alive
+      await work(this.#log!)
+    })
+    this.#alive = () => {}
+    this.#progress.pause()
+  }
+
+  /** Writes the checkpoint. Throws UserError if the disk refuses. */
+  async #write(log: MetricsLog): Promise<void> {
     const { folder, described, backend } = this.#options
     const { model, ema, optimizer, guard } = this.#state
-    this.#log.sync()
+    log.sync()
     const state: RunState<RunDescribed> = {
       step: this.#step,
       backend: arithmetic(backend),
@@ -223,11 +270,10 @@ export class Run {
     }
     const tensors = { model: model.stateDict(), ema: ema.average.stateDict(), optimizer: optimizer.stateDict() }
     this.#checkpoint = await saveCheckpoint(folder, tensors, state)
-    await this.#report(withSamples)
   }
 
   /** Writes the loss curve, the picture if wanted, and the report. Throws UserError if the disk refuses. */
-  async #report(withSamples: boolean): Promise<void> {
+  async #report(log: MetricsLog, withSamples: boolean): Promise<void> {
     const { folder, curves, show } = this.#options
     try {
       const rows = readRows(join(folder, 'metrics.jsonl'))
@@ -238,15 +284,25 @@ export class Run {
       )
       const samples = samplesPath(folder, this.#step)
       if (withSamples) await show(samples, this)
-      if (withSamples && existsSync(samples)) this.#log.picture(samples, this.#step)
+      if (withSamples && existsSync(samples)) log.picture(samples, this.#step)
       await writeReport(folder, rows)
     } catch (error) {
       if (!(error instanceof UserError)) throw error
       const last = this.#checkpoint === undefined ? '' : `; the last good checkpoint is ${this.#checkpoint}`
       throw new UserError(`${error.message}${last}`, { cause: error })
     }
-    this.#progress.pause()
   }
 }
 
 const inSeconds = (_: number, seconds: number) => `${seconds.toFixed(2)} s a step`
+
+/** Returns what the first rank found that found something; null if none did. */
+function firstFound(world: World): (found: string | null) => string | null {
+  return found => {
+    for (let rank = 0; rank < world.size; rank++) {
+      const theirs = world.agreed(found, rank)
+      if (theirs !== null) return theirs
+    }
+    return null
+  }
+}

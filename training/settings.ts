@@ -5,8 +5,9 @@
  */
 
 import { backendNames } from '../core/index.ts'
-import { dataHelp } from '../data/help.ts'
+import { type ClassFrom, classFromHelp, classSources, dataHelp } from '../data/help.ts'
 import { keptTokens } from '../diffusion/index.ts'
+import { ranksThatFit } from '../distributed/world.ts'
 import { UserError } from '../io/user-error.ts'
 import type { Setting, SettingsOf, SettingsTable, Trainable, TrainingDefaults } from '../models/family.ts'
 import {
@@ -45,6 +46,8 @@ export interface RunSettings extends GuardSettings {
 export interface CommonSettings extends Omit<TrainingDefaults, 'flip'>, RunSettings {
   readonly preset: string
   readonly data: string
+  /** Where a folder of pictures has their classes. */
+  readonly classFrom: ClassFrom
   /** Folder of latents of these pictures; null for a model of pictures. */
   readonly latents: string | null
   readonly seed: number
@@ -71,6 +74,8 @@ export const runTable = {
   strict: { type: 'switch', help: 'end at a picture that cannot be read instead of leaving it out' },
   steps: { type: 'integer', min: 1, help: 'steps in all, those before a resume among them (default 10000)' },
   minutes: { type: 'number', min: 0, help: 'stop after this many minutes, if that comes first' },
+  ranks: { type: 'integer', min: 1, help: 'start this many processes over MPI, each with a share of the parts' },
+  timeout: { type: 'number', min: 1, help: 'seconds within which every rank must answer (default 1800)' },
   backend: { type: 'text', choices: backendNames, help: 'where tensors live (default wasm)' },
   threads: { type: 'integer', min: 1, max: 256, help: 'threads of the wasm backend (default one per core)' },
   resume: { type: 'switch', help: 'continue from the last checkpoint in DIR' },
@@ -94,6 +99,7 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
   const common: SettingsTable = {
     preset: { type: 'text', choices: presets, help: `the model (default ${usual})` },
     data: { type: 'text', value: 'SET', default: 'emoji:smileys', mayChange: true, help: dataHelp },
+    classFrom: { type: 'text', choices: classSources, default: 'folder', mayChange: true, help: classFromHelp },
     latents: {
       type: 'text',
       value: 'DIR',
@@ -133,7 +139,12 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
       help: 'condition the model on the class of each picture',
     },
     batch: { type: 'integer', min: 1, default: byPreset('batch'), help: 'pictures per step' },
-    parts: { type: 'integer', min: 1, default: 1, help: 'split a batch into this many parts, to save memory' },
+    parts: {
+      type: 'integer',
+      min: 1,
+      default: 1,
+      help: 'split a batch into this many parts, to save memory or for ranks',
+    },
     checkpointBlocks: {
       type: 'switch',
       mayChange: true,
@@ -338,6 +349,21 @@ function checkCrop({ crop, size, latents }: Pick<CommonSettings, 'crop' | 'size'
   if (latents != null) throw new UserError(`--crop: expected none beside --latents, got ${crop}`)
   if (crop < size) throw new UserError(`--crop: expected at least the size of the pictures, ${size}, got ${crop}`)
 }
+
+/** Throws UserError if a batch of `parts` parts would have other bytes on `ranks` ranks than on one process. */
+export function checkRanks(parts: number, ranks: number): void {
+  const fit = ranksThatFit(parts)
+  if (!fit.includes(ranks))
+    throw new UserError(`ranks: expected ${listOf(fit)} for a batch of ${parts} parts, got ${ranks}`)
+}
+
+/** Throws UserError if --ranks is not the number of ranks. */
+export function checkRanksFlag(flag: number | undefined, ranks: number): void {
+  if (flag !== undefined && flag !== ranks)
+    throw new UserError(`--ranks: expected ${ranks}, as the launcher started, got ${flag}`)
+}
+
+const listOf = (numbers: readonly number[]) => numbers.join(', ').replace(/, (\d+)$/, ' or $1')
 
 /** Throws UserError if patches do not divide the model's input, or if its mask would keep no token. */
 export function checkPatches(

@@ -3,6 +3,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Tensor } from '../core/index.ts'
+import type { ClassFrom } from '../data/index.ts'
 import { UserError } from '../io/user-error.ts'
 import { weightsIn } from '../io/weights-node.ts'
 import type { HostState, Module, StateSource } from '../nn/index.ts'
@@ -12,7 +13,7 @@ import type { RunState } from './resume.ts'
 
 /** What the checkpoints of all training programs say of their run. */
 export interface Trained {
-  readonly settings: { readonly preset: string; readonly data: string }
+  readonly settings: { readonly preset: string; readonly data: string; readonly classFrom?: ClassFrom }
   readonly model: {
     readonly numHeads: number
     readonly decoder?: { readonly numHeads: number } | null

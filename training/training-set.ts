@@ -15,7 +15,7 @@ import { type LatentSpace, openTrainingSet } from './latents.ts'
 import type { CommonSettings } from './settings.ts'
 
 /** Settings that decide what a run is trained on. */
-export type DataSettings = Pick<CommonSettings, 'data' | 'latents' | 'size' | 'crop' | 'flip' | 'heldOut'>
+export type DataSettings = Pick<CommonSettings, 'data' | 'classFrom' | 'latents' | 'size' | 'crop' | 'flip' | 'heldOut'>
 
 /** What a run is trained on, and what it is measured on. */
 export interface TrainingSets<S = ImageDataset | LatentDataset> {

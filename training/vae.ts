@@ -56,7 +56,7 @@ export const autoencoder: Trainable<AutoencoderKL, AutoencoderKLOptions, typeof 
   command: 'vae',
   presets: autoencoderPresetNames,
   defaultPreset: () => 'tiny',
-  without: ['labels', 'latents'],
+  without: ['labels', 'latents', 'classFrom'],
   options(preset, { inputSize, inChannels: C }) {
     const options = autoencoderPresets[preset as AutoencoderPresetName]
     const factor = 2 ** (options.blockOutChannels.length - 1)

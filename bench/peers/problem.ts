@@ -1,6 +1,6 @@
 /**
- * What every peer computes: the same inputs and weights, drawn once and written to a folder as one file of f32 and one of
- * names, and what one run of each work costs. The network of `step` is DiT-S/2 on patches (8, 64, 16), with sinusoids of
+ * The problem of all peers: the same inputs and weights, sampled once and written to a folder as one file of f32 and one of
+ * names, and the cost of one run of each work. The network of `step` is DiT-S/2 on patches (8, 64, 16), with sinusoids of
  * the timestep given, no labels, and the mean squared error towards `target` as loss. Needs Node. Next: ../peers.ts.
  */
 
@@ -81,7 +81,7 @@ export function writeProblem(folder: string): void {
   writeFileSync(join(folder, 'values.bin'), new Uint8Array(file.buffer))
 }
 
-/** What `writeProblem` wrote. */
+/** Reads the files of `writeProblem`. */
 export class Problem {
   readonly #index: Index
   readonly #values: Float32Array
@@ -109,7 +109,7 @@ export class Problem {
   }
 }
 
-/** What is compared of a large result: 16 of its elements and the root of the mean of its squares. */
+/** Digest by which large results are compared: 16 elements and the root mean square. */
 export function digest(y: ArrayLike<number>): number[] {
   let squares = 0
   for (let i = 0; i < y.length; i++) squares += y[i] * y[i]
@@ -117,5 +117,5 @@ export function digest(y: ArrayLike<number>): number[] {
   return [Math.sqrt(squares / y.length), ...Array.from({ length: 16 }, (_, i) => y[i * stride + (i % stride)])]
 }
 
-/** What is compared of a block: its result, and the gradients of the tokens, the condition and four weights. */
+/** Gradients of a block that are compared, beside its result: of the tokens, the condition and four weights. */
 export const blockGradients = ['attn.qkv.weight', 'attn.proj.bias', 'mlp.fc1.weight', 'adaLN_modulation.1.weight']

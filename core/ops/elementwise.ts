@@ -186,7 +186,7 @@ interface UnaryRule {
   readonly name: UnaryName
   readonly integers?: true
   readonly vjp?: (g: Tensor, x: Tensor) => Tensor
-  /** What the rule is given as x: the input, the result, or nothing. */
+  /** The tensor that is passed to the rule as x: the input, the result, or none. */
   readonly keeps: 'nothing' | 'input' | 'result'
   readonly domain?: 'positive' | 'distinct'
   readonly differentiable?: 'none' | 'once'

@@ -181,7 +181,7 @@ const concatOp = defineOp<readonly Tensor[], { readonly axis: number }>({
   ],
 })
 
-/** Tensors of equal shape but for `axis`, one after the other along it. Throws ShapeError. */
+/** Concatenates tensors along `axis`; their other sizes must agree. Throws ShapeError. */
 export function concat(xs: readonly Tensor[], axis: number): Tensor {
   if (xs.length === 0) throw new ShapeError('concat: expected at least one tensor, got none')
   const i = axisOf('concat', axis, xs[0].shape.length)

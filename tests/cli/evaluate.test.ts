@@ -35,7 +35,7 @@ async function batch(name: string, count: number, seed: number): Promise<string>
   return path
 }
 
-/** What the command prints with --json, which takes its progress elsewhere. */
+/** Output of the command with --json, which moves progress to stderr. */
 async function printed(...words: readonly string[]): Promise<string> {
   const { log } = console
   const { write } = process.stderr
@@ -97,7 +97,7 @@ test('a picture of a large folder that cannot be read is left out, and so the se
   const png = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } })
     .png()
     .toBuffer()
-  for (let i = 0; i < 4100; i++) writeFileSync(join(folder, `${i}.png`), png) // so many are not all looked at first
+  for (let i = 0; i < 4100; i++) writeFileSync(join(folder, `${i}.png`), png) // too many to look at all of them first
   const source = await openSource(folder, 8)
   if (!('pictures' in source)) throw new Error('not pictures')
   const last = [...Array(4100).keys()].map(i => `${i}.png`).sort()[4090]
@@ -191,8 +191,8 @@ test('no picture decides for the others: damaged ones are left out, the most com
   if (!('pictures' in source)) throw new Error('not pictures')
   assert.equal([source.pictures.length, source.pictures.width, source.pictures.height], [4, 12, 12])
   assert.is(said.length, 2)
-  assert.match(said[0], /pictures of 7 to 40 px are measured at 12 px, the most common size; --size chooses another$/)
-  assert.match(said[1], /skipped: .*00\.jpg: expected a picture, got one that cannot be read/)
+  assert.match(said[1], /pictures of 7 to 40 px are measured at 12 px, the most common size; --size chooses another$/)
+  assert.match(said[0], /skipped: .*00\.jpg: expected a picture, got one that cannot be read/)
 })
 
 test('statistics on disk: whole sums as .safetensors, mean and covariance as .npz', async () => {

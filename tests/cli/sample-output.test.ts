@@ -91,7 +91,7 @@ test('where nothing was drawn nothing is left; a disk that refuses is one line',
   openOutput(join(root, 'new'), { ...twice, labels: [1, 1, 0] }) // by class they have names of their own
   openOutput(join(root, 'new.png'), twice)
 
-  // What goes wrong later: the folder is gone by then.
+  // A later failure: the folder was removed meanwhile.
   const gone = mkdtempSync(join(root, 'gone-'))
   for (const name of ['grid.png', 'samples.npz']) {
     mkdirSync(gone, { recursive: true })

@@ -1,5 +1,5 @@
 /**
- * Tensors, what they are made of, and looking on at ops. What is said of shapes that do not fit is core-shapes.test.ts,
+ * Tensors, their construction, and observers of ops. Errors of shapes that do not fit are in core-shapes.test.ts,
  * the edges of ops core-edges.test.ts; values of ops are compared with references in properties.test.ts and
  * registry.test.ts.
  */

@@ -37,7 +37,7 @@ class Values {
 const random = (shape: Shape, seed = 1) =>
   new Values(shape, Float64Array.from(rng(seed).integersArray(-4, 5, sizeOf(shape))))
 
-/** What a cpu kernel gives in f64. */
+/** Result of a cpu kernel in f64. */
 function run(xs: Values[], shape: Shape, kernel: (k: Kernels, x: Operand[], out: Spec) => Storage): Values {
   return scope(() => {
     const x = xs.map(({ shape, data }) => tensor(data, { shape, dtype: 'f64', backend: cpu }))

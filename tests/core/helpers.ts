@@ -1,5 +1,5 @@
 /**
- * What the core's tests share: f64 tensors on `cpu`, closeness, exact bytes, and arrays with the naive indexing that
+ * Helpers of the core's tests: f64 tensors on `cpu`, closeness, exact bytes, and arrays with the naive indexing that
  * ops are compared with.
  */
 

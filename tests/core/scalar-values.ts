@@ -46,7 +46,7 @@ function affineOf(x: Tensor, value: number): Tensor {
   return full(x.shape, value, { dtype: x.dtype, backend: x.backend })
 }
 
-/** What is run on which values. */
+/** Functions and the values they are run on. */
 const cases: Readonly<Record<string, readonly [f: (x: Tensor) => Tensor, values: readonly number[]]>> = {
   log: [log, [0, -0, 1e-30, 0.3, 1e30, Infinity, -1, Number.NaN]],
   'x^-1': [x => pow(x, -1), [0, 2, -2, Infinity]],

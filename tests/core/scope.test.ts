@@ -99,7 +99,7 @@ test('a returned result keeps the graph that it needs, and only that', () => {
   const leaf = grown()
   const loss = scope(() => {
     const cube = mul(mul(w, w), w) // keeps w and w²
-    exp(w) // keeps its result, for nobody
+    exp(w) // keeps a result that is not used
     return sum(cube)
   })
   assert.is(grown() - leaf, 24 + 8) // w² and the loss

@@ -1,6 +1,6 @@
 /**
  * `grad(f)` and createGraph: derivatives of derivatives, losses that contain gradients, Hessian-vector products; and
- * tensors that stand in two places of one op, which fused gradients must not confuse.
+ * tensors that are two operands of one op, which fused gradients must not confuse.
  */
 
 import fc from 'fast-check'

@@ -51,7 +51,7 @@ async function paint(
   await sharp({ create: { width, height, channels: 4, background } }).toFile(join(root, path))
 }
 
-/** A set in memory whose picture i is filled with byte i, but for its left column: 255 − i. */
+/** A set in memory whose picture i is filled with byte i, except its left column: 255 − i. */
 function numbered(length: number, size = 2): ImageDataset & { loads: number } {
   return {
     name: 'numbered',

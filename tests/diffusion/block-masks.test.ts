@@ -28,7 +28,7 @@ const side = fc.integer({ min: 1, max: 9 })
 const seed = fc.integer({ min: 0, max: 1000 })
 const N = 3
 
-/** What holds for every mask, whatever made it; the flags of each picture. */
+/** Checks the invariants of all masks; returns the flags of each picture. */
 function checked(mask: TokenMask, [rows, columns]: Grid, kept: number): number[][] {
   const T = rows * columns
   assert.is(mask.kept, kept)

@@ -27,7 +27,7 @@ const untested: readonly (readonly [RegExp, string])[] = JSON.parse(
   readFileSync(join(import.meta.dirname, 'untested.json'), 'utf8'),
 ).map(([pattern, why]: [string, string]) => [new RegExp(pattern), why])
 
-/** What to do where the message does not say it. */
+/** Advice for messages that contain none. */
 const advice: readonly (readonly [RegExp, string])[] = JSON.parse(
   readFileSync(join(import.meta.dirname, 'advice.json'), 'utf8'),
 ).map(([pattern, what]: [string, string]) => [new RegExp(pattern), what])
@@ -48,7 +48,7 @@ end with exit code 1; \`DEMASK_DEBUG=1\` shows the stack as well.
 | \`Error\` | what this machine cannot do, or a call at the wrong time |
 `
 
-/** Which message it is, wherever it stands in its file. */
+/** Key of a message, independent of its place in the file. */
 export function keyOf({ file, within, kind, template }: Message): string {
   return `${file} ${within} ${kind} ${template}`
 }

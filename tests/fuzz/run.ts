@@ -1,7 +1,7 @@
 /**
- * `npm run fuzz`: reads changed files until the time is over, some minutes for every target, and prints what it found. Where
- * it got to is kept in runs/fuzz, and the next run goes on from there; a file that led to a finding is kept there too. A
- * target that hangs or dies is a finding, and goes on with the next case. Exit code 1 where there is one. Needs Node.
+ * `npm run fuzz`: reads changed files until the time is over, some minutes for every target, and prints its findings. The
+ * position is kept in runs/fuzz, and the next run continues from it; files that led to a finding are kept there too. A
+ * target that hangs or dies is a finding, and continues with the next case. Exit code 1 if there is one. Needs Node.
  */
 
 import { fork } from 'node:child_process'
@@ -28,7 +28,7 @@ const names = targets.map(({ name }) => name)
 const kept = 'runs/fuzz'
 const hang = 30_000
 
-/** What a process that reads tells the one that watches. */
+/** Message of the reading process to the watching one. */
 type Message = { readonly at: number } | { readonly finding: Finding }
 
 /** In a process of its own: cases of one target from a number on, until it is ended. */
@@ -45,7 +45,7 @@ async function readOn(name: string, seed: number, from: number): Promise<void> {
   }
 }
 
-/** Cases of a target from `from` until `end`: the number to go on with, and what was found. */
+/** Runs cases of a target from `from` until `end`. Returns the next case's number, and the findings. */
 async function watch(
   name: string,
   seed: number,

@@ -1,6 +1,6 @@
 /**
- * What is fuzzed: every reader of files and of command lines, each with right files to begin from and with the errors that it
- * may end in. Any other error is a finding. Needs Node. Used by run.ts.
+ * Targets of fuzzing: every reader of files and of command lines, each with valid files to start from and with the errors
+ * that it may throw. Any other error is a finding. Needs Node. Used by run.ts.
  */
 
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'

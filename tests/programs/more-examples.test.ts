@@ -1,6 +1,6 @@
 /**
  * inpaint.ts and `demask sample`, run as a person does, on small models: known pixels stay, every family's weights generate,
- * and what is wrong is told in one line. Needs Node.
+ * and errors are one line. Needs Node.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs'

@@ -1,4 +1,4 @@
-/** train-maskdm.ts as a person runs it: both stages, going on, and what it says to a wrong command. */
+/** train-maskdm.ts as a person runs it: both stages, resuming, and errors of wrong commands. */
 
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

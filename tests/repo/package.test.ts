@@ -32,7 +32,7 @@ const files = layers.flatMap(folder =>
 
 const importing = /^(?:(?:import|export) [^'\n]*|\} )from '([^']+)'|^import '([^']+)'|\bimport\('([^']+)'\)/gm
 
-/** What a file imports, statically or not. */
+/** Imports of a file, static or dynamic. */
 function importsOf(path: string): string[] {
   return [...read(path).matchAll(importing)].map(match => match[1] ?? match[2] ?? match[3])
 }
@@ -83,6 +83,38 @@ test('a file that uses Node says so at its top', () => {
       assert.match(read(path).split('*/')[0], /Node|node:/, path)
 })
 
+test('an index is a list of names, so that nothing becomes public by accident', () => {
+  const indexes = files.filter(path => /\/index(-node)?\.ts$/.test(path) && !path.startsWith('cli/'))
+  for (const path of indexes) assert.not.match(read(path), /^export \*(?! from '\.\/index\.ts'$)/m, path)
+})
+
+test('the core exports what defines an op, and none of its internals', async () => {
+  const core: Record<string, unknown> = await import('../../core/index.ts')
+  for (const name of [
+    'defineOp',
+    'defineManyOp',
+    'defineUpdate',
+    'apply',
+    'applyMany',
+    'update',
+    'registry',
+    'updates',
+  ])
+    assert.type(core[name], 'function', name)
+  const internal = [
+    'view',
+    'unary',
+    'philox',
+    'normalOfWord',
+    'zeroWhere',
+    'untyped',
+    'sampler',
+    'checkHyperparameters',
+  ]
+  const gradients = ['siluGrad', 'geluGrad', 'geluTanhGrad', 'layerNormGrad', 'softmaxGrad', 'logSoftmaxGrad']
+  for (const name of [...internal, ...gradients]) assert.is(core[name], undefined, name)
+})
+
 test('nothing outside examples, tests and the site imports from examples', () => {
   const others = readdirSync(join(root, 'bench'), { recursive: true, encoding: 'utf8' })
     .map(name => `bench/${name}`)
@@ -115,7 +147,7 @@ test('the lockfiles name exact versions and their hashes, and no script of a dep
     const scripted = installed.filter(([, { hasInstallScript }]) => hasInstallScript)
     assert.equal(scripted.map(([path]) => path.replace('node_modules/', '')).sort(), Object.keys(allowScripts).sort())
     assert.ok(Object.values(allowScripts).every(allowed => allowed === false))
-    // What people install has none at all.
+    // The installed package has none at all.
     if (folder === '')
       assert.equal(
         scripted.filter(([, { dev }]) => !dev),
@@ -136,7 +168,7 @@ function json(path: string) {
   return JSON.parse(read(path))
 }
 
-/** What a first program looks like; it says the same in Node and in a browser. */
+/** A first program, which prints the same in Node and in a browser. */
 const program = `import { backward, ready, rng, square, sum, tensor } from 'demask'
 import { Linear } from 'demask/nn'
 import { linearBetas } from 'demask/diffusion'
@@ -189,7 +221,7 @@ test('a packed package holds what its users need, and installs in an empty proje
   install(join(place, filename))
 })
 
-/** What `npm pack` takes from a folder, without building there. */
+/** Files that `npm pack` takes from a folder, without building there. */
 function packed(folder: string, ...flags: string[]): { filename: string; files: string[]; unpackedSize: number } {
   const words = ['pack', folder, '--json', '--ignore-scripts', ...flags]
   const text = execFileSync('npm', words, { cwd: place, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })

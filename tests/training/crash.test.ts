@@ -1,5 +1,5 @@
 /**
- * A run that is killed, stopped, left without room on the disk or started twice goes on as if nothing had happened. The
+ * A run that is killed, stopped, left without disk space or started twice resumes with the bytes of an unbroken one. The
  * same at many more moments and for every training program: `npm run crash` (crash/run.ts).
  */
 
@@ -73,7 +73,7 @@ const locksIn = (folder: string) => readdirSync(folder).filter(name => name.star
 const owner = (changes: object) =>
   JSON.stringify({ host: hostname(), pid: process.pid, start: '', since: 'now', ...changes })
 
-/** What `lockFolder` says to a folder with this lock; null where it takes it over. */
+/** Error of `lockFolder` for a folder with this lock; null if it takes the lock over. */
 function refusal(folder: string, text: string): string | null {
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, '.lock-7'), text)

@@ -154,7 +154,14 @@ for (const family of all)
   })
 
 test('the data of a run: cropped, mirrored or not, some of them held out', async () => {
-  const settings = { data: 'emoji:smileys', latents: null, size: 8, flip: 'auto', heldOut: 0 } as const
+  const settings = {
+    data: 'emoji:smileys',
+    classFrom: 'folder',
+    latents: null,
+    size: 8,
+    flip: 'auto',
+    heldOut: 0,
+  } as const
   const whole = await openTrainingSets(settings)
   assert.equal([whole.pictures, whole.training.length, whole.heldOut, whole.training.flips], [169, 169, null, false])
   const { training, heldOut, pictures } = await openTrainingSets({ ...settings, crop: 16, flip: 'yes', heldOut: 0.05 })

@@ -1,4 +1,4 @@
-/** A run that was stopped goes on as if it had not been: the same bytes, on any number of threads. */
+/** A stopped run resumes with the bytes of an unbroken one, on any number of threads. */
 
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import { bytesOf, inFolder, succeed } from '../programs/example.ts'
 
 const small = ['--preset', 'tiny', '--size', '8', '--batch', '2', '--steps', '10']
 
-/** What the seed decides: all but what tells of the clock, and the pages that quote the command. */
+/** Files that the seed determines: without times, and without the pages that quote the command. */
 function computed(run: string): Record<string, string> {
   const others = /^(timing\.jsonl|README\.md|report\.html|run\.json|events\..*)$/
   return Object.fromEntries(Object.entries(bytesOf(run)).filter(([name]) => !others.test(name)))

@@ -1,5 +1,5 @@
 /**
- * What a run says of itself from its start: one that ends before its first checkpoint goes on as what it was, a program
+ * The record of a run from its start: one that ends before its first checkpoint resumes with its settings, a program
  * refuses the run of another, pictures may move but not change unsaid, and the commands that are printed work. Needs Node.
  */
 

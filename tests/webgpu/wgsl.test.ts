@@ -59,7 +59,7 @@ const holds = async <Ts extends [unknown, ...unknown[]]>(
   property: (...args: Ts) => Promise<void>,
 ) => fc.assert(fc.asyncProperty(...arbitraries, property), { numRuns: runs, seed: 5 })
 
-/** What sums of n terms of size 1 may miss in f32. */
+/** Tolerance for sums of n terms of size 1 in f32. */
 const summing = (n: number) => 2e-6 * Math.sqrt(n) + 1e-6
 
 const edges = fc.constantFrom(1, 2, 7, 15, 16, 17, 33, 63, 64, 65, 100, 130)

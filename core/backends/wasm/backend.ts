@@ -2,7 +2,7 @@
  * The `wasm` backend: the default, and the fastest. Kernels are AssemblyScript (kernels/*.as.ts) on one linear memory,
  * run by all threads; files in launch/ cut the work and pass the arguments. Where there is no wasm code for an odd case
  * (i32 exp, say) the cpu loop runs in place on the same memory and is counted in `stats().fallbacks`.
- * Read runtime.ts and memory.ts for what lies below, kernels/gemm.as.ts for where the time goes.
+ * The layers below are runtime.ts and memory.ts. Most of the time is spent in kernels/gemm.as.ts.
  */
 
 import type { Backend, BackendKernels, Storage } from '../../backend.ts'
@@ -55,8 +55,8 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
     return viewOf(dtype, words.buffer, words.byteOffset, length)
   }
 
-  // Results of the kernel that is running: should it throw, nobody else could free them.
-  // They are counted, for to shorten an array costs as much as a small kernel.
+  // Results of the running kernel, which are freed here if it throws.
+  // Track the length ourselves: truncating the array costs as much as a small kernel.
   const results: WasmStorage[] = []
   let made = 0
 
