@@ -122,7 +122,9 @@ export class Batches {
       })
       return { images, labels: indices.map(i => dataset.label(i)), indices }
     }
-    const read = await Promise.all(Array.from(indices, (index, i) => readableFrom(dataset, index, this.#crop(step, i))))
+    const read = await Promise.all(
+      Array.from(indices, (index, i) => readableFrom(dataset, index, this.#crop(step, from + i))),
+    )
     const pictures = read.map(({ pixels }) => pixels)
     return {
       images: this.#timed(() => imagesOf(pictures, dataset.size, mirrored)),

@@ -26,22 +26,25 @@ interface Emoji extends Picture {
   readonly skin_variations?: Readonly<Record<string, Picture>>
 }
 
+/** A part of the emoji, by their category. */
+export type EmojiSet = 'smileys' | 'others' | 'all'
+
 const pictureSize = 64
 /** The sheet's pictures have a border of one transparent pixel each. */
 const cell = pictureSize + 2
 
 /**
  * `smileys`: the 169 of category 'Smileys & Emotion', class = subcategory. `all`: 3,781 with skin tones, class =
- * category. Never flipped: letters, clocks, flags and tilted faces have a handedness. Throws UserError on a size that
- * does not divide 64, or where the package is not installed.
+ * category. `others`: those that are no smileys, class = category. Never flipped: letters, clocks, flags and tilted faces
+ * have a handedness. Throws UserError on a size that does not divide 64, or where the package is not installed.
  */
-export async function openEmoji(set: 'smileys' | 'all', size: number): Promise<ImageDataset> {
+export async function openEmoji(set: EmojiSet, size: number): Promise<ImageDataset> {
   if (!Number.isInteger(size) || size < 1 || pictureSize % size !== 0)
     throw new UserError(`emoji: expected a size that divides ${pictureSize}, got ${size}`)
   const { labels, groups, classes, pixels } = await decodedSet(set, size)
   const each = 3 * size * size
   return {
-    name: set === 'smileys' ? 'emoji:smileys' : 'emoji',
+    name: set === 'all' ? 'emoji' : `emoji:${set}`,
     length: labels.length,
     size,
     channels: 3,
@@ -67,7 +70,7 @@ const cacheVersion = 2
 const largestCached = 2 ** 24
 
 /** The pictures of a set, from the cache where they are there. */
-async function decodedSet(set: 'smileys' | 'all', size: number): Promise<Decoded> {
+async function decodedSet(set: EmojiSet, size: number): Promise<Decoded> {
   const folder = packageFolder()
   const list = readFileSync(join(folder, 'emoji.json'))
   const sheet = readFileSync(join(folder, 'img/twitter/sheets/64.png'))
@@ -94,14 +97,9 @@ function unpacked(bytes: Uint8Array): Decoded {
   return { labels, groups, classes, pixels: bytes.subarray(end) }
 }
 
-async function decode(
-  emoji: readonly Emoji[],
-  png: Uint8Array,
-  set: 'smileys' | 'all',
-  size: number,
-): Promise<Decoded> {
+async function decode(emoji: readonly Emoji[], png: Uint8Array, set: EmojiSet, size: number): Promise<Decoded> {
   const chosen = emoji
-    .filter(({ category }) => (set === 'smileys' ? category === 'Smileys & Emotion' : category !== 'Component'))
+    .filter(({ category }) => inSet(set, category))
     .flatMap((each, base) =>
       [each, ...Object.values(each.skin_variations ?? {})]
         .filter(picture => picture.has_img_twitter)
@@ -117,6 +115,12 @@ async function decode(
     pixels.set(averageOverWhite(sheet.data, sheet.info.width, top, left, size), i * 3 * size * size)
   }
   return { labels, groups: chosen.map(({ base }) => base), classes, pixels }
+}
+
+function inSet(set: EmojiSet, category: string): boolean {
+  const isSmiley = category === 'Smileys & Emotion'
+  if (set === 'smileys') return isSmiley
+  return category !== 'Component' && (set === 'all' || !isSmiley)
 }
 
 function packageFolder(): string {

@@ -10,7 +10,6 @@ import { readTrainingCommand } from '../cli/train-flags.ts'
 import { backward, mean, scope } from '../core/index.ts'
 import { Batches } from '../data/index.ts'
 import {
-  loadPretrained,
   MaskedUViT,
   maskdmDiffusion,
   maskdmOptimizer,
@@ -26,11 +25,11 @@ import { learningRateOf } from '../training/settings.ts'
 
 await runInChild(async () => {
   const command = readTrainingCommand(maskDMProgram, 'npx tsx examples/train-maskdm.ts')
-  const { settings, options, data, random, weights, begin } = await openRun(maskDMProgram, command)
+  const { settings, options, data, random, prepare, begin } = await openRun(maskDMProgram, command)
   const { preset, batch, emaDecay } = settings
 
   const model = new MaskedUViT(options, { rng: random.fork('weights') })
-  if (weights !== null) loadPretrained(model, weights) // fine-tuning
+  await prepare(model) // fine-tuning starts with the weights of --from
   const ema = new Ema(model, new MaskedUViT(options, { rng: null }), { decay: powerDecay(emaDecay) })
   const optimizer = optimizerOf(model.namedParameters(), { ...settings, betas: maskdmOptimizer.betas })
   const schedule = learningRateOf(settings, 'from 0') // MaskDM's first step has rate 0

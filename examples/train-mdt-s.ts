@@ -29,10 +29,11 @@ const program = {
 
 await runInChild(async () => {
   const command = readTrainingCommand(program, 'npx tsx examples/train-mdt-s.ts')
-  const { settings, options, data, random, begin } = await openRun(program, command)
+  const { settings, options, data, random, prepare, begin } = await openRun(program, command)
   const { batch, emaDecay } = settings
 
   const model = new MDT(options, { rng: random.fork('weights') })
+  await prepare(model) // --init and --freeze
   const ema = new Ema(model, new MDT(options, { rng: null }), { decay: warmUpDecay(emaDecay) })
   const optimizer = optimizerOf(model.namedParameters(), settings) // AdamW, or the one of --optimizer
   const schedule = learningRateOf(settings, 'from 1')

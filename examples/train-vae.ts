@@ -16,10 +16,11 @@ import { vaeProgram } from '../training/vae.ts'
 
 await runInChild(async () => {
   const command = readTrainingCommand(vaeProgram, 'npx tsx examples/train-vae.ts')
-  const { settings, options, data, random, begin } = await openRun(vaeProgram, command)
+  const { settings, options, data, random, prepare, begin } = await openRun(vaeProgram, command)
   const { batch, emaDecay, klWeight } = settings
 
   const model = new AutoencoderKL(options, { rng: random.fork('weights') })
+  await prepare(model)
   const ema = new Ema(model, new AutoencoderKL(options, { rng: null }), { decay: warmUpDecay(emaDecay) })
   const optimizer = optimizerOf(model.namedParameters(), settings) // AdamW, or the one of --optimizer
   const schedule = learningRateOf(settings, 'from 1')

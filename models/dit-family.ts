@@ -9,6 +9,7 @@ import { type Family, type FamilyGeneration, type SettingsTable, samplerNames } 
 import { generateOverTimesteps, guidedChannels, type TimestepModel, timestepDiffusion } from './generate.ts'
 import { ditPreset, isTiny, presetNames, tinyFor, trainingDefaults } from './presets.ts'
 import { presetOf, publishedPictures, StateShapes } from './state-shapes.ts'
+import { ditRules } from './transfer-rules.ts'
 
 /** Generation that DiT and MDT have in common. */
 export const timestepGeneration = {
@@ -86,7 +87,7 @@ export const dit: Family<DiT, TransformerOptions, typeof timestepLossSettings> =
           return { loss: mean(loss), terms: { mse: mean(mse).detach(), ...(vb && { vb: mean(vb).detach() }) } }
         })
     },
-    transfer: (model, weights) => model.loadStateDict(weights),
+    transfer: ditRules,
   },
   generation: timestepGeneration,
   cost: ditCost,

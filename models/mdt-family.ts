@@ -18,6 +18,7 @@ import {
 import { mdtPasses, mdtTerms } from './mdt-loss.ts'
 import { isTiny, mdtPreset, mdtV2Preset, presetNames, tinyFor, trainingDefaults } from './presets.ts'
 import { presetOf, publishedPictures, StateShapes } from './state-shapes.ts'
+import { mdtRules } from './transfer-rules.ts'
 
 const settings = {
   maskRatio: {
@@ -55,7 +56,7 @@ const training: FamilyTraining<MaskedDiffusionTransformer, typeof settings> = {
   columns: mdtColumns,
   curves: ['full', 'masked'],
   passes: (model, part, options) => mdtPasses(model, timestepDiffusion(model.options), part, options),
-  transfer: (model, weights) => model.loadStateDict(weights),
+  transfer: mdtRules,
 }
 
 const generation: FamilyGeneration<MaskedDiffusionTransformer> = {

@@ -18,6 +18,7 @@ export { checkpointBlocks } from './checkpoint-blocks.ts'
 export { Conv2d, type Conv2dOptions } from './conv.ts'
 export { constantDecay, type Decay, Ema, type EmaOptions, powerDecay, warmUpDecay } from './ema.ts'
 export { Embedding } from './embedding.ts'
+export { freezeParameters } from './freeze.ts'
 export {
   constantOne,
   constantZero,

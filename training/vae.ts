@@ -56,7 +56,7 @@ export const autoencoder: Trainable<AutoencoderKL, AutoencoderKLOptions, typeof 
   command: 'vae',
   presets: autoencoderPresetNames,
   defaultPreset: () => 'tiny',
-  without: ['labels', 'latents', 'classFrom'],
+  without: ['labels', 'latents', 'classFrom', 'init'],
   options(preset, { inputSize, inChannels: C }) {
     const options = autoencoderPresets[preset as AutoencoderPresetName]
     const factor = 2 ** (options.blockOutChannels.length - 1)
@@ -82,7 +82,6 @@ export const autoencoder: Trainable<AutoencoderKL, AutoencoderKLOptions, typeof 
           return { loss, terms: { loss: loss.detach(), error: error.detach(), kl: kl.detach() } }
         })
     },
-    transfer: (model, weights) => model.loadStateDict(weights),
   },
 }
 
@@ -108,7 +107,7 @@ export const vaeProgram: TrainingProgram<AutoencoderKL, AutoencoderKLOptions, ty
   async show(path, run, { folder, data, average, settings, samples }) {
     const pictures = data as ImageDataset // it has no setting for latents
     await saveVae(join(folder, vaeFile), average, await scalingFactorOf(average, pictures), settings.size)
-    const ratio = await writeReconstructions(path, average, pictures, samples, () => run.asked())
+    const ratio = await writeReconstructions(path, average, pictures, samples, () => run.isDrawingOver())
     if (ratio !== null) run.print(`step ${run.step}: reconstructions at ${ratio.toFixed(1)} dB`)
   },
 }

@@ -18,6 +18,7 @@ const content = async (): Promise<Uint8Array> => {
   return Buffer.concat(await Promise.all(Array.from({ length }, (_, i) => pixels(i))))
 }
 const cachedFiles = () => readdirSync(join(root, 'demask'))
+const first = await openEmoji('smileys', 8)
 const fresh = await content()
 
 test('the second time pictures, labels and classes come from the file', async () => {
@@ -27,7 +28,8 @@ test('the second time pictures, labels and classes come from the file', async ()
   assert.equal(await content(), fresh)
   const again = await openEmoji('smileys', 8)
   assert.is(again.length, 169)
-  assert.equal([again.label(0), again.classes[again.label(0)]], [6, 'face-smiling'])
+  assert.equal(again.classes, first.classes)
+  for (let i = 0; i < 169; i++) assert.is(again.label(i), first.label(i))
 
   // A pixel that only the file can have changed.
   const path = join(root, 'demask', name)
@@ -55,10 +57,9 @@ test('a file that is damaged or cut short is written anew', async () => {
 })
 
 test('several writers at once leave one whole file and nothing beside it', async () => {
-  const contents = Array.from({ length: 8 }, (_, i) => new Uint8Array(100_000).fill(i))
-  await Promise.all(contents.map(bytes => writeCached('shared', bytes)))
-  const read = readCached('shared')!
-  assert.ok(contents.some(bytes => Buffer.from(bytes).equals(read)))
+  const bytes = new Uint8Array(1e6).fill(3)
+  await Promise.all(Array.from({ length: 8 }, () => writeCached('shared', bytes)))
+  assert.equal(readCached('shared'), Buffer.from(bytes))
   assert.equal(cachedFiles().filter(name => name.startsWith('.tmp')), []) // biome-ignore format: a line
 })
 
