@@ -34,6 +34,9 @@ export interface Batch {
 /** Batches that are being made before they are asked for. */
 const ahead = 2
 
+/** Part [from, to) of a batch. */
+export type BatchRange = readonly [from: number, to: number]
+
 export class Batches {
   /** Seconds that callers of `at` have waited for batches. */
   waited = 0
@@ -43,15 +46,22 @@ export class Batches {
   readonly #options: BatchOptions
   readonly #pending = new Map<number, Promise<Batch>>()
   readonly #epochs = new Map<number, Int32Array>()
+  #range: BatchRange
 
   constructor(dataset: ImageDataset | LatentDataset, options: BatchOptions) {
     this.#dataset = dataset
     this.#options = options
+    this.#range = [0, options.batch]
   }
 
-  /** Batch `step`, and in the background the ones after it. Rejects with what decoding a picture threw. */
-  async at(step: number): Promise<Batch> {
+  /**
+   * Batch `step`, or only its pictures in `range`, and in the background the ones after it. Rejects with what decoding a
+   * picture threw.
+   */
+  async at(step: number, range: BatchRange = [0, this.#options.batch]): Promise<Batch> {
     const start = performance.now()
+    if (range.join() !== this.#range.join()) this.#pending.clear()
+    this.#range = range
     for (const other of this.#pending.keys()) if (other < step || other > step + ahead) this.#pending.delete(other)
     for (let k = step; k <= step + ahead; k++) {
       if (this.#pending.has(k)) continue
@@ -97,15 +107,24 @@ export class Batches {
   async #make(step: number): Promise<Batch> {
     const dataset = this.#dataset
     const { batch, rng, flip = dataset.flips } = this.#options
-    const indices = this.indices(step)
-    const coins = rng.fork('flip').fork(step).uniformArray(batch)
+    const [from, to] = this.#range
+    const indices = this.indices(step).subarray(from, to)
+    const coins = rng.fork('flip').fork(step).uniformArray(batch).subarray(from, to)
     const mirrored = (i: number) => flip && coins[i] < 0.5
     if ('moments' in dataset) {
       const posteriors = await Promise.all(Array.from(indices, (index, i) => dataset.moments(index, mirrored(i))))
-      const images = this.#timed(() => drawLatents(posteriors, dataset.index, rng.fork('posterior').fork(step)))
+      const images = this.#timed(() => {
+        const noise = rng
+          .fork('posterior')
+          .fork(step)
+          .normalArray(batch * sizeOf(dataset.index.shape))
+        return drawLatents(posteriors, dataset.index, noise.subarray((from * noise.length) / batch))
+      })
       return { images, labels: indices.map(i => dataset.label(i)), indices }
     }
-    const read = await Promise.all(Array.from(indices, (index, i) => readableFrom(dataset, index, this.#crop(step, i))))
+    const read = await Promise.all(
+      Array.from(indices, (index, i) => readableFrom(dataset, index, this.#crop(step, from + i))),
+    )
     const pictures = read.map(({ pixels }) => pixels)
     return {
       images: this.#timed(() => imagesOf(pictures, dataset.size, mirrored)),
@@ -135,9 +154,9 @@ export class Batches {
 }
 
 /** (mean + std ⊙ ε) · scale for each of N posteriors, (N, C, h, w): what a model is trained on. [LDM §3.1] */
-function drawLatents(posteriors: readonly Posterior[], { shape, vae }: LatentIndex, rng: Rng): Float32Array {
+function drawLatents(posteriors: readonly Posterior[], { shape, vae }: LatentIndex, noise: Float32Array): Float32Array {
   const values = sizeOf(shape)
-  const out = rng.normalArray(posteriors.length * values)
+  const out = noise.slice(0, posteriors.length * values)
   for (const [i, { mean, std }] of posteriors.entries())
     for (let k = 0; k < values; k++) out[i * values + k] = vae.scalingFactor * (mean[k] + std[k] * out[i * values + k])
   return out

@@ -26,7 +26,7 @@ const kinds: Readonly<Record<string, Opener>> = {
 /**
  * The set that `spec` names, with pictures of `size` by `size`: `emoji`, `emoji:smileys`, `emoji:others`; `cifar10:` or `cifar100:` and a
  * folder or .bin file; `mnist:` and a folder; `idx:` and a file of pictures; `npz:` and an .npz or .npy as ADM has them; `zip:` and
- * a file as EDM has them, or such a file's path alone; or the path of a folder (one called emoji is `./emoji`). Rejects with UserError, and with one line on a damaged file.
+ * a file as EDM has them, or such a file's path alone; a .csv or .jsonl that lists pictures; or the path of a folder (one called emoji is `./emoji`). Rejects with UserError, and with one line on a damaged file.
  */
 export async function openDataset(spec: string, size: number, options: OpenOptions = {}): Promise<ImageDataset> {
   if (!Number.isInteger(size) || size < 1) throw new UserError(`${spec}: expected a size of at least 1, got ${size}`)

@@ -21,6 +21,7 @@ import {
 } from 'node:fs'
 import { constants, hostname } from 'node:os'
 import { join } from 'node:path'
+import { wholeText } from './open-node.ts'
 import { reason, UserError } from './user-error.ts'
 
 /** Owner of a lock, as its file names it. */
@@ -127,7 +128,7 @@ function locks(folder: string): Lock[] {
 function readOwner(path: string): Owner | null {
   for (const end = performance.now() + textWithinMs; ; ) {
     try {
-      const { host, pid, namespace = ownNamespace, start, since } = JSON.parse(readFileSync(path, 'utf8'))
+      const { host, pid, namespace = ownNamespace, start, since } = JSON.parse(wholeText(path))
       if (Number.isSafeInteger(pid) && pid > 0)
         return { host: `${host}`, pid, namespace: `${namespace}`, start: `${start}`, since: `${since}` }
     } catch (error) {

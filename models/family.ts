@@ -121,10 +121,16 @@ export interface FamilyTraining<Model extends Module, Own extends SettingsTable>
   /** Returns the training defaults of a preset. Throws RangeError on an unknown name. */
   defaults(preset: string): TrainingDefaults
   /**
-   * Settles own settings that follow from others; `given` are those of the command line, `resumed` is true if a run goes
-   * on. Throws UserError where they contradict each other.
+   * Settles own settings that follow from others. `given` are those of the command line, `resumed` is true if a run
+   * resumes, `inputSize` is the side of the model's input (default: that of the pictures). Throws UserError where they
+   * contradict each other.
    */
-  settle?(settings: OwnSettings<Own>, given: Partial<SettingsOf<Own>>, resumed: boolean): SettingsOf<Own>
+  settle?(
+    settings: OwnSettings<Own>,
+    given: Partial<SettingsOf<Own>>,
+    resumed: boolean,
+    inputSize?: number,
+  ): SettingsOf<Own>
   /** Pictures in the grid of samples that a run writes. */
   samples(preset: string): number
   /** Creates the optimizer that `settings` name, by default the paper's, with the paper's betas. */

@@ -87,8 +87,13 @@ export function maskingOf({
 }
 
 /** Rejects settings that the stage or the mask does not use, and sizes a crop by its ratio. */
-function settle(settings: Settings, given: Partial<SettingsOf<typeof ownSettings>>, resumed: boolean): Settings {
-  const { stage, mask, maskRatio, preset, size } = settings
+function settle(
+  settings: Settings,
+  given: Partial<SettingsOf<typeof ownSettings>>,
+  resumed: boolean,
+  inputSize = settings.size,
+): Settings {
+  const { stage, mask, maskRatio, preset } = settings
   const unused =
     stage === 'pretrain'
       ? ([['from', 'from']] as const)
@@ -109,7 +114,7 @@ function settle(settings: Settings, given: Partial<SettingsOf<typeof ownSettings
   }
   const { network, masking } = maskdmPreset(preset)
   if (masking?.way === 'crop' && ratio === undefined) return settings
-  const patches = Math.floor(size / network.patchSize)
+  const patches = Math.floor(inputSize / network.patchSize)
   return { ...settings, maskSize: cropSize([patches, patches], maskRatio) }
 }
 

@@ -19,8 +19,10 @@ export { MetricsLog, type Row, readRows } from './metrics.ts'
 export { type GridOptions, writeGrid } from './pictures.ts'
 export {
   type Described,
+  describeRun,
   type OpenedRun,
   type Origin,
+  openDryRun,
   openRun,
   type Shown,
   type TrainingCommand,

@@ -6,11 +6,10 @@
 import { keptPatches } from '../diffusion/index.ts'
 import { gridOf } from '../models/dit.ts'
 import { type MaskDMOptions, type MaskedUViT, maskDM, maskingOf } from '../models/index.ts'
-import { latestCheckpoint, readState } from './checkpoint.ts'
+import { presetOfRun } from './checkpoint.ts'
 import { familyProgram } from './family-program.ts'
-import type { Described, TrainingProgram } from './program.ts'
-import type { RunState } from './resume.ts'
-import { checkPatches, folderOf, withPreset } from './settings.ts'
+import type { TrainingProgram } from './program.ts'
+import { checkPatches, folderOf } from './settings.ts'
 
 type Own = (typeof maskDM)['training']['settings']
 
@@ -24,17 +23,13 @@ export const maskDMProgram: TrainingProgram<MaskedUViT, MaskDMOptions, Own> = fa
     ['finetune --from runs/maskdm-tiny-pretrain --data my-pictures --size 32', 'other pictures, larger ones'],
   ],
   folder: ({ preset, stage = 'pretrain' }) => `${folderOf(maskDM, preset)}-${stage}`,
-  complete({ from, ...given }) {
+  complete({ from, ...given }, _, preset) {
     if (given.stage !== 'finetune') return { ...given, from }
-    const pretrained =
-      given.init === undefined ? `${folderOf(maskDM, withPreset(maskDM, given).preset)}-pretrain` : 'scratch'
+    const pretrained = given.init === undefined ? `${folderOf(maskDM, preset)}-pretrain` : 'scratch'
     return { ...given, from: from ?? pretrained }
   },
   /** Fine-tuning continues with the model that was pre-trained. */
-  inheritedPreset({ stage, from }) {
-    const source = stage === 'finetune' && from !== undefined ? latestCheckpoint(from) : undefined
-    return source && readState<RunState<Described<MaskDMOptions, Own>>>(source.path).settings.preset
-  },
+  inheritedPreset: ({ stage, from }) => (stage === 'finetune' ? presetOfRun(from) : undefined),
   check(options, settings) {
     checkPatches(options, { preset: settings.preset, latents: settings.latents })
     const masking = maskingOf(settings)

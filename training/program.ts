@@ -4,17 +4,22 @@
  * is train.ts.
  */
 
-import { type Rng, ready, rng } from '../core/index.ts'
+import { type Backend, type Rng, ready, rng } from '../core/index.ts'
 import type { ImageDataset, LatentDataset } from '../data/index.ts'
+import { alone, init, quietRanks, threadsPerRank, type World } from '../distributed/index.ts'
 import { UserError } from '../io/user-error.ts'
 import type { SettingsOf, SettingsTable, Trainable } from '../models/family.ts'
 import { checkpointBlocks, type Module } from '../nn/index.ts'
-import { type Checkpoint, type CheckpointState, latestCheckpoint, readState } from './checkpoint.ts'
+import { type Advised, timeAdvice } from './advice.ts'
+import { advisedRun } from './advised-run.ts'
+import { type Checkpoint, latestCheckpoint, presetOfRun } from './checkpoint.ts'
+import { DryRun, memoryOf, printMemory, usableBytes } from './dry-run.ts'
 import { HeldOut } from './held-out.ts'
-import { contentsOf, type Decode, decoderOf, type LatentSpace, picturesOf, sideOf, spaceOf } from './latents.ts'
+import { contentsOf, type Decode, decoderOf, type LatentSpace, picturesOf, spaceOf } from './latents.ts'
 import { freeze, startFrom, type WeightsSource } from './pretrained.ts'
-import type { RunDescription } from './readme.ts'
+import { type RunDescription, runFileText } from './readme.ts'
 import {
+  arithmetic,
   checkSameData,
   previousRun,
   type ResumePoint,
@@ -22,9 +27,17 @@ import {
   resumePoint,
   type TrainingState,
 } from './resume.ts'
-import { Run } from './run.ts'
-import { changeOf, newSettings, resumedSettings, type runTable, type Settings, withPreset } from './settings.ts'
-import type { Trained } from './trained-run.ts'
+import { Run, type RunOptions, type TrainingRun } from './run.ts'
+import {
+  changeOf,
+  checkRanks,
+  checkRanksFlag,
+  newSettings,
+  resumedSettings,
+  type runTable,
+  type Settings,
+  withPreset,
+} from './settings.ts'
 import { openTrainingSets } from './training-set.ts'
 
 /** A run's command line. */
@@ -87,9 +100,9 @@ export interface TrainingProgram<Model extends Module, Options, Own extends Sett
   inheritedPreset?(given: Partial<Settings<Own>>): string | undefined
   /**
    * Completes what was given for a new run, with settings that it inherits from another one. `steps` is the length of the
-   * run, if it was given. Throws UserError.
+   * run, if it was given; `preset` the one that it will have if nothing else is said. Throws UserError.
    */
-  complete?(given: Partial<Settings<Own>>, steps: number | undefined): Partial<Settings<Own>>
+  complete?(given: Partial<Settings<Own>>, steps: number | undefined, preset: string): Partial<Settings<Own>>
   /** Throws UserError if options do not fit the settings. */
   check?(options: Options, settings: Settings<Own>): void
   /** The run's stream of random numbers. Default: that of its seed. */
@@ -128,8 +141,10 @@ export interface OpenedRun<Model extends Module, Options, Own extends SettingsTa
   prepare(model: Model): Promise<void>
   /** Unlocks the folder, for a run that does not begin. */
   close(): void
+  /** What its run.json holds. */
+  readonly description: RunDescription
   /** Loads the checkpoint, if there is one, and announces the run. */
-  begin(trained: Omit<TrainingState, 'guard'> & { readonly ema: { readonly average: Model } }): Run
+  begin(trained: Omit<TrainingState, 'guard'> & { readonly ema: { readonly average: Model } }): TrainingRun
 }
 
 /**
@@ -141,13 +156,18 @@ export async function openRun<Model extends Module, Options, Own extends Setting
   command: TrainingCommand<Own>,
 ): Promise<OpenedRun<Model, Options, Own>> {
   const { given, flags } = command
-  const folder = flags.out ?? program.folder(presetFor(program, { ...given, ...picturesOf(given) }))
-  const { from, release } = resumePoint(folder, flags.resume)
+  const folder = flags.out ?? folderOf(program, given)
+  const world = await init(flags)
+  quietRanks()
+  checkRanksFlag(flags.ranks, world.size)
+  const point = world.first ? resumePoint(folder, flags.resume) : undefined
+  const from = world.agreed(point?.from) ?? undefined
+  const release = () => point?.release()
   const failed = (error: unknown): never => {
     release()
     throw error
   }
-  const opened = await openLocked(program, command, { folder, from, release }).catch(failed)
+  const opened = await openAt(program, command, { world, folder, from, release }, startRun).catch(failed)
   return {
     ...opened,
     prepare: model => opened.prepare(model).catch(failed),
@@ -161,11 +181,77 @@ export async function openRun<Model extends Module, Options, Own extends Setting
   }
 }
 
-/** Opens a run in a folder that is locked. */
-async function openLocked<Model extends Module, Options, Own extends SettingsTable>(
+/** Where a run lies and begins, and the ranks that share it. */
+interface Place extends ResumePoint {
+  readonly world: World
+  readonly folder: string
+}
+
+/** What follows when the model is made. */
+interface Start {
+  /** Looks at a new run before its model is made. Throws UserError. */
+  look?<Model extends Module, Options, Own extends SettingsTable>(
+    advised: Advised<Model, Options, Own>,
+    about: { readonly title: string; readonly samples: number; readonly backend: Backend },
+  ): void
+  run(options: RunOptions, trained: Omit<TrainingState, 'guard'>): TrainingRun
+}
+
+/** A run that trains, after advice where it does not fit into memory. */
+const startRun: Start = {
+  look(advised, { samples, backend }) {
+    for (const line of memoryOf(advised, samples, usableBytes(backend)).advice) console.log(line)
+  },
+  run: (options, trained) => new Run(options, trained),
+}
+
+/** Opens a run that only looks: in a folder that is neither made nor locked. Throws UserError as `openRun` does. */
+export async function openDryRun<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  command: TrainingCommand<Own>,
+): Promise<OpenedRun<Model, Options, Own>> {
+  let checkpoint = 0
+  return openAt(program, command, lookAt(program, command), {
+    look(advised, { title, samples, backend }) {
+      const usable = usableBytes(backend)
+      const memory = memoryOf(advised, samples, usable)
+      checkpoint = memory.needs.checkpoint
+      const { batch } = advised.run.settings
+      const millions = (memory.needs.parameters / 1e6).toFixed(1)
+      console.log(`${title}: ${millions} M parameters, batch ${batch}, ${arithmetic(backend)}`)
+      printMemory(memory, usable)
+    },
+    run: (options, trained) => new DryRun(options, trained, checkpoint),
+  })
+}
+
+/** The text of the run.json that a run would have. Throws UserError as `openRun` does. */
+export async function describeRun<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  command: TrainingCommand<Own>,
+): Promise<string> {
+  const { description } = await openAt(program, command, lookAt(program, command), { run: startRun.run })
+  return runFileText(description)
+}
+
+/** Where a run would begin. Throws UserError if there is nothing to resume. */
+function lookAt<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  { given, flags }: TrainingCommand<Own>,
+): Place {
+  const folder = flags.out ?? folderOf(program, given)
+  const from = flags.resume ? latestCheckpoint(folder) : undefined
+  if (flags.resume && from === undefined)
+    throw new UserError(`${folder}: expected a checkpoint to resume from, got none`)
+  return { world: alone, folder, from, release() {} }
+}
+
+/** Opens a run in a folder. */
+async function openAt<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   { given, flags, line, resume }: TrainingCommand<Own>,
-  { folder, from, release }: ResumePoint & { readonly folder: string },
+  { world, folder, from, release }: Place,
+  start: Start,
 ): Promise<OpenedRun<Model, Options, Own>> {
   const { family } = program
   const { training } = family
@@ -173,13 +259,14 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
   const previous = previousRun<Described<Options, Own>>(folder, from, { resume: flags.resume, program: name })
   const settings =
     previous === undefined
-      ? settle(program, given, flags.steps)
+      ? settle(program, given, flags.steps, world.size)
       : resumedSettings(family, given, startedWith(previous), folder)
+  checkRanks(settings.parts, world.size)
   if (settings.steps !== null && flags.steps !== undefined && flags.steps !== settings.steps)
     throw changeOf('--steps', settings.steps, flags.steps, folder)
   const steps = settings.steps ?? flags.steps ?? usualSteps
 
-  const backend = await ready(flags)
+  const backend = await ready({ ...flags, threads: flags.threads ?? threadsPerRank() })
   const { training: data, heldOut, pictures } = await openTrainingSets(settings, previous, flags)
   const decode = await decoderOf(spaceOf(data), flags.vae) // null for a model of pictures
   const numClasses = settings.labels === 'yes' ? data.classes.length : 0
@@ -194,6 +281,22 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
   const described: Described<Options, Own> = { program: name, settings, pictures, classes, model: options, latents }
   const changed = checkSameData(folder, previous, described, numClasses > 0)
   const origin = from === undefined ? originOf(program, settings) : null
+  const advised = advisedRun<Model, Options, Own>({
+    family,
+    given,
+    settings,
+    data,
+    settle: other => settle(program, other, flags.steps, world.size),
+    check: program.check,
+  })
+  const title = `${program.title(settings)} on ${contentsOf(data)}`
+  start.look?.(advised, { title, samples: training.samples(settings.preset), backend })
+  const readme = {
+    title,
+    command: line,
+    resume: resume(folder, steps),
+    ...program.readme,
+  }
   const prepared: string[] = []
   const random = program.random?.(settings) ?? rng(settings.seed)
   const labelled = numClasses > 0
@@ -212,6 +315,7 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
     options,
     data,
     random,
+    description: { ...readme, steps, described },
     async prepare(model) {
       if (origin?.weights !== undefined) {
         const { weights, flag } = origin
@@ -222,8 +326,9 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
     begin(trained) {
       if (settings.checkpointBlocks) checkpointBlocks(trained.model)
       const { average } = trained.ema
-      return new Run(
+      return start.run(
         {
+          world,
           folder,
           release,
           steps,
@@ -238,13 +343,9 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
           start: origin?.checkpoint,
           previous,
           described,
-          readme: {
-            title: `${program.title(settings)} on ${contentsOf(data)}`,
-            command: line,
-            resume: resume(folder, steps),
-            ...program.readme,
-          },
+          readme,
           notes: [
+            world.about,
             changed,
             heldOutNote,
             ...(program.notes?.(options, settings) ?? []),
@@ -254,12 +355,34 @@ async function openLocked<Model extends Module, Options, Own extends SettingsTab
           columns: (terms, progress) => training.columns(terms, settings, progress),
           curves: training.curves,
           speed: program.speed && ((step, seconds) => program.speed!(settings, step, seconds)),
+          advice: seconds => (previous === undefined ? timeAdvice(advised, seconds) : []),
           show: (path, run) => program.show(path, run, { folder, settings, options, data, decode, average, samples }),
         },
         trained,
       )
     },
   }
+}
+
+/** Default folder of a run. */
+function folderOf<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  given: Partial<Settings<Own>>,
+): string {
+  const { pictures, inputSize } = picturesOf(given)
+  return program.folder(presetFor(program, { ...given, ...pictures }, inputSize))
+}
+
+/** The settings of a new run so far, with a preset. */
+function presetFor<Model extends Module, Options, Own extends SettingsTable>(
+  { family, inheritedPreset }: TrainingProgram<Model, Options, Own>,
+  given: Partial<Settings<Own>>,
+  inputSize: number | undefined,
+): ReturnType<typeof withPreset<Model, Options, Own>> {
+  const inherited = inheritedPreset?.(given) ?? presetOfRun(given.init)
+  const known = inherited !== undefined && family.presets.includes(inherited) // weights of another family are refused later
+  const preset = given.preset ?? (known ? inherited : undefined)
+  return withPreset(family, { ...given, ...(preset !== undefined && { preset }) }, inputSize)
 }
 
 /** Where a new run starts. Throws UserError on --init beside another origin. */
@@ -273,32 +396,19 @@ function originOf<Model extends Module, Options, Own extends SettingsTable>(
   return { flag: '--init', weights: { path: settings.init, weights: 'ema' } }
 }
 
-/** The settings of a new run so far, with a preset. */
-function presetFor<Model extends Module, Options, Own extends SettingsTable>(
-  { family, inheritedPreset }: TrainingProgram<Model, Options, Own>,
-  given: Partial<Settings<Own>>,
-): Partial<Settings<Own>> {
-  const preset = given.preset ?? inheritedPreset?.(given) ?? presetOfRun(family, given.init)
-  return withPreset(family, { ...given, ...(preset !== undefined && { preset }) }, sideOf(given))
-}
-
-/** The preset of the run that --init names; undefined for a file, and for a run of another family. */
-function presetOfRun({ presets }: { readonly presets: readonly string[] }, init: string | undefined) {
-  const checkpoint = init === undefined ? undefined : latestCheckpoint(init)
-  if (checkpoint === undefined) return undefined
-  const { preset } = readState<CheckpointState & Trained>(checkpoint.path).settings
-  return presets.includes(preset) ? preset : undefined
-}
-
 /** Settings of a new run. */
 function settle<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   given: Partial<Settings<Own>>,
   steps: number | undefined,
+  ranks: number,
 ): Settings<Own> {
-  const withData = { ...given, ...picturesOf(given) }
-  const completed = program.complete?.(withData, steps) ?? withData
-  const settings = newSettings(program.family, presetFor(program, completed))
+  const { pictures, inputSize } = picturesOf(given)
+  const withData = { ...given, ...pictures }
+  const parts = given.parts ?? (ranks > 1 ? ranks : undefined)
+  const { preset } = presetFor(program, withData, inputSize)
+  const all = { ...(program.complete?.(withData, steps, preset) ?? withData), ...(parts && { parts }) }
+  const settings = newSettings(program.family, presetFor(program, all, inputSize), inputSize)
   // A schedule over the run needs its length.
   return settings.lrSchedule === 'constant' ? settings : { ...settings, steps: settings.steps ?? steps ?? usualSteps }
 }

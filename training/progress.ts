@@ -48,17 +48,19 @@ export class Progress {
     this.#step = done
     this.#deadline = performance.now() + 60_000 * minutes
     this.#stream = stream
-    this.#bar = stream.isTTY
-      ? new (loadBar())({
-          format: '{bar} {value}/{total}  {summary}',
-          stream,
-          barsize: 24,
-          barCompleteChar: '█',
-          barIncompleteChar: '░',
-          forceRedraw: true, // or `log` could not bring the bar back
-          gracefulExit: false, // Interrupt decides what a signal means
-        })
-      : null
+    // Open MPI gives ranks a terminal of 0 columns, even if the output goes to a file.
+    this.#bar =
+      stream.isTTY && stream.columns !== 0
+        ? new (loadBar())({
+            format: '{bar} {value}/{total}  {summary}',
+            stream,
+            barsize: 24,
+            barCompleteChar: '█',
+            barIncompleteChar: '░',
+            forceRedraw: true, // or `log` could not bring the bar back
+            gracefulExit: false, // Interrupt decides what a signal means
+          })
+        : null
     this.#bar?.start(total, done, { summary: '' })
   }
 

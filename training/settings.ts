@@ -7,6 +7,7 @@
 import { backendNames } from '../core/index.ts'
 import { type ClassFrom, classFromHelp, classSources, dataHelp } from '../data/help.ts'
 import { keptTokens } from '../diffusion/index.ts'
+import { ranksThatFit } from '../distributed/world.ts'
 import { UserError } from '../io/user-error.ts'
 import type { Setting, SettingsOf, SettingsTable, Trainable, TrainingDefaults } from '../models/family.ts'
 import {
@@ -77,11 +78,24 @@ export const runTable = {
   strict: { type: 'switch', help: 'end at a picture that cannot be read instead of leaving it out' },
   steps: { type: 'integer', min: 1, help: 'steps in all, those before a resume among them (default 10000)' },
   minutes: { type: 'number', min: 0, help: 'stop after this many minutes, if that comes first' },
+  ranks: { type: 'integer', min: 1, help: 'start this many processes over MPI, each with a share of the parts' },
+  timeout: { type: 'number', min: 1, help: 'seconds within which every rank must answer (default 1800)' },
   backend: { type: 'text', choices: backendNames, help: 'where tensors live (default wasm)' },
   threads: { type: 'integer', min: 1, max: 256, help: 'threads of the wasm backend (default one per core)' },
+  config: {
+    type: 'text',
+    value: 'FILE',
+    help: 'settings of another run: its run.json, or what --print-config printed',
+  },
   resume: { type: 'switch', help: 'continue from the last checkpoint in DIR' },
   vae: { type: 'text', value: 'FILE', help: 'the autoencoder of the latents, if it was moved' },
   out: { type: 'text', value: 'DIR', help: 'the folder of the run' },
+} as const satisfies SettingsTable
+
+/** Flags that look at a run instead of training. */
+export const lookTable = {
+  dryRun: { type: 'switch', help: 'measure two steps, print what the run needs, and write nothing' },
+  printConfig: { type: 'switch', help: 'print the run.json that the run would have, for --config, and write nothing' },
 } as const satisfies SettingsTable
 
 /** The common settings and a family's own, which may redefine a common one. */
@@ -140,7 +154,12 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
       help: 'condition the model on the class of each picture',
     },
     batch: { type: 'integer', min: 1, default: byPreset('batch'), help: 'pictures per step' },
-    parts: { type: 'integer', min: 1, default: 1, help: 'split a batch into this many parts, to save memory' },
+    parts: {
+      type: 'integer',
+      min: 1,
+      default: 1,
+      help: 'split a batch into this many parts, to save memory or for ranks',
+    },
     checkpointBlocks: {
       type: 'switch',
       mayChange: true,
@@ -196,17 +215,6 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
       mayChange: true,
       help: 'skip up to N steps in a row whose loss or gradient is NaN or infinite; 0 stops at once',
     },
-    init: {
-      type: 'text',
-      value: 'FILE',
-      help: 'start from these weights: a run, a checkpoint, or a file (.pt, .safetensors) of the same family',
-    },
-    freeze: {
-      type: 'text',
-      value: 'PATTERN',
-      many: true,
-      help: 'do not train the parameters of this name, such as blocks.0 or *.attn; may be repeated',
-    },
     saveEvery: {
       type: 'integer',
       min: 1,
@@ -218,6 +226,17 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
       min: 1,
       mayChange: true,
       help: 'steps between grids of samples (default one with every checkpoint)',
+    },
+    init: {
+      type: 'text',
+      value: 'FILE',
+      help: 'start from these weights: a run, a checkpoint, or a file (.pt, .safetensors) of the same family',
+    },
+    freeze: {
+      type: 'text',
+      value: 'PATTERN',
+      many: true,
+      help: 'do not train the parameters of this name, such as blocks.0 or *.attn; may be repeated',
     },
     seed: { type: 'integer', min: 0, default: 0, help: 'the same seed gives the same run' },
   }
@@ -266,16 +285,20 @@ export function withPreset<Model extends Module, Options, Own extends SettingsTa
   }
 }
 
-/** Settings of a new run: those given, or else the preset's defaults. Throws UserError where they contradict each other. */
+/**
+ * Settings of a new run: those given, or else the preset's defaults. `inputSize` is the side of the model's input, if that is
+ * not the pictures'. Throws UserError where settings contradict each other.
+ */
 export function newSettings<Model extends Module, Options, Own extends SettingsTable>(
   family: Trainable<Model, Options, Own>,
   given: Partial<Settings<Own>> = {},
+  inputSize?: number,
 ): Settings<Own> {
   const { preset = family.defaultPreset(given.size ?? usualSize) } = given
   const settings = { ...defaultsOf(family, preset), preset, ...defined(given) } as Settings<Own>
   checkParts(settings)
   checkCrop(settings)
-  return { ...settings, ...family.training.settle?.(settings, given, false) }
+  return { ...settings, ...family.training.settle?.(settings, given, false, inputSize) }
 }
 
 /**
@@ -361,6 +384,21 @@ function checkCrop({ crop, size, latents }: Pick<CommonSettings, 'crop' | 'size'
   if (latents != null) throw new UserError(`--crop: expected none beside --latents, got ${crop}`)
   if (crop < size) throw new UserError(`--crop: expected at least the size of the pictures, ${size}, got ${crop}`)
 }
+
+/** Throws UserError if a batch of `parts` parts would have other bytes on `ranks` ranks than on one process. */
+export function checkRanks(parts: number, ranks: number): void {
+  const fit = ranksThatFit(parts)
+  if (!fit.includes(ranks))
+    throw new UserError(`ranks: expected ${listOf(fit)} for a batch of ${parts} parts, got ${ranks}`)
+}
+
+/** Throws UserError if --ranks is not the number of ranks. */
+export function checkRanksFlag(flag: number | undefined, ranks: number): void {
+  if (flag !== undefined && flag !== ranks)
+    throw new UserError(`--ranks: expected ${ranks}, as the launcher started, got ${flag}`)
+}
+
+const listOf = (numbers: readonly number[]) => numbers.join(', ').replace(/, (\d+)$/, ' or $1')
 
 /** Throws UserError if patches do not divide the model's input, or if its mask would keep no token. */
 export function checkPatches(

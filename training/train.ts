@@ -10,14 +10,17 @@ import { Ema, type Module } from '../nn/index.ts'
 import { openRun, type TrainingCommand, type TrainingProgram } from './program.ts'
 import { learningRateOf } from './settings.ts'
 
-/** Trains a model as its family's record says, or resumes a run. Throws UserError. */
+/**
+ * Trains a model as its family's record says, or resumes a run; with `openDryRun` the loop is only measured. Throws UserError.
+ */
 export async function train<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   command: TrainingCommand<Own>,
+  open: typeof openRun = openRun,
 ): Promise<void> {
   const { family } = program
   const { training } = family
-  const { settings, options, data, random, prepare, begin } = await openRun(program, command)
+  const { settings, options, data, random, prepare, begin } = await open(program, command)
   const model = family.make(options, { rng: random.fork('weights') })
   await prepare(model)
   const { skipFrozen } = training

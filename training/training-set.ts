@@ -42,7 +42,8 @@ export async function openTrainingSets(
   return { training, heldOut: unaugmented(heldOut), pictures }
 }
 
-function flipsOf({ flip }: DataSettings, set: ImageDataset | LatentDataset): boolean {
+/** True if a run mirrors pictures of this set at random. Throws UserError on latents that have no mirror images. */
+export function flipsOf({ flip }: Pick<DataSettings, 'flip'>, set: ImageDataset | LatentDataset): boolean {
   if (flip === 'auto') return set.flips
   if (flip === 'yes' && 'moments' in set && !set.flips)
     throw new UserError(`--flip: expected auto or no for latents without their mirror images (${set.name}), got yes`)

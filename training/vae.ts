@@ -107,7 +107,7 @@ export const vaeProgram: TrainingProgram<AutoencoderKL, AutoencoderKLOptions, ty
   async show(path, run, { folder, data, average, settings, samples }) {
     const pictures = data as ImageDataset // it has no setting for latents
     await saveVae(join(folder, vaeFile), average, await scalingFactorOf(average, pictures), settings.size)
-    const ratio = await writeReconstructions(path, average, pictures, samples, () => run.asked())
+    const ratio = await writeReconstructions(path, average, pictures, samples, () => run.isDrawingOver())
     if (ratio !== null) run.print(`step ${run.step}: reconstructions at ${ratio.toFixed(1)} dB`)
   },
 }

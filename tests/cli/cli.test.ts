@@ -71,6 +71,22 @@ test('what does not exist is one line, with the nearest name', async () => {
     await Promise.all(cases.slice(i, i + 3).map(([words, wanted]) => fail('demask', words, wanted)))
 })
 
+test('exit codes: 2 for a mistake in the command line, 1 for others', async () => {
+  const codeOf = async (...words: string[]) => (await runProgram('demask', words)).code
+  const nowhere = join(folder, 'nowhere')
+  const codes = await Promise.all([
+    codeOf('trian'),
+    codeOf('train', 'mtd'),
+    codeOf('sample', '--from'),
+    codeOf('sample', '--from', run, '--steps', '0'),
+    codeOf('sample', '--from', nowhere),
+    codeOf('info', nowhere),
+    codeOf('report', folder),
+    codeOf('info', run),
+  ])
+  assert.equal(codes, [2, 2, 2, 2, 2, 1, 1, 0])
+})
+
 const quick = ['--from', run, '--steps', '3', '--threads', '1']
 
 test('sample: classes by name and number, seeds as listed, the same pictures in a folder and in an .npz', async () => {
@@ -104,7 +120,7 @@ test('sample: Ctrl-C keeps what is drawn', async () => {
   )
   assert.match(stdout, 'stopping after this step; what is drawn is kept\n')
   const count = Number(/stopped: (\d+) pictures?,/.exec(stdout)?.[1] ?? 0)
-  assert.is(code, count === 0 ? 1 : 0)
+  assert.is(code, count === 0 ? 1 : 130)
   assert.match(stderr, count === 0 ? /^error: .*stopped: nothing was drawn\n$/ : /^$/)
   const there = existsSync(out) ? readdirSync(out).filter(name => name.endsWith('.png')) : []
   assert.is(there.length, count)

@@ -7,13 +7,13 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { backward, ready, rng, scope, stats } from '../../core/index.ts'
-import { type ImageDataset, withCrops } from '../../data/index.ts'
+import { type ImageDataset, type LatentDataset, withCrops } from '../../data/index.ts'
 import type { SettingsTable, Trainable } from '../../models/family.ts'
 import { families, mdt, mdtAblationNames } from '../../models/index.ts'
 import { checkpointBlocks, type Module, optimizerNames } from '../../nn/index.ts'
 import { HeldOut } from '../../training/held-out.ts'
 import { newSettings } from '../../training/index.ts'
-import { openTrainingSets } from '../../training/training-set.ts'
+import { flipsOf, openTrainingSets } from '../../training/training-set.ts'
 import { autoencoder } from '../../training/vae.ts'
 
 const wasm = await ready({ backend: 'wasm', threads: 2 })
@@ -170,6 +170,12 @@ test('the data of a run: cropped, mirrored or not, some of them held out', async
   assert.is((training as ImageDataset).margin, 8)
   assert.is((heldOut as ImageDataset).margin, undefined)
   assert.is(withCrops(five, 4).margin, 4)
+  const latents = { ...five, flips: false, moments: () => ({}) } as unknown as LatentDataset
+  assert.equal([flipsOf({ flip: 'auto' }, latents), flipsOf({ flip: 'no' }, five)], [false, false])
+  assert.throws(
+    () => flipsOf({ flip: 'yes' }, latents),
+    /^--flip: expected auto or no for latents without their mirror images \(five\), got yes$/,
+  )
 })
 
 test.run()

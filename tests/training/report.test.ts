@@ -21,6 +21,7 @@ async function made(): Promise<string> {
     title,
     command: 'npx demask train mdt',
     resume: 'npx demask train mdt --resume',
+    steps: 30,
     described: {},
   })
   const log = new MetricsLog(run, 0)
