@@ -9,7 +9,7 @@ import { UserError } from '../../io/user-error.ts'
 import { type AnyProgram, newSettings, programs, writeRunReadme } from '../../training/index-node.ts'
 import { inFolder } from '../programs/example.ts'
 
-/** What is given where `--config` names a run with these settings. */
+/** Settings given by a `--config` that names a run with these settings. */
 function read(folder: string, program: AnyProgram, settings: object, words: readonly string[] = [], steps = 7) {
   const described = { program: `train ${program.family.command}`, settings }
   writeRunReadme(folder, { title: 'a run', command: 'go', resume: 'go on', steps, described })

@@ -1,6 +1,6 @@
 /**
- * --init and --freeze, by the programs of all families: runs, checkpoints and files as a start, what is said of them, and what
- * is refused. Needs Node.
+ * --init and --freeze, by the programs of all families: runs, checkpoints and files as a start, the notes about them, and refused
+ * ones. Needs Node.
  */
 
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
