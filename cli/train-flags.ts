@@ -42,12 +42,14 @@ export function readTrainingCommand<Model extends Module, Options, Own extends S
     Object.fromEntries(
       entries.map(([name, setting]) => [name, values[keyOf(name, setting)]]).filter(([, value]) => isGiven(value)),
     )
+  // A switch can be given, but not taken back: a resumed run keeps its own.
+  const isSet = ([name, setting]: [string, Setting]) => values[keyOf(name, setting)] !== false
   const operands = settings.filter(isOperand).flatMap(([name]) => (values[name] as string | undefined) ?? [])
   const flags = read(run) as TrainingCommand<Own>['flags']
   const config = flags.config === undefined ? null : settingsIn(family, flags.config)
   if (config !== null && flags.resume) throw new UsageError('--config: expected without --resume, got both')
   return {
-    given: { ...config?.given, ...read(settings) } as TrainingCommand<Own>['given'],
+    given: { ...config?.given, ...read(settings.filter(isSet)) } as TrainingCommand<Own>['given'],
     flags: { ...flags, ...(config !== null && { steps: flags.steps ?? config.steps }) },
     looks: read(Object.entries(looks)),
     line: shellLine(command, ...words),

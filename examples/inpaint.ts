@@ -76,6 +76,7 @@ await main(async () => {
   using file = await openWeights(path, { weights: flags.weights })
   const found = recognise(file.state, path, {
     heads: flags.heads ?? run?.model.numHeads,
+    ablation: run?.model.ablation,
     config: file.metadata.get('config'),
   })
   const { family } = found
