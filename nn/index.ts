@@ -15,7 +15,7 @@ export {
   relativePositions,
 } from './attention.ts'
 export { Conv2d, type Conv2dOptions } from './conv.ts'
-export { constantDecay, type Decay, Ema, type EmaOptions, powerDecay, warmUpDecay } from './ema.ts'
+export { type AveragePair, constantDecay, type Decay, Ema, type EmaOptions, powerDecay, warmUpDecay } from './ema.ts'
 export { Embedding } from './embedding.ts'
 export {
   constantOne,

@@ -173,6 +173,7 @@ export async function openRun<Model extends Module, Options, Own extends Setting
       new Run(
         {
           world,
+          shardOptimizer: flags.shardOptimizer,
           folder,
           steps,
           minutes: flags.minutes,

@@ -11,9 +11,10 @@ import type { Batch, BatchRange } from '../data/index.ts'
 import { alone, type World } from '../distributed/world.ts'
 import { UserError } from '../io/user-error.ts'
 import { writeLossCurve } from './charts.ts'
-import { type Checkpoint, saveCheckpoint } from './checkpoint.ts'
+import { type Checkpoint, type SavedTensors, saveCheckpoint } from './checkpoint.ts'
 import { Interrupt } from './interrupt.ts'
 import { MetricsLog, readRows } from './metrics.ts'
+import { OptimizerShards } from './optimizer-shards.ts'
 import { samplesPath } from './pictures.ts'
 import { Progress } from './progress.ts'
 import { type RunDescription, writeRunReadme } from './readme.ts'
@@ -35,6 +36,8 @@ import { StepGuard } from './step-guard.ts'
 export interface RunOptions {
   /** Ranks that share the parts of every batch. Default: this process alone. Rank 0 writes and prints. */
   readonly world?: World
+  /** Shares out the optimizer's moments and the moving average over the ranks. */
+  readonly shardOptimizer?: boolean
   /** Folder of the run, locked by `resumePoint`. */
   readonly folder: string
   /** Number of the last step. */
@@ -89,6 +92,8 @@ export class Run {
   readonly #own: PartRange
   readonly #state: TrainingState
   readonly #parameters: readonly Tensor[]
+  /** Null where every rank keeps the whole optimizer. */
+  readonly #shards: OptimizerShards | null
   /** Null on ranks other than 0. */
   readonly #log: MetricsLog | null
   readonly #progress: Progress
@@ -113,6 +118,7 @@ export class Run {
     this.#own = [0, 1].map(i => ((world.rank + i) * settings.parts) / world.size) as [number, number]
     this.#state = { ...trained, guard: new StepGuard(folder, trained.model, settings) }
     this.#parameters = trained.model.parameters()
+    this.#shards = options.shardOptimizer && world.size > 1 ? new OptimizerShards(world, trained) : null
     if (start !== undefined) restore(start, this.#state)
     this.#step = from?.step ?? 0
     this.#checkpoint = from?.path
@@ -196,7 +202,11 @@ export class Run {
       allSum: world.size > 1 ? tensors => world.allSum(tensors) : undefined,
       rng,
     }
-    const { terms, gradNorm, lr, finite } = await runStep(inputs, this.#parameters, compute, update)
+    const { terms, gradNorm, lr, finite } = await runStep(inputs, this.#parameters, compute, losses => {
+      const info = update(losses)
+      this.#shards?.sendParameters()
+      return info
+    })
     const replay = () => replayParts(inputs, compute)
     const outcome = { step: step + 1, gradNorm, finite, replay, agree: firstFound(world) }
     const acted = await this.#state.guard.judge(outcome, this.#progress)
@@ -215,18 +225,22 @@ export class Run {
 
   /** Saves on rank 0, for which the others wait. */
   async #save(): Promise<void> {
+    const shards = this.#shards
+    const optimizer = shards?.gatherState() ?? this.#state.optimizer.stateDict()
+    shards?.gatherAverages()
     await this.#world.onFirst(async alive => {
       this.#alive = alive
-      await this.#write(this.#log!)
+      await this.#write(this.#log!, optimizer)
     })
+    shards?.releaseAverages()
     this.#alive = () => {}
     this.#progress.pause()
   }
 
   /** Writes the checkpoint, the loss curve, the picture and the report. Throws UserError if the disk refuses. */
-  async #write(log: MetricsLog): Promise<void> {
+  async #write(log: MetricsLog, optimizer: SavedTensors): Promise<void> {
     const { folder, described, backend, curves, show } = this.#options
-    const { model, ema, optimizer, guard } = this.#state
+    const { model, ema, guard } = this.#state
     log.sync()
     const state: RunState<RunDescribed> = {
       step: this.#step,
@@ -235,7 +249,7 @@ export class Run {
       emaUpdates: ema.updates,
       ...(guard.skipped > 0 && { skipped: guard.skipped }),
     }
-    const tensors = { model: model.stateDict(), ema: ema.average.stateDict(), optimizer: optimizer.stateDict() }
+    const tensors = { model: model.stateDict(), ema: ema.average.stateDict(), optimizer }
     this.#checkpoint = await saveCheckpoint(folder, tensors, state)
     try {
       const rows = readRows(join(folder, 'metrics.jsonl'))
