@@ -119,6 +119,11 @@ async function lookedAt(
       const { value: pixels = new Float32Array() } = await own.next()
       const N = pixels.length / (3 * height * width)
       const { pool, spatial, logits } = await featuresOf(network, pixels, [N, 3, height, width])
+      for (const values of [pool, spatial, logits]) {
+        const bad = values.find(value => !Number.isFinite(value))
+        if (bad !== undefined)
+          throw new UserError(`${name}: expected finite features, got ${bad}: the network's weights are too large`)
+      }
       sums.pool.add({ data: pool, shape: [N, D] })
       sums.spatial.add({ data: spatial, shape: [N, S] })
       const [pools, scores] = [pool, logits].map(values => world.gather(values))

@@ -22,10 +22,10 @@ import { toByte } from '../data/index.ts'
 import { type NpzSource, writeNpz } from '../io/npz.ts'
 import { reason, UserError } from '../io/user-error.ts'
 import { writeGrid } from '../training/index-node.ts'
-import type { Drawn } from '../training/latents.ts'
+import type { Generated } from '../training/latents.ts'
 
 /** Some of the pictures, in order; `labels` is null for a model without classes. */
-export interface Batch extends Drawn {
+export interface Batch extends Generated {
   readonly seeds: readonly number[]
   readonly labels: readonly number[] | null
 }
@@ -61,7 +61,7 @@ export function openOutput(path: string, options: OutputOptions): Output {
 }
 
 /** Throws UserError on a picture with NaN or infinity, which would be black. */
-function checkFinite({ values, shape: [, C, H, W], seeds }: Batch): void {
+export function checkFinite({ values, shape: [, C, H, W], seeds }: Omit<Batch, 'labels'>): void {
   const bad = values.findIndex(value => !Number.isFinite(value))
   if (bad < 0) return
   const seed = seeds[Math.floor(bad / (C * H * W))]
@@ -214,7 +214,7 @@ function rgbOf(values: Float32Array, C: number): Uint8Array {
 }
 
 /** Every picture's first three channels, each stretched so that ±2 standard deviations become −1 … 1. */
-export function falseColour({ values, shape }: Drawn): Drawn {
+export function falseColour({ values, shape }: Generated): Generated {
   const [N, C, H, W] = shape
   const out = Float32Array.from(values)
   for (let plane = 0; plane < N * C; plane++) {

@@ -13,7 +13,7 @@ import { UserError } from '../io/user-error.ts'
 import { openWeights } from '../io/weights-node.ts'
 import { describe, readGenerated, recognise } from '../models/index.ts'
 import { Interrupt, Progress, type RunState } from '../training/index-node.ts'
-import { type Decode, type Drawn, decoderOf, type LatentSpace } from '../training/latents.ts'
+import { type Decode, decoderOf, type Generated, type LatentSpace } from '../training/latents.ts'
 import { checkRanksFlag } from '../training/settings.ts'
 import { load, locate, type Trained } from '../training/trained-run.ts'
 import { loadVae, locateVae } from '../training/vae-weights.ts'
@@ -71,7 +71,7 @@ async function sample(words: readonly string[]): Promise<void> {
     labels: labels?.slice(start, end) ?? null,
   })
   /** Generates the pictures of a batch; null if that was interrupted. `isLast` frees the model. */
-  const draw = async (range: readonly [number, number], isLast: boolean): Promise<Drawn | null> => {
+  const draw = async (range: readonly [number, number], isLast: boolean): Promise<Generated | null> => {
     const some = part(range)
     const N = some.seeds.length
     const values = await readGenerated(family.generation.generate(model, some), async () => {
@@ -92,9 +92,11 @@ async function sample(words: readonly string[]): Promise<void> {
       const finished = all.findIndex(values => values.length === 0)
       for (const [i, values] of all.slice(0, finished < 0 ? all.length : finished).entries()) {
         const some = part(batches[round + i])
-        const [, ...sizes] = drawn?.shape ?? [0, 0, 0, 0]
-        await output?.add({ ...some, values, shape: [some.seeds.length, ...sizes] })
-        pictures += some.seeds.length
+        const N = some.seeds.length
+        pictures += N
+        if (output === null) continue
+        const [, channels, height, width] = drawn!.shape // rank 0 has the first batch of a round
+        await output.add({ ...some, values, shape: [N, channels, height, width] })
       }
       if (finished >= 0) break
     }

@@ -7,22 +7,33 @@
 
 import { toTypedArray } from '../core/dtype.ts'
 import { assign, type Backend, cast, noGrad, type Shape, ShapeError, scope, Tensor } from '../core/index.ts'
-import { misfit } from './misfit.ts'
+import { shapeMismatch } from './shape-mismatch.ts'
 import { summaryText } from './summary.ts'
 
 type Role = 'parameter' | 'frozen' | 'buffer'
 
 /** A tensor that belongs to a module's state. Made by `parameter`, `frozen` and `buffer`. */
 export class StateTensor extends Tensor {
-  readonly role: Role
+  #role: Role
 
   /** With the value and shape of a tensor, whose handle it takes over. */
   constructor(value: Tensor, role: Role) {
     super(value.storage, value.shape)
     if (role === 'parameter') this.requireGrad()
-    this.role = role
+    this.#role = role
     this.persist()
     value.dispose()
+  }
+
+  get role(): Role {
+    return this.#role
+  }
+
+  /** Makes a parameter one that is never trained. */
+  freeze(): void {
+    if (this.#role === 'buffer') return
+    this.requireGrad(false)
+    this.#role = 'frozen'
   }
 }
 
@@ -208,7 +219,7 @@ function loadInto(
   const extra = [...source.keys()].filter(name => !targets.has(name))
   const misshapen = [...targets].flatMap(([name, { shape }]) => {
     const got = source.get(name)
-    const problem = got && misfit(got, shape)
+    const problem = got && shapeMismatch(got, shape)
     return problem === undefined ? [] : `${name} (${problem})`
   })
   const problems = [
