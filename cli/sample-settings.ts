@@ -55,6 +55,7 @@ const flags = {
     default: 'samples.png',
     about: 'a grid (.png), an .npz as ADM writes, or a folder',
   },
+  ranks: { type: 'integer', min: 1, about: 'start this many processes over MPI, which draw batches in turn' },
   backend: { type: 'text', choices: backendNames, about: 'where tensors live (default wasm)' },
   threads: { type: 'integer', min: 1, max: 256, about: 'threads of the wasm backend (default one per core)' },
 } as const satisfies Flags

@@ -329,6 +329,7 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
       return start.run(
         {
           world,
+          shardOptimizer: flags.shardOptimizer,
           folder,
           release,
           steps,
