@@ -357,7 +357,7 @@ function defaultsOf<Model extends Module, Options, Own extends SettingsTable>(
 }
 
 /** Runs of earlier versions say true for 'auto' and false for 'no'. */
-function flipOf({ flip }: { readonly flip?: unknown }): Partial<CommonSettings> {
+export function flipOf({ flip }: { readonly flip?: unknown }): Partial<CommonSettings> {
   return typeof flip === 'boolean' ? { flip: flip ? 'auto' : 'no' } : {}
 }
 
