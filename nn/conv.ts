@@ -6,7 +6,7 @@ import { type Conv1dOptions, type ConvOptions, conv1d, conv2d, type Tensor } fro
 import { type Init, type Initializer, uniform } from './init.ts'
 import { Layer, parameter } from './module.ts'
 
-/** How the parameters of a convolution begin. */
+/** Initializers of a convolution. */
 interface FirstValues {
   /** Initializer of the weights (default: uniform on ±1/√(fan in), as in PyTorch). */
   readonly weight?: Initializer
