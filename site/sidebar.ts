@@ -14,6 +14,7 @@ export function sidebar(): DefaultTheme.SidebarItem[] {
       text: 'Look up',
       items: [
         'from-pytorch',
+        'reading-list',
         'notation',
         'references',
         'differences',

@@ -331,10 +331,14 @@ export function resumedSettings<Model extends Module, Options, Own extends Setti
 }
 
 /** The error of a resume that changes a setting. */
-export function changeOf(flag: string, had: unknown, got: unknown, folder: string): UserError {
-  return new UserError(
-    `${flag}: expected ${had ?? 'none'}, as the run in ${folder} has, got ${got}. Pass --out to start a new run`,
-  )
+export function changeOf(
+  flag: string,
+  had: unknown,
+  got: unknown,
+  folder: string,
+  fix = 'Pass --out to start a new run',
+): UserError {
+  return new UserError(`${flag}: expected ${had ?? 'none'}, as the run in ${folder} has, got ${got}. ${fix}`)
 }
 
 function defaultsOf<Model extends Module, Options, Own extends SettingsTable>(

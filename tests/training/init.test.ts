@@ -15,8 +15,8 @@ import { UserError } from '../../io/user-error.ts'
 import { type Family, families, type TransformerOptions } from '../../models/index.ts'
 import type { Module } from '../../nn/index.ts'
 import { type AnyProgram, openRun, programs, saveCheckpoint, train } from '../../training/index-node.ts'
-import { values } from '../core/helpers.ts'
 import { opened } from '../models/opened.ts'
+import { values } from '../near.ts'
 import { bytesOf } from '../programs/example.ts'
 
 const wasm = await ready({ threads: 1 })
