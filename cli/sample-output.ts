@@ -54,20 +54,22 @@ export function openOutput(path: string, options: OutputOptions): Output {
   return {
     ...output,
     async add(batch) {
-      checkFinite(batch)
+      const { values, shape, seeds } = batch
+      checkFinite(values, shape, n => `the picture of seed ${seeds[n]}`)
       await output.add(batch)
     },
   }
 }
 
-/** Throws UserError on a picture with NaN or infinity, which would be black. */
-export function checkFinite({ values, shape: [, C, H, W], seeds }: Omit<Batch, 'labels'>): void {
+/**
+ * Throws UserError on pictures (N, C, H, W) with NaN or infinity, which would be black; `nameOf` names picture n in the
+ * message.
+ */
+export function checkFinite(values: Float32Array, [, C, H, W]: Generated['shape'], nameOf: (n: number) => string): void {
   const bad = values.findIndex(value => !Number.isFinite(value))
   if (bad < 0) return
-  const seed = seeds[Math.floor(bad / (C * H * W))]
-  throw new UserError(
-    `the picture of seed ${seed}: expected finite values, got ${values[bad]}: weights or settings are wrong`,
-  )
+  const name = nameOf(Math.floor(bad / (C * H * W)))
+  throw new UserError(`${name}: expected finite values, got ${values[bad]}: weights or settings are wrong`)
 }
 
 function outputOf(path: string, options: OutputOptions): Output {

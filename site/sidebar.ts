@@ -19,6 +19,7 @@ export function sidebar(): DefaultTheme.SidebarItem[] {
         'references',
         'differences',
         'latents',
+        'distributed',
         'evaluation',
         'gpu',
         'dtypes',

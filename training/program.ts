@@ -329,6 +329,7 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
       return start.run(
         {
           world,
+          shardOptimizer: flags.shardOptimizer,
           folder,
           release,
           steps,
@@ -379,7 +380,9 @@ function presetFor<Model extends Module, Options, Own extends SettingsTable>(
   given: Partial<Settings<Own>>,
   inputSize: number | undefined,
 ): ReturnType<typeof withPreset<Model, Options, Own>> {
-  const preset = given.preset ?? inheritedPreset?.(given) ?? presetOfRun(given.init)
+  const inherited = inheritedPreset?.(given) ?? presetOfRun(given.init)
+  const known = inherited !== undefined && family.presets.includes(inherited) // weights of another family are refused later
+  const preset = given.preset ?? (known ? inherited : undefined)
   return withPreset(family, { ...given, ...(preset !== undefined && { preset }) }, inputSize)
 }
 
