@@ -22,10 +22,10 @@ import { toByte } from '../data/index.ts'
 import { type NpzSource, writeNpz } from '../io/npz.ts'
 import { reason, UserError } from '../io/user-error.ts'
 import { writeGrid } from '../training/index-node.ts'
-import type { Drawn } from '../training/latents.ts'
+import type { Generated } from '../training/latents.ts'
 
 /** Some of the pictures, in order; `labels` is null for a model without classes. */
-export interface Batch extends Drawn {
+export interface Batch extends Generated {
   readonly seeds: readonly number[]
   readonly labels: readonly number[] | null
 }
@@ -65,7 +65,11 @@ export function openOutput(path: string, options: OutputOptions): Output {
  * Throws UserError on pictures (N, C, H, W) with NaN or infinity, which would be black; `nameOf` names picture n in the
  * message.
  */
-export function checkFinite(values: Float32Array, [, C, H, W]: Drawn['shape'], nameOf: (n: number) => string): void {
+export function checkFinite(
+  values: Float32Array,
+  [, C, H, W]: Generated['shape'],
+  nameOf: (n: number) => string,
+): void {
   const bad = values.findIndex(value => !Number.isFinite(value))
   if (bad < 0) return
   const name = nameOf(Math.floor(bad / (C * H * W)))
@@ -216,7 +220,7 @@ function rgbOf(values: Float32Array, C: number): Uint8Array {
 }
 
 /** Every picture's first three channels, each stretched so that ±2 standard deviations become −1 … 1. */
-export function falseColour({ values, shape }: Drawn): Drawn {
+export function falseColour({ values, shape }: Generated): Generated {
   const [N, C, H, W] = shape
   const out = Float32Array.from(values)
   for (let plane = 0; plane < N * C; plane++) {

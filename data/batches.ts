@@ -118,7 +118,7 @@ export class Batches {
           .fork('posterior')
           .fork(step)
           .normalArray(batch * sizeOf(dataset.index.shape))
-        return drawLatents(posteriors, dataset.index, noise.subarray((from * noise.length) / batch))
+        return sampleLatents(posteriors, dataset.index, noise.subarray((from * noise.length) / batch))
       })
       return { images, labels: indices.map(i => dataset.label(i)), indices }
     }
@@ -154,7 +154,11 @@ export class Batches {
 }
 
 /** (mean + std ⊙ ε) · scale for each of N posteriors, (N, C, h, w): what a model is trained on. [LDM §3.1] */
-function drawLatents(posteriors: readonly Posterior[], { shape, vae }: LatentIndex, noise: Float32Array): Float32Array {
+function sampleLatents(
+  posteriors: readonly Posterior[],
+  { shape, vae }: LatentIndex,
+  noise: Float32Array,
+): Float32Array {
   const values = sizeOf(shape)
   const out = noise.slice(0, posteriors.length * values)
   for (const [i, { mean, std }] of posteriors.entries())

@@ -76,6 +76,11 @@ export function lockFolder(folder: string): () => void {
   return release
 }
 
+/** True if a process that lives, here or where it cannot be seen from here, has the folder. */
+export function isLocked(folder: string): boolean {
+  return locks(folder).some(({ owner }) => owner !== null && lives(owner))
+}
+
 const signals = ['SIGINT', 'SIGTERM'] as const
 
 /** Removes the locks. Then ends the process, unless the program has another listener for the signal. */

@@ -14,8 +14,10 @@ export {
   RelativePositionBias,
   relativePositions,
 } from './attention.ts'
+export { BatchNorm, type BatchNormOptions } from './batch-norm.ts'
 export { checkpointBlocks } from './checkpoint-blocks.ts'
-export { Conv2d, type Conv2dOptions } from './conv.ts'
+export { Conv1d, type Conv1dLayerOptions, Conv2d, type Conv2dOptions } from './conv.ts'
+export { Dropout } from './dropout.ts'
 export { constantDecay, type Decay, Ema, type EmaOptions, powerDecay, warmUpDecay } from './ema.ts'
 export { Embedding } from './embedding.ts'
 export { freezeParameters } from './freeze.ts'
@@ -60,7 +62,12 @@ export {
   type StateSource,
   zeroGrad,
 } from './module.ts'
-export { BatchNorm2d, GroupNorm, LayerNorm, type LayerNormOptions } from './norm.ts'
+export {
+  MultiHeadAttention,
+  type MultiHeadAttentionMasks,
+  type MultiHeadAttentionOptions,
+} from './multi-head-attention.ts'
+export { GroupNorm, LayerNorm, type LayerNormOptions, RMSNorm } from './norm.ts'
 export {
   type Active,
   clipGradNorm,

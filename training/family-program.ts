@@ -3,7 +3,7 @@
 import type { Family, SettingsTable } from '../models/family.ts'
 import { readGenerated, type TransformerOptions } from '../models/index.ts'
 import type { Module } from '../nn/index.ts'
-import { showDrawn } from './latents.ts'
+import { showGenerated } from './latents.ts'
 import type { TrainingProgram } from './program.ts'
 import { checkPatches, folderOf } from './settings.ts'
 
@@ -28,7 +28,7 @@ export function familyProgram<Model extends Module, Options extends TransformerO
       const request = { seeds, labels, ...generation.defaults, clip: decode === null, schedule }
       const stop = () => run.isDrawingOver()
       const values = await readGenerated(generation.generate(average, request), stop)
-      if (values !== null) await showDrawn(path, { values, shape: [count, C, S, S] }, decode, stop)
+      if (values !== null) await showGenerated(path, { values, shape: [count, C, S, S] }, decode, stop)
     },
     ...more,
   }

@@ -12,6 +12,7 @@ export {
   readState,
   saveCheckpoint,
 } from './checkpoint.ts'
+export { writeComparison } from './compare.ts'
 export { familyProgram } from './family-program.ts'
 export * from './index.ts'
 export { Interrupt } from './interrupt.ts'
@@ -45,6 +46,7 @@ export {
   type TrainingState,
 } from './resume.ts'
 export { type BatchSource, Run, type RunOptions } from './run.ts'
+export { type ListedRun, listRuns } from './run-summary.ts'
 export { type OwnRun, type OwnRunSettings, type OwnTrained, startRun } from './start-run.ts'
 export { type GuardedStep, StepGuard } from './step-guard.ts'
 export { train } from './train.ts'

@@ -10,7 +10,7 @@ import { Batches } from '../../data/index.ts'
 import { UserError } from '../../io/user-error.ts'
 import { AdamW, constantDecay, Ema, Linear } from '../../nn/index.ts'
 import { latestCheckpoint, type OwnRun, startRun } from '../../training/index-node.ts'
-import { values } from '../core/helpers.ts'
+import { values } from '../near.ts'
 import { bytesOf, inFolder } from '../programs/example.ts'
 
 const wasm = await ready({ threads: 1 })
