@@ -20,6 +20,7 @@ export function sidebar(): DefaultTheme.SidebarItem[] {
         'differences',
         'latents',
         'fine-tuning',
+        'distributed',
         'evaluation',
         'gpu',
         'dtypes',

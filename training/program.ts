@@ -290,7 +290,8 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
     check: program.check,
   })
   const title = `${program.title(settings)} on ${contentsOf(data)}`
-  start.look?.(advised, { title, samples: training.samples(settings.preset), backend })
+  const samples = Math.min(training.samples(settings.preset), steps < shortRun ? 12 : Infinity)
+  start.look?.(advised, { title, samples, backend })
   const readme = {
     title,
     command: line,
@@ -307,7 +308,6 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
       loss: terms => training.columns(terms, settings, 0).loss,
       labelled,
     })
-  const samples = Math.min(training.samples(settings.preset), steps < shortRun ? 12 : Infinity)
   const heldOutNote = heldOut && `${heldOut.length} of ${pictures} pictures are held out to measure the loss on`
   return {
     close: release,
@@ -329,6 +329,7 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
       return start.run(
         {
           world,
+          shardOptimizer: flags.shardOptimizer,
           folder,
           release,
           steps,

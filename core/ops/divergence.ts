@@ -9,7 +9,7 @@ import { full, type Tensor } from '../tensor.ts'
 import { softplus } from './activation.ts'
 import { sum } from './broadcast.ts'
 import { log1p } from './elementary.ts'
-import { add, affine, div, exp, lessEqual, log, maximum, mul, neg, sub } from './elementwise.ts'
+import { add, affine, div, equal, exp, lessEqual, log, maximum, mul, neg, sub } from './elementwise.ts'
 import { mean } from './reduce.ts'
 import { where, zero, zeroWhere } from './where.ts'
 
@@ -111,6 +111,6 @@ export function klDivergence(x: Tensor, target: Tensor, options: KlDivergenceOpt
 
 /** t log t, which is 0 where t is 0. */
 function entropyTerms(t: Tensor): Tensor {
-  const none = lessEqual(t, zero(t))
+  const none = equal(t, zero(t))
   return zeroWhere(none, mul(t, log(where(none, full([], 1, { dtype: t.dtype, backend: t.backend }), t))))
 }

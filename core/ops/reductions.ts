@@ -56,6 +56,7 @@ export function norm(x: Tensor, axes?: Axes, { p = 2, keepDims = false } = {}): 
 export function logsumexp(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   checkFloat('logsumexp', x)
   const over = axesOf('logsumexp', axes, x.shape.length)
+  if (x.size === 0) return constant(x, -Infinity, reducedShape(x.shape, over, keepDims))
   const largest = max(x.detach(), over, true)
   // The shift changes no value, only the range. An infinite one would: ∞ − ∞ is NaN.
   const shift = where(equal(abs(largest), constant(x, Infinity)), zero(x), largest)

@@ -5,8 +5,10 @@ import * as assert from 'uvu/assert'
 import { mdt } from '../../models/index.ts'
 import { shapesOnly } from '../../nn/index.ts'
 import { type Advised, type Change, memoryAdvice, timeAdvice } from '../../training/advice.ts'
+import { advisedRun } from '../../training/advised-run.ts'
 import { printMemory } from '../../training/dry-run.ts'
 import { countTraining, newSettings, type Settings } from '../../training/index.ts'
+import { checkPatches, withPreset } from '../../training/settings.ts'
 import { autoencoder } from '../../training/vae.ts'
 
 type Own = (typeof mdt)['training']['settings']
@@ -74,6 +76,34 @@ test('a step that does not fit: parts of a batch, then a smaller batch or preset
   assert.equal(memoryAdvice(large, whole, 1), [
     `a step needs ${gib(whole)} of memory, 0.00 GiB can be used, and no flag makes it fit`,
   ])
+})
+
+/** MDT on pictures of one's own, with flags as a person gives them. */
+function ofFlags(given: Partial<Settings<Own>>) {
+  const settle = (given: Partial<Settings<Own>>) => newSettings(mdt, withPreset(mdt, given))
+  const settings = settle(given)
+  const data = { channels: 3, size: settings.size, classes: ['cat', 'dog'] }
+  return advisedRun({ family: mdt, given, settings, data, settle, check: checkPatches })
+}
+
+test('flags that make a variant: its own, and what a person must add for the rest to stay', () => {
+  const slow = timeAdvice(ofFlags({ data: 'cats', preset: 'tiny', size: 32 }), 25.6)
+  assert.match(slow[1], /^ {2}--preset tiny\/4: 64 tokens instead of 256, (.*, )?about [45](\.\d)? × faster$/)
+  const own = ofFlags({ data: 'cats' })
+  assert.equal([own.run.settings.preset, own.run.settings.size, own.run.labelled], ['tiny/4', 32, true])
+  assert.is(own.vary({ preset: 'tiny/8' })?.flags, '--preset tiny/8 --size 32 --labels yes')
+  assert.is(own.vary({ size: 16 })?.flags, '--size 16 --preset tiny/4')
+  assert.is(own.vary({ batch: 32, checkpointBlocks: true })?.flags, '--batch 32 --checkpoint-blocks')
+  const smaller = own.vary({ batch: 32 })!.run
+  assert.equal(smaller.settings, { ...own.run.settings, batch: 32 })
+  assert.equal(smaller.options, own.run.options)
+  assert.is(own.vary({ size: 30 }), null, 'no multiple of the patch')
+  assert.is(own.vary({ parts: 7 }), null, 'no divisor of the batch')
+})
+
+test('blocks that keep only their inputs need less, as counted', () => {
+  const bytes = (checkpointBlocks: boolean) => countTraining(ofFlags({ data: 'cats', checkpointBlocks }).run).step
+  assert.ok(bytes(true) < 0.7 * bytes(false), `${bytes(true)} of ${bytes(false)}`)
 })
 
 test('a run that only looks ends where a step does not fit', () => {
