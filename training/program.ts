@@ -167,7 +167,7 @@ export async function openRun<Model extends Module, Options, Own extends Setting
     release()
     throw error
   }
-  const opened = await openAt(program, command, { world, folder, from, release }, startRun).catch(failed)
+  const opened = await openAt(program, command, { world, folder, from, release }, realRun).catch(failed)
   return {
     ...opened,
     prepare: model => opened.prepare(model).catch(failed),
@@ -198,7 +198,7 @@ interface Start {
 }
 
 /** A run that trains, after advice where it does not fit into memory. */
-const startRun: Start = {
+const realRun: Start = {
   look(advised, { samples, backend }) {
     for (const line of memoryOf(advised, samples, usableBytes(backend)).advice) console.log(line)
   },
@@ -230,7 +230,7 @@ export async function describeRun<Model extends Module, Options, Own extends Set
   program: TrainingProgram<Model, Options, Own>,
   command: TrainingCommand<Own>,
 ): Promise<string> {
-  const { description } = await openAt(program, command, lookAt(program, command), { run: startRun.run })
+  const { description } = await openAt(program, command, lookAt(program, command), { run: realRun.run })
   return runFileText(description)
 }
 
