@@ -19,6 +19,7 @@ import {
   planesOf,
   toModelRange,
 } from '../data/index.ts'
+import type { World } from '../distributed/index.ts'
 import { EmojiFeatures } from '../evaluation/emoji-features.ts'
 import { readStatistics, type StoredStatistics } from '../evaluation/feature-statistics.ts'
 import { InceptionV3 } from '../evaluation/inception.ts'
@@ -28,14 +29,20 @@ import { UserError } from '../io/user-error.ts'
 import { openWeights } from '../io/weights-node.ts'
 import { load } from '../training/trained-run.ts'
 
+/** Which of several processes takes every `size`-th batch. */
+export type Turn = Pick<World, 'rank' | 'size'>
+
 /** Pictures in order. */
 export interface Pictures extends Disposable {
   readonly name: string
   readonly length: number
   readonly height: number
   readonly width: number
-  /** Pictures [from, to) that can be read, `batch` at a time, as what networks see: (N, 3, H, W) in [−1, 1]. */
-  batches(from: number, to: number, batch: number): AsyncGenerator<Float32Array>
+  /**
+   * Every `turn.size`-th batch of the pictures [from, to), from number `turn.rank` on: those of the `batch` pictures that can
+   * be read, as what networks see, (N, 3, H, W) in [−1, 1].
+   */
+  batches(from: number, to: number, batch: number, turn: Turn): AsyncGenerator<Float32Array, void>
 }
 
 /** A word of the command line: pictures to be measured, or what was measured before. */
@@ -87,14 +94,14 @@ async function openPictures(
     length: set.length,
     height: set.size,
     width: set.size,
-    async *batches(from, to, batch) {
-      for (let first = from; first < to; first += batch) {
+    async *batches(from, to, batch, { rank, size }) {
+      for (let first = from + rank * batch; first < to; first += size * batch) {
         const indices = Array.from({ length: Math.min(batch, to - first) }, (_, k) => first + k)
         const pixels: Uint8Array[] = []
         for (const read of await Promise.allSettled(indices.map(async i => set.pixels(i))))
           if (read.status === 'fulfilled') pixels.push(read.value)
           else leaveOut(set, read.reason)
-        if (pixels.length > 0) yield imagesOf(pixels, set.size)
+        yield imagesOf(pixels, set.size)
       }
     },
     [Symbol.dispose]() {},
@@ -123,14 +130,16 @@ async function batchOf(file: NpzFile): Promise<Pictures> {
     length: count,
     height,
     width,
-    async *batches(from, to, batch) {
+    async *batches(from, to, batch, { rank, size }) {
       let pictures: Uint8Array[] = []
       let i = 0
       for await (const row of file.rows('arr_0')) {
-        if (i >= from) pictures.push(planesOf(rgb(row), 3))
-        i++
-        if (pictures.length < batch && i < to) continue
-        if (pictures.length > 0) yield Float32Array.from(Buffer.concat(pictures), toModelRange)
+        const at = i++ - from
+        if (at < 0) continue
+        const isOwn = Math.floor(at / batch) % size === rank
+        if (isOwn) pictures.push(planesOf(rgb(row), 3))
+        if ((at + 1) % batch > 0 && i < to) continue
+        if (isOwn) yield Float32Array.from(Buffer.concat(pictures), toModelRange)
         if (i >= to) return
         pictures = []
       }

@@ -28,7 +28,7 @@ export async function runRanks(ranks: number): Promise<void> {
   const command = ['-n', String(ranks), process.execPath, ...process.execArgv, ...process.argv.slice(1)]
   const child = spawn(findLauncher(process.env.PATH), command, {
     stdio: ['ignore', 'inherit', 'inherit'],
-    env: { ...environment(ranks), ...process.env },
+    env: { ...launcherEnvironment(ranks), ...process.env },
     detached: true, // a key press reaches this process alone, and as the signal that the launcher passes on
   })
   let asked = Number.POSITIVE_INFINITY
@@ -66,7 +66,7 @@ export function findLauncher(path = ''): string {
 }
 
 /** Open MPI binds each rank to a core and refuses root and more ranks than cores unless told otherwise; others ignore this. */
-function environment(ranks: number): Readonly<Record<string, string>> {
+export function launcherEnvironment(ranks: number): Readonly<Record<string, string>> {
   const crowded = ranks > availableParallelism()
   return {
     OMPI_MCA_hwloc_base_binding_policy: 'none',

@@ -1,7 +1,7 @@
 /**
  * Names and values that an MPI library gives its handles. There are three binary interfaces: Open MPI, whose handles are
  * addresses of its symbols; MPICH, whose handles are integers, which Intel MPI and Cray MPICH share; and the standard one
- * of MPI 5 [MPI-5 §20]. Runs anywhere.
+ * of MPI 5 [MPI-5]. Runs anywhere.
  */
 
 /** A handle: an address or an integer. */

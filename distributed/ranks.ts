@@ -35,6 +35,8 @@ export class Ranks implements World {
     this.first = mpi.rank === 0
     this.about = `${mpi.size} ranks over ${mpi.version}`
     this.#watchdog = new Watchdog(seconds, mpi.rank, mpi.size)
+    // Node would print an uncaught error after the end of this process.
+    process.on('uncaughtExceptionMonitor', error => console.error(error))
     // The other ranks would wait forever, and some launchers would call the job a success.
     process.on('exit', code => {
       if (this.#ended) return

@@ -18,7 +18,7 @@ export { BatchNorm, type BatchNormOptions } from './batch-norm.ts'
 export { checkpointBlocks } from './checkpoint-blocks.ts'
 export { Conv1d, type Conv1dLayerOptions, Conv2d, type Conv2dOptions } from './conv.ts'
 export { Dropout } from './dropout.ts'
-export { constantDecay, type Decay, Ema, type EmaOptions, powerDecay, warmUpDecay } from './ema.ts'
+export { type AveragePair, constantDecay, type Decay, Ema, type EmaOptions, powerDecay, warmUpDecay } from './ema.ts'
 export { Embedding } from './embedding.ts'
 export { freezeParameters } from './freeze.ts'
 export {

@@ -105,6 +105,8 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
   /** Scalars of the optimizer as a whole. */
   protected readonly shared: Record<string, Tensor> = {}
   readonly #name: string
+  /** Parameters that this optimizer moves; null for all. */
+  #own: ReadonlySet<Tensor> | null = null
 
   /**
    * Frozen parameters are left out, and a parameter under several names counts under the first. Throws RangeError on a
@@ -154,12 +156,32 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
           const { options, ownLr } = group
           const clip =
             maxNorm === undefined ? ones([], this.place) : clipCoefficient(norm, maxNorm, this.clipEps(options))
-          const active = [...group.parameters].flatMap(([name, p]) => (p.grad === null ? [] : { name, p, g: p.grad }))
+          const active = [...group.parameters].flatMap(([name, p]) =>
+            p.grad === null || !this.#owns(p) ? [] : { name, p, g: p.grad },
+          )
           this.update(group, active, { lr: ownLr ? options.lr : (lr ?? options.lr), clip, finite })
         }
         return { norm, finite, lr: lr ?? this.groups[0].options.lr }
       }),
     )
+  }
+
+  #owns(p: Tensor): boolean {
+    return this.#own === null || this.#own.has(p)
+  }
+
+  /**
+   * From now on moves only these parameters, of any shapes, and keeps only their state; others are the task of optimizers
+   * in other processes. The norm of a step is still that of all gradients.
+   */
+  keepOnly(parameters: Iterable<Tensor>): void {
+    this.#own = new Set(parameters)
+    for (const [name, slots] of this.state) {
+      if (this.#owns(this.parameters.get(name)!)) continue
+      const shared = new Set([...this.state].flatMap(([other, own]) => (other === name ? [] : Object.values(own))))
+      for (const tensor of Object.values(slots)) if (!shared.has(tensor)) tensor.dispose()
+      this.state.delete(name)
+    }
   }
 
   /** Added to the norm that clipping divides by. */
@@ -216,7 +238,8 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
     checkState(wanted, source)
     const load = (name: string) => stateTensor(valuesOf(source, name), wanted.get(name)!, this.place)
     const shared = Object.fromEntries(Object.keys(this.shared).map(name => [name, load(name)]))
-    const state = started.map(({ name, slots }) => {
+    const kept = started.filter(({ name }) => this.#owns(this.parameters.get(name)!))
+    const state = kept.map(({ name, slots }) => {
       const loaded = slots.map(([slot]) => [slot, load(`${slot}.${name}`)] as const)
       return [name, Object.fromEntries(loaded)] as const
     })

@@ -19,6 +19,8 @@ export function sidebar(): DefaultTheme.SidebarItem[] {
         'references',
         'differences',
         'latents',
+        'fine-tuning',
+        'distributed',
         'evaluation',
         'gpu',
         'dtypes',

@@ -17,6 +17,9 @@ import { reason, UserError } from '../io/user-error.ts'
 const parts = ['model', 'ema', 'optimizer'] as const
 type Tensors<T> = Readonly<Record<(typeof parts)[number], ReadonlyMap<string, T>>>
 
+/** Tensors under their names, on a backend or on the host. */
+export type SavedTensors = ReadonlyMap<string, Tensor | HostTensor<ArrayLike<number>>>
+
 /** What the loop must know besides tensors; plain JSON. */
 export interface CheckpointState {
   /** Steps done. */
@@ -34,7 +37,7 @@ const unfinished = '.tmp-checkpoint-'
  */
 export async function saveCheckpoint<State extends CheckpointState>(
   run: string,
-  tensors: Tensors<Tensor>,
+  tensors: Readonly<Record<(typeof parts)[number], SavedTensors>>,
   state: State,
 ): Promise<string> {
   const name = `checkpoint-${String(state.step).padStart(8, '0')}`

@@ -167,7 +167,7 @@ export async function openRun<Model extends Module, Options, Own extends Setting
     release()
     throw error
   }
-  const opened = await openAt(program, command, { world, folder, from, release }, startRun).catch(failed)
+  const opened = await openAt(program, command, { world, folder, from, release }, realRun).catch(failed)
   return {
     ...opened,
     prepare: model => opened.prepare(model).catch(failed),
@@ -198,7 +198,7 @@ interface Start {
 }
 
 /** A run that trains, after advice where it does not fit into memory. */
-const startRun: Start = {
+const realRun: Start = {
   look(advised, { samples, backend }) {
     for (const line of memoryOf(advised, samples, usableBytes(backend)).advice) console.log(line)
   },
@@ -230,7 +230,7 @@ export async function describeRun<Model extends Module, Options, Own extends Set
   program: TrainingProgram<Model, Options, Own>,
   command: TrainingCommand<Own>,
 ): Promise<string> {
-  const { description } = await openAt(program, command, lookAt(program, command), { run: startRun.run })
+  const { description } = await openAt(program, command, lookAt(program, command), { run: realRun.run })
   return runFileText(description)
 }
 
@@ -290,7 +290,8 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
     check: program.check,
   })
   const title = `${program.title(settings)} on ${contentsOf(data)}`
-  start.look?.(advised, { title, samples: training.samples(settings.preset), backend })
+  const samples = Math.min(training.samples(settings.preset), steps < shortRun ? 12 : Infinity)
+  start.look?.(advised, { title, samples, backend })
   const readme = {
     title,
     command: line,
@@ -307,7 +308,6 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
       loss: terms => training.columns(terms, settings, 0).loss,
       labelled,
     })
-  const samples = Math.min(training.samples(settings.preset), steps < shortRun ? 12 : Infinity)
   const heldOutNote = heldOut && `${heldOut.length} of ${pictures} pictures are held out to measure the loss on`
   return {
     close: release,
@@ -329,6 +329,7 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
       return start.run(
         {
           world,
+          shardOptimizer: flags.shardOptimizer,
           folder,
           release,
           steps,

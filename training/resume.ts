@@ -144,8 +144,8 @@ export function restore({ path }: Pick<Checkpoint, 'path'>, { model, ema, optimi
       throw new UserError(`${join(path, part)}.safetensors: ${(error as Error).message}`, { cause: error })
     }
   }
+  load('ema', ema.average) // first: averages that other ranks keep share the model's memory
   load('model', model)
-  load('ema', ema.average)
   load('optimizer', optimizer)
   ema.updates = state.emaUpdates
   guard.skipped = state.skipped ?? 0

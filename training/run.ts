@@ -11,9 +11,10 @@ import type { Batch, BatchRange } from '../data/index.ts'
 import { alone, type World } from '../distributed/world.ts'
 import { UserError } from '../io/user-error.ts'
 import { writeLossCurve } from './charts.ts'
-import { type Checkpoint, saveCheckpoint } from './checkpoint.ts'
+import { type Checkpoint, type SavedTensors, saveCheckpoint } from './checkpoint.ts'
 import { Interrupt } from './interrupt.ts'
 import { MetricsLog, readRows } from './metrics.ts'
+import { OptimizerShards } from './optimizer-shards.ts'
 import { samplesPath } from './pictures.ts'
 import { Progress } from './progress.ts'
 import { type RunDescription, updateRunSteps, writeRunReadme } from './readme.ts'
@@ -35,6 +36,8 @@ import { StepGuard } from './step-guard.ts'
 export interface RunOptions {
   /** Ranks that share the parts of every batch. Default: this process alone. Rank 0 writes and prints. */
   readonly world?: World
+  /** Shares out the optimizer's moments and the moving average over the ranks. */
+  readonly shardOptimizer?: boolean
   /** Folder of the run, locked by `resumePoint`. */
   readonly folder: string
   /** Unlocks the folder once the run has ended. */
@@ -101,6 +104,8 @@ export class Run {
   readonly #own: PartRange
   readonly #state: TrainingState
   readonly #parameters: readonly Tensor[]
+  /** Null where every rank keeps the whole optimizer. */
+  readonly #shards: OptimizerShards | null
   /** Null on ranks other than 0. */
   readonly #log: MetricsLog | null
   readonly #progress: Progress
@@ -127,6 +132,7 @@ export class Run {
     this.#own = [0, 1].map(i => ((world.rank + i) * settings.parts) / world.size) as [number, number]
     this.#state = { ...trained, guard: new StepGuard(folder, trained.model, settings) }
     this.#parameters = trained.model.parameters()
+    this.#shards = options.shardOptimizer && world.size > 1 ? new OptimizerShards(world, trained) : null
     if (start !== undefined) restore(start, this.#state)
     this.#step = from?.step ?? 0
     this.#checkpoint = from?.path
@@ -228,7 +234,11 @@ export class Run {
       allSum: world.size > 1 ? tensors => world.allSum(tensors) : undefined,
       rng,
     }
-    const { terms, gradNorm, lr, finite } = await runStep(inputs, this.#parameters, compute, update)
+    const { terms, gradNorm, lr, finite } = await runStep(inputs, this.#parameters, compute, losses => {
+      const info = update(losses)
+      this.#shards?.sendParameters()
+      return info
+    })
     const replay = () => replayParts(inputs, compute)
     const outcome = { step: step + 1, gradNorm, finite, replay, agree: firstFound(world) }
     const acted = await this.#state.guard.judge(outcome, this.#progress)
@@ -247,12 +257,14 @@ export class Run {
       this.print([speed(this.#step, seconds), ...(advice?.(seconds) ?? [])].join('\n'))
   }
 
-  /** Measures the loss on held-out pictures, if there are any, at the steps that are saved. Its time belongs to no step. */
+  /** The loss on held-out pictures, measured on rank 0 at the steps that are saved; undefined elsewhere. */
   async #heldOutLoss(): Promise<number | undefined> {
     const { heldOut } = this.#options
     if (heldOut == null || !this.#savesAt(this.#step)) return undefined
-    const loss = await heldOut()
-    this.#progress.pause()
+    let loss: number | undefined
+    await this.#onFirst(async () => {
+      loss = await heldOut()
+    })
     return loss
   }
 
@@ -269,26 +281,29 @@ export class Run {
 
   /** Saves on rank 0, for which the others wait. */
   #save(withSamples: boolean): Promise<void> {
+    const optimizer = this.#shards?.gatherState() ?? this.#state.optimizer.stateDict()
     return this.#onFirst(async log => {
-      await this.#write(log)
+      await this.#write(log, optimizer)
       await this.#report(log, withSamples)
     })
   }
 
-  /** Runs `work` on rank 0, for which the others wait. Its time belongs to no step. */
+  /** Runs `work` on rank 0, which has all averages meanwhile; the others wait. Its time belongs to no step. */
   async #onFirst(work: (log: MetricsLog) => Promise<void>): Promise<void> {
+    this.#shards?.gatherAverages()
     await this.#world.onFirst(async alive => {
       this.#alive = alive
       await work(this.#log!)
     })
+    this.#shards?.releaseAverages()
     this.#alive = () => {}
     this.#progress.pause()
   }
 
   /** Writes the checkpoint. Throws UserError if the disk refuses. */
-  async #write(log: MetricsLog): Promise<void> {
+  async #write(log: MetricsLog, optimizer: SavedTensors): Promise<void> {
     const { folder, described, backend } = this.#options
-    const { model, ema, optimizer, guard } = this.#state
+    const { model, ema, guard } = this.#state
     log.sync()
     const state: RunState<RunDescribed> = {
       step: this.#step,
@@ -297,7 +312,7 @@ export class Run {
       emaUpdates: ema.updates,
       ...(guard.skipped > 0 && { skipped: guard.skipped }),
     }
-    const tensors = { model: model.stateDict(), ema: ema.average.stateDict(), optimizer: optimizer.stateDict() }
+    const tensors = { model: model.stateDict(), ema: ema.average.stateDict(), optimizer }
     this.#checkpoint = await saveCheckpoint(folder, tensors, state)
   }
 

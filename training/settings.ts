@@ -79,6 +79,10 @@ export const runTable = {
   steps: { type: 'integer', min: 1, help: 'steps in all, those before a resume among them (default 10000)' },
   minutes: { type: 'number', min: 0, help: 'stop after this many minutes, if that comes first' },
   ranks: { type: 'integer', min: 1, help: 'start this many processes over MPI, each with a share of the parts' },
+  shardOptimizer: {
+    type: 'switch',
+    help: 'share out the moments and the moving average over the ranks, to save memory',
+  },
   timeout: { type: 'number', min: 1, help: 'seconds within which every rank must answer (default 1800)' },
   backend: { type: 'text', choices: backendNames, help: 'where tensors live (default wasm)' },
   threads: { type: 'integer', min: 1, max: 256, help: 'threads of the wasm backend (default one per core)' },
@@ -353,7 +357,7 @@ function defaultsOf<Model extends Module, Options, Own extends SettingsTable>(
 }
 
 /** Runs of earlier versions say true for 'auto' and false for 'no'. */
-function flipOf({ flip }: { readonly flip?: unknown }): Partial<CommonSettings> {
+export function flipOf({ flip }: { readonly flip?: unknown }): Partial<CommonSettings> {
   return typeof flip === 'boolean' ? { flip: flip ? 'auto' : 'no' } : {}
 }
 

@@ -10,6 +10,7 @@ import { run } from '../../cli/evaluate.ts'
 import { measuredOf } from '../../cli/evaluate-measure.ts'
 import { emoji, type Measure, openSource, type Pictures } from '../../cli/evaluate-sets.ts'
 import { full, ready, rng } from '../../core/index.ts'
+import { alone } from '../../distributed/index.ts'
 import { readStatistics, writeStatistics } from '../../evaluation/feature-statistics.ts'
 import { FeatureStatistics } from '../../evaluation/index.ts'
 import { readNpz, writeNpz } from '../../io/npz.ts'
@@ -106,14 +107,14 @@ test('a picture of a large folder that cannot be read is left out, and so the se
   const some: Pictures = {
     ...source.pictures,
     length: 20,
-    batches: (from, to, batch) => source.pictures.batches(4080 + from, 4080 + to, batch),
+    batches: (from, to, batch, turn) => source.pictures.batches(4080 + from, 4080 + to, batch, turn),
   }
   const { error } = console
   const said: string[] = []
   console.error = line => said.push(line)
   const backend = await ready({ threads: 1 })
   const measure = await emoji()
-  const look = { batch: 8, pairs: 20, stream: process.stderr, part: null }
+  const look = { batch: 8, pairs: 20, stream: process.stderr, part: null, world: alone }
   const { count, features } = await measuredOf({ pictures: some }, measure, look).finally(() => {
     console.error = error
     backend.dispose()
@@ -131,7 +132,7 @@ test('features that overflow are refused', async () => {
       features: () => ({ pool: full([3, 128], Infinity), spatial: full([3, 448], 0), logits: full([3, 2], 0) }),
     },
   }
-  const look = { batch: 3, pairs: 0, stream: process.stderr, part: null }
+  const look = { batch: 3, pairs: 0, stream: process.stderr, part: null, world: alone }
   const error = await measuredOf(source, measure, look).catch((thrown: Error) => thrown)
   assert.match((error as Error).message, /overflow\.npz: expected finite features, got Infinity: the network's weights/)
   if ('pictures' in source) source.pictures[Symbol.dispose]()

@@ -61,6 +61,22 @@ testUnderMpi('4 parts on 1, 2 and 4 ranks, stopped and resumed, are an unbroken 
   }),
 )
 
+testUnderMpi('an optimizer that is shared out over 3 ranks leaves the bytes and the checkpoint of a whole one', () =>
+  inFolder(async folder => {
+    // Adan has scalars for all parameters; MaskDiT has averages of frozen tensors.
+    for (const [name, ...words] of [['mdtv2', '--preset', 'tiny', '--clip', '0.5'], ['maskdit']]) {
+      const [whole, shared] = ['whole', 'shared'].map(kind => join(folder, `${name}-${kind}`))
+      const run = ['cli/index.ts', 'train', name]
+      const settings = [...words, '--size', '8', '--batch', '6', '--parts', '6', '--seed', '2']
+      await trained(0, whole, ...run, ...settings, '--steps', '4')
+      await trained(3, shared, ...run, ...settings, '--steps', '1', '--shard-optimizer')
+      await trained(6, shared, ...run, '--resume', '--steps', '2', '--shard-optimizer')
+      await trained(1, shared, ...run, '--resume', '--steps', '4')
+      assert.equal(decided(shared, 4), decided(whole, 4))
+    }
+  }),
+)
+
 testUnderMpi('a mistake on the command line is one line, and ends all ranks', async () => {
   const { code, errors } = await runJob(2, ['cli/index.ts', 'train', 'mdt', '--preset', 'huge'])
   assert.is.not(code, 0)

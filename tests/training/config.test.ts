@@ -31,6 +31,13 @@ test('a new run has the settings and the length of another one, but for those th
     }
   }))
 
+test('a run of an earlier version said true and false of mirroring', () =>
+  inFolder(async folder => {
+    const { maskRatio: _, ...old } = newSettings(programs.mdt.family, { preset: 'tiny' })
+    const { given } = read(folder, programs.mdt, { ...old, flip: true })
+    assert.equal([given.flip, newSettings(programs.mdt.family, given).maskRatio], ['auto', 0.3])
+  }))
+
 test('a run on latents has the size and the name of their pictures from the folder', () =>
   inFolder(async folder => {
     const settings = newSettings(programs.mdt.family, { latents: 'l', data: 'cats', size: 64, preset: 'tiny' })
@@ -54,6 +61,7 @@ test('whatever does not fit is one line', () =>
       [{ maskRatio: 2 }, /: maskRatio: expected a number in \[0, 0\.95\], got 2$/],
       [{ preset: 'S/3' }, /: preset: expected one of tiny, .*, got "S\/3"$/],
       [{ data: 5 }, /: data: expected text, got 5$/],
+      [{ checkpointBlocks: 'yes' }, /: checkpointBlocks: expected true or false, got "yes"$/],
     ] as const)
       refused(wanted, () => read(folder, mdt, { ...usual, ...change }))
     refused(/: steps: expected a whole number of at least 1, got 0$/, () => read(folder, mdt, usual, [], 0))
