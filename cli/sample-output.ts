@@ -65,7 +65,11 @@ export function openOutput(path: string, options: OutputOptions): Output {
  * Throws UserError on pictures (N, C, H, W) with NaN or infinity, which would be black; `nameOf` names picture n in the
  * message.
  */
-export function checkFinite(values: Float32Array, [, C, H, W]: Generated['shape'], nameOf: (n: number) => string): void {
+export function checkFinite(
+  values: Float32Array,
+  [, C, H, W]: Generated['shape'],
+  nameOf: (n: number) => string,
+): void {
   const bad = values.findIndex(value => !Number.isFinite(value))
   if (bad < 0) return
   const name = nameOf(Math.floor(bad / (C * H * W)))
