@@ -41,12 +41,23 @@ export * from './ops/attention.ts'
 export { type Axes, broadcastTo, sum, sumTo } from './ops/broadcast.ts'
 export * from './ops/conv.ts'
 export * from './ops/elementwise.ts'
-export * from './ops/gather.ts'
+export {
+  embedding,
+  gather,
+  gatherRows,
+  pick,
+  type ScatterOptions,
+  scatter,
+  scatterAdd,
+  scatterRows,
+} from './ops/gather.ts'
+export * from './ops/interpolate.ts'
 export * from './ops/loss.ts'
 export * from './ops/matmul.ts'
 export * from './ops/movement.ts'
 export * from './ops/norm.ts'
 export * from './ops/reduce.ts'
+export type { Reduction } from './ops/reduction.ts'
 export * from './ops/softmax.ts'
 export * from './ops/update.ts'
 export { where } from './ops/where.ts'

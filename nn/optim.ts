@@ -8,7 +8,10 @@
  * each part, then one `step` and one `zeroGrad`. The arithmetic is core/ops/update.ts. Next: adamw.ts, sgd.ts, adan.ts.
  */
 
+import { aNumber, checkOptions } from '../core/arguments.ts'
 import {
+  abs,
+  add,
   affine,
   assign,
   type Backend,
@@ -18,14 +21,18 @@ import {
   isFinite as finiteOf,
   full,
   type Hyperparameters,
+  max,
+  maximum,
   minimum,
   mul,
   noGrad,
   ones,
+  pow,
   type Shape,
   ShapeError,
   scope,
   sqrt,
+  sum,
   sumOfSquares,
   Tensor,
   tensor,
@@ -332,17 +339,35 @@ function checkMaxNorm(op: string, maxNorm: number): void {
     throw new RangeError(`${op}: expected a finite maxNorm ≥ 0, got ${maxNorm}`)
 }
 
+/** (Σ |g|^p)^(1/p) over all elements of all gradients, or the largest |g| for p = ∞: a scalar on the device. */
+function normOf(gradients: readonly Tensor[], p: number): Tensor {
+  if (p === 2) return gradNorm(gradients)
+  const sizes = gradients.map(abs)
+  if (p === Infinity) return sizes.map(size => max(size)).reduce((a, b) => maximum(a, b))
+  const powers = sizes.map(size => sum(p === 1 ? size : pow(size, p))).reduce((a, b) => add(a, b))
+  return p === 1 ? powers : pow(powers, 1 / p)
+}
+
+/** Options of `clipGradNorm`. */
+export interface ClipOptions {
+  /** p of the p-norm, above 0; Infinity for the largest gradient. By default 2. */
+  readonly normType?: number
+}
+
 /**
- * Scales all gradients in place so that their global norm is at most maxNorm; returns the norm they had. PyTorch's
- * clip_grad_norm_. Throws RangeError on a maxNorm that is negative or not finite.
+ * Scales all gradients in place so that their global norm is at most maxNorm; returns the norm they had, a scalar. PyTorch's
+ * clip_grad_norm_. Throws RangeError on a maxNorm that is negative or not finite, and on a norm type that is not above 0.
  */
-export function clipGradNorm(parameters: Iterable<Tensor>, maxNorm: number): Tensor {
+export function clipGradNorm(parameters: Iterable<Tensor>, maxNorm: number, options: ClipOptions = {}): Tensor {
   checkMaxNorm('clipGradNorm', maxNorm)
+  checkOptions('clipGradNorm', options, { normType: aNumber })
+  const { normType = 2 } = options
+  if (!(normType > 0)) throw new RangeError(`clipGradNorm: expected a norm type above 0, got ${normType}`)
   return noGrad(() =>
     scope(() => {
       const gradients = [...new Set(parameters)].flatMap(({ grad }) => grad ?? [])
       if (gradients.length === 0) return zeros([])
-      const norm = gradNorm(gradients)
+      const norm = normOf(gradients, normType)
       const coefficient = clipCoefficient(norm, maxNorm, 1e-6)
       for (const g of gradients) scope(() => assign([g], [mul(g, coefficient)]))
       return norm
