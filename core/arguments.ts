@@ -40,9 +40,6 @@ export const aBackend: Kind = {
 }
 export const tensors: Kind = { expected: 'a list of tensors', accepts: isListOf(isTensor) }
 export const numbers: Kind = { expected: 'a list of numbers', accepts: isListOf(isNumber) }
-/** Axes, sizes and positions: their range is checked where the shape is known. */
-export const integers: Kind = { expected: 'a list of integers', accepts: isListOf(Number.isInteger) }
-export const axesKind: Kind = either(anInteger, integers)
 
 export const tensorOrNumber: Kind = either(aTensor, aNumber)
 
@@ -113,16 +110,17 @@ export function checkTensors(op: string, named: Readonly<Record<string, Tensor>>
   }
 }
 
+/** Throws unless all arguments are tensors that were not disposed, on one backend and of one dtype. */
+export function checkOneDType(op: string, named: Readonly<Record<string, Tensor>>): void {
+  checkTensors(op, named)
+  const all = Object.values(named)
+  if (all.some(({ dtype }) => dtype !== all[0].dtype)) refuseMixed(op, all)
+}
+
 /** Throws unless all arguments are tensors that were not disposed, on one backend and of one float dtype. */
 export function checkFloats(op: string, named: Readonly<Record<string, Tensor>>): void {
-  checkTensors(op, named)
-  let first: Tensor | null = null
-  for (const name in named) {
-    const x = named[name]
-    first ??= x
-    if (x.dtype !== first.dtype) refuseMixed(op, Object.values(named))
-    if (x.dtype === 'i32') refuseIntegers(op)
-  }
+  checkOneDType(op, named)
+  for (const name in named) if (named[name].dtype === 'i32') refuseIntegers(op)
 }
 
 /** Throws TypeError unless `options` is an object whose properties are among `kinds` and of these kinds. */

@@ -5,7 +5,7 @@
  * Read next: ops/elementwise.ts for the simplest records, then tape.ts for how gradients flow back.
  */
 
-import { refuseIntegers, refuseMixed, refuseTensor } from './arguments.ts'
+import { aFunction, check, refuseIntegers, refuseMixed, refuseTensor } from './arguments.ts'
 import type { BackendKernels, Spec, Storage } from './backend.ts'
 import type { DType } from './dtype.ts'
 import { gradEnabled, Node } from './graph.ts'
@@ -128,6 +128,8 @@ export function currentObserver(): Observer | null {
 
 /** Runs `fn` with `see` called after every op, behind whoever looks on already. */
 export function observe<T>(see: Observer, fn: () => T): T {
+  check('observe', 'see', see, aFunction)
+  check('observe', 'fn', fn, aFunction)
   const before = observer
   const both: Observer = (...seen) => {
     before?.(...seen)

@@ -5,6 +5,7 @@
  * in which they run and what is summed. `checkpoint`, which trades memory for a second forward, is checkpoint.ts.
  */
 
+import { aBoolean, aFunction, aTensor, check, checkOneDType, checkOptions, checkTensor, tensors } from './arguments.ts'
 import { enableGrad, gradEnabled, labelled, type Node, newestNode, noGrad } from './graph.ts'
 import { NewestFirst } from './newest-first.ts'
 import { untyped } from './op.ts'
@@ -179,14 +180,15 @@ function leadingTo(outputs: readonly Tensor[], targets: ReadonlyMap<Node, unknow
   return leads
 }
 
-function cotangentOf(y: Tensor, given: Tensor | undefined): Tensor {
+function cotangentOf(op: string, y: Tensor, given: Tensor | undefined): Tensor {
   if (given === undefined) {
     if (y.size !== 1)
-      throw new ShapeError(`backward: expected a single element or a cotangent, got shape ${show(y.shape)}`)
+      throw new ShapeError(`${op}: expected a single element or a cotangent, got shape ${show(y.shape)}`)
     return full(y.shape, 1, { dtype: y.dtype, backend: y.backend })
   }
+  checkOneDType(op, { output: y, cotangent: given })
   if (!sameShape(given.shape, y.shape))
-    throw new ShapeError(`backward: the cotangent must have shape ${show(y.shape)}, got ${show(given.shape)}`)
+    throw new ShapeError(`${op}: the cotangent must have shape ${show(y.shape)}, got ${show(given.shape)}`)
   return given
 }
 
@@ -196,9 +198,10 @@ function cotangentOf(y: Tensor, given: Tensor | undefined): Tensor {
  * requires a gradient, and when a saved tensor was changed in place.
  */
 export function backward(output: Tensor, cotangent?: Tensor): void {
+  checkTensor('backward', 'output', output)
   if (output.node === null) throw new Error('backward: the output does not depend on a tensor that requires a gradient')
   const started = new Set<Tensor>()
-  noGrad(() => scope(() => walk([output], [cotangentOf(output, cotangent)], intoLeaves(started))))
+  noGrad(() => scope(() => walk([output], [cotangentOf('backward', output, cotangent)], intoLeaves(started))))
   for (const leaf of started) ownGradient(leaf)
 }
 
@@ -235,6 +238,12 @@ export interface GradOptions {
   readonly createGraph?: boolean
 }
 
+/** Options of `gradients`. */
+export interface GradientsOptions extends GradOptions {
+  /** Gradient of the output, of its shape; 1 by default. */
+  readonly cotangent?: Tensor
+}
+
 /**
  * The gradients of one result of `f` by its inputs, each taken as independent of the others: what the decomposition of
  * a fused gradient is. Recorded, so that it can be differentiated, where recording is on.
@@ -251,17 +260,26 @@ export function vjpOf(f: (x: readonly Tensor[]) => Tensor, x: readonly Tensor[],
  * no gradient. Leaves' `.grad` stay as they are. Throws as `backward` does, but where nothing requires a gradient, and if
  * an input is i32.
  */
-export function gradients(
+export function gradients(output: Tensor, inputs: readonly Tensor[], options: GradientsOptions = {}): Tensor[] {
+  checkTensor('gradients', 'output', output)
+  check('gradients', 'inputs', inputs, tensors)
+  checkOptions('gradients', options, { createGraph: aBoolean, cotangent: aTensor })
+  return gradientsOf('gradients', output, inputs, options)
+}
+
+function gradientsOf(
+  op: string,
   output: Tensor,
   inputs: readonly Tensor[],
-  { cotangent, createGraph = false }: GradOptions & { readonly cotangent?: Tensor } = {},
+  { cotangent, createGraph = false }: GradientsOptions,
 ): Tensor[] {
-  for (const x of inputs) checkDifferentiable('gradients', x)
-  const run = () => pull([output], [cotangentOf(output, cotangent)], inputs, createGraph)
+  for (const x of inputs) checkDifferentiable(op, x)
+  const run = () => pull([output], [cotangentOf(op, output, cotangent)], inputs, createGraph)
   return createGraph ? enableGrad(run) : noGrad(() => scope(run))
 }
 
 function checkDifferentiable(op: string, x: Tensor): void {
+  checkTensor(op, 'an input', x)
   if (x.dtype === 'i32')
     throw new Error(`${op}: expected tensors of f32 or f64 to differentiate by, got i32 of shape ${show(x.shape)}`)
 }
@@ -276,15 +294,19 @@ let nesting = 0
  */
 export function grad<X extends readonly Tensor[]>(
   f: (...x: X) => Tensor,
-  { createGraph = false }: GradOptions = {},
+  options: GradOptions = {},
 ): (...x: X) => Tensor[] {
+  check('grad', 'f', f, aFunction)
+  checkOptions('grad', options, { createGraph: aBoolean })
+  const { createGraph = false } = options
   return (...x) => {
     for (const t of x) checkDifferentiable('grad', t)
     const record = createGraph || nesting > 0
     const run = () => {
       const inputs = x.map(t => independent(t, record))
       const y = enableGrad(() => f(...(inputs as unknown as X)))
-      return gradients(y, inputs, { createGraph: record })
+      checkTensor('grad', 'the result of f', y)
+      return gradientsOf('grad', y, inputs, { createGraph: record })
     }
     nesting++
     try {

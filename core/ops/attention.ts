@@ -5,7 +5,7 @@
 
 import { aBoolean, aFiniteNumber, aTensor, checkFloats, checkOptions, checkTensor, orNull } from '../arguments.ts'
 import { apply, applyMany, type Binary, defineManyOp, defineOp, type Unary } from '../op.ts'
-import { checkShape, type Shape, ShapeError, show } from '../shape.ts'
+import { broadcastShapes, checkShape, type Shape, ShapeError, sameShape, show } from '../shape.ts'
 import { vjpOf } from '../tape.ts'
 import { type Tensor, tensor } from '../tensor.ts'
 import { add, mul } from './elementwise.ts'
@@ -41,6 +41,11 @@ export function attention(
   const [T, S, d] = [q.shape.at(-2)!, k.shape.at(-2)!, q.shape.at(-1)!]
   const { mask = null, isCausal = false, scale = 1 / Math.sqrt(d) } = options
   const products = mul(matmul(q, k, { transposeB: true }), scale) // (…, T, S)
+  for (const [name, t] of Object.entries({ bias, mask }))
+    if (t !== null && !sameShape(broadcastShapes('attention', products.shape, t.shape), products.shape))
+      throw new ShapeError(
+        `attention: expected a ${name} that broadcasts to ${show(products.shape)}, got ${show(t.shape)}`,
+      )
   const logits = bias === null ? products : add(products, bias)
   const seen = isCausal ? causal(mask, T, S, q) : mask
   if (seen === null) return matmul(softmax(logits), v) // (…, T, e)

@@ -2,7 +2,7 @@
  * Sums over axes and broadcasting, each the adjoint of the other. Next: reduce.ts.
  */
 
-import { aBoolean, check, checkTensor, numbers } from '../arguments.ts'
+import { aBoolean, aNumber, check, checkTensor, either, numbers, optional } from '../arguments.ts'
 import { apply, defineOp, type Unary } from '../op.ts'
 import { axesOf, broadcastShapes, reducedShape, type Shape, ShapeError, sameShape, show } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
@@ -51,9 +51,12 @@ export function sum(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   return apply(sumOp, [x], reductionOf('sum', x, axes, keepDims))
 }
 
+const axesKind = optional(either(aNumber, numbers))
+
 /** Attributes of a reduction of x. Throws unless the arguments are of their kinds. */
 export function reductionOf(op: string, x: Tensor, axes: Axes | undefined, keepDims: boolean): ReduceAttrs {
   checkTensor(op, 'x', x)
+  check(op, 'axes', axes, axesKind)
   check(op, 'keepDims', keepDims, aBoolean)
   return { axes: axesOf(op, axes, x.shape.length), keepDims }
 }
@@ -92,6 +95,8 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
   checkTensor('sumTo', 'x', x)
   check('sumTo', 'shape', shape, numbers)
   if (sameShape(x.shape, shape)) return x
+  if (!sameShape(broadcastShapes('sumTo', x.shape, shape), x.shape))
+    throw new ShapeError(`sumTo: expected a shape that broadcasts to ${show(x.shape)}, got ${show(shape)}`)
   const lead = x.shape.length - shape.length
   const repeated = x.shape.flatMap((n, i) => (i < lead || (shape[i - lead] === 1 && n !== 1) ? [i] : []))
   return reshape(sum(x, repeated), shape)

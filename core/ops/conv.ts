@@ -3,7 +3,7 @@
  * `fold` sums them back), and a matrix product or a reduction does the rest. Next: interpolate.ts.
  */
 
-import { aNumber, checkFloats, checkOptions, checkTensor, checkTensors, either, numbers } from '../arguments.ts'
+import { aNumber, check, checkFloats, checkOneDType, checkOptions, checkTensor, either, numbers } from '../arguments.ts'
 import { type Window2d, windowPositions } from '../backend.ts'
 import { apply, defineOp, type Unary } from '../op.ts'
 import { type Shape, ShapeError, show } from '../shape.ts'
@@ -88,6 +88,7 @@ export function unfold(x: Tensor, window: Window2d): Tensor {
 /** The adjoint of unfold: patches (N, C·kh·kw, H'·W') summed into an image of `shape`. Throws ShapeError. */
 export function fold(x: Tensor, window: Window2d, shape: Shape): Tensor {
   checkTensor('fold', 'x', x)
+  check('fold', 'shape', shape, numbers)
   return apply(foldOp, [x], { window, shape })
 }
 
@@ -106,7 +107,7 @@ function windowOf(kernel: Pair, { stride = 1, padding = 0 }: ConvOptions): Windo
 
 /** x (N, C, H, W), w (O, C, kh, kw), b (O) or null → (N, O, H', W'). Throws ShapeError. */
 export function conv2d(x: Tensor, w: Tensor, b: Tensor | null = null, options: ConvOptions = {}): Tensor {
-  checkTensors('conv2d', b === null ? { x, w } : { x, w, b })
+  checkOneDType('conv2d', b === null ? { x, w } : { x, w, b })
   checkOptions('conv2d', options, convOptions)
   if (x.shape.length !== 4 || w.shape.length !== 4 || x.shape[1] !== w.shape[1])
     throw new ShapeError(
@@ -135,6 +136,8 @@ function withBias(op: string, image: Tensor, b: Tensor | null): Tensor {
  */
 export function convTranspose2d(x: Tensor, w: Tensor, b: Tensor | null, stride: number, padding: number): Tensor {
   checkFloats('convTranspose2d', b === null ? { x, w } : { x, w, b })
+  check('convTranspose2d', 'stride', stride, aNumber)
+  check('convTranspose2d', 'padding', padding, aNumber)
   if (x.shape.length !== 4 || w.shape.length !== 4 || x.shape[1] !== w.shape[0])
     throw new ShapeError(
       `convTranspose2d: expected x [N, C, H, W] and w [C, O, kh, kw], got ${show(x.shape)} and ${show(w.shape)}`,
@@ -152,6 +155,7 @@ export function convTranspose2d(x: Tensor, w: Tensor, b: Tensor | null, stride: 
 /** The pixels under each window of x, which has a border of `value`. */
 function pooled(op: string, x: Tensor, size: number, stride: number, padding: number, value: number): Tensor {
   checkImage(op, x.shape)
+  for (const [name, value] of Object.entries({ size, stride, padding })) check(op, name, value, aNumber)
   checkWindow(op, windowOf([size, size], { stride, padding }))
   // A window that lay in the padding alone would have no mean and no largest element. PyTorch's rule.
   if (2 * padding > size)

@@ -4,7 +4,7 @@
  * logits is a gather of rows of width 1. Next: conv.ts.
  */
 
-import { check, checkOptions, checkTensors, isTensor, oneOf, refuseMixed, tensorOrNumber } from '../arguments.ts'
+import { checkOneDType, checkOptions, checkTensor, checkTensors, isTensor, oneOf, refuseMixed } from '../arguments.ts'
 import { axisOf, type Shape, ShapeError, sameShape, show, sizeOf } from '../shape.ts'
 import { ones, type Tensor } from '../tensor.ts'
 import { add, mul } from './elementwise.ts'
@@ -19,7 +19,8 @@ export { gatherRows, scatterAdd } from './rows.ts'
  * the row is the sum of theirs; PyTorch keeps either. Throws ShapeError, RangeError.
  */
 export function scatterRows(x: Tensor, index: Tensor, source: Tensor): Tensor {
-  checkTensors('scatterRows', { x, index, source })
+  checkTensors('scatterRows', { x, index })
+  checkOneDType('scatterRows', { x, source })
   const [B, R, D] = x.shape
   const K = index.shape[1]
   if (x.shape.length !== 3 || !sameShape(index.shape, [B, K]) || !sameShape(source.shape, [B, K, D]))
@@ -102,7 +103,7 @@ export function scatter(
   options: ScatterOptions = {},
 ): Tensor {
   checkTensors('scatter', { x, index })
-  check('scatter', 'source', source, tensorOrNumber)
+  if (typeof source !== 'number') checkTensor('scatter', 'source', source)
   checkOptions('scatter', options, { reduce: oneOf(['add']) })
   const at = elementAxis('scatter', x, axis, index)
   const place = { dtype: x.dtype, backend: x.backend }

@@ -2,7 +2,7 @@
  * Ops that move elements and change none: each one's gradient is another of them. Next: gather.ts.
  */
 
-import { aNumber, check, checkTensor, either, numbers, oneOf, tensors } from '../arguments.ts'
+import { aNumber, check, checkTensor, either, numbers, oneOf, optional, tensors } from '../arguments.ts'
 import { toNumber } from '../dtype.ts'
 import { apply, defineOp, type None, type Unary } from '../op.ts'
 import { axisOf, type Shape, ShapeError, sameShape, show, sizeOf } from '../shape.ts'
@@ -44,6 +44,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 
 /** The same value, shape and memory behind a graph node of its own. */
 export function view(x: Tensor): Tensor {
+  checkTensor('view', 'x', x)
   return apply(reshapeOp, [x], { shape: x.shape })
 }
 
@@ -127,6 +128,8 @@ export function slice(x: Tensor, axis: number, start?: number, end?: number, ste
   const n = x.shape[i]
   if (!(Number.isInteger(step) && step !== 0))
     throw new RangeError(`slice: expected a step that is an integer and not 0, got ${step}`)
+  check('slice', 'start', start, optional(aNumber))
+  check('slice', 'end', end, optional(aNumber))
   const bound = (given: number | undefined, open: number) =>
     given === undefined ? open : given < 0 ? given + n : given
   const from = bound(start, step > 0 ? 0 : n - 1)
@@ -247,15 +250,20 @@ const concatOp = defineOp<readonly Tensor[], { readonly axis: number }>({
 
 /** Tensors of equal shape but for `axis`, one after the other along it. Throws ShapeError. */
 export function concat(xs: readonly Tensor[], axis: number): Tensor {
-  check('concat', 'xs', xs, tensors)
+  checkList('concat', xs)
   if (xs.length === 0) throw new ShapeError('concat: expected at least one tensor, got none')
   const i = axisOf('concat', axis, xs[0].shape.length)
   return xs.length === 1 ? xs[0].alias() : apply(concatOp, xs, { axis: i })
 }
 
+function checkList(op: string, xs: readonly Tensor[]): void {
+  check(op, 'xs', xs, tensors)
+  for (const [i, x] of xs.entries()) checkTensor(op, `xs[${i}]`, x)
+}
+
 /** Tensors of equal shape along a new axis. Throws ShapeError. */
 export function stack(xs: readonly Tensor[], axis: number): Tensor {
-  check('stack', 'xs', xs, tensors)
+  checkList('stack', xs)
   if (xs.length === 0) throw new ShapeError('stack: expected at least one tensor, got none')
   const i = axisOf('stack', axis, xs[0].shape.length + 1)
   if (!xs.every(x => sameShape(x.shape, xs[0].shape)))

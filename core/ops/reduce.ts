@@ -6,7 +6,7 @@ import { aBoolean, aNumber, checkFloats, checkOptions } from '../arguments.ts'
 import { reduceIdentity } from '../backend.ts'
 import { toNumber } from '../dtype.ts'
 import { apply, defineOp, type Unary } from '../op.ts'
-import { axesOf, reducedShape, sizeOf } from '../shape.ts'
+import { reducedShape, sizeOf } from '../shape.ts'
 import { full, type Tensor } from '../tensor.ts'
 import { type Axes, broadcastTo, type ReduceAttrs, reductionCases, reductionOf, sum } from './broadcast.ts'
 import { div, equal, square, sub } from './elementwise.ts'
@@ -78,7 +78,7 @@ export function variance(x: Tensor, axes?: Axes, options: VarianceOptions = {}):
   checkFloats('variance', { x })
   checkOptions('variance', options, { ddof: aNumber, keepDims: aBoolean })
   const { ddof = 0, keepDims = false } = options
-  const over = axesOf('variance', axes, x.shape.length)
+  const { axes: over } = reductionOf('variance', x, axes, keepDims)
   const n = sizeOf(over.map(axis => x.shape[axis]))
   return div(sum(square(sub(x, mean(x, over, true))), over, keepDims), Math.max(0, n - ddof))
 }
