@@ -5,6 +5,7 @@
  * Next: lr-schedule.ts.
  */
 
+import { check, oneOf } from '../core/arguments.ts'
 import { adan, assign, ones, zeros } from '../core/index.ts'
 import {
   type Active,
@@ -43,6 +44,7 @@ const slots: SlotKinds = {
 export class Adan extends Optimizer<Settled> {
   constructor(parameters: OptimizerParameters<AdanOptions>, options: AdanOptions = {}) {
     super('adan', parameters, defaults, options)
+    for (const { options } of this.groups) check('adan', 'decay', options.decay, oneOf(['before', 'after']))
     for (const group of this.groups)
       for (const key of correctionsOf(group)) this.shared[key] = zeros([], this.place).persist()
   }

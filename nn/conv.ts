@@ -2,8 +2,10 @@
  * Convolution as a layer. The arithmetic is core/ops/conv.ts. Next: patch-embed.ts.
  */
 
+import { aCount, aFunction, aNumber, check, checkOptions, either, type Kind, numbers } from '../core/arguments.ts'
 import { type ConvOptions, conv2d, type Tensor } from '../core/index.ts'
 import { type Init, type Initializer, uniform } from './init.ts'
+import { anInitializerOrFalse, checkLayer } from './layer-arguments.ts'
 import { Layer, parameter } from './module.ts'
 
 export interface Conv2dOptions extends ConvOptions {
@@ -11,6 +13,12 @@ export interface Conv2dOptions extends ConvOptions {
   readonly weight?: Initializer
   /** First biases, by default as the weights' default; false for a layer without. */
   readonly bias?: Initializer | false
+}
+
+const convOptions = { stride: aCount, padding: either(aNumber, numbers) }
+const kernelKind: Kind = {
+  expected: 'an integer from 1 or two',
+  accepts: k => aCount.accepts(k) || (Array.isArray(k) && k.length === 2 && k.every(aCount.accepts)),
 }
 
 /** A kernel over an image, k × k or of a height and a width, with zero padding. */
@@ -29,6 +37,9 @@ export class Conv2d extends Layer {
     options: Conv2dOptions = {},
   ) {
     super()
+    check('Conv2d', 'k', k, kernelKind)
+    checkLayer('Conv2d', { inChannels, outChannels }, init)
+    checkOptions('Conv2d', options, { ...convOptions, weight: aFunction, bias: anInitializerOrFalse })
     const [kh, kw] = typeof k === 'number' ? [k, k] : k
     const usual = uniform(1 / Math.sqrt(inChannels * kh * kw))
     const { weight = usual, bias = usual, ...rest } = options

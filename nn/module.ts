@@ -5,6 +5,7 @@
  * between the two (label drops, masks) is an argument of `forward`. Next: linear.ts.
  */
 
+import { aFunction, check } from '../core/arguments.ts'
 import { toTypedArray } from '../core/dtype.ts'
 import { assign, cast, noGrad, type Shape, ShapeError, scope, Tensor } from '../core/index.ts'
 import { misfit } from './misfit.ts'
@@ -248,6 +249,7 @@ export class Activation extends Layer {
 
   constructor(f: (x: Tensor) => Tensor) {
     super()
+    check('Activation', 'f', f, aFunction)
     this.f = f
   }
 

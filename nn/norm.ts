@@ -3,9 +3,11 @@
  * Next: embedding.ts.
  */
 
+import { aBoolean, aNumber, check, checkOptions } from '../core/arguments.ts'
 import { add, affine, groupNorm, layerNorm, mul, reshape, rsqrt, ShapeError, sub, type Tensor } from '../core/index.ts'
 import { show } from '../core/shape.ts'
 import { constantOne, constantZero, type Init } from './init.ts'
+import { checkLayer } from './layer-arguments.ts'
 import { buffer, Layer, parameter } from './module.ts'
 
 /** What a layer norm has besides. */
@@ -24,8 +26,11 @@ export class LayerNorm extends Layer {
   readonly bias: Tensor | null
   readonly eps: number
 
-  constructor(D: number, init: Init, { eps = 1e-5, affine = true }: LayerNormOptions = {}) {
+  constructor(D: number, init: Init, options: LayerNormOptions = {}) {
     super()
+    checkLayer('LayerNorm', { D }, init)
+    checkOptions('LayerNorm', options, { eps: aNumber, affine: aBoolean })
+    const { eps = 1e-5, affine = true } = options
     this.weight = affine ? parameter(constantOne([D], init)) : null
     this.bias = affine ? parameter(constantZero([D], init)) : null
     this.eps = eps
@@ -47,8 +52,12 @@ export class GroupNorm extends Layer {
   readonly eps: number
 
   /** Throws RangeError unless the groups divide the channels. */
-  constructor(groups: number, C: number, init: Init, { eps = 1e-5 }: { readonly eps?: number } = {}) {
+  constructor(groups: number, C: number, init: Init, options: { readonly eps?: number } = {}) {
     super()
+    check('GroupNorm', 'groups', groups, aNumber)
+    checkLayer('GroupNorm', { C }, init)
+    checkOptions('GroupNorm', options, { eps: aNumber })
+    const { eps = 1e-5 } = options
     if (!(groups > 0 && C % groups === 0))
       throw new RangeError(`GroupNorm: expected groups that divide the ${C} channels, got ${groups}`)
     this.weight = parameter(constantOne([C], init))
@@ -78,8 +87,11 @@ export class BatchNorm2d extends Layer {
   readonly running_var: Tensor
   readonly eps: number
 
-  constructor(C: number, init: Init, { eps = 1e-5 }: { readonly eps?: number } = {}) {
+  constructor(C: number, init: Init, options: { readonly eps?: number } = {}) {
     super()
+    checkLayer('BatchNorm2d', { C }, init)
+    checkOptions('BatchNorm2d', options, { eps: aNumber })
+    const { eps = 1e-5 } = options
     this.weight = parameter(constantOne([C], init))
     this.bias = parameter(constantZero([C], init))
     this.running_mean = buffer(constantZero([C], init))

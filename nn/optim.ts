@@ -8,7 +8,17 @@
  * each part, then one `step` and one `zeroGrad`. The arithmetic is core/ops/update.ts. Next: adamw.ts, sgd.ts, adan.ts.
  */
 
-import { aNumber, checkOptions } from '../core/arguments.ts'
+import {
+  aBoolean,
+  aNumber,
+  anObject,
+  aString,
+  aTensor,
+  check,
+  checkOptions,
+  type Kind,
+  numbers,
+} from '../core/arguments.ts'
 import {
   abs,
   add,
@@ -120,10 +130,12 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
    */
   constructor(name: string, parameters: OptimizerParameters<O>, defaults: O, options: Partial<O>) {
     this.#name = name
+    checkHyperparameterNames(name, options, defaults)
     const common = { ...defaults, ...given(options) }
-    const groups = groupsOf(parameters)
+    const groups = groupsOf(name, parameters)
     const members = trainable(name, groups)
     this.groups = groups.map(({ own }, index) => {
+      checkHyperparameterNames(name, own, defaults)
       const options: O = { ...common, ...given(own) }
       checkHyperparameters(name, options)
       return { index, parameters: members[index], options, ownLr: own.lr !== undefined }
@@ -275,16 +287,46 @@ function given<O extends object>(options: O): O {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as O
 }
 
+const iterable: Kind = {
+  expected: 'pairs of a name and a parameter, or groups',
+  accepts: value => typeof (value as Iterable<unknown> | null | undefined)?.[Symbol.iterator] === 'function',
+}
+const aParameter: Kind = {
+  expected: 'a pair of a name and a tensor, as namedParameters() has them, or a group with params',
+  accepts: item =>
+    (Array.isArray(item) && aString.accepts(item[0]) && aTensor.accepts(item[1])) ||
+    (anObject.accepts(item) && 'params' in (item as object)),
+}
+
+/** Throws TypeError unless the options are among the defaults, and of their types. */
+function checkHyperparameterNames<O extends object>(op: string, options: Partial<O>, defaults: O): void {
+  const kinds = Object.fromEntries(
+    Object.entries(defaults).map(([name, value]) => [
+      name,
+      Array.isArray(value)
+        ? numbers
+        : typeof value === 'number'
+          ? aNumber
+          : typeof value === 'boolean'
+            ? aBoolean
+            : aString,
+    ]),
+  )
+  checkOptions<Record<string, unknown>>(op, options as Record<string, unknown>, kinds)
+}
+
 interface GroupParts<O> {
   readonly params: NamedParameters
   readonly own: Partial<O>
 }
 
 /** The groups; parameters that are in none are one. */
-function groupsOf<O extends object>(parameters: OptimizerParameters<O>): GroupParts<O>[] {
+function groupsOf<O extends object>(op: string, parameters: OptimizerParameters<O>): GroupParts<O>[] {
+  check(op, 'parameters', parameters, iterable)
   const groups: GroupParts<O>[] = []
   const loose: (readonly [string, Tensor])[] = []
   for (const item of parameters) {
+    check(op, 'every parameter', item, aParameter)
     if (!('params' in item)) loose.push(item)
     else {
       const { params, ...own } = item

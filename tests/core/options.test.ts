@@ -12,6 +12,7 @@ import { gradcheck, gradcheck2, project } from '../../core/gradcheck.ts'
 import * as core from '../../core/index.ts'
 import { type Backend, cpu, gradients, scope, type Tensor, tensor } from '../../core/index.ts'
 import { type Sampler, sampler } from '../../core/samples.ts'
+import { clipGradNorm } from '../../nn/index.ts'
 import { close, f64, values } from './helpers.ts'
 
 type F = (...x: Tensor[]) => Tensor
@@ -176,6 +177,15 @@ for (const backend of [await createWasm({ threads: 2 }), await gpu({ device: 'cp
 const ids = (values: core.NestedNumbers) => tensor(values, { dtype: 'i32', backend: cpu })
 const row = f64([0, 1, 2, 3, 4, 5, 6])
 
+/** The norm of gradients 3 and −4, 12, of which the largest is clipped to 1. */
+function clipped(normType: number): Tensor {
+  const parameters = [f64([3, -4]), f64([12])].map(g =>
+    Object.assign(f64(g.shape.map(() => 0)).requireGrad(), { grad: g }),
+  )
+  const norm = clipGradNorm(parameters, 1, { normType })
+  return core.concat([core.reshape(norm, [1]), ...parameters.map(({ grad }) => grad!)], 0)
+}
+
 const byHand: readonly [string, () => Tensor, number[]][] = [
   ['sub', () => core.sub(10, row), [10, 9, 8, 7, 6, 5, 4]],
   ['sub of i32', () => core.sub(10, ids([1, 2])), [9, 8]],
@@ -232,6 +242,69 @@ const byHand: readonly [string, () => Tensor, number[]][] = [
   ],
 ]
 
+test('clipGradNorm of several norms', () => {
+  close(values(clipped(1)), [19, 3 / 19, -4 / 19, 12 / 19], 1e-6)
+  close(values(clipped(2)), [13, 3 / 13, -4 / 13, 12 / 13], 1e-6)
+  close(values(clipped(3)), [1819 ** (1 / 3), ...[3, -4, 12].map(g => g / 1819 ** (1 / 3))], 1e-6)
+  close(values(clipped(Infinity)), [12, 3 / 12, -4 / 12, 1], 1e-6)
+})
+
 for (const [name, f, wanted] of byHand) test(name, () => assert.equal(values(f()), wanted))
+
+// ---- refusals -------------------------------------------------------------------------------------------------------
+
+const q = f64([[1, 2]])
+const image = f64([1, 2, 3, 4], [1, 1, 2, 2])
+
+const refusals: readonly [() => unknown, string][] = [
+  [() => core.add(1, 2), 'add: expected a tensor beside the number 2, got 1'],
+  [() => core.slice(row, 0, 0, 7, 0), 'slice: expected a step that is an integer and not 0, got 0'],
+  [() => core.slice(row, 0, 1, 8, 2), 'slice: expected bounds in [-7, 7], got 1 and 8'],
+  [
+    () => core.pad(f64([1, 2]), [2], [4], 'reflect'),
+    "pad: expected a border of x's own elements, got 2 around 2 of axis 0",
+  ],
+  [() => core.stack([], 0), 'stack: expected at least one tensor, got none'],
+  [() => core.sumTo(row, [1, 7]), 'sumTo: expected a shape that broadcasts to [7], got [1, 7]'],
+  [() => core.matmul(row, q), 'matmul: expected equal inner sizes, got [7] and [1, 2]'],
+  [() => core.linear(q, f64([1, 2]), row), 'linear: expected b [] beside a vector w, got [7]'],
+  [() => core.gather(row, 0, row), 'gather: expected an index in i32, got f64'],
+  [
+    () => core.gather(q, 1, ids([0])),
+    "gather: expected an index of x's rank and, off axis 1, at most its sizes, got [1] for x [1, 2]",
+  ],
+  [() => core.gather(row, 0, ids([7])), 'gather: expected indices in [0, 7), got 7 at [0, 0]'],
+  [
+    () => core.scatter(row, 0, ids([1, 2]), f64([1])),
+    'scatter: expected a source at least as large as the index [2], got [1]',
+  ],
+  [() => core.softplus(row, 0), 'softplus: expected a finite beta other than 0, got 0'],
+  [
+    () => core.interpolate(image, [4, 4], 'nearest', { alignCorners: true }),
+    "interpolate: expected alignCorners with 'bilinear' or 'bicubic', got 'nearest'",
+  ],
+  [() => core.interpolate(q, [4, 4], 'nearest'), 'interpolate: expected x [N, C, H, W], got [1, 2]'],
+  [
+    () => core.attention(q, q, row),
+    'attention: expected q [..., T, d], k [..., S, d] and v [..., S, e], got [1, 2], [1, 2] and [7]',
+  ],
+  [() => core.attention(q, q, q, f64([1, 2, 3])), 'attention: expected a bias that broadcasts to [1, 1], got [3]'],
+  [() => core.crossEntropy(q, q, { ignoreIndex: 1 }), 'crossEntropy: expected no ignoreIndex with soft targets, got 1'],
+  [() => core.crossEntropy(q, ids([0]), { weight: row }), 'crossEntropy: expected weight [2], got [7]'],
+  [() => core.crossEntropy(q, ids([2])), 'crossEntropy: expected indices in [0, 2), got 2 at [0, 0]'],
+  [
+    () => core.crossEntropy(q, row),
+    'crossEntropy: expected x [N, C] and target [N] in i32, or [N, C] in floats, got [1, 2] and f64 [7]',
+  ],
+  [() => clipGradNorm([], 1, { normType: 0 }), 'clipGradNorm: expected a norm type above 0, got 0'],
+  [
+    () => core.mse(q, q, { reductoin: 'sum' } as core.LossOptions),
+    "mse: expected options among reduction, got 'reductoin'",
+  ],
+  [() => core.mse(q, q, 'sum' as core.LossOptions), "mse: expected options to be an object, got 'sum'"],
+]
+
+for (const [f, wanted] of refusals)
+  test(wanted, () => assert.throws(f, (error: Error) => error.message === wanted || assert.unreachable(error.message)))
 
 test.run()
