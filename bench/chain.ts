@@ -1,5 +1,5 @@
 /**
- * What an op costs beyond its arithmetic: a chain of 1,000 mul/add on one-element tensors, forward and backward, beside
+ * Overhead of an op beyond its arithmetic: a chain of 1,000 mul/add on one-element tensors, forward and backward, beside
  * PyTorch eager's where a Python with torch is found (DEMASK_PYTHON, else python3).
  */
 

@@ -1,5 +1,5 @@
 /**
- * What `checkpoint` around every block of MDT-S/2 (16 px, 64 tokens, batch 8) saves and costs: bytes that the tape holds
+ * Savings and cost of `checkpoint` around every block of MDT-S/2 (16 px, 64 tokens, batch 8): bytes that the tape holds
  * when the forward of the full picture ends, the most beyond weights until the gradient by the picture is there, the most
  * of a whole training step, and its processor time, so that a busy machine disturbs little. One thread, taking turns.
  * Run: npm run bench -- checkpoint. Next: step.ts.
@@ -26,7 +26,7 @@ import { table } from './table.ts'
 const N = 8
 const repeats = 3
 
-/** What the issue of memory asks of checkpointing: times less memory, and times the time. */
+/** Goals of checkpointing: factor of memory saved, and factor of time spent. */
 const wanted = { memory: 3, time: 1.4 }
 
 /** From now on `model` keeps of each block what goes in, and computes it again on the way back. */

@@ -26,7 +26,7 @@ const convolutions: readonly Convolution[] = [
   [32, 32, 16, 4, 3, 1],
 ]
 
-/** What a convolution should reach at least, as a share of the product, where it has channels enough to be one. */
+/** Least rate of a convolution with 32 channels or more, as a share of the rate of a product. */
 const wanted = 0.5
 
 /** Processor milliseconds of the fastest of some calls, after one that is not counted. */

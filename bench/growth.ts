@@ -1,5 +1,5 @@
 /**
- * Whether memory stays flat while models train: bytes of the wasm backend's tensors after a few steps and after many, which
+ * Checks that memory stays flat while models train: bytes of the wasm backend's tensors after a few steps and after many, which
  * must be equal, and the linear memory below them, which never shrinks. It holds what one step needs at the most and the
  * holes between blocks; where shapes change from step to step, as those of MDTv2 do with its mask ratio, a hole may be
  * found too small later on, so that it grows by and by. Run: npm run bench -- growth. Next: memory.ts.
@@ -31,7 +31,7 @@ export interface Mark {
   readonly linear: number
 }
 
-/** What a model's training holds after each of `steps` (rising), and kernels that ran as plain loops in all of them. */
+/** Memory of a model's training after each of `steps` (rising), and the number of kernels that ran as plain loops. */
 export async function growthOf(make: Make, steps: readonly number[]): Promise<{ marks: Mark[]; fallbacks: number }> {
   const before = defaultBackend()
   const backend = await createWasm({ threads: 1 })

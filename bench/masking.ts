@@ -1,5 +1,5 @@
 /**
- * What masking saves: training steps of each model on all tokens and on those that a mask keeps, the model alone (loss
+ * Savings of masking: training steps of each model on all tokens and on those that a mask keeps, the model alone (loss
  * forward and backward) and with AdamW, beside the ratio that their arithmetic predicts. One thread. Run:
  * npx tsx bench/masking.ts [mdt] [maskdit] [maskdit-s] [maskdm] (default all). Steps that are compared take turns, the
  * fastest of each counts, and time is that of the processor, so that a busy machine disturbs little. Next: step.ts.
@@ -126,7 +126,7 @@ const comparisons: Readonly<Record<string, Comparison>> = {
   },
 }
 
-/** What a step costs. */
+/** Cost of a step. */
 interface Cost {
   /** Milliseconds of loss, forward and backward, and of the optimizer's step. */
   readonly model: number
@@ -134,7 +134,7 @@ interface Cost {
   readonly gflop: number
 }
 
-/** Milliseconds of processor time: on one thread what a clock says, but for the time in which others had the processor. */
+/** Milliseconds of processor time, which on one thread is wall time without the time of other processes. */
 function timed(run: () => void): number {
   const start = process.cpuUsage()
   run()

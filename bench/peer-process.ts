@@ -56,14 +56,14 @@ export class PeerProcess {
     })
   }
 
-  /** What the peer is and does, or why it is not. */
+  /** Returns the peer's version and works, or the reason why it did not start. */
   async hello(): Promise<Hello | string> {
     const hello = await this.#next<Hello>()
     if (typeof hello !== 'string') this.#works = hello.works
     return hello
   }
 
-  /** Whether it can be asked for a work. */
+  /** True if the peer has a work. */
   does(work: WorkName): boolean {
     return !this.#ended && this.#works.includes(work)
   }
@@ -74,7 +74,7 @@ export class PeerProcess {
     return typeof answer === 'string' ? answer : answer.values
   }
 
-  /** Runs a work for so many seconds, at least once. */
+  /** Runs a work for `seconds` seconds, at least once. */
   time(work: WorkName, seconds: number): Promise<Times | string> {
     return this.#ask<Times>({ name: work, seconds })
   }

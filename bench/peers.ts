@@ -55,11 +55,11 @@ export interface PeerRow {
   readonly resident?: number
 }
 
-/** What a recorded run keeps of `npm run bench:peers`. */
+/** Results of `npm run bench:peers` in a recorded run. */
 export interface PeerResults {
   readonly works: readonly { readonly id: WorkName; readonly name: string }[]
   readonly peers: readonly PeerRow[]
-  /** What was not timed, and why. */
+  /** Works that were not timed, with the reason. */
   readonly absent: readonly { readonly name: string; readonly reason: string }[]
 }
 

@@ -1,5 +1,5 @@
 /**
- * What two things that are not done could save at the most, as shares of a DiT block (width 384, 8×64 tokens) forward and
+ * Upper bounds of the savings of two fusions that were not built, as shares of a DiT block (width 384, 8×64 tokens) forward and
  * backward, in processor time on one thread. An op `linear + gelu`: the gradient needs what goes into gelu, so the op
  * must still write that, and saves one read forward, one write and one read backward. Packed weights kept from MDT's
  * first pass for its second: half of all packing of weights, which happens once forward and once backward in each pass; it

@@ -1,5 +1,5 @@
 /**
- * What is timed and profiled: training steps of all models, a sampling step and a DiT block, each on pictures of
+ * Workloads that are timed and profiled: training steps of all models, a sampling step and a DiT block, each on pictures of
  * noise, with weights, optimizer and moving average of its own. A workload is a list of parts, so that a profile can tell
  * ops from what runs outside of them (the optimizer's one launch). Next: full.ts, profile.ts.
  */
@@ -227,7 +227,7 @@ export function ditBlock(backend: Backend, N = 8): Workload {
 }
 
 /**
- * Operations of the products in one run, as the ops count them, but for the second computation of attention in its
+ * Operations of the products in one run, as the ops count them, without the second computation of attention in its
  * gradient: one product of five.
  */
 export function productFlops({ run }: Workload): number {

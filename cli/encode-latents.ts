@@ -6,12 +6,14 @@
 
 import { basename, join, resolve } from 'node:path'
 import { backendNames, ready } from '../core/index.ts'
-import { openDataset, writeLatents } from '../data/index.ts'
+import { classFromHelp, classSources, openDataset, writeLatents } from '../data/index.ts'
+import { init, threadsPerRank } from '../distributed/index.ts'
 import { sha256Of } from '../io/checksum.ts'
 import { lockFolder } from '../io/lock.ts'
 import { UserError } from '../io/user-error.ts'
 import { arithmetic, Interrupt, Progress } from '../training/index-node.ts'
 import { momentsOf, togetherAt } from '../training/latents.ts'
+import { checkRanksFlag } from '../training/settings.ts'
 import { loadVae, locateVae, vaeFile } from '../training/vae-weights.ts'
 import { demask } from './command.ts'
 import { readFlags, shellLine } from './flags.ts'
@@ -47,7 +49,9 @@ export const run = (words: readonly string[]): Promise<void> =>
             about: 'height and width of the pictures (default what the autoencoder was trained on, or 256)',
           },
           out: { type: 'text', value: 'DIR', about: 'the folder of latents (default runs/latents-NAME-SIZE)' },
+          'class-from': { type: 'text', choices: classSources, about: `${classFromHelp} (default folder)` },
           strict: { type: 'switch', about: 'end at a picture that cannot be read, instead of leaving it out' },
+          ranks: { type: 'integer', min: 1, about: 'start this many processes over MPI, which encode shards in turn' },
           backend: { type: 'text', choices: backendNames, about: 'where tensors live (default wasm)' },
           threads: { type: 'integer', min: 1, max: 256, about: 'threads of the wasm backend (default one per core)' },
         },
@@ -58,9 +62,11 @@ export const run = (words: readonly string[]): Promise<void> =>
       },
       words,
     )
+    const world = await init()
+    checkRanksFlag(flags.ranks, world.size)
     const file = locateVae(vae)
     const sha256 = await sha256Of(file)
-    const backend = await ready(flags)
+    const backend = await ready({ ...flags, threads: flags.threads ?? threadsPerRank() })
     const { model, size: trained } = loadVae(file)
     const { inChannels = 3, latentChannels } = model.options
     const { size = trained ?? 256 } = flags
@@ -68,11 +74,11 @@ export const run = (words: readonly string[]): Promise<void> =>
     if (inChannels !== 3)
       throw new UserError(`${file}: expected an autoencoder of RGB pictures, got ${inChannels} channels`)
     if (size % factor !== 0) throw new UserError(`--size: expected a multiple of ${factor}, got ${size}`)
-    const data = await openDataset(dir, size, { strict })
+    const data = await openDataset(dir, size, { strict, classFrom: flags['class-from'] })
     const name = basename(data.name).replace(/[^\w.-]+/g, '-')
     const out = given ?? join('runs', `latents-${name}-${size}`)
 
-    lockFolder(out)
+    if (world.first) lockFolder(out)
     const side = size / factor
     const together = togetherAt(size)
     const { length: pictures, classes, flips: mirrored } = data
@@ -98,6 +104,7 @@ export const run = (words: readonly string[]): Promise<void> =>
         encode: images => momentsOf(model, images, size),
         together,
         stop: () => interrupt.asked(),
+        world,
         say: line => (progress === undefined ? console.log(line) : progress.log(line)),
         done: done => {
           const batches = Math.ceil(done / together)
@@ -119,4 +126,5 @@ export const run = (words: readonly string[]): Promise<void> =>
     )
     if (index.complete) console.log(`train on them with: ${shellLine(`${demask} train mdt`, '--latents', out)}`)
     else console.log(`of ${pictures}; go on with the same command`)
+    world.end()
   })

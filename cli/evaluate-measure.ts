@@ -4,6 +4,7 @@
  */
 
 import { scope, tensor } from '../core/index.ts'
+import type { World } from '../distributed/index.ts'
 import type { SetStatistics, StoredStatistics } from '../evaluation/feature-statistics.ts'
 import {
   FeatureStatistics,
@@ -41,6 +42,8 @@ export interface LookOptions {
   readonly pairs: number
   readonly stream: NodeJS.WriteStream
   readonly part: Part | null
+  /** Ranks that measure batches in turn. */
+  readonly world: World
 }
 
 /** Measures pictures, or checks that statistics are of the same features. Rejects with one line. */
@@ -84,7 +87,7 @@ export function merge(first: Measured, stored: StoredStatistics, name: string, m
 async function lookedAt(
   pictures: Pictures,
   { network, widths: [D, S] }: Measure,
-  { batch, pairs, stream, part }: LookOptions,
+  { batch, pairs, stream, part, world }: LookOptions,
 ): Promise<Measured> {
   const { name, height, width } = pictures
   const [from, to] = part === null ? [0, pictures.length] : part(pictures.length)
@@ -95,31 +98,43 @@ async function lookedAt(
   const wanted = Math.min(count, pairs)
   const kept = new Float32Array(wanted * D)
   const score = new SplitScore()
-  const progress = new Progress({ total: Math.ceil(count / batch), stream })
-  let [done, step, rows] = [0, 0, 0]
+  const rounds = Math.ceil(Math.ceil(count / batch) / world.size)
+  const progress = new Progress({ total: rounds, stream })
+  let [done, rows] = [0, 0]
+  /** Takes in features of a batch, in the order of the set, pool (N, D) and logits. */
+  const take = (pool: Float32Array, logits: Float32Array) => {
+    const N = pool.length / D
+    if (N > 0) score.add({ data: logits, shape: [N, logits.length / N] })
+    // Evenly over the set, whose classes may come one after the other.
+    for (let n = 0; n < N; n++, done++) {
+      const place = Math.floor((done * wanted) / count)
+      if (Math.floor(((done + 1) * wanted) / count) === place) continue
+      kept.set(pool.subarray(n * D, (n + 1) * D), place * D)
+      rows = place + 1
+    }
+  }
+  const own = pictures.batches(from, to, batch, world)
   try {
-    for await (const pixels of pictures.batches(from, to, batch)) {
+    for (let round = 0; round < rounds; round++) {
+      const { value: pixels = new Float32Array() } = await own.next()
       const N = pixels.length / (3 * height * width)
-      const found = scope(() => network.features(tensor(pixels, { shape: [N, 3, height, width] })))
-      const [pool, spatial, logits] = await Promise.all(
-        [found.pool, found.spatial, found.logits].map(async each => ({ data: await each.data(), shape: each.shape })),
-      )
-      for (const each of Object.values(found)) each.dispose()
-      sums.pool.add(pool)
-      sums.spatial.add(spatial)
-      score.add(logits)
-      // Evenly over the set, whose classes may come one after the other.
-      for (let n = 0; n < N; n++, done++) {
-        const place = Math.floor((done * wanted) / count)
-        if (Math.floor(((done + 1) * wanted) / count) === place) continue
-        kept.set(pool.data.subarray(n * D, (n + 1) * D), place * D)
-        rows = place + 1
+      const { pool, spatial, logits } = await featuresOf(network, pixels, [N, 3, height, width])
+      for (const values of [pool, spatial, logits]) {
+        const bad = values.find(value => !Number.isFinite(value))
+        if (bad !== undefined)
+          throw new UserError(`${name}: expected finite features, got ${bad}: the network's weights are too large`)
       }
-      progress.update(++step, null, N)
+      sums.pool.add({ data: pool, shape: [N, D] })
+      sums.spatial.add({ data: spatial, shape: [N, S] })
+      const [pools, scores] = [pool, logits].map(values => world.gather(values))
+      for (const [i, each] of pools.entries()) take(each, scores[i])
+      progress.update(round + 1, null, N * world.size)
     }
   } finally {
     progress.close()
+    await own.return(undefined)
   }
+  for (const kind of ['pool', 'spatial'] as const) mergeRanks(sums[kind], world)
   if (done < 2) throw few(done)
   return {
     name,
@@ -129,6 +144,34 @@ async function lookedAt(
     features: rows > 0 ? { data: kept.subarray(0, rows * D), shape: [rows, D] } : null,
     score: score.mean(),
   }
+}
+
+/** Features of pixels (N, 3, H, W), N of each kind; none of none. */
+async function featuresOf(
+  network: Measure['network'],
+  pixels: Float32Array,
+  shape: readonly number[],
+): Promise<Record<'pool' | 'spatial' | 'logits', Float32Array>> {
+  const none = new Float32Array()
+  if (pixels.length === 0) return { pool: none, spatial: none, logits: none }
+  const found = scope(() => network.features(tensor(pixels, { shape })))
+  const [pool, spatial, logits] = await Promise.all(
+    [found.pool, found.spatial, found.logits].map(async each => Float32Array.from(await each.data())),
+  )
+  for (const each of Object.values(found)) each.dispose()
+  return { pool, spatial, logits }
+}
+
+/** Merges the statistics of all ranks into each, to the last bit those of the whole set. */
+function mergeRanks(sums: FeatureStatistics, world: World): void {
+  const { count, size, sums: digits, products } = sums.state()
+  const own = Float64Array.from([count, size, ...digits])
+  const [heads, tails] = [own, products].map(numbers =>
+    world.gather(new Float32Array(numbers.buffer)).map(bytes => new Float64Array(bytes.slice().buffer)),
+  )
+  for (const [rank, [count, size, ...digits]] of heads.entries())
+    if (rank !== world.rank)
+      sums.merge(FeatureStatistics.from({ count, size, sums: Float64Array.from(digits), products: tails[rank] }))
 }
 
 /** null for what cannot be said. */

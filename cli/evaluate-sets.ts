@@ -6,7 +6,20 @@
 import { existsSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { imagesOf, leaveOut, npzPixels, openDataset, planesOf, shorterSides, toModelRange } from '../data/index.ts'
+import {
+  type ClassFrom,
+  type ImageDataset,
+  imagesOf,
+  isList,
+  leaveOut,
+  npzPixels,
+  type OpenOptions,
+  openDataset,
+  openFolderAtCommonSize,
+  planesOf,
+  toModelRange,
+} from '../data/index.ts'
+import type { World } from '../distributed/index.ts'
 import { EmojiFeatures } from '../evaluation/emoji-features.ts'
 import { readStatistics, type StoredStatistics } from '../evaluation/feature-statistics.ts'
 import { InceptionV3 } from '../evaluation/inception.ts'
@@ -16,14 +29,20 @@ import { UserError } from '../io/user-error.ts'
 import { openWeights } from '../io/weights-node.ts'
 import { load } from '../training/trained-run.ts'
 
+/** Which of several processes takes every `size`-th batch. */
+export type Turn = Pick<World, 'rank' | 'size'>
+
 /** Pictures in order. */
 export interface Pictures extends Disposable {
   readonly name: string
   readonly length: number
   readonly height: number
   readonly width: number
-  /** Pictures [from, to) that can be read, `batch` at a time, as what networks see: (N, 3, H, W) in [−1, 1]. */
-  batches(from: number, to: number, batch: number): AsyncGenerator<Float32Array>
+  /**
+   * Every `turn.size`-th batch of the pictures [from, to), from number `turn.rank` on: those of the `batch` pictures that can
+   * be read, as what networks see, (N, 3, H, W) in [−1, 1].
+   */
+  batches(from: number, to: number, batch: number, turn: Turn): AsyncGenerator<Float32Array, void>
 }
 
 /** A word of the command line: pictures to be measured, or what was measured before. */
@@ -34,9 +53,9 @@ export type Source = { readonly pictures: Pictures } | { readonly stored: Stored
  * statistics, a folder of pictures, or what `openDataset` knows; pictures of a folder at `size`, which without it is their
  * most common shorter side. Rejects with one line that names `spec`.
  */
-export async function openSource(spec: string, size: number | undefined): Promise<Source> {
+export async function openSource(spec: string, size: number | undefined, classFrom?: ClassFrom): Promise<Source> {
   if (spec.endsWith('.safetensors')) return { stored: await readStatistics(present(spec)), name: spec }
-  if (!/\.np[yz]$/.test(spec)) return { pictures: await openPictures(spec, size) }
+  if (!/\.np[yz]$/.test(spec)) return { pictures: await openPictures(spec, size, classFrom) }
   const file = await NpzFile.open(present(spec))
   if (file.arrays.has('arr_0')) {
     // ADM's reference batches have both.
@@ -50,47 +69,54 @@ export async function openSource(spec: string, size: number | undefined): Promis
   return { stored: await readStatistics(spec), name: spec }
 }
 
+/** True if there is a folder at `path`. */
+export function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+}
+
 function present(path: string): string {
   if (existsSync(path)) return path
   throw new UserError(`${path}: expected a file of pictures or statistics: no such file`)
 }
 
-async function openPictures(spec: string, size: number | undefined): Promise<Pictures> {
+async function openPictures(
+  spec: string,
+  size: number | undefined,
+  classFrom: ClassFrom | undefined,
+): Promise<Pictures> {
   if (spec.endsWith('.zip') && size === undefined)
     throw new UserError(`--size: expected with a ZIP of pictures, got none: ${spec}`)
-  const isFolder = statSync(spec, { throwIfNoEntry: false })?.isDirectory() === true
-  const set = await openDataset(spec, size ?? (isFolder ? await commonSize(spec) : 32))
+  const set = await (size === undefined && (isFolder(spec) || isList(spec))
+    ? openAtCommonSize(spec, { classFrom })
+    : openDataset(spec, size ?? 32, { classFrom }))
   return {
     name: spec,
     length: set.length,
     height: set.size,
     width: set.size,
-    async *batches(from, to, batch) {
-      for (let first = from; first < to; first += batch) {
+    async *batches(from, to, batch, { rank, size }) {
+      for (let first = from + rank * batch; first < to; first += size * batch) {
         const indices = Array.from({ length: Math.min(batch, to - first) }, (_, k) => first + k)
         const pixels: Uint8Array[] = []
         for (const read of await Promise.allSettled(indices.map(async i => set.pixels(i))))
           if (read.status === 'fulfilled') pixels.push(read.value)
           else leaveOut(set, read.reason)
-        if (pixels.length > 0) yield imagesOf(pixels, set.size)
+        yield imagesOf(pixels, set.size)
       }
     },
     [Symbol.dispose]() {},
   }
 }
 
-/** The most common shorter side of a folder's pictures, of equally common ones the least. Says so where others differ. */
-async function commonSize(folder: string): Promise<number> {
-  const counts = [...(await shorterSides(folder))].sort(([a], [b]) => a - b)
-  if (counts.length === 0) return 1 // no picture can be read, which openDataset says
-  const [size] = counts.reduce((most, each) => (each[1] > most[1] ? each : most))
-  if (counts.length > 1) {
-    const [least, largest] = [counts[0][0], counts[counts.length - 1][0]]
+/** Opens a folder's pictures at their most common size. Says so where others differ. */
+async function openAtCommonSize(folder: string, options: OpenOptions): Promise<ImageDataset> {
+  const { set, sides } = await openFolderAtCommonSize(folder, options)
+  const [least, largest] = sides
+  if (least < largest)
     console.error(
-      `${folder}: pictures of ${least} to ${largest} px are measured at ${size} px, the most common size; --size chooses another`,
+      `${folder}: pictures of ${least} to ${largest} px are measured at ${set.size} px, the most common size; --size chooses another`,
     )
-  }
-  return size
+  return set
 }
 
 /** Pictures of an ADM batch: arr_0 in any layout that `npzPixels` reads. Closes the file where it rejects. [ADM] */
@@ -104,14 +130,16 @@ async function batchOf(file: NpzFile): Promise<Pictures> {
     length: count,
     height,
     width,
-    async *batches(from, to, batch) {
+    async *batches(from, to, batch, { rank, size }) {
       let pictures: Uint8Array[] = []
       let i = 0
       for await (const row of file.rows('arr_0')) {
-        if (i >= from) pictures.push(planesOf(rgb(row), 3))
-        i++
-        if (pictures.length < batch && i < to) continue
-        if (pictures.length > 0) yield Float32Array.from(Buffer.concat(pictures), toModelRange)
+        const at = i++ - from
+        if (at < 0) continue
+        const isOwn = Math.floor(at / batch) % size === rank
+        if (isOwn) pictures.push(planesOf(rgb(row), 3))
+        if ((at + 1) % batch > 0 && i < to) continue
+        if (isOwn) yield Float32Array.from(Buffer.concat(pictures), toModelRange)
         if (i >= to) return
         pictures = []
       }

@@ -5,14 +5,20 @@
  */
 
 import { ready } from '../core/index.ts'
+import { classFromHelp, classSources } from '../data/index.ts'
+import { init, launched, threadsPerRank } from '../distributed/index.ts'
 import { readStatistics, type StoredStatistics, writeStatistics } from '../evaluation/feature-statistics.ts'
 import { UserError } from '../io/user-error.ts'
+import { checkRanksFlag } from '../training/settings.ts'
 import { demask } from './command.ts'
 import { compared, type Measured, measuredOf, merge, type Part, type Results } from './evaluate-measure.ts'
-import { emoji, inception, type Measure, openSource, type Source } from './evaluate-sets.ts'
+import { emoji, inception, isFolder, type Measure, openSource, type Source } from './evaluate-sets.ts'
 import { readFlags } from './flags.ts'
+import { ranksIn, runRanks } from './run-ranks.ts'
 
 export async function run(words: readonly string[]): Promise<void> {
+  const ranks = ranksIn(words)
+  if (ranks !== null && launched() === null) return runRanks(ranks)
   const given = readFlags(
     {
       command: `${demask} evaluate`,
@@ -38,6 +44,7 @@ export async function run(words: readonly string[]): Promise<void> {
           max: 4096,
           about: 'height and width that pictures of a folder are brought to',
         },
+        'class-from': { type: 'text', choices: classSources, about: `${classFromHelp} (default folder)` },
         batch: { type: 'integer', min: 1, max: 1024, about: 'pictures at a time (default 8, emoji features 64)' },
         pairs: {
           type: 'integer',
@@ -45,6 +52,7 @@ export async function run(words: readonly string[]): Promise<void> {
           default: 10_000,
           about: 'of each set so many are looked at for precision and recall; 0 leaves them out',
         },
+        ranks: { type: 'integer', min: 1, about: 'start this many processes over MPI, which measure batches in turn' },
         threads: { type: 'integer', min: 1, max: 256, about: 'threads of the wasm backend (default one per core)' },
         json: { type: 'switch', about: 'print JSON, and progress to the error stream' },
       },
@@ -66,13 +74,20 @@ export async function run(words: readonly string[]): Promise<void> {
     throw new UserError('evaluate: expected a reference to compare with, or --save, got neither')
   if (given.save !== undefined && !/\.(npz|safetensors)$/.test(given.save))
     throw new UserError(`--save: expected a name that ends with .npz or .safetensors, got '${given.save}'`)
+  const classFrom = given['class-from']
+  const specs = [samplesSpec, referenceSpec].filter(spec => spec !== undefined)
+  if (classFrom === 'prefix' && !specs.some(isFolder))
+    throw new UserError(`--class-from: expected a folder of pictures for 'prefix', got ${specs.join(' and ')}`)
+  const open = (spec: string) => openSource(spec, size, isFolder(spec) ? classFrom : undefined)
   const part = given.part === undefined ? null : partOf(given.part)
-  const backend = await ready({ threads: given.threads })
+  const world = await init()
+  checkRanksFlag(given.ranks, world.size)
+  const backend = await ready({ threads: given.threads ?? threadsPerRank() })
   const sources: Source[] = []
   try {
-    const samples = await openSource(samplesSpec, size)
+    const samples = await open(samplesSpec)
     sources.push(samples)
-    const reference = referenceSpec === undefined ? null : await openSource(referenceSpec, size)
+    const reference = referenceSpec === undefined ? null : await open(referenceSpec)
     if (reference !== null) sources.push(reference)
     const measure = await (given.inception === undefined ? emoji() : inception(given.inception))
     const further: readonly (readonly [string, StoredStatistics])[] = await Promise.all(
@@ -83,18 +98,20 @@ export async function run(words: readonly string[]): Promise<void> {
         throw new UserError(`${path}: expected statistics that can be merged (.safetensors), got an .npz`)
 
     const batch = given.batch ?? (given.inception === undefined ? 64 : 8)
-    const stream = given.json ? process.stderr : process.stdout
+    const stream = given.json && world.first ? process.stderr : process.stdout
     const look = (source: Source, which: Part | null) =>
-      measuredOf(source, measure, { batch, pairs: reference === null ? 0 : pairs, stream, part: which })
+      measuredOf(source, measure, { batch, pairs: reference === null ? 0 : pairs, stream, part: which, world })
     const first = await look(samples, part)
     for (const [path, stored] of further) merge(first, stored, path, measure)
     if (given.save !== undefined) {
       if (first.sums === null) throw new UserError(`--save: expected pictures or mergeable statistics: ${samplesSpec}`)
-      await writeStatistics(given.save, first.sums, measure.features)
+      if (world.first) await writeStatistics(given.save, first.sums, measure.features)
     }
     const second = reference === null ? null : await look(reference, null)
-    const results = compared(first, second, measure)
-    report({ measure, first, second, results, json: given.json, saved: given.save })
+    if (world.first)
+      report({ measure, first, second, results: compared(first, second, measure), json: given.json, saved: given.save })
+    await world.barrier()
+    world.end()
   } finally {
     for (const source of sources) if ('pictures' in source) source.pictures[Symbol.dispose]()
     backend.dispose()

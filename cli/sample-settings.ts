@@ -11,7 +11,7 @@ const flags = {
   from: {
     type: 'text',
     value: 'PATH',
-    default: 'runs/mdt-s-2',
+    default: 'runs/mdt-tiny',
     about: 'a run, a checkpoint, a .safetensors or .pt file',
   },
   weights: { type: 'text', choices: ['ema', 'model'], default: 'ema', about: 'averaged weights, or the last ones' },
@@ -55,6 +55,7 @@ const flags = {
     default: 'samples.png',
     about: 'a grid (.png), an .npz as ADM writes, or a folder',
   },
+  ranks: { type: 'integer', min: 1, about: 'start this many processes over MPI, which draw batches in turn' },
   backend: { type: 'text', choices: backendNames, about: 'where tensors live (default wasm)' },
   threads: { type: 'integer', min: 1, max: 256, about: 'threads of the wasm backend (default one per core)' },
 } as const satisfies Flags
@@ -71,7 +72,7 @@ export function sampleFlags(words: readonly string[]): SampleFlags {
     flags,
     examples: [
       ['--from runs/mdt-tiny --count 96 --out faces.png', 'a sheet of pictures'],
-      ['--from runs/mdt-s-2 --class face-smiling,cat-face --guidance 3 --seed 7', 'two classes, more typical'],
+      ['--from runs/mdt-tiny --class face-smiling,cat-face --guidance 3 --seed 7', 'two classes, more typical'],
       ['--from runs/mdt-tiny --sampler dpm-solver --steps 12', 'a faster sampler'],
       [
         '--from runs/mdt-tiny --count 10000 --out samples.npz',

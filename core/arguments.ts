@@ -7,6 +7,7 @@
 import { scopedBrand } from './scope.ts'
 import { show } from './shape.ts'
 import type { Tensor } from './tensor.ts'
+import { atCaller } from './traceback.ts'
 
 /** A kind of argument. */
 export interface Kind {
@@ -133,30 +134,32 @@ export function checkOptions<O extends object>(
   for (const name in options) {
     const value = options[name]
     if (!Object.hasOwn(kinds, name))
-      throw new TypeError(`${op}: expected options among ${Object.keys(kinds).join(', ')}, got '${name}'`)
+      throw atCaller(new TypeError(`${op}: expected options among ${Object.keys(kinds).join(', ')}, got '${name}'`))
     if (value !== undefined && !kinds[name].accepts(value)) refuse(op, name, kinds[name], value)
   }
 }
 
 function refuse(op: string, name: string, { expected }: Kind, value: unknown): never {
-  throw new TypeError(`${op}: expected ${name} to be ${expected}, got ${describe(value)}`)
+  throw atCaller(new TypeError(`${op}: expected ${name} to be ${expected}, got ${describe(value)}`))
 }
 
 /** Throws what is wrong with an operand that is no tensor, or a disposed one. */
 export function refuseTensor(op: string, name: string, x: unknown): never {
   if (!isTensor(x)) refuse(op, name, aTensor, x)
-  throw new Error(`${op}: use after dispose of a ${x.dtype} tensor of shape ${show(x.shape)}`)
+  throw atCaller(new Error(`${op}: use after dispose of a ${x.dtype} tensor of shape ${show(x.shape)}`))
 }
 
 /** Throws on operands of several backends or dtypes; `rule` says what else is expected. */
 export function refuseMixed(op: string, operands: readonly Tensor[], rule = ''): never {
   const got = operands.map(t => `${t.dtype} on ${t.backend.name}`).join(', ')
-  throw new Error(
-    `${op}: expected operands of one backend and dtype${rule}, got ${got}; move one with to(x, { backend, dtype })`,
+  throw atCaller(
+    new Error(
+      `${op}: expected operands of one backend and dtype${rule}, got ${got}; move one with to(x, { backend, dtype })`,
+    ),
   )
 }
 
 /** Throws on integers in an op that computes in floats. */
 export function refuseIntegers(op: string): never {
-  throw new Error(`${op}: expected a float dtype, got i32; convert with to(x, { dtype: 'f32' })`)
+  throw atCaller(new Error(`${op}: expected a float dtype, got i32; convert with to(x, { dtype: 'f32' })`))
 }

@@ -13,14 +13,15 @@ import { Rng } from './random.ts'
 import { scope } from './scope.ts'
 import { type SegmentRequest, walk } from './tape.ts'
 import { full, Tensor } from './tensor.ts'
+import { atCaller } from './traceback.ts'
 
 type Segment = (inputs: readonly Tensor[], rng: Rng | undefined) => Tensor
 
 const aStream: Kind = { expected: 'a stream of random numbers', accepts: value => value instanceof Rng }
 
 /**
- * fn(inputs, rng), of any shapes, of which only the inputs are kept: `backward` runs `fn` a second time for what lies
- * between, with `rng` where it was the first time. Gradients reach the inputs and leaves that `fn` captured; any other
+ * Returns fn(inputs, rng), of any shapes, and saves only the inputs: `backward` runs `fn` again for the intermediates,
+ * with `rng` in the state of the first run. Gradients reach the inputs and leaves that `fn` captured; any other
  * tensor that requires a gradient must be passed as an input (throws otherwise). Nothing that `fn` captured may change
  * before `backward`, which throws then. No createGraph.
  */
@@ -59,7 +60,7 @@ function rerun(
   { plan, wanted, captured }: SegmentRequest,
 ): (Tensor | null)[] {
   if (plan.createGraph)
-    throw new Error('checkpoint: createGraph through a checkpoint is not supported; call fn directly')
+    throw atCaller(new Error('checkpoint: createGraph through a checkpoint is not supported; call fn directly'))
   const leaves = node.saved.map((x, i) => (wanted[i] ? x.detach().requireGrad() : x.detach()))
   const since = newestNode()
   const y = enableGrad(() => again(leaves))
@@ -67,10 +68,11 @@ function rerun(
   const found = wanted.map((): Tensor | null => null)
   walk([y], [g], {
     createGraph: false,
+    hooksSince: since,
     isTarget: (n, i) => own.has(n) || plan.isTarget(n, i),
     leadsToTarget: n => {
       if (n.id < since && n.leaf === null)
-        throw new Error(`checkpoint: fn used a result of '${n.name}' from outside; pass it as an input`)
+        throw atCaller(new Error(`checkpoint: fn used a result of '${n.name}' from outside; pass it as an input`))
       return true
     },
     deliver: (n, index, gradient) => {
@@ -128,7 +130,9 @@ class CheckpointReads {
     for (const [x, { op, storage, version }] of this.#reads) {
       const owner = x.node?.leaf ?? x // x may be an alias that `fn` made
       if (storage.version !== version || (!owner.disposed && owner.storage !== storage))
-        throw new Error(`backward: a tensor that '${op}' read inside a 'checkpoint' was changed in place since`)
+        throw atCaller(
+          new Error(`backward: a tensor that '${op}' read inside a 'checkpoint' was changed in place since`),
+        )
     }
   }
 }

@@ -50,5 +50,5 @@ export interface Doubles {
   addSquares(sums: ExactSums, high: Float64Array, low: Float64Array, sizes: readonly [N: number, D: number]): void
 }
 
-/** Of so many rows, products of digits of 24 bits add up without rounding, twice over. */
+/** Rows over which products of 24-bit digits are summed without rounding, with a factor of 2 to spare. */
 export const exactRows = 64

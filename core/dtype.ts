@@ -4,7 +4,7 @@
  */
 
 export type DType = 'f32' | 'f64' | 'i32'
-/** What elements are held in on the host. */
+/** Array of elements on the host. */
 export type TypedArray = Float32Array | Float64Array | Int32Array
 
 const constructors = { f32: Float32Array, f64: Float64Array, i32: Int32Array } as const

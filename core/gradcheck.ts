@@ -17,7 +17,7 @@ import type { Shape } from './shape.ts'
 import { gradients } from './tape.ts'
 import { type Tensor, tensor } from './tensor.ts'
 
-/** What can be checked: tensors in, one or several tensors out. */
+/** A function that can be checked: tensors in, one or several tensors out. */
 export type Checked = (...x: Tensor[]) => Tensor | readonly Tensor[]
 
 // Samples of ops with kinks stay 0.015 away from them, so steps must be smaller than that.
@@ -102,7 +102,7 @@ export function runs(op: AnyOp, { attrs }: Sample): Checked {
   return (...x) => (record.many ? applyMany(record, x, attrs) : apply(record, x, attrs))
 }
 
-/** What derivatives are taken of: the f64 results. */
+/** Returns the f64 results, whose derivatives are taken. */
 function resultsOf(y: Tensor | readonly Tensor[]): Tensor[] {
   return [y].flat().filter(t => t.dtype === 'f64')
 }

@@ -10,11 +10,12 @@ import { unscoped } from './scope.ts'
 import { checkSynchronous } from './synchronous.ts'
 import type { SegmentRequest } from './tape.ts'
 import type { Tensor } from './tensor.ts'
+import { atCaller } from './traceback.ts'
 
 let enabled = true
 let created = 0
 
-/** Whether ops are being recorded. */
+/** True if ops are being recorded. */
 export function gradEnabled(): boolean {
   return enabled
 }
@@ -47,7 +48,7 @@ export function newestNode(): number {
 
 let current: string | null = null
 
-/** What is being computed, as `labelled` said; null where nobody did. */
+/** Label of the innermost `labelled` call; null outside of one. */
 export function label(): string | null {
   return current
 }
@@ -128,7 +129,7 @@ export class Node {
     this.#uses++
   }
 
-  /** Takes back one `hold`. When none is left, nobody can ask for this gradient: releases what only this node led to. */
+  /** Releases one `hold`. With the last one, frees the part of the graph that only this node led to. */
   drop(): void {
     if (--this.#uses > 0) return
     const unused: Node[] = [this]
@@ -146,16 +147,20 @@ export class Node {
     for (const x of tensors) if (x.node === this) this.#uses-- // a node does not keep itself
   }
 
-  /** What `save` was given. Throws when it was released, or changed in place since. */
+  /** Tensors saved for backward. Throws if they were released, or changed in place since. */
   get saved(): readonly Tensor[] {
     const saved = this.#saved
     if (saved === null)
-      throw new Error(
-        `backward: the graph of '${this.name}' was freed by an earlier backward or with its last result; run the forward again`,
+      throw atCaller(
+        new Error(
+          `backward: the graph of '${this.name}' was freed by an earlier backward or with its last result; run the forward again`,
+        ),
       )
     for (let i = 0; i < saved.length; i++) {
       if (saved[i].storage.version !== this.#versions[i])
-        throw new Error(`backward: a tensor that '${this.name}' saved for its gradient was changed in place since`)
+        throw atCaller(
+          new Error(`backward: a tensor that '${this.name}' saved for its gradient was changed in place since`),
+        )
     }
     return saved
   }

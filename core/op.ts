@@ -12,6 +12,7 @@ import { gradEnabled, Node } from './graph.ts'
 import type { Sampler } from './samples.ts'
 import { checkSizes, type Shape } from './shape.ts'
 import { Tensor } from './tensor.ts'
+import { atCaller } from './traceback.ts'
 import type { AnyUpdate } from './update.ts'
 
 export type Unary = readonly [Tensor]
@@ -28,7 +29,7 @@ export interface Sample<X extends readonly Tensor[] = readonly Tensor[], A = unk
 
 interface Common<X extends readonly Tensor[], A> {
   readonly name: string
-  /** The dtype of the result; that of the first input unless said. */
+  /** The dtype of the result (default: that of the first input). */
   dtype?(x: X, attrs: A): DType
   /**
    * True if the op is exact on i32 and its result stays i32: moves, selections, sums and products. Every other op computes
@@ -39,7 +40,7 @@ interface Common<X extends readonly Tensor[], A> {
   readonly selector?: { readonly at: number; readonly dtype?: DType }
   /** Required: an op without samples does not compile. Values are f32-representable f64 on `cpu`. */
   samples(r: Sampler): readonly Sample<X, A>[]
-  /** Floating-point operations of one call, for `profile`; elements of the result unless said. */
+  /** Floating-point operations of one call, for `profile` (default: the number of elements of the result). */
   flops?(x: X, attrs: A): number
   /** 'none': no gradient by nature (comparisons, index arithmetic); 'once': kinks, so no second derivative is tested. */
   readonly differentiable?: 'none' | 'once'
@@ -51,7 +52,7 @@ export interface Op<X extends readonly Tensor[], A, S extends readonly Tensor[]>
   infer(x: Shapes<X>, attrs: A): Shape
   /** Runs the kernel; undefined where the backend lacks it, and `decompose` is run instead. */
   forward(k: BackendKernels, x: X, attrs: A, out: Spec): Storage | undefined
-  /** What a fused op stands for, in plain ops. */
+  /** The same computation in plain ops. */
   decompose?(x: X, attrs: A): Tensor
   /** Exactly the tensors, of any shape, that the tape keeps alive for `vjp`; none by default. */
   save?(x: X, y: Tensor, attrs: A): S
@@ -90,19 +91,21 @@ export function registry(): ReadonlyMap<string, AnyOp> {
 }
 
 function register<O extends { readonly name: string }>(op: O): O {
-  if (records.has(op.name)) throw new Error(`defineOp: there is an op '${op.name}' already`)
+  if (records.has(op.name)) throw atCaller(new Error(`defineOp: there is an op '${op.name}' already`))
   records.set(op.name, op as unknown as AnyOp)
   return op
 }
 
-/** Registers an op with one result. */
+/** Registers an op with one result. Bundlers leave out the records of unused ops. */
+// @__NO_SIDE_EFFECTS__
 export function defineOp<X extends readonly Tensor[], A, S extends readonly Tensor[] = readonly []>(
   op: Op<X, A, S>,
 ): Op<X, A, S> {
   return register(op)
 }
 
-/** Registers an op with several results. */
+/** Registers an op with several results. Bundlers leave out the records of unused ops. */
+// @__NO_SIDE_EFFECTS__
 export function defineManyOp<X extends readonly Tensor[], A>(op: ManyOp<X, A>): ManyOp<X, A> {
   return register(op)
 }
@@ -178,7 +181,8 @@ export function applyMany<X extends readonly Tensor[], A>(op: ManyOp<X, A>, x: X
 }
 
 function decomposed<T>(op: { name: string }, result: T | undefined): T {
-  if (result === undefined) throw new Error(`${op.name}: the backend has no kernel and the op no decomposition`)
+  if (result === undefined)
+    throw atCaller(new Error(`${op.name}: the backend has no kernel and the op no decomposition`))
   return result
 }
 
@@ -207,4 +211,12 @@ function checkOperands(
     refuseMixed(name, x, rule)
   }
   if (dtype === 'i32' && integers !== true) refuseIntegers(name)
+}
+
+/** Throws if an operand is no tensor or i32: for functions that compute in floats and are made of several ops. */
+export function checkFloat(op: string, ...xs: readonly Tensor[]): void {
+  for (const [i, x] of xs.entries()) {
+    if ((x as Tensor | undefined | null)?.disposed !== false) refuseTensor(op, `operand ${i + 1}`, x)
+    if (x.dtype === 'i32') refuseIntegers(op)
+  }
 }

@@ -10,12 +10,13 @@ import type { Backend } from './backend.ts'
 import type { DType } from './dtype.ts'
 import { type Shape, sizeOf } from './shape.ts'
 import { type Tensor, tensor } from './tensor.ts'
+import { atCaller } from './traceback.ts'
 
 /** Two 32-bit words, low word first. */
 export type Words = readonly [number, number]
 
 /** Where a drawn tensor lives. */
-export interface DrawOptions {
+export interface SampleOptions {
   readonly dtype?: DType
   readonly backend?: Backend
 }
@@ -76,7 +77,7 @@ function multiplyHigh(a: number, b: number): number {
 /** The words of a non-negative safe integer. Throws RangeError. */
 function wordsOf(what: string, value: number): Words {
   if (!Number.isSafeInteger(value) || value < 0)
-    throw new RangeError(`${what}: expected an integer in [0, 2^53), got ${value}`)
+    throw atCaller(new RangeError(`${what}: expected an integer in [0, 2^53), got ${value}`))
   return [value >>> 0, Math.floor(value / 0x100000000)]
 }
 
@@ -123,7 +124,7 @@ export class Rng {
    */
   integersArray(low: number, high: number, n: number): Int32Array {
     if (!Number.isInteger(low) || !Number.isInteger(high) || low >= high || low < -0x80000000 || high > 0x80000000)
-      throw new RangeError(`integers: expected low < high, both i32, got low ${low}, high ${high}`)
+      throw atCaller(new RangeError(`integers: expected low < high, both i32, got low ${low}, high ${high}`))
     const words = this.words(2 * n)
     const out = new Int32Array(n)
     for (let i = 0; i < n; i++) out[i] = low + below(high - low, words[2 * i], words[2 * i + 1])
@@ -144,22 +145,22 @@ export class Rng {
   }
 
   /** Uniform on [0, 1) as in `uniformArray`; f32 by default. */
-  uniform(shape: Shape, options: DrawOptions = {}): Tensor {
+  uniform(shape: Shape, options: SampleOptions = {}): Tensor {
     return tensor(this.uniformArray(sizeOf(shape)), { shape, ...options })
   }
 
   /** Standard normal as in `normalArray`; f32 by default. */
-  normal(shape: Shape, options: DrawOptions = {}): Tensor {
+  normal(shape: Shape, options: SampleOptions = {}): Tensor {
     return tensor(this.normalArray(sizeOf(shape)), { shape, ...options })
   }
 
   /** Uniform on the integers of [low, high) as in `integersArray`; i32 by default. Throws RangeError. */
-  integers(low: number, high: number, shape: Shape, options: DrawOptions = {}): Tensor {
+  integers(low: number, high: number, shape: Shape, options: SampleOptions = {}): Tensor {
     return tensor(this.integersArray(low, high, sizeOf(shape)), { shape, dtype: 'i32', ...options })
   }
 
   /** 0 … n − 1 in a random order, (n); i32 by default. */
-  permutation(n: number, options: DrawOptions = {}): Tensor {
+  permutation(n: number, options: SampleOptions = {}): Tensor {
     return tensor(this.permutationArray(n), { shape: [n], dtype: 'i32', ...options })
   }
 
@@ -195,7 +196,7 @@ export class Rng {
     wordsOf('rng: counter', state.counter)
     const [low, high] = state.key
     if (state.key.length !== 2 || low >>> 0 !== low || high >>> 0 !== high)
-      throw new RangeError(`rng: key: expected two 32-bit words, got [${state.key.join(', ')}]`)
+      throw atCaller(new RangeError(`rng: key: expected two 32-bit words, got [${state.key.join(', ')}]`))
     this.#seed = state.seed
     this.#key = [low, high]
     this.#counter = state.counter

@@ -6,6 +6,7 @@
 import type { Backend } from './backend.ts'
 import { cpu } from './backends/cpu/backend.ts'
 import { setDefaultBackend } from './default-backend.ts'
+import { showTensorsInDevtools } from './devtools.ts'
 
 /** `gpu` takes the best device there is; with a colon, that one. */
 export type BackendName = 'cpu' | 'wasm' | 'gpu' | 'gpu:webgpu' | 'gpu:webgl2' | 'gpu:cpu'
@@ -29,7 +30,8 @@ let opened: { readonly options: string; readonly backend: Promise<Backend> } | n
 
 /**
  * Loads a backend and makes it the default. Backends are loaded on demand, so what is not asked for costs nothing. Another
- * call with the same options returns the same backend until it is disposed of. Throws on other options.
+ * call with the same options returns the same backend until it is disposed of. Throws on other options. In a page,
+ * developer tools show tensors from now on.
  */
 export async function ready(options: ReadyOptions = {}): Promise<Backend> {
   const wanted = show(options)
@@ -46,6 +48,7 @@ export async function ready(options: ReadyOptions = {}): Promise<Backend> {
   opened = { options: wanted, backend: backend === undefined ? fastest(threads) : load(backend, threads) }
   const chosen = await opened.backend
   setDefaultBackend(chosen)
+  if ('document' in globalThis) showTensorsInDevtools()
   return chosen
 }
 

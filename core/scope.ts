@@ -5,6 +5,7 @@
  */
 
 import { checkFunction, checkSynchronous, type Synchronous } from './synchronous.ts'
+import { atCaller } from './traceback.ts'
 
 /** Marks the handles that scopes free. */
 export const scopedBrand: unique symbol = Symbol('scoped')
@@ -82,9 +83,11 @@ function keptBy(result: object, frame: Frame): ReadonlySet<object> {
   collect(instances, value => !ArrayBuffer.isView(value), held, [])
   for (const handle of frame.handles)
     if (held.has(handle) && !kept.has(handle) && !handle.persistent && !handle.disposed)
-      throw new Error(
-        `scope: expected tensors in arrays, maps, sets and plain objects, got an instance of ` +
-          `${instances.map(instance => instance.constructor.name).join(', ')} that holds some; persist() them`,
+      throw atCaller(
+        new Error(
+          `scope: expected tensors in arrays, maps, sets and plain objects, got an instance of ` +
+            `${instances.map(instance => instance.constructor.name).join(', ')} that holds some; persist() them`,
+        ),
       )
   return kept
 }

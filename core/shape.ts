@@ -3,11 +3,18 @@
  * row-major, so strides are derived from shapes and never stored. Next: backend.ts.
  */
 
+import { atCaller } from './traceback.ts'
+
 export type Shape = readonly number[]
 
-/** What an op says when shapes do not fit: `op: expected …, got …`. */
+/** Error of an op whose shapes do not fit: `op: expected …, got …`. */
 export class ShapeError extends Error {
   override name = 'ShapeError'
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options)
+    atCaller(this)
+  }
 }
 
 /** Number of elements. */
@@ -109,9 +116,11 @@ export function broadcastShapes(op: string, a: Shape, b: Shape): Shape {
 
 /** Axis counted from the front; negative counts from the back. Throws ShapeError. */
 export function axisOf(op: string, axis: number, rank: number): number {
-  const i = axis < 0 ? axis + rank : axis
+  const i = typeof axis === 'number' && axis < 0 ? axis + rank : axis
   if (!Number.isInteger(axis) || i < 0 || i >= rank)
-    throw new ShapeError(`${op}: expected an axis in [${-rank}, ${rank - 1}], got ${axis}`)
+    throw new ShapeError(
+      `${op}: expected an axis in [${-rank}, ${rank - 1}], got ${typeof axis === 'object' ? 'an object' : axis}`,
+    )
   return i
 }
 

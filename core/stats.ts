@@ -1,5 +1,5 @@
 /**
- * What is alive and where the time goes: `stats()` counts tensors and bytes, `profile(fn)` times every op of a run,
+ * Memory and time: `stats()` counts tensors and bytes, `profile(fn)` times every op of a run,
  * `firstNonFinite(fn)` names the op that made the first NaN or infinity.
  */
 
@@ -21,7 +21,7 @@ export function stats(backend: Backend = defaultBackend()): BackendStats & { rea
   return { tensors: liveTensors(), ...backend.stats() }
 }
 
-/** What an op cost, over all its calls. */
+/** Cost of an op over all its calls. */
 export interface ProfileRow {
   readonly op: string
   calls: number
@@ -65,17 +65,17 @@ function flopsOf(op: AnyOp | AnyUpdate, x: readonly Tensor[], attrs: unknown, re
 export interface NonFinite {
   readonly op: string
   readonly shape: Shape
-  /** How many ops had run before. */
+  /** Number of ops that ran before. */
   readonly position: number
-  /** What was being computed, where `labelled` said it. */
+  /** Label of the innermost `labelled` call; null outside of one. */
   readonly label: string | null
 }
 
-/** What is known of the results so far on one backend: scalars there. */
+/** State of the check on one backend, as scalars there. */
 interface Sound {
   /** 1 while all were finite. */
   all: Tensor
-  /** How many were, before the first that was not. */
+  /** Number of finite results before the first that is not. */
   count: Tensor
   /** Who made each. */
   readonly makers: NonFinite[]

@@ -3,14 +3,18 @@
  * its first `await` would run outside of them.
  */
 
+import { atCaller } from './traceback.ts'
+
 /** T, unless it is a promise. */
 export type Synchronous<T> = T extends PromiseLike<unknown> ? never : T
 
 /** Throws TypeError unless a function was given. */
 export function checkFunction(op: string, fn: unknown): void {
   if (typeof fn !== 'function')
-    throw new TypeError(
-      `${op}: expected fn to be a function, got ${fn === null ? 'null' : `a value of type ${typeof fn}`}`,
+    throw atCaller(
+      new TypeError(
+        `${op}: expected fn to be a function, got ${fn === null ? 'null' : `a value of type ${typeof fn}`}`,
+      ),
     )
 }
 
@@ -18,5 +22,5 @@ export function checkFunction(op: string, fn: unknown): void {
 export function checkSynchronous<T>(op: string, result: T): T {
   if (typeof (result as { then?: unknown } | null | undefined)?.then !== 'function') return result
   if (result instanceof Promise) result.catch(() => {})
-  throw new Error(`${op}: expected a synchronous function, got one that returns a promise; await after ${op}`)
+  throw atCaller(new Error(`${op}: expected a synchronous function, got one that returns a promise; await after ${op}`))
 }

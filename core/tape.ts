@@ -1,12 +1,13 @@
 /**
  * Walking the graph backwards. `backward` accumulates gradients in leaves and frees the graph as it walks; `gradients`
- * returns those of chosen tensors; `grad(f)` is the function that maps f's arguments to them; `createGraph` records the
- * walk itself, so that its results can be differentiated again. The rules are in the op records; here is only the order
- * in which they run and what is summed. `checkpoint`, which trades memory for a second forward, is checkpoint.ts.
+ * returns those of chosen tensors; `createGraph` records the walk itself, so that its results can be differentiated again.
+ * The rules are in the op records; here is only the order in which they run and what is summed. Next: transforms.ts, where
+ * `grad(f)` is made of these. `checkpoint`, which trades memory for a second forward, is checkpoint.ts.
  */
 
-import { aBoolean, aFunction, aTensor, check, checkOneDType, checkOptions, checkTensor, tensors } from './arguments.ts'
+import { aBoolean, aTensor, check, checkOneDType, checkOptions, checkTensor, tensors } from './arguments.ts'
 import { enableGrad, gradEnabled, labelled, type Node, newestNode, noGrad } from './graph.ts'
+import { callHooks, isHooked } from './hooks.ts'
 import { NewestFirst } from './newest-first.ts'
 import { untyped } from './op.ts'
 import { sumTo } from './ops/broadcast.ts'
@@ -15,11 +16,16 @@ import { copy, view } from './ops/movement.ts'
 import { scope } from './scope.ts'
 import { ShapeError, sameShape, show } from './shape.ts'
 import { full, type Tensor } from './tensor.ts'
+import { atCaller } from './traceback.ts'
 
 /** Settings of a walk over the graph, and the gradients to compute. */
 export interface Walk {
   /** Record the walk and free nothing. */
   readonly createGraph: boolean
+  /** Leave the graph as it is, for another walk. */
+  readonly retainGraph?: boolean
+  /** Call hooks on nodes newer than this one only; all by default. */
+  readonly hooksSince?: number
   /** True if the gradient of this value is passed to `deliver`. */
   isTarget(node: Node, index: number): boolean
   /** True if a target lies below this node. */
@@ -49,7 +55,7 @@ export interface SegmentRequest {
 
 /** Sends `cotangents` from `outputs` through the graph, newest node first, so that every sum is complete when used. */
 export function walk(outputs: readonly Tensor[], cotangents: readonly Tensor[], plan: Walk): void {
-  const { createGraph } = plan
+  const { createGraph, retainGraph = createGraph, hooksSince = 0 } = plan
   const pending = new Map<Node, Slots>() // per node, the gradients of its outputs: handles owned by this walk
   const queue = new NewestFirst()
 
@@ -75,6 +81,11 @@ export function walk(outputs: readonly Tensor[], cotangents: readonly Tensor[], 
   for (let node = queue.pop(); node !== null; node = queue.pop()) {
     const slots = pending.get(node)!
     pending.delete(node)
+    if (isHooked(node) && node.id > hooksSince)
+      for (let i = 0; i < slots.length; i++) {
+        const g = slots[i]
+        if (g !== undefined) slots[i] = callHooks(node, i, g, createGraph)
+      }
     for (let i = 0; i < slots.length; i++) {
       const g = slots[i]
       if (g !== undefined && plan.isTarget(node, i)) plan.deliver(node, i, g.alias())
@@ -86,12 +97,15 @@ export function walk(outputs: readonly Tensor[], cotangents: readonly Tensor[], 
       const name = at.label === null ? null : `the gradient of ${at.label}`
       const run = () => labelled(name, () => [inputGradients(at, slots, plan, captured), captured] as const)
       const [gs] = createGraph ? run() : scope(run)
-      for (const { node, index, g } of captured) plan.deliver(node, index, g)
+      // A leaf with hooks waits until its gradient is complete.
+      for (const { node, index, g } of captured)
+        if (isHooked(node)) send(node, index, g)
+        else plan.deliver(node, index, g)
       for (let i = 0; i < inputs.length; i++) {
         const g = gs[i]
         if (g !== null) send(inputs[i]!, inputIndex[i], g)
       }
-      if (!createGraph) node.release()
+      if (!retainGraph) node.release()
     }
     if (!createGraph) for (let i = 0; i < slots.length; i++) slots[i]?.dispose()
   }
@@ -109,7 +123,8 @@ function inputGradients(node: Node, slots: Slots, plan: Walk, captured: Captured
     return wanted.map((want, i) => (want ? sumTo(thunks[i](), inputShapes[i]).alias() : null))
   }
   // The gradient of a fused gradient: through the plain ops that it stands for, on a nested tape.
-  if (op.decompose === undefined) throw new Error(`backward: '${op.name}' has neither a gradient nor a decomposition`)
+  if (op.decompose === undefined)
+    throw atCaller(new Error(`backward: '${op.name}' has neither a gradient nor a decomposition`))
   const x = node.saved.map((t, i) => (wanted[i] ? independent(t, plan.createGraph) : t))
   const since = newestNode()
   const ys = enableGrad(() => [op.decompose!(x, node.attrs)].flat())
@@ -118,8 +133,7 @@ function inputGradients(node: Node, slots: Slots, plan: Walk, captured: Captured
     given.map(i => ys[i]),
     given.map(i => slots[i]!),
     x.filter((_, i) => wanted[i]),
-    plan.createGraph,
-    node => node.id > since,
+    { createGraph: plan.createGraph, leadsToTarget: node => node.id > since },
   )
   return wanted.map(want => (want ? found.shift()! : null))
 }
@@ -128,24 +142,31 @@ function inputGradients(node: Node, slots: Slots, plan: Walk, captured: Captured
  * The value of `t` as an input of its own: gradients by it are by this use alone, even where the same tensor is used
  * twice, and stop here. `linked` still lets a recorded computation be differentiated by what `t` came from.
  */
-function independent(t: Tensor, linked: boolean): Tensor {
+export function independent(t: Tensor, linked: boolean): Tensor {
   if (t.dtype === 'i32') return t
   return linked && t.node !== null ? enableGrad(() => view(t)) : t.detach().requireGrad()
 }
 
+interface PullOptions {
+  readonly createGraph: boolean
+  readonly retainGraph?: boolean
+  /** True if an input lies below a node. By default the graph is searched for such nodes. */
+  readonly leadsToTarget?: (node: Node) => boolean
+}
+
 /** Gradients of `outputs` with the given cotangents by `inputs`; zeros where an input plays no part. */
-function pull(
+export function pull(
   outputs: readonly Tensor[],
   cotangents: readonly Tensor[],
   inputs: readonly Tensor[],
-  createGraph: boolean,
-  leadsToTarget?: (node: Node) => boolean,
+  { createGraph, retainGraph = createGraph, leadsToTarget }: PullOptions,
 ): Tensor[] {
   const found = new Map<Node, Slots>()
   for (const { node } of inputs) if (node !== null) found.set(node, [])
   const below = leadsToTarget === undefined ? leadingTo(outputs, found) : undefined
   walk(outputs, cotangents, {
     createGraph,
+    retainGraph,
     isTarget: node => found.has(node),
     leadsToTarget: leadsToTarget ?? (node => below!.has(node)),
     deliver: (node, index, g) => {
@@ -180,7 +201,7 @@ function leadingTo(outputs: readonly Tensor[], targets: ReadonlyMap<Node, unknow
   return leads
 }
 
-function cotangentOf(op: string, y: Tensor, given: Tensor | undefined): Tensor {
+export function cotangentOf(op: string, y: Tensor, given: Tensor | undefined): Tensor {
   if (given === undefined) {
     if (y.size !== 1)
       throw new ShapeError(`${op}: expected a single element or a cotangent, got shape ${show(y.shape)}`)
@@ -192,16 +213,26 @@ function cotangentOf(op: string, y: Tensor, given: Tensor | undefined): Tensor {
   return given
 }
 
+/** How long the graph lives. */
+export interface BackwardOptions {
+  /** Keep the graph, so that a gradient through it can be taken again. Default: false. */
+  readonly retainGraph?: boolean
+}
+
 /**
- * Adds d output / d leaf to `.grad` of every leaf that requires a gradient, and frees the graph. `cotangent` (the shape
- * of the output) is 1 unless said. Throws when the output has several elements and none is given, when nothing
- * requires a gradient, and when a saved tensor was changed in place.
+ * Adds d output / d leaf to `.grad` of every leaf that requires a gradient, and frees the graph, unless `retainGraph` says
+ * otherwise. `cotangent` (the shape of the output) is 1 by default. Throws when the output has several elements and none
+ * is given, when nothing requires a gradient, and when a saved tensor was changed in place.
  */
-export function backward(output: Tensor, cotangent?: Tensor): void {
+export function backward(output: Tensor, cotangent?: Tensor, options: BackwardOptions = {}): void {
+  checkOptions('backward', options, { retainGraph: aBoolean })
+  const { retainGraph = false } = options
   checkTensor('backward', 'output', output)
-  if (output.node === null) throw new Error('backward: the output does not depend on a tensor that requires a gradient')
+  if (output.node === null)
+    throw atCaller(new Error('backward: the output does not depend on a tensor that requires a gradient'))
   const started = new Set<Tensor>()
-  noGrad(() => scope(() => walk([output], [cotangentOf('backward', output, cotangent)], intoLeaves(started))))
+  const plan = { ...intoLeaves(started), retainGraph }
+  noGrad(() => scope(() => walk([output], [cotangentOf('backward', output, cotangent)], plan)))
   for (const leaf of started) ownGradient(leaf)
 }
 
@@ -232,14 +263,14 @@ const intoLeaves = (started: Set<Tensor>): Walk => ({
   },
 })
 
-/** How a gradient is taken. */
+/** Options of `gradients`. */
 export interface GradOptions {
   /** Record the gradient's own computation, so that it can be differentiated; the graph is then not freed. */
   readonly createGraph?: boolean
 }
 
 /** Options of `gradients`. */
-export interface GradientsOptions extends GradOptions {
+export interface GradientsOptions extends GradOptions, BackwardOptions {
   /** Gradient of the output, of its shape; 1 by default. */
   readonly cotangent?: Tensor
 }
@@ -252,7 +283,7 @@ export function vjpOf(f: (x: readonly Tensor[]) => Tensor, x: readonly Tensor[],
   const inputs = x.map(t => independent(t, gradEnabled()))
   const since = newestNode()
   const y = enableGrad(() => f(inputs))
-  return pull([y], [cotangent], inputs, gradEnabled(), node => node.id > since)
+  return pull([y], [cotangent], inputs, { createGraph: gradEnabled(), leadsToTarget: node => node.id > since })
 }
 
 /**
@@ -263,7 +294,7 @@ export function vjpOf(f: (x: readonly Tensor[]) => Tensor, x: readonly Tensor[],
 export function gradients(output: Tensor, inputs: readonly Tensor[], options: GradientsOptions = {}): Tensor[] {
   checkTensor('gradients', 'output', output)
   check('gradients', 'inputs', inputs, tensors)
-  checkOptions('gradients', options, { createGraph: aBoolean, cotangent: aTensor })
+  checkOptions('gradients', options, { createGraph: aBoolean, retainGraph: aBoolean, cotangent: aTensor })
   return gradientsOf('gradients', output, inputs, options)
 }
 
@@ -271,48 +302,18 @@ function gradientsOf(
   op: string,
   output: Tensor,
   inputs: readonly Tensor[],
-  { cotangent, createGraph = false }: GradientsOptions,
+  { cotangent, createGraph = false, retainGraph = createGraph }: GradientsOptions,
 ): Tensor[] {
   for (const x of inputs) checkDifferentiable(op, x)
-  const run = () => pull([output], [cotangentOf(op, output, cotangent)], inputs, createGraph)
+  const run = () => pull([output], [cotangentOf(op, output, cotangent)], inputs, { createGraph, retainGraph })
   return createGraph ? enableGrad(run) : noGrad(() => scope(run))
 }
 
-function checkDifferentiable(op: string, x: Tensor): void {
+/** Throws if a tensor cannot have a gradient. */
+export function checkDifferentiable(op: string, x: Tensor): void {
   checkTensor(op, 'an input', x)
   if (x.dtype === 'i32')
-    throw new Error(`${op}: expected tensors of f32 or f64 to differentiate by, got i32 of shape ${show(x.shape)}`)
-}
-
-let nesting = 0
-
-/**
- * The function that maps the arguments of `f` (which returns one element) to its gradients by them, each argument taken
- * as independent of the others. Inside another `grad`, or with createGraph, its results can be differentiated:
- * grad(x => sum(grad(f)(x)[0])) is a second derivative. Otherwise what `f` made is freed, as at the end of a scope. Throws
- * if an argument is i32: close over it.
- */
-export function grad<X extends readonly Tensor[]>(
-  f: (...x: X) => Tensor,
-  options: GradOptions = {},
-): (...x: X) => Tensor[] {
-  check('grad', 'f', f, aFunction)
-  checkOptions('grad', options, { createGraph: aBoolean })
-  const { createGraph = false } = options
-  return (...x) => {
-    for (const t of x) checkDifferentiable('grad', t)
-    const record = createGraph || nesting > 0
-    const run = () => {
-      const inputs = x.map(t => independent(t, record))
-      const y = enableGrad(() => f(...(inputs as unknown as X)))
-      checkTensor('grad', 'the result of f', y)
-      return gradientsOf('grad', y, inputs, { createGraph: record })
-    }
-    nesting++
-    try {
-      return record ? run() : scope(run)
-    } finally {
-      nesting--
-    }
-  }
+    throw atCaller(
+      new Error(`${op}: expected tensors of f32 or f64 to differentiate by, got i32 of shape ${show(x.shape)}`),
+    )
 }

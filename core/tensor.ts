@@ -10,8 +10,14 @@ import type { Backend, Operand, Storage } from './backend.ts'
 import { defaultBackend } from './default-backend.ts'
 import { type DType, type TypedArray, toNumber, toTypedArray } from './dtype.ts'
 import { Node } from './graph.ts'
+import { addHook, type GradientHook } from './hooks.ts'
+import { headerOf, textOf } from './print.ts'
 import { adopt, type Scoped, scopedBrand } from './scope.ts'
 import { checkSizes, type Shape, ShapeError, sameShape, show, sizeOf } from './shape.ts'
+import { atCaller } from './traceback.ts'
+
+/** The method by which Node's `console.log` and `util.inspect` show an object. */
+const inspect: unique symbol = Symbol.for('nodejs.util.inspect.custom')
 
 let live = 0
 
@@ -48,7 +54,7 @@ export class Tensor implements Operand, Scoped {
   /** Throws after `dispose`. */
   get storage(): Storage {
     if (this.#storage === null)
-      throw new Error(`use after dispose of a ${this.dtype} tensor of shape ${show(this.shape)}`)
+      throw atCaller(new Error(`use after dispose of a ${this.dtype} tensor of shape ${show(this.shape)}`))
     return this.#storage
   }
 
@@ -86,9 +92,11 @@ export class Tensor implements Operand, Scoped {
   dataSync(): TypedArray {
     const { backend } = this
     if (backend.readSync === undefined)
-      throw new Error(
-        `dataSync: backend '${backend.name}' reads asynchronously; await data(), ` +
-          'and move x with tensor(await x.data(), { shape: x.shape, backend })',
+      throw atCaller(
+        new Error(
+          `dataSync: backend '${backend.name}' reads asynchronously; await data(), ` +
+            'and move x with tensor(await x.data(), { shape: x.shape, backend })',
+        ),
       )
     return backend.readSync(this.storage)
   }
@@ -97,6 +105,12 @@ export class Tensor implements Operand, Scoped {
   async item(): Promise<number> {
     if (this.size !== 1) throw new ShapeError(`item: expected one element, got shape ${show(this.shape)}`)
     return (await this.data())[0]
+  }
+
+  /** The only element, where the backend reads synchronously. Throws ShapeError when there are more. */
+  itemSync(): number {
+    if (this.size !== 1) throw new ShapeError(`itemSync: expected one element, got shape ${show(this.shape)}`)
+    return this.dataSync()[0]
   }
 
   /** The same memory, outside the recorded computation. */
@@ -111,15 +125,42 @@ export class Tensor implements Operand, Scoped {
 
   /**
    * Makes this tensor a leaf, whose gradient `backward` accumulates in `.grad`, and returns it. For the result of a
-   * recorded op, which stays what it is, returns a new leaf on the same memory. Throws on integers.
+   * recorded op, which stays what it is, returns a new leaf on the same memory. `required: false` makes a leaf a constant
+   * again and frees its gradient. Throws on integers.
    */
-  requireGrad(): Tensor {
-    if (this.dtype === 'i32') throw new Error(`requireGrad: expected f32 or f64, got i32 of shape ${show(this.shape)}`)
+  requireGrad(required = true): Tensor {
+    if (!required) return this.#becomeConstant()
+    if (this.dtype === 'i32')
+      throw atCaller(new Error(`requireGrad: expected f32 or f64, got i32 of shape ${show(this.shape)}`))
     if (this.node?.leaf === this) return this
     if (this.node !== null) return this.detach().requireGrad()
     this.#node = Node.ofLeaf(this)
     this.#node.hold()
     return this
+  }
+
+  #becomeConstant(): Tensor {
+    if (this.node === null) return this
+    if (this.node.leaf !== this) return this.detach()
+    this.grad?.dispose()
+    this.grad = null
+    this.node.drop()
+    this.#node = null
+    return this
+  }
+
+  /**
+   * Calls `hook` with the gradient of this tensor, of its shape, whenever `backward`, `gradients` or `grad` has computed
+   * it, before it flows on or is added to `.grad`. A tensor that the hook returns takes its place. The gradient is freed
+   * after the call: copy or persist what you keep. Returns a function that removes the hook. Throws if the tensor
+   * requires no gradient.
+   */
+  registerHook(hook: GradientHook): () => void {
+    if (this.node === null)
+      throw atCaller(
+        new Error(`registerHook: expected a tensor that requires a gradient, got one of shape ${show(this.shape)}`),
+      )
+    return addHook(this.node, this.outputIndex, hook)
   }
 
   /** Scopes leave this tensor alone from now on. */
@@ -142,9 +183,32 @@ export class Tensor implements Operand, Scoped {
     this.grad?.dispose()
   }
 
-  /** What `using` calls: dispose. */
+  /** Disposes; called by `using`. */
   [Symbol.dispose](): void {
     this.dispose()
+  }
+
+  /** Dtype, shape, backend and values, in NumPy's layout. Long axes are elided. */
+  toString(): string {
+    return textOf(this)
+  }
+
+  /** Text for Node's console, or its first line inside of deeply nested objects. */
+  [inspect](depth: number): string {
+    return depth < 0 ? `[${headerOf(this)}]` : textOf(this)
+  }
+
+  /** The text for a string. Throws for a number: operators do not compute with tensors. */
+  [Symbol.toPrimitive](hint: string): string {
+    if (hint === 'string') return textOf(this)
+    const got = `got an operator on a ${this.dtype} tensor of shape ${show(this.shape)}`
+    if (hint === 'default')
+      throw atCaller(new TypeError(`Tensor: expected add(a, b) for a + b and equal(a, b) for a == b, ${got}`))
+    throw atCaller(
+      new TypeError(
+        `Tensor: expected a function such as sub(a, b), mul(a, b), div(a, b), pow(a, b) or less(a, b), or x.itemSync(), ${got}`,
+      ),
+    )
   }
 
   /** Takes over the memory of `source` (same shape, dtype and backend), as optimizers do with new weights. */
@@ -155,8 +219,31 @@ export class Tensor implements Operand, Scoped {
         `replaceWith: expected ${this.dtype} ${show(this.shape)} on ${before.backend.name}, ` +
           `got ${after.dtype} ${show(source.shape)} on ${after.backend.name}`,
       )
-    after.holds++
-    this.#storage = after
+    this.#take(after)
+  }
+
+  /**
+   * Moves the elements to another backend, with those of a gradient, and returns this tensor, which stays the same leaf.
+   * Views and detached handles stay where they are. Throws on the result of a recorded op, and where the backend lacks the
+   * dtype.
+   */
+  async moveTo(backend: Backend): Promise<this> {
+    if (this.node !== null && this.node.leaf !== this)
+      throw atCaller(new Error(`moveTo: expected a leaf, got a result of ${this.node.name}; call to(x, { backend })`))
+    if (this.backend === backend) return this
+    checkSpec('moveTo', this.shape, this.dtype, backend)
+    const values = await this.data()
+    const storage = backend.alloc(this.dtype, values.length)
+    backend.write(storage, values)
+    this.#take(storage)
+    await this.grad?.moveTo(backend)
+    return this
+  }
+
+  #take(storage: Storage): void {
+    const before = this.storage
+    storage.holds++
+    this.#storage = storage
     release(before)
   }
 }
@@ -203,7 +290,9 @@ function made(op: string, values: NestedNumbers, options: TensorOptions): Tensor
 function checkSpec(op: string, shape: Shape, dtype: DType, backend: Backend): void {
   checkSizes(op, shape)
   if (!backend.dtypes.includes(dtype))
-    throw new Error(`${op}: expected one of ${backend.dtypes.join(', ')}, which '${backend.name}' has, got ${dtype}`)
+    throw atCaller(
+      new Error(`${op}: expected one of ${backend.dtypes.join(', ')}, which '${backend.name}' has, got ${dtype}`),
+    )
 }
 
 function isFlat(values: NestedNumbers): values is ArrayLike<number> {

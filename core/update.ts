@@ -7,12 +7,17 @@
 
 import { anObject, check, checkTensor, type Kind, tensors } from './arguments.ts'
 import type { AssignRow, BackendKernels, UpdateKernel } from './backend.ts'
+import { addLoops } from './backends/cpu/backend.ts'
+import { optimizerLoops } from './backends/cpu/optimizer.ts'
 import { noGrad } from './graph.ts'
 import { currentObserver } from './op.ts'
 import type { Sampler } from './samples.ts'
 import { scope } from './scope.ts'
 import { ShapeError, sameShape, show } from './shape.ts'
 import { ones, type Tensor } from './tensor.ts'
+import { atCaller } from './traceback.ts'
+
+addLoops(optimizerLoops)
 
 /** 'written' and 'read' fields have the shape of the row's first field, a 'scalar' is read and has one element. */
 export type FieldRole = 'written' | 'read' | 'scalar'
@@ -57,7 +62,7 @@ export function updates(): ReadonlyMap<string, AnyUpdate> {
 export function defineUpdate<Row extends object, Scalars extends object, Attrs>(
   op: Update<Row, Scalars, Attrs>,
 ): Update<Row, Scalars, Attrs> {
-  if (records.has(op.name)) throw new Error(`defineUpdate: there is an update '${op.name}' already`)
+  if (records.has(op.name)) throw atCaller(new Error(`defineUpdate: there is an update '${op.name}' already`))
   records.set(op.name, op as unknown as AnyUpdate)
   return op
 }
@@ -140,8 +145,10 @@ function checkRows(op: AnyUpdate, rows: readonly Tensors[], scalars: Tensors): v
         `${op.name}: expected ${what} of shape ${beside === null ? '[]' : show(beside.shape)}, got ${show(x.shape)}`,
       )
     if (x.backend !== first.backend || !dtypes.includes(x.dtype))
-      throw new Error(
-        `${op.name}: expected ${what} in ${dtypes.join(' or ')} on ${first.backend.name}, got ${x.dtype} on ${x.backend.name}`,
+      throw atCaller(
+        new Error(
+          `${op.name}: expected ${what} in ${dtypes.join(' or ')} on ${first.backend.name}, got ${x.dtype} on ${x.backend.name}`,
+        ),
       )
   }
   const dtypes = first.dtype === 'i32' && op.integers !== true ? ['f32', 'f64'] : [first.dtype]
@@ -153,7 +160,9 @@ function checkRows(op: AnyUpdate, rows: readonly Tensors[], scalars: Tensors): v
     }
     for (const { storage, shape } of writtenOf(op, row)) {
       if (owners.has(storage))
-        throw new Error(`${op.name}: expected each tensor to be written once, got one of shape ${show(shape)} twice`)
+        throw atCaller(
+          new Error(`${op.name}: expected each tensor to be written once, got one of shape ${show(shape)} twice`),
+        )
       owners.set(storage, row)
     }
   }
@@ -161,8 +170,10 @@ function checkRows(op: AnyUpdate, rows: readonly Tensors[], scalars: Tensors): v
   for (const row of rows)
     for (const x of Object.values(row))
       if (x !== undefined && (owners.get(x.storage) ?? row) !== row)
-        throw new Error(
-          `${op.name}: expected rows that read nothing other rows write, got one of shape ${show(x.shape)} in two rows`,
+        throw atCaller(
+          new Error(
+            `${op.name}: expected rows that read nothing other rows write, got one of shape ${show(x.shape)} in two rows`,
+          ),
         )
 }
 
@@ -197,6 +208,8 @@ export function pairs(op: string, targets: readonly Tensor[], sources: readonly 
   check(op, 'targets', targets, tensors)
   check(op, 'sources', sources, tensors)
   if (targets.length !== sources.length)
-    throw new RangeError(`${op}: expected as many sources as targets, got ${sources.length} and ${targets.length}`)
+    throw atCaller(
+      new RangeError(`${op}: expected as many sources as targets, got ${sources.length} and ${targets.length}`),
+    )
   return targets.map((target, i) => ({ target, source: sources[i] }))
 }

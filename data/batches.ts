@@ -1,6 +1,6 @@
 /**
  * Batches of pictures, or of latents drawn from their posteriors. Batch k is a pure function of (stream, k): a run that is
- * resumed at step k goes on with the batch that the unbroken run would have seen, whatever was drawn before. Batches ahead
+ * resumed at step k continues with the batch that the unbroken run would have seen. Batches ahead
  * are decoded in the background while the step before computes.
  */
 
@@ -34,6 +34,9 @@ export interface Batch {
 /** Batches that are being made before they are asked for. */
 const ahead = 2
 
+/** Part [from, to) of a batch. */
+export type BatchRange = readonly [from: number, to: number]
+
 export class Batches {
   /** Seconds that callers of `at` have waited for batches. */
   waited = 0
@@ -43,15 +46,22 @@ export class Batches {
   readonly #options: BatchOptions
   readonly #pending = new Map<number, Promise<Batch>>()
   readonly #epochs = new Map<number, Int32Array>()
+  #range: BatchRange
 
   constructor(dataset: ImageDataset | LatentDataset, options: BatchOptions) {
     this.#dataset = dataset
     this.#options = options
+    this.#range = [0, options.batch]
   }
 
-  /** Batch `step`, and in the background the ones after it. Rejects with what decoding a picture threw. */
-  async at(step: number): Promise<Batch> {
+  /**
+   * Batch `step`, or only its pictures in `range`, and in the background the ones after it. Rejects with what decoding a
+   * picture threw.
+   */
+  async at(step: number, range: BatchRange = [0, this.#options.batch]): Promise<Batch> {
     const start = performance.now()
+    if (range.join() !== this.#range.join()) this.#pending.clear()
+    this.#range = range
     for (const other of this.#pending.keys()) if (other < step || other > step + ahead) this.#pending.delete(other)
     for (let k = step; k <= step + ahead; k++) {
       if (this.#pending.has(k)) continue
@@ -66,7 +76,7 @@ export class Batches {
     }
   }
 
-  /** What part of `seconds` of training went into data, in words. */
+  /** Returns the share of `seconds` of training that was spent on data, in words. */
   shareOf(seconds: number): string {
     const percent = (part: number) => `${((100 * part) / seconds).toFixed(2)} %`
     return `of the time, steps waited for data ${percent(this.waited)}, and batches took ${percent(this.worked)} to make`
@@ -97,21 +107,42 @@ export class Batches {
   async #make(step: number): Promise<Batch> {
     const dataset = this.#dataset
     const { batch, rng, flip = dataset.flips } = this.#options
-    const indices = this.indices(step)
-    const coins = rng.fork('flip').fork(step).uniformArray(batch)
+    const [from, to] = this.#range
+    const indices = this.indices(step).subarray(from, to)
+    const coins = rng.fork('flip').fork(step).uniformArray(batch).subarray(from, to)
     const mirrored = (i: number) => flip && coins[i] < 0.5
     if ('moments' in dataset) {
       const posteriors = await Promise.all(Array.from(indices, (index, i) => dataset.moments(index, mirrored(i))))
-      const images = this.#timed(() => drawLatents(posteriors, dataset.index, rng.fork('posterior').fork(step)))
+      const images = this.#timed(() => {
+        const noise = rng
+          .fork('posterior')
+          .fork(step)
+          .normalArray(batch * sizeOf(dataset.index.shape))
+        return sampleLatents(posteriors, dataset.index, noise.subarray((from * noise.length) / batch))
+      })
       return { images, labels: indices.map(i => dataset.label(i)), indices }
     }
-    const read = await Promise.all(Array.from(indices, i => readableFrom(dataset, i)))
+    const read = await Promise.all(
+      Array.from(indices, (index, i) => readableFrom(dataset, index, this.#crop(step, from + i))),
+    )
     const pictures = read.map(({ pixels }) => pixels)
     return {
       images: this.#timed(() => imagesOf(pictures, dataset.size, mirrored)),
       labels: Int32Array.from(read, ({ index }) => dataset.label(index)),
       indices: Int32Array.from(read, ({ index }) => index),
     }
+  }
+
+  /** Reads pictures at place `i` of batch `step` through a random window; undefined for a set without a margin. */
+  #crop(step: number, i: number): ((index: number) => Promise<Uint8Array>) | undefined {
+    const dataset = this.#dataset
+    if (!('window' in dataset) || dataset.window === undefined || !dataset.margin) return undefined
+    const [top, left] = this.#options.rng
+      .fork('crop')
+      .fork(step)
+      .fork(i)
+      .integersArray(0, dataset.margin + 1, 2)
+    return index => dataset.window!(index, top, left)
   }
 
   #timed(work: () => Float32Array): Float32Array {
@@ -123,9 +154,13 @@ export class Batches {
 }
 
 /** (mean + std ⊙ ε) · scale for each of N posteriors, (N, C, h, w): what a model is trained on. [LDM §3.1] */
-function drawLatents(posteriors: readonly Posterior[], { shape, vae }: LatentIndex, rng: Rng): Float32Array {
+function sampleLatents(
+  posteriors: readonly Posterior[],
+  { shape, vae }: LatentIndex,
+  noise: Float32Array,
+): Float32Array {
   const values = sizeOf(shape)
-  const out = rng.normalArray(posteriors.length * values)
+  const out = noise.slice(0, posteriors.length * values)
   for (const [i, { mean, std }] of posteriors.entries())
     for (let k = 0; k < values; k++) out[i * values + k] = vae.scalingFactor * (mean[k] + std[k] * out[i * values + k])
   return out

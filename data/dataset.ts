@@ -1,13 +1,13 @@
 /**
- * What the training loop needs to know of a set of pictures, and the conversion of pictures to what models see. Where
- * pictures come from: emoji.ts and folder.ts; latents of pictures: latents.ts. How they become batches: batches.ts.
+ * Interface of data sets to the training loop, and the conversion of bytes to model inputs. Sets of pictures: emoji.ts
+ * and folder.ts; latents: latents.ts; batches: batches.ts.
  */
 
 import type { Skipped } from './unreadable.ts'
 
-/** What models are trained on: squares of some channels, pictures or their latents, with one class each. */
+/** Training examples: squares of some channels, pictures or their latents, with one class each. */
 export interface TrainingSet {
-  /** What openDataset was asked for, or the folder of latents. */
+  /** The argument of openDataset, or the folder of latents. */
   readonly name: string
   /** Number of pictures. */
   readonly length: number
@@ -15,10 +15,12 @@ export interface TrainingSet {
   readonly size: number
   readonly channels: number
   readonly classes: readonly string[]
-  /** Whether a picture's mirror image could be of the set too. */
+  /** True if horizontal flips are a valid augmentation. */
   readonly flips: boolean
   /** Index in `classes` of picture `i`. */
   label(i: number): number
+  /** Number that is the same for pictures of one thing, such as the skin tones of an emoji; absent if all are different. */
+  group?(i: number): number
 }
 
 /** Square RGB pictures. */
@@ -26,6 +28,10 @@ export interface ImageDataset extends TrainingSet {
   readonly channels: 3
   /** Picture `i` as bytes, (3, size, size). At once where it is in memory; not to be written to. */
   pixels(i: number): Uint8Array | Promise<Uint8Array>
+  /** Pixels by which a random crop may move; absent for none. */
+  readonly margin?: number
+  /** The square of `size` at (top, left) of picture `i`, both in [0, margin], as bytes (3, size, size). */
+  window?(i: number, top: number, left: number): Promise<Uint8Array>
   /** Pictures that cannot be read and are left out; a set without it leaves none out. */
   readonly skipped?: Skipped
 }

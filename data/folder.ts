@@ -1,15 +1,16 @@
 /**
- * A folder of pictures as a data set. Needs Node. Which files: list-pictures.ts. Pictures are scaled and cropped to the
- * byte as in ADM (resize.ts), after what ADM leaves out: they are turned as their camera was held, and transparent ones
- * are laid over white.
+ * Pictures in files as a data set: those of a folder (list-pictures.ts) or of a list (list-rows.ts). Needs Node. Pictures
+ * are scaled and cropped to the byte as in ADM (resize.ts), after what ADM leaves out: they are turned as their camera was
+ * held, and transparent ones are laid over white.
  */
 
-import { constants } from 'node:fs'
+import { constants, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
-import sharp from 'sharp'
 import { reason, UserError } from '../io/user-error.ts'
 import { type ImageDataset, planesOf } from './dataset.ts'
-import { listPictures, type Path, type PictureFile, shown } from './list-pictures.ts'
+import type { ClassFrom } from './help.ts'
+import { type Listing, listPictures, type Path, type PictureFile, shown } from './list-pictures.ts'
+import { isList, listRows } from './list-rows.ts'
 import { centerCrop } from './resize.ts'
 import { leaveOut, type OpenOptions, Skipped, UnreadablePicture } from './unreadable.ts'
 
@@ -25,22 +26,45 @@ const ofTheMachine = new Set(['EMFILE', 'ENFILE', 'ENOMEM'])
 const mostPixels = 2 ** 27
 
 /**
- * The pictures in `path` (`listPictures`), in the order of their classes and names, at `size`. A picture that cannot be
- * read is left out: of small sets at once, of others when it is drawn (`readableFrom`). Rejects with UserError, with the
- * path in question, on a folder without pictures, and where `strict` on the first picture that cannot be read.
+ * The pictures in `path`, a folder (`listPictures`) or a list (`listRows`), at `size`. A picture that cannot be read is left
+ * out: of small sets at once, of others when it is drawn (`readableFrom`). Rejects with UserError, with the path in
+ * question, on a folder without pictures or a bad row, and where `strict` on the first picture that cannot be read.
  */
-export async function openFolder(
+export async function openFolder(path: string, size: number, options: OpenOptions = {}): Promise<ImageDataset> {
+  return openListing(path, listingOf(path, options.classFrom), size, options)
+}
+
+/**
+ * The pictures in `path` at the most common of their shorter sides, of equally common ones the least; `sides` are the least
+ * and the largest. A file is read once, if all take less than 1 GiB. Otherwise as `openFolder`.
+ */
+export async function openFolderAtCommonSize(
   path: string,
+  options: OpenOptions = {},
+): Promise<{ readonly set: ImageDataset; readonly sides: readonly [least: number, largest: number] }> {
+  const listing = listingOf(path, options.classFrom)
+  const { counts, encoded } = await shorterSides(listing)
+  const [[size] = [1, 0]] = [...counts].sort(([a, n], [b, m]) => m - n || a - b) // of 1 px, if no picture can be read
+  const set = await openListing(path, listing, size, options, encoded)
+  return { set, sides: [Math.min(...counts.keys()), Math.max(...counts.keys())] }
+}
+
+/** Opens pictures that are listed. Those among `encoded` are taken from it. */
+async function openListing(
+  path: string,
+  { files, classes, notes }: Listing,
   size: number,
-  { strict = false, report = line => console.error(line), classFrom }: OpenOptions = {},
+  { strict = false, report = line => console.error(line) }: OpenOptions,
+  encoded = new Map<Path, Uint8Array>(),
 ): Promise<ImageDataset> {
-  const { files, classes, notes } = listPictures(path, classFrom)
   for (const note of notes) report(`${path}: ${note}`)
   const skipped = strict ? undefined : new Skipped(report)
   const cache = new Map<Path, Uint8Array>()
   const keep = Math.floor(cacheBytes / (3 * size * size))
   const read = async (file: Path): Promise<Uint8Array> => {
-    const planes = await readPicture(file, size)
+    const bytes = encoded.get(file)
+    encoded.delete(file)
+    const planes = await (bytes === undefined ? readPicture(file, size) : decodeFile(file, bytes, size))
     if (cache.size < keep) cache.set(file, planes)
     return planes
   }
@@ -63,7 +87,13 @@ export async function openFolder(
   }
 }
 
-/** Those of the pictures that can be read, in order. Rejects on the first that cannot where none may be skipped. */
+function listingOf(path: string, classFrom?: ClassFrom): Listing {
+  return isList(path) && statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true
+    ? listRows(path)
+    : listPictures(path, classFrom)
+}
+
+/** Returns the readable pictures, in order. Rejects on the first unreadable one if none may be skipped. */
 async function readable(
   files: readonly PictureFile[],
   read: (path: Path) => Promise<Uint8Array>,
@@ -83,7 +113,10 @@ async function readable(
 
 /** The picture in a file as bytes, (3, size, size); of several frames the first. Rejects with UnreadablePicture. */
 export async function readPicture(path: Path, size: number): Promise<Uint8Array> {
-  const bytes = await readRegular(path)
+  return decodeFile(path, await readRegular(path), size)
+}
+
+async function decodeFile(path: Path, bytes: Uint8Array, size: number): Promise<Uint8Array> {
   try {
     return await decodePicture(bytes, size)
   } catch (error) {
@@ -91,24 +124,40 @@ export async function readPicture(path: Path, size: number): Promise<Uint8Array>
   }
 }
 
-/** Counts the pictures of a folder by their shorter side, without those that cannot be read. Throws UserError. */
-export async function shorterSides(path: string): Promise<Map<number, number>> {
+/**
+ * Counts pictures by their shorter side, without those that cannot be read. Returns the bytes of the files, up to
+ * `cacheBytes` in all. Rejects with UserError where the machine is at fault.
+ */
+async function shorterSides({ files }: Listing) {
+  const { default: sharp } = await import('sharp')
   const counts = new Map<number, number>()
-  const { files } = listPictures(path)
+  const encoded = new Map<Path, Uint8Array>()
+  let kept = 0
   for (let start = 0; start < files.length; start += together) {
-    const some = files.slice(start, start + together).map(async file => sharp(await readRegular(file.path)).metadata())
+    const some = files.slice(start, start + together).map(async ({ path }) => {
+      const bytes = await readRegular(path)
+      if (kept + bytes.length <= cacheBytes) {
+        kept += bytes.length
+        encoded.set(path, bytes)
+      }
+      return sharp(bytes).metadata()
+    })
     for (const result of await Promise.allSettled(some)) {
-      if (result.status === 'rejected') continue
+      if (result.status === 'rejected') {
+        if (result.reason instanceof UserError && !(result.reason instanceof UnreadablePicture)) throw result.reason
+        continue
+      }
       const side = Math.min(result.value.width, result.value.height)
       counts.set(side, (counts.get(side) ?? 0) + 1)
     }
   }
-  return counts
+  return { counts, encoded }
 }
 
 /** The picture in encoded bytes, (3, size, size). Rejects with the decoder's error. */
 export async function decodePicture(bytes: Uint8Array, size: number): Promise<Uint8Array> {
   if (bytes.length === 0) throw new Error('the file is empty')
+  const { default: sharp } = await import('sharp')
   const { data, info } = await sharp(bytes, { limitInputPixels: mostPixels })
     .autoOrient()
     .flatten({ background: 'white' })

@@ -1,14 +1,15 @@
 /**
- * What a folder of latents holds: index.json, which says what was encoded with what, and shards, safetensors files of the
- * posteriors' means and standard deviations. Needs Node. They are written by latents-write.ts and read by latents.ts.
+ * A folder of latents: index.json, which names the pictures and the autoencoder, and shards, safetensors files of the
+ * posteriors' means and standard deviations. Needs Node. Written by latents-write.ts, read by latents.ts.
  *
  * A shard has, for its n pictures, `mean` and `std` (n, C, h, w) in f32, not scaled; `mean.mirrored` and `std.mirrored` of
  * their mirror images, where the set has them; `label` (n) and `picture` (n), the place in the set.
  */
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { sha256Of } from '../io/checksum.ts'
+import { wholeText } from '../io/open-node.ts'
 import { SafetensorsFile } from '../io/safetensors-node.ts'
 import { reason, UserError } from '../io/user-error.ts'
 
@@ -20,11 +21,11 @@ export interface Encoder {
   readonly sha256: string
   /** Where it was copied from. */
   readonly from: string
-  /** What latents are multiplied by for a model, so that their spread is about 1. */
+  /** Factor that models multiply latents by, so that their standard deviation is about 1. */
   readonly scalingFactor: number
 }
 
-/** What decides the numbers in the shards. */
+/** Settings that determine the numbers in the shards. */
 export interface LatentSource {
   /** The set of pictures, as people say it after `--data`. */
   readonly data: string
@@ -33,7 +34,7 @@ export interface LatentSource {
   /** Their number. */
   readonly pictures: number
   readonly classes: readonly string[]
-  /** Whether mirror images were encoded too. */
+  /** True if mirror images were encoded too. */
   readonly mirrored: boolean
   /** (C, h, w) */
   readonly shape: readonly [C: number, h: number, w: number]
@@ -42,12 +43,12 @@ export interface LatentSource {
   readonly arithmetic: string
 }
 
-/** The pictures [first, end) of the set, but for those that could not be read. */
+/** The readable ones of the pictures [first, end) of the set. */
 export interface Shard {
   readonly file: string
   readonly first: number
   readonly end: number
-  /** How many there are. */
+  /** Number of latents. */
   readonly rows: number
   readonly bytes: number
   readonly sha256: string
@@ -57,9 +58,9 @@ export interface LatentIndex extends LatentSource {
   readonly format: 'demask latents 1'
   /** For people. */
   readonly about: string
-  /** Whether every picture of the set has been encoded or skipped. */
+  /** True if every picture of the set has been encoded or skipped. */
   readonly complete: boolean
-  /** How many pictures could not be read and were left out. */
+  /** Number of unreadable pictures, which were left out. */
   readonly skipped: number
   /** In the order of the set. */
   readonly shards: readonly Shard[]
@@ -79,8 +80,9 @@ export function readIndex(folder: string): LatentIndex | undefined {
   if (!existsSync(path)) return undefined
   let index: LatentIndex
   try {
-    index = JSON.parse(readFileSync(path, 'utf8'))
+    index = JSON.parse(wholeText(path))
   } catch (error) {
+    if (error instanceof UserError) throw error
     throw new UserError(`${path}: expected the index of a folder of latents: ${reason(error)}`)
   }
   if (index?.format !== 'demask latents 1')

@@ -1,7 +1,7 @@
 /**
- * Encodes a set of pictures into a folder of latents, shard by shard. Needs Node. Whatever ends it, the shards that have
- * their names are whole, and index.json knows them: the next call checks their checksums and goes on with the rest. What
- * a picture's latents are depends on neither; batches always hold the same pictures, so the bits are the same too.
+ * Encodes a set of pictures into a folder of latents, shard by shard. Needs Node. However it ends, the shards that have
+ * their names are complete and listed in index.json: the next call checks their checksums and encodes the rest. Batches
+ * always hold the same pictures, so interruptions do not change the bits.
  * The format is latents-index.ts; the encoder comes in as a function, since models are no business of this folder.
  */
 
@@ -9,6 +9,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { copyFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { sizeOf } from '../core/shape.ts'
+import { alone, type World } from '../distributed/world.ts'
 import { writeAside } from '../io/aside.ts'
 import { sha256Of } from '../io/checksum.ts'
 import { replaceFile } from '../io/replace.ts'
@@ -48,6 +49,8 @@ export interface EncodeOptions {
   readonly say?: (line: string) => void
   /** Told how many pictures of the set are done, at first those of an earlier call. */
   readonly done?: (pictures: number) => void
+  /** Ranks that encode shards in turn; rank 0 writes the index. Default: this process alone. */
+  readonly world?: World
 }
 
 /**
@@ -61,14 +64,18 @@ export async function writeLatents(
   source: LatentSource,
   options: EncodeOptions,
 ): Promise<LatentIndex> {
-  const { together, shardBytes = 2 ** 24, say = () => {} } = options
+  const { together, shardBytes = 2 ** 24, say = () => {}, world = alone } = options
   const batchBytes = together * sizeOf(source.shape) * (source.mirrored ? 16 : 8)
   const perShard = together * Math.max(1, Math.floor(shardBytes / batchBytes))
 
-  mkdirSync(folder, { recursive: true })
-  for (const name of readdirSync(folder)) if (name.startsWith('.tmp-')) rmSync(join(folder, name), { force: true })
-  let index = await begin(folder, source, say)
-  await copyEncoder(folder, source.vae)
+  const begun = await world.onFirst(async alive => {
+    mkdirSync(folder, { recursive: true })
+    for (const name of readdirSync(folder)) if (name.startsWith('.tmp-')) rmSync(join(folder, name), { force: true })
+    const index = await begin(folder, source, say, alive)
+    await copyEncoder(folder, source.vae)
+    return index
+  })
+  let index = world.agreed(begun)!
   let pictures = 0 // encoded or left out
   const skippedAtOnce = data.skipped?.count ?? 0
   const add = (shard: Shard) => {
@@ -76,32 +83,60 @@ export async function writeLatents(
     const shards = [...index.shards, shard].sort((a, b) => a.first - b.first)
     const skipped = shards.reduce((n, { first, end, rows }) => n + end - first - rows, skippedAtOnce)
     index = { ...index, complete: pictures === data.length, skipped, shards }
-    replaceFile(join(folder, indexFile), `${JSON.stringify(index, null, 2)}\n`)
+    if (world.first) replaceFile(join(folder, indexFile), `${JSON.stringify(index, null, 2)}\n`)
   }
   for (const { first, end } of index.shards) pictures += end - first
   options.done?.(pictures)
 
-  for (const [start, until] of missing(index.shards, data.length))
-    for (let first = start; first < until; ) {
-      const done = (at: number) => options.done?.(pictures + at - first)
-      const rows = await encodeRows(data, source, [first, Math.min(first + perShard, until)], { ...options, done })
-      const file = `latents-${String(first).padStart(8, '0')}.safetensors`
-      const path = join(folder, file)
-      let sha256 = ''
-      await writeAside(path, async aside => {
-        await writeSafetensors(aside, rows.tensors)
-        sha256 = await sha256Of(aside) // of what the disk gives back
-      })
-      const { end } = rows
-      add({ file, first, end, rows: rows.count, bytes: statSync(path).size, sha256 })
-      if (rows.stopped) return index
-      first = end
-    }
+  const todo = missing(index.shards, data.length).flatMap(range => cut(range, perShard))
+  for (let round = 0; round < todo.length; round += world.size) {
+    const own = todo[round + world.rank] // absent on some ranks in the last round
+    const done = (at: number) => options.done?.(pictures + at - own[0])
+    const made = own === undefined ? null : await writeShard(folder, data, source, own, { ...options, done })
+    const all = Array.from({ length: world.size }, (_, rank) => world.agreed(made, rank)).filter(each => each !== null)
+    for (const { shard } of all) add(shard)
+    if (all.some(({ stopped }) => stopped)) break
+  }
   return index
 }
 
+type Range = readonly [first: number, end: number]
+
+/** Cuts a range of pictures into those of shards. */
+function cut([first, end]: Range, perShard: number): Range[] {
+  return Array.from({ length: Math.ceil((end - first) / perShard) }, (_, i) => {
+    const start = first + i * perShard
+    return [start, Math.min(start + perShard, end)] as const
+  })
+}
+
+/** Encodes a range, or as much of it as `stop` allows, and writes it as a shard. */
+async function writeShard(
+  folder: string,
+  data: ImageDataset,
+  source: LatentSource,
+  range: Range,
+  options: EncodeOptions,
+): Promise<{ readonly shard: Shard; readonly stopped: boolean }> {
+  const [first] = range
+  const { tensors, count, end, stopped } = await encodeRows(data, source, range, options)
+  const file = `latents-${String(first).padStart(8, '0')}.safetensors`
+  const path = join(folder, file)
+  let sha256 = ''
+  await writeAside(path, async aside => {
+    await writeSafetensors(aside, tensors)
+    sha256 = await sha256Of(aside) // of what the disk gives back
+  })
+  return { shard: { file, first, end, rows: count, bytes: statSync(path).size, sha256 }, stopped }
+}
+
 /** The index so far, without the shards that are missing or damaged. */
-async function begin(folder: string, source: LatentSource, say: (line: string) => void): Promise<LatentIndex> {
+async function begin(
+  folder: string,
+  source: LatentSource,
+  say: (line: string) => void,
+  alive: () => void,
+): Promise<LatentIndex> {
   const before = readIndex(folder)
   if (before === undefined)
     return { format: 'demask latents 1', about, complete: false, ...source, skipped: 0, shards: [] }
@@ -118,6 +153,7 @@ async function begin(folder: string, source: LatentSource, say: (line: string) =
   const shards: Shard[] = []
   for (const shard of before.shards)
     try {
+      alive()
       await checkShard(folder, before, shard)
       shards.push(shard)
     } catch (error) {

@@ -17,7 +17,7 @@ import type { OpenOptions } from './unreadable.ts'
 const classes = 'arr_1'
 /** Classes that a label may tell of: 0 to one less. */
 const mostClasses = 2 ** 16
-/** Pictures of a compressed file are kept up to so many bytes. */
+/** Bytes of pictures of a compressed file that are kept in memory at most. */
 const mostBytes = 2 ** 31
 
 /** The set in an .npz or .npy, at `size`. Rejects with UserError, and with one line on a damaged file as NpzFile does. */

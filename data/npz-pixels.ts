@@ -19,7 +19,7 @@ export interface NpzPixels {
 }
 
 /**
- * How the rows of arr_0 are pictures. Numbers that are no bytes are read once for their range: 0 … 255, 0 … 1 or −1 … 1,
+ * Layout and range of the pictures in arr_0. Floats are read once for their range: 0 … 255, 0 … 1 or −1 … 1,
  * which is reported. Rejects with UserError on another shape or range.
  */
 export async function npzPixels(

@@ -24,15 +24,19 @@ const kinds: Readonly<Record<string, Opener>> = {
 }
 
 /**
- * The set that `spec` names, with pictures of `size` by `size`: `emoji`, `emoji:smileys`; `cifar10:` or `cifar100:` and a
+ * The set that `spec` names, with pictures of `size` by `size`: `emoji`, `emoji:smileys`, `emoji:others`; `cifar10:` or `cifar100:` and a
  * folder or .bin file; `mnist:` and a folder; `idx:` and a file of pictures; `npz:` and an .npz or .npy as ADM has them; `zip:` and
- * a file as EDM has them, or such a file's path alone; or the path of a folder (one called emoji is `./emoji`). Rejects with UserError, and with one line on a damaged file.
+ * a file as EDM has them, or such a file's path alone; a .csv or .jsonl that lists pictures; or the path of a folder (one called emoji is `./emoji`). Rejects with UserError, and with one line on a damaged file.
  */
 export async function openDataset(spec: string, size: number, options: OpenOptions = {}): Promise<ImageDataset> {
   if (!Number.isInteger(size) || size < 1) throw new UserError(`${spec}: expected a size of at least 1, got ${size}`)
+  if (options.classFrom === 'prefix' && !isFolder(spec))
+    throw new UserError(`--class-from: expected a folder of pictures for 'prefix', got ${spec}`)
   if (spec === 'emoji') return openEmoji('all', size)
   if (spec === 'emoji:smileys') return openEmoji('smileys', size)
-  if (spec.startsWith('emoji:')) throw new UserError(`data: expected emoji, emoji:smileys or a folder, got '${spec}'`)
+  if (spec === 'emoji:others') return openEmoji('others', size)
+  if (spec.startsWith('emoji:'))
+    throw new UserError(`data: expected emoji, emoji:smileys, emoji:others or a folder, got '${spec}'`)
   const colon = spec.indexOf(':')
   const kind = spec.slice(0, Math.max(colon, 0))
   const extension = /\.(npz|npy|zip)$/.exec(spec)?.[1]
@@ -41,4 +45,10 @@ export async function openDataset(spec: string, size: number, options: OpenOptio
   return Object.hasOwn(kinds, kind)
     ? kinds[kind](spec.slice(colon + 1), size, options)
     : openFolder(spec, size, options)
+}
+
+/** True if `spec` is a path, not the name of a set or of a kind. A path that does not exist is a folder's. */
+function isFolder(spec: string): boolean {
+  const isNamed = /^emoji(:|$)/.test(spec) || Object.hasOwn(kinds, spec.slice(0, Math.max(spec.indexOf(':'), 0)))
+  return !isNamed && statSync(spec, { throwIfNoEntry: false })?.isFile() !== true
 }

@@ -3,7 +3,7 @@
 import { type ImageDataset, planesOf } from './dataset.ts'
 import { centerCrop, type Pixels } from './resize.ts'
 
-/** What such a set is made of. */
+/** Source of a set of raw pictures. */
 export interface RawPictures {
   readonly name: string
   readonly classes: readonly string[]

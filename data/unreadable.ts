@@ -1,28 +1,28 @@
 /**
- * Pictures that cannot be read: which ones they are is said once, they are counted, and others are taken in their place,
+ * Unreadable pictures: each is reported once and counted, and another is taken in its place,
  * unless a set is opened as strict.
  */
 
 import { UserError } from '../io/user-error.ts'
 import type { ImageDataset } from './dataset.ts'
-import type { ClassFrom } from './list-pictures.ts'
+import type { ClassFrom } from './help.ts'
 
 /** A picture of a set that cannot be read; the message has its path. */
 export class UnreadablePicture extends UserError {
   override name = 'UnreadablePicture'
 }
 
-/** What is to become of pictures that cannot be read. */
+/** Treatment of unreadable pictures. */
 export interface OpenOptions {
   /** They are an error, as soon as one is met. */
   readonly strict?: boolean
   /** Takes a line for each one otherwise; by default stderr does. */
   readonly report?: (line: string) => void
-  /** Where a folder's classes are written; by default in its folders. */
+  /** Where a folder has the classes of its pictures. Default: its sub-folders. */
   readonly classFrom?: ClassFrom
 }
 
-/** Lines that are reported; what comes after is only counted. */
+/** Lines that are reported; later ones are only counted. */
 const mostLines = 20
 
 /** The pictures of one set that were left out so far. */
@@ -56,16 +56,17 @@ export function leaveOut({ skipped }: Pick<ImageDataset, 'skipped'>, reason: unk
 
 /**
  * Picture `i` as bytes (3, size, size), or the next one that can be read where the set lets others be skipped, and which
- * one it is. Rejects with UnreadablePicture on a strict set, UserError where none can be read.
+ * one it is. `read` gives other bytes of a picture, such as a crop. Rejects with UnreadablePicture on a strict set, UserError where none can be read.
  */
 export async function readableFrom(
   dataset: ImageDataset,
   i: number,
+  read: (i: number) => Uint8Array | Promise<Uint8Array> = index => dataset.pixels(index),
 ): Promise<{ readonly index: number; readonly pixels: Uint8Array }> {
   for (let tried = 0; tried < dataset.length; tried++) {
     const index = (i + tried) % dataset.length
     try {
-      return { index, pixels: await dataset.pixels(index) }
+      return { index, pixels: await read(index) }
     } catch (error) {
       leaveOut(dataset, error)
     }

@@ -46,7 +46,7 @@ export function shiftedCosineBetas(T: number, size: number): Float64Array {
   })
 }
 
-/** What the equations look up by timestep; each array has one entry per step. */
+/** Tables of the equations; each array has one entry per timestep. */
 export interface Schedule {
   readonly betas: Float64Array
   /** ᾱ_t = Π (1 − β_s) for s ≤ t: the share of the signal's power that is left. */
@@ -79,7 +79,7 @@ export function scheduleOf(betas: ArrayLike<number>, varianceFloor?: number): Sc
   const alphaBarPrev = b.map((_, t) => (t === 0 ? 1 : alphaBar[t - 1]))
   const alphaBarNext = b.map((_, t) => (t === b.length - 1 ? 0 : alphaBar[t + 1]))
   const posteriorVariance = b.map((beta, t) => (beta * (1 - alphaBarPrev[t])) / (1 - alphaBar[t]))
-  // With a single step there is no t = 1 to repeat: β_0 stands in.
+  // With a single step there is no t = 1 to repeat: β_0 takes its place.
   const least = posteriorVariance[1] ?? b[0]
   const logVariance = (v: number, t: number) =>
     Math.log(varianceFloor === undefined ? (t > 0 ? v : least) : Math.max(v, varianceFloor))

@@ -18,7 +18,7 @@ export type SigmaStep = Stepped<{ readonly sigma: number; readonly next: number 
 export interface Churn {
   /** S_churn: 0 (the default) adds none. */
   readonly churn?: number
-  /** S_min, S_max: between which levels; everywhere unless said. */
+  /** S_min, S_max: noise levels between which to add noise (default: all). */
   readonly churnMin?: number
   readonly churnMax?: number
   /** S_noise: standard deviation of the added noise. Default 1. */

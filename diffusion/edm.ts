@@ -70,12 +70,12 @@ export interface SigmaOptions {
   readonly sigmaMin?: number
   /** Default 80. */
   readonly sigmaMax?: number
-  /** How much the levels crowd towards the low end. Default 7. */
+  /** Exponent that concentrates the levels at the low end. Default 7. */
   readonly rho?: number
 }
 
 /**
- * The noise levels of a sampler with so many steps, falling: (σ_max^(1/ρ) + i/(steps−1) (σ_min^(1/ρ) − σ_max^(1/ρ)))^ρ,
+ * The noise levels of a sampler with `steps` steps, falling: (σ_max^(1/ρ) + i/(steps−1) (σ_min^(1/ρ) − σ_max^(1/ρ)))^ρ,
  * then 0; steps + 1 numbers. [EDM eq. 5] One step goes from σ_max to 0. Throws RangeError without a step, or unless
  * 0 < σ_min < σ_max.
  */

@@ -6,11 +6,24 @@
  * Next: respace.ts, losses.ts, samplers.ts.
  */
 
-import { add, affine, clamp, exp, mul, ShapeError, slice, sub, type Tensor } from '../core/index.ts'
+import {
+  add,
+  affine,
+  clamp,
+  exp,
+  full,
+  isFinite as isFiniteAt,
+  mul,
+  ShapeError,
+  slice,
+  sub,
+  type Tensor,
+  where,
+} from '../core/index.ts'
 import { type Schedule, scheduleOf } from './betas.ts'
 import { checkTimesteps, perSample, scaled, type Timesteps } from './per-sample.ts'
 
-/** What the network's first C channels mean: ε, x_0, or v = √ᾱ ε − √(1−ᾱ) x_0 [PD §4]. */
+/** Target of the network's first C channels: ε, x_0, or v = √ᾱ ε − √(1−ᾱ) x_0 [PD §4]. */
 export type Prediction = 'epsilon' | 'xStart' | 'v'
 
 /**
@@ -28,7 +41,7 @@ export interface GaussianDiffusion extends Schedule {
   readonly variance: Variance
 }
 
-/** What makes a diffusion process: its noise, and what its network says. */
+/** A diffusion process: its noise schedule, and the meaning of its network's output. */
 export interface DiffusionOptions {
   readonly betas: ArrayLike<number>
   readonly prediction?: Prediction
@@ -38,7 +51,7 @@ export interface DiffusionOptions {
 /** A network: x_t (N, C, …) and N original timesteps → (N, C, …), or (N, 2C, …) where the variance is learned. */
 export type Network = (x: Tensor, t: Int32Array) => Tensor
 
-/** A diffusion over all timesteps; predicts ε with a learned variance, as DiT and MDT do, unless said. */
+/** A diffusion over all timesteps. Defaults to ε-prediction with a learned variance, as in DiT and MDT. */
 export function gaussianDiffusion(options: DiffusionOptions): GaussianDiffusion {
   const { betas, prediction = 'epsilon', variance = 'learnedRange' } = options
   const steps = betas.length
@@ -84,17 +97,20 @@ export function qPosterior(d: GaussianDiffusion, x0: Tensor, xt: Tensor, t: Time
   return { mean: add(fromX0, fromXt), logVariance: perSample(xt, t, i => d.posteriorLogVariance[i]) }
 }
 
-/** What a network's output says about x_{t−1}. */
+/** The distribution of x_{t−1} that a network's output gives. */
 export interface ReverseStep extends Gaussian {
-  /** exp(logVariance), but for 'fixedSmall' at t = 0, where it is 0. */
+  /** exp(logVariance), except for 'fixedSmall' at t = 0, where it is 0. */
   readonly variance: Tensor
   /** The x_0 that the network has in mind, (N, C, …), clipped if asked. */
   readonly predXStart: Tensor
 }
 
-/** Whether a step clips what it predicts. */
+/** Option of steps that clip their prediction of x_0. */
 export interface ClipOption {
-  /** Clip the predicted x_0 to [−1, 1]: for pixels, whose range that is, and not for latents. Default false. */
+  /**
+   * Clip the predicted x_0 to [−1, 1]: for pixels, whose range that is, and not for latents. One that is not finite becomes
+   * NaN. Default false.
+   */
   readonly clip?: boolean
 }
 
@@ -118,7 +134,7 @@ export function reverseStep(
   { clip = false }: ClipOption = {},
 ): ReverseStep {
   const unclipped = xStartOf(d, predicted, xt, t)
-  const predXStart = clip ? clamp(unclipped, -1, 1) : unclipped
+  const predXStart = clip ? clipped(unclipped) : unclipped
   const { mean } = qPosterior(d, predXStart, xt, t)
   if (range === null) return { mean, predXStart, ...fixedVariance(d, xt, t) }
   // log σ² = f log β_t + (1 − f) log β̃_t with f = (v + 1)/2  [iDDPM eq. 15]
@@ -126,6 +142,12 @@ export function reverseStep(
   const width = perSample(xt, t, i => Math.log(d.betas[i]) - d.posteriorLogVariance[i])
   const logVariance = add(low, mul(affine(range, 0.5, 0.5), width))
   return { mean, predXStart, logVariance, variance: exp(logVariance) }
+}
+
+/** x_0 limited to [−1, 1], (N, C, …). What overflowed becomes NaN, so that it is not taken for black or white. */
+function clipped(xStart: Tensor): Tensor {
+  const { dtype, backend } = xStart
+  return where(isFiniteAt(xStart), clamp(xStart, -1, 1), full([], Number.NaN, { dtype, backend }))
 }
 
 function fixedVariance(d: GaussianDiffusion, xt: Tensor, t: Timesteps): Omit<ReverseStep, 'mean' | 'predXStart'> {

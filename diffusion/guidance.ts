@@ -22,7 +22,7 @@ export interface GuidanceOptions {
   readonly scale: number
   /** Power of MDT's power-cosine scale; the scale is constant without it. */
   readonly power?: number
-  /** How many leading channels of the output are guided, at most all. Default 3, as in DiT and MDT; 'all' in MaskDiT. */
+  /** Number of leading channels of the output that are guided, at most all. Default 3, as in DiT and MDT; 'all' in MaskDiT. */
   readonly channels?: number | 'all'
   /** The T of the power-cosine scale. Default 1000. */
   readonly timesteps?: number

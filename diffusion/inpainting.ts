@@ -13,9 +13,9 @@ import { ddpmStep } from './samplers.ts'
 
 /** How often RePaint goes back, and how far. */
 export interface JumpOptions {
-  /** How many steps a jump goes back up. Default 10. */
+  /** Length of a jump back up, in steps. Default 10. */
   readonly jump?: number
-  /** How often each stretch of so many steps is walked down; 1 for no jumps. Default 10. */
+  /** Number of times that each stretch of `jump` steps is denoised; 1 for no jumps. Default 10. */
   readonly resamplings?: number
 }
 
@@ -43,7 +43,7 @@ export function repaintLevels(steps: number, { jump = 10, resamplings = 10 }: Ju
   return levels
 }
 
-/** What is known of a picture. */
+/** The known part of a picture. */
 export interface Inpainting extends ClipOption, JumpOptions {
   /** The picture, (N, C, H, W); what it holds in the hole is not looked at. */
   readonly known: Tensor

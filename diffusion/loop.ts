@@ -1,12 +1,12 @@
 /**
- * What all samplers share: the loop over steps, as a generator, so that the caller can show, save or stop in between.
+ * The loop over steps of all samplers, as a generator, so that the caller can show, save or stop in between.
  * A step runs in a scope and without recording; the loop holds one step's tensors and frees those before them.
  * Next: samplers.ts.
  */
 
 import { noGrad, Rng, scope, type Tensor } from '../core/index.ts'
 
-/** What a step gives: x one step further, and the x_0 that the network predicted on the way; both (N, C, …). */
+/** Result of a step: x one step further, and the x_0 that the network predicted on the way; both (N, C, …). */
 export interface Sampled {
   readonly x: Tensor
   readonly predXStart: Tensor
@@ -25,7 +25,7 @@ export type Stepped<Plan> = Plan & Sampled & { readonly step: number }
 
 /**
  * Runs `move` for each plan in turn, from `start` (N, …); it is given x and the last step's prediction (null in the first).
- * Yields after every step; those tensors live until the loop goes on or is left, so `x.alias()` whatever is to stay.
+ * Yielded tensors stay valid until the generator advances or is closed; keep one longer with `x.alias()`.
  */
 export function* stepping<Plan>(
   start: Tensor,

@@ -1,5 +1,5 @@
 /**
- * What a diffusion model is trained on: the squared error of its prediction, and where it learns variances, the bound's
+ * Training loss of a diffusion model: the squared error of its prediction, and where it learns variances, the bound's
  * term at the same step. [iDDPM §3.1] The bound moves the variances only: inside it the prediction is a constant.
  * Losses stay per sample, (N); the caller takes the mean. Masked models' own losses are in models/. Next: samplers.ts.
  */
@@ -19,10 +19,10 @@ export interface LossTerms {
   readonly loss: Tensor
 }
 
-/** How the terms of a loss are weighted. */
+/** Weights of the terms of a loss. */
 export interface LossOptions {
-  /** 'minSnr5' weights the squared error by timestep, as MDT v2 does [Min-SNR §3.4]; 'uniform' (the default) by 1. */
-  readonly weighting?: 'uniform' | 'minSnr5'
+  /** 'min-snr-5' weights the squared error by timestep, as MDT v2 does [Min-SNR §3.4]; 'uniform' (the default) by 1. */
+  readonly weighting?: 'uniform' | 'min-snr-5'
   /**
    * Multiplies vb by steps/1000, which keeps λ = 0.001 with fewer steps: the official `rescale_learned_sigmas`, off in DiT
    * and MDT.
@@ -71,7 +71,7 @@ export function hybridLoss(
   return { mse, vb, loss: add(mse, vb) }
 }
 
-/** What the network is to predict: ε, x_0 or v of x0 with `noise` (both (N, C, …)) at steps t (N). */
+/** Target of the network's prediction: ε, x_0 or v of x0 with `noise` (both (N, C, …)) at steps t (N). */
 export function predictionTarget(d: GaussianDiffusion, x0: Tensor, noise: Tensor, t: Timesteps): Tensor {
   if (d.prediction === 'epsilon') return noise
   if (d.prediction === 'xStart') return x0

@@ -1,5 +1,5 @@
 /**
- * What differs from sample to sample of a batch: timesteps, and coefficients looked up by them. Timesteps and tables
+ * Values that differ between the samples of a batch: timesteps, and coefficients looked up by them. Timesteps and tables
  * live on the host in f64; a coefficient becomes a tensor of N numbers in the dtype of the batch it multiplies, so that
  * tables keep their precision and nothing is read back from a device. Next: gaussian.ts.
  */

@@ -1,6 +1,6 @@
 /**
  * Sampling with fewer steps than training: which timesteps are kept, and the diffusion over them. ᾱ at the kept steps
- * stays what it was; β follows from it, so all equations hold unchanged, and the network goes on being told original
+ * does not change; β follows from it, so all equations hold unchanged. The network still receives the original
  * timesteps. [iDDPM §4] The notations are those of the official code. Next: samplers.ts.
  */
 
@@ -9,8 +9,8 @@ import type { GaussianDiffusion } from './gaussian.ts'
 import { checkCount } from './per-sample.ts'
 
 /**
- * Timesteps to keep out of T, rising: '' keeps all, '250' so many, evenly spread from the first to the last; '10,15,20'
- * so many from each of as many equal sections; 'ddim50' every k-th from 0 on, for the k that gives 50. Throws RangeError
+ * Timesteps to keep out of T, rising: '' keeps all; '250' keeps 250, evenly spaced from the first to the last; '10,15,20'
+ * keeps these numbers of steps of three equal sections; 'ddim50' keeps every k-th from 0, for the k that gives 50. Throws RangeError
  * when there is no such choice.
  */
 export function spaceTimesteps(T: number, spacing: string): Int32Array {

@@ -40,7 +40,7 @@ function notAtStart(x: Tensor, t: Timesteps): Tensor {
   return perSample(x, t, i => (i === 0 ? 0 : 1))
 }
 
-/** How a DDIM step goes. */
+/** Options of a DDIM step. */
 export interface DdimOptions extends ClipOption {
   /** 0 (the default) gives the same sample for the same noise; 1 adds as much noise as DDPM. In [0, 1]. */
   readonly eta?: number
@@ -97,8 +97,8 @@ export function ddimReverseStep(
 export type SampleStep = Stepped<{ readonly t: number }>
 
 /**
- * Ancestral sampling from x_T (N, C, …), step by step; the last step's x is the sample. What a step gives lives until the
- * loop goes on or is left.
+ * Ancestral sampling from x_T (N, C, …), step by step; the last step's x is the sample. Yielded tensors stay valid until the
+ * generator advances or is closed.
  */
 export function ddpmSteps(
   d: GaussianDiffusion,

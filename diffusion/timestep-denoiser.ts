@@ -45,8 +45,8 @@ export function timestepDenoiser(d: GaussianDiffusion, network: Network, options
 }
 
 /**
- * Timesteps of d for so many steps, rising, whose ln σ are as evenly spread as timesteps can be: what DPM-Solver++, which
- * looks back by one step, wants [DPM++ §5]. Where several levels are nearest to one timestep, they take its neighbours.
+ * Returns `steps` timesteps of d, rising, whose ln σ are as evenly spaced as timesteps can be, for DPM-Solver++, whose
+ * multistep form assumes it [DPM++ §5]. Where several levels are nearest to one timestep, they take its neighbours.
  * One step is the last timestep. Throws RangeError on steps outside [1, d.steps].
  */
 export function logSnrTimesteps(d: GaussianDiffusion, steps: number): Int32Array {

@@ -58,7 +58,7 @@ class Residual extends Layer {
 /** The side of the pictures that it was trained on: others are resized to it. */
 const side = 32
 const widths = [32, 64, 128] as const
-/** Of the spatial layer so many channels are taken, as sFID does. */
+/** Number of channels that are taken of the spatial layer, as in sFID. */
 const spatialChannels = 7
 
 /** 32 × 32 → 16 × 16 → 8 × 8, then one number per channel. */

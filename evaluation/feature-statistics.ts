@@ -11,20 +11,20 @@ import { readSafetensors, writeSafetensors } from '../io/safetensors-node.ts'
 import { UserError } from '../io/user-error.ts'
 import { type FeatureGaussian, FeatureStatistics } from './index.ts'
 
-/** Statistics that go on: of `pool` and of `spatial` features. */
+/** Running statistics of `pool` and of `spatial` features. */
 export interface SetStatistics {
   readonly pool: FeatureStatistics
   readonly spatial: FeatureStatistics
 }
 
-/** What a file has of a set. */
+/** Statistics of a set, as read from a file. */
 export interface StoredStatistics {
   readonly pool: FeatureGaussian
   /** Not in files of pytorch-fid. */
   readonly spatial: FeatureGaussian | null
-  /** What they were made with, where the file says so: not in an .npz. */
+  /** Name of the feature network; null in an .npz, which does not hold it. */
   readonly features: string | null
-  /** What an .npz does not have: sums, to go on from. */
+  /** Sums, to which more pictures can be added; null in an .npz. */
   readonly sums: SetStatistics | null
 }
 

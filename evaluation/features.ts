@@ -1,12 +1,12 @@
 /**
- * What a network must give so that pictures can be measured with it. Distances of one network's features are not to be
- * compared with those of another: FID is those of Inception alone (evaluation/inception.ts), and what goes by another name
- * here says so. Next: statistics.ts.
+ * Interface of networks whose features measure pictures. Distances of one network's features must not be
+ * compared with those of another: FID is those of Inception alone (evaluation/inception.ts), and other networks here
+ * have other names.
  */
 
 import type { Tensor } from '../core/tensor.ts'
 
-/** What a network makes of N pictures. */
+/** Features of N pictures. */
 export interface PictureFeatures<T> {
   /** (N, D): of the Fréchet distance, precision and recall. */
   readonly pool: T

@@ -7,7 +7,7 @@ import { type Features, sizeOfFeatures } from './matrix.ts'
 
 /**
  * exp(mean KL(p(y|x) ‖ p(y))) of logits (N, K), p(y) being the mean of p(y|x): between 1 and K. With `splitSize` the mean
- * of the scores of so many pictures at a time, of which the last may be fewer; ADM's evaluator takes 5,000. Throws
+ * of the scores of groups of that many pictures (the last may be smaller); ADM's evaluator takes 5,000. Throws
  * ShapeError and RangeError.
  */
 export function inceptionScore(logits: Features, splitSize = Number.POSITIVE_INFINITY): number {

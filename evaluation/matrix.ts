@@ -14,7 +14,7 @@ export interface Matrix {
   readonly data: Float64Array
 }
 
-/** What a feature network made of N pictures: (N, D), row-major, such as `{ data: await t.data(), shape: t.shape }`. */
+/** Features of N pictures: (N, D), row-major, such as `{ data: await t.data(), shape: t.shape }`. */
 export interface Features {
   readonly data: ArrayLike<number>
   readonly shape: Shape

@@ -76,7 +76,7 @@ function bidiagonal({ rows: M, columns: N, data }: Matrix): { diagonal: Float64A
   }
 }
 
-/** What a block of reflections takes from a matrix (M, N): Σ cᵢ rᵢᵀ, columns v and x, rows y and u. */
+/** Update that a block of reflections subtracts from a matrix (M, N): Σ cᵢ rᵢᵀ, columns v and x, rows y and u. */
 class Pairs {
   readonly #columns: Float64Array[] = []
   readonly #rows: Float64Array[] = []

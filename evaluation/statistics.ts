@@ -19,7 +19,7 @@ export interface FeatureGaussian {
   readonly covariance: Matrix
 }
 
-/** What statistics are made of, for a file: whole numbers, all exact in f64. */
+/** State of statistics, for a file: integers, all exact in f64. */
 export interface StatisticsState {
   readonly count: number
   /** Bounds what `products` can be. */
@@ -125,7 +125,7 @@ export class FeatureStatistics {
     return { mean: this.mean, covariance: this.covariance() }
   }
 
-  /** All that is known, to go on from elsewhere. */
+  /** Returns the full state, from which `FeatureStatistics` can continue. */
   state(): StatisticsState {
     const { count, width: D } = this
     const { high, low } = this.#products

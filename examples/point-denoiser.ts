@@ -17,7 +17,7 @@ export class PointDenoiser extends Module {
   readonly third: Linear
   readonly last: Linear
 
-  /** `masked`: whether `forward` is told what is shown. */
+  /** `masked`: true if `forward` takes the mask of shown coordinates. */
   constructor(D: number, init: Init, { masked = false } = {}) {
     super()
     this.time = new TimestepEmbedder(D, init)

@@ -1,11 +1,11 @@
 /**
- * The Swiss roll in two dimensions, a spiral that no straight line takes apart: points for 02-mlp.ts and 03-ddpm-2d.ts.
+ * The Swiss roll in two dimensions, a spiral that no straight line separates: points for 02-mlp.ts and 03-ddpm-2d.ts.
  */
 
 import type { Rng } from '../core/index.ts'
 
 export interface SwissRoll {
-  /** (N, 2), in [-2, 2] but for the noise; their standard deviation is about 1 */
+  /** (N, 2), in [-2, 2] before noise is added; their standard deviation is about 1 */
   readonly points: Float32Array
   /** (N): how far along the spiral each point lies, in [0, 1). */
   readonly along: Float32Array

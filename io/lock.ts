@@ -21,15 +21,16 @@ import {
 } from 'node:fs'
 import { constants, hostname } from 'node:os'
 import { join } from 'node:path'
+import { wholeText } from './open-node.ts'
 import { reason, UserError } from './user-error.ts'
 
-/** What a lock says of its owner. */
+/** Owner of a lock, as its file names it. */
 interface Owner {
   readonly host: string
   readonly pid: number
   /** The PID namespace in which that number counts; '' where the system does not say. */
   readonly namespace: string
-  /** What tells the process from a later one of the same number; '' where the system does not say. */
+  /** Start time, which distinguishes the process from a later one with the same pid; '' where the system has none. */
   readonly start: string
   /** For people: when the lock was taken. */
   readonly since: string
@@ -61,7 +62,10 @@ export function lockFolder(folder: string): () => void {
     if (error instanceof UserError) throw error
     throw new UserError(`${folder}: could not be locked: ${reason(error)}`, { cause: error })
   }
+  let held = true
   const release = () => {
+    if (!held) return // another process may have a lock of this name by now
+    held = false
     rmSync(own.path, { force: true })
     if (made !== undefined) removeEmpty(folder)
     process.off('exit', release)
@@ -72,9 +76,14 @@ export function lockFolder(folder: string): () => void {
   return release
 }
 
+/** True if a process that lives, here or where it cannot be seen from here, has the folder. */
+export function isLocked(folder: string): boolean {
+  return locks(folder).some(({ owner }) => owner !== null && lives(owner))
+}
+
 const signals = ['SIGINT', 'SIGTERM'] as const
 
-/** A signal that nobody else listens to ends the process, as without us, but not before the lock is removed. */
+/** Removes the locks. Then ends the process, unless the program has another listener for the signal. */
 function onSignal(signal: (typeof signals)[number]): void {
   const others = process.listeners(signal).some(listener => listener !== onSignal)
   if (!others) process.exit(128 + constants.signals[signal])
@@ -124,7 +133,7 @@ function locks(folder: string): Lock[] {
 function readOwner(path: string): Owner | null {
   for (const end = performance.now() + textWithinMs; ; ) {
     try {
-      const { host, pid, namespace = ownNamespace, start, since } = JSON.parse(readFileSync(path, 'utf8'))
+      const { host, pid, namespace = ownNamespace, start, since } = JSON.parse(wholeText(path))
       if (Number.isSafeInteger(pid) && pid > 0)
         return { host: `${host}`, pid, namespace: `${namespace}`, start: `${start}`, since: `${since}` }
     } catch (error) {
@@ -203,7 +212,7 @@ function startOf(pid: number): string {
   }
 }
 
-/** What was made for a run that then left nothing goes again. */
+/** Removes a folder that was created for a run and stayed empty. */
 function removeEmpty(folder: string): void {
   try {
     rmdirSync(folder)

@@ -9,7 +9,6 @@
 import { closeSync, createWriteStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { ZipFile as ZipWriter } from 'yazl'
 import { show, sizeOf } from '../core/shape.ts'
 import { writeAside } from './aside.ts'
 import {
@@ -136,7 +135,7 @@ export class NpzFile {
     return decodeElements(this.header(name).dtype, row, `${this.path}: ${name}`)
   }
 
-  /** What is known of an array. Throws SafetensorsError where there is none of that name. */
+  /** Header of an array. Throws SafetensorsError if there is none of that name. */
   header(name: string): NpyHeader {
     const header = this.arrays.get(name)
     if (header !== undefined) return header
@@ -255,6 +254,7 @@ export async function readNpz(path: string, names?: readonly string[]): Promise<
  * at all. Rejects with SafetensorsError where elements do not fit shape or type, and UserError where the disk refuses.
  */
 export async function writeNpz(path: string, arrays: ReadonlyMap<string, NpzSource>): Promise<void> {
+  const { ZipFile: ZipWriter } = await import('yazl')
   await writeAside(path, async aside => {
     const zip = new ZipWriter()
     const failed = new Promise<never>((_, reject) => zip.on('error', reject))

@@ -8,7 +8,7 @@
 import { closeSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { show, sizeOf } from '../core/shape.ts'
-import type { Tensor } from '../core/tensor.ts'
+import { Tensor } from '../core/tensor.ts'
 import { largestTransfer, openRegular, readBytes } from './open-node.ts'
 import {
   decoded,
@@ -98,10 +98,16 @@ export function readSafetensors(path: string): {
 /** Elements, or what fetches them when it is their turn, so that one tensor at a time is on the host. */
 export type LazyData = ArrayLike<number> | (() => ArrayLike<number> | Promise<ArrayLike<number>>)
 
-/** Tensors, such as a module's state dict, as `writeSafetensors` takes them; each is read when it is its turn. */
-export function storable(tensors: ReadonlyMap<string, Tensor>): Map<string, HostTensor<LazyData>> {
+/**
+ * Tensors, such as a module's state dict, as `writeSafetensors` takes them; each is read when it is its turn. Those that are on
+ * the host are left as they are.
+ */
+export function storable(
+  tensors: ReadonlyMap<string, Tensor | HostTensor<LazyData>>,
+): Map<string, HostTensor<LazyData>> {
   return new Map(
     Array.from(tensors, ([name, tensor]) => {
+      if (!(tensor instanceof Tensor)) return [name, tensor]
       const { shape, dtype } = tensor
       return [name, { dtype: safetensorsDType[dtype], shape, data: () => tensor.data() }]
     }),

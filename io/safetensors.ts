@@ -45,7 +45,7 @@ export interface RawTensor {
   readonly bytes: () => Uint8Array
 }
 
-/** What a file says of itself: every tensor's place, and the free text of its metadata. */
+/** Header of a file: the place of every tensor, and the metadata. */
 export interface SafetensorsHeader {
   /** By name, in the order of the bytes. */
   readonly tensors: ReadonlyMap<string, SafetensorsEntry>
@@ -161,7 +161,7 @@ function parseEntry(value: unknown, dataBegin: number, where: string): Safetenso
   return { dtype, shape, begin: dataBegin + offsets[0], end: dataBegin + offsets[1] }
 }
 
-/** What precedes the tensors' bytes, and the order in which these follow: larger elements first, so all lie aligned. */
+/** Returns the header's bytes and the order of the tensors: larger elements first, which aligns all of them. */
 export function encodeSafetensorsHeader(
   tensors: ReadonlyMap<string, Omit<HostTensor, 'data'> | RawTensor>,
   metadata: ReadonlyMap<string, string> = new Map(),

@@ -5,6 +5,11 @@ export class UserError extends Error {
   override name = 'UserError'
 }
 
+/** A command line that names what does not exist, or a value out of its range. */
+export class UsageError extends UserError {
+  override name = 'UsageError'
+}
+
 /** `error: …` on one line; for a mistake in the program itself, how to see where. */
 export function errorLine(error: unknown): string {
   const message = (error instanceof Error ? error.message : String(error)).trim().replace(/\s*\n\s*/g, ' ')
@@ -13,7 +18,7 @@ export function errorLine(error: unknown): string {
   return `error: ${message}${ours && !('code' in (error as Error)) ? ' (DEMASK_DEBUG=1 shows where)' : ''}`
 }
 
-/** What an operating system's error code means, in words; for other errors their message. */
+/** Returns an operating system's error code in words; for other errors their message. */
 export function reason(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException
   if (code === 'ENOSPC') return 'no space left on the disk'

@@ -6,10 +6,10 @@
  * comes from anywhere, so no size is believed that the file's length does not justify.
  */
 
-import { closeSync, readSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { Readable } from 'node:stream'
 import { crc32, createInflateRaw } from 'node:zlib'
-import { type Entry, fromRandomAccessReaderPromise, RandomAccessReader } from 'yauzl'
+import type { Entry } from 'yauzl'
 import { openRegular, readBytes } from './open-node.ts'
 
 /** A container that is not what it should be, on one line. */
@@ -148,39 +148,12 @@ async function* inflate(chunks: Iterable<Uint8Array>): AsyncGenerator<Uint8Array
   }
 }
 
-/** How yauzl reads: its own way throws, where nobody can catch it, at a place that no file has. */
-class Reader extends RandomAccessReader {
-  readonly #descriptor: number
-  readonly #size: number
-
-  constructor(descriptor: number, size: number) {
-    super()
-    this.#descriptor = descriptor
-    this.#size = size
-  }
-
-  override read(bytes: Buffer, offset: number, length: number, position: number, done: Done): void {
-    let error: Error | null = null
-    if (!(position >= 0 && position + length <= this.#size))
-      error = new Error(`it leads to ${length} bytes at ${position}, outside of ${this.#size}`)
-    else
-      try {
-        if (readSync(this.#descriptor, bytes, offset, length, position) < length) error = new Error('it shrank')
-      } catch (thrown) {
-        error = thrown as Error
-      }
-    setImmediate(done, error)
-  }
-}
-
-type Done = (error: Error | null) => void
-
 async function readDirectory(path: string, descriptor: number, fileSize: number): Promise<Map<string, ZipEntry>> {
   const entries = new Map<string, ZipEntry>()
   const places: { readonly begin: number; readonly end: number; readonly name: string }[] = []
   try {
-    const options = { lazyEntries: true, autoClose: false, strictFileNames: true }
-    const zip = await fromRandomAccessReaderPromise(new Reader(descriptor, fileSize), fileSize, options)
+    const { openDirectory } = await import('./zip-directory-node.ts') // loads yauzl
+    const zip = await openDirectory(descriptor, fileSize)
     for await (const entry of zip.eachEntry()) {
       checkEntry(path, entry, fileSize)
       if (entries.has(entry.fileName)) throw new ZipError(`${path}: ${printable(entry.fileName)}: two entries have it`)

@@ -1,8 +1,8 @@
 /**
- * What encoder and decoder of autoencoder-kl.ts are made of: residual blocks, attention over all pixels, and resampling
- * by two, each under the names that diffusers gives its parts. All of them are lean: what lies between two layers is let
- * go of once the next layer has read it (under a recording the tape keeps what gradients need), and without a recording
- * a convolution is worked out in strips, so that its columns never are in memory as a whole.
+ * Blocks of the encoder and decoder of autoencoder-kl.ts: residual blocks, attention over all pixels, and resampling
+ * by two, with diffusers' parameter names. Intermediates are freed once the next layer has read them (under a recording
+ * the tape keeps those that gradients need). Without a recording a convolution is computed in strips, so its columns are
+ * never in memory as a whole.
  */
 
 import {
@@ -26,7 +26,7 @@ import { Conv2d, type Conv2dOptions, GroupNorm, type Init, Layer, Linear, Module
 /** Of every group norm; PyTorch's own default is 1e-5. */
 const eps = 1e-6
 
-/** Columns of one strip of a convolution have at most so many elements, or are those of a single row. */
+/** Elements of the columns of one strip of a convolution at most, unless a single row has more. */
 const stripElements = 1 << 22
 
 /** The steps one after the other. What a step returns is freed when the next has read it; `x` is the caller's. */

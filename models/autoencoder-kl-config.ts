@@ -23,7 +23,7 @@ export type AutoencoderPresetName = keyof typeof autoencoderPresets
 /** The names of all presets. */
 export const autoencoderPresetNames = Object.keys(autoencoderPresets) as readonly AutoencoderPresetName[]
 
-/** What config.json says of these sizes, under diffusers' names. */
+/** Returns config.json for these sizes, under diffusers' names. */
 export function autoencoderConfig(options: AutoencoderKLOptions): Record<string, unknown> {
   const { inChannels = 3, outChannels = 3, scalingFactor = 0.18215 } = options
   const { latentChannels, blockOutChannels, layersPerBlock, normGroups } = options
@@ -42,7 +42,7 @@ export function autoencoderConfig(options: AutoencoderKLOptions): Record<string,
   }
 }
 
-/** What diffusers takes where a config says nothing. */
+/** Defaults of diffusers for keys that a config lacks. */
 const defaults = {
   in_channels: 3,
   out_channels: 3,

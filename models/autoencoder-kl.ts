@@ -59,7 +59,7 @@ export interface AutoencoderKLOptions {
   readonly layersPerBlock: number
   /** Groups of every group norm; must divide all of `blockOutChannels`. */
   readonly normGroups: number
-  /** What latents are multiplied by, so that their spread is about 1. Default 0.18215, Stable Diffusion's. */
+  /** Factor of latents that makes their standard deviation about 1. Default 0.18215, Stable Diffusion's. */
   readonly scalingFactor?: number
 }
 
@@ -200,7 +200,7 @@ export class AutoencoderKL extends Module {
     this.scalingFactor = scalingFactor
   }
 
-  /** How many pixels of a picture's side one of a latent's side stands for. */
+  /** Ratio of a picture's side to its latent's side. */
   get downsampling(): number {
     return 2 ** (this.options.blockOutChannels.length - 1)
   }
@@ -231,12 +231,12 @@ export class AutoencoderKL extends Module {
     )
   }
 
-  /** What a diffusion model is trained on: a scaled draw of the posterior. noise (N, latents, h, w). */
+  /** Returns a scaled sample of the posterior, on which diffusion models train. noise (N, latents, h, w). */
   latents(x: Tensor, noise: Tensor): Tensor {
     return scope(() => mul(this.encode(x).sample(noise), this.scalingFactor))
   }
 
-  /** What the latents of a diffusion model look like: z (N, latents, h, w), scaled → pictures (N, C, H, W). */
+  /** Decodes scaled latents of a diffusion model: z (N, latents, h, w) → pictures (N, C, H, W). */
   pictures(latents: Tensor): Tensor {
     return scope(() => this.decode(div(latents, this.scalingFactor)))
   }

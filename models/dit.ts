@@ -26,7 +26,7 @@ import {
   unpatchify,
 } from '../nn/index.ts'
 
-/** What DiT and MDT are made of. Pictures are square. */
+/** Sizes of DiT and MDT. Pictures are square. */
 export interface TransformerOptions {
   /** H = W of the picture (or latent): a multiple of `patchSize`. */
   readonly inputSize: number
@@ -46,7 +46,7 @@ export interface TransformerOptions {
   readonly mlpRatio?: number
   /** How often training drops a label. Above 0, label `numClasses` means 'no label'. Default 0.1. */
   readonly classDropoutProb?: number
-  /** Whether the output has C more channels, for the variance. Default true. */
+  /** True if the output has C more channels, for the variance. Default true. */
   readonly learnSigma?: boolean
 }
 
@@ -112,7 +112,7 @@ export class DiTBlock extends Module {
   readonly mlp: Mlp
   readonly adaLN_modulation: Modulation
 
-  /** The condition has the block's width, unless said. */
+  /** The condition has the block's width by default. */
   constructor(
     options: Pick<TransformerOptions, 'hiddenSize' | 'numHeads' | 'mlpRatio'>,
     init: Init,
@@ -140,7 +140,7 @@ export class FinalLayer extends Module {
   readonly linear: Linear
   readonly adaLN_modulation: Modulation
 
-  /** The condition has the tokens' width, unless said. */
+  /** The condition has the tokens' width by default. */
   constructor(
     options: Pick<TransformerOptions, 'hiddenSize' | 'patchSize' | 'inChannels' | 'learnSigma'>,
     init: Init,

@@ -6,9 +6,10 @@
 
 import type { Rng, Tensor } from '../core/index.ts'
 import type { GaussianDiffusion, Network, Sampled, TokenMask } from '../diffusion/index.ts'
-import type { Decay, HostState, Init, Module, NamedParameters, Optimizer, StateSource } from '../nn/index.ts'
+import type { Decay, HostState, Init, Module, NamedOptimizerOptions, NamedParameters, Optimizer } from '../nn/index.ts'
 import type { TransformerOptions } from './dit.ts'
 import type { Pictures } from './presets.ts'
+import type { TransferRules } from './transfer.ts'
 
 // ---- settings as data -----------------------------------------------------------------------------------------------
 
@@ -37,6 +38,8 @@ export interface TextSetting extends CommonSetting<string> {
   readonly value?: string
   /** Given as a word of its own instead of a flag: `demask train maskdm pretrain`. */
   readonly operand?: true
+  /** May be given again; the value is a list. */
+  readonly many?: true
 }
 
 /** False unless given. */
@@ -118,16 +121,22 @@ export interface FamilyTraining<Model extends Module, Own extends SettingsTable>
   /** Returns the training defaults of a preset. Throws RangeError on an unknown name. */
   defaults(preset: string): TrainingDefaults
   /**
-   * Settles own settings that follow from others; `given` are those of the command line, `resumed` is true if a run goes
-   * on. Throws UserError where they contradict each other.
+   * Settles own settings that follow from others. `given` are those of the command line, `resumed` is true if a run
+   * resumes, `inputSize` is the side of the model's input (default: that of the pictures). Throws UserError where they
+   * contradict each other.
    */
-  settle?(settings: OwnSettings<Own>, given: Partial<SettingsOf<Own>>, resumed: boolean): SettingsOf<Own>
+  settle?(
+    settings: OwnSettings<Own>,
+    given: Partial<SettingsOf<Own>>,
+    resumed: boolean,
+    inputSize?: number,
+  ): SettingsOf<Own>
   /** Pictures in the grid of samples that a run writes. */
   samples(preset: string): number
-  /** Creates the optimizer of the paper. */
-  optimizer(parameters: NamedParameters, settings: TrainingDefaults): Optimizer
+  /** Creates the optimizer that `settings` name, by default the paper's, with the paper's betas. */
+  optimizer(parameters: NamedParameters, settings: NamedOptimizerOptions): Optimizer
   /** Decay of the moving average of weights. */
-  decay(settings: TrainingDefaults): Decay
+  decay(settings: Pick<TrainingDefaults, 'emaDecay'>): Decay
   /** The moving average leaves frozen parameters out. */
   readonly skipFrozen?: true
   /** Argument of the learning-rate schedule at the first step: 0, so that a warm-up begins with a rate of 0, or 1. */
@@ -147,11 +156,8 @@ export interface FamilyTraining<Model extends Module, Own extends SettingsTable>
   readonly curves: readonly string[]
   /** Passes of a step over a part, to be run one after the other. Throws RangeError. */
   passes(model: Model, part: Part, settings: OwnSettings<Own>): Iterable<LossPass>
-  /**
-   * Puts pre-trained weights into a model, which may have other classes or another size if the family can transfer to
-   * them. Throws RangeError and ShapeError where they do not fit.
-   */
-  transfer(model: Model, weights: StateSource): void
+  /** Rules for the tensors that follow classes, size and variances (transfer.ts). Absent where weights cannot be transferred. */
+  readonly transfer?: TransferRules
 }
 
 // ---- recognition ----------------------------------------------------------------------------------------------------
@@ -171,6 +177,8 @@ export interface Told {
   /** The preset it was trained as. */
   readonly preset?: string
   readonly schedule?: NoiseSchedule
+  /** The row of MDT's tables 3 to 5 that it was trained as. */
+  readonly ablation?: string
 }
 
 /** Noise schedule of a discrete diffusion. */
@@ -254,7 +262,8 @@ export interface Trainable<Model extends Module, Options, Own extends SettingsTa
   readonly command: string
   /** Small to large. */
   readonly presets: readonly string[]
-  readonly defaultPreset: string
+  /** Preset of a new run on inputs of `side` by `side`, where none is given. */
+  defaultPreset(side: number): string
   /** Options of a preset's model for such pictures. Throws RangeError on an unknown preset. */
   options(preset: string, pictures: Pictures, settings?: Partial<SettingsOf<Own>>): Options
   /** Throws RangeError on options that fit no model. */

@@ -81,10 +81,18 @@ export {
   maskdmPreset,
   maskdmPresets,
 } from './maskdm-presets.ts'
-export { loadPretrained, networkState, resizePositions } from './maskdm-transfer.ts'
 export { MaskedDiffusionTransformer, MDT, MDTBlock, type MDTOptions, MDTv2 } from './mdt.ts'
-export { type AblatedLoss, AblatedMDT, ablatedLoss, type MDTAblation } from './mdt-ablations.ts'
-export { mdt, mdtV2 } from './mdt-family.ts'
+export {
+  type AblatedLoss,
+  AblatedMDT,
+  ablatedLoss,
+  ablatedPasses,
+  type MDTAblation,
+  type MDTAblationName,
+  mdtAblationNames,
+  mdtAblations,
+} from './mdt-ablations.ts'
+export { type AblatedMDTOptions, mdt, mdtV2 } from './mdt-family.ts'
 export {
   type MDTInputs,
   type MDTLoss,
@@ -104,6 +112,19 @@ export {
   type Pictures,
   type PresetName,
   presetNames,
+  tinyFor,
   trainingDefaults,
 } from './presets.ts'
 export { describe, recognise } from './recognise.ts'
+export {
+  type Adapted,
+  type Fate,
+  type Pretrained,
+  type TransferContext,
+  type TransferRule,
+  type TransferRules,
+  type TransferredTensor,
+  type TransferTarget,
+  transferTable,
+  transferWeights,
+} from './transfer.ts'

@@ -89,7 +89,7 @@ export function maskDiTLoss(
   return { dsm, mae, loss: add(dsm, mul(mae, maeLossCoef)) }
 }
 
-/** The mask token plays no part in an unmasked step; a gradient of 0, not none, lets the optimizer go on moving it. */
+/** Gives the mask token, which an unmasked step does not use, a gradient of 0: the optimizer's moments then still move it. */
 function withMaskToken(loss: Tensor, token: Tensor | null): Tensor {
   return token === null ? loss : add(loss, mul(sum(token), 0))
 }
@@ -105,7 +105,7 @@ function visibleDenoisingError(denoised: Tensor, y: Tensor, mask: TokenMask, P: 
 }
 
 /**
- * Mean squared error of D on removed patches against the noised input, each patch of which is brought to mean 0 and
+ * Mean squared error of D on removed patches against the noised input, each patch normalised to mean 0 and
  * (unbiased) variance 1: (N, C, H, W) twice → (N). Not weighted by the noise level. [MaskDiT §2.2] Throws RangeError on
  * patches of a single number, which have no variance, and where no patch was removed.
  */
@@ -136,7 +136,7 @@ export type MaskRatioName = 'constant' | 'linear' | 'exp' | `cosine${2 | 3 | 4 |
 
 const cosine = (power: number) => (x: number) => Math.cos((Math.PI * x) / 2) ** power
 
-/** How much of ratio − least is left; 'linear' rises, as in the official code. */
+/** Remaining share of ratio − least; 'linear' rises, as in the official code. */
 const shares: Readonly<Record<MaskRatioName, MaskRatio>> = {
   constant: () => 1,
   linear: x => x,

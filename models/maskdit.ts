@@ -53,9 +53,9 @@ export interface DecoderOptions {
 /** The decoder of every official model, whatever the size of its encoder. */
 export const officialDecoder: DecoderOptions = { hiddenSize: 512, depth: 8, numHeads: 16 }
 
-/** What a MaskDiT is made of: a DiT's options, and its decoder. */
+/** Options of a MaskDiT: a DiT's options, and its decoder. */
 export interface MaskDiTOptions extends Omit<TransformerOptions, 'learnSigma'> {
-  /** `officialDecoder` unless said; null for none: removed patches are then predicted as 0. */
+  /** Default: `officialDecoder`. null for no decoder: removed patches are then predicted as 0. */
   readonly decoder?: DecoderOptions | null
   /**
    * Weight of the reconstruction of removed patches. Default 0.1; at 0 there is no mask token, its place holds zeros.

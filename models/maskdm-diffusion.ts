@@ -1,7 +1,7 @@
 /**
  * How MaskDM's network is trained and sampled. Masked pre-training takes noise off the visible patches only, and so learns
  * the marginal distributions of which the picture's has all [MaskDM §3.2]; denoising fine-tuning is the same loss
- * without a mask. Sampling is DDIM as the official code has it: η = 1 unless said, the predicted x_0 is clipped while the
+ * without a mask. Sampling is DDIM as the official code has it: η = 1 by default, the predicted x_0 is clipped while the
  * ε beside it is kept, and the pictures come out in [0, 1]. Read maskdm.ts first; masks are diffusion/block-masks.ts.
  */
 
@@ -73,7 +73,7 @@ export function sampleMaskDMInputs(model: MaskedUViT, x0: Tensor, masking: Maski
   }
 }
 
-/** What a loss is told besides pictures. */
+/** Inputs of a loss besides pictures. */
 export interface MaskDMLossOptions {
   /** N labels, or null (the default) for none. */
   readonly labels?: ArrayLike<number> | null
@@ -113,7 +113,7 @@ function visiblePatches(x: Tensor, P: number, mask: TokenMask | null): Tensor {
 export interface MaskDMSampling {
   /** Network evaluations, in [1, T]. */
   readonly steps: number
-  /** How much fresh noise a step brings: 1 (the default) as much as DDPM, 0 none. */
+  /** Fresh noise of a step: 1 (the default) as much as DDPM, 0 none. */
   readonly eta?: number
   /** Needed with eta above 0; it is not used in the last step. */
   readonly noise?: NoiseSource

@@ -1,5 +1,5 @@
 /**
- * MaskDM's official configurations under their official names, and `tiny`, a small one for pictures of 16 pixels. A
+ * MaskDM's official configurations under their official names, and `tiny`, `tiny/4` and `tiny/8`, small ones for pictures of 16, 32 and 64 pixels. A
  * configuration is one stage of training: masked for pre-training, or unmasked for fine-tuning and for the model without
  * pre-training it is compared with. The other models' sizes are presets.ts.
  */
@@ -7,17 +7,17 @@
 import type { Masking } from '../diffusion/block-masks.ts'
 import type { MaskDMOptions } from './maskdm.ts'
 
-/** How a configuration is trained, by AdamW with the betas and the weight decay of `maskdmOptimizer`. */
+/** Training settings of a configuration, for AdamW with the betas and the weight decay of `maskdmOptimizer`. */
 export interface MaskDMTraining {
   readonly batch: number
   readonly lr: number
-  /** Over so many steps the rate rises from 0 (`warmUp`). */
+  /** Steps over which the learning rate rises from 0 (`warmUp`). */
   readonly warmUpSteps: number
   /** Clips the gradients' global norm; null for no clipping. */
   readonly maxNorm: number | null
   /** Of the moving average of weights (`powerDecay`). */
   readonly emaDecay: number
-  /** Whether pictures are mirrored at random, every other one. */
+  /** True if pictures are flipped horizontally with probability ½. */
   readonly flip: boolean
 }
 
@@ -30,7 +30,7 @@ export interface MaskDMPreset {
   readonly training: MaskDMTraining
 }
 
-/** What all configurations share. */
+/** Optimizer settings of all configurations. */
 export const maskdmOptimizer = { betas: [0.99, 0.99], weightDecay: 0.03 } as const
 
 const pixels = { patchSize: 4, inChannels: 3, numClasses: 0 }
@@ -61,13 +61,26 @@ const cosine = (network: MaskDMOptions, masking: Masking | null, training: MaskD
   training,
 })
 
+/** Of 64 tokens. */
+const tiny = (inputSize: number, patchSize: number) =>
+  cosine(
+    { inputSize, patchSize, inChannels: 3, hiddenSize: 128, depth: 5, numHeads: 4, numClasses: 0 },
+    block(2, 0.5),
+    {
+      batch: 64,
+      lr: 1e-3,
+      warmUpSteps: 100,
+      maxNorm: 1,
+      emaDecay: 0.999,
+      flip: true,
+    },
+  )
+
 /** By official name, without `.yml`. */
 export const maskdmPresets: Readonly<Record<string, MaskDMPreset>> = {
-  tiny: cosine(
-    { inputSize: 16, patchSize: 2, inChannels: 3, hiddenSize: 128, depth: 5, numHeads: 4, numClasses: 0 },
-    block(2, 0.5),
-    { batch: 64, lr: 1e-3, warmUpSteps: 100, maxNorm: 1, emaDecay: 0.999, flip: true },
-  ),
+  tiny: tiny(16, 2),
+  'tiny/4': tiny(32, 4),
+  'tiny/8': tiny(64, 8),
   'ablation/celeba_small': ablation(null, { ...pretraining, batch: 128 }),
   'ablation/pretrain/patch/celeba_10p': ablation(patch(0.1)),
   'ablation/pretrain/patch/celeba_50p': ablation(patch(0.5)),

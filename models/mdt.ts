@@ -1,7 +1,7 @@
 /**
  * MDT, the masked diffusion transformer [MDT §3]: a DiT that is trained on the full picture and on one with some tokens
  * removed. The encoder sees the kept tokens only; the side-interpolator guesses the others; the decoder gets all. Without
- * a mask, as in sampling, the interpolator gives way to its position embedding. Two versions share that frame: `MDT`, the
+ * a mask, as in sampling, its position embedding replaces the interpolator. Two versions share that frame: `MDT`, the
  * paper's, and `MDTv2`, the authors' later code, which adds long skips and a random mask ratio. The loss is
  * mdt-loss.ts. Read dit.ts first; guidance is diffusion/guidance.ts.
  */
@@ -90,7 +90,7 @@ export class MDTBlock extends Module {
   }
 }
 
-/** What the two versions share; they differ in the blocks of encoder and decoder. */
+/** Base of the two versions, which differ in the blocks of encoder and decoder. */
 export abstract class MaskedDiffusionTransformer extends Module {
   /** (1, T, D) positions of encoder and decoder: learned, sinusoids at first. */
   readonly pos_embed: Tensor
@@ -136,7 +136,7 @@ export abstract class MaskedDiffusionTransformer extends Module {
   abstract sampleRatio(rng: Rng): number
 
   /** The weight of the squared error by timestep in this version's training. */
-  abstract readonly weighting: 'uniform' | 'minSnr5'
+  abstract readonly weighting: 'uniform' | 'min-snr-5'
 
   /** The mask of a training step's masked pass for N pictures: the ratio is drawn first, then noise for every token. */
   sampleMask(N: number, rng: Rng): TokenMask {
@@ -247,7 +247,7 @@ export class MDT extends MaskedDiffusionTransformer {
  * first, and every decoder block the embedded picture, unmasked. An odd number of encoder blocks loses one.
  */
 export class MDTv2 extends MaskedDiffusionTransformer {
-  readonly weighting = 'minSnr5'
+  readonly weighting = 'min-snr-5'
   readonly en_inblocks: ModuleList<MDTBlock>
   readonly en_outblocks: ModuleList<MDTBlock>
   readonly de_blocks: ModuleList<MDTBlock>

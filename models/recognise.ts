@@ -1,6 +1,6 @@
 /**
- * Which model a file of weights is of, from the names and shapes of its tensors: family, sizes, and the preset that has
- * them. The number of heads leaves no trace in most shapes: it comes from the preset, or has to be told. Each family's
+ * Recognises the model of a file of weights by the names and shapes of its tensors: family, sizes, and the preset that has
+ * them. Most shapes do not determine the number of heads: it comes from the preset, or from the caller. Each family's
  * record recognises its own.
  */
 

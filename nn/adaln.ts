@@ -15,7 +15,7 @@ function layersOf(from: number, D: number, parts: number, init: Init): Layer[] {
   return [new Activation(silu), new Linear(from, parts * D, init, { weight: constantZero })]
 }
 
-/** What official code calls `adaLN_modulation`; its linear layer is named '1'. */
+/** `adaLN_modulation` of the official code; its linear layer is named '1'. */
 export class Modulation extends Sequential {
   readonly parts: number
 

@@ -1,8 +1,7 @@
 /**
  * Adan [Adan, alg. 1]: Adam with a third moment, of the difference between successive gradients. Semantics of the
  * authors' code, with which MDT v2 trains: the count of steps is common to all parameters of a group, clipping takes this
- * optimizer's eps, the remembered gradient is the clipped one, and the weights shrink after the step unless said.
- * Next: lr-schedule.ts.
+ * optimizer's eps, the saved previous gradient is the clipped one, and weight decay is applied after the step by default.
  */
 
 import { check, oneOf } from '../core/arguments.ts'

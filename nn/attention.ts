@@ -65,14 +65,14 @@ export class RelativePositionBias extends Module {
 }
 
 /**
- * What `RelativePositionBias` and `Attention` take to work on kept tokens: ids N·K token numbers → i32 (N, K, K). Every
- * block of a model wants the same, so it is made once per forward pass.
+ * Pair indices of kept tokens for `RelativePositionBias` and `Attention`: ids N·K token numbers → i32 (N, K, K). All
+ * blocks of a model share them, so they are computed once per forward pass.
  */
 export function keptPairs(ids: ArrayLike<number>, [N, K]: readonly [number, number], grid: Grid, like: Tensor): Tensor {
   return tensor(relativePositions(ids, K, grid), { shape: [N, K, K], dtype: 'i32', backend: like.backend })
 }
 
-/** What an attention has besides its two layers. */
+/** Options of an attention. */
 export interface AttentionOptions {
   /** Adds a relative position bias over this grid of tokens. */
   readonly grid?: Grid

@@ -34,6 +34,12 @@ export interface EmaOptions {
   readonly skipFrozen?: boolean
 }
 
+/** A tensor of the average, and the one of the model that it follows, of one shape. */
+export interface AveragePair {
+  readonly target: Tensor
+  readonly source: Tensor
+}
+
 /** A moving average of a model's weights, in a model of its own. */
 export class Ema<M extends Module> {
   /** The averaged module. */
@@ -41,8 +47,8 @@ export class Ema<M extends Module> {
   readonly decay: Decay
   /** Updates asked for so far, those of skipped steps too: what a resumed run must set again. */
   updates = 0
-  readonly #targets: readonly Tensor[]
-  readonly #sources: readonly Tensor[]
+  #targets: readonly Tensor[]
+  #sources: readonly Tensor[]
 
   /**
    * `average` is a module like `model`, whose state is overwritten with that of `model`; build it with `rng: null`.
@@ -69,5 +75,23 @@ export class Ema<M extends Module> {
     if (!(decay >= 0 && decay <= 1)) throw new RangeError(`ema: expected a decay in [0, 1], got ${decay}`)
     this.updates++
     lerp(this.#targets, this.#sources, 1 - decay, finite)
+  }
+
+  /** The tensors that an update moves. */
+  get pairs(): readonly AveragePair[] {
+    return this.#targets.map((target, i) => ({ target, source: this.#sources[i] }))
+  }
+
+  /**
+   * From now on follows only these tensors of the model, of any shapes. The other averages share the model's memory: they
+   * are the task of averages in other processes.
+   */
+  keepOnly(sources: Iterable<Tensor>): void {
+    const own = new Set(sources)
+    const { pairs } = this
+    const kept = pairs.filter(({ source }) => own.has(source))
+    for (const { target, source } of pairs) if (!own.has(source)) target.replaceWith(source)
+    this.#targets = kept.map(({ target }) => target)
+    this.#sources = kept.map(({ source }) => source)
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Which layer computes what, for those who look for a mistake. Nothing of it runs while nobody asks: the methods of a
- * model's modules are wrapped for the length of one call, so modules and their `forward` know nothing of it.
+ * Names of the layers that run, for debugging. The methods of a model's modules are wrapped for the length of one call,
+ * so modules and their `forward` hold no code for it, and it costs nothing otherwise.
  */
 
 import { labelled } from '../core/index.ts'
@@ -38,7 +38,7 @@ function namedModules(model: Module): [name: string, module: Module][] {
   return found
 }
 
-/** What classes between a module's own and Module define, the nearest first. */
+/** Methods of the classes between a module's own and Module, the nearest first. */
 function methodsOf(module: Module): Map<string, (...args: unknown[]) => unknown> {
   const methods = new Map<string, (...args: unknown[]) => unknown>()
   for (let at = Object.getPrototypeOf(module); at !== Module.prototype; at = Object.getPrototypeOf(at))

@@ -8,11 +8,11 @@ import { constantZero, type Init, type Initializer, xavierUniform } from './init
 import { anInitializerOrFalse, checkLayer } from './layer-arguments.ts'
 import { Layer, parameter } from './module.ts'
 
-/** What a linear layer has, and how it begins. */
+/** Bias and initializers of a linear layer. */
 export interface LinearOptions {
-  /** First weights; Xavier uniform, as DiT, MDT and MaskDiT initialise all linear layers, unless said. */
+  /** Initializer of the weights (default: Xavier uniform, as for all linear layers of DiT, MDT and MaskDiT). */
   readonly weight?: Initializer
-  /** First biases, 0 as in these models unless said; false for a layer without. */
+  /** Initializer of the bias (default: 0, as in these models); false for a layer without bias. */
   readonly bias?: Initializer | false
 }
 

@@ -9,9 +9,9 @@ import { checkLayer } from './layer-arguments.ts'
 import { Linear, type LinearOptions } from './linear.ts'
 import { Layer } from './module.ts'
 
-/** What is between the two layers. */
+/** Options of an MLP. */
 export interface MlpOptions {
-  /** Of every hidden value: GELU in its tanh form, as in DiT, MDT and MaskDiT, unless said; MaskDM takes the exact one. */
+  /** Activation (default: GELU in its tanh form, as in DiT, MDT and MaskDiT; MaskDM takes the exact one). */
   readonly activation?: (x: Tensor) => Tensor
   readonly weight?: LinearOptions['weight']
 }

@@ -7,22 +7,34 @@
 
 import { aFunction, check } from '../core/arguments.ts'
 import { toTypedArray } from '../core/dtype.ts'
-import { assign, cast, noGrad, type Shape, ShapeError, scope, Tensor } from '../core/index.ts'
-import { misfit } from './misfit.ts'
+import { assign, type Backend, cast, noGrad, type Shape, ShapeError, scope, Tensor } from '../core/index.ts'
+import { shapeMismatch } from './shape-mismatch.ts'
+import { summaryText } from './summary.ts'
 
 type Role = 'parameter' | 'frozen' | 'buffer'
 
 /** A tensor that belongs to a module's state. Made by `parameter`, `frozen` and `buffer`. */
 export class StateTensor extends Tensor {
-  readonly role: Role
+  #role: Role
 
   /** With the value and shape of a tensor, whose handle it takes over. */
   constructor(value: Tensor, role: Role) {
     super(value.storage, value.shape)
     if (role === 'parameter') this.requireGrad()
-    this.role = role
+    this.#role = role
     this.persist()
     value.dispose()
+  }
+
+  get role(): Role {
+    return this.#role
+  }
+
+  /** Makes a parameter one that is never trained. */
+  freeze(): void {
+    if (this.#role === 'buffer') return
+    this.requireGrad(false)
+    this.#role = 'frozen'
   }
 }
 
@@ -54,7 +66,7 @@ export interface HostState {
   readonly data: ArrayLike<number>
 }
 
-/** What a state dict is loaded from. A tensor of another backend than the target's is read at once, where it can be. */
+/** Source of a state dict. A tensor on another backend than the target's is read synchronously, if the backend can. */
 export type StateSource = ReadonlyMap<string, Tensor | HostState>
 
 /** Parameters, buffers and modules, named by the fields that hold them. */
@@ -135,6 +147,34 @@ export abstract class Module {
     loadInto(this.stateDict(), source, { strict, what: this.constructor.name })
   }
 
+  /**
+   * Moves all state and its gradients to another backend, in place, and returns this module. Make optimizers and averages
+   * afterwards: theirs stays where it is. Throws before anything is moved where the backend lacks a dtype.
+   */
+  async to(backend: Backend): Promise<this> {
+    const state = [...this.#tensors()]
+    for (const [name, { dtype }] of state)
+      if (!backend.dtypes.includes(dtype))
+        throw new Error(
+          `${this.constructor.name}.to: expected state in ${backend.dtypes.join(', ')}, which '${backend.name}' has, ` +
+            `got ${dtype} in ${name}`,
+        )
+    for (const [, tensor] of state) await tensor.moveTo(backend)
+    return this
+  }
+
+  /** A table of the state: name, shape, number of parameters and bytes of each tensor, then the totals. */
+  summary(): string {
+    const rows = [...this.#tensors()].map(([name, { shape, dtype, size, role }]) => ({
+      name,
+      shape,
+      dtype,
+      size,
+      role,
+    }))
+    return summaryText(this.constructor.name, rows)
+  }
+
   /** Drops all gradients: a parameter that gets none in the next backward is then skipped by the optimizer. */
   zeroGrad(): void {
     zeroGrad(this.parameters())
@@ -180,7 +220,7 @@ function loadInto(
   const extra = [...source.keys()].filter(name => !targets.has(name))
   const misshapen = [...targets].flatMap(([name, { shape }]) => {
     const got = source.get(name)
-    const problem = got && misfit(got, shape)
+    const problem = got && shapeMismatch(got, shape)
     return problem === undefined ? [] : `${name} (${problem})`
   })
   const problems = [

@@ -25,7 +25,6 @@ import {
   affine,
   assign,
   type Backend,
-  checkHyperparameters,
   type DType,
   div,
   isFinite as finiteOf,
@@ -48,8 +47,9 @@ import {
   tensor,
   zeros,
 } from '../core/index.ts'
-import { misfit } from './misfit.ts'
+import { checkHyperparameters } from '../core/ops/update.ts'
 import { type StateSource, zeroGrad } from './module.ts'
+import { shapeMismatch } from './shape-mismatch.ts'
 
 /** Parameters under the names that an optimizer's state is saved by. */
 export type NamedParameters = Iterable<readonly [name: string, parameter: Tensor]>
@@ -72,19 +72,19 @@ export interface Group<O> {
   readonly ownLr: boolean
 }
 
-/** What may change from step to step. */
+/** Options that may change from step to step. */
 export interface StepOptions {
   /** The learning rate of this step, for all groups without one of their own; by default the constructor's. */
   readonly lr?: number
   /** Clips the gradients' global norm, over all groups, to this. */
   readonly maxNorm?: number
-  /** What the gradients are of, or its terms: a step in which one of these scalars is not finite does nothing either. */
+  /** The loss, or its terms: the step is skipped as well if one of these scalars is not finite. */
   readonly losses?: readonly Tensor[]
 }
 
 /** Result of a step. Its tensors are scalars on the device, shape []. */
 export interface StepInfo {
-  /** Of all gradients together, before clipping. */
+  /** Norm of all gradients together, before clipping. */
   readonly norm: Tensor
   /** 1, or 0 where `norm` or a loss is not finite and the step did nothing. */
   readonly finite: Tensor
@@ -99,7 +99,7 @@ export interface Active {
   readonly g: Tensor
 }
 
-/** What a step applies to every parameter; `clip` and `finite` are scalars on the device. */
+/** Scalars of a step that apply to every parameter; `clip` and `finite` are on the device. */
 export interface StepScalars {
   readonly lr: number
   readonly clip: Tensor
@@ -112,7 +112,7 @@ export type Slots = Readonly<Record<string, Tensor>>
 /** For each slot, whether it has the shape of the parameter or is a scalar. */
 export type SlotKinds = Readonly<Record<string, 'like' | 'scalar'>>
 
-/** What all optimizers do: step, clip, skip what is not finite, keep state under names. */
+/** Base of all optimizers: step, clipping, skipping of non-finite steps, state by name. */
 export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
   /** Parameters of all groups. */
   readonly parameters: ReadonlyMap<string, Tensor>
@@ -122,6 +122,8 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
   /** Scalars of the optimizer as a whole. */
   protected readonly shared: Record<string, Tensor> = {}
   readonly #name: string
+  /** Parameters that this optimizer moves; null for all. */
+  #own: ReadonlySet<Tensor> | null = null
 
   /**
    * Frozen parameters are left out, and a parameter under several names counts under the first. Throws RangeError on a
@@ -173,12 +175,32 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
           const { options, ownLr } = group
           const clip =
             maxNorm === undefined ? ones([], this.place) : clipCoefficient(norm, maxNorm, this.clipEps(options))
-          const active = [...group.parameters].flatMap(([name, p]) => (p.grad === null ? [] : { name, p, g: p.grad }))
+          const active = [...group.parameters].flatMap(([name, p]) =>
+            p.grad === null || !this.#owns(p) ? [] : { name, p, g: p.grad },
+          )
           this.update(group, active, { lr: ownLr ? options.lr : (lr ?? options.lr), clip, finite })
         }
         return { norm, finite, lr: lr ?? this.groups[0].options.lr }
       }),
     )
+  }
+
+  #owns(p: Tensor): boolean {
+    return this.#own === null || this.#own.has(p)
+  }
+
+  /**
+   * From now on moves only these parameters, of any shapes, and keeps only their state; others are the task of optimizers
+   * in other processes. The norm of a step is still that of all gradients.
+   */
+  keepOnly(parameters: Iterable<Tensor>): void {
+    this.#own = new Set(parameters)
+    for (const [name, slots] of this.state) {
+      if (this.#owns(this.parameters.get(name)!)) continue
+      const shared = new Set([...this.state].flatMap(([other, own]) => (other === name ? [] : Object.values(own))))
+      for (const tensor of Object.values(slots)) if (!shared.has(tensor)) tensor.dispose()
+      this.state.delete(name)
+    }
   }
 
   /** Added to the norm that clipping divides by. */
@@ -235,7 +257,8 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
     checkState(wanted, source)
     const load = (name: string) => stateTensor(valuesOf(source, name), wanted.get(name)!, this.place)
     const shared = Object.fromEntries(Object.keys(this.shared).map(name => [name, load(name)]))
-    const state = started.map(({ name, slots }) => {
+    const kept = started.filter(({ name }) => this.#owns(this.parameters.get(name)!))
+    const state = kept.map(({ name, slots }) => {
       const loaded = slots.map(([slot]) => [slot, load(`${slot}.${name}`)] as const)
       return [name, Object.fromEntries(loaded)] as const
     })
@@ -259,7 +282,7 @@ function checkState(wanted: ReadonlyMap<string, Shape>, source: StateSource): vo
   const problems: string[] = []
   for (const [name, shape] of wanted) {
     const got = source.get(name)
-    const problem = got && misfit(got, shape)
+    const problem = got && shapeMismatch(got, shape)
     if (got === undefined) problems.push(`${name} is missing`)
     else if (problem !== undefined) problems.push(`${name}: ${problem}`)
   }

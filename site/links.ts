@@ -8,7 +8,7 @@ import { dirname, join, relative } from 'node:path'
 import type { MarkdownRenderer } from 'vitepress'
 import { root } from './regions.ts'
 
-/** What a page at `page` (a path below docs/) links to as `href`. Throws where the repository has no such file. */
+/** Target of a link `href` on the page `page` (a path below docs/). Throws if the repository has no such file. */
 export function target(href: string, page: string): string {
   if (/^([a-z]+:|#)/.test(href)) return href
   const [path, anchor] = href.split('#')

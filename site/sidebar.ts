@@ -1,4 +1,4 @@
-/** What stands beside a page: the chapters, and what else there is. Needs Node. Used by .vitepress/config.ts. */
+/** Entries of the sidebar: the chapters, and the other pages. Needs Node. Used by .vitepress/config.ts. */
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,7 +12,20 @@ export function sidebar(): DefaultTheme.SidebarItem[] {
     { text: 'Papers', items: pages('papers') },
     {
       text: 'Look up',
-      items: ['notation', 'references', 'differences', 'latents', 'evaluation', 'gpu', 'dtypes', 'ops', 'errors']
+      items: [
+        'from-pytorch',
+        'reading-list',
+        'notation',
+        'references',
+        'differences',
+        'latents',
+        'distributed',
+        'evaluation',
+        'gpu',
+        'dtypes',
+        'ops',
+        'errors',
+      ]
         .filter(name => existsSync(join(root, `docs/${name}.md`)))
         .map(name => entry(`${name}.md`))
         .concat({ text: 'Reference', link: '/reference/' }, { text: 'Source', link: '/source/' }),

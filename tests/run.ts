@@ -18,7 +18,7 @@ interface Outcome {
   readonly passed: number
   readonly failed: number
   readonly skipped: number
-  /** What the file printed, and what is wrong with it beyond failed tests. */
+  /** Output of the file, and its problems beyond failed tests. */
   readonly output: string
 }
 

@@ -1,19 +1,13 @@
 /**
- * Charts: curves over steps and point clouds, drawn by vega as SVG, and rendered by sharp where a PNG is wanted. Needs Node, and a font on the
- * system for the labels.
+ * Charts: curves over steps and point clouds, as SVG, which sharp renders where a PNG is wanted. Needs Node, and a font on
+ * the system for the labels. plot.ts has the axes.
  */
 
-import sharp from 'sharp'
-import { type Mark, parse, type Spec, View } from 'vega'
 import type { Row } from './metrics.ts'
 import { writePng } from './pictures.ts'
+import { discs, drawPlot, imageOf, legend, polyline } from './plot.ts'
 
 const colours = ['#1f6fb4', '#d9661f', '#2a9152', '#8c52b8', '#b8912a', '#c23b5a']
-const font = 'DejaVu Sans, Helvetica, Arial, sans-serif'
-const axis = { domainColor: '#999', tickColor: '#999', gridColor: '#eee', labelColor: '#444', titleColor: '#222' }
-
-/** Where a logarithmic axis has its ticks: 1, 2 and 5 times the powers of ten. */
-const steps125 = Array.from({ length: 14 }, (_, i) => [1, 2, 5].map(digit => digit * 10 ** (i - 7))).flat()
 
 /** Points of the raw curve that are drawn at most; neighbours are averaged beyond that. */
 const mostPoints = 1200
@@ -24,92 +18,65 @@ const mostPoints = 1200
  * UserError where the file cannot be written.
  */
 export async function writeLossCurve(path: string, rows: readonly Row[], terms: readonly string[]): Promise<void> {
-  await draw(path, { ...curves(rows, terms, 'loss'), width: 720, height: 400 })
+  const svg = curves(rows, terms, { width: 720, height: 400, padding: 16, title: 'loss', named: true })
+  await writeSvgAsPng(path, svg)
 }
 
-/** The same of one column as SVG, which scales with the page that it is in. */
-export async function curveSvg(rows: readonly Row[], term: string): Promise<string> {
-  const { legends: _, ...spec } = curves(rows, [term], '')
-  const svg = await svgOf({ ...spec, padding: 4, width: 400, height: 190 })
-  return svg.replace(/^<svg[^>]*?viewBox="([^"]*)"[^>]*>/, '<svg xmlns="http://www.w3.org/2000/svg" viewBox="$1">')
+/** The same as SVG, which scales with the page that it is in, with the proportions of `width`; several columns are named. */
+export async function curveSvg(rows: readonly Row[], terms: readonly string[], width = 400): Promise<string> {
+  const height = width > 400 ? 300 : 190
+  const svg = curves(rows, terms, { width, height, padding: 4, named: terms.length > 1 })
+  return svg.replace(/ width="\d+" height="\d+"/, '')
 }
 
-function curves(rows: readonly Row[], terms: readonly string[], title: string): Spec {
-  const drawn = terms.map(term => {
+interface CurveOptions {
+  readonly width: number
+  readonly height: number
+  readonly padding: number
+  readonly title?: string
+  /** Name the curves in a legend. */
+  readonly named?: boolean
+}
+
+function curves(
+  rows: readonly Row[],
+  terms: readonly string[],
+  { width, height, padding, title, named = false }: CurveOptions,
+): string {
+  const drawn = terms.map((term, i) => {
     const points = rows.filter(row => Number.isFinite(row[term])).map(row => ({ step: row.step, value: row[term] }))
-    const raw = thin(points).map(point => ({ ...point, term }))
-    return { raw, smooth: smooth(raw) }
+    const raw = thin(points)
+    return { raw, smooth: smooth(raw), colour: colours[i % colours.length] }
   })
-  const smoothed = drawn.flatMap(curve => curve.smooth)
-  const means = smoothed.map(({ value }) => value)
+  const means = drawn.flatMap(curve => curve.smooth.map(({ value }) => value))
   const least = means.reduce((a, b) => Math.min(a, b), Infinity)
   const logarithmic = least > 0 && means.some(value => value > 10 * least)
-  const raw = drawn.flatMap(curve => curve.raw).filter(({ value }) => !logarithmic || value > 0)
-  const line = (data: string, width: number, opacity: number): Mark => ({
-    type: 'group',
-    from: { facet: { name: `${data}OfTerm`, data, groupby: 'term' } },
-    marks: [
-      {
-        type: 'line',
-        from: { data: `${data}OfTerm` },
-        encode: {
-          enter: {
-            x: { scale: 'x', field: 'step' },
-            y: { scale: 'y', field: 'value' },
-            stroke: { scale: 'colour', field: 'term' },
-            strokeWidth: { value: width },
-            strokeOpacity: { value: opacity },
-            strokeJoin: { value: 'round' },
-          },
-        },
-      },
-    ],
+  const shown = (points: readonly Point[]) => points.filter(({ value }) => !logarithmic || value > 0)
+  const all = drawn.flatMap(curve => shown(curve.raw))
+  const plot = drawPlot({
+    width,
+    height,
+    x: { domain: rangeOf(all.map(({ step }) => step)), title: 'step', whole: true },
+    y: { domain: rangeOf(all.map(({ value }) => value)), title, logarithmic },
+    marks: (x, y) => {
+      const at = (points: readonly Point[]) => shown(points).map(({ step, value }) => [x(step), y(value)] as const)
+      return [
+        ...drawn.map(({ raw, colour }) => polyline(at(raw), { colour, width: 1, opacity: 0.3 })),
+        ...drawn.map(({ smooth, colour }) => polyline(at(smooth), { colour, width: 2.2 })),
+        ...(named ? [legend(terms, colours, width)] : []),
+      ].join('\n')
+    },
   })
-  return {
-    padding: 16,
-    background: 'white',
-    data: [
-      { name: 'raw', values: raw },
-      { name: 'smooth', values: smoothed },
-    ],
-    scales: [
-      { name: 'x', type: 'linear', range: 'width', domain: { data: 'raw', field: 'step' }, zero: false },
-      {
-        name: 'y',
-        type: logarithmic ? 'log' : 'linear',
-        range: 'height',
-        domain: { data: 'raw', field: 'value' },
-        zero: false,
-      },
-      { name: 'colour', type: 'ordinal', domain: [...terms], range: colours },
-    ],
-    axes: [
-      {
-        orient: 'bottom',
-        scale: 'x',
-        title: 'step',
-        grid: true,
-        tickCount: 8,
-        tickMinStep: 1,
-        labelOverlap: true,
-        format: ',.0f',
-        ...axis,
-      },
-      {
-        orient: 'left',
-        scale: 'y',
-        title,
-        grid: true,
-        ...(logarithmic ? { values: steps125, labelOverlap: true } : {}),
-        format: '~g',
-        ...axis,
-      },
-    ],
-    legends: [
-      { stroke: 'colour', orient: 'top-right', symbolType: 'stroke', symbolStrokeWidth: 2.5, labelColor: '#222' },
-    ],
-    marks: [line('raw', 1, 0.3), line('smooth', 2.2, 1)],
-  }
+  return imageOf([plot], [width], height, padding)
+}
+
+/** Smallest and largest value; an interval around them where they are one, [0, 1] where there are none. */
+function rangeOf(values: readonly number[]): [number, number] {
+  const low = values.reduce((a, b) => Math.min(a, b), Infinity)
+  const high = values.reduce((a, b) => Math.max(a, b), -Infinity)
+  if (low > high) return [0, 1]
+  const reach = Math.abs(low) / 2 || 1
+  return low === high ? [low - reach, high + reach] : [low, high]
 }
 
 /** Points in the plane, one panel of a scatter picture. */
@@ -126,73 +93,38 @@ export async function writeScatter(path: string, panels: readonly Scatter[]): Pr
   const bound =
     1.05 * panels.reduce((most, { points }) => Array.from(points).reduce((m, x) => Math.max(m, Math.abs(x)), most), 0)
   const side = 320
-  const scale = { type: 'linear' as const, domain: [-bound, bound] }
-  await draw(path, {
-    padding: 16,
-    background: 'white',
-    layout: { columns: panels.length, padding: 28 },
-    scales: [{ name: 'colour', type: 'ordinal', domain: colours.map((_, i) => i), range: colours }],
-    marks: panels.map(({ title, points, classes }, panel) => ({
-      type: 'group' as const,
-      title: { text: title, font, fontSize: 14, fontWeight: 'normal' as const, color: '#222' },
-      encode: { enter: { width: { value: side }, height: { value: side } } },
-      signals: ['width', 'height'].map(name => ({ name, value: side })), // what the axes' grid lines go by
-      data: [
-        {
-          name: `points${panel}`,
-          values: Array.from({ length: points.length / 2 }, (_, i) => ({
-            x: points[2 * i],
-            y: points[2 * i + 1],
-            class: (classes?.[i] ?? 0) % colours.length,
-          })),
-        },
-      ],
-      scales: [
-        { name: 'x', ...scale, range: [0, side] },
-        { name: 'y', ...scale, range: [side, 0] },
-      ],
-      axes: [
-        { orient: 'bottom' as const, scale: 'x', title: 'x₁', grid: true, tickCount: 6, ...axis },
-        { orient: 'left' as const, scale: 'y', title: 'x₂', grid: true, tickCount: 6, ...axis },
-      ],
-      marks: [
-        {
-          type: 'symbol' as const,
-          from: { data: `points${panel}` },
-          encode: {
-            enter: {
-              x: { scale: 'x', field: 'x' },
-              y: { scale: 'y', field: 'y' },
-              size: { value: 9 },
-              fill: { scale: 'colour', field: 'class' },
-              fillOpacity: { value: 0.6 },
-            },
-          },
-        },
-      ],
-    })),
-  })
+  const domain = [-(bound || 1), bound || 1] as const
+  const plots = panels.map(({ title, points, classes }) =>
+    drawPlot({
+      width: side,
+      height: side,
+      title,
+      x: { domain, title: 'x₁' },
+      y: { domain, title: 'x₂' },
+      marks: (x, y) =>
+        colours
+          .map((colour, k) => {
+            const own = Array.from({ length: points.length / 2 }, (_, i) => i)
+              .filter(i => (classes?.[i] ?? 0) % colours.length === k)
+              .map(i => [x(points[2 * i]), y(points[2 * i + 1])] as const)
+            return discs(own, colour, 1.7)
+          })
+          .join('\n'),
+    }),
+  )
+  const svg = imageOf(
+    plots,
+    plots.map(() => side),
+    side,
+    16,
+  )
+  await writeSvgAsPng(path, svg)
 }
 
-async function draw(path: string, spec: Spec): Promise<void> {
-  const svg = await svgOf(spec)
-  await writePng(path, sharp(Buffer.from(svg), { density: 144 })) // 2 pixels for each unit of the chart
-}
-
-async function svgOf(spec: Spec): Promise<string> {
-  const text = {
-    labelFont: font,
-    titleFont: font,
-    labelFontSize: 11,
-    titleFontSize: 13,
-    titleFontWeight: 'normal' as const,
-  }
-  const view = new View(parse({ ...spec, config: { axis: text, legend: { ...text, labelFontSize: 12 } } }), {
-    renderer: 'none',
-  })
-  const svg = await view.toSVG()
-  view.finalize()
-  return svg
+/** Writes an SVG over white, two pixels for each unit. */
+async function writeSvgAsPng(path: string, svg: string): Promise<void> {
+  const onWhite = svg.replace('>', '><rect width="100%" height="100%" fill="white"/>')
+  await writePng(path, Buffer.from(onWhite), { density: 144 })
 }
 
 interface Point {

@@ -4,10 +4,11 @@
  * as they are. What is in `state.json` is the caller's: whatever makes a resumed run the same as an unbroken one.
  */
 
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Tensor } from '../core/tensor.ts'
+import { wholeText } from '../io/open-node.ts'
 import type { HostTensor } from '../io/safetensors.ts'
 import { readSafetensors, storable, writeSafetensors } from '../io/safetensors-node.ts'
 import { reason, UserError } from '../io/user-error.ts'
@@ -15,6 +16,9 @@ import { reason, UserError } from '../io/user-error.ts'
 /** Sets of tensors in a checkpoint, one file each. */
 const parts = ['model', 'ema', 'optimizer'] as const
 type Tensors<T> = Readonly<Record<(typeof parts)[number], ReadonlyMap<string, T>>>
+
+/** Tensors under their names, on a backend or on the host. */
+export type SavedTensors = ReadonlyMap<string, Tensor | HostTensor<ArrayLike<number>>>
 
 /** What the loop must know besides tensors; plain JSON. */
 export interface CheckpointState {
@@ -33,7 +37,7 @@ const unfinished = '.tmp-checkpoint-'
  */
 export async function saveCheckpoint<State extends CheckpointState>(
   run: string,
-  tensors: Tensors<Tensor>,
+  tensors: Readonly<Record<(typeof parts)[number], SavedTensors>>,
   state: State,
 ): Promise<string> {
   const name = `checkpoint-${String(state.step).padStart(8, '0')}`
@@ -90,14 +94,23 @@ export function readState<State extends CheckpointState>(path: string): State {
   const file = join(path, 'state.json')
   let state: State
   try {
-    state = JSON.parse(readFileSync(file, 'utf8'))
+    state = JSON.parse(wholeText(file))
   } catch (error) {
+    if (error instanceof UserError) throw error
     throw new UserError(`${file}: expected the state of a checkpoint: ${reason(error)}`)
   }
   const step = Number(named.exec(path.split(/[\\/]/).at(-1)!)?.[1] ?? state?.step)
   if (!Number.isSafeInteger(step) || state?.step !== step)
     throw new UserError(`${file}: expected a step${Number.isNaN(step) ? '' : ` of ${step}`}, got ${state?.step}`)
   return state
+}
+
+/** The preset of the run in a folder; undefined if there is no run. Throws UserError. */
+export function presetOfRun(folder: string | undefined): string | undefined {
+  const checkpoint = folder === undefined ? undefined : latestCheckpoint(folder)
+  if (checkpoint === undefined) return undefined
+  return readState<CheckpointState & { readonly settings?: { readonly preset?: string } }>(checkpoint.path).settings
+    ?.preset
 }
 
 /** The finished checkpoints of a run, from the fewest steps to the most. */

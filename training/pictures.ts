@@ -4,7 +4,7 @@
 
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import sharp, { type Sharp } from 'sharp'
+import type { SharpOptions } from 'sharp'
 import { toByte } from '../data/dataset.ts'
 import { replaceFile } from '../io/replace.ts'
 
@@ -47,12 +47,15 @@ export async function writeGrid(
           rgb[3 * ((top + y) * width + left + x) + c] = toByte(images[plane * H * W + pixel])
         }
   }
-  await writePng(path, sharp(rgb, { raw: { width, height, channels: 3 } }))
+  await writePng(path, rgb, { raw: { width, height, channels: 3 } })
 }
 
-/** Encodes and writes a PNG. Throws UserError where the file cannot be written. */
-export async function writePng(path: string, image: Sharp): Promise<void> {
-  replaceFile(path, await image.png().toBuffer())
+/**
+ * Writes what sharp reads, such as raw pixels or an SVG, as a PNG. Throws UserError where the file cannot be written.
+ */
+export async function writePng(path: string, image: Uint8Array, options: SharpOptions): Promise<void> {
+  const { default: sharp } = await import('sharp')
+  replaceFile(path, await sharp(image, options).png().toBuffer())
 }
 
 /** Where a run in `folder` has the picture of samples that it drew after `step` steps. */

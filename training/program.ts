@@ -4,24 +4,41 @@
  * is train.ts.
  */
 
-import { type Rng, ready, rng } from '../core/index.ts'
+import { type Backend, type Rng, ready, rng } from '../core/index.ts'
 import type { ImageDataset, LatentDataset } from '../data/index.ts'
+import { alone, init, quietRanks, threadsPerRank, type World } from '../distributed/index.ts'
+import { UserError } from '../io/user-error.ts'
 import type { SettingsOf, SettingsTable, Trainable } from '../models/family.ts'
-import type { Module, StateSource } from '../nn/index.ts'
-import type { Checkpoint } from './checkpoint.ts'
+import { checkpointBlocks, type Module } from '../nn/index.ts'
+import { type Advised, timeAdvice } from './advice.ts'
+import { advisedRun } from './advised-run.ts'
+import { type Checkpoint, latestCheckpoint, presetOfRun } from './checkpoint.ts'
+import { DryRun, memoryOf, printMemory, usableBytes } from './dry-run.ts'
+import { HeldOut } from './held-out.ts'
+import { contentsOf, type Decode, decoderOf, type LatentSpace, picturesOf, spaceOf } from './latents.ts'
+import { freeze, startFrom, type WeightsSource } from './pretrained.ts'
+import { type RunDescription, runFileText } from './readme.ts'
 import {
-  contentsOf,
-  type Decode,
-  decoderOf,
-  type LatentSpace,
-  openTrainingSet,
-  picturesOf,
-  spaceOf,
-} from './latents.ts'
-import type { RunDescription } from './readme.ts'
-import { checkSameData, previousRun, type RunDescribed, resumePoint, type TrainingState } from './resume.ts'
-import { Run } from './run.ts'
-import { changeOf, newSettings, resumedSettings, type runTable, type Settings } from './settings.ts'
+  arithmetic,
+  checkSameData,
+  previousRun,
+  type ResumePoint,
+  type RunDescribed,
+  resumePoint,
+  type TrainingState,
+} from './resume.ts'
+import { Run, type RunOptions, type TrainingRun } from './run.ts'
+import {
+  changeOf,
+  checkRanks,
+  checkRanksFlag,
+  newSettings,
+  resumedSettings,
+  type runTable,
+  type Settings,
+  withPreset,
+} from './settings.ts'
+import { openTrainingSets } from './training-set.ts'
 
 /** A run's command line. */
 export interface TrainingCommand<Own extends SettingsTable> {
@@ -47,12 +64,14 @@ export interface Described<Options, Own extends SettingsTable> extends RunDescri
 
 /** Where a new run starts, other than from random weights. */
 export interface Origin {
-  /** Weights of a model that may have another size. */
-  readonly weights?: StateSource | null
+  /** The flag that asked for it. */
+  readonly flag: string
+  /** Weights of a model that may have other classes or another size. */
+  readonly weights?: WeightsSource
   /** Checkpoint of a run of the same model: weights, averages and moments. */
   readonly checkpoint?: Pick<Checkpoint, 'path'>
   /** A line about it. */
-  readonly note: string
+  readonly note?: string
 }
 
 /** Values for the pictures of a run's progress. */
@@ -65,6 +84,8 @@ export interface Shown<Model extends Module, Options, Own extends SettingsTable>
   readonly decode: Decode | null
   /** The model with averaged weights. */
   readonly average: Model
+  /** Pictures to show: fewer in a short run. */
+  readonly samples: number
 }
 
 /** A program of `demask train`. */
@@ -73,18 +94,20 @@ export interface TrainingProgram<Model extends Module, Options, Own extends Sett
   /** For --help. */
   readonly about: string
   readonly examples: readonly (readonly [words: string, what: string])[]
-  /** Default folder of a run. */
+  /** Default folder of a run with these settings, the preset among them. */
   folder(given: Partial<Settings<Own>>): string
+  /** Preset that a new run has from another one; undefined if there is none. */
+  inheritedPreset?(given: Partial<Settings<Own>>): string | undefined
   /**
    * Completes what was given for a new run, with settings that it inherits from another one. `steps` is the length of the
-   * run, if it was given. Throws UserError.
+   * run, if it was given; `preset` the one that it will have if nothing else is said. Throws UserError.
    */
-  complete?(given: Partial<Settings<Own>>, steps: number | undefined): Partial<Settings<Own>>
+  complete?(given: Partial<Settings<Own>>, steps: number | undefined, preset: string): Partial<Settings<Own>>
   /** Throws UserError if options do not fit the settings. */
   check?(options: Options, settings: Settings<Own>): void
   /** The run's stream of random numbers. Default: that of its seed. */
   random?(settings: Settings<Own>): Rng
-  /** Where a new run starts; null for random weights. Throws UserError. */
+  /** Where a new run starts; null for random weights, or those of --init. Throws UserError. */
   origin?(settings: Settings<Own>): Origin | null
   /** Name of the model, with its preset. */
   title(settings: Settings<Own>): string
@@ -98,6 +121,11 @@ export interface TrainingProgram<Model extends Module, Options, Own extends Sett
   show(path: string, run: Run, shown: Shown<Model, Options, Own>): Promise<void>
 }
 
+/** Steps of a run, unless given. */
+const usualSteps = 10_000
+/** A run of fewer steps draws one small grid of samples, at its end. */
+const shortRun = 20
+
 /** A run before its model is made. */
 export interface OpenedRun<Model extends Module, Options, Own extends SettingsTable> {
   readonly settings: Settings<Own>
@@ -106,10 +134,17 @@ export interface OpenedRun<Model extends Module, Options, Own extends SettingsTa
   readonly data: ImageDataset | LatentDataset
   /** Stream of the run. */
   readonly random: Rng
-  /** Weights to transfer to the new model before its average is made; null for none. */
-  readonly weights: StateSource | null
+  /**
+   * Puts the weights of --init into the new model and freezes parameters. Call it before the average and the optimizer are
+   * made. Rejects with UserError.
+   */
+  prepare(model: Model): Promise<void>
+  /** Unlocks the folder, for a run that does not begin. */
+  close(): void
+  /** What its run.json holds. */
+  readonly description: RunDescription
   /** Loads the checkpoint, if there is one, and announces the run. */
-  begin(trained: Omit<TrainingState, 'guard'> & { readonly ema: { readonly average: Model } }): Run
+  begin(trained: Omit<TrainingState, 'guard'> & { readonly ema: { readonly average: Model } }): TrainingRun
 }
 
 /**
@@ -118,24 +153,121 @@ export interface OpenedRun<Model extends Module, Options, Own extends SettingsTa
  */
 export async function openRun<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
+  command: TrainingCommand<Own>,
+): Promise<OpenedRun<Model, Options, Own>> {
+  const { given, flags } = command
+  const folder = flags.out ?? folderOf(program, given)
+  const world = await init(flags)
+  quietRanks()
+  checkRanksFlag(flags.ranks, world.size)
+  const point = world.first ? resumePoint(folder, flags.resume) : undefined
+  const from = world.agreed(point?.from) ?? undefined
+  const release = () => point?.release()
+  const failed = (error: unknown): never => {
+    release()
+    throw error
+  }
+  const opened = await openAt(program, command, { world, folder, from, release }, startRun).catch(failed)
+  return {
+    ...opened,
+    prepare: model => opened.prepare(model).catch(failed),
+    begin(trained) {
+      try {
+        return opened.begin(trained)
+      } catch (error) {
+        return failed(error)
+      }
+    },
+  }
+}
+
+/** Where a run lies and begins, and the ranks that share it. */
+interface Place extends ResumePoint {
+  readonly world: World
+  readonly folder: string
+}
+
+/** What follows when the model is made. */
+interface Start {
+  /** Looks at a new run before its model is made. Throws UserError. */
+  look?<Model extends Module, Options, Own extends SettingsTable>(
+    advised: Advised<Model, Options, Own>,
+    about: { readonly title: string; readonly samples: number; readonly backend: Backend },
+  ): void
+  run(options: RunOptions, trained: Omit<TrainingState, 'guard'>): TrainingRun
+}
+
+/** A run that trains, after advice where it does not fit into memory. */
+const startRun: Start = {
+  look(advised, { samples, backend }) {
+    for (const line of memoryOf(advised, samples, usableBytes(backend)).advice) console.log(line)
+  },
+  run: (options, trained) => new Run(options, trained),
+}
+
+/** Opens a run that only looks: in a folder that is neither made nor locked. Throws UserError as `openRun` does. */
+export async function openDryRun<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  command: TrainingCommand<Own>,
+): Promise<OpenedRun<Model, Options, Own>> {
+  let checkpoint = 0
+  return openAt(program, command, lookAt(program, command), {
+    look(advised, { title, samples, backend }) {
+      const usable = usableBytes(backend)
+      const memory = memoryOf(advised, samples, usable)
+      checkpoint = memory.needs.checkpoint
+      const { batch } = advised.run.settings
+      const millions = (memory.needs.parameters / 1e6).toFixed(1)
+      console.log(`${title}: ${millions} M parameters, batch ${batch}, ${arithmetic(backend)}`)
+      printMemory(memory, usable)
+    },
+    run: (options, trained) => new DryRun(options, trained, checkpoint),
+  })
+}
+
+/** The text of the run.json that a run would have. Throws UserError as `openRun` does. */
+export async function describeRun<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  command: TrainingCommand<Own>,
+): Promise<string> {
+  const { description } = await openAt(program, command, lookAt(program, command), { run: startRun.run })
+  return runFileText(description)
+}
+
+/** Where a run would begin. Throws UserError if there is nothing to resume. */
+function lookAt<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  { given, flags }: TrainingCommand<Own>,
+): Place {
+  const folder = flags.out ?? folderOf(program, given)
+  const from = flags.resume ? latestCheckpoint(folder) : undefined
+  if (flags.resume && from === undefined)
+    throw new UserError(`${folder}: expected a checkpoint to resume from, got none`)
+  return { world: alone, folder, from, release() {} }
+}
+
+/** Opens a run in a folder. */
+async function openAt<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
   { given, flags, line, resume }: TrainingCommand<Own>,
+  { world, folder, from, release }: Place,
+  start: Start,
 ): Promise<OpenedRun<Model, Options, Own>> {
   const { family } = program
   const { training } = family
-  const folder = flags.out ?? program.folder(given)
-  const from = resumePoint(folder, flags.resume)
   const name = `train ${family.command}`
   const previous = previousRun<Described<Options, Own>>(folder, from, { resume: flags.resume, program: name })
   const settings =
     previous === undefined
-      ? settle(program, given, flags.steps)
+      ? settle(program, given, flags.steps, world.size)
       : resumedSettings(family, given, startedWith(previous), folder)
+  checkRanks(settings.parts, world.size)
   if (settings.steps !== null && flags.steps !== undefined && flags.steps !== settings.steps)
     throw changeOf('--steps', settings.steps, flags.steps, folder)
-  const steps = settings.steps ?? flags.steps ?? 10_000
+  const steps = settings.steps ?? flags.steps ?? usualSteps
 
-  const backend = await ready(flags)
-  const data = await openTrainingSet(settings, previous, flags)
+  const backend = await ready({ ...flags, threads: flags.threads ?? threadsPerRank() })
+  const { training: data, heldOut, pictures } = await openTrainingSets(settings, previous, flags)
   const decode = await decoderOf(spaceOf(data), flags.vae) // null for a model of pictures
   const numClasses = settings.labels === 'yes' ? data.classes.length : 0
   const options = family.options(
@@ -144,49 +276,125 @@ export async function openRun<Model extends Module, Options, Own extends Setting
     settings,
   )
   program.check?.(options, settings)
-  const { length: pictures, classes } = data
+  const { classes } = data
   const latents = spaceOf(data)
   const described: Described<Options, Own> = { program: name, settings, pictures, classes, model: options, latents }
   const changed = checkSameData(folder, previous, described, numClasses > 0)
-  const origin = from === undefined ? (program.origin?.(settings) ?? null) : null
+  const origin = from === undefined ? originOf(program, settings) : null
+  const advised = advisedRun<Model, Options, Own>({
+    family,
+    given,
+    settings,
+    data,
+    settle: other => settle(program, other, flags.steps, world.size),
+    check: program.check,
+  })
+  const title = `${program.title(settings)} on ${contentsOf(data)}`
+  const samples = Math.min(training.samples(settings.preset), steps < shortRun ? 12 : Infinity)
+  start.look?.(advised, { title, samples, backend })
+  const readme = {
+    title,
+    command: line,
+    resume: resume(folder, steps),
+    ...program.readme,
+  }
+  const prepared: string[] = []
   const random = program.random?.(settings) ?? rng(settings.seed)
+  const labelled = numClasses > 0
+  const measured =
+    heldOut &&
+    new HeldOut<Model>(heldOut, {
+      passes: (model, part) => training.passes(model, part, settings),
+      loss: terms => training.columns(terms, settings, 0).loss,
+      labelled,
+    })
+  const heldOutNote = heldOut && `${heldOut.length} of ${pictures} pictures are held out to measure the loss on`
   return {
+    close: release,
     settings,
     options,
     data,
     random,
-    weights: origin?.weights ?? null,
-    begin: trained =>
-      new Run(
+    description: { ...readme, steps, described },
+    async prepare(model) {
+      if (origin?.weights !== undefined) {
+        const { weights, flag } = origin
+        prepared.push(...(await startFrom(family, model, { options, classes }, weights, flag)))
+      }
+      if (settings.freeze !== undefined) prepared.push(freeze(model, settings.freeze))
+    },
+    begin(trained) {
+      if (settings.checkpointBlocks) checkpointBlocks(trained.model)
+      const { average } = trained.ema
+      return start.run(
         {
+          world,
+          shardOptimizer: flags.shardOptimizer,
           folder,
+          release,
           steps,
           minutes: flags.minutes,
           settings,
           rng: random,
           backend,
           data,
-          labelled: numClasses > 0,
+          labelled,
+          heldOut: measured && (() => measured.measure(average)),
           from,
           start: origin?.checkpoint,
           previous,
           described,
-          readme: {
-            title: `${program.title(settings)} on ${contentsOf(data)}`,
-            command: line,
-            resume: resume(folder, steps),
-            ...program.readme,
-          },
-          notes: [changed, ...(program.notes?.(options, settings) ?? []), origin?.note ?? null],
+          readme,
+          notes: [
+            world.about,
+            changed,
+            heldOutNote,
+            ...(program.notes?.(options, settings) ?? []),
+            origin?.note ?? null,
+            ...prepared,
+          ],
           columns: (terms, progress) => training.columns(terms, settings, progress),
           curves: training.curves,
           speed: program.speed && ((step, seconds) => program.speed!(settings, step, seconds)),
-          show: (path, run) =>
-            program.show(path, run, { folder, settings, options, data, decode, average: trained.ema.average }),
+          advice: seconds => (previous === undefined ? timeAdvice(advised, seconds) : []),
+          show: (path, run) => program.show(path, run, { folder, settings, options, data, decode, average, samples }),
         },
         trained,
-      ),
+      )
+    },
   }
+}
+
+/** Default folder of a run. */
+function folderOf<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  given: Partial<Settings<Own>>,
+): string {
+  const { pictures, inputSize } = picturesOf(given)
+  return program.folder(presetFor(program, { ...given, ...pictures }, inputSize))
+}
+
+/** The settings of a new run so far, with a preset. */
+function presetFor<Model extends Module, Options, Own extends SettingsTable>(
+  { family, inheritedPreset }: TrainingProgram<Model, Options, Own>,
+  given: Partial<Settings<Own>>,
+  inputSize: number | undefined,
+): ReturnType<typeof withPreset<Model, Options, Own>> {
+  const inherited = inheritedPreset?.(given) ?? presetOfRun(given.init)
+  const known = inherited !== undefined && family.presets.includes(inherited) // weights of another family are refused later
+  const preset = given.preset ?? (known ? inherited : undefined)
+  return withPreset(family, { ...given, ...(preset !== undefined && { preset }) }, inputSize)
+}
+
+/** Where a new run starts. Throws UserError on --init beside another origin. */
+function originOf<Model extends Module, Options, Own extends SettingsTable>(
+  { origin }: TrainingProgram<Model, Options, Own>,
+  settings: Settings<Own>,
+): Origin | null {
+  const own = origin?.(settings) ?? null
+  if (settings.init === undefined) return own
+  if (own !== null) throw new UserError(`--init: expected none beside ${own.flag}, got ${settings.init}`)
+  return { flag: '--init', weights: { path: settings.init, weights: 'ema' } }
 }
 
 /** Settings of a new run. */
@@ -194,9 +402,16 @@ function settle<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   given: Partial<Settings<Own>>,
   steps: number | undefined,
+  ranks: number,
 ): Settings<Own> {
-  const withData = { ...given, ...picturesOf(given) }
-  return newSettings(program.family, program.complete?.(withData, steps) ?? withData)
+  const { pictures, inputSize } = picturesOf(given)
+  const withData = { ...given, ...pictures }
+  const parts = given.parts ?? (ranks > 1 ? ranks : undefined)
+  const { preset } = presetFor(program, withData, inputSize)
+  const all = { ...(program.complete?.(withData, steps, preset) ?? withData), ...(parts && { parts }) }
+  const settings = newSettings(program.family, presetFor(program, all, inputSize), inputSize)
+  // A schedule over the run needs its length.
+  return settings.lrSchedule === 'constant' ? settings : { ...settings, steps: settings.steps ?? steps ?? usualSteps }
 }
 
 /** Settings of a resumed run. Runs of earlier versions name the run they tune in `tuned`. */

@@ -2,7 +2,8 @@
  * What a person sees while a run goes on: a bar on a terminal, and elsewhere (a file, CI) a line now and then. Needs Node.
  */
 
-import { SingleBar } from 'cli-progress'
+import { createRequire } from 'node:module'
+import type { SingleBar } from 'cli-progress'
 
 /** Extent of a progress bar. */
 export interface ProgressOptions {
@@ -13,6 +14,12 @@ export interface ProgressOptions {
   /** The run ends after so many minutes from now, if that comes first. */
   readonly minutes?: number
   readonly stream?: NodeJS.WriteStream
+}
+
+/** The bar of cli-progress, which is loaded where there is a terminal. */
+function loadBar(): typeof SingleBar {
+  const module: typeof import('cli-progress') = createRequire(import.meta.url)('cli-progress')
+  return module.SingleBar
 }
 
 /** Seconds between lines where there is no terminal. */
@@ -41,17 +48,19 @@ export class Progress {
     this.#step = done
     this.#deadline = performance.now() + 60_000 * minutes
     this.#stream = stream
-    this.#bar = stream.isTTY
-      ? new SingleBar({
-          format: '{bar} {value}/{total}  {summary}',
-          stream,
-          barsize: 24,
-          barCompleteChar: '█',
-          barIncompleteChar: '░',
-          forceRedraw: true, // or `log` could not bring the bar back
-          gracefulExit: false, // Interrupt decides what a signal means
-        })
-      : null
+    // Open MPI gives ranks a terminal of 0 columns, even if the output goes to a file.
+    this.#bar =
+      stream.isTTY && stream.columns !== 0
+        ? new (loadBar())({
+            format: '{bar} {value}/{total}  {summary}',
+            stream,
+            barsize: 24,
+            barCompleteChar: '█',
+            barIncompleteChar: '░',
+            forceRedraw: true, // or `log` could not bring the bar back
+            gracefulExit: false, // Interrupt decides what a signal means
+          })
+        : null
     this.#bar?.start(total, done, { summary: '' })
   }
 

@@ -36,7 +36,7 @@ export interface RunDescribed {
 
 /** Description of a run on a data set that a flag names. */
 interface OnPictures extends RunDescribed {
-  readonly settings: { readonly data: string; readonly latents?: string | null }
+  readonly settings: { readonly data?: unknown; readonly latents?: unknown }
 }
 
 /** Contents of state.json: with the tensors, all that resuming needs. `Own` is the program's description. */
@@ -49,17 +49,24 @@ export type RunState<Own> = Own &
     readonly backend: string
   }
 
+/** Where a run begins, in a folder that is locked. */
+export interface ResumePoint {
+  /** Checkpoint to resume. Undefined for a new run, and for a run that ended before its first one, which begins again. */
+  readonly from: Checkpoint | undefined
+  /** Unlocks the folder. Does nothing the second time. */
+  release(): void
+}
+
 /**
- * Locks `folder` for this process and returns the checkpoint to resume. Undefined for a new run, and for a run that ended
- * before its first checkpoint, which begins again. Throws UserError if there is nothing to resume, if a new run would
- * overwrite the steps of another, and if another process works in the folder.
+ * Locks `folder` until `release` is called or the process ends, and finds the checkpoint to resume. Throws UserError if
+ * there is nothing to resume, if a new run would overwrite the steps of another, and if the folder is locked.
  */
-export function resumePoint(folder: string, resume: boolean): Checkpoint | undefined {
+export function resumePoint(folder: string, resume: boolean): ResumePoint {
   const nothing = () => new UserError(`${folder}: expected a checkpoint to resume from, got none`)
-  if (resume && !begun(folder)) throw nothing() // before a folder is made
+  if (resume && !holdsRun(folder)) throw nothing() // before a folder is made
   const release = lockFolder(folder)
   try {
-    if (resume && !begun(folder)) throw nothing()
+    if (resume && !holdsRun(folder)) throw nothing()
     if (!resume && holdsSteps(folder))
       throw new UserError(
         `${folder}: expected a folder without a run, got one. Pass --resume to continue it, --out to choose another folder`,
@@ -68,12 +75,13 @@ export function resumePoint(folder: string, resume: boolean): Checkpoint | undef
     release()
     throw error
   }
-  return latestCheckpoint(folder)
+  return { from: latestCheckpoint(folder), release }
 }
 
 const metricsOf = (folder: string) => statSync(join(folder, 'metrics.jsonl'), { throwIfNoEntry: false })
 
-function begun(folder: string): boolean {
+/** True if a run began in `folder`. */
+export function holdsRun(folder: string): boolean {
   return latestCheckpoint(folder) !== undefined || metricsOf(folder) !== undefined
 }
 
@@ -136,8 +144,8 @@ export function restore({ path }: Pick<Checkpoint, 'path'>, { model, ema, optimi
       throw new UserError(`${join(path, part)}.safetensors: ${(error as Error).message}`, { cause: error })
     }
   }
+  load('ema', ema.average) // first: averages that other ranks keep share the model's memory
   load('model', model)
-  load('ema', ema.average)
   load('optimizer', optimizer)
   ema.updates = state.emaUpdates
   guard.skipped = state.skipped ?? 0

@@ -7,15 +7,17 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Backend, Rng, Tensor } from '../core/index.ts'
-import type { Batch } from '../data/index.ts'
+import type { Batch, BatchRange } from '../data/index.ts'
+import { alone, type World } from '../distributed/world.ts'
 import { UserError } from '../io/user-error.ts'
 import { writeLossCurve } from './charts.ts'
-import { type Checkpoint, saveCheckpoint } from './checkpoint.ts'
+import { type Checkpoint, type SavedTensors, saveCheckpoint } from './checkpoint.ts'
 import { Interrupt } from './interrupt.ts'
 import { MetricsLog, readRows } from './metrics.ts'
+import { OptimizerShards } from './optimizer-shards.ts'
 import { samplesPath } from './pictures.ts'
 import { Progress } from './progress.ts'
-import { type RunDescription, writeRunReadme } from './readme.ts'
+import { type RunDescription, updateRunSteps, writeRunReadme } from './readme.ts'
 import { writeReport } from './report.ts'
 import {
   arithmetic,
@@ -27,13 +29,19 @@ import {
   type TrainingState,
 } from './resume.ts'
 import type { RunSettings } from './settings.ts'
-import { type ComputePart, replayParts, runStep, type StepInputs, type Update } from './step.ts'
+import { type ComputePart, type PartRange, replayParts, runStep, type StepInputs, type Update } from './step.ts'
 import { StepGuard } from './step-guard.ts'
 
 /** Where a run lies, how long it lasts and what it leaves. */
 export interface RunOptions {
+  /** Ranks that share the parts of every batch. Default: this process alone. Rank 0 writes and prints. */
+  readonly world?: World
+  /** Shares out the optimizer's moments and the moving average over the ranks. */
+  readonly shardOptimizer?: boolean
   /** Folder of the run, locked by `resumePoint`. */
   readonly folder: string
+  /** Unlocks the folder once the run has ended. */
+  readonly release?: () => void
   /** Number of the last step. */
   readonly steps: number
   /** Ends the run earlier, after this many minutes. */
@@ -46,6 +54,8 @@ export interface RunOptions {
   readonly data: { readonly channels: number; readonly size: number }
   /** True if the model is conditioned on labels. */
   readonly labelled: boolean
+  /** Measures the loss on held-out pictures, for a column of metrics.jsonl; null if there are none. */
+  readonly heldOut?: (() => Promise<number>) | null
   /** Checkpoint to resume; undefined for a new run. */
   readonly from: Checkpoint | undefined
   /** Checkpoint of another run, whose weights, averages and moments a new run starts from. */
@@ -55,7 +65,7 @@ export interface RunOptions {
   /** Description of this run. */
   readonly described: RunDescribed
   /** Lines of README.md. */
-  readonly readme: Omit<RunDescription, 'described'>
+  readonly readme: Omit<RunDescription, 'described' | 'steps'>
   /** Lines to print below the title. */
   readonly notes?: readonly (string | null)[]
   /** Columns of metrics.jsonl from the reported terms; `loss` is one of them. */
@@ -64,33 +74,51 @@ export interface RunOptions {
   readonly curves: readonly string[]
   /** The first line about speed, after the second step. Default: seconds a step. */
   readonly speed?: (step: number, seconds: number) => string
-  /** Writes a picture of the model's progress to `path`, or nothing if the run is asked to stop meanwhile. */
+  /** Lines about a run whose second step took `seconds`: flags that make it faster. */
+  readonly advice?: (seconds: number) => readonly string[]
+  /** Writes a picture of the model's progress to `path`, or nothing if `run.isDrawingOver()` becomes true meanwhile. */
   show(path: string, run: Run): Promise<void>
 }
 
+/** What a training loop sees of its run. */
+export type TrainingRun = Pick<Run, 'steps' | 'commit'>
+
 /** Source of batches, and the time spent on them. */
 export interface BatchSource {
-  /** Returns the batch of a step, counted from 0. */
-  at(step: number): Promise<Batch>
+  /** Returns pictures of the batch of a step, counted from 0. */
+  at(step: number, range: BatchRange): Promise<Batch>
   /** Seconds spent waiting in `at`. */
   readonly waited: number
   /** Describes the share of `seconds` that went into data. */
   shareOf(seconds: number): string
 }
 
+/** Seconds that the picture of the last save may take once the run was asked to end. */
+const drawingSeconds = 20
+
 /** A run from its first step, or the first after a checkpoint, to its last. */
 export class Run {
   readonly #options: RunOptions
+  readonly #world: World
+  /** Parts of a batch that this process computes. */
+  readonly #own: PartRange
   readonly #state: TrainingState
   readonly #parameters: readonly Tensor[]
-  readonly #log: MetricsLog
+  /** Null where every rank keeps the whole optimizer. */
+  readonly #shards: OptimizerShards | null
+  /** Null on ranks other than 0. */
+  readonly #log: MetricsLog | null
   readonly #progress: Progress
   readonly #interrupt: Interrupt
   /** Seconds in `commit`. */
   #computing = 0
+  /** When the picture of this save was begun, and when drawing last asked whether it is over. */
+  readonly #drawing = { began: 0, last: 0 }
   #step: number
   #batches: BatchSource | null = null
   #checkpoint: string | undefined
+  /** Tells the ranks that wait for a save that this one is at work. */
+  #alive = () => {}
 
   /**
    * Loads the checkpoint, if there is one, prints what is trained and opens the log. Throws UserError or SafetensorsError on
@@ -98,9 +126,13 @@ export class Run {
    */
   constructor(options: RunOptions, trained: Omit<TrainingState, 'guard'>) {
     const { folder, steps, minutes, settings, from, start = from, previous, described, readme, notes = [] } = options
+    const { world = alone } = options
     this.#options = options
+    this.#world = world
+    this.#own = [0, 1].map(i => ((world.rank + i) * settings.parts) / world.size) as [number, number]
     this.#state = { ...trained, guard: new StepGuard(folder, trained.model, settings) }
     this.#parameters = trained.model.parameters()
+    this.#shards = options.shardOptimizer && world.size > 1 ? new OptimizerShards(world, trained) : null
     if (start !== undefined) restore(start, this.#state)
     this.#step = from?.step ?? 0
     this.#checkpoint = from?.path
@@ -109,8 +141,11 @@ export class Run {
     const split = parts === 1 ? '' : ` in ${parts} parts`
     console.log(`${readme.title}: ${size}, batch ${batch}${split}, ${arithmetic(options.backend)}; see ${folder}`)
     for (const note of [backendWarning(previous, options.backend), ...notes]) if (note !== null) console.log(note)
-    if (previous === undefined) writeRunReadme(folder, { ...readme, described })
-    this.#log = new MetricsLog(folder, this.#step)
+    if (world.first) {
+      if (previous === undefined) writeRunReadme(folder, { ...readme, described, steps })
+      else updateRunSteps(folder, steps)
+    }
+    this.#log = world.first ? new MetricsLog(folder, this.#step) : null
     this.#progress = new Progress({ total: steps, done: this.#step, minutes })
     this.#interrupt = new Interrupt(() => this.print('saving after this step; Ctrl-C again stops without'))
   }
@@ -127,7 +162,20 @@ export class Run {
 
   /** True if Ctrl-C or SIGTERM asked the run to end. */
   asked(): Promise<boolean> {
+    this.#alive()
     return this.#interrupt.asked()
+  }
+
+  /**
+   * True if drawing must be given up: the run was asked to end, and 20 s have passed since then, or since drawing began. The
+   * time of another step like the last one counts too. Under a launcher of several ranks there are no such 20 s.
+   */
+  async isDrawingOver(): Promise<boolean> {
+    const asked = await this.asked()
+    if (this.#world.size > 1) return asked // a launcher waits less for ranks that it has told to end
+    const [now, { began, last }] = [performance.now(), this.#drawing]
+    this.#drawing.last = now
+    return asked && Math.min(this.#interrupt.elapsed!, now - began) + now - last > 1000 * drawingSeconds
   }
 
   /**
@@ -140,23 +188,27 @@ export class Run {
     const end = performance.now() + 60_000 * minutes
     try {
       try {
-        while (this.#step < steps && performance.now() < end && !(await this.asked())) {
+        while (this.#step < steps && !this.#world.any(performance.now() >= end || (await this.asked()))) {
           const step = this.#step
           yield step
           if (this.#step !== step + 1) throw new Error(`run.steps: expected a commit of step ${step}, got none`)
-          if (this.#step % (this.#step < 500 ? 50 : 250) === 0 && this.#step < steps) await this.#save()
+          if (this.#step >= steps) continue
+          if (this.#savesAt(this.#step)) await this.#save(this.#samplesAt(this.#step))
+          else if (this.#samplesAt(this.#step)) await this.#onFirst(log => this.#report(log, true))
         }
       } finally {
         this.#progress.close()
       }
       if (this.#batches !== null) console.log(this.#batches.shareOf(this.#computing))
-      if (this.#step > first || !isSaved(folder, this.#step)) await this.#save()
+      if (this.#step > first || !this.#world.agreed(isSaved(folder, this.#step))) await this.#save(true)
     } finally {
       this.#interrupt.close()
-      this.#log.close()
+      this.#log?.close()
+      this.#options.release?.()
     }
     const more = this.#step < steps ? `; go on with: ${readme.resume}` : ''
     console.log(`${this.#checkpoint ?? folder} after step ${this.#step}${more}`)
+    this.#world.end()
   }
 
   /**
@@ -164,41 +216,95 @@ export class Run {
    * a gradient is not finite and the run does not skip such steps: the message names the op that produced the value.
    */
   async commit(step: number, batches: BatchSource, compute: ComputePart, update: Update): Promise<void> {
-    const { settings, data, labelled, rng, steps, columns, speed = inSeconds } = this.#options
+    const { settings, data, labelled, rng, steps, columns, speed = inSeconds, advice } = this.#options
     const { batch, parts } = settings
     this.#batches = batches
     const [began, waited] = [performance.now(), batches.waited]
-    const { images, labels } = await batches.at(step)
+    const [from, to] = this.#own.map(part => (part * batch) / parts)
+    const { images, labels } = await batches.at(step, [from, to])
+    const world = this.#world
     const inputs: StepInputs = {
       step,
       progress: step / steps,
       images,
-      shape: [batch, data.channels, data.size, data.size],
+      shape: [to - from, data.channels, data.size, data.size],
       labels: labelled ? labels : null,
       parts,
+      own: this.#own,
+      allSum: world.size > 1 ? tensors => world.allSum(tensors) : undefined,
       rng,
     }
-    const { terms, gradNorm, lr, finite } = await runStep(inputs, this.#parameters, compute, update)
+    const { terms, gradNorm, lr, finite } = await runStep(inputs, this.#parameters, compute, losses => {
+      const info = update(losses)
+      this.#shards?.sendParameters()
+      return info
+    })
     const replay = () => replayParts(inputs, compute)
-    const acted = await this.#state.guard.judge({ step: step + 1, gradNorm, finite, replay }, this.#progress)
+    const outcome = { step: step + 1, gradNorm, finite, replay, agree: firstFound(world) }
+    const acted = await this.#state.guard.judge(outcome, this.#progress)
 
     this.#step = step + 1
     const seconds = (performance.now() - began) / 1000
     this.#computing += seconds
     const shown = columns(terms, inputs.progress)
-    this.#log.write(
-      { step: this.#step, ...shown, gradNorm, lr, ...acted },
+    this.#progress.update(this.#step, shown.loss, batch)
+    const heldOut = await this.#heldOutLoss()
+    this.#log?.write(
+      { step: this.#step, ...shown, gradNorm, lr, ...acted, ...(heldOut !== undefined && { heldOut }) },
       { step: this.#step, seconds, waited: batches.waited - waited, time: Date.now() / 1000 },
     )
-    this.#progress.update(this.#step, shown.loss, batch)
-    if (this.#step === (this.#options.from?.step ?? 0) + 2) this.print(speed(this.#step, seconds))
+    if (this.#step === (this.#options.from?.step ?? 0) + 2)
+      this.print([speed(this.#step, seconds), ...(advice?.(seconds) ?? [])].join('\n'))
   }
 
-  /** Writes the checkpoint, the loss curve, the picture and the report. Throws UserError if the disk refuses. */
-  async #save(): Promise<void> {
-    const { folder, described, backend, curves, show } = this.#options
-    const { model, ema, optimizer, guard } = this.#state
-    this.#log.sync()
+  /** The loss on held-out pictures, measured on rank 0 at the steps that are saved; undefined elsewhere. */
+  async #heldOutLoss(): Promise<number | undefined> {
+    const { heldOut } = this.#options
+    if (heldOut == null || !this.#savesAt(this.#step)) return undefined
+    let loss: number | undefined
+    await this.#onFirst(async () => {
+      loss = await heldOut()
+    })
+    return loss
+  }
+
+  /** True if a checkpoint is due; does not depend on the length of the run. */
+  #savesAt(step: number): boolean {
+    const { saveEvery = step < 500 ? 50 : 250 } = this.#options.settings
+    return step % saveEvery === 0
+  }
+
+  #samplesAt(step: number): boolean {
+    const { sampleEvery } = this.#options.settings
+    return sampleEvery === undefined ? this.#savesAt(step) : step % sampleEvery === 0
+  }
+
+  /** Saves on rank 0, for which the others wait. */
+  #save(withSamples: boolean): Promise<void> {
+    const optimizer = this.#shards?.gatherState() ?? this.#state.optimizer.stateDict()
+    return this.#onFirst(async log => {
+      await this.#write(log, optimizer)
+      await this.#report(log, withSamples)
+    })
+  }
+
+  /** Runs `work` on rank 0, which has all averages meanwhile; the others wait. Its time belongs to no step. */
+  async #onFirst(work: (log: MetricsLog) => Promise<void>): Promise<void> {
+    this.#shards?.gatherAverages()
+    await this.#world.onFirst(async alive => {
+      this.#alive = alive
+      await work(this.#log!)
+    })
+    this.#shards?.releaseAverages()
+    this.#alive = () => {}
+    this.#progress.pause()
+  }
+
+  /** Writes the checkpoint. Throws UserError if the disk refuses. */
+  async #write(log: MetricsLog, optimizer: SavedTensors): Promise<void> {
+    const { folder, described, backend } = this.#options
+    const { model, ema, guard } = this.#state
+    log.sync()
     const state: RunState<RunDescribed> = {
       step: this.#step,
       backend: arithmetic(backend),
@@ -206,21 +312,45 @@ export class Run {
       emaUpdates: ema.updates,
       ...(guard.skipped > 0 && { skipped: guard.skipped }),
     }
-    const tensors = { model: model.stateDict(), ema: ema.average.stateDict(), optimizer: optimizer.stateDict() }
+    const tensors = { model: model.stateDict(), ema: ema.average.stateDict(), optimizer }
     this.#checkpoint = await saveCheckpoint(folder, tensors, state)
+  }
+
+  /** Writes the loss curve, the picture if wanted, and the report. Throws UserError if the disk refuses. */
+  async #report(log: MetricsLog, withSamples: boolean): Promise<void> {
+    const { folder, curves, show } = this.#options
     try {
       const rows = readRows(join(folder, 'metrics.jsonl'))
-      await writeLossCurve(join(folder, 'loss.png'), rows, curves)
+      await writeLossCurve(
+        join(folder, 'loss.png'),
+        rows,
+        curves.filter(curve => rows.some(row => curve in row)),
+      )
       const samples = samplesPath(folder, this.#step)
-      await show(samples, this)
-      if (existsSync(samples)) this.#log.picture(samples, this.#step)
+      if (withSamples) {
+        this.#drawing.began = this.#drawing.last = performance.now()
+        await show(samples, this)
+        if (existsSync(samples)) log.picture(samples, this.#step)
+        else if (await this.asked()) console.log('no samples: they would take too long')
+      }
       await writeReport(folder, rows)
     } catch (error) {
       if (!(error instanceof UserError)) throw error
-      throw new UserError(`${error.message}; the last good checkpoint is ${this.#checkpoint}`, { cause: error })
+      const last = this.#checkpoint === undefined ? '' : `; the last good checkpoint is ${this.#checkpoint}`
+      throw new UserError(`${error.message}${last}`, { cause: error })
     }
-    this.#progress.pause()
   }
 }
 
 const inSeconds = (_: number, seconds: number) => `${seconds.toFixed(2)} s a step`
+
+/** Returns what the first rank found that found something; null if none did. */
+function firstFound(world: World): (found: string | null) => string | null {
+  return found => {
+    for (let rank = 0; rank < world.size; rank++) {
+      const theirs = world.agreed(found, rank)
+      if (theirs !== null) return theirs
+    }
+    return null
+  }
+}

@@ -4,7 +4,7 @@
  * layer and the op that produced the first such value, and skips the step if the run allows it.
  */
 
-import { firstNonFinite, labelled, scope } from '../core/index.ts'
+import { firstNonFinite, labelled, type NonFinite, scope } from '../core/index.ts'
 import { UserError } from '../io/user-error.ts'
 import { type Module, withLayerNames } from '../nn/index.ts'
 import { latestCheckpoint } from './checkpoint.ts'
@@ -21,6 +21,8 @@ export interface GuardedStep {
   readonly finite: boolean
   /** Computes loss and gradients again, from the same batch and random numbers. */
   readonly replay: () => unknown
+  /** Returns what the first process found of those that each replay a share of the step. Default: what this one found. */
+  readonly agree?: (found: string | null) => string | null
 }
 
 /** Watches the steps of a run. */
@@ -65,14 +67,17 @@ export class StepGuard {
     return { clip: maxNorm / (gradNorm + 1e-6) }
   }
 
-  async #culprit({ replay }: GuardedStep): Promise<string> {
+  async #culprit({ replay, agree = found => found }: GuardedStep): Promise<string> {
     const found = await firstNonFinite(() =>
       labelled('the loss', () => withLayerNames(this.#model, () => scope(() => void replay()))),
     )
     this.#model.zeroGrad()
-    if (found === null) return 'every value is finite, so the norm of the gradients overflowed'
-    const { op, label, position, shape } = found
-    const where = `op ${position + 1} of the step, of shape [${shape.join(', ')}]`
-    return `the first such value was made by '${op}' in ${label}, ${where}`
+    const culprit = agree(found && describeOp(found))
+    return culprit ?? 'every value is finite, so the norm of the gradients overflowed'
   }
+}
+
+function describeOp({ op, label, position, shape }: NonFinite): string {
+  const where = `op ${position + 1} of the step, of shape [${shape.join(', ')}]`
+  return `the first such value was made by '${op}' in ${label}, ${where}`
 }

@@ -49,7 +49,7 @@ function block(w: Tree, p: string, x: A, c: A): A {
   return y.add(gate2.mul(linear(w, `${p}mlp.fc2`, hidden)))
 }
 
-/** Runs to the end and lets go of the results. */
+/** Waits for the results and releases them. */
 async function finish(results: readonly A[]): Promise<undefined> {
   for (const x of results) await blockUntilReady(x)
   for (const x of results) x.dispose()

@@ -1,6 +1,6 @@
 /**
- * What every peer computes: the same inputs and weights, drawn once and written to a folder as one file of f32 and one of
- * names, and what one run of each work costs. The network of `step` is DiT-S/2 on patches (8, 64, 16), with sinusoids of
+ * The problem of all peers: the same inputs and weights, sampled once and written to a folder as one file of f32 and one of
+ * names, and the cost of one run of each work. The network of `step` is DiT-S/2 on patches (8, 64, 16), with sinusoids of
  * the timestep given, no labels, and the mean squared error towards `target` as loss. Needs Node. Next: ../peers.ts.
  */
 
@@ -47,7 +47,7 @@ export function writeProblem(folder: string): void {
     values.push(data)
     at += data.length
   }
-  const draw = (name: string, shape: Shape, scale = 1) => {
+  const sampleNormal = (name: string, shape: Shape, scale = 1) => {
     const size = shape.reduce((a, b) => a * b, 1)
     put(
       name,
@@ -55,20 +55,20 @@ export function writeProblem(folder: string): void {
       Float32Array.from(random.normalArray(size), x => scale * x),
     )
   }
-  for (const name of ['a', 'b']) draw(name, [512, 512])
-  draw('wide', [2 ** 22])
-  draw('rows', [4096, D])
-  draw('scores', [3072, T])
-  for (const name of ['x', 'g']) draw(name, [N, T, D])
-  draw('c', [N, D])
-  for (const name of ['patches', 'target']) draw(name, [N, T, 16])
-  draw('frequencies', [N, 256], 0.7)
+  for (const name of ['a', 'b']) sampleNormal(name, [512, 512])
+  sampleNormal('wide', [2 ** 22])
+  sampleNormal('rows', [4096, D])
+  sampleNormal('scores', [3072, T])
+  for (const name of ['x', 'g']) sampleNormal(name, [N, T, D])
+  sampleNormal('c', [N, D])
+  for (const name of ['patches', 'target']) sampleNormal(name, [N, T, 16])
+  sampleNormal('frequencies', [N, 256], 0.7)
   const options = { ...ditPreset('S/2', { inputSize: 16, inChannels: 4, numClasses: 0 }), learnSigma: false }
   const model = new DiT(options, { rng: null })
   // No zeros, so that every gradient is something.
   for (const [name, { shape }] of model.stateDict()) {
-    if (name === 'pos_embed') draw(name, shape, 0.5)
-    else draw(name, name === 'x_embedder.proj.weight' ? [D, 16] : shape, 0.04)
+    if (name === 'pos_embed') sampleNormal(name, shape, 0.5)
+    else sampleNormal(name, name === 'x_embedder.proj.weight' ? [D, 16] : shape, 0.04)
   }
   model.dispose()
   writeFileSync(join(folder, 'index.json'), JSON.stringify(index))
@@ -81,7 +81,7 @@ export function writeProblem(folder: string): void {
   writeFileSync(join(folder, 'values.bin'), new Uint8Array(file.buffer))
 }
 
-/** What `writeProblem` wrote. */
+/** Reads the files of `writeProblem`. */
 export class Problem {
   readonly #index: Index
   readonly #values: Float32Array
@@ -109,7 +109,7 @@ export class Problem {
   }
 }
 
-/** What is compared of a large result: 16 of its elements and the root of the mean of its squares. */
+/** Digest by which large results are compared: 16 elements and the root mean square. */
 export function digest(y: ArrayLike<number>): number[] {
   let squares = 0
   for (let i = 0; i < y.length; i++) squares += y[i] * y[i]
@@ -117,5 +117,5 @@ export function digest(y: ArrayLike<number>): number[] {
   return [Math.sqrt(squares / y.length), ...Array.from({ length: 16 }, (_, i) => y[i * stride + (i % stride)])]
 }
 
-/** What is compared of a block: its result, and the gradients of the tokens, the condition and four weights. */
+/** Gradients of a block that are compared, beside its result: of the tokens, the condition and four weights. */
 export const blockGradients = ['attn.qkv.weight', 'attn.proj.bias', 'mlp.fc1.weight', 'adaLN_modulation.1.weight']

@@ -8,7 +8,7 @@ import { Problem, type WorkName } from './problem.ts'
 
 /** A work, ready to run. */
 export interface Work {
-  /** What is timed, until the result is there. A training step returns its loss. */
+  /** The timed function, which resolves with its result. A training step returns its loss. */
   run(): number | undefined | Promise<number | undefined>
   /** Runs once and returns what is compared with others. */
   check(): number[] | Promise<number[]>

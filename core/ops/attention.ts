@@ -4,6 +4,8 @@
  */
 
 import { aBoolean, aFiniteNumber, aTensor, checkFloats, checkOptions, checkTensor, orNull } from '../arguments.ts'
+import { attentionLoops } from '../backends/cpu/attention.ts'
+import { addLoops } from '../backends/cpu/backend.ts'
 import { apply, applyMany, type Binary, defineManyOp, defineOp, type Unary } from '../op.ts'
 import { broadcastShapes, checkShape, type Shape, ShapeError, sameShape, show } from '../shape.ts'
 import { vjpOf } from '../tape.ts'
@@ -23,6 +25,8 @@ export interface ScaledAttentionOptions {
   /** Factor of q kᵀ; 1/√d by default. */
   readonly scale?: number
 }
+
+addLoops(attentionLoops)
 
 /**
  * softmax(q kᵀ/√d + bias) v: q (…, T, d), k (…, S, d) and v (…, S, e), bias broadcastable to (…, T, S) or null → (…, T, e).

@@ -5,6 +5,8 @@
 
 import { aNumber, check, checkFloats, checkOneDType, checkOptions, checkTensor, either, numbers } from '../arguments.ts'
 import { type Window2d, windowPositions } from '../backend.ts'
+import { addLoops } from '../backends/cpu/backend.ts'
+import { windowLoops } from '../backends/cpu/window.ts'
 import { apply, defineOp, type Unary } from '../op.ts'
 import { type Shape, ShapeError, show } from '../shape.ts'
 import { type Tensor, tensor } from '../tensor.ts'
@@ -13,6 +15,8 @@ import { add, div } from './elementwise.ts'
 import { matmul } from './matmul.ts'
 import { pad, permute, reshape } from './movement.ts'
 import { max, mean } from './reduce.ts'
+
+addLoops(windowLoops)
 
 type Pair = readonly [number, number]
 

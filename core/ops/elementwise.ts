@@ -45,6 +45,7 @@ interface BinaryRule {
   readonly differentiable?: 'none' | 'once'
 }
 
+/** @__NO_SIDE_EFFECTS__ */
 function binary(rule: BinaryRule): Op<Binary, None, readonly Tensor[]> {
   const { name, vjp, keeps, domain } = rule
   return defineOp<Binary, None, readonly Tensor[]>({
@@ -221,13 +222,16 @@ interface UnaryRule {
   readonly name: UnaryName
   readonly integers?: true
   readonly vjp?: (g: Tensor, x: Tensor) => Tensor
-  /** What the rule is given as x: the input, the result, or nothing. */
+  /** The tensor that is passed to the rule as x: the input, the result, or none. */
   readonly keeps: 'nothing' | 'input' | 'result'
   readonly domain?: 'positive' | 'distinct'
   readonly differentiable?: 'none' | 'once'
 }
 
-/** The record of an elementwise op on one operand. */
+/**
+ * The record of an elementwise op on one operand.
+ * @__NO_SIDE_EFFECTS__
+ */
 export function unary(rule: UnaryRule): Op<Unary, None, readonly Tensor[]> {
   const { name, vjp, keeps, domain } = rule
   return defineOp<Unary, None, readonly Tensor[]>({
@@ -360,7 +364,7 @@ export function erf(x: Tensor): Tensor {
 
 // ---- with parameters ----------------------------------------------------------------------------------------------
 
-const affineOp = defineOp<Unary, { readonly scale: number; readonly shift: number }>({
+const affineOp = /* @__PURE__ */ defineOp<Unary, { readonly scale: number; readonly shift: number }>({
   name: 'affine',
   integers: true,
   infer: ([x]) => x,
@@ -378,7 +382,7 @@ export function affine(x: Tensor, scale: number, shift: number): Tensor {
 }
 
 // A product with 1/divisor would be rounded twice, and 1/divisor may overflow.
-const divScalarOp = defineOp<Unary, { readonly divisor: number }>({
+const divScalarOp = /* @__PURE__ */ defineOp<Unary, { readonly divisor: number }>({
   name: 'divScalar',
   infer: ([x]) => x,
   forward: (k, [x], { divisor }, out) => withNumber(k, 'div', x, divisor, out),
@@ -386,7 +390,7 @@ const divScalarOp = defineOp<Unary, { readonly divisor: number }>({
   samples: r => [[3, 1, 5], [1031], []].map(shape => ({ x: [r(...shape)] as const, attrs: { divisor: 41 } })),
 })
 
-const powScalarOp = defineOp<Unary, { readonly p: number }, Unary>({
+const powScalarOp = /* @__PURE__ */ defineOp<Unary, { readonly p: number }, Unary>({
   name: 'powScalar',
   infer: ([x]) => x,
   forward: (k, [x], { p }, out) => k.unary('pow', x, out, p),
@@ -399,7 +403,7 @@ const powScalarOp = defineOp<Unary, { readonly p: number }, Unary>({
     ]),
 })
 
-const clampOp = defineOp<Unary, { readonly low: number; readonly high: number }, Unary>({
+const clampOp = /* @__PURE__ */ defineOp<Unary, { readonly low: number; readonly high: number }, Unary>({
   name: 'clamp',
   integers: true,
   differentiable: 'once',
@@ -452,7 +456,7 @@ function bounded(op: string, x: Tensor | number, low: number, high: number): Ten
 
 // ---- conversion ---------------------------------------------------------------------------------------------------
 
-const castOp = defineOp<Unary, { readonly to: DType; readonly from: DType }>({
+const castOp = /* @__PURE__ */ defineOp<Unary, { readonly to: DType; readonly from: DType }>({
   name: 'cast',
   integers: true,
   dtype: (_, { to }) => to,

@@ -3,11 +3,15 @@
  */
 
 import { aNumber, check, checkTensor, either, numbers, oneOf, optional, tensors } from '../arguments.ts'
+import { addLoops } from '../backends/cpu/backend.ts'
+import { movementLoops } from '../backends/cpu/movement.ts'
 import { toNumber } from '../dtype.ts'
 import { apply, defineOp, type None, type Unary } from '../op.ts'
 import { axisOf, type Shape, ShapeError, sameShape, show, sizeOf } from '../shape.ts'
 import { type Tensor, tensor } from '../tensor.ts'
 import { gatherRows } from './rows.ts'
+
+addLoops(movementLoops)
 
 // ---- reshape: the only op whose result shares its input's memory ----------------------------------------------------
 
@@ -126,6 +130,7 @@ export function slice(x: Tensor, axis: number, start?: number, end?: number, ste
   checkTensor('slice', 'x', x)
   const i = axisOf('slice', axis, x.shape.length)
   const n = x.shape[i]
+  check('slice', 'step', step, aNumber)
   if (!(Number.isInteger(step) && step !== 0))
     throw new RangeError(`slice: expected a step that is an integer and not 0, got ${step}`)
   check('slice', 'start', start, optional(aNumber))
@@ -165,6 +170,7 @@ function taken(x: Tensor, axis: number, at: readonly number[]): Tensor {
 /** Equal parts of x (…) along an axis. Throws ShapeError when it does not divide. */
 export function split(x: Tensor, parts: number, axis: number): Tensor[] {
   checkTensor('split', 'x', x)
+  check('split', 'parts', parts, aNumber)
   const i = axisOf('split', axis, x.shape.length)
   const width = x.shape[i] / parts
   if (!(Number.isInteger(width) && Number.isInteger(parts) && parts >= 1))
@@ -248,7 +254,7 @@ const concatOp = defineOp<readonly Tensor[], { readonly axis: number }>({
   ],
 })
 
-/** Tensors of equal shape but for `axis`, one after the other along it. Throws ShapeError. */
+/** Concatenates tensors along `axis`; their other sizes must agree. Throws ShapeError. */
 export function concat(xs: readonly Tensor[], axis: number): Tensor {
   checkList('concat', xs)
   if (xs.length === 0) throw new ShapeError('concat: expected at least one tensor, got none')

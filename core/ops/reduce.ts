@@ -4,6 +4,8 @@
 
 import { aBoolean, aNumber, checkFloats, checkOptions } from '../arguments.ts'
 import { reduceIdentity } from '../backend.ts'
+import { addLoops } from '../backends/cpu/backend.ts'
+import { reduceLoops } from '../backends/cpu/reduce.ts'
 import { toNumber } from '../dtype.ts'
 import { apply, defineOp, type Unary } from '../op.ts'
 import { reducedShape, sizeOf } from '../shape.ts'
@@ -12,6 +14,8 @@ import { type Axes, broadcastTo, type ReduceAttrs, reductionCases, reductionOf, 
 import { div, equal, square, sub } from './elementwise.ts'
 import { reshape } from './movement.ts'
 import { where, zero } from './where.ts'
+
+addLoops(reduceLoops)
 
 function extremum(name: 'max' | 'min') {
   return defineOp<Unary, ReduceAttrs, readonly [Tensor, Tensor]>({

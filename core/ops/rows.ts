@@ -2,10 +2,14 @@
  * Rows picked by index, and their adjoint: the two ops that all gathering is made of. Next: gather.ts.
  */
 
+import { addLoops } from '../backends/cpu/backend.ts'
+import { gatherLoops } from '../backends/cpu/gather.ts'
 import { apply, type Binary, defineOp, type None, type Unary } from '../op.ts'
 import { ShapeError, show } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { zero } from './where.ts'
+
+addLoops(gatherLoops)
 
 const gatherOp = defineOp<Binary, None, Unary>({
   name: 'gatherRows',

@@ -6,6 +6,7 @@ import { describe, isTensor, refuseTensor } from '../arguments.ts'
 import type { BinaryName, Kernels, Operand, Spec, Storage } from '../backend.ts'
 import { toNumber } from '../dtype.ts'
 import type { Tensor } from '../tensor.ts'
+import { atCaller } from '../traceback.ts'
 
 /** Runs a binary kernel on x and a number, which it reads from memory of one element. */
 export function withNumber(k: Kernels, name: BinaryName, x: Operand, value: number, out: Spec): Storage {
@@ -24,11 +25,11 @@ export function withNumber(k: Kernels, name: BinaryName, x: Operand, value: numb
  */
 export function beside(op: string, x: Tensor | number, b: number): number {
   if (typeof x === 'number' || !isTensor(x))
-    throw new TypeError(`${op}: expected a tensor beside the number ${b}, got ${describe(x)}`)
+    throw atCaller(new TypeError(`${op}: expected a tensor beside the number ${b}, got ${describe(x)}`))
   if (x.disposed) refuseTensor(op, 'x', x)
   if (x.dtype === 'i32' && b !== toNumber(x.dtype, b))
-    throw new Error(
-      `${op}: expected an integer in [−2³¹, 2³¹) beside i32, got ${b}; convert with to(x, { dtype: 'f32' })`,
+    throw atCaller(
+      new Error(`${op}: expected an integer in [−2³¹, 2³¹) beside i32, got ${b}; convert with to(x, { dtype: 'f32' })`),
     )
   return b
 }

@@ -3,6 +3,8 @@
  */
 
 import { checkFloats } from '../arguments.ts'
+import { addLoops } from '../backends/cpu/backend.ts'
+import { softmaxLoops } from '../backends/cpu/softmax.ts'
 import { apply, type Binary, defineOp, type None, type Unary } from '../op.ts'
 import { axisOf, checkShape, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
@@ -10,6 +12,8 @@ import { sum } from './broadcast.ts'
 import { div, exp, log, mul, sub } from './elementwise.ts'
 import { permute } from './movement.ts'
 import { max } from './reduce.ts'
+
+addLoops(softmaxLoops)
 
 const shapes: readonly Shape[] = [
   [3, 4, 5],

@@ -10,7 +10,7 @@ import { beside } from './scalar.ts'
 
 const none: None = {}
 
-const whereOp = defineOp<readonly [Tensor, Tensor, Tensor], None, Unary>({
+const whereOp = /* @__PURE__ */ defineOp<readonly [Tensor, Tensor, Tensor], None, Unary>({
   name: 'where',
   integers: true,
   selector: { at: 0 },

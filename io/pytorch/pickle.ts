@@ -39,13 +39,13 @@ export class Inert {
  * Inert objects.
  */
 export interface PickleHost {
-  /** What stands for `module.name`. Throws PickleError where it is not allowed. */
+  /** Returns the value for `module.name`. Throws PickleError if it is not on the allow-list. */
   global(module: string, name: string): unknown
   /** `callable(*args)`. `spend` is to be called with the number of steps that it takes, before they are taken. */
   call(callable: unknown, args: readonly unknown[], spend: (steps: number) => void): unknown
   /** The object of a class after `state` was given to it. */
   build(object: unknown, state: unknown): unknown
-  /** What an id stands for that is not in the pickle. */
+  /** Returns the object of a persistent id, which is stored outside the pickle. */
   persistent(id: unknown): unknown
 }
 

@@ -1,7 +1,7 @@
 /**
  * The state dicts in what a checkpoint holds: `{'model': …, 'ema': …, 'opt': …}`, one inside the other, the weights alone,
- * or a whole module. Training programs name them as they like; here one is called by the keys that lead to it, joined by
- * dots, and the usual names are known, so that most files need not be told which.
+ * or a whole module. Training programs name them as they like. Here the name of one is the keys that lead to it, joined by
+ * dots. The usual names are known, so most files need no flag.
  */
 
 import { sizeOf } from '../../core/shape.ts'

@@ -155,7 +155,7 @@ function negate(dtype: string, bytes: Uint8Array, where: string): void {
   }
 }
 
-/** Whether elements follow each other as they are read; strides of axes of size 1 do not matter. */
+/** True if elements are contiguous in row-major order; strides of axes of size 1 do not matter. */
 function isContiguous(shape: Shape, strides: readonly number[]): boolean {
   let wanted = 1
   for (let axis = shape.length - 1; axis >= 0; axis--) {

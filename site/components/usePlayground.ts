@@ -1,4 +1,4 @@
-/** What the components that compute share: the worker, the machine it found, the pictures, and an error to show in place. */
+/** State shared by the components that compute: the worker, its backend, the pictures, and an error to show in place. */
 
 import { withBase } from 'vitepress'
 import { onMounted, ref, shallowRef } from 'vue'

@@ -7,7 +7,7 @@ import { type Expression, parseExpressionAt } from 'acorn'
 import * as core from '../../core/index.ts'
 import { cpu, gradients, type NestedNumbers, scope, sum, type Tensor, tensor } from '../../core/index.ts'
 
-/** What a call may name: ops on tensors alone. */
+/** Functions that an expression may call: ops on tensors alone. */
 const functions: Readonly<Record<string, (...x: Tensor[]) => Tensor>> = {
   add: core.add,
   sub: core.sub,
@@ -43,7 +43,7 @@ const operators: Readonly<Record<string, string>> = { '+': 'add', '-': 'sub', '*
 /** A value of the graph. */
 export interface GraphNode {
   readonly id: number
-  /** The op, or the name or number that stands in the expression. */
+  /** The op, or the name or number in the expression. */
   readonly name: string
   /** Ids of its operands, older than its own. */
   readonly inputs: readonly number[]

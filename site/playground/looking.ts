@@ -41,7 +41,7 @@ export interface Glance {
   readonly error: number
 }
 
-/** What the model sees of a picture at step t. */
+/** Returns a picture with the noise of step t, which the model sees. */
 async function noisedAt(d: GaussianDiffusion, data: ImageDataset, { picture, t, seed }: Place) {
   const S = data.size
   const x0 = tensor(imagesOf([await data.pixels(picture)], S), { shape: [1, 3, S, S] })

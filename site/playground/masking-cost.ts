@@ -1,5 +1,5 @@
 /**
- * What a mask saves each of the three papers' models: products of the blocks of a forward pass, against those of a
+ * Savings of a mask in each of the three papers' models: products of the blocks of a forward pass, against those of a
  * transformer without masks that has the same depth and width. Norms, modulation and long skips are left out. Used by the
  * masks page.
  */

@@ -1,5 +1,5 @@
 /**
- * What the worker behind the playground does (host.ts): it owns the backend, the small trained model and the training, so
+ * The playground's worker (host.ts): it owns the backend, the small trained model and the training, so
  * that the page itself never computes. Components call its methods through Comlink. Next: trainer.ts, looking.ts.
  */
 
@@ -12,12 +12,12 @@ import { type Glance, generate, glance, type Look, look, type PictureRequest } f
 import { fetched, openSmileys } from './smileys.ts'
 import { type Metrics, Trainer } from './trainer.ts'
 
-/** What a page is told of the machine. */
+/** Backend of the worker, as shown on a page. */
 export interface Machine {
   readonly backend: string
   /** Null where a GPU computes. */
   readonly threads: number | null
-  /** What it fell back to, and why; empty where it did not. */
+  /** Fallbacks with their reasons; empty if there are none. */
   readonly notes: readonly string[]
 }
 
@@ -44,7 +44,7 @@ export class Studio {
   #trainer: Trainer | null = null
   #last: Progress | null = null
   #opening: Promise<unknown> = Promise.resolve()
-  /** The training that goes on; null where none does. */
+  /** The running training; null if there is none. */
   #training: AbortController | null = null
   /** Resolves when the last step of a training that was paused is over. */
   #stopped: Promise<void> = Promise.resolve()
@@ -126,7 +126,7 @@ export class Studio {
   }
 
   /**
-   * Begins a training with that batch, or goes on with the one there is, until `pause`. Resolves when it has stopped. What
+   * Starts a training with that batch, or continues the existing one, until `pause`. Resolves when it has stopped. What
    * throws is mostly a device that was lost or memory that is full, so everything is closed then: `open` starts over.
    */
   async train(onStep: (progress: Progress) => void, { batch }: { batch?: number } = {}): Promise<void> {
@@ -188,7 +188,7 @@ export class Studio {
     return pictures
   }
 
-  /** The run as a ZIP that Node goes on with. */
+  /** The run as a ZIP, from which Node can resume. */
   async export(): Promise<Uint8Array> {
     const zip = await this.#trainer!.export(this.#machine!.backend.replace(/[()]/g, ''))
     return transfer(zip, [zip.buffer])

@@ -1,4 +1,4 @@
-/** How a component reaches the worker (host.ts): one for the whole site, started when a playground is opened. */
+/** Access to the worker (host.ts): one for the whole site, started when a playground is opened. */
 
 import { type Remote, wrap } from 'comlink'
 import type { Studio } from './studio.ts'

@@ -12,7 +12,7 @@ import { root } from '../repo/markdown.ts'
 
 const fixture = (name: string) => join(root, 'tests/fixtures/pytorch', name)
 
-/** What a command throws, on one line. */
+/** Checks that a command throws one line. */
 async function refused(words: readonly string[], wanted: RegExp): Promise<void> {
   const error = await run(words).then(
     () => assert.unreachable('accepted'),

@@ -8,8 +8,9 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { run } from '../../cli/evaluate.ts'
 import { measuredOf } from '../../cli/evaluate-measure.ts'
-import { emoji, openSource, type Pictures } from '../../cli/evaluate-sets.ts'
-import { ready, rng } from '../../core/index.ts'
+import { emoji, type Measure, openSource, type Pictures } from '../../cli/evaluate-sets.ts'
+import { full, ready, rng } from '../../core/index.ts'
+import { alone } from '../../distributed/index.ts'
 import { readStatistics, writeStatistics } from '../../evaluation/feature-statistics.ts'
 import { FeatureStatistics } from '../../evaluation/index.ts'
 import { readNpz, writeNpz } from '../../io/npz.ts'
@@ -35,7 +36,7 @@ async function batch(name: string, count: number, seed: number): Promise<string>
   return path
 }
 
-/** What the command prints with --json, which takes its progress elsewhere. */
+/** Output of the command with --json, which moves progress to stderr. */
 async function printed(...words: readonly string[]): Promise<string> {
   const { log } = console
   const { write } = process.stderr
@@ -97,7 +98,7 @@ test('a picture of a large folder that cannot be read is left out, and so the se
   const png = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } })
     .png()
     .toBuffer()
-  for (let i = 0; i < 4100; i++) writeFileSync(join(folder, `${i}.png`), png) // so many are not all looked at first
+  for (let i = 0; i < 4100; i++) writeFileSync(join(folder, `${i}.png`), png) // too many to look at all of them first
   const source = await openSource(folder, 8)
   if (!('pictures' in source)) throw new Error('not pictures')
   const last = [...Array(4100).keys()].map(i => `${i}.png`).sort()[4090]
@@ -106,14 +107,14 @@ test('a picture of a large folder that cannot be read is left out, and so the se
   const some: Pictures = {
     ...source.pictures,
     length: 20,
-    batches: (from, to, batch) => source.pictures.batches(4080 + from, 4080 + to, batch),
+    batches: (from, to, batch, turn) => source.pictures.batches(4080 + from, 4080 + to, batch, turn),
   }
   const { error } = console
   const said: string[] = []
   console.error = line => said.push(line)
   const backend = await ready({ threads: 1 })
   const measure = await emoji()
-  const look = { batch: 8, pairs: 20, stream: process.stderr, part: null }
+  const look = { batch: 8, pairs: 20, stream: process.stderr, part: null, world: alone }
   const { count, features } = await measuredOf({ pictures: some }, measure, look).finally(() => {
     console.error = error
     backend.dispose()
@@ -121,6 +122,20 @@ test('a picture of a large folder that cannot be read is left out, and so the se
   assert.equal([count, features?.shape], [19, [19, 128]])
   assert.is(said.length, 1)
   assert.match(said[0], new RegExp(`skipped: .*${last}: expected a picture, got one that cannot be read`))
+})
+
+test('features that overflow are refused', async () => {
+  const source = await openSource(await batch('overflow.npz', 3, 4), undefined)
+  const measure: Measure = {
+    ...(await emoji()),
+    network: {
+      features: () => ({ pool: full([3, 128], Infinity), spatial: full([3, 448], 0), logits: full([3, 2], 0) }),
+    },
+  }
+  const look = { batch: 3, pairs: 0, stream: process.stderr, part: null, world: alone }
+  const error = await measuredOf(source, measure, look).catch((thrown: Error) => thrown)
+  assert.match((error as Error).message, /overflow\.npz: expected finite features, got Infinity: the network's weights/)
+  if ('pictures' in source) source.pictures[Symbol.dispose]()
 })
 
 test('pictures of a batch are measured, and statistics beside them are said not to be', async () => {
@@ -191,8 +206,8 @@ test('no picture decides for the others: damaged ones are left out, the most com
   if (!('pictures' in source)) throw new Error('not pictures')
   assert.equal([source.pictures.length, source.pictures.width, source.pictures.height], [4, 12, 12])
   assert.is(said.length, 2)
-  assert.match(said[0], /pictures of 7 to 40 px are measured at 12 px, the most common size; --size chooses another$/)
-  assert.match(said[1], /skipped: .*00\.jpg: expected a picture, got one that cannot be read/)
+  assert.match(said[1], /pictures of 7 to 40 px are measured at 12 px, the most common size; --size chooses another$/)
+  assert.match(said[0], /skipped: .*00\.jpg: expected a picture, got one that cannot be read/)
 })
 
 test('statistics on disk: whole sums as .safetensors, mean and covariance as .npz', async () => {

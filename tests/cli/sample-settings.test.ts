@@ -10,6 +10,7 @@ const flags: SampleFlags = {
   from: 'run',
   weights: 'ema',
   part: undefined,
+  ranks: undefined,
   heads: undefined,
   'decoder-heads': undefined,
   classes: undefined,

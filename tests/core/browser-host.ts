@@ -14,7 +14,7 @@ import { isolation } from '../../site/isolation.ts'
 /** Where Chromium is; undefined where it is not installed. */
 export const executable = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
 
-/** What keeps Chromium to itself in a test. */
+/** Flags that stop Chromium's background traffic in a test. */
 export const quietFlags = [
   '--no-sandbox',
   '--disable-background-networking',

@@ -1,5 +1,5 @@
 /**
- * What browser.test.ts runs in a page and in Node: kernels launched in the same tick as the workers' creation, and steps
+ * The program that browser.test.ts runs in a page and in Node: kernels launched in the same tick as the workers' creation, and steps
  * of MDT-tiny on one batch, on wasm and on WebGPU. Only what runs in both is used here. Next: browser.test.ts.
  */
 
@@ -36,7 +36,7 @@ export interface Report {
 
 const steps = 5
 
-/** All of it, on as many threads as the page allows; the model is MDT-tiny but for `changed`. */
+/** Runs all of it, on as many threads as the page allows; the model is MDT-tiny with the options `changed`. */
 export async function run(threads: number, changed: Partial<MDTOptions> = {}): Promise<Report> {
   const backend = (await ready({ backend: 'wasm', threads })) as WasmBackend
   const results = kernels()

@@ -20,7 +20,7 @@ test.after(async () => {
   await host?.close()
 })
 
-/** What the program reports from a page, one report for each number of threads, and what the page said meanwhile. */
+/** Returns the program's reports from a page, one for each number of threads, and the page's console output. */
 async function report(
   folder: 'isolated' | 'plain',
   threads: readonly number[],
@@ -36,7 +36,7 @@ async function report(
   return { reports, said }
 }
 
-/** The kernels give Node's bytes, and training Node's losses, but for what the engines' own exp, sin and cos differ in. */
+/** The kernels give Node's bytes, and training Node's losses up to differences of the engines' own exp, sin and cos. */
 function checkAgainstNode(got: Report, wanted: Report): void {
   assert.is(got.build, wanted.build)
   assert.equal(got.digests, wanted.digests)

@@ -37,7 +37,7 @@ class Values {
 const random = (shape: Shape, seed = 1) =>
   new Values(shape, Float64Array.from(rng(seed).integersArray(-4, 5, sizeOf(shape))))
 
-/** What a cpu kernel gives in f64. */
+/** Result of a cpu kernel in f64. */
 function run(xs: Values[], shape: Shape, kernel: (k: Kernels, x: Operand[], out: Spec) => Storage): Values {
   return scope(() => {
     const x = xs.map(({ shape, data }) => tensor(data, { shape, dtype: 'f64', backend: cpu }))
@@ -235,6 +235,11 @@ test('bytes are counted, peaks are kept, and too large a request says how much i
   assert.is(cpu.stats().peakBytes, before.bytes + 8000)
   assert.throws(() => cpu.alloc('f64', 2 ** 50), /^cpu: no room for 9007199254740992 bytes/)
   assert.throws(() => cpu.write(cpu.alloc('f32', 0), new Float32Array(1)), /expected 0 elements, got 1/)
+})
+
+test('cpu has every loop once the ops are loaded', () => {
+  const all = createLoops({ view: () => new Float32Array(), alloc: cpu.alloc })
+  assert.equal(Object.keys(cpu.kernels).sort(), Object.keys(all).sort())
 })
 
 test('the loops hold no view across an allocation and count on no zeroed memory', () => {

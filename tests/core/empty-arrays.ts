@@ -105,7 +105,7 @@ export async function walkEmpty(backend: Backend): Promise<void> {
   const found: string[] = []
   for (const [name, made] of Object.entries(cases)) {
     const before = backend.stats().bytes
-    // What a pool may hand out next is no zero.
+    // Fill the pool with non-zero arrays.
     const junk = Array.from({ length: 16 }, () => core.full([64], 99, { backend }))
     for (const t of junk) t.dispose()
     const wanted = evaluate(made, cpu)

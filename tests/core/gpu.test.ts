@@ -1,6 +1,6 @@
 /**
- * What the gpu backend promises beyond right values, which the registry walk tests: nothing is loaded before it is
- * asked for, reads are counted and never silent, errors name the op, bytes are exact, and loops longer than gpu.js' 1,000
+ * The gpu backend beyond right values, which the registry walk tests: nothing is loaded before it is
+ * used, reads are counted and never silent, errors name the op, bytes are exact, and loops longer than gpu.js' 1,000
  * run to their end. On gpu.js' CPU mode; webgpu/ has the same and more on WebGPU.
  */
 
@@ -63,7 +63,7 @@ test('what core, wasm and cpu need has neither gpu.js nor the gpu backend in it'
     write: false,
     metafile: true,
   }).then(({ metafile }) => metafile)
-  /** What is loaded with a chunk, the chunks that it imports at once included. */
+  /** Inputs of a chunk and of the chunks that it imports statically. */
   const inputsOf = (name: string): string[] => [
     ...Object.keys(outputs[name].inputs),
     ...outputs[name].imports.flatMap(({ path, kind, external }) =>
@@ -258,7 +258,7 @@ test('every kernel that the ops and updates compile can be translated to WGSL to
       const { source, output, functions, constants, loopMaxIterations } = this
       const same = { output, functions, constants, loopMaxIterations, pipeline: true, immutable: true }
       const twin = new WebGPUKernel(source, { ...same, dynamicOutput: true, dynamicArguments: true })
-      twin.build(...args).catch(() => {}) // the translation is done by now; there is no device to go on with
+      twin.build(...args).catch(() => {}) // the translation is done by now; there is no device to run it on
       assert.match(twin.compiledSource, /@compute/)
       names.add(source.slice(0, source.indexOf('(')))
     }

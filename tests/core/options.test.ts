@@ -13,7 +13,7 @@ import * as core from '../../core/index.ts'
 import { type Backend, cpu, gradients, scope, type Tensor, tensor } from '../../core/index.ts'
 import { type Sampler, sampler } from '../../core/samples.ts'
 import { clipGradNorm } from '../../nn/index.ts'
-import { close, f64, values } from './helpers.ts'
+import { close, tensor64 as f64, values } from '../near.ts'
 
 type F = (...x: Tensor[]) => Tensor
 

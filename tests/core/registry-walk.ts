@@ -75,7 +75,7 @@ async function compare(op: AnyOp, sample: Sample, f: Checked, backend: Backend):
   return found
 }
 
-/** What an op gives when the first element of its first float input is not a number. Returns what is wrong. */
+/** Runs an op with a NaN as the first element of its first float input. Returns the differences from cpu. */
 async function comparePoisoned(f: Checked, { x }: Sample, backend: Backend): Promise<string[]> {
   const hit = x.findIndex(t => t.dtype !== 'i32')
   if (hit < 0) return []

@@ -6,19 +6,24 @@
 
 import * as assert from 'uvu/assert'
 import {
+  atan2,
   type Backend,
   cos,
   cpu,
   div,
   erf,
+  expm1,
   full,
   geluTanh,
   gradients,
   layerNorm,
   log,
+  log1p,
   logSoftmax,
   mul,
   pow,
+  remainder,
+  round,
   scope,
   sign,
   sin,
@@ -46,9 +51,50 @@ function affineOf(x: Tensor, value: number): Tensor {
   return full(x.shape, value, { dtype: x.dtype, backend: x.backend })
 }
 
-/** What is run on which values. */
+/** Functions and the values they are run on. */
 const cases: Readonly<Record<string, readonly [f: (x: Tensor) => Tensor, values: readonly number[]]>> = {
   log: [log, [0, -0, 1e-30, 0.3, 1e30, Infinity, -1, Number.NaN]],
+  log1p: [
+    log1p,
+    [
+      ...both([...powersOfTen.slice(1), 0.3, 0.499, 0.5, 0.501, 0.999]),
+      0,
+      -0,
+      1,
+      1.01,
+      7,
+      1e9,
+      3e38,
+      -1,
+      -2,
+      Infinity,
+      Number.NaN,
+    ],
+  ],
+  expm1: [
+    expm1,
+    [
+      ...both([...powersOfTen, 0.34, 0.35, 0.4999, 0.5, 0.5001, 0.7, 2, 5, 20, 88.5]),
+      0,
+      -0,
+      1000,
+      -1000,
+      Infinity,
+      -Infinity,
+      Number.NaN,
+    ],
+  ],
+  round: [round, [...both([0.5, 1.5, 2.5, 0.49999997, 8388609, 3e38]), 0, -0, Infinity, Number.NaN]],
+  'remainder by 3': [x => remainder(x, 3), [...both([1, 3, 4.5, 1000, 1e6]), 0, Infinity, Number.NaN]],
+  'remainder by -0.75': [x => remainder(x, -0.75), [...both([1, 3, 4.5, 1000, 1e6]), 0]],
+  'atan2 of 1': [
+    x => atan2(1, x),
+    [...both([...powersOfTen, 2.4, 2.5, 0.41, 0.42, 1e30, 0]), Infinity, -Infinity, Number.NaN],
+  ],
+  'atan2 by -1': [
+    x => atan2(x, -1),
+    [...both([...powersOfTen, 2.4, 2.5, 0.41, 0.42, 1e30, 0]), Infinity, -Infinity, Number.NaN],
+  ],
   'x^-1': [x => pow(x, -1), [0, 2, -2, Infinity]],
   'x^-0.5': [x => pow(x, -0.5), [0, 4]],
   '0^p': [x => pow(tensor([0], { backend: x.backend, dtype: x.dtype }), x), [-1, -0.5, -2, 0, 0.5, 2]],

@@ -1,12 +1,12 @@
 /**
- * What the tests of the wasm backend share: one backend per build and one with two threads, inputs with the same values
+ * Helpers of the tests of the wasm backend: one backend per build and one with two threads, inputs with the same values
  * on all of them and on cpu in f64, and the comparison.
  */
 
 import * as assert from 'uvu/assert'
 import type { FusedKernels, Kernels, Operand, Storage, UpdateKernels } from '../../core/backend.ts'
-import { cpu } from '../../core/backends/cpu/backend.ts'
 import { createWasm, type WasmBackend } from '../../core/backends/wasm/index.ts'
+import { cpu } from '../../core/index.ts'
 import { rng } from '../../core/random.ts'
 import { type Shape, sizeOf } from '../../core/shape.ts'
 
@@ -102,5 +102,5 @@ export function check(
   for (const x of inputs) for (const operand of x?.on.values() ?? []) operand.storage.backend.free(operand.storage)
 }
 
-/** What a kernel is asked for. */
+/** Shape and dtype of a kernel's result. */
 export const spec = (shape: Shape, dtype: 'f32' | 'f64') => ({ shape, dtype })

@@ -7,8 +7,8 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { BinaryName, UnaryName } from '../../core/backend.ts'
-import { cpu } from '../../core/backends/cpu/backend.ts'
 import { unaryFunctions } from '../../core/backends/cpu/scalars.ts'
+import { cpu } from '../../core/index.ts'
 import { type Shape, show } from '../../core/shape.ts'
 import { check, disposeAll, floats, input, ints, spec } from './wasm-helpers.ts'
 
@@ -71,7 +71,7 @@ test('unary at the edges of f32', () => {
       (k, [a], dtype) => {
         const y = k.unary(name, a, spec(a.shape, dtype))
         if (dtype === 'f32') return y
-        // What f32 makes of the exact value: beyond its range infinity, below it zero.
+        // The exact value rounded to f32: beyond its range infinity, below it zero.
         const rounded = k.unary('affine', a, spec(a.shape, dtype), 0, 0)
         cpu.write(rounded, Float64Array.from(Float32Array.from(cpu.readSync!(y))))
         cpu.free(y)

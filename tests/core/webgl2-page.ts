@@ -1,5 +1,5 @@
 /**
- * What webgl2-browser.test.ts runs in a page: the walk over all ops on WebGL 2. Only what runs in a browser is used here.
+ * The program that webgl2-browser.test.ts runs in a page: the walk over all ops on WebGL 2. Imports nothing of Node.
  */
 
 import { type GpuBackend, gpu } from '../../core/backends/gpu/index.ts'
@@ -8,7 +8,7 @@ import { walkEmpty } from './empty-arrays.ts'
 import { walk } from './registry-walk.ts'
 import { scalarValues } from './scalar-values.ts'
 
-/** Bundlers leave out the ops that nobody names; these are all of them. */
+/** All ops: bundlers drop those that are not referenced. */
 export const ops = core
 
 /** Opens the backend, which the walks share; what it says of itself. */
@@ -32,7 +32,7 @@ export function scalarValuesOn(): Promise<void> {
   return scalarValues(core.defaultBackend())
 }
 
-/** Whether arrays of several sizes, one after the other, come back as they were written. */
+/** True for each array, of several sizes, that is read back as it was written. */
 export async function readBack(sizes: readonly number[]): Promise<boolean[]> {
   const equal: boolean[] = []
   for (const n of sizes) {
@@ -44,7 +44,7 @@ export async function readBack(sizes: readonly number[]): Promise<boolean[]> {
   return equal
 }
 
-/** What each of these says once a backend has lost its context: a read, an op that was compiled before, one that was not. */
+/** Errors after a backend has lost its context: of a read, of a compiled op, of one not yet compiled. */
 export async function lose(): Promise<string[]> {
   const contexts: WebGL2RenderingContext[] = []
   const { getContext } = HTMLCanvasElement.prototype

@@ -15,6 +15,7 @@ import { bytesOf } from '../programs/example.ts'
 
 /** A training program and the flags of its smallest run, all but --out, --steps, --threads and --resume. */
 export interface Trainee {
+  /** An example, or demask. */
   readonly program: string
   readonly args: readonly string[]
 }
@@ -23,7 +24,9 @@ const small = ['--size', '8', '--batch', '1']
 
 /** The smallest runs that the programs can do: steps of some milliseconds. */
 export const trainees: Readonly<Record<string, Trainee>> = {
+  dit: { program: 'demask', args: ['train', 'dit', '--optimizer', 'adan', '--held-out', '0.1', ...small] },
   mdt: { program: 'train-mdt-s', args: ['--preset', 'tiny', ...small] },
+  mdtv2: { program: 'demask', args: ['train', 'mdtv2', '--optimizer', 'sgd', '--checkpoint-blocks', ...small] },
   maskdit: { program: 'train-maskdit', args: small },
   maskdm: { program: 'train-maskdm', args: ['pretrain', ...small] },
   vae: { program: 'train-vae', args: small },
@@ -33,7 +36,7 @@ export interface Life {
   readonly code: number | null
   readonly stdout: string
   readonly stderr: string
-  /** Whether a checkpoint was being written when it ended. */
+  /** True if a checkpoint was being written when it ended. */
   readonly whileSaving: boolean
   /** The step of the last checkpoint that was seen finished before or while it lived, 0 for none. */
   readonly finished: number
@@ -64,10 +67,11 @@ process.on('exit', () => {
   for (const group of groups) end(group, 'SIGKILL')
 })
 
-/** Runs a program until it ends; goes on with the run in `out` where there is one. */
+/** Runs a program until it ends; resumes the run in `out` if there is one. */
 export async function live({ program, args }: Trainee, options: LifeOptions): Promise<Life> {
   const { out, steps, threads = 1, fate, until, fullAtWrite } = options
-  const file = fileURLToPath(new URL(`../../examples/${program}.ts`, import.meta.url))
+  const path = program === 'demask' ? 'cli/index.ts' : `examples/${program}.ts`
+  const file = fileURLToPath(new URL(`../../${path}`, import.meta.url))
   const preload = fullAtWrite === undefined ? [] : ['--import', fullDisk]
   const run = [
     '--out',
@@ -130,12 +134,12 @@ function end(group: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** Whether there is a run in `out` that can be gone on with. */
+/** True if `out` holds a run that can be resumed. */
 export function begun(out: string): boolean {
   return existsSync(join(out, 'metrics.jsonl')) || latestCheckpoint(out) !== undefined
 }
 
-/** Whether there is an unfinished checkpoint that was begun at `moment` or later: earlier lives may have left others. */
+/** True if there is an unfinished checkpoint from `moment` or later: earlier lives may have left others. */
 function savingSince(out: string, moment: number): boolean {
   if (!existsSync(out)) return false
   return readdirSync(out).some(
@@ -145,7 +149,7 @@ function savingSince(out: string, moment: number): boolean {
   )
 }
 
-/** What the seed decides of a run that is at `step`: its log, and its checkpoint with weights, averages, moments, RNG. */
+/** Files of a run at `step` that the seed determines: its log, and its checkpoint with weights, averages, moments, RNG. */
 export function decided(out: string, step: number): Record<string, string> {
   const checkpoint = `checkpoint-${String(step).padStart(8, '0')}`
   const files = Object.entries(bytesOf(out)).filter(

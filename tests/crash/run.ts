@@ -1,6 +1,6 @@
 /**
  * `npm run crash`: training that is killed at random moments, stopped by Ctrl-C at random moments, and left on a disk
- * that fills up at a random write, and goes on each time, ends with the bytes of a run that nothing happened to:
+ * that fills up at a random write, and resumed each time, ends with the bytes of an unbroken run:
  * weights, averages, moments, random streams and metrics.jsonl. Every life takes one or two threads by chance. One line
  * per life, a table at the end, exit code 1 where anything differs. Needs Node; several minutes for each program. Next:
  * life.ts.

@@ -167,6 +167,11 @@ test('classes as prefixes of file names', async () => {
   writeFileSync(join(folder, 'other.png'), png)
   const error = await openDataset(folder, 4, { classFrom: 'prefix' }).catch((thrown: Error) => thrown)
   assert.match((error as Error).message, /expected names as cat_1\.png, with a class before '_', got 'other\.png'$/)
+  for (const spec of ['emoji', 'emoji:smileys', 'cifar10:folder', join(folder, 'dog_2.png')]) {
+    const refused = await openDataset(spec, 4, { classFrom: 'prefix' }).catch((thrown: Error) => thrown)
+    assert.instance(refused, UserError)
+    assert.is((refused as Error).message, `--class-from: expected a folder of pictures for 'prefix', got ${spec}`)
+  }
 })
 
 test.run()

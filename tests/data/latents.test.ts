@@ -32,7 +32,7 @@ const fresh = () => join(root, String(folders++))
 const weights = join(root, 'weights.safetensors')
 writeFileSync(weights, 'any bytes: these tests decode nothing')
 
-/** Picture i has the bytes i, but for its left column. */
+/** Picture i has the bytes i, except its left column. */
 function numbered(length: number, size = 4): ImageDataset {
   return {
     name: 'numbered',

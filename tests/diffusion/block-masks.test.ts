@@ -20,7 +20,7 @@ import {
 } from '../../diffusion/block-masks.ts'
 import { keptTokens, type TokenMask } from '../../diffusion/masking.ts'
 import type { Grid } from '../../nn/index.ts'
-import { values } from '../core/helpers.ts'
+import { values } from '../near.ts'
 
 const place = { backend: cpu }
 const ratio = fc.double({ min: 0, max: 0.95, noNaN: true })
@@ -28,7 +28,7 @@ const side = fc.integer({ min: 1, max: 9 })
 const seed = fc.integer({ min: 0, max: 1000 })
 const N = 3
 
-/** What holds for every mask, whatever made it; the flags of each picture. */
+/** Checks the invariants of all masks; returns the flags of each picture. */
 function checked(mask: TokenMask, [rows, columns]: Grid, kept: number): number[][] {
   const T = rows * columns
   assert.is(mask.kept, kept)

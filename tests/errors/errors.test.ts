@@ -1,5 +1,5 @@
 /**
- * Messages of errors that no other test has a reason to ask for, in a table: what is done, and what is said. Needs Node.
+ * Error messages that no other test covers, in a table of calls and messages. Needs Node.
  * docs/errors.md has all messages; errors-page.test.ts holds it to the source.
  */
 
@@ -177,7 +177,7 @@ const unreadable = () => Promise.reject(new UnreadablePicture('no'))
 const weights = at('weights')
 writeFileSync(weights, 'any')
 
-/** Latents of so many plain pictures. */
+/** Latents of `count` plain pictures. */
 async function latents(
   length: number,
   shape: readonly [number, number, number],

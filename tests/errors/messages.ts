@@ -1,7 +1,7 @@
 /**
- * Every message of an error in the source: found in its syntax tree, as a template with holes and as a pattern that knows
- * the messages it gives. A function that only puts a place before what it is told stands for its callers. Needs Node.
- * Next: page.ts, which lists them.
+ * Every message of an error in the source: found in its syntax tree, as a template with holes and as a pattern that
+ * matches its messages. A function that only puts a place before its argument is replaced by its callers. Needs Node.
+ * Used by page.ts.
  */
 
 import { readdirSync, readFileSync } from 'node:fs'
@@ -18,7 +18,7 @@ export interface Message {
   readonly kind: string
   /** The message, with `{…}` for what is filled in. */
   readonly template: string
-  /** What the message looks like once filled in. */
+  /** Matches the message with its holes filled in. */
   readonly pattern: RegExp
   /** Lines of the source that it stands on. */
   readonly lines: readonly [number, number]
@@ -39,7 +39,7 @@ export function messages(): Message[] {
     .flatMap(file => messagesOf(file, readFileSync(join(root, file), 'utf8')))
 }
 
-/** Those of one file. */
+/** Messages of one file. */
 export function messagesOf(file: string, source: string): Message[] {
   const made: Thrown[] = []
   const calls: Call[] = []
@@ -50,7 +50,7 @@ export function messagesOf(file: string, source: string): Message[] {
     .map(({ within, kind, parts, node }) => ({ file, within, kind, ...written(parts), lines: linesOf(node, source) }))
 }
 
-/** What is thrown, or, where a function is told what to say (`fail(problem)`), what each of its callers has it say. */
+/** The thrown message, or, if a function takes it as an argument (`fail(problem)`), the message of each caller. */
 function expanded(thrown: Thrown, calls: readonly Call[]): Thrown[] {
   const { parts, parameters } = thrown
   const told = parameters.findIndex(name => {
@@ -116,7 +116,7 @@ function visit(node: Node, path: readonly Node[], source: string, made: Thrown[]
   for (const { node: each } of below(node)) visit(each, [...path, node], source, made, calls)
 }
 
-/** Whether a function, the first of `path`, makes the error and does nothing else but name values for it. */
+/** True if a function, the first of `path`, only makes the error and names values for it. */
 function isOnly(node: Node, path: readonly Node[]): boolean {
   const rest = path.slice(1).filter(({ type }) => !['ThrowStatement', 'ReturnStatement'].includes(type))
   if (rest.length === 0) return true

@@ -12,13 +12,13 @@ import { cpu, type Doubles, rng } from '../../core/index.ts'
 import { plainDoubles } from '../../evaluation/doubles.ts'
 import { FeatureStatistics, frechetDistance, precisionRecall } from '../../evaluation/index.ts'
 import { singularValueSum } from '../../evaluation/singular-values.ts'
-import { close } from '../core/helpers.ts'
+import { close } from '../near.ts'
 
 const wasm = await createWasm({ threads: 2 })
 test.after(() => wasm.dispose())
 const both: readonly Doubles[] = [plainDoubles, wasm.doubles!]
 
-/** What `run` gives with plain loops and with wasm; all that it took is freed. */
+/** Results of `run` with plain loops and with wasm; frees all memory it took. */
 function onBoth<T>(run: (kernels: Doubles, made: (values: ArrayLike<number>) => Float64Array) => T): [T, T] {
   const [plain, fast] = both.map(kernels => {
     const arrays: Float64Array[] = []

@@ -33,7 +33,7 @@ test('1: where every token was kept, the side-interpolator has no say', () => {
 })
 
 test('2: how bright the picture is does not matter to the reconstruction', () => {
-  // What is to be guessed is the patch's pattern; its mean could be read off its neighbours.
+  // The target is the patch's pattern; its mean could be read off its neighbours.
   const mask = tokenMask(rng(4).uniformArray(8), [2, 4], 0.5, f64)
   const [denoised, noised] = [normal(5, 2, 1, 4, 4), normal(6, 2, 1, 4, 4)]
   const loss = (brighter: number) => maskedReconstruction(denoised, add(noised, brighter), mask, 2)

@@ -41,7 +41,7 @@ export async function openCases(target: Target, seed: number, folder: string) {
   }
 }
 
-/** What is wrong with how `read` ended, if anything is. */
+/** Returns a complaint if `read` ended with an unexpected error, else null. */
 async function complaint(read: () => Promise<void>): Promise<string | null> {
   try {
     await read()

@@ -1,5 +1,5 @@
 /**
- * How a right file becomes a wrong one: bytes changed, cut, doubled, or replaced by what formats are known to trip over. A pure
+ * Turns a valid file into an invalid one: bytes changed, cut, doubled, or replaced by values that break parsers. A pure
  * function of the random numbers it is given. Used by run.ts.
  */
 

@@ -1,7 +1,7 @@
 /**
- * `npm run fuzz`: reads changed files until the time is over, some minutes for every target, and prints what it found. Where
- * it got to is kept in runs/fuzz, and the next run goes on from there; a file that led to a finding is kept there too. A
- * target that hangs or dies is a finding, and goes on with the next case. Exit code 1 where there is one. Needs Node.
+ * `npm run fuzz`: reads changed files until the time is over, some minutes for every target, and prints its findings. The
+ * position is kept in runs/fuzz, and the next run continues from it; files that led to a finding are kept there too. A
+ * target that hangs or dies is a finding, and continues with the next case. Exit code 1 if there is one. Needs Node.
  */
 
 import { fork } from 'node:child_process'
@@ -27,8 +27,10 @@ import { targets } from './targets.ts'
 const names = targets.map(({ name }) => name)
 const kept = 'runs/fuzz'
 const hang = 30_000
+/** A process that starts on a busy machine, under a loader, takes longer to say its first word. */
+const start = 300_000
 
-/** What a process that reads tells the one that watches. */
+/** Message of the reading process to the watching one. */
 type Message = { readonly at: number } | { readonly finding: Finding }
 
 /** In a process of its own: cases of one target from a number on, until it is ended. */
@@ -45,7 +47,7 @@ async function readOn(name: string, seed: number, from: number): Promise<void> {
   }
 }
 
-/** Cases of a target from `from` until `end`: the number to go on with, and what was found. */
+/** Runs cases of a target from `from` until `end`. Returns the next case's number, and the findings. */
 async function watch(
   name: string,
   seed: number,
@@ -61,16 +63,18 @@ async function watch(
     })
     let said = ''
     let last = performance.now()
+    let patience = start
     let ended = ''
     child.stderr!.on('data', chunk => (said = (said + chunk).slice(-2000)))
     child.on('message', (message: Message) => {
       last = performance.now()
+      patience = hang
       if ('at' in message) at = message.at
       else findings.push(message.finding)
     })
     const timer = setInterval(() => {
       if (performance.now() >= end) ended = 'time'
-      else if (performance.now() - last > hang) ended = `no answer for ${hang / 1000} s`
+      else if (performance.now() - last > patience) ended = `no answer for ${patience / 1000} s`
       if (ended !== '') child.kill('SIGKILL')
     }, 200)
     const code = await new Promise(resolve => child.on('exit', (code, signal) => resolve(code ?? signal)))

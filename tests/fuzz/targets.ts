@@ -1,6 +1,6 @@
 /**
- * What is fuzzed: every reader of files and of command lines, each with right files to begin from and with the errors that it
- * may end in. Any other error is a finding. Needs Node. Used by run.ts.
+ * Targets of fuzzing: every reader of files and of command lines, each with valid files to start from and with the errors
+ * that it may throw. Any other error is a finding. Needs Node. Used by run.ts.
  */
 
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
@@ -14,6 +14,7 @@ import { openCifar } from '../../data/cifar.ts'
 import { readPicture } from '../../data/folder.ts'
 import { openIdx } from '../../data/idx.ts'
 import { type ImageDataset, openLatents, writeLatents } from '../../data/index.ts'
+import { listRows } from '../../data/list-rows.ts'
 import { openNpz } from '../../data/npz-pictures.ts'
 import { encodeNpyHeader } from '../../io/npy.ts'
 import { NpzFile, type NpzSource, readNpz, writeNpz } from '../../io/npz.ts'
@@ -28,7 +29,9 @@ import { recognise } from '../../models/recognise.ts'
 import type { Module } from '../../nn/index.ts'
 import { newSettings, programs, readState, type TrainingProgram } from '../../training/index-node.ts'
 import { readRows } from '../../training/metrics.ts'
+import { withPreset } from '../../training/settings.ts'
 import { root } from '../repo/markdown.ts'
+import { dataTargets, look } from './data-targets.ts'
 
 export interface Target {
   readonly name: string
@@ -68,21 +71,14 @@ const copy = (folder: string, from: string) => {
     if (statSync(join(from, name)).isFile()) writeFileSync(join(folder, name), readFileSync(join(from, name)))
 }
 
-/** All pictures of a set, some at least. */
-async function look(data: ImageDataset): Promise<void> {
-  for (let i = 0; i < Math.min(data.length, 8); i++) {
-    data.label(i)
-    await data.pixels(i)
-  }
-}
-
 /** Settings of a new run of a training program. */
 function settle<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   words: readonly string[],
 ): void {
   const { given, flags } = readTrainingCommand(program, 'demask', words)
-  newSettings(program.family, program.complete?.(given, flags.steps) ?? given)
+  const { preset } = withPreset(program.family, given)
+  newSettings(program.family, program.complete?.(given, flags.steps, preset) ?? given)
 }
 
 /** Command lines of programs, and what makes settings of them. */
@@ -194,6 +190,15 @@ export const targets: readonly Target[] = [
     read: async folder => look(openCifar('cifar10', folder, 32)),
   },
   {
+    name: 'lists',
+    async seed(folder) {
+      writeFileSync(join(folder, 'a.csv'), '\ufeffpath,label,"w,h"\r\n1.png,cat,"4,4"\r\n"2 ""b"".png",dog,"4,4"\r\n')
+      writeFileSync(join(folder, 'b.csv'), '1.png,3\n2.png,20\n')
+      writeFileSync(join(folder, 'c.jsonl'), '{"file_name": "1.png", "label": 3}\n{"path": "2.png", "label": "4"}\n')
+    },
+    read: async (_, file) => void listRows(file),
+  },
+  {
     name: 'npz',
     async seed(folder) {
       const data = Uint8Array.from({ length: 96 }, (_, i) => i)
@@ -219,6 +224,7 @@ export const targets: readonly Target[] = [
       await look(await openNpz(file, 4))
     },
   },
+  ...dataTargets,
   {
     name: 'latents',
     async seed(folder) {

@@ -5,7 +5,7 @@ import { crc32 } from 'node:zlib'
 export interface ZipPart {
   readonly name: string
   readonly data: Uint8Array
-  /** What the directory says in place of the truth. */
+  /** False entries of the directory. */
   readonly claims?: Partial<Record<'method' | 'flags' | 'crc' | 'stored' | 'size' | 'offset', number>>
 }
 

@@ -158,7 +158,7 @@ test('which sizes, by a config as diffusers has it, or by shapes', () => {
     const options = { ...wanted, ...autoencoderPresets[name], scalingFactor: 0.3 }
     assert.equal(autoencoderOptions(JSON.parse(JSON.stringify(autoencoderConfig(options)))), options)
   }
-  // What a preset leaves open is Stable Diffusion's.
+  // Presets default to Stable Diffusion's values.
   const { in_channels, out_channels, scaling_factor } = autoencoderConfig(autoencoderPresets.tiny)
   assert.equal([in_channels, out_channels, scaling_factor], [3, 3, 0.18215])
   const uneven = new Map(new AutoencoderKL({ ...small, normGroups: 1 }, shapesOnly).stateDict())

@@ -18,7 +18,7 @@ import {
 } from '../../models/maskdm-diffusion.ts'
 import { maskdmOptimizer } from '../../models/maskdm-presets.ts'
 import { AdamW, Ema, powerDecay } from '../../nn/index.ts'
-import { close, values } from '../core/helpers.ts'
+import { close, values } from '../near.ts'
 import { learn } from './by-heart.ts'
 import { f64, labelled, make, type Place, pictures, small } from './maskdm-models.ts'
 
@@ -37,7 +37,7 @@ test('the loss: ε, x_0 and v, squared and absolute, over the visible patches', 
     const d = maskdmDiffusion({ prediction, schedule: 'linear' })
     const predicted = values(model.patches(qSample(d, x0, t, noise), t, y, mask))
     const [signal, eps] = [values(x0), values(noise)]
-    /** What the network should say for channel c of pixel (i, j) of a patch, which unpatchify reads by (i, j, c). */
+    /** Expected output for channel c of pixel (i, j) of a patch, which unpatchify reads by (i, j, c). */
     const wanted = (n: number, token: number, at: number) => {
       const [i, j, c] = [Math.floor(at / (P * C)), Math.floor(at / C) % P, at % C]
       const pixel = ((n * C + c) * 8 + Math.floor(token / 4) * P + i) * 8 + (token % 4) * P + j
@@ -89,7 +89,7 @@ test('sampling: pictures in [0, 1], clipped, from the same seeds the same', () =
   const sample = run(10, 2)
   assert.ok(sample.every(v => v >= 0 && v <= 1))
   assert.equal(run(10, 2), sample)
-  assert.not.equal(run(10, 3), sample) // η is 1 unless said
+  assert.not.equal(run(10, 3), sample) // η is 1 by default
   assert.equal(run(10, 3, 0), run(10, 2, 0))
   assert.equal(run(60, 2).length, sample.length) // as many steps as timesteps
   const visited = scope(() =>

@@ -1,5 +1,5 @@
 /**
- * What the tests of MaskDM share: small networks with weights that leave no path closed, and pictures for them.
+ * Helpers of MaskDM's tests: small networks with weights that block no path, and pictures for them.
  */
 
 import { type Backend, cpu, type DType, rng, type Tensor } from '../../core/index.ts'

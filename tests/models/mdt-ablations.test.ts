@@ -14,7 +14,7 @@ import { AblatedMDT, ablatedLoss, type MDTAblation } from '../../models/mdt-abla
 import { type MDTInputs, mdtLoss, sampleMDTInputs } from '../../models/mdt-loss.ts'
 import { mdtPreset } from '../../models/presets.ts'
 import { type Module, shapesOnly } from '../../nn/index.ts'
-import { close, values } from '../core/helpers.ts'
+import { close, values } from '../near.ts'
 
 const options: MDTOptions = {
   inputSize: 8,
@@ -66,7 +66,7 @@ function attended(run: () => unknown): number[] {
   return seen
 }
 
-/** What is left of the paper's state has its values; what has gone is matched by `gone`, what has come by `come`. */
+/** Checks that parameters kept from the paper's model have its values, that `gone` matches removed and `come` new ones. */
 function stateDiffers(model: Module, { gone = /^$/, come = /^$/ }: { gone?: RegExp; come?: RegExp }): void {
   const [before, after] = [paper().stateDict(), model.stateDict()]
   let [lost, got] = [0, 0]
@@ -90,7 +90,7 @@ function stateDiffers(model: Module, { gone = /^$/, come = /^$/ }: { gone?: RegE
 const same = (a: Tensor, b: Tensor) => assert.equal(values(a), values(b))
 const differ = (a: Tensor, b: Tensor) => assert.not.equal(values(a), values(b))
 const countOf = (model: Module) => model.countParameters()
-/** Of a block: attention, its bias table of 7·7 + 3 rows, MLP, adaLN. */
+/** Parameters of a block: attention, its bias table of 7·7 + 3 rows, MLP, adaLN. */
 const blockSize = 4 * D * D + 4 * D + 52 * 2 + (8 * D * D + 5 * D) + (6 * D * D + 6 * D)
 
 // ---- the default ----------------------------------------------------------------------------------------------------

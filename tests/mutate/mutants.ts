@@ -55,7 +55,7 @@ export function mutantsOf(file: string, source: string): Mutant[] {
   const program = parse(file, source)
   const samples = samplesIn(program)
   const rest = samples.reduceRight((text, { start, end }) => text.slice(0, start) + text.slice(end), source)
-  // What is declared for samples alone goes with them.
+  // Declarations used by samples alone are left out as well.
   const declared = list(program, 'body').flatMap(each =>
     each.type === 'VariableDeclaration'
       ? list(each, 'declarations').map(of => ({ each, name: child(of, 'id').name }))
@@ -128,7 +128,7 @@ function visit(node: Node, source: string, change: (start: number, end: number, 
       break
     }
   }
-  // What a for statement counts with would only run for ever.
+  // A changed counter of a for statement would only loop for ever.
   for (const { field, node: each } of below(node))
     if (!(node.type === 'ForStatement' && field === 'update')) visit(each, source, change)
 }
@@ -150,7 +150,7 @@ export function mutated(source: string, { start, end, after }: Mutant): string {
   return source.slice(0, start) + after + source.slice(end)
 }
 
-/** What is changed, on one line, as it stands in reports and in equivalent.json. */
+/** The change on one line, as in reports and in equivalent.json. */
 export function changeOf({ before, after }: Mutant): string {
   const short = (text: string) => text.replace(/\s+/g, ' ').trim()
   return `${short(before)} → ${short(after) || '(nothing)'}`

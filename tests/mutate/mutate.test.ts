@@ -1,11 +1,11 @@
-/** What `npm run mutate` changes, what it leaves alone, and which mutants it takes. */
+/** `npm run mutate`: its changes, the code it leaves alone, and its choice of mutants. */
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { changeOf, mutantsOf, mutated } from './mutants.ts'
 import { equivalents, files, isEquivalent, population, sample, testsOf, wilson } from './plan.ts'
 
-/** What becomes of a source. */
+/** Mutants of a source. */
 const after = (source: string) => mutantsOf('a.ts', source).map(mutant => mutated(source, mutant))
 
 test('operators, numbers, booleans, bounds, statements and the order of operands are changed', () => {

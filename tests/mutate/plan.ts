@@ -56,7 +56,7 @@ const strata: readonly Stratum[] = [
     quick: ['models/models', 'models/maskdit', 'models/maskdm', 'models/mdt-ablations', 'models/autoencoder-kl'],
     wide: [
       'models/maskdm-diffusion',
-      'models/maskdm-transfer',
+      'models/transfer',
       'diffusion/masking',
       'evaluation/features',
       'diffusion/inpainting',
@@ -97,7 +97,7 @@ export function equivalents(): Equivalent[] {
   return JSON.parse(readFileSync(join(import.meta.dirname, 'equivalent.json'), 'utf8'))
 }
 
-/** Whether the list has a mutant. */
+/** True if the list has a mutant. */
 export function isEquivalent(mutant: Mutant): boolean {
   return equivalents().some(
     ({ file, line, change }) => file === mutant.file && line === mutant.text && change === changeOf(mutant),
@@ -114,7 +114,7 @@ export function sample(mutants: readonly Mutant[], count: number, seed: number):
   const share = (file: string) => (count * byFile.get(file)!.length) / mutants.length
   const names = [...byFile.keys()]
   const taken = new Map(names.map(file => [file, Math.floor(share(file))]))
-  // What is left goes to the largest remainders.
+  // The rest goes to the largest remainders.
   const rest = count - [...taken.values()].reduce((sum, n) => sum + n, 0)
   const remainder = (file: string) => share(file) % 1
   for (const file of [...names].sort((a, b) => remainder(b) - remainder(a)).slice(0, rest))

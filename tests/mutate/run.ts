@@ -19,7 +19,7 @@ import { read, root } from '../repo/markdown.ts'
 import { changeOf, type Mutant, mutated } from './mutants.ts'
 import { isEquivalent, population, sample, testsOf, wilson } from './plan.ts'
 
-/** A test has this long, on top of what it takes when nothing is changed, so many times. */
+/** Time limit of a test: `times` its time on unchanged code, plus `seconds`. */
 const patience = { seconds: 30, times: 5 }
 const kept = join(root, 'runs/mutate')
 
@@ -32,7 +32,7 @@ interface Outcome {
 
 const running = new Set<ChildProcess>()
 
-/** Runs a test file in a tree until its end, its first failure, or for so many seconds. */
+/** Runs a test file in a tree until its end, its first failure, or for `seconds`. */
 function runTest(tree: string, test: string, seconds: number): Promise<Exclude<Outcome['how'], 'survived'> | 'passed'> {
   return new Promise(resolve => {
     const args = [...process.execArgv, '--max-old-space-size=2048', `tests/${test}.test.ts`]
@@ -127,7 +127,7 @@ async function attempt(tree: string, mutant: Mutant, limits: Limits): Promise<Ou
   }
 }
 
-/** What a mutant is called in the file of outcomes, whatever line it is on: by its line's text, and which of the same it is. */
+/** Names of mutants in the file of outcomes, independent of line numbers: the line's text, and a count of equal ones. */
 function named(mutants: readonly Mutant[]): Map<string, Mutant> {
   const names = new Map<string, Mutant>()
   for (const mutant of mutants) {

@@ -14,7 +14,11 @@ const weight = nn.constantZero
 const calls: Record<string, readonly [args: () => readonly unknown[], accepts?: readonly string[]]> = {
   Activation: [() => [(x: unknown) => x]],
   Attention: [() => [4, 2, init(), { grid: [2, 2], weight }]],
-  BatchNorm2d: [() => [3, init(), { eps: 0.5 }]],
+  BatchNorm: [() => [3, init(), { eps: 0.5, momentum: 0.5, affine: true, countsBatches: true }]],
+  Conv1d: [() => [2, 3, 3, init(), { stride: 1, padding: 1, weight, bias: weight }]],
+  Dropout: [() => [0.5]],
+  MultiHeadAttention: [() => [4, 2, init(), { bias: true, kdim: 4, vdim: 4 }]],
+  RMSNorm: [() => [3, init(), { eps: 0.5, affine: true }]],
   Conv2d: [() => [2, 3, 3, init(), { stride: 1, padding: 1, weight, bias: weight }]],
   Embedding: [() => [5, 3, init(), weight], ['3 undefined']],
   GroupNorm: [() => [2, 4, init(), { eps: 0.5 }]],

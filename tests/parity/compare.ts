@@ -47,7 +47,7 @@ export function toleranceOf(kind: string, key: string, precision: Precision, lr:
   return f64 ? 1e-9 : 2e-5
 }
 
-/** What errors are relative to at least: a metric of about 0 is allowed 1e-9. */
+/** Least scale of relative errors: a metric of about 0 is allowed 1e-9. */
 export function leastScaleOf(kind: string, key: string): number {
   return kind === 'metrics' && key.startsWith('scalar.') ? 1e-2 : 0
 }
@@ -65,7 +65,7 @@ export interface Comparison {
   readonly problem?: string
 }
 
-/** Compares elements for which `counts` holds (all unless said). `leastScale`: see `leastScaleOf`. */
+/** Compares elements for which `counts` holds (default: all). `leastScale`: see `leastScaleOf`. */
 export function compare(
   stored: Stored,
   got: { readonly data: ArrayLike<number>; readonly shape: Shape },

@@ -1,5 +1,5 @@
 /**
- * What the manifest says about a key in words, and the settings that stand in those words. Some fixtures tell an op's
+ * Descriptions of keys in the manifest, and the settings in their words. Some fixtures have an op's
  * stride or an optimizer's betas nowhere else.
  */
 
@@ -23,7 +23,7 @@ export function numberAfter(text: string, label: string): number | undefined {
   return found === null ? undefined : Number(found[1])
 }
 
-/** A Python dictionary of numbers, booleans and tuples that stands in `text`; empty when there is none. */
+/** A Python dictionary of numbers, booleans and tuples in `text`; empty if there is none. */
 export function dictionary(text: string): Record<string, number | boolean | readonly number[]> {
   const literal = /\{[^{}]*\}/.exec(text)?.[0] ?? '{}'
   const json = literal

@@ -1,8 +1,7 @@
 /**
  * A fixture folder: numbers made with a reference implementation. `fixture.safetensors` holds `param.*`, `in.*` (what
  * goes in, random draws included) and results (every other key); `manifest.json` says the kind, the configuration and
- * scalars. What a kind takes is remembered, so that inputs which nobody used can be reported. Needs Node.
- * Next: kind.ts.
+ * scalars. Reads are recorded, so that unused inputs can be reported. Needs Node.
  */
 
 import { readFileSync } from 'node:fs'
@@ -12,7 +11,7 @@ import { sizeOf } from '../../core/shape.ts'
 import type { HostTensor } from '../../io/safetensors.ts'
 import { readSafetensors } from '../../io/safetensors-node.ts'
 
-/** What JSON.parse gives. */
+/** Result of JSON.parse. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json }
 export type JsonObject = { readonly [key: string]: Json }
 
@@ -115,7 +114,7 @@ export function onDevice({ dtype, data, shape }: HostTensor, { backend, dtype: f
   return tensor(data, { shape, backend, dtype: dtype.startsWith('F') ? float : 'i32' })
 }
 
-/** Whether it is an object and no list. */
+/** True for an object that is not a list. */
 export function isObject(value: Json | undefined): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -1,5 +1,5 @@
 /**
- * What a fixture kind is to the runner: a function from a fixture and where to compute to values by key. A kind named
+ * Interface of fixture kinds: a function from a fixture and where to compute to values by key. A kind named
  * `k` is the file `kinds/k.ts`, which exports `compute`. Keys are those of the fixture (`out.forward`, `grad.w`, …), and
  * `scalar.…` for the manifest's scalars, so `scalar.loss` or `scalar.param_count.total`. Next: compare.ts, run.ts.
  */

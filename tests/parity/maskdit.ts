@@ -1,5 +1,5 @@
 /**
- * What the kinds that run MaskDiT have in common: the model that a fixture's configuration and parameters describe,
+ * Shared by the kinds that run MaskDiT: the model that a fixture's configuration and parameters describe,
  * labels from one-hot rows, and a training step from stored draws. A setting that is not known here throws.
  */
 
@@ -20,13 +20,13 @@ export function maskDiTOf(fixture: Fixture, run: Run): PreconditionedMaskDiT {
   return loaded(new PreconditionedMaskDiT(maskDiTOptions(fixture.config), place(run), Number(sigma_data)), fixture)
 }
 
-/** Whether a fixture's parameters are those of a MaskDiT with its preconditioning. */
+/** True if a fixture's parameters are those of a MaskDiT with its preconditioning. */
 export function isMaskDiT(fixture: Fixture): boolean {
   return fixture.names('param.model.').length > 0
 }
 
 /**
- * What kind `trajectory` trains: masked at the configured ratio up to `unmasked_from_step`, if the manifest has that.
+ * Trainee of kind `trajectory`: masked at the configured ratio up to `unmasked_from_step`, if the manifest has that.
  */
 export function maskDiTTrainee(fixture: Fixture, run: Run): Trainee {
   const model = maskDiTOf(fixture, run)
@@ -104,7 +104,7 @@ export function labelsOf({ data, shape: [N, classes] }: HostTensor): Int32Array 
 }
 
 /**
- * What a training step draws, from stored values by name: `rnd_normal`, `noise`, `drop_u`, `mask_noise`; labels are
+ * Random numbers of a training step, from stored values by name: `rnd_normal`, `noise`, `drop_u`, `mask_noise`; labels are
  * those before dropping. Without a ratio nothing is removed.
  */
 export function storedDraws(

@@ -1,5 +1,5 @@
 /**
- * What kinds `maskdm` and `trajectory` have in common for MaskDM: the network and the diffusion that a fixture's
+ * Shared by the kinds `maskdm` and `trajectory` for MaskDM: the network and the diffusion that a fixture's
  * configuration describes, stored masks, and the loss at a step. Next: kinds/maskdm.ts.
  */
 
@@ -42,7 +42,7 @@ const defaults: JsonObject = {
 
 const predictions: Readonly<Record<string, Prediction>> = { pred_noise: 'epsilon', pred_x0: 'xStart', pred_v: 'v' }
 
-/** Whether a fixture's parameters are those of a MaskDM. */
+/** True if a fixture's parameters are those of a MaskDM. */
 export function isMaskdm(fixture: Fixture): boolean {
   return fixture.has('param.encoder.encoder_pos_embed')
 }
@@ -87,7 +87,7 @@ export function storedMask({ data, shape }: HostTensor, model: MaskedUViT, { bac
   )
 }
 
-/** What a step of training is given. */
+/** Inputs of a training step. */
 export interface StoredStep {
   /** Pictures in [0, 1]. */
   readonly images: Tensor
@@ -110,7 +110,7 @@ export function maskdmLoss(
   return mean(maskedDenoisingScoreMatching(model, diffusion, x0, t, { noise, mask }, { labels, error }))
 }
 
-/** What kind `trajectory` trains. */
+/** Trainee of kind `trajectory`. */
 export function maskdmTrainee(fixture: Fixture, run: Run): Trainee {
   const model = maskdmOf(fixture, run)
   const diffusion = maskdmDiffusionOf(fixture)

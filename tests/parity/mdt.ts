@@ -44,7 +44,7 @@ export function computeMdt(fixture: Fixture, run: Run, version: 1 | 2): Results 
   return results
 }
 
-/** Forward passes of in.x, and what lies on the way of the masked one. */
+/** Forward passes of in.x, and the intermediates of the masked one. */
 function setForward(results: Results, fixture: Fixture, run: Run, model: MDT | MDTv2): void {
   const [x, t] = [once(() => fixture.tensor('in.x', run)), once(() => fixture.host('in.t').data)]
   const y = once(() => labels(fixture, 'in.y'))
@@ -128,7 +128,7 @@ function setLoss(results: Results, fixture: Fixture, run: Run, model: MDT | MDTv
   setTerms(results, 'out.full_t0_', atZero)
 }
 
-/** What the two passes of a training step draw, from stored values by name: `noise_full`, `drop_u_mask`, … */
+/** Random numbers of the two passes of a training step, from stored values by name: `noise_full`, `drop_u_mask`, … */
 export function storedPasses(model: MDT | MDTv2, run: Run, read: (name: string) => HostTensor | null): MDTInputs {
   const { classDropoutProb = 0.1, numClasses } = model.options
   const wanted = (name: string) => {

@@ -24,7 +24,7 @@ test.after(() => {
   rmSync(scratch, { recursive: true })
 })
 
-/** Whether a run was fine, and the lines of its report that tell of a problem. */
+/** Runs a folder of fixtures; returns its success, and the lines of its report that name a problem. */
 async function problemsOf(dir: string): Promise<{ ok: boolean; problems: string[]; lines: string[] }> {
   const lines: string[] = []
   const ok = await parity([dir], line => lines.push(line))

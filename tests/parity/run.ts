@@ -24,7 +24,7 @@ import { type Computed, type Kind, loadKind, onHost } from './kind.ts'
 
 export type Status = 'OK' | 'FAIL' | 'NOT CHECKED' | 'NOT RUN'
 
-/** What became of one key. `NOT RUN` is for what the run's precision rules out. */
+/** Outcome of one key. `NOT RUN` is for keys that the run's precision rules out. */
 export interface Check {
   readonly key: string
   readonly status: Status
@@ -93,7 +93,7 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
-/** What the results do not show: manifest and file that disagree, inputs that nothing was computed from. */
+/** Problems beside the results: manifest and file that disagree, inputs that were not used. */
 function surroundings(fixture: Fixture, run: Run): Check[] {
   const { keys } = fixture.manifest
   const described = isObject(keys) ? keys : {}

@@ -1,5 +1,5 @@
 /**
- * What kind `trajectory` trains: the model that a fixture's parameters name and its loss at each step, from stored draws.
+ * Trainee of kind `trajectory`: the model that a fixture's parameters name and its loss at each step, from stored draws.
  * Every family of models has a file of its own; this one has DiT and MDT, and chooses. Next: kinds/trajectory.ts.
  */
 
@@ -15,7 +15,7 @@ import { storedPasses } from './mdt.ts'
 import { diffusionOf } from './transformer.ts'
 import { transformerOf } from './transformer-of.ts'
 
-/** What a step leaves behind, by the names of the fixture: scalars and (N). `loss` is what is minimised. */
+/** Terms of a step, by the names of the fixture: scalars and (N). `loss` is minimised. */
 export type Terms = Readonly<Record<string, Tensor>> & { readonly loss: Tensor }
 
 export interface Trainee {

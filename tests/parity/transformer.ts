@@ -1,5 +1,5 @@
 /**
- * What the kinds that run DiT and MDT have in common: the model that a fixture's configuration and parameters describe,
+ * Shared by the kinds that run DiT and MDT: the model that a fixture's configuration and parameters describe,
  * the diffusion that its manifest describes, and losses and gradients as results. A setting that is not known here
  * throws: it might mean other numbers. Next: kinds/dit.ts, mdt.ts.
  */
@@ -63,7 +63,7 @@ export function labels(fixture: Fixture, key: string): ArrayLike<number> | null 
   return fixture.has(key) ? fixture.host(key).data : null
 }
 
-/** How many channels the official guidance touches: the first three, or all where there are fewer. */
+/** Number of channels that the official guidance changes: the first three, or all if there are fewer. */
 export function guidedChannels({ inChannels, learnSigma = true }: TransformerOptions): number {
   return Math.min(3, learnSigma ? 2 * inChannels : inChannels)
 }
@@ -96,11 +96,11 @@ export function diffusionOf(fixture: Fixture): { diffusion: GaussianDiffusion; o
   const diffusion = respacing === '' ? whole : respace(whole, spaceTimesteps(whole.steps, String(respacing)))
   const rescaleVb = choose('loss_type', String(loss_type).split(' ')[0], { MSE: false, RESCALED_MSE: true })
   if (min_snr_gamma === undefined && !rescaleVb) return { diffusion, options: undefined }
-  const weighting = choose('min_snr_gamma', min_snr_gamma ?? null, { null: 'uniform', 5: 'minSnr5' } as const)
+  const weighting = choose('min_snr_gamma', min_snr_gamma ?? null, { null: 'uniform', 5: 'min-snr-5' } as const)
   return { diffusion, options: { weighting, rescaleVb } }
 }
 
-/** What a setting stands for. Throws on one that is not among the choices. */
+/** Returns the choice that a setting names. Throws if there is none. */
 export function choose<T>(what: string, name: Json, choices: Readonly<Record<string, T>>): T {
   const key = String(name)
   if (!Object.hasOwn(choices, key))

@@ -16,10 +16,11 @@ class Unsupported(Exception):
 class Call:
     """Name and arguments (tensors, numbers, lists, None) of a call of calls.ts. `elementwise`: errors are measured per
     element rather than against the largest one. `second`: second derivatives are compared. `fixed`: tensors without a
-    gradient."""
+    gradient. `adapt`: what is compared, from PyTorch's function."""
 
     def __init__(self, name, *args, elementwise=False, second=True, fixed=()):
         self.name, self.args, self.elementwise, self.second, self.fixed = name, args, elementwise, second, fixed
+        self.adapt = lambda f: f
 
 
 def calls(*names):

@@ -1,5 +1,5 @@
 /**
- * train-maskdit.ts as a person runs it: training, going on, both ways of tuning, and what it says to a wrong command.
+ * train-maskdit.ts as a person runs it: training, resuming, both ways of tuning, and errors of wrong commands.
  */
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'

@@ -14,7 +14,7 @@ import { included } from '../../site/regions.ts'
 import { type Block, blocks, find, linkTo, localLinks, quotations, quoting, read, root } from './markdown.ts'
 import { rooms, specifierOf } from './rooms.ts'
 
-// What the site's build makes, and templates of pages, are left to it.
+// Without files that the site's build makes, and templates of pages.
 const written = listed('docs').filter(name => !/^docs\/(reference|source|public)\//.test(name))
 const documents = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...written].filter(name => name.endsWith('.md'))
 const folders = [...rooms, 'bench', 'tests']
@@ -31,7 +31,7 @@ const workshop = join(root, 'runs/docs-test')
 
 /**
  * The program of a block. `demask` stands for the source by way of tsconfig paths. A block that begins with
- * `// path/of/file.ts` imports as if it stood there; if that is an op, its derivatives are checked.
+ * `// path/of/file.ts` imports relative to that path; if that is an op, its derivatives are checked.
  */
 function programOf(block: Block): string {
   const place = /^\/\/ ([\w./-]+\.ts)\n/.exec(block.text)?.[1]
@@ -46,7 +46,7 @@ import { registry } from '${relative(workshop, join(root, 'core/op.ts'))}'
 const { first, second } = gradcheckOp([...registry().values()].at(-1)!)
 if (!(first! <= 1e-6 && second! <= 1e-6)) throw new Error(\`errors of the derivatives: \${first}, \${second}\`)`
 
-/** What `console.log(…) // text` says it prints, in order; undefined where there is no comment. */
+/** Outputs that `console.log(…) // text` promises, in order; undefined without a comment. */
 function promises(block: Block): (string | undefined)[] {
   return [...block.text.matchAll(/^ *console\.log\(.*\)(?: \/\/ (.*))?$/gm)].map(match => match[1])
 }
@@ -104,7 +104,7 @@ const scripts = JSON.parse(read('package.json')).scripts as Record<string, strin
 const tests = listed('tests').filter(name => name.endsWith('.test.ts'))
 const help = new Map<string, string>()
 
-/** What `--help` of an example prints, or of a command of `demask`, which has its name after the file's. */
+/** Help of an example, or of a command of `demask`, which has its name after the file's. */
 function helpOf(script: string, words: readonly string[]): string {
   const name = [script, ...words].join(' ')
   let text = help.get(name)
@@ -151,7 +151,8 @@ for (const document of documents)
           for (const command of row.replace(/(^| )#.*$/, '').split('&&'))
             if (command.trim() !== '') checkCommand(command.trim())
       })
-    else
+    else if (document !== 'docs/from-pytorch.md')
+      // from-pytorch.test.ts runs its block
       assert.ok(
         ['ts', 'text', 'json'].includes(language),
         `${document}:${line}: a block in '${language}' is not checked`,

@@ -71,12 +71,12 @@ export function quoting(): string[] {
   return readdirSync(join(root, 'docs/papers')).map(name => `docs/papers/${name}`)
 }
 
-/** How a document links to a line of the source. */
+/** Link of a document to a line of the source. */
 export function linkTo(path: string, line: number, document: string): string {
   return `[${path}:${line}](${relative(dirname(document), path)}#L${line})`
 }
 
-/** A document with every line number as the source has it now. Throws where a quotation is gone or stands twice. */
+/** Returns a document with current line numbers. Throws if a quotation is missing from the source, or found twice. */
 export function renumbered(document: string): string {
   const markdown = read(document)
   return quotations(markdown).reduce((text, { path, lines, link }) => {

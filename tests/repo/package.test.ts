@@ -5,9 +5,22 @@
  */
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative, resolve } from 'node:path'
+import { build } from 'esbuild'
 import { chromium } from 'playwright-core'
 import sharp from 'sharp'
 import { test } from 'uvu'
@@ -32,7 +45,7 @@ const files = layers.flatMap(folder =>
 
 const importing = /^(?:(?:import|export) [^'\n]*|\} )from '([^']+)'|^import '([^']+)'|\bimport\('([^']+)'\)/gm
 
-/** What a file imports, statically or not. */
+/** Imports of a file, static or dynamic. */
 function importsOf(path: string): string[] {
   return [...read(path).matchAll(importing)].map(match => match[1] ?? match[2] ?? match[3])
 }
@@ -83,6 +96,38 @@ test('a file that uses Node says so at its top', () => {
       assert.match(read(path).split('*/')[0], /Node|node:/, path)
 })
 
+test('an index is a list of names, so that nothing becomes public by accident', () => {
+  const indexes = files.filter(path => /\/index(-node)?\.ts$/.test(path) && !path.startsWith('cli/'))
+  for (const path of indexes) assert.not.match(read(path), /^export \*(?! from '\.\/index\.ts'$)/m, path)
+})
+
+test('the core exports what defines an op, and none of its internals', async () => {
+  const core: Record<string, unknown> = await import('../../core/index.ts')
+  for (const name of [
+    'defineOp',
+    'defineManyOp',
+    'defineUpdate',
+    'apply',
+    'applyMany',
+    'update',
+    'registry',
+    'updates',
+  ])
+    assert.type(core[name], 'function', name)
+  const internal = [
+    'view',
+    'unary',
+    'philox',
+    'normalOfWord',
+    'zeroWhere',
+    'untyped',
+    'sampler',
+    'checkHyperparameters',
+  ]
+  const gradients = ['siluGrad', 'geluGrad', 'geluTanhGrad', 'layerNormGrad', 'softmaxGrad', 'logSoftmaxGrad']
+  for (const name of [...internal, ...gradients]) assert.is(core[name], undefined, name)
+})
+
 test('nothing outside examples, tests and the site imports from examples', () => {
   const others = readdirSync(join(root, 'bench'), { recursive: true, encoding: 'utf8' })
     .map(name => `bench/${name}`)
@@ -115,7 +160,7 @@ test('the lockfiles name exact versions and their hashes, and no script of a dep
     const scripted = installed.filter(([, { hasInstallScript }]) => hasInstallScript)
     assert.equal(scripted.map(([path]) => path.replace('node_modules/', '')).sort(), Object.keys(allowScripts).sort())
     assert.ok(Object.values(allowScripts).every(allowed => allowed === false))
-    // What people install has none at all.
+    // The installed package has none at all.
     if (folder === '')
       assert.equal(
         scripted.filter(([, { dev }]) => !dev),
@@ -136,7 +181,7 @@ function json(path: string) {
   return JSON.parse(read(path))
 }
 
-/** What a first program looks like; it says the same in Node and in a browser. */
+/** A first program, which prints the same in Node and in a browser. */
 const program = `import { backward, ready, rng, square, sum, tensor } from 'demask'
 import { Linear } from 'demask/nn'
 import { linearBetas } from 'demask/diffusion'
@@ -189,7 +234,7 @@ test('a packed package holds what its users need, and installs in an empty proje
   install(join(place, filename))
 })
 
-/** What `npm pack` takes from a folder, without building there. */
+/** Files that `npm pack` takes from a folder, without building there. */
 function packed(folder: string, ...flags: string[]): { filename: string; files: string[]; unpackedSize: number } {
   const words = ['pack', folder, '--json', '--ignore-scripts', ...flags]
   const text = execFileSync('npm', words, { cwd: place, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
@@ -228,6 +273,69 @@ test('every room of the package can be imported in Node, and only those', () => 
     const count = node('--input-type=module', '--eval', `console.log(Object.keys(await import('${name}')).length)`)
     assert.ok(Number(count) > 0, name)
   }
+})
+
+test('rooms are imported without the packages that programs need', () => {
+  const bare = join(place, 'bare')
+  cpSync(home, join(bare, 'node_modules/demask'), { recursive: true })
+  writeFileSync(join(bare, 'package.json'), '{ "type": "module" }')
+  for (const name of specifiers)
+    execFileSync(process.execPath, ['--input-type=module', '--eval', `await import('${name}')`], { cwd: bare })
+})
+
+test('a plain install takes at most 26 MB in at most 30 folders', () => {
+  const folders = packagesIn(join(place, 'node_modules'))
+  const bytes = folders.reduce((sum, folder) => sum + bytesIn(folder), 0)
+  assert.ok(folders.length <= 30, folders.join('\n'))
+  assert.ok(bytes <= 26e6, `${bytes} bytes`)
+})
+
+/** Folders of packages, those inside of others among them. */
+function packagesIn(modules: string): string[] {
+  if (!existsSync(modules)) return []
+  return readdirSync(modules).flatMap(name => {
+    if (name.startsWith('.')) return []
+    const folder = realpathSync(join(modules, name))
+    return name.startsWith('@') ? packagesIn(folder) : [folder, ...packagesIn(join(folder, 'node_modules'))]
+  })
+}
+
+/** Bytes of the files of a package, without those of packages inside of it. */
+function bytesIn(folder: string): number {
+  return readdirSync(folder, { withFileTypes: true }).reduce((sum, entry) => {
+    const path = join(folder, entry.name)
+    if (entry.isDirectory()) return sum + (entry.name === 'node_modules' ? 0 : bytesIn(path))
+    return sum + statSync(path).size
+  }, 0)
+}
+
+test('a bundle holds what is used: tensor and add take at most 25 kB', async () => {
+  const { outputs } = (
+    await build({
+      stdin: {
+        contents: "import { add, tensor } from 'demask'; console.log(String(add(tensor([1, 2]), 1)))",
+        resolveDir: place,
+      },
+      bundle: true,
+      minify: true,
+      splitting: true,
+      format: 'esm',
+      platform: 'neutral',
+      write: true,
+      outdir: join(place, 'bundle'),
+      metafile: true,
+      logLevel: 'error',
+      absWorkingDir: place,
+    })
+  ).metafile
+  // The chunks that are loaded with the first one; wasm is loaded on demand.
+  const first = Object.keys(outputs).find(path => outputs[path].entryPoint === '<stdin>')!
+  const loaded = new Set([first])
+  for (const path of loaded)
+    for (const { kind, path: target } of outputs[path].imports) if (kind === 'import-statement') loaded.add(target)
+  const bytes = [...loaded].reduce((sum, path) => sum + outputs[path].bytes, 0)
+  assert.ok(bytes <= 25_000, `${bytes} bytes`)
+  assert.is(node(first).trim(), 'Tensor f32 [2] on cpu: [2, 3]')
 })
 
 test('ten lines with the package: declarations, and Node', () => {

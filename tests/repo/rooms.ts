@@ -3,6 +3,7 @@ export const rooms = [
   'core',
   'io',
   'nn',
+  'distributed',
   'data',
   'evaluation',
   'diffusion',

@@ -51,7 +51,7 @@ const entries = (path: string) => (existsSync(path) ? readdirSync(path).length :
 
 async function read(backend: Backend | null): Promise<Reading> {
   for (let i = 0; i < 3; i++) {
-    await new Promise(resolve => setTimeout(resolve, 50)) // workers that were told to end do so
+    await new Promise(resolve => setTimeout(resolve, 50)) // lets workers end
     globalThis.gc!()
   }
   const { tensors, bytes } = backend === null ? { ...stats(cpu) } : stats(backend)

@@ -1,5 +1,5 @@
 /**
- * What the playground's pages are made of, in Node: the expression page, and the studio, whose files come from a fetch that
+ * Parts of the playground's pages, in Node: the expression page, and the studio, whose files come from a fetch that
  * can fail. In a browser: site.test.ts. Skipped where the site's dependencies were not installed; its types are checked
  * with the site's, for the same reason.
  */
@@ -129,7 +129,7 @@ onSite(
   }),
 )
 
-/** What a pass does of the arithmetic that masking-cost.ts counts. */
+/** Operations of a pass that masking-cost.ts counts. */
 function products(pass: () => Tensor): number {
   const rows = profile(() => void scope(pass).dispose())
   return rows.filter(({ op }) => /^(linear|matmul|selfAttention)$/.test(op)).reduce((sum, { flops }) => sum + flops, 0)

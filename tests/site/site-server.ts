@@ -9,7 +9,7 @@ import { root } from '../../site/regions.ts'
 
 export const dist = join(root, 'site/dist')
 
-/** Whether `npm run site:build` was run. */
+/** True if `npm run site:build` was run. */
 export const built = existsSync(join(dist, 'index.html'))
 
 const types: Readonly<Record<string, string>> = {

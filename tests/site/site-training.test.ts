@@ -1,6 +1,6 @@
 /**
  * Training in a page of the site, in headless Chromium: on WebAssembly and WebGPU, left and found again, after errors, and
- * what is taken along goes on in Node. Skipped as site.test.ts is. Needs Node.
+ * a download that is resumed in Node. Skipped as site.test.ts is. Needs Node.
  */
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -18,7 +18,7 @@ test.after(() => rmSync(folder, { recursive: true, force: true }))
 /** A device of software takes seconds for each picture of a step. */
 const fewOnGpu = 2
 
-/** Trains in an open page for so many steps, and gives the loss of each step that was seen. */
+/** Trains in an open page for `steps` steps. Returns the loss of each step that was seen. */
 async function train(page: Page, steps: number, batch = 8): Promise<Map<number, number>> {
   await page.waitForSelector('[data-test=start]')
   await page.fill('[data-test=batch]', `${batch}`)

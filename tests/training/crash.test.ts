@@ -1,5 +1,5 @@
 /**
- * A run that is killed, stopped, left without room on the disk or started twice goes on as if nothing had happened. The
+ * A run that is killed, stopped, left without disk space or started twice resumes with the bytes of an unbroken one. The
  * same at many more moments and for every training program: `npm run crash` (crash/run.ts).
  */
 
@@ -64,7 +64,7 @@ test('of two processes in one folder the second refuses, in one line; the first 
     assert.is(second.code, 1)
     assert.match(second.stderr, /^error: \S+run: process \d+ works there since 20\S+Z\n$/)
     const { code, stderr, stdout } = await first
-    assert.equal([code, stderr], [0, ''])
+    assert.equal([code, stderr], [130, ''])
     assert.match(stdout, /checkpoint-\d+ after step \d+; go on with: /)
     checkTidy(out)
   }))
@@ -73,7 +73,7 @@ const locksIn = (folder: string) => readdirSync(folder).filter(name => name.star
 const owner = (changes: object) =>
   JSON.stringify({ host: hostname(), pid: process.pid, start: '', since: 'now', ...changes })
 
-/** What `lockFolder` says to a folder with this lock; null where it takes it over. */
+/** Error of `lockFolder` for a folder with this lock; null if it takes the lock over. */
 function refusal(folder: string, text: string): string | null {
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, '.lock-7'), text)

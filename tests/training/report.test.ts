@@ -7,7 +7,14 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cpu, tensor } from '../../core/index.ts'
 import { UserError } from '../../io/user-error.ts'
-import { MetricsLog, saveCheckpoint, writeGrid, writeReport, writeRunReadme } from '../../training/index-node.ts'
+import {
+  MetricsLog,
+  saveCheckpoint,
+  version,
+  writeGrid,
+  writeReport,
+  writeRunReadme,
+} from '../../training/index-node.ts'
 import { isSaved } from '../../training/resume.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-report-'))
@@ -21,6 +28,7 @@ async function made(): Promise<string> {
     title,
     command: 'npx demask train mdt',
     resume: 'npx demask train mdt --resume',
+    steps: 30,
     described: {},
   })
   const log = new MetricsLog(run, 0)
@@ -48,8 +56,10 @@ test('a run is a page with pictures, curves, settings, versions, checkpoints and
     html,
     `step 30 · loss ${Number(loss.toPrecision(3))} · 15s in steps · 0.5 s a step · 32 img/s · last step`,
   )
-  const charts = [...html.matchAll(/<figcaption>([^<]+) <b>([^<]+)<\/b><\/figcaption><svg/g)].map(match => match[1])
-  assert.equal(charts, ['loss', 'learning rate', 'seconds a step'])
+  const charts = [...html.matchAll(/<figcaption>([^<]+) <b>([^<]+)<\/b>[^<]*<\/figcaption><svg/g)].map(
+    match => match[1],
+  )
+  assert.equal(charts, ['training loss', 'learning rate', 'seconds a step'])
   const pictures = [...html.matchAll(/<img src="([^"]+)"/g)].map(match => match[1])
   assert.is(pictures.length, 13)
   assert.equal([pictures[0], pictures.at(-1)], ['samples-00000030.png', 'samples-00000002.png'])
@@ -89,6 +99,12 @@ test('a run that has just begun, and one of an earlier version, have a page; ano
         assert.match(error.message, /expected the folder of a run, with a metrics\.jsonl, got none$/)
       },
     )
+})
+
+test('the version is that of the package', () => {
+  const { version: wanted } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  assert.match(wanted, /^\d+\.\d+\.\d+/)
+  assert.is(version(), wanted)
 })
 
 test('a step is kept once its pictures are on the page', async () => {

@@ -1,5 +1,5 @@
 /**
- * What a run says of itself from its start: one that ends before its first checkpoint goes on as what it was, a program
+ * The record of a run from its start: one that ends before its first checkpoint resumes with its settings, a program
  * refuses the run of another, pictures may move but not change unsaid, and the commands that are printed work. Needs Node.
  */
 
@@ -94,7 +94,14 @@ test('a run before its first step may begin again; one of an earlier version say
     const [before, after] = ['before', 'after'].map(name => join(folder, name))
     for (const run of [before, after]) mkdirSync(run)
     writeFileSync(join(before, 'metrics.jsonl'), '')
-    assert.is(resumePoint(before, false), undefined)
+    const first = resumePoint(before, false)
+    assert.is(first.from, undefined)
+    assert.throws(() => resumePoint(before, false), /process \d+ works there since/)
+    first.release()
+    const second = resumePoint(before, false)
+    first.release() // the second time: the lock is another's
+    assert.throws(() => resumePoint(before, false), /process \d+ works there since/)
+    second.release()
     writeFileSync(join(after, 'metrics.jsonl'), '{"step":1}\n')
     assert.throws(() => resumePoint(after, false), /expected a folder without a run/)
     assert.is(previousRun(folder, undefined, { resume: true, program: 'train mdt' }), undefined)

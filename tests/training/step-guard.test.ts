@@ -1,4 +1,4 @@
-/** A step that is not finite: nothing moves, the layer and the op are named, and a run stops or skips as it was told. */
+/** A step that is not finite: nothing moves, the layer and the op are named, and a run stops or skips by its setting. */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -2,9 +2,24 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { backward, mean, mul, ready, rng, scope, square, sum, tensor } from '../../core/index.ts'
+import {
+  add,
+  backward,
+  matmul,
+  mean,
+  mul,
+  ready,
+  rng,
+  scope,
+  square,
+  sum,
+  type Tensor,
+  tensor,
+  transpose,
+} from '../../core/index.ts'
 import { AdamW, Linear } from '../../nn/index.ts'
 import { type ComputePart, runStep, type StepInputs } from '../../training/index.ts'
+import { near } from '../near.ts'
 
 const wasm = await ready({ backend: 'wasm', threads: 1 })
 const [N, C, S] = [12, 1, 2]
@@ -49,9 +64,6 @@ async function gradientsOf(parts: number) {
   model.dispose()
   return { seen: seen.flat(), outcome }
 }
-
-const near = (a: readonly number[], b: readonly number[], bound: number) =>
-  a.forEach((value, i) => void assert.ok(Math.abs(value - b[i]) <= bound, `${i}: ${value} and ${b[i]}`))
 
 test('the gradient of a batch is the mean of those of its parts, and so is the loss', async () => {
   const whole = await gradientsOf(1)
@@ -146,6 +158,57 @@ test('a parameter without a gradient in some parts counts as 0 there, and has no
   )
   assert.equal(found, [new Array(12).fill(0.25), null])
   model.dispose()
+})
+
+test('processes that each compute some parts have the sums of one, also of parameters without a gradient in some', async () => {
+  /** The gradients and the loss of a step on some parts; `allSum` stands for other processes. */
+  const computed = async (own: StepInputs['own'], allSum: StepInputs['allSum']) => {
+    const { model } = trainee()
+    const gradients: (number[] | null)[] = []
+    const [from, to] = own ?? [0, 4]
+    const some = images.subarray(from * 3 * C * S * S, to * 3 * C * S * S)
+    let part = from
+    const { terms } = await runStep(
+      { ...inputsOf(4), images: some, shape: [3 * (to - from), C, S, S], labels: null, own, allSum },
+      model.parameters(),
+      ({ images, report }) => {
+        // The bias has a gradient in part 3 only, of which one number is −0.
+        const rows = tensor(images.dataSync(), { shape: [3, C * S * S] })
+        const onBias = part++ === 3 ? sum(mul(model.bias!, tensor([-0, 2, 3]))) : 0
+        const loss = scope(() => add(mean(square(matmul(rows, transpose(model.weight)))), onBias))
+        backward(loss)
+        report({ loss: loss.detach() })
+      },
+      () => {
+        for (const { grad } of model.parameters()) gradients.push(grad && [...grad.dataSync()])
+        model.zeroGrad()
+        const zero = tensor([1], { shape: [], backend: wasm })
+        return { norm: zero, finite: zero, lr: 0 }
+      },
+    )
+    model.dispose()
+    return { gradients, terms }
+  }
+  const whole = await computed(undefined, undefined)
+  // Each process adds what the other one would send, which a first run of the other records.
+  const sent: Float32Array[][] = []
+  const record = (tensors: readonly Tensor[]) => void sent.push(tensors.map(t => Float32Array.from(t.dataSync())))
+  await computed([0, 2], record)
+  await computed([2, 4], record)
+  for (const [process, own] of [
+    [0, 2],
+    [2, 4],
+  ].entries()) {
+    const { gradients, terms } = await computed(own as [number, number], tensors => {
+      for (const [i, t] of tensors.entries()) {
+        const other = tensor(sent[1 - process][i], { shape: t.shape })
+        t.replaceWith(process === 0 ? add(t, other) : add(other, t))
+      }
+    })
+    assert.equal(gradients, whole.gradients)
+    assert.ok(Object.is(gradients[1]![0], -0))
+    assert.equal(terms, whole.terms)
+  }
 })
 
 test('a loss that is not finite in one part stops the update', async () => {

@@ -219,7 +219,7 @@ test('logs are cut back to the step of the checkpoint, byte for byte', () => {
     fc.property(fc.nat(12), fc.nat(12), fc.nat(40), (first, more, cut) => {
       const [whole, resumed] = [fresh(), fresh()]
       writeRows(new MetricsLog(whole, 0), 1, first + more)
-      writeRows(new MetricsLog(resumed, 0), 1, first + more) // the run went on after its checkpoint,
+      writeRows(new MetricsLog(resumed, 0), 1, first + more) // the run continued after its checkpoint,
       const file = join(resumed, 'metrics.jsonl')
       const bytes = readFileSync(file)
       const past = Buffer.from(
@@ -347,6 +347,7 @@ test('the folder of a run explains itself', () => {
     title: 'MDT-S/2 on emoji',
     command: 'npx tsx train',
     resume: 'npx tsx train --resume',
+    steps: 30,
     described: {},
   })
   const text = readFileSync(join(run, 'README.md'), 'utf8')

@@ -1,5 +1,5 @@
 /**
- * What WebGPU must do beyond right values of small arrays: sums past 1,000 and past 4,096 terms, indices past 2^24, ten
+ * WebGPU beyond right values of small arrays: sums past 1,000 and past 4,096 terms, indices past 2^24, ten
  * thousand ops without a trace, and errors that say what is wrong. Skipped without an adapter. Needs Node.
  */
 

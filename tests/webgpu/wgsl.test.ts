@@ -14,7 +14,7 @@ import { linearPlan, matmulPlan } from '../../core/backends/gpu/webgpu/wgsl/matm
 import { adaLayerNormGradPlan } from '../../core/backends/gpu/webgpu/wgsl/norm.ts'
 import { type Backend, cpu, rng } from '../../core/index.ts'
 import { broadcastShapes, reducedShape, type Shape, sizeOf } from '../../core/shape.ts'
-import { close } from '../core/helpers.ts'
+import { close } from '../near.ts'
 import { openWebGpu } from './device.ts'
 
 const device = await openWebGpu()
@@ -59,7 +59,7 @@ const holds = async <Ts extends [unknown, ...unknown[]]>(
   property: (...args: Ts) => Promise<void>,
 ) => fc.assert(fc.asyncProperty(...arbitraries, property), { numRuns: runs, seed: 5 })
 
-/** What sums of n terms of size 1 may miss in f32. */
+/** Tolerance for sums of n terms of size 1 in f32. */
 const summing = (n: number) => 2e-6 * Math.sqrt(n) + 1e-6
 
 const edges = fc.constantFrom(1, 2, 7, 15, 16, 17, 33, 63, 64, 65, 100, 130)

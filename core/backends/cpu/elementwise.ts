@@ -1,6 +1,6 @@
 /**
  * Elementwise kernels. All arithmetic is in f64 and rounded once, on the store; a store to i32 drops the fraction and
- * keeps the low 32 bits, but for `cast`, which saturates. Products of whole numbers are exact in those bits.
+ * keeps the low 32 bits, except in `cast`, which saturates. Products of whole numbers are exact in those bits.
  * Each kernel cuts its result into rows along which every operand advances by a constant step: 1, or 0 where it is
  * broadcast. Equal shapes and single elements are the case of one long row. Next: reduce.ts.
  */
@@ -66,7 +66,7 @@ export function elementwiseLoops(host: Host) {
   } satisfies Partial<BackendKernels>
 }
 
-/** Whether an operand is read along the whole result with one step. */
+/** True if an operand is read along the whole result with one step. */
 function isPlain(x: Operand, shape: Shape, n: number): boolean {
   return sizeOf(x.shape) === 1 || (sizeOf(x.shape) === n && sameShape(x.shape, shape))
 }

@@ -1,5 +1,5 @@
 /**
- * What a loop needs from the memory it runs on: room for its result, and a typed array over a storage. The cpu backend
+ * The memory that a loop runs on: allocates its result and gives typed arrays over storages. The cpu backend
  * is one host; another backend becomes one to borrow a loop for a kernel that it lacks.
  */
 

@@ -68,7 +68,7 @@ export function softmaxLoops(host: Host) {
   } satisfies Partial<BackendKernels>
 }
 
-/** How many rows the last axis makes, and how long they are. */
+/** Number of rows along the last axis, and their length. */
 function rows(x: Operand): [number, number] {
   return [sizeOf(x.shape.slice(0, -1)), x.shape[x.shape.length - 1]]
 }

@@ -48,7 +48,7 @@ export function gridOf(workgroups: number): [number, number] {
 }
 
 /**
- * Returns the program of a flat kernel that computes `size` elements from so many arrays. The next call may reuse it.
+ * Returns the program of a flat kernel that computes `size` elements from `arrays` inputs. The next call may reuse it.
  */
 export type Translator = (
   kernel: FlatKernel,

@@ -2,7 +2,7 @@
  * The `wasm` backend: the default, and the fastest. Kernels are AssemblyScript (kernels/*.as.ts) on one linear memory,
  * run by all threads; files in launch/ cut the work and pass the arguments. Where there is no wasm code for an odd case
  * (i32 exp, say) the cpu loop runs in place on the same memory and is counted in `stats().fallbacks`.
- * Read runtime.ts and memory.ts for what lies below, kernels/gemm.as.ts for where the time goes.
+ * The layers below are runtime.ts and memory.ts. Most of the time is spent in kernels/gemm.as.ts.
  */
 
 import type { Backend, BackendKernels, Storage } from '../../backend.ts'
@@ -17,6 +17,7 @@ import { movement } from './launch/movement.ts'
 import { norms } from './launch/norm.ts'
 import { optimizer } from './launch/optimizer.ts'
 import { reducer, reductions } from './launch/reduce.ts'
+import { scans } from './launch/scan.ts'
 import { windows } from './launch/window.ts'
 import { type Build, createRuntime, type Runtime, type RuntimeOptions } from './runtime.ts'
 import { type LaunchContext, WasmStorage } from './storage.ts'
@@ -55,8 +56,8 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
     return viewOf(dtype, words.buffer, words.byteOffset, length)
   }
 
-  // Results of the kernel that is running: should it throw, nobody else could free them.
-  // They are counted, for to shorten an array costs as much as a small kernel.
+  // Results of the running kernel, which are freed here if it throws.
+  // Track the length ourselves: truncating the array costs as much as a small kernel.
   const results: WasmStorage[] = []
   let made = 0
 
@@ -95,6 +96,7 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
     ...elementwise(context, loops),
     ...movement(context, () => launchers),
     ...reductions(context, reduce),
+    ...scans(context),
     ...windows(context),
     ...matmul(context, loops, reduce),
     ...norms(context, reduce),

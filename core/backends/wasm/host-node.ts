@@ -2,7 +2,7 @@
 
 import type { WasmHost } from './host.ts'
 
-// A worker's life is one call into the module. It loads nothing else, so it inherits no loader hooks. It stands in a block,
+// A worker's life is one call into the module. It loads nothing else, so it inherits no loader hooks. The code is a block,
 // because Bun and Deno evaluate it where `module` and `exports` are already declared.
 const source = `{
   const { module, memory, index } = require('node:worker_threads').workerData

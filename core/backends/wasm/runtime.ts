@@ -146,7 +146,7 @@ export class Runtime {
     this.#f32 = new Float32Array(this.#buffer)
   }
 
-  /** Ends the workers. The memory goes when nobody refers to it. */
+  /** Ends the workers. The memory is garbage-collected with the last reference to it. */
   dispose(): void {
     this.#stop()
     for (const stop of this.#stopWorkers) stop()

@@ -1,5 +1,5 @@
 /**
- * Kind `dit`: forward pass with what lies on the way, a forced label drop, guidance, the training loss, its gradient, and
+ * Kind `dit`: forward pass with its intermediates, a forced label drop, guidance, the training loss, its gradient, and
  * the loss at t = 0.
  */
 

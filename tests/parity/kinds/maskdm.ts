@@ -98,13 +98,13 @@ function flagsOf(fixture: Fixture, name: string, { mask, kept }: TokenMask, grid
   return null
 }
 
-/** What the official generator was given, as the mask's description tells: `block generator args (0.5, 2) on …`. */
+/** Arguments of the official generator, from the mask's description: `block generator args (0.5, 2) on …`. */
 function settingsOf(fixture: Fixture, name: string): [way: string, ...args: number[]] | null {
   const words = /(\w+) generator args \(?([\d., ]+)\)?/.exec(describe(fixture, `in.mask_${name}`))
   return words && [words[1], ...words[2].split(',').map(Number)]
 }
 
-/** How many patches our own arithmetic keeps under the same settings; null where they are not told. */
+/** Number of patches that our arithmetic keeps with the same settings; null if the description has none. */
 function visibleBySettings(fixture: Fixture, name: string, grid: Grid): number | null {
   const [way, first, second] = settingsOf(fixture, name) ?? []
   const ways: Record<string, Masking> = {

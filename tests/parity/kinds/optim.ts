@@ -1,7 +1,7 @@
 /**
  * Fixtures of optimizers: parameters p0, p1, … (`in.p<i>`) moved by given gradients (`in.grad<i>`, one row per step);
- * clipped gradients; averages of weights; learning rates. Which optimizer is said by the first part of a key, its
- * settings by the description of its result.
+ * clipped gradients; averages of weights; learning rates. The first part of a key names the optimizer, and the
+ * description of its result has its settings.
  */
 
 import {

@@ -62,7 +62,7 @@ export function compute(fixture: Fixture, run: Run): Results {
   return results
 }
 
-/** The moving average of trained weights, whose decay stands in the words on its values; null where there are none. */
+/** The moving average of trained weights, with the decay in the description of its values; null if there are none. */
 function emaOf(fixture: Fixture, model: Module, average: Module): Ema<Module> | null {
   const [name] = fixture.names('out.ema.')
   if (name === undefined) return null

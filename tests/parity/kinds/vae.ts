@@ -9,7 +9,7 @@ import type { Fixture, JsonObject, Run } from '../fixture.ts'
 import { once, type Results } from '../kind.ts'
 import { loaded, meanOf, place, setCounts, withDefaults } from '../transformer.ts'
 
-/** diffusers' defaults, but for the last seven, which have one value here. */
+/** diffusers' defaults, except for the last seven, which have one value here. */
 const defaults: JsonObject = {
   in_channels: 3,
   out_channels: 3,

@@ -11,7 +11,7 @@ import { VEC } from './simd.as'
 const WIDE: usize = 8
 /** Bytes of four of them: one k of a panel. */
 const STEP: usize = 32
-/** What becomes of a tile. */
+/** Operation on the finished tile. */
 const ADD: i32 = 0
 const SUBTRACT: i32 = 1
 /** Digits of 24 bits: products of high ones, of high with low ones, of low ones. */

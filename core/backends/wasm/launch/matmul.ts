@@ -23,7 +23,7 @@ const PACK_ROWS = 64
 /** Chunks there should be, so that all threads are busy to the end. */
 const ENOUGH = 12
 
-/** Up to so many rows, b is used as it lies. */
+/** Largest number of rows for which b is used without packing. */
 const FEW_ROWS = 8
 /** Elements of b from which a product of few rows is worth a launch of its own. */
 const ALONG = 1 << 16
@@ -210,7 +210,7 @@ export function matmul(
   }
 }
 
-/** Whether one product is asked for, of rows of a with columns of b that both are k after k, one after the other. */
+/** True for a single product whose rows of a and columns of b are both contiguous along k. */
 function liesAlongK({ M, N, K, batch, a, b }: Product): boolean {
   const rows = a.columnStep === 4 && (M === 1 || a.rowStep === 4 * K)
   const columns = b.rowStep === 4 && (N === 1 || b.columnStep === 4 * K)
