@@ -55,7 +55,8 @@ export const dit: Family<DiT, TransformerOptions, typeof timestepLossSettings> =
 
   recognise(state, path, { heads, classes }) {
     const shapes = new StateShapes(state, path)
-    if (!shapes.has('x_embedder.proj.weight') || shapes.has('mask_token')) return null
+    const isMasked = shapes.has('mask_token') || shapes.has('sideblocks.0.attn.qkv.weight')
+    if (!shapes.has('x_embedder.proj.weight') || isMasked) return null
     const sizes = shapes.body('blocks', shapes.count('blocks'))
     const preset = presetOf(sizes, presetNames, name => ditPreset(name, publishedPictures))
     const numHeads = shapes.heads(heads ?? preset?.options.numHeads, sizes.hiddenSize)

@@ -146,7 +146,7 @@ function work<Model extends Module, Options, Own extends SettingsTable>({
   return settings.checkpointBlocks ? step + forward : step
 }
 
-/** What a variant changes, in words: tokens, parameters, pictures a step. */
+/** Changes of a variant in words: tokens, parameters, pictures a step. */
 function changesOf<Model extends Module, Options, Own extends SettingsTable>(
   before: ModelInTraining<Model, Options, Own>,
   after: ModelInTraining<Model, Options, Own>,
