@@ -64,7 +64,7 @@ type PositionName = `decoder-last${(typeof decoderPositions)[number]}`
 const named = <Name extends string>(rows: readonly (readonly [Name, MDTAblation])[]) =>
   Object.fromEntries(rows) as Readonly<Record<Name, MDTAblation>>
 
-/** Every row of the paper's tables 3, 4 and 5 by name, but for rows that are the paper's model again. */
+/** Every row of the paper's tables 3, 4 and 5 by name, without rows that repeat the paper's model. */
 export const mdtAblations = {
   ...named(maskingRatios.map(ratio => [`masking-ratio-${ratio}` as RatioName, { maskingRatio: ratio }] as const)),
   ...named(decoderPositions.map(N => [`decoder-last${N}` as PositionName, { decoderPosition: `Last${N}` }] as const)),

@@ -3,9 +3,12 @@
  * labels are dropped to that row; the numbers that decide it come from the caller. [CFG §3.2] Next: attention.ts.
  */
 
+import { aFiniteNumber, check } from '../core/arguments.ts'
 import { type Tensor, tensor } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
 import { Embedding } from './embedding.ts'
 import type { Init } from './init.ts'
+import { checkLayer } from './layer-arguments.ts'
 import { Module } from './module.ts'
 
 /** Labels, of which those with u < p are replaced by `nullLabel`; u is uniform on [0, 1), one for each label. */
@@ -21,6 +24,8 @@ export class LabelEmbedder extends Module {
 
   constructor(classes: number, D: number, dropProbability: number, init: Init) {
     super()
+    checkLayer('LabelEmbedder', { classes, D }, init)
+    check('LabelEmbedder', 'dropProbability', dropProbability, aFiniteNumber)
     this.embedding_table = new Embedding(classes + (dropProbability > 0 ? 1 : 0), D, init)
     this.classes = classes
   }
@@ -30,7 +35,8 @@ export class LabelEmbedder extends Module {
     const { weight } = this.embedding_table
     const ids = Int32Array.from(labels)
     const bad = ids.find(id => id < 0 || id >= weight.shape[0])
-    if (bad !== undefined) throw new RangeError(`labels: expected integers in [0, ${weight.shape[0] - 1}], got ${bad}`)
+    if (bad !== undefined)
+      throw atCaller(new RangeError(`labels: expected integers in [0, ${weight.shape[0] - 1}], got ${bad}`))
     return this.embedding_table.forward(tensor(ids, { dtype: 'i32', backend: weight.backend })) // (N, D)
   }
 }

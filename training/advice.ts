@@ -146,7 +146,7 @@ function work<Model extends Module, Options, Own extends SettingsTable>({
   return settings.checkpointBlocks ? step + forward : step
 }
 
-/** What a variant changes, in words: tokens, parameters, pictures a step. */
+/** Changes of a variant in words: tokens, parameters, pictures a step. */
 function changesOf<Model extends Module, Options, Own extends SettingsTable>(
   before: ModelInTraining<Model, Options, Own>,
   after: ModelInTraining<Model, Options, Own>,
@@ -162,10 +162,12 @@ function changesOf<Model extends Module, Options, Own extends SettingsTable>(
       'pixels',
       runs.map(({ settings }) => settings.size ** 2),
     )
-  if (before.settings.preset !== after.settings.preset)
+  const [had, has] = runs.map(parametersOf)
+  // Patches of another size change a few.
+  if (Math.max(had, has) > 1.1 * Math.min(had, has))
     add(
       'M parameters',
-      runs.map(run => (parametersOf(run) / 1e6).toFixed(1)),
+      [had, has].map(count => (count / 1e6).toFixed(1)),
     )
   add(
     'pictures a step',

@@ -10,7 +10,7 @@ import type { Module } from '../nn/index.ts'
 import type { RunFile } from './readme.ts'
 import { flipOf, newSettings, type Settings, settingsTable } from './settings.ts'
 
-/** What a run.json says of a run. */
+/** Configuration of a run, as in its run.json. */
 export interface RunConfig {
   /** The program that trains: 'train mdt'. */
   readonly program: string

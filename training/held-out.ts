@@ -15,7 +15,7 @@ const together = 16
 /** Forward passes of a measurement at least and at most: a small set is measured with more noise, of a large one a part. */
 const [fewest, most] = [8, 32]
 
-/** How a loss is computed from a model. */
+/** Computation of the loss of a model. */
 export interface HeldOutLoss<Model extends Module> {
   passes(model: Model, part: Part): Iterable<LossPass>
   /** The loss from the means of the reported terms. */

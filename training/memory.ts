@@ -30,7 +30,7 @@ export interface ModelInTraining<Model extends Module, Options, Own extends Sett
   readonly labelled: boolean
 }
 
-/** What a run needs, in bytes. */
+/** Needs of a run, in bytes. */
 export interface Needs {
   /** Number of parameters. */
   readonly parameters: number
@@ -38,7 +38,7 @@ export interface Needs {
   readonly step: number
   /** At the peak of the grid of samples, beside weights and optimizer; null for a model that generates nothing. */
   readonly drawing: number | null
-  /** Of a checkpoint on the disk. */
+  /** A checkpoint on the disk. */
   readonly checkpoint: number
 }
 

@@ -100,7 +100,7 @@ export interface TrainingProgram<Model extends Module, Options, Own extends Sett
   inheritedPreset?(given: Partial<Settings<Own>>): string | undefined
   /**
    * Completes what was given for a new run, with settings that it inherits from another one. `steps` is the length of the
-   * run, if it was given; `preset` the one that it will have if nothing else is said. Throws UserError.
+   * run, if it was given; `preset` the default one. Throws UserError.
    */
   complete?(given: Partial<Settings<Own>>, steps: number | undefined, preset: string): Partial<Settings<Own>>
   /** Throws UserError if options do not fit the settings. */
@@ -141,7 +141,7 @@ export interface OpenedRun<Model extends Module, Options, Own extends SettingsTa
   prepare(model: Model): Promise<void>
   /** Unlocks the folder, for a run that does not begin. */
   close(): void
-  /** What its run.json holds. */
+  /** Content of its run.json. */
   readonly description: RunDescription
   /** Loads the checkpoint, if there is one, and announces the run. */
   begin(trained: Omit<TrainingState, 'guard'> & { readonly ema: { readonly average: Model } }): TrainingRun
@@ -187,7 +187,7 @@ interface Place extends ResumePoint {
   readonly folder: string
 }
 
-/** What follows when the model is made. */
+/** Continuation of opening a run, once the model is made. */
 interface Start {
   /** Looks at a new run before its model is made. Throws UserError. */
   look?<Model extends Module, Options, Own extends SettingsTable>(

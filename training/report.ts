@@ -1,7 +1,7 @@
 /**
- * A run as one page: pictures, curves, settings, checkpoints, how to go on. Needs Node. The page is `report.html` in the run's
+ * A run as one page: pictures, curves, settings, checkpoints, the command to resume. Needs Node. The page is `report.html` in the run's
  * folder; it asks for nothing but the pictures beside it, and is written anew with every checkpoint, or by `demask report`.
- * What is on it is read from the folder, so that a run of any age has one.
+ * Its content is read from the folder, so that a run of any age has one.
  */
 
 import { basename, join } from 'node:path'

@@ -85,7 +85,7 @@ export function holdsRun(folder: string): boolean {
   return latestCheckpoint(folder) !== undefined || metricsOf(folder) !== undefined
 }
 
-/** A run that ended before its first step, for example for lack of memory, may start again with other settings. */
+/** True if a run has made a step. One that has not, for example out of memory, may start again with other settings. */
 function holdsSteps(folder: string): boolean {
   return latestCheckpoint(folder) !== undefined || (metricsOf(folder)?.size ?? 0) > 0
 }

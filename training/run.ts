@@ -80,7 +80,7 @@ export interface RunOptions {
   show(path: string, run: Run): Promise<void>
 }
 
-/** What a training loop sees of its run. */
+/** Interface of a run to its training loop. */
 export type TrainingRun = Pick<Run, 'steps' | 'commit'>
 
 /** Source of batches, and the time spent on them. */

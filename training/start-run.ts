@@ -17,7 +17,7 @@ export type OwnRunSettings = Partial<RunSettings> &
 export interface OwnRun
   extends Pick<RunOptions, 'folder' | 'steps' | 'minutes' | 'rng' | 'notes' | 'heldOut'>,
     Partial<Pick<RunOptions, 'labelled' | 'columns' | 'curves' | 'show'>> {
-  /** What is trained on what, in a line. */
+  /** Model and data, in a line. */
   readonly title: string
   /** All that decides what the run computes. A run that is resumed with others is refused. */
   readonly settings: OwnRunSettings
@@ -28,7 +28,7 @@ export interface OwnRun
   readonly resume?: boolean
 }
 
-/** What a run trains: the average and the optimizer are of the model. */
+/** A model with its average and its optimizer. */
 export interface OwnTrained {
   readonly model: Module
   readonly ema: Ema<Module>

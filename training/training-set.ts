@@ -17,7 +17,7 @@ import type { CommonSettings } from './settings.ts'
 /** Settings that decide what a run is trained on. */
 export type DataSettings = Pick<CommonSettings, 'data' | 'classFrom' | 'latents' | 'size' | 'crop' | 'flip' | 'heldOut'>
 
-/** What a run is trained on, and what it is measured on. */
+/** Training set of a run, and its held-out pictures. */
 export interface TrainingSets<S = ImageDataset | LatentDataset> {
   readonly training: S
   /** Null if all is trained on. */

@@ -13,7 +13,7 @@ export function version(): string {
   return 'unknown'
 }
 
-/** What a person wants to know years later of the machine that a run began on. */
+/** Versions and machine of a run, for its record. */
 export function versions(): Record<string, string> {
   const processors = cpus()
   return {

@@ -6,6 +6,7 @@
 import { checkFloat } from '../op.ts'
 import { broadcastShapes, ShapeError, sameShape, show } from '../shape.ts'
 import { full, type Tensor } from '../tensor.ts'
+import { atCaller } from '../traceback.ts'
 import { softplus } from './activation.ts'
 import { sum } from './broadcast.ts'
 import { log1p } from './elementary.ts'
@@ -48,7 +49,7 @@ function reduced(op: string, losses: Tensor, reduction: Reduction): Tensor {
   if (reduction === 'none') return losses
   if (reduction === 'sum') return sum(losses)
   if (reduction === 'mean') return mean(losses)
-  throw new RangeError(`${op}: expected a reduction 'mean', 'sum' or 'none', got '${reduction}'`)
+  throw atCaller(new RangeError(`${op}: expected a reduction 'mean', 'sum' or 'none', got '${reduction}'`))
 }
 
 /** Losses times a weight that broadcasts to them. */

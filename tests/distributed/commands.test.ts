@@ -77,7 +77,7 @@ testUnderMpi('--ranks starts the launcher, whose ranks do the work', () =>
 test('--ranks without a launcher says how to install one', async () => {
   const words = ['cli/index.ts', 'evaluate', 'a', 'b', '--ranks', '2']
   const { code, errors } = await runJob(0, words, { env: { PATH: '/nowhere' } })
-  assert.is(code, 1)
+  assert.is(code, 2)
   assert.match(
     errors[0],
     /^error: --ranks: expected an MPI launcher, got no mpirun in PATH\. Install one: apt-get install openmpi-bin, /,

@@ -3,7 +3,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { mdt } from '../../models/index.ts'
-import { shapesOnly } from '../../nn/index.ts'
 import { type Advised, type Change, memoryAdvice, timeAdvice } from '../../training/advice.ts'
 import { advisedRun } from '../../training/advised-run.ts'
 import { printMemory } from '../../training/dry-run.ts'
@@ -47,14 +46,7 @@ test('a slow step: the smallest change of each kind that is enough, with its eff
   assert.is(lines[0], 'a step takes 30 s. Faster are:')
   const gain = costOf(slow) / costOf(advised({ preset: 'S/4', size: 32, labels: 'yes' }))
   assert.ok(gain > 4 && gain < 8)
-  const millions = (preset: string) => {
-    const { options } = advised({ preset, size: 32, labels: 'yes' }).run
-    return (mdt.make(options as never, shapesOnly).countParameters().total / 1e6).toFixed(1)
-  }
-  assert.is(
-    lines[1],
-    `  --preset S/4: 64 tokens instead of 256, ${millions('S/4')} M parameters instead of ${millions('S/2')}, about ${Number(gain.toPrecision(2))} × faster`,
-  )
+  assert.is(lines[1], `  --preset S/4: 64 tokens instead of 256, about ${Number(gain.toPrecision(2))} × faster`)
   assert.match(lines[2], /^ {2}--size 16: 64 tokens instead of 256, about [\d.]+ × faster$/)
   assert.is(lines[3], '  --batch 4: 4 pictures a step instead of 16, about 4 × faster')
   assert.is(lines.length, 4)
@@ -88,10 +80,11 @@ function ofFlags(given: Partial<Settings<Own>>) {
 
 test('flags that make a variant: its own, and what a person must add for the rest to stay', () => {
   const slow = timeAdvice(ofFlags({ data: 'cats', preset: 'tiny', size: 32 }), 25.6)
-  assert.match(slow[1], /^ {2}--preset tiny\/4: 64 tokens instead of 256, (.*, )?about [45](\.\d)? × faster$/)
+  assert.match(slow[1], /^ {2}--preset tiny\/4 --labels no: 64 tokens instead of 256, about 4\.\d × faster$/)
   const own = ofFlags({ data: 'cats' })
   assert.equal([own.run.settings.preset, own.run.settings.size, own.run.labelled], ['tiny/4', 32, true])
-  assert.is(own.vary({ preset: 'tiny/8' })?.flags, '--preset tiny/8 --size 32 --labels yes')
+  assert.is(own.vary({ preset: 'tiny/8' })?.flags, '--preset tiny/8 --size 32')
+  assert.is(own.vary({ preset: 'tiny' })?.flags, '--preset tiny --size 32 --labels yes')
   assert.is(own.vary({ size: 16 })?.flags, '--size 16 --preset tiny/4')
   assert.is(own.vary({ batch: 32, checkpointBlocks: true })?.flags, '--batch 32 --checkpoint-blocks')
   const smaller = own.vary({ batch: 32 })!.run

@@ -1,5 +1,5 @@
 /**
- * What the flags of `demask train` change in a step, for every family: blocks that are checkpointed leave the same bytes,
+ * Effects of the flags of `demask train` on a step, for every family: blocks that are checkpointed leave the same bytes,
  * every optimizer moves the weights, each ablation trains the passes of its row, and the held-out loss has the same noise
  * every time.
  */
