@@ -1,10 +1,10 @@
 /**
- * What a command of `demask` is. Its file exports `run`, which reads its own words with `readFlags` (cli/flags.ts: flags,
+ * Interface of a command of `demask`. Its file exports `run`, which reads its own words with `readFlags` (cli/flags.ts: flags,
  * operands, examples) under the name `${demask} <its name>`; cli/index.ts lists it with one line and loads it only when
  * it is asked for. Needs Node.
  */
 
-/** How a person types `demask` here: the built package's bin, or this source. */
+/** The command line of `demask`: the built package's bin, or this source. */
 export const demask = import.meta.url.endsWith('.ts') ? 'npx tsx cli/index.ts' : 'npx demask'
 
 export interface Command {

@@ -16,7 +16,7 @@ import { openWeights, type WeightsFile } from '../io/weights-node.ts'
 import { demask } from './command.ts'
 import { readFlags } from './flags.ts'
 
-/** What floating-point numbers can become, and from where on a number is rounded to infinity there. */
+/** Targets for floating-point numbers, with the least number that each rounds to infinity. */
 const targets = {
   f32: { dtype: 'F32', tooLarge: (2 - 2 ** -24) * 2 ** 127 },
   f16: { dtype: 'F16', tooLarge: 65520 },

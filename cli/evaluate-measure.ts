@@ -17,14 +17,14 @@ import { UserError } from '../io/user-error.ts'
 import { Progress } from '../training/index-node.ts'
 import type { Measure, Pictures, Source } from './evaluate-sets.ts'
 
-/** ADM's evaluator splits so for the inception score, and takes so many neighbours. */
+/** Split size of ADM's evaluator for the inception score, and its number of neighbours. */
 const split = 5000
 const neighbours = 3
 
-/** The share [from, to) of so many pictures. */
+/** The share [from, to) of `length` pictures. */
 export type Part = (length: number) => readonly [from: number, to: number]
 
-/** What is known of a set. */
+/** Measurements of a set. */
 export interface Measured {
   readonly name: string
   /** Pictures, null where a file of statistics does not say. */
@@ -174,10 +174,10 @@ function mergeRanks(sums: FeatureStatistics, world: World): void {
       sums.merge(FeatureStatistics.from({ count, size, sums: Float64Array.from(digits), products: tails[rank] }))
 }
 
-/** null for what cannot be said. */
+/** Results by metric; null if it cannot be computed. */
 export type Results = Readonly<Record<keyof Measure['names'], number | null>>
 
-/** What can be said of samples, and of samples beside a reference. */
+/** Returns the metrics of samples, and of samples against a reference. */
 export function compared(samples: Measured, reference: Measured | null, { widths }: Measure): Results {
   const unknown = { distance: null, spatial: null, precision: null, recall: null }
   if (reference === null) return { ...unknown, score: samples.score }

@@ -1,5 +1,5 @@
 /**
- * What `demask evaluate` compares: pictures from anywhere, as batches that a network takes, or statistics of a file; and
+ * Inputs of `demask evaluate`: pictures from anywhere, as batches that a network takes, or statistics of a file; and
  * the networks whose features it compares them by. Needs Node. Next: evaluate.ts.
  */
 
@@ -148,7 +148,7 @@ async function batchOf(file: NpzFile): Promise<Pictures> {
   }
 }
 
-/** A network, and how its numbers are called: nobody is to take those of one for those of another. */
+/** A network, and the names of its metrics, which differ between networks so that they are not confused. */
 export interface Measure {
   readonly network: FeatureNetwork
   /** Kept in files of statistics: what was made with another network is refused. */

@@ -118,7 +118,7 @@ export async function run(words: readonly string[]): Promise<void> {
   }
 }
 
-/** What I/N stands for. Throws UserError. */
+/** Parses I/N. Throws UserError. */
 function partOf(text: string): Part {
   const [, i, n] = (/^(\d+)\/(\d+)$/.exec(text) ?? []).map(Number)
   if (!(i >= 1 && i <= n)) throw new UserError(`--part: expected I/N with I from 1 to N, got '${text}'`)

@@ -7,7 +7,7 @@ import { Argument, Command, type CommanderError, Option } from 'commander'
 import { UsageError } from '../io/user-error.ts'
 
 interface About {
-  /** What it does, for --help. */
+  /** Description for --help. */
   readonly about: string
 }
 
@@ -128,7 +128,7 @@ export function examplesOf(command: string, examples: Program<Flags, Operands>['
   ].join('\n')
 }
 
-/** What commander ends with, a help text that was shown or a mistake, as ours: for `exitOverride`. */
+/** Ends as commander asks, after a help text or a mistake: for `exitOverride`. */
 export function ended({ exitCode, message }: CommanderError): never {
   if (exitCode === 0) process.exit(0)
   const text = message

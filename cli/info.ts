@@ -19,7 +19,7 @@ import type { Trained } from '../training/trained-run.ts'
 import { demask } from './command.ts'
 import { readFlags } from './flags.ts'
 
-/** What is known of something, each with its name. */
+/** Facts, each with its name. */
 type Lines = (readonly [name: string, value: string])[]
 type Tensors = ReadonlyMap<string, FileTensor>
 
@@ -64,7 +64,7 @@ interface Asked {
   /** List them. */
   readonly tensors: boolean
   readonly part?: string
-  /** What a checkpoint says of heads, which no shape tells. */
+  /** Options of the model in a checkpoint, for the number of heads, which shapes do not determine. */
   readonly model?: Trained['model']
 }
 
@@ -90,7 +90,7 @@ async function ofParts(path: string): Promise<Lines> {
 function modelOf({ state, metadata }: WeightsFile, path: string, { model }: Asked): Lines {
   try {
     const config = metadata.get('config')
-    const told = { heads: model?.numHeads, decoderHeads: model?.decoder?.numHeads, config }
+    const told = { heads: model?.numHeads, decoderHeads: model?.decoder?.numHeads, config, ablation: model?.ablation }
     return [['model', describe(recognise(state, path, told))]]
   } catch (error) {
     const { inChannels, latentChannels, blockOutChannels } = autoencoderOf(state) ?? {}
@@ -158,7 +158,7 @@ function figures({ step: _, ...values }: Row): string {
     .join(', ')
 }
 
-/** What a checkpoint's state.json says. */
+/** Lines about a checkpoint's state.json. */
 function ofState(checkpoint: string): Lines {
   const { step, settings, backend, classes, latents } = readState<RunState<Trained>>(checkpoint)
   const lines: Lines = [

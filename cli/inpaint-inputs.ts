@@ -1,5 +1,5 @@
 /**
- * What inpaint.ts works on: pictures, and the part of them that is to be filled in, as pixels and as tokens.
+ * Inputs of inpaint.ts: pictures, and the part of them that is to be filled in, as pixels and as tokens.
  */
 
 import { rng } from '../core/index.ts'

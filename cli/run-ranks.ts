@@ -9,7 +9,7 @@ import { availableParallelism, constants } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { UserError } from '../io/user-error.ts'
 
-/** What follows a signal within this many milliseconds is the same one, repeated by a wrapper. */
+/** Signals within this many milliseconds of the first are copies of it, repeated by a wrapper. */
 const sameSignalMs = 1000
 
 /** Returns the N of `--ranks N` among words, if it is at least 2; else null. */
@@ -65,7 +65,7 @@ export function findLauncher(path = ''): string {
   )
 }
 
-/** Open MPI binds each rank to a core and refuses root and more ranks than cores unless told otherwise; others ignore this. */
+/** Open MPI binds each rank to a core and refuses root and more ranks than cores without these; others ignore them. */
 export function launcherEnvironment(ranks: number): Readonly<Record<string, string>> {
   const crowded = ranks > availableParallelism()
   return {

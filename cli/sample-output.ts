@@ -1,6 +1,6 @@
 /**
- * Where drawn pictures go: a grid, a folder of files, or an .npz as ADM's evaluation takes it [ADM]. Needs Node. Whatever
- * has been added is kept when drawing ends early. What is there already is never replaced, but for the grid.
+ * Outputs of sampling: a grid, a folder of files, or an .npz as ADM's evaluation takes it [ADM]. Needs Node. Pictures
+ * added so far are kept when sampling ends early. Existing files are never replaced, except a grid.
  */
 
 import {
@@ -38,7 +38,7 @@ export interface Output {
 }
 
 export interface OutputOptions {
-  /** What is going to be drawn. */
+  /** Seeds of the pictures, in order. */
   readonly seeds: readonly number[]
   readonly labels: readonly number[] | null
   /** How, for the folder's README. */
@@ -54,20 +54,26 @@ export function openOutput(path: string, options: OutputOptions): Output {
   return {
     ...output,
     async add(batch) {
-      checkFinite(batch)
+      const { values, shape, seeds } = batch
+      checkFinite(values, shape, n => `the picture of seed ${seeds[n]}`)
       await output.add(batch)
     },
   }
 }
 
-/** Throws UserError on a picture with NaN or infinity, which would be black. */
-export function checkFinite({ values, shape: [, C, H, W], seeds }: Omit<Batch, 'labels'>): void {
+/**
+ * Throws UserError on pictures (N, C, H, W) with NaN or infinity, which would be black; `nameOf` names picture n in the
+ * message.
+ */
+export function checkFinite(
+  values: Float32Array,
+  [, C, H, W]: Generated['shape'],
+  nameOf: (n: number) => string,
+): void {
   const bad = values.findIndex(value => !Number.isFinite(value))
   if (bad < 0) return
-  const seed = seeds[Math.floor(bad / (C * H * W))]
-  throw new UserError(
-    `the picture of seed ${seed}: expected finite values, got ${values[bad]}: weights or settings are wrong`,
-  )
+  const name = nameOf(Math.floor(bad / (C * H * W)))
+  throw new UserError(`${name}: expected finite values, got ${values[bad]}: weights or settings are wrong`)
 }
 
 function outputOf(path: string, options: OutputOptions): Output {
@@ -85,7 +91,7 @@ function outputOf(path: string, options: OutputOptions): Output {
 
 const isPicture = /\.(png|jpe?g|gif|webp|avif|tiff?|bmp)$/i
 
-/** Whether a picture can be written to `path`. Throws UserError. */
+/** Checks that a picture can be written to `path`. Throws UserError. */
 export function checkPicture(path: string): void {
   if (!/\.png$/i.test(path)) throw new UserError(`--out: expected a name that ends with .png, got '${path}'`)
   checkFile(path)

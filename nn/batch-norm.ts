@@ -89,15 +89,15 @@ export class BatchNorm extends Layer {
     }
     const axes = x.shape.map((_, axis) => axis).filter(axis => axis !== 1)
     const count = sizeOf(axes.map(axis => x.shape[axis]))
-    if (count < 2)
+    if (count === 1)
       throw new ShapeError(`BatchNorm: expected several values per channel in training, got ${show(x.shape)}`)
     const average = mean(x, axes, true) // (1, C, 1, …)
     const centred = sub(x, average)
     const variance = mean(square(centred), axes, true) // (1, C, 1, …)
-    this.#follow(average, variance, count)
+    if (count > 0) this.#follow(average, variance, count)
     const y = mul(centred, rsqrt(affine(variance, 1, this.eps)))
-    if (this.weight === null || this.bias === null) return y
-    return add(mul(y, reshape(this.weight, perChannel)), reshape(this.bias, perChannel))
+    const scaled = this.weight === null ? y : mul(y, reshape(this.weight, perChannel))
+    return this.bias === null ? scaled : add(scaled, reshape(this.bias, perChannel))
   }
 
   /** Moves the running moments. */

@@ -4,6 +4,7 @@
  */
 
 import { lerp, type Tensor } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
 import type { Module } from './module.ts'
 
 /** The decay of an update, counted from 0. */
@@ -72,7 +73,7 @@ export class Ema<M extends Module> {
    */
   update(finite?: Tensor): void {
     const decay = this.decay(this.updates)
-    if (!(decay >= 0 && decay <= 1)) throw new RangeError(`ema: expected a decay in [0, 1], got ${decay}`)
+    if (!(decay >= 0 && decay <= 1)) throw atCaller(new RangeError(`ema: expected a decay in [0, 1], got ${decay}`))
     this.updates++
     lerp(this.#targets, this.#sources, 1 - decay, finite)
   }

@@ -15,6 +15,7 @@ export {
   relativePositions,
 } from './attention.ts'
 export { BatchNorm, type BatchNormOptions } from './batch-norm.ts'
+export { checkpointBlocks } from './checkpoint-blocks.ts'
 export { Conv1d, type Conv1dLayerOptions, Conv2d, type Conv2dOptions } from './conv.ts'
 export { Dropout } from './dropout.ts'
 export { type AveragePair, constantDecay, type Decay, Ema, type EmaOptions, powerDecay, warmUpDecay } from './ema.ts'
@@ -34,7 +35,18 @@ export {
 export { dropLabels, LabelEmbedder } from './label-embedder.ts'
 export { withLayerNames } from './layer-names.ts'
 export { Linear, type LinearOptions } from './linear.ts'
-export { constant, cosine, linearAnneal, rampUp, type Schedule, warmUp } from './lr-schedule.ts'
+export {
+  constant,
+  cosine,
+  linearAnneal,
+  rampUp,
+  type Schedule,
+  type ScheduleName,
+  scheduleNames,
+  scheduleOf,
+  stepDecay,
+  warmUp,
+} from './lr-schedule.ts'
 export { Mlp, type MlpOptions } from './mlp.ts'
 export {
   Activation,
@@ -72,6 +84,7 @@ export {
   type StepOptions,
   type StepScalars,
 } from './optim.ts'
+export { type NamedOptimizerOptions, type OptimizerName, optimizerNames, optimizerOf } from './optimizers.ts'
 export { PatchEmbed, unpatchify } from './patch-embed.ts'
 export { sinCos1d, sinCos2d } from './pos-embed.ts'
 export { Sgd, type SgdOptions } from './sgd.ts'

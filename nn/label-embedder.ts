@@ -4,6 +4,7 @@
  */
 
 import { type Tensor, tensor } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
 import { Embedding } from './embedding.ts'
 import type { Init } from './init.ts'
 import { Module } from './module.ts'
@@ -30,7 +31,8 @@ export class LabelEmbedder extends Module {
     const { weight } = this.embedding_table
     const ids = Int32Array.from(labels)
     const bad = ids.find(id => id < 0 || id >= weight.shape[0])
-    if (bad !== undefined) throw new RangeError(`labels: expected integers in [0, ${weight.shape[0] - 1}], got ${bad}`)
+    if (bad !== undefined)
+      throw atCaller(new RangeError(`labels: expected integers in [0, ${weight.shape[0] - 1}], got ${bad}`))
     return this.embedding_table.forward(tensor(ids, { dtype: 'i32', backend: weight.backend })) // (N, D)
   }
 }

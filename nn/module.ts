@@ -7,6 +7,7 @@
 
 import { toTypedArray } from '../core/dtype.ts'
 import { assign, type Backend, cast, noGrad, type Shape, ShapeError, scope, Tensor } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
 import { shapeMismatch } from './shape-mismatch.ts'
 import { summaryText } from './summary.ts'
 
@@ -110,7 +111,7 @@ export abstract class Module {
     const state = new Map<string, StateTensor>()
     for (const [name, tensor] of this.namedState()) {
       if (state.has(name))
-        throw new Error(`${this.constructor.name}: expected a name for each tensor, got two named '${name}'`)
+        throw atCaller(new Error(`${this.constructor.name}: expected a name for each tensor, got two named '${name}'`))
       state.set(name, tensor)
     }
     return state
@@ -154,9 +155,11 @@ export abstract class Module {
     const state = [...this.#tensors()]
     for (const [name, { dtype }] of state)
       if (!backend.dtypes.includes(dtype))
-        throw new Error(
-          `${this.constructor.name}.to: expected state in ${backend.dtypes.join(', ')}, which '${backend.name}' has, ` +
-            `got ${dtype} in ${name}`,
+        throw atCaller(
+          new Error(
+            `${this.constructor.name}.to: expected state in ${backend.dtypes.join(', ')}, which '${backend.name}' has, ` +
+              `got ${dtype} in ${name}`,
+          ),
         )
     for (const [, tensor] of state) await tensor.moveTo(backend)
     return this

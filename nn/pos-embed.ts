@@ -3,6 +3,7 @@
  * table from noise is `parameter(normal(0.02)([1, T, D], init))`. Next: optim.ts.
  */
 
+import { atCaller } from '../core/traceback.ts'
 import type { Grid } from './attention.ts'
 
 /**
@@ -11,7 +12,7 @@ import type { Grid } from './attention.ts'
  * `extraTokens` rows of zeros come before. Throws RangeError unless D is a multiple of 4.
  */
 export function sinCos2d(D: number, [rows, columns]: Grid, extraTokens = 0): Float64Array {
-  if (D % 4 !== 0) throw new RangeError(`sinCos2d: expected a width divisible by 4, got ${D}`)
+  if (D % 4 !== 0) throw atCaller(new RangeError(`sinCos2d: expected a width divisible by 4, got ${D}`))
   const quarter = D / 4
   const out = new Float64Array((extraTokens + rows * columns) * D)
   for (let r = 0; r < rows; r++) {

@@ -19,6 +19,7 @@ export function sidebar(): DefaultTheme.SidebarItem[] {
         'references',
         'differences',
         'latents',
+        'fine-tuning',
         'distributed',
         'evaluation',
         'gpu',

@@ -1,4 +1,4 @@
-/** What tests compare numbers with: f64 on `cpu`, seeded normal numbers, closeness by an absolute or a relative bound. */
+/** Comparison of numbers in tests: f64 on `cpu`, seeded normal numbers, closeness by an absolute or a relative bound. */
 
 import * as assert from 'uvu/assert'
 import { cpu, type NestedNumbers, rng, Tensor, tensor } from '../core/index.ts'

@@ -17,9 +17,7 @@ export const slowStep = 10
 const leastGain = 1.5
 
 /** Settings that advice may change. */
-export type Change = Partial<Pick<CommonSettings, 'preset' | 'size' | 'batch' | 'parts'>> & {
-  readonly checkpointBlocks?: true
-}
+export type Change = Partial<Pick<CommonSettings, 'preset' | 'size' | 'batch' | 'parts' | 'checkpointBlocks'>>
 
 /** The run with a change, and the flags that make it. */
 export interface Variant<Model extends Module, Options, Own extends SettingsTable> {
@@ -145,10 +143,10 @@ function work<Model extends Module, Options, Own extends SettingsTable>({
   // Without a formula: convolutions, whose work follows the number of pixels.
   if (!isFamily(family)) return batch * size ** 2
   const { forward, step } = family.cost(options as TransformerOptions, batch)
-  return 'checkpointBlocks' in settings && settings.checkpointBlocks ? step + forward : step
+  return settings.checkpointBlocks ? step + forward : step
 }
 
-/** What a variant changes, in words: tokens, parameters, pictures a step. */
+/** Changes of a variant in words: tokens, parameters, pictures a step. */
 function changesOf<Model extends Module, Options, Own extends SettingsTable>(
   before: ModelInTraining<Model, Options, Own>,
   after: ModelInTraining<Model, Options, Own>,
@@ -164,10 +162,12 @@ function changesOf<Model extends Module, Options, Own extends SettingsTable>(
       'pixels',
       runs.map(({ settings }) => settings.size ** 2),
     )
-  if (before.settings.preset !== after.settings.preset)
+  const [had, has] = runs.map(parametersOf)
+  // Patches of another size change a few.
+  if (Math.max(had, has) > 1.1 * Math.min(had, has))
     add(
       'M parameters',
-      runs.map(run => (parametersOf(run) / 1e6).toFixed(1)),
+      [had, has].map(count => (count / 1e6).toFixed(1)),
     )
   add(
     'pictures a step',

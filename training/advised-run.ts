@@ -19,8 +19,8 @@ export interface SettledRun<Model extends Module, Options, Own extends SettingsT
   check?(options: Options, settings: Settings<Own>): void
 }
 
-/** Settings that a variant keeps, unless it changes them: presets have defaults of their own. */
-const kept = ['size', 'labels', 'batch'] as const
+/** Settings that a variant keeps, unless it changes them: a preset follows from the size, and has defaults of its own. */
+const kept = ['preset', 'size', 'labels', 'batch'] as const
 
 /** The run and its variants. */
 export function advisedRun<Model extends Module, Options, Own extends SettingsTable>({

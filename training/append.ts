@@ -1,5 +1,5 @@
 /**
- * A file of a run that grows as the run goes on. Needs Node.
+ * A file that grows during a run. Needs Node.
  */
 
 import { appendFileSync, closeSync, fsyncSync, openSync } from 'node:fs'

@@ -20,7 +20,7 @@ type Tensors<T> = Readonly<Record<(typeof parts)[number], ReadonlyMap<string, T>
 /** Tensors under their names, on a backend or on the host. */
 export type SavedTensors = ReadonlyMap<string, Tensor | HostTensor<ArrayLike<number>>>
 
-/** What the loop must know besides tensors; plain JSON. */
+/** State of the loop besides tensors; plain JSON. */
 export interface CheckpointState {
   /** Steps done. */
   readonly step: number
@@ -105,6 +105,14 @@ export function readState<State extends CheckpointState>(path: string): State {
   return state
 }
 
+/** The preset of the run in a folder; undefined if there is no run. Throws UserError. */
+export function presetOfRun(folder: string | undefined): string | undefined {
+  const checkpoint = folder === undefined ? undefined : latestCheckpoint(folder)
+  if (checkpoint === undefined) return undefined
+  return readState<CheckpointState & { readonly settings?: { readonly preset?: string } }>(checkpoint.path).settings
+    ?.preset
+}
+
 /** The finished checkpoints of a run, from the fewest steps to the most. */
 export function checkpoints(run: string): Checkpoint[] {
   if (statSync(run, { throwIfNoEntry: false })?.isDirectory() !== true) return []
@@ -123,7 +131,7 @@ function discard(run: string, path: string): void {
   rmSync(aside, { recursive: true, force: true })
 }
 
-/** What a write or a removal that was cut off has left behind. */
+/** Removes remains of a write or a removal that was cut off. */
 function removeUnfinished(run: string): void {
   for (const name of readdirSync(run))
     if (name.startsWith(unfinished)) rmSync(join(run, name), { recursive: true, force: true })

@@ -21,7 +21,7 @@ const words: Readonly<Record<string, string>> = {
   waited: 'seconds a step waited for data',
 }
 
-/** What a column holds; its name where that is not known. */
+/** Description of a column; its name if there is none. */
 export function inWords(column: string): string {
   return words[column] ?? column
 }

@@ -8,9 +8,9 @@ import { reason, UserError } from '../io/user-error.ts'
 import type { Setting, SettingsTable, Trainable } from '../models/family.ts'
 import type { Module } from '../nn/index.ts'
 import type { RunFile } from './readme.ts'
-import { newSettings, type Settings, settingsTable } from './settings.ts'
+import { flipOf, newSettings, type Settings, settingsTable } from './settings.ts'
 
-/** What a run.json says of a run. */
+/** Configuration of a run, as in its run.json. */
 export interface RunConfig {
   /** The program that trains: 'train mdt'. */
   readonly program: string
@@ -52,7 +52,7 @@ export function settingsIn<Model extends Module, Options, Own extends SettingsTa
   // A run on latents has the size and the name of their pictures from their folder.
   const followed = settings.latents == null ? ['steps'] : ['steps', 'data', 'size']
   const given: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(settings)) {
+  for (const [name, value] of Object.entries({ ...settings, ...flipOf(settings) })) {
     if (!known.has(name))
       throw new UserError(`--config: ${path}: expected settings of train ${family.command}, got ${name}`)
     if (value === null || followed.includes(name)) continue

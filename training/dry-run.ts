@@ -18,14 +18,14 @@ import type { BatchSource, RunOptions, TrainingRun } from './run.ts'
 import { type ComputePart, runStep, type Update } from './step.ts'
 import { scalarsEvent } from './tensorboard.ts'
 
-/** Bytes that a run can use: those that wasm addresses, but for packed panels and holes, in the memory that there is. */
+/** Bytes that a run can use: those that wasm addresses, without packed panels and holes, or the free memory if it is less. */
 export function usableBytes(backend: Backend): number {
   const machine = Math.min(totalmem(), process.constrainedMemory() || Infinity)
   if (backend.name === 'wasm') return Math.min(0.95 * 2 ** 32, machine)
   return backend.name === 'cpu' ? machine : Infinity
 }
 
-/** What the run needs, and lines of advice where it does not fit into `usable` bytes. */
+/** Memory of a run, and lines of advice if it does not fit into `usable` bytes. */
 export function memoryOf<Model extends Module, Options, Own extends SettingsTable>(
   advised: Advised<Model, Options, Own>,
   samples: number,

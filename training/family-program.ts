@@ -19,10 +19,9 @@ export function familyProgram<Model extends Module, Options extends TransformerO
     title: ({ preset }) => `${family.name}-${preset}`,
     check: checkPatches,
     /** Pictures of seeds 0, 1, …, of all classes in turn, as `demask sample` generates them. */
-    async show(path, run, { settings, options, decode, average }) {
+    async show(path, run, { settings, options, decode, average, samples: count }) {
       const { inputSize: S, inChannels: C, numClasses } = options
-      const { training, generation } = family
-      const count = training.samples(settings.preset)
+      const { generation } = family
       const seeds = Array.from({ length: count }, (_, i) => i)
       const labels = numClasses > 0 ? seeds.map(i => i % numClasses) : null
       const schedule = generation.schedule?.(settings.preset)

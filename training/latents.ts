@@ -1,6 +1,6 @@
 /**
- * What programs do with latents: encode pictures to them, open a folder of them in place of pictures, and decode what a
- * model has drawn, so that people see pictures. Needs Node. Folders of latents: data/latents.ts.
+ * Latents in programs: encodes pictures, opens a folder of latents in place of pictures, and decodes
+ * generated ones, so that people see pictures. Needs Node. Folders of latents: data/latents.ts.
  */
 
 import { existsSync } from 'node:fs'
@@ -78,8 +78,8 @@ export function picturesOf(given: {
 }
 
 /**
- * What a run is trained on: the latents in a folder, or else pictures. `before` is what a resumed run was trained on. Says
- * how far the checksums are, past 2 s. Throws UserError, also on latents of another autoencoder than before.
+ * Opens the training set of a run: the latents in a folder, or else pictures. `before` is that of a resumed run. Reports
+ * progress of the checksums after 2 s. Throws UserError, also on latents of another autoencoder than before.
  */
 export async function openTrainingSet(
   { latents, data, classFrom, size }: Pick<CommonSettings, 'latents' | 'data' | 'classFrom' | 'size'>,
@@ -101,7 +101,7 @@ export async function openTrainingSet(
   return set
 }
 
-/** What a run is trained on, in words. */
+/** Describes a training set. */
 export function contentsOf(data: ImageDataset | LatentDataset): string {
   if (!('index' in data)) return `the ${data.length} pictures of ${data.name} at ${data.size} px`
   const { shape, size } = data.index
@@ -115,7 +115,7 @@ export function spaceOf(data: ImageDataset | LatentDataset): LatentSpace | null 
   return { path: resolve(data.name, file), sha256, scalingFactor }
 }
 
-/** What a model drew, (N, C, S, S), and what it is to be shown as. */
+/** Values that a model generated, (N, C, S, S). */
 export interface Generated {
   readonly values: Float32Array
   readonly shape: readonly [N: number, C: number, H: number, W: number]
@@ -126,7 +126,7 @@ export type Decode = (drawn: Generated, stop?: () => Promise<boolean>) => Promis
 
 /**
  * How latents become pictures: by the autoencoder that made them, in `where` (a flag's value) or beside them. It is
- * loaded when something is to be decoded, and let go of then. Where it is nowhere, `say` is told, and latents are shown as
+ * loaded to decode, and freed afterwards. If it is not found, `say` gets a note, and latents are shown as
  * they are, as colours. Null for a model of pictures. Throws UserError on another autoencoder.
  */
 export async function decoderOf(

@@ -15,7 +15,7 @@ import {
 } from '../core/index.ts'
 import type { Family, GenerationRequest, SettingsTable, Trainable } from '../models/family.ts'
 import type { TransformerOptions } from '../models/index.ts'
-import { Ema, type Init, type Module } from '../nn/index.ts'
+import { checkpointBlocks, Ema, type Init, type Module } from '../nn/index.ts'
 import type { Settings } from './settings.ts'
 import { dispatchStep, type StepInputs } from './step.ts'
 
@@ -30,7 +30,7 @@ export interface ModelInTraining<Model extends Module, Options, Own extends Sett
   readonly labelled: boolean
 }
 
-/** What a run needs, in bytes. */
+/** Needs of a run, in bytes. */
 export interface Needs {
   /** Number of parameters. */
   readonly parameters: number
@@ -38,7 +38,7 @@ export interface Needs {
   readonly step: number
   /** At the peak of the grid of samples, beside weights and optimizer; null for a model that generates nothing. */
   readonly drawing: number | null
-  /** Of a checkpoint on the disk. */
+  /** A checkpoint on the disk. */
   readonly checkpoint: number
 }
 
@@ -66,6 +66,7 @@ export function countTraining<Model extends Module, Options, Own extends Setting
     const { batch: N, parts } = settings
     const before = backend.stats().bytes
     const [model, average] = [family.make(options, init), family.make(options, init)]
+    if (settings.checkpointBlocks) checkpointBlocks(model)
     const ema = new Ema(model, average, { decay: training.decay(settings), skipFrozen: training.skipFrozen })
     const optimizer = training.optimizer(model.namedParameters(), settings)
     const inputs: StepInputs = {

@@ -12,7 +12,7 @@ import { replaceFile } from '../io/replace.ts'
 export interface GridOptions {
   /** Images in a row; by default about as many as rows. */
   readonly columns?: number
-  /** Each pixel becomes a square of so many, without smoothing. */
+  /** Side of the square that each pixel becomes, in pixels, without smoothing. */
   readonly magnify?: number
 }
 

@@ -14,7 +14,7 @@ import { finiteWeights, locate } from './trained-run.ts'
 export interface WeightsSource {
   /** A run, a checkpoint, or a file that `openWeights` reads. */
   readonly path: string
-  /** Of a run or checkpoint: averaged weights, or the last ones. */
+  /** Averaged weights of a run or checkpoint, or the last ones. */
   readonly weights: 'ema' | 'model'
 }
 
@@ -37,6 +37,7 @@ export async function startFrom<Model extends Module, Options, Own extends Setti
     decoderHeads: (run?.model ?? target).decoder?.numHeads,
     config: file.metadata.get('config'),
     preset: run?.settings.preset,
+    ablation: run?.model.ablation,
     classes: run?.model.numClasses,
   })
   try {

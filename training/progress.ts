@@ -1,5 +1,5 @@
 /**
- * What a person sees while a run goes on: a bar on a terminal, and elsewhere (a file, CI) a line now and then. Needs Node.
+ * Progress of a run: a bar on a terminal, and elsewhere (a file, CI) a line now and then. Needs Node.
  */
 
 import { createRequire } from 'node:module'
@@ -11,7 +11,7 @@ export interface ProgressOptions {
   readonly total: number
   /** Steps done before. */
   readonly done?: number
-  /** The run ends after so many minutes from now, if that comes first. */
+  /** Minutes from now after which the run ends, if that comes first. */
   readonly minutes?: number
   readonly stream?: NodeJS.WriteStream
 }
@@ -24,7 +24,7 @@ function loadBar(): typeof SingleBar {
 
 /** Seconds between lines where there is no terminal. */
 const lineEvery = 10
-/** Speed and loss are means over about so many steps. */
+/** Number of steps over which speed and loss are averaged. */
 const window = 20
 
 /** A progress bar with loss, speed and ETA. */

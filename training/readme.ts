@@ -10,17 +10,17 @@ import { versions } from './version.ts'
 
 /** Content of the README of a run. */
 export interface RunDescription {
-  /** What was trained on what. */
+  /** Model and data, in a line. */
   readonly title: string
   /** The command that started it. */
   readonly command: string
-  /** The command that goes on from its last checkpoint. */
+  /** The command that resumes from its last checkpoint. */
   readonly resume: string
   /** Number of its last step. */
   readonly steps: number
-  /** What its checkpoints say of it: for a run that ends before its first. */
+  /** Description as in its checkpoints, for a run that ends before its first. */
   readonly described: object
-  /** What `samples-<step>.png` shows, where that is not what was drawn. */
+  /** Description of `samples-<step>.png`, if it does not show samples. */
   readonly pictures?: string
   /** Other files, and what they are. */
   readonly also?: readonly (readonly [name: string, what: string])[]
@@ -28,7 +28,7 @@ export interface RunDescription {
 
 const runFile = 'run.json'
 
-/** What is in run.json; undefined where there is none, as in runs of earlier versions. */
+/** Reads run.json; undefined if there is none, as in runs of earlier versions. */
 export function readRunFile(run: string): RunFile | undefined {
   try {
     return JSON.parse(wholeText(join(run, runFile)))
@@ -37,7 +37,7 @@ export function readRunFile(run: string): RunFile | undefined {
   }
 }
 
-/** What a run is of, how it was started, and with which versions. */
+/** Model and data of a run, its command line, and its versions. */
 export interface RunFile extends Pick<RunDescription, 'title' | 'command' | 'resume'> {
   /** Number of its last step; absent in runs of earlier versions. */
   readonly steps?: number
@@ -93,7 +93,7 @@ export function runFileText({ title, command, resume, steps, described }: RunDes
   return `${JSON.stringify(file, null, 2)}\n`
 }
 
-/** Writes the number of the last step of a run that goes on into its run.json, if there is one. */
+/** Writes the number of the last step of a resumed run into its run.json, if there is one. */
 export function updateRunSteps(run: string, steps: number): void {
   const file = readRunFile(run)
   if (file === undefined || file.steps === steps) return

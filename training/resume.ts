@@ -36,7 +36,7 @@ export interface RunDescribed {
 
 /** Description of a run on a data set that a flag names. */
 interface OnPictures extends RunDescribed {
-  readonly settings: { readonly data: string; readonly latents?: string | null }
+  readonly settings: { readonly data?: unknown; readonly latents?: unknown }
 }
 
 /** Contents of state.json: with the tensors, all that resuming needs. `Own` is the program's description. */
@@ -63,10 +63,10 @@ export interface ResumePoint {
  */
 export function resumePoint(folder: string, resume: boolean): ResumePoint {
   const nothing = () => new UserError(`${folder}: expected a checkpoint to resume from, got none`)
-  if (resume && !begun(folder)) throw nothing() // before a folder is made
+  if (resume && !holdsRun(folder)) throw nothing() // before a folder is made
   const release = lockFolder(folder)
   try {
-    if (resume && !begun(folder)) throw nothing()
+    if (resume && !holdsRun(folder)) throw nothing()
     if (!resume && holdsSteps(folder))
       throw new UserError(
         `${folder}: expected a folder without a run, got one. Pass --resume to continue it, --out to choose another folder`,
@@ -80,11 +80,12 @@ export function resumePoint(folder: string, resume: boolean): ResumePoint {
 
 const metricsOf = (folder: string) => statSync(join(folder, 'metrics.jsonl'), { throwIfNoEntry: false })
 
-function begun(folder: string): boolean {
+/** True if a run began in `folder`. */
+export function holdsRun(folder: string): boolean {
   return latestCheckpoint(folder) !== undefined || metricsOf(folder) !== undefined
 }
 
-/** A run that ended before its first step, for example for lack of memory, may start again with other settings. */
+/** True if a run has made a step. One that has not, for example out of memory, may start again with other settings. */
 function holdsSteps(folder: string): boolean {
   return latestCheckpoint(folder) !== undefined || (metricsOf(folder)?.size ?? 0) > 0
 }

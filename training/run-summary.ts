@@ -1,5 +1,5 @@
 /**
- * What a run's folder says of the run, whatever its age: how far it is, its losses, settings and size. Needs Node. Pages and
+ * Summary of a run of any age by its folder: steps, losses, settings and size. Needs Node. Pages and
  * lists of runs show it.
  */
 
@@ -11,7 +11,7 @@ import { type Checkpoint, checkpoints, readState } from './checkpoint.ts'
 import { type Row, readRows } from './metrics.ts'
 import { type RunFile, readRunFile } from './readme.ts'
 
-/** What checkpoints of all programs say, in one way or another. */
+/** Fields of the state.json of all programs and versions. */
 export interface SavedState {
   readonly step: number
   readonly backend?: string
@@ -32,7 +32,7 @@ export interface RunSummary {
 }
 
 /**
- * Reads a run, but for its rows where they are `known`. Throws UserError on a folder that is no run, and on a damaged log or
+ * Reads a run; not its rows if they are `known`. Throws UserError on a folder that is no run, and on a damaged log or
  * checkpoint.
  */
 export function readRun(folder: string, known?: readonly Row[]): RunSummary {

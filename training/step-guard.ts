@@ -15,7 +15,7 @@ import type { GuardSettings } from './settings.ts'
 export interface GuardedStep {
   /** Its number, from 1. */
   readonly step: number
-  /** Of all gradients, before clipping. */
+  /** Norm of all gradients, before clipping. */
   readonly gradNorm: number
   /** False if `optimizer.step` did nothing. */
   readonly finite: boolean

@@ -2,7 +2,7 @@
  * TensorBoard's event files: what `tensorboard --logdir runs` shows. Needs Node. An event is a protobuf message of a few
  * fields, written here by hand, in the record format of TFRecord: length, its checksum, message, its checksum
  * (tensorflow/core/lib/io/record_writer.h, tensorflow/core/util/event.proto). Nothing is kept here that the logs do not
- * have (metrics.ts): a file of events is written anew from them whenever a run goes on. Next: report.ts.
+ * have (metrics.ts): a file of events is written anew from them whenever a run resumes.
  */
 
 import { readdirSync, renameSync, rmSync } from 'node:fs'
@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { replaceFile } from '../io/replace.ts'
 import { AppendedFile } from './append.ts'
 
-/** What happened at a step, at a time in seconds since 1970. */
+/** Step and time of an event, in seconds since 1970. */
 interface At {
   readonly step: number
   readonly time: number
@@ -20,7 +20,7 @@ const ours = /^events\.out\.tfevents\.\d+\.demask$/
 
 /**
  * Opens a file of events in `run` that begins with those given, and removes the files of earlier sessions, which have the
- * same and whatever came after the checkpoint that the run goes on from. Throws UserError where the disk refuses.
+ * same and events after the checkpoint that the run resumes from. Throws UserError where the disk refuses.
  */
 export function openEvents(run: string, events: readonly Uint8Array[]): AppendedFile {
   const now = Date.now() / 1000

@@ -12,13 +12,14 @@ import { latestCheckpoint, readState } from './checkpoint.ts'
 import type { LatentSpace } from './latents.ts'
 import type { RunState } from './resume.ts'
 
-/** What the checkpoints of all training programs say of their run. */
+/** Description of a run in the checkpoints of all training programs. */
 export interface Trained {
   readonly settings: { readonly preset: string; readonly data: string; readonly classFrom?: ClassFrom }
   readonly model: {
     readonly numHeads: number
     readonly numClasses?: number
     readonly decoder?: { readonly numHeads: number } | null
+    readonly ablation?: string
   }
   /** Their names; MaskDM is trained without. */
   readonly classes?: readonly string[]

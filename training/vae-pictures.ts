@@ -1,6 +1,6 @@
 /**
- * What train-vae.ts shows of its model beside the loss: pictures and what is left of them after the way through latents,
- * and how widely latents spread. Both look at pictures evenly taken from the set, in their own order. Needs Node.
+ * Pictures and numbers of train-vae.ts beside the loss: pictures and their reconstructions,
+ * and the spread of latents. Both look at pictures evenly taken from the set, in their own order. Needs Node.
  */
 
 import { noGrad, scope, tensor } from '../core/index.ts'
@@ -26,8 +26,8 @@ async function* evenly(data: ImageDataset, count: number): AsyncGenerator<Float3
 
 /**
  * Writes `count` pictures, each with its reconstruction to the right, as a PNG. The latents are the posterior's means.
- * Returns the signal-to-noise ratio in dB, 10 log₁₀(2² / mean square error); null, and nothing is written, where `stop`
- * says so. Throws UserError where the file cannot be written.
+ * Returns the signal-to-noise ratio in dB, 10 log₁₀(2² / mean square error); null, and nothing is written, if `stop`
+ * returns true. Throws UserError where the file cannot be written.
  */
 export async function writeReconstructions(
   path: string,
@@ -58,7 +58,7 @@ export async function writeReconstructions(
 }
 
 /**
- * What latents are to be multiplied by, so that their variance over pictures is 1: the mean square of draws from up to 256
+ * Factor of latents that makes their variance over pictures 1: from the mean square of samples from up to 256
  * posteriors, less their mean squared. [LDM §G] took one batch of draws.
  */
 export async function scalingFactorOf(model: AutoencoderKL, data: ImageDataset): Promise<number> {

@@ -13,7 +13,7 @@ import { configBeside, isPyTorch, stateOf } from '../io/weights-node.ts'
 import { AutoencoderKL, autoencoderConfig, autoencoderOptions, autoencoderOptionsOfShapes } from '../models/index.ts'
 import { load } from './trained-run.ts'
 
-/** What train-vae.ts calls the file that it leaves, and what diffusers calls its own. */
+/** File name of train-vae.ts, and that of diffusers. */
 export const vaeFile = 'vae.safetensors'
 const diffusersFile = 'diffusion_pytorch_model.safetensors'
 
@@ -29,7 +29,7 @@ export function locateVae(path: string): string {
   throw new UserError(`--vae: expected ${vaeFile} or ${diffusersFile} in ${path}, got neither`)
 }
 
-/** An autoencoder, and the size of pictures that it was trained on where the file says so. */
+/** An autoencoder, and the size of its training pictures if the file has it. */
 export interface Vae {
   readonly model: AutoencoderKL
   readonly size: number | null

@@ -6,10 +6,11 @@
 import { checkFloat } from '../op.ts'
 import { broadcastShapes, ShapeError, sameShape, show } from '../shape.ts'
 import { full, type Tensor } from '../tensor.ts'
+import { atCaller } from '../traceback.ts'
 import { softplus } from './activation.ts'
 import { sum } from './broadcast.ts'
 import { log1p } from './elementary.ts'
-import { add, affine, div, exp, lessEqual, log, maximum, mul, neg, sub } from './elementwise.ts'
+import { add, affine, div, equal, exp, lessEqual, log, maximum, mul, neg, sub } from './elementwise.ts'
 import { mean } from './reduce.ts'
 import { where, zero, zeroWhere } from './where.ts'
 
@@ -48,7 +49,7 @@ function reduced(op: string, losses: Tensor, reduction: Reduction): Tensor {
   if (reduction === 'none') return losses
   if (reduction === 'sum') return sum(losses)
   if (reduction === 'mean') return mean(losses)
-  throw new RangeError(`${op}: expected a reduction 'mean', 'sum' or 'none', got '${reduction}'`)
+  throw atCaller(new RangeError(`${op}: expected a reduction 'mean', 'sum' or 'none', got '${reduction}'`))
 }
 
 /** Losses times a weight that broadcasts to them. */
@@ -111,6 +112,6 @@ export function klDivergence(x: Tensor, target: Tensor, options: KlDivergenceOpt
 
 /** t log t, which is 0 where t is 0. */
 function entropyTerms(t: Tensor): Tensor {
-  const none = lessEqual(t, zero(t))
+  const none = equal(t, zero(t))
   return zeroWhere(none, mul(t, log(where(none, full([], 1, { dtype: t.dtype, backend: t.backend }), t))))
 }

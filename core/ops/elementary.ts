@@ -4,9 +4,10 @@
 
 import { apply, type Binary, checkFloat, defineOp, type None } from '../op.ts'
 import { broadcastShapes } from '../shape.ts'
-import type { Tensor } from '../tensor.ts'
-import { add, affine, cos, div, exp, mul, neg, reciprocal, sin, square, unary } from './elementwise.ts'
+import { full, type Tensor } from '../tensor.ts'
+import { add, affine, cos, div, equal, exp, mul, neg, reciprocal, sin, square, unary } from './elementwise.ts'
 import { operands } from './operands.ts'
+import { where, zero, zeroWhere } from './where.ts'
 
 const none: None = {}
 
@@ -18,8 +19,16 @@ const atan2Op = defineOp<Binary, None, Binary>({
   infer: ([y, x]) => broadcastShapes('atan2', y, x),
   forward: (k, [y, x], _, out) => k.binary('atan2', y, x, out),
   save: x => x,
+  // At the origin the rule is 0 · ∞; there the gradient is 0, as in PyTorch.
   vjp: (g, [y, x]) => {
-    const scaled = () => mul(g, reciprocal(add(square(x), square(y))))
+    const scaled = () => {
+      const size = add(square(x), square(y))
+      const origin = equal(size, zero(size))
+      return zeroWhere(
+        origin,
+        mul(g, reciprocal(where(origin, full([], 1, { dtype: g.dtype, backend: g.backend }), size))),
+      )
+    }
     return [() => mul(scaled(), x), () => neg(mul(scaled(), y))]
   },
   samples: r => [
@@ -47,7 +56,7 @@ export function tan(x: Tensor): Tensor {
 
 /**
  * The angle of the point (x, y) from the positive x-axis, in radians, in [−π, π]; broadcast, and either may be a number. The
- * signs of zeros count: atan2(−0, −1) is −π. Its gradient at the origin is NaN. Throws ShapeError.
+ * signs of zeros count: atan2(−0, −1) is −π. Its gradient at the origin is 0. Throws ShapeError.
  */
 export function atan2(y: Tensor | number, x: Tensor | number): Tensor {
   return apply(atan2Op, operands('atan2', y, x), none)

@@ -5,6 +5,7 @@
 
 import { broadcastShapes, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
 import { full, Tensor } from '../tensor.ts'
+import { atCaller } from '../traceback.ts'
 import { ordered, pickAlong } from './arrange.ts'
 import { broadcastTo } from './broadcast.ts'
 import { greaterEqual, logicalOr } from './compare.ts'
@@ -75,16 +76,18 @@ function expanded(shape: Shape, items: readonly IndexItem[]): IndexItem[] {
 function positionOf(item: number, axis: number, shape: Shape): number {
   const n = shape[axis]
   if (!Number.isInteger(item) || item < -n || item >= n)
-    throw new RangeError(`index: expected a position in [${-n}, ${n}) of axis ${axis} of ${show(shape)}, got ${item}`)
+    throw atCaller(
+      new RangeError(`index: expected a position in [${-n}, ${n}) of axis ${axis} of ${show(shape)}, got ${item}`),
+    )
   return item < 0 ? item + n : item
 }
 
 function ranged(x: Tensor, axis: number, { start = 0, end, step = 1 }: IndexRange): Tensor {
   const n = x.shape[axis]
   for (const bound of [start, end ?? 0])
-    if (!Number.isInteger(bound)) throw new RangeError(`index: expected integer bounds, got ${bound}`)
+    if (!Number.isInteger(bound)) throw atCaller(new RangeError(`index: expected integer bounds, got ${bound}`))
   if (!(Number.isInteger(step) && step >= 1))
-    throw new RangeError(`index: expected a step from 1, got ${step}; reverse an axis with flip`)
+    throw atCaller(new RangeError(`index: expected a step from 1, got ${step}; reverse an axis with flip`))
   const limit = (bound: number) => Math.max(0, Math.min(bound < 0 ? bound + n : bound, n))
   const [from, to] = [limit(start), end === undefined ? n : limit(end)]
   if (step === 1) return slice(x, axis, from, Math.max(from, to))
@@ -98,9 +101,11 @@ function ranged(x: Tensor, axis: number, { start = 0, end, step = 1 }: IndexRang
 
 function indices(ids: Tensor, { backend }: Tensor): Tensor {
   if (ids.dtype !== 'i32' || ids.backend !== backend)
-    throw new Error(
-      `index: expected index tensors of i32 on ${backend.name}, got ${ids.dtype} on ${ids.backend.name}; ` +
-        'select by a mask with where',
+    throw atCaller(
+      new Error(
+        `index: expected index tensors of i32 on ${backend.name}, got ${ids.dtype} on ${ids.backend.name}; ` +
+          'select by a mask with where',
+      ),
     )
   return ids
 }

@@ -6,6 +6,7 @@
 import { checkFloat } from '../op.ts'
 import { axesOf, axisOf, reducedShape, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
 import { arange, full, type Tensor } from '../tensor.ts'
+import { atCaller } from '../traceback.ts'
 import { ordered } from './arrange.ts'
 import { type Axes, sum } from './broadcast.ts'
 import { isNaN as isNan, isTrue } from './compare.ts'
@@ -40,7 +41,7 @@ export function std(x: Tensor, axes?: Axes, { ddof = 0, keepDims = false } = {})
  */
 export function norm(x: Tensor, axes?: Axes, { p = 2, keepDims = false } = {}): Tensor {
   checkFloat('norm', x)
-  if (Number.isNaN(p)) throw new RangeError(`norm: expected p to be a number or ±Infinity, got ${p}`)
+  if (Number.isNaN(p)) throw atCaller(new RangeError(`norm: expected p to be a number or ±Infinity, got ${p}`))
   const over = axesOf('norm', axes, x.shape.length)
   if (p === 2) return exceptZero(sum(square(x), over, keepDims), sqrt)
   if (p === 1) return sum(abs(x), over, keepDims)
@@ -56,6 +57,7 @@ export function norm(x: Tensor, axes?: Axes, { p = 2, keepDims = false } = {}): 
 export function logsumexp(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   checkFloat('logsumexp', x)
   const over = axesOf('logsumexp', axes, x.shape.length)
+  if (x.size === 0) return constant(x, -Infinity, reducedShape(x.shape, over, keepDims))
   const largest = max(x.detach(), over, true)
   // The shift changes no value, only the range. An infinite one would: ∞ − ∞ is NaN.
   const shift = where(equal(abs(largest), constant(x, Infinity)), zero(x), largest)

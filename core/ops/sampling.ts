@@ -7,6 +7,7 @@ import { checkFloat } from '../op.ts'
 import type { Rng } from '../random.ts'
 import { ShapeError, show } from '../shape.ts'
 import { full, type Tensor } from '../tensor.ts'
+import { atCaller } from '../traceback.ts'
 import { log1p } from './elementary.ts'
 import { div, lessEqual, mul, neg } from './elementwise.ts'
 import { unsqueeze } from './movement.ts'
@@ -20,7 +21,7 @@ import { where, zero } from './where.ts'
  */
 export function dropout(x: Tensor, p: number, rng: Rng): Tensor {
   checkFloat('dropout', x)
-  if (!(p >= 0 && p <= 1)) throw new RangeError(`dropout: expected a probability in [0, 1], got ${p}`)
+  if (!(p >= 0 && p <= 1)) throw atCaller(new RangeError(`dropout: expected a probability in [0, 1], got ${p}`))
   if (p === 0) return x.alias()
   const { backend } = x
   const kept = lessEqual(full([], p, { backend }), rng.uniform(x.shape, { backend }))

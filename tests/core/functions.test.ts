@@ -420,6 +420,8 @@ test('of draws without replacement the first is as likely as one alone, and so i
 // ---- activations, norms, losses -------------------------------------------------------------------------------------
 
 everywhere('slopes at 0 and at infinity are those of PyTorch', ({ f }) => [
+  [gradientOf(y => atan2(y, f([0, 2])), f([0, 0])), [0, 0.5]],
+  [gradientOf(x => elu(x), f([nan])), [nan]],
   [leakyRelu(f([-2, 0, 3, nan]), 0.5), [-1, 0, 3, nan]],
   [gradientOf(x => leakyRelu(x, 0.5), f([-2, 0, 3])), [0.5, 0.5, 1]],
   [elu(f([-inf, -0, 3, inf]), 2), [-2, -0, 3, inf]],
@@ -440,6 +442,7 @@ everywhere('losses of probabilities 0 and 1 are finite', ({ f }) => [
   ],
   [binaryCrossEntropyWithLogits(f([-1000]), f([1]), { positiveWeight: f([3]) }), [3000]],
   [klDivergence(f([0, -1]), f([0, 1]), { reduction: 'none' }), [0, 1]],
+  [klDivergence(f([0]), f([-1])), [nan]],
   [klDivergence(f([0, -1], [2, 1]), f([0, 1], [2, 1]), { reduction: 'batchMean' }), [0.5]],
   [klDivergence(f([-1, -2]), f([-inf, 0]), { logTarget: true, reduction: 'sum' }), [nan]],
   [gradientOf(t => klDivergence(f([-1]), t), f([0])), [1]],

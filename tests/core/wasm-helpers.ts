@@ -5,8 +5,8 @@
 
 import * as assert from 'uvu/assert'
 import type { FusedKernels, Kernels, Operand, Storage, UpdateKernels } from '../../core/backend.ts'
-import { cpu } from '../../core/backends/cpu/backend.ts'
 import { createWasm, type WasmBackend } from '../../core/backends/wasm/index.ts'
+import { cpu } from '../../core/index.ts'
 import { rng } from '../../core/random.ts'
 import { type Shape, sizeOf } from '../../core/shape.ts'
 

@@ -7,8 +7,8 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { BinaryName, UnaryName } from '../../core/backend.ts'
-import { cpu } from '../../core/backends/cpu/backend.ts'
 import { unaryFunctions } from '../../core/backends/cpu/scalars.ts'
+import { cpu } from '../../core/index.ts'
 import { type Shape, show } from '../../core/shape.ts'
 import { check, disposeAll, floats, input, ints, spec } from './wasm-helpers.ts'
 

@@ -28,7 +28,7 @@ import { tokenMask } from '../../diffusion/masking.ts'
 import { DiT, type TransformerOptions } from '../../models/dit.ts'
 import { MDT, type MDTOptions, MDTv2 } from '../../models/mdt.ts'
 import { mdtLoss, mdtPasses, mdtTerms, sampleMDTInputs } from '../../models/mdt-loss.ts'
-import { mdtPreset, presetNames, trainingDefaults } from '../../models/presets.ts'
+import { mdtPreset, presetNames, tinyFor, trainingDefaults } from '../../models/presets.ts'
 import { shapesOnly } from '../../nn/index.ts'
 import { near } from '../near.ts'
 import { opened } from './opened.ts'
@@ -39,7 +39,7 @@ test.after(() => wasm.dispose())
 // ---- presets -----------------------------------------------------------------------------------------------------------
 
 test('presets', () => {
-  assert.is(presetNames.length, 13)
+  assert.is(presetNames.length, 15)
   const pictures = { inputSize: 16, inChannels: 3, numClasses: 0 }
   for (const name of presetNames) {
     const options = mdtPreset(name, { ...pictures, inputSize: 32 })
@@ -52,10 +52,22 @@ test('presets', () => {
   const common = { size: 16, weightDecay: 0, maxNorm: null, flip: true }
   const tinys = { ...common, batch: 64, lr: 2e-3, warmUpSteps: 100, emaDecay: 0.999, labels: 'no' }
   assert.equal(trainingDefaults('tiny'), tinys)
+  assert.equal(trainingDefaults('tiny/8'), { ...tinys, size: 64, labels: 'yes' })
+  const chosen = {
+    1: 'tiny',
+    8: 'tiny',
+    16: 'tiny',
+    18: 'tiny',
+    28: 'tiny/4',
+    32: 'tiny/4',
+    64: 'tiny/8',
+    256: 'tiny/8',
+  }
+  for (const [side, name] of Object.entries(chosen)) assert.is(tinyFor(Number(side)), name, side)
   assert.is(trainingDefaults('S/2').lr, 6e-4)
   const larges = { ...common, batch: 16, lr: 3e-4, warmUpSteps: 0, emaDecay: 0.9999, labels: 'yes' }
   for (const name of ['L/2', 'H/4']) assert.equal(trainingDefaults(name), larges)
-  assert.throws(() => mdtPreset('M/2', pictures), /preset: expected one of tiny, S\/2, .*got 'M\/2'/)
+  assert.throws(() => mdtPreset('M/2', pictures), /preset: expected one of tiny, tiny\/4, tiny\/8, S\/2, .*got 'M\/2'/)
   assert.throws(() => trainingDefaults('constructor'), RangeError)
 })
 

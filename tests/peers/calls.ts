@@ -17,6 +17,7 @@ import {
   Sgd,
 } from '../../nn/index.ts'
 import { constantZero, type Init } from '../../nn/init.ts'
+import { functionCalls } from './function-calls.ts'
 
 /** A call: operands, numbers and options in; one or several tensors out. */
 export type Call = (...args: never[]) => Tensor | readonly Tensor[]
@@ -137,4 +138,5 @@ export const calls: Readonly<Record<string, Call>> = {
   ...reductions,
   ...layers,
   ...optimizers,
+  ...functionCalls,
 }

@@ -27,6 +27,8 @@ export type Quantity = (typeof quantities)[number]
 /** One call. The reference is PyTorch's f64; `…32` is PyTorch's own f32 result, null for integers. */
 export interface Case extends Readonly<Partial<Record<Quantity | `${Quantity}32`, readonly Stored[] | null>>> {
   readonly op: string
+  /** Operators of pytorch_calls.py, or functions of pytorch_functions.py. */
+  readonly part: 'ops' | 'functions'
   readonly tag: string
   readonly call: string
   readonly args: readonly Argument[]

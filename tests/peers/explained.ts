@@ -69,6 +69,37 @@ export const explanations: readonly Explanation[] = [
     kinds: ['value'],
     reason: 'rows of one or two elements: the exact gradient is 0 or nearly so, and both leave rounding errors',
   },
+  {
+    ops: ['nn.functional.elu'],
+    quantities: ['second'],
+    kinds: ['value'],
+    reason: 'the slope at 0 is that from below in both orders; PyTorch takes the slope from above in the second',
+  },
+  {
+    ops: ['nn.functional.elu'],
+    quantities: ['first', 'second'],
+    kinds: ['nan'],
+    reason: 'the slope at NaN is NaN; PyTorch has NaN for large tensors and the slope above 0 for small ones',
+  },
+  {
+    ops: ['atan2'],
+    quantities: ['second'],
+    kinds: ['nan'],
+    reason: 'the gradient at the origin is 0 in both orders; PyTorch has 0 · ∞ in the second',
+  },
+  {
+    ops: ['nn.functional.binary_cross_entropy', 'nn.BCELoss'],
+    quantities: ['second'],
+    kinds: ['value'],
+    reason: 'PyTorch adds 1e-12 to p and 1 − p in the second derivative',
+  },
+  {
+    ops: ['logsumexp', 'linalg.vector_norm', 'norm'],
+    quantities: ['second'],
+    kinds: ['value'],
+    reason:
+      'of one or two elements, or one that is far larger: the exact derivative is 0 or nearly so, the rest is rounding',
+  },
 ]
 
 /** The explanation of a difference; undefined if there is none. */

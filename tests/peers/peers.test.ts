@@ -11,16 +11,19 @@ import { openCases } from './cases.ts'
 import { compareAll, compareCase, places } from './compare.ts'
 import { explanationOf } from './explained.ts'
 
-const folder = join(import.meta.dirname, '../fixtures/pytorch-ops')
-const cases = openCases(folder)
+const folders = ['pytorch-ops', 'pytorch-functions'].map(name => join(import.meta.dirname, '../fixtures', name))
+const recorded = folders.map(openCases)
+const [cases] = recorded
 const all = await places()
 
 for (const [name, place] of Object.entries(all))
   test(`PyTorch's samples on ${name}`, () => {
-    const { compared, differences } = compareAll(cases, place)
+    const outcomes = recorded.map(cases => compareAll(cases, place))
+    const differences = outcomes.flatMap(outcome => outcome.differences)
+    const compared = outcomes.reduce((sum, outcome) => sum + outcome.compared, 0)
     const open = differences.filter(difference => explanationOf(difference) === undefined)
     assert.ok(open.length === 0, `\n${open.map(({ op, tag, text }) => `${op} (${tag}): ${text}`).join('\n')}`)
-    assert.ok(compared > 700, `${compared} cases`)
+    assert.ok(compared > 850, `${compared} cases`)
   })
 
 test('a wrong value, gradient, second derivative or shape is found', () => {
@@ -36,7 +39,9 @@ test('a wrong value, gradient, second derivative or shape is found', () => {
 })
 
 test('the record is at most 2 MB', () => {
-  const size = ['cases.json', 'tensors.bin'].reduce((sum, name) => sum + statSync(join(folder, name)).size, 0)
+  const size = folders
+    .flatMap(folder => ['cases.json', 'tensors.bin'].map(name => statSync(join(folder, name)).size))
+    .reduce((a, b) => a + b, 0)
   assert.ok(size <= 2e6, `${size} bytes`)
 })
 

@@ -15,10 +15,12 @@ class Unsupported(Exception):
 
 class Call:
     """Name and arguments (tensors, numbers, lists, None) of a call of calls.ts. `elementwise`: errors are measured per
-    element rather than against the largest one. `second`: second derivatives are compared."""
+    element rather than against the largest one. `second`: second derivatives are compared. `adapt`: what is
+    compared, from PyTorch's function."""
 
     def __init__(self, name, *args, elementwise=False, second=True):
         self.name, self.args, self.elementwise, self.second = name, args, elementwise, second
+        self.adapt = lambda f: f
 
 
 def calls(*names):

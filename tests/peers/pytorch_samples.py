@@ -17,6 +17,7 @@ from torch.testing._internal.common_modules import module_db
 from torch.testing._internal.common_optimizers import optim_db
 from torch.utils import _pytree as pytree
 
+import pytorch_functions
 from pytorch_calls import CALLS, INTEGERS, Call, Unsupported
 
 warnings.filterwarnings('ignore')
@@ -126,6 +127,7 @@ def add(dump, op, tag, f, args, kwargs, call):
         return numeral(a)
 
     arguments = [argument(a) for a in call.args]
+    f = call.adapt(f)
     generator = torch.Generator().manual_seed(zlib.crc32(f'{op} {tag} {len(dump.cases)}'.encode()))
     normal = lambda t: torch.randn(t.shape, generator=generator)
     ys, xs = results(f, struct, torch.float64)
@@ -134,7 +136,7 @@ def add(dump, op, tag, f, args, kwargs, call):
     exact = derivatives(f, struct, torch.float64, random, second)
     single = None if integers else derivatives(f, struct, torch.float32, random, second)
     case = {
-        'op': op, 'tag': tag, 'call': call.name, 'args': arguments, 'elementwise': call.elementwise,
+        'op': op, 'part': part_of(op), 'tag': tag, 'call': call.name, 'args': arguments, 'elementwise': call.elementwise,
         'operands': [dump.tensor(t) for t in operands], 'constants': [dump.tensor(t) for t in constants],
     }  # fmt: skip
     if exact[1] is not None:
@@ -144,6 +146,11 @@ def add(dump, op, tag, f, args, kwargs, call):
             case[name] = [dump.tensor(t) for t in wide]
             case[f'{name}32'] = None if narrow is None else [dump.tensor(t) for t in narrow]
     dump.cases.append(case)
+
+
+def part_of(op):
+    given = pytorch_functions.MODULES.get(op) or CALLS.get(op)
+    return 'functions' if getattr(given, '__module__', None) == 'pytorch_functions' else 'ops'
 
 
 def attempt(dump, op, tag, f, args, kwargs, make):
@@ -167,7 +174,7 @@ def operators(dump, dtype):
     for op in op_db:
         if op.name not in CALLS or op.variant_test_name in VARIANTS or dtype not in op.dtypes:
             continue
-        if dtype == torch.int32 and op.name not in INTEGERS:
+        if dtype == torch.int32 and op.name not in INTEGERS | pytorch_functions.INTEGERS:
             continue
         torch.manual_seed(0)
         samples = [('sample', s) for s in op.sample_inputs('cpu', dtype)]
@@ -191,7 +198,7 @@ def of_function(name, *options):
     return lambda m: lambda *x: CALLS[f'nn.functional.{name}'](*x, **{o: getattr(m, o) for o in options})
 
 
-MODULES = {
+MODULES = pytorch_functions.MODULES | {
     'nn.Linear': of_layer('layer Linear'),
     'nn.LayerNorm': lambda m: lambda x: layer_norm_module(m, x),
     'nn.GroupNorm': lambda m: lambda x: group_norm_module(m, x),
@@ -253,7 +260,9 @@ def attempt_module(dump, name, tag, module, inputs):
     n = len(parameters)
 
     def f(*xs):
-        return torch.func.functional_call(module, dict(zip(parameters, xs)), tuple(xs[n:]))
+        dtype = next((x.dtype for x in xs if x.dtype.is_floating_point), torch.float32)
+        buffers = {k: b.to(dtype) if b.dtype.is_floating_point else b.clone() for k, b in module.named_buffers()}
+        return torch.func.functional_call(module, dict(zip(parameters, xs)) | buffers, tuple(xs[n:]))
 
     def make(*xs):
         return MODULES[name](module)(*xs[n:])

@@ -8,18 +8,18 @@ import { join } from 'node:path'
 import { bytesPerElement } from '../../core/dtype.ts'
 import { type Case, type Cases, quantities, type Stored } from './cases.ts'
 
-const mostCases = 10
 const mostElements = 120
 
-/** Writes cases.json and tensors.bin. */
-export function recordCases(cases: Cases, folder: string): void {
+/** Writes cases.json and tensors.bin: at most `mostCases` of each operator of a part. */
+export function recordCases(cases: Cases, part: Case['part'], mostCases: number, folder: string): void {
   const byOp = new Map<string, Case[]>()
   for (const given of cases.cases) {
+    if (given.part !== part) continue
     const integers = given.operands.some(([dtype]) => dtype !== 'i32') ? '' : ' of integers'
     const key = given.op + integers
     byOp.set(key, [...(byOp.get(key) ?? []), given])
   }
-  const chosen = [...byOp.values()].flatMap(choose)
+  const chosen = [...byOp.values()].flatMap(all => choose(all, mostCases))
   const parts: Uint8Array[] = []
   let length = 0
   const move = (stored: Stored): Stored => {
@@ -41,7 +41,7 @@ export function recordCases(cases: Cases, folder: string): void {
 }
 
 /** Spread over the samples of an operator, without large ones. */
-function choose(all: readonly Case[]): Case[] {
+function choose(all: readonly Case[], mostCases: number): Case[] {
   const small = all.filter(given => elementsOf(given) <= mostElements)
   const count = Math.min(mostCases, small.length)
   return Array.from({ length: count }, (_, i) => small[Math.floor((i * small.length) / count)])

@@ -2,7 +2,7 @@
  * `npm run peers:pytorch`: the samples of PyTorch's own operator, module and optimizer tests on `cpu` in f64 and f32 and on
  * `wasm`, against PyTorch's values, gradients and second derivatives. Needs a Python with torch, numpy and expecttest:
  * DEMASK_PYTHON, else python3. Prints every difference without an explanation and ends with exit code 1 if there is one.
- * `-- --record` also writes small cases to tests/fixtures/pytorch-ops, which peers.test.ts reads.
+ * `-- --record` also writes small cases to tests/fixtures/pytorch-ops and pytorch-functions, which peers.test.ts reads.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -30,7 +30,10 @@ await main(async () => {
   try {
     writeSamples(folder)
     const cases = openCases(folder)
-    if (process.argv.includes('--record')) recordCases(cases, join(import.meta.dirname, '../fixtures/pytorch-ops'))
+    if (process.argv.includes('--record')) {
+      recordCases(cases, 'ops', 10, join(import.meta.dirname, '../fixtures/pytorch-ops'))
+      recordCases(cases, 'functions', 6, join(import.meta.dirname, '../fixtures/pytorch-functions'))
+    }
     const unsupported = Object.values(cases.unsupported).reduce((sum, n) => sum + n, 0)
     console.log(`PyTorch ${cases.torch}; ${unsupported} more samples have options that demask lacks`)
     const used = new Set<unknown>()

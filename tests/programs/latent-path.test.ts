@@ -96,7 +96,7 @@ test('a folder of pictures, train vae, encode-latents, train mdt, sample, evalua
     const trained = await succeed('demask', [...mdt, '--steps', '2', '--labels', 'yes', '--out', at('run')])
     assert.match(trained, /MDT-tiny on latents, 4 × 4 × 4, of the 12 pictures of .*shapes at 16 px/)
     assert.match(trained, /of the time, steps waited for data \d+\.\d\d %, and batches took \d+\.\d\d % to make/)
-    assert.equal(await sizeOf(at('run/samples-00000002.png')), [12 * 49 - 1, 8 * 49 - 1])
+    assert.equal(await sizeOf(at('run/samples-00000002.png')), [12 * 49 - 1, 48]) // one row of a short run
     const timing = readFileSync(at('run/timing.jsonl'), 'utf8')
       .trim()
       .split('\n')

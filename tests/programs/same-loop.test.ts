@@ -12,6 +12,7 @@ import { bytesOf, inFolder, succeed } from './example.ts'
 /** Flags of small runs, by example and family. */
 const pairs = [
   ['train-mdt-s', 'mdt', '--preset tiny --size 8 --batch 4 --parts 2 --labels yes'],
+  ['train-mdt-s', 'mdt', '--preset tiny --size 8 --batch 2 --init RUNS/mdt --freeze blocks.0'],
   ['train-maskdit', 'maskdit', '--size 8 --batch 2 --clip 1'],
   ['train-maskdit', 'maskdit', '--tune cosine --from RUNS/maskdit --lr 1e-3'],
   ['train-maskdm', 'maskdm', 'pretrain --size 8 --batch 2 --mask crop'],

@@ -1,12 +1,13 @@
 /** Settings of a run.json for another run: all of them come back, and one clear line for each that does not fit. */
 
-import { writeFileSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { run as train } from '../../cli/train.ts'
 import { readTrainingCommand } from '../../cli/train-flags.ts'
 import { UserError } from '../../io/user-error.ts'
-import { type AnyProgram, newSettings, programs, writeRunReadme } from '../../training/index-node.ts'
+import { type AnyProgram, newSettings, openDryRun, programs, writeRunReadme } from '../../training/index-node.ts'
 import { inFolder } from '../programs/example.ts'
 
 /** Settings given by a `--config` that names a run with these settings. */
@@ -28,6 +29,13 @@ test('a new run has the settings and the length of another one, but for those th
       const other = read(join(folder, name), program, settings, [...operands, '--seed', '9', '--steps', '3'])
       assert.equal([other.given.seed, other.given.batch, other.flags.steps], [9, 6, 3])
     }
+  }))
+
+test('a run of an earlier version said true and false of mirroring', () =>
+  inFolder(async folder => {
+    const { maskRatio: _, ...old } = newSettings(programs.mdt.family, { preset: 'tiny' })
+    const { given } = read(folder, programs.mdt, { ...old, flip: true })
+    assert.equal([given.flip, newSettings(programs.mdt.family, given).maskRatio], ['auto', 0.3])
   }))
 
 test('a run on latents has the size and the name of their pictures from the folder', () =>
@@ -53,6 +61,7 @@ test('whatever does not fit is one line', () =>
       [{ maskRatio: 2 }, /: maskRatio: expected a number in \[0, 0\.95\], got 2$/],
       [{ preset: 'S/3' }, /: preset: expected one of tiny, .*, got "S\/3"$/],
       [{ data: 5 }, /: data: expected text, got 5$/],
+      [{ checkpointBlocks: 'yes' }, /: checkpointBlocks: expected true or false, got "yes"$/],
     ] as const)
       refused(wanted, () => read(folder, mdt, { ...usual, ...change }))
     refused(/: steps: expected a whole number of at least 1, got 0$/, () => read(folder, mdt, usual, [], 0))
@@ -71,6 +80,21 @@ test('whatever does not fit is one line', () =>
     refused(/^--config: expected a run\.json: \S+cut: /, at('cut', '{"described":'))
     for (const text of ['null', '[]', '{"title":"an earlier version"}', '{"described":{"program":"train mdt"}}'])
       refused(/^--config: expected a run\.json with the program and settings of a run, got /, at('other', text))
+  }))
+
+test('the program follows from the file; a run that only looks needs what it looks at', () =>
+  inFolder(async folder => {
+    const file = join(folder, 'run.json')
+    writeFileSync(file, '{"described": {"program": "train gan", "settings": {}}}')
+    const rejected = async (wanted: RegExp, promise: Promise<unknown>) => {
+      const error = await promise.catch((error: Error) => error)
+      assert.instance(error, UserError)
+      assert.match((error as Error).message, wanted)
+    }
+    await rejected(/^--config: expected a run of one of dit, mdt, .*, got train gan: /, train(['--config', file]))
+    const command = readTrainingCommand(programs.mdt, 'go', ['--resume', '--out', join(folder, 'none')])
+    await rejected(/none: expected a checkpoint to resume from, got none$/, openDryRun(programs.mdt, command))
+    assert.not(existsSync(join(folder, 'none')))
   }))
 
 test.run()

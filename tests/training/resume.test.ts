@@ -1,11 +1,12 @@
 /** A stopped run resumes with the bytes of an unbroken one, on any number of threads. */
 
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { readRows } from '../../training/index-node.ts'
 import { live, trainees } from '../crash/life.ts'
-import { bytesOf, inFolder, succeed } from '../programs/example.ts'
+import { bytesOf, fail, inFolder, succeed } from '../programs/example.ts'
 
 const small = ['--preset', 'tiny', '--size', '8', '--batch', '2', '--steps', '10']
 
@@ -60,6 +61,60 @@ test('resuming cuts the log back to the checkpoint, and refuses other settings',
       [1, 2, 3],
     )
     assert.is.not(JSON.parse(rows[2]).loss, 0)
+  }))
+
+test('a run with a schedule, held-out pictures and intervals of its own resumes at a checkpoint as if nothing happened', () =>
+  inFolder(async folder => {
+    const flags = ['--size', '8', '--batch', '2', '--steps', '6', '--save-every', '2', '--sample-every', '3']
+    const more = {
+      dit: ['--lr-schedule', 'cosine', '--optimizer', 'adan', '--held-out', '0.1', '--crop', '16', '--flip', 'yes'],
+      mdt: ['--lr-schedule', 'linear', '--ablation', 'no-relative-bias', '--loss', 'simple', '--checkpoint-blocks'],
+      vae: [
+        '--lr-schedule',
+        'step',
+        '--optimizer',
+        'sgd',
+        '--held-out',
+        '0.1',
+        '--weight-decay',
+        '0.1',
+        '--lr',
+        '1e-2',
+      ],
+    }
+    for (const [family, own] of Object.entries(more)) {
+      const [whole, cut] = ['whole', 'cut'].map(name => join(folder, family, name))
+      await succeed('demask', ['train', family, ...flags, ...own, '--threads', '1', '--out', whole])
+      const rows = readRows(join(whole, 'metrics.jsonl'))
+      assert.equal(
+        rows.filter(row => 'heldOut' in row).map(({ step }) => step),
+        own.includes('--held-out') ? [2, 4, 6] : [],
+      )
+      assert.ok(new Set(rows.map(({ lr }) => lr)).size >= 4, 'warm-up and schedule')
+      cpSync(whole, cut, { recursive: true })
+      rmSync(join(cut, 'checkpoint-00000006'), { recursive: true })
+      rmSync(join(cut, 'samples-00000006.png'))
+      await fail(
+        'demask',
+        ['train', family, '--resume', '--steps', '7', '--out', cut],
+        /^error: --steps: expected 6, as the run in .* has, got 7\./,
+      )
+      await succeed('demask', ['train', family, '--resume', '--threads', '2', '--out', cut])
+      assert.equal(computed(cut), computed(whole), family)
+      assert.equal(
+        Object.keys(computed(whole)).filter(name => name.startsWith('samples')),
+        ['samples-00000003.png', 'samples-00000006.png'],
+      )
+    }
+    // An ablated model is what its run says it is.
+    const out = join(folder, 'drawn.png')
+    const from = ['--from', join(folder, 'mdt', 'whole'), '--count', '1', '--steps', '2']
+    assert.match(await succeed('demask', ['sample', ...from, '--out', out]), /MDT tiny: 6 blocks/)
+    await fail(
+      'train-mdt-s',
+      ['--resume', '--out', join(folder, 'mdt', 'whole')],
+      /without --ablation, got no-relative-bias$/m,
+    )
   }))
 
 test('every program says that a run goes on where the last digits may differ', () =>
