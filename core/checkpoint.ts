@@ -4,6 +4,7 @@
  * gradients would be those of another computation: `CheckpointReads` records it.
  */
 
+import { aFunction, check, checkTensor, type Kind, optional, tensors } from './arguments.ts'
 import type { Storage } from './backend.ts'
 import { enableGrad, gradEnabled, Node, newestNode, noGrad } from './graph.ts'
 import { observe } from './op.ts'
@@ -16,6 +17,8 @@ import { atCaller } from './traceback.ts'
 
 type Segment = (inputs: readonly Tensor[], rng: Rng | undefined) => Tensor
 
+const aStream: Kind = { expected: 'a stream of random numbers', accepts: value => value instanceof Rng }
+
 /**
  * Returns fn(inputs, rng), of any shapes, and saves only the inputs: `backward` runs `fn` again for the intermediates,
  * with `rng` in the state of the first run. Gradients reach the inputs and leaves that `fn` captured; any other
@@ -23,6 +26,10 @@ type Segment = (inputs: readonly Tensor[], rng: Rng | undefined) => Tensor
  * before `backward`, which throws then. No createGraph.
  */
 export function checkpoint(fn: Segment, inputs: readonly Tensor[], rng?: Rng): Tensor {
+  check('checkpoint', 'fn', fn, aFunction)
+  check('checkpoint', 'inputs', inputs, tensors)
+  check('checkpoint', 'rng', rng, optional(aStream))
+  for (const x of inputs) checkTensor('checkpoint', 'an input', x)
   // Each result is a handle of its own: `fn` may return one that is not ours to dispose of.
   if (!gradEnabled()) return scope(() => fn(inputs, rng).detach())
   const state = rng?.state()

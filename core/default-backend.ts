@@ -2,6 +2,7 @@
  * Which backend new tensors go to. `cpu` until `await ready()` (ready.ts) has chosen a faster one.
  */
 
+import { aBackend, check } from './arguments.ts'
 import type { Backend } from './backend.ts'
 import { cpu } from './backends/cpu/backend.ts'
 
@@ -14,5 +15,6 @@ export function defaultBackend(): Backend {
 
 /** New tensors go to `backend` from now on; existing ones stay where they are. */
 export function setDefaultBackend(backend: Backend): void {
+  check('setDefaultBackend', 'backend', backend, aBackend)
   chosen = backend
 }

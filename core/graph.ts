@@ -4,6 +4,7 @@
  * graph backwards is tape.ts.
  */
 
+import { aFunction, aString, check, orNull } from './arguments.ts'
 import type { AnyOp } from './op.ts'
 import { unscoped } from './scope.ts'
 import { checkSynchronous } from './synchronous.ts'
@@ -20,6 +21,7 @@ export function gradEnabled(): boolean {
 }
 
 function withGrad<T>(op: string, value: boolean, fn: () => T): T {
+  check(op, 'fn', fn, aFunction)
   const before = enabled
   enabled = value
   try {
@@ -51,8 +53,12 @@ export function label(): string | null {
   return current
 }
 
+const labelKind = orNull(aString)
+
 /** Runs `fn` with a name for what it computes. Gradients are known by the name of what they are the gradient of. */
 export function labelled<T>(name: string | null, fn: () => T): T {
+  check('labelled', 'name', name, labelKind)
+  check('labelled', 'fn', fn, aFunction)
   const before = current
   current = name
   try {

@@ -45,7 +45,7 @@ export {
 } from './op.ts'
 export { gelu, geluTanh, relu, sigmoid, silu, softplus } from './ops/activation.ts'
 export { flatten, flip, repeat, roll, squeeze, tile, tril, triu } from './ops/arrange.ts'
-export { attention, selfAttention } from './ops/attention.ts'
+export { attention, type ScaledAttentionOptions, selfAttention } from './ops/attention.ts'
 export { type Axes, broadcastTo, sum, sumTo } from './ops/broadcast.ts'
 export {
   greater,
@@ -62,7 +62,6 @@ export {
   conv2d,
   convTranspose2d,
   fold,
-  interpolate,
   maxPool2d,
   patchify,
   unfold,
@@ -84,9 +83,11 @@ export {
   abs,
   add,
   affine,
+  type ClampBounds,
   cast,
   clamp,
   cos,
+  type Destination,
   div,
   equal,
   erf,
@@ -111,19 +112,55 @@ export {
   tanh,
   to,
 } from './ops/elementwise.ts'
-export { embedding, gatherRows, pick, scatterAdd, scatterRows } from './ops/gather.ts'
+export {
+  embedding,
+  gather,
+  gatherRows,
+  pick,
+  type ScatterOptions,
+  scatter,
+  scatterAdd,
+  scatterRows,
+} from './ops/gather.ts'
 export { type IndexItem, type IndexRange, index } from './ops/indexing.ts'
-export { l1, mse, smoothL1 } from './ops/loss.ts'
-export { linear, matmul } from './ops/matmul.ts'
-export { concat, copy, pad, permute, reshape, slice, split, stack, transpose, unsqueeze } from './ops/movement.ts'
+export {
+  type InterpolateMode,
+  type InterpolateOptions,
+  type InterpolateSize,
+  interpolate,
+} from './ops/interpolate.ts'
+export {
+  type CrossEntropyOptions,
+  crossEntropy,
+  type LossOptions,
+  l1,
+  mse,
+  type SmoothL1Options,
+  smoothL1,
+} from './ops/loss.ts'
+export { linear, type MatmulOptions, matmul } from './ops/matmul.ts'
+export {
+  type Border,
+  concat,
+  copy,
+  pad,
+  permute,
+  reshape,
+  slice,
+  split,
+  stack,
+  transpose,
+  unsqueeze,
+} from './ops/movement.ts'
 export { adaLayerNorm, gatedResidual, groupNorm, layerNorm } from './ops/norm.ts'
 export { elu, leakyRelu } from './ops/rectifiers.ts'
-export { max, mean, min, variance } from './ops/reduce.ts'
+export { max, mean, min, type VarianceOptions, variance } from './ops/reduce.ts'
+export type { Reduction } from './ops/reduction.ts'
 export { all, any, argmax, argmin, logsumexp, norm, prod, std } from './ops/reductions.ts'
 export { rmsNorm } from './ops/rms-norm.ts'
 export { ceil, remainder, round, trunc } from './ops/rounding.ts'
 export { dropout, multinomial } from './ops/sampling.ts'
-export { crossEntropy, logSoftmax, softmax } from './ops/softmax.ts'
+export { logSoftmax, softmax } from './ops/softmax.ts'
 export { argsort, type Sorted, type SortOptions, sort, topk } from './ops/sort.ts'
 export {
   type AdamWAttrs,

@@ -5,11 +5,12 @@
  * Read next: ops/elementwise.ts for the simplest records, then tape.ts for how gradients flow back.
  */
 
+import { aFunction, check, refuseIntegers, refuseMixed, refuseTensor } from './arguments.ts'
 import type { BackendKernels, Spec, Storage } from './backend.ts'
 import type { DType } from './dtype.ts'
 import { gradEnabled, Node } from './graph.ts'
 import type { Sampler } from './samples.ts'
-import { checkSizes, type Shape, show } from './shape.ts'
+import { checkSizes, type Shape } from './shape.ts'
 import { Tensor } from './tensor.ts'
 import { atCaller } from './traceback.ts'
 import type { AnyUpdate } from './update.ts'
@@ -130,6 +131,8 @@ export function currentObserver(): Observer | null {
 
 /** Runs `fn` with `see` called after every op, behind whoever looks on already. */
 export function observe<T>(see: Observer, fn: () => T): T {
+  check('observe', 'see', see, aFunction)
+  check('observe', 'fn', fn, aFunction)
   const before = observer
   const both: Observer = (...seen) => {
     before?.(...seen)
@@ -197,30 +200,23 @@ function checkOperands(
   { name, integers, selector }: Pick<Common<never, never>, 'name' | 'integers' | 'selector'>,
   x: readonly Tensor[],
 ): void {
-  for (const t of x)
-    if (t.disposed)
-      throw atCaller(new Error(`${name}: use after dispose of a ${t.dtype} tensor of shape ${show(t.shape)}`))
+  for (let i = 0; i < x.length; i++)
+    if ((x[i] as Tensor | undefined | null)?.disposed !== false) refuseTensor(name, `operand ${i + 1}`, x[i])
   const { backend } = x[0]
   const { dtype } = x[selector?.at === 0 ? 1 : 0]
   for (let i = 0; i < x.length; i++) {
     const wanted = i === selector?.at ? (selector.dtype ?? x[i].dtype) : dtype
     if (x[i].backend === backend && x[i].dtype === wanted) continue
-    const got = x.map(t => `${t.dtype} on ${t.backend.name}`).join(', ')
     const rule = selector?.dtype === undefined ? '' : `, and ${selector.dtype} as operand ${selector.at + 1}`
-    throw atCaller(
-      new Error(
-        `${name}: expected operands of one backend and dtype${rule}, got ${got}; move one with to(x, { backend, dtype })`,
-      ),
-    )
+    refuseMixed(name, x, rule)
   }
   if (dtype === 'i32' && integers !== true) refuseIntegers(name)
 }
 
-/** Throws if x is i32: for functions that compute in floats and are made of several ops. */
+/** Throws if an operand is no tensor or i32: for functions that compute in floats and are made of several ops. */
 export function checkFloat(op: string, ...xs: readonly Tensor[]): void {
-  for (const { dtype } of xs) if (dtype === 'i32') refuseIntegers(op)
-}
-
-function refuseIntegers(op: string): never {
-  throw atCaller(new Error(`${op}: expected a float dtype, got i32; convert with to(x, { dtype: 'f32' })`))
+  for (const [i, x] of xs.entries()) {
+    if ((x as Tensor | undefined | null)?.disposed !== false) refuseTensor(op, `operand ${i + 1}`, x)
+    if (x.dtype === 'i32') refuseIntegers(op)
+  }
 }

@@ -4,7 +4,7 @@
  * backend, so a whole training step fits in one scope and the only `await` comes after it.
  */
 
-import { checkSynchronous, type Synchronous } from './synchronous.ts'
+import { checkFunction, checkSynchronous, type Synchronous } from './synchronous.ts'
 import { atCaller } from './traceback.ts'
 
 /** Marks the handles that scopes free. */
@@ -50,6 +50,7 @@ export function unscoped<T>(fn: () => T): T {
  * instance of a class that holds tensors which the scope would free.
  */
 export function scope<T>(fn: () => Synchronous<T>): T {
+  checkFunction('scope', fn)
   const frame: Frame = { parent: current, handles: [] }
   current = frame
   let result: T

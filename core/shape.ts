@@ -116,9 +116,11 @@ export function broadcastShapes(op: string, a: Shape, b: Shape): Shape {
 
 /** Axis counted from the front; negative counts from the back. Throws ShapeError. */
 export function axisOf(op: string, axis: number, rank: number): number {
-  const i = axis < 0 ? axis + rank : axis
+  const i = typeof axis === 'number' && axis < 0 ? axis + rank : axis
   if (!Number.isInteger(axis) || i < 0 || i >= rank)
-    throw new ShapeError(`${op}: expected an axis in [${-rank}, ${rank - 1}], got ${axis}`)
+    throw new ShapeError(
+      `${op}: expected an axis in [${-rank}, ${rank - 1}], got ${typeof axis === 'object' ? 'an object' : axis}`,
+    )
   return i
 }
 

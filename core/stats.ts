@@ -12,7 +12,7 @@ import { add, cast, isFinite as finite, mul } from './ops/elementwise.ts'
 import { min } from './ops/reduce.ts'
 import { scope } from './scope.ts'
 import type { Shape } from './shape.ts'
-import { checkSynchronous } from './synchronous.ts'
+import { checkFunction, checkSynchronous } from './synchronous.ts'
 import { liveTensors, ones, type Tensor, zeros } from './tensor.ts'
 import type { AnyUpdate } from './update.ts'
 
@@ -36,6 +36,7 @@ export interface ProfileRow {
  * if `fn` returns a promise.
  */
 export function profile(fn: () => void): ProfileRow[] {
+  checkFunction('profile', fn)
   const rows = new Map<string, ProfileRow>()
   observe(
     (op, x, attrs, results, ms) => {
@@ -85,6 +86,7 @@ interface Sound {
  * are, and what was found is read once, after all of it.
  */
 export async function firstNonFinite(fn: () => void): Promise<NonFinite | null> {
+  checkFunction('firstNonFinite', fn)
   const backends = new Map<Backend, Sound>()
   let position = 0
   let looking = false

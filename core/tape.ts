@@ -5,6 +5,7 @@
  * `grad(f)` is made of these. `checkpoint`, which trades memory for a second forward, is checkpoint.ts.
  */
 
+import { aBoolean, aTensor, check, checkOneDType, checkOptions, checkTensor, tensors } from './arguments.ts'
 import { enableGrad, gradEnabled, labelled, type Node, newestNode, noGrad } from './graph.ts'
 import { callHooks, isHooked } from './hooks.ts'
 import { NewestFirst } from './newest-first.ts'
@@ -200,14 +201,15 @@ function leadingTo(outputs: readonly Tensor[], targets: ReadonlyMap<Node, unknow
   return leads
 }
 
-export function cotangentOf(y: Tensor, given: Tensor | undefined): Tensor {
+export function cotangentOf(op: string, y: Tensor, given: Tensor | undefined): Tensor {
   if (given === undefined) {
     if (y.size !== 1)
-      throw new ShapeError(`backward: expected a single element or a cotangent, got shape ${show(y.shape)}`)
+      throw new ShapeError(`${op}: expected a single element or a cotangent, got shape ${show(y.shape)}`)
     return full(y.shape, 1, { dtype: y.dtype, backend: y.backend })
   }
+  checkOneDType(op, { output: y, cotangent: given })
   if (!sameShape(given.shape, y.shape))
-    throw new ShapeError(`backward: the cotangent must have shape ${show(y.shape)}, got ${show(given.shape)}`)
+    throw new ShapeError(`${op}: the cotangent must have shape ${show(y.shape)}, got ${show(given.shape)}`)
   return given
 }
 
@@ -222,12 +224,15 @@ export interface BackwardOptions {
  * otherwise. `cotangent` (the shape of the output) is 1 by default. Throws when the output has several elements and none
  * is given, when nothing requires a gradient, and when a saved tensor was changed in place.
  */
-export function backward(output: Tensor, cotangent?: Tensor, { retainGraph = false }: BackwardOptions = {}): void {
+export function backward(output: Tensor, cotangent?: Tensor, options: BackwardOptions = {}): void {
+  checkOptions('backward', options, { retainGraph: aBoolean })
+  const { retainGraph = false } = options
+  checkTensor('backward', 'output', output)
   if (output.node === null)
     throw atCaller(new Error('backward: the output does not depend on a tensor that requires a gradient'))
   const started = new Set<Tensor>()
   const plan = { ...intoLeaves(started), retainGraph }
-  noGrad(() => scope(() => walk([output], [cotangentOf(output, cotangent)], plan)))
+  noGrad(() => scope(() => walk([output], [cotangentOf('backward', output, cotangent)], plan)))
   for (const leaf of started) ownGradient(leaf)
 }
 
@@ -264,6 +269,12 @@ export interface GradOptions {
   readonly createGraph?: boolean
 }
 
+/** Options of `gradients`. */
+export interface GradientsOptions extends GradOptions, BackwardOptions {
+  /** Gradient of the output, of its shape; 1 by default. */
+  readonly cotangent?: Tensor
+}
+
 /**
  * The gradients of one result of `f` by its inputs, each taken as independent of the others: what the decomposition of
  * a fused gradient is. Recorded, so that it can be differentiated, where recording is on.
@@ -280,22 +291,27 @@ export function vjpOf(f: (x: readonly Tensor[]) => Tensor, x: readonly Tensor[],
  * no gradient. Leaves' `.grad` stay as they are. Throws as `backward` does, but where nothing requires a gradient, and if
  * an input is i32.
  */
-export function gradients(
+export function gradients(output: Tensor, inputs: readonly Tensor[], options: GradientsOptions = {}): Tensor[] {
+  checkTensor('gradients', 'output', output)
+  check('gradients', 'inputs', inputs, tensors)
+  checkOptions('gradients', options, { createGraph: aBoolean, retainGraph: aBoolean, cotangent: aTensor })
+  return gradientsOf('gradients', output, inputs, options)
+}
+
+function gradientsOf(
+  op: string,
   output: Tensor,
   inputs: readonly Tensor[],
-  {
-    cotangent,
-    createGraph = false,
-    retainGraph = createGraph,
-  }: GradOptions & BackwardOptions & { readonly cotangent?: Tensor } = {},
+  { cotangent, createGraph = false, retainGraph = createGraph }: GradientsOptions,
 ): Tensor[] {
-  for (const x of inputs) checkDifferentiable('gradients', x)
-  const run = () => pull([output], [cotangentOf(output, cotangent)], inputs, { createGraph, retainGraph })
+  for (const x of inputs) checkDifferentiable(op, x)
+  const run = () => pull([output], [cotangentOf(op, output, cotangent)], inputs, { createGraph, retainGraph })
   return createGraph ? enableGrad(run) : noGrad(() => scope(run))
 }
 
 /** Throws if a tensor cannot have a gradient. */
 export function checkDifferentiable(op: string, x: Tensor): void {
+  checkTensor(op, 'an input', x)
   if (x.dtype === 'i32')
     throw atCaller(
       new Error(`${op}: expected tensors of f32 or f64 to differentiate by, got i32 of shape ${show(x.shape)}`),

@@ -5,6 +5,7 @@
  * scope.ts. A tensor made outside every scope lives until `dispose()`.
  */
 
+import { aBackend, aDType, aNumber, check, checkOptions, numbers } from './arguments.ts'
 import type { Backend, Operand, Storage } from './backend.ts'
 import { defaultBackend } from './default-backend.ts'
 import { type DType, type TypedArray, toNumber, toTypedArray } from './dtype.ts'
@@ -266,13 +267,21 @@ export type NestedNumbers = number | ArrayLike<number> | readonly NestedNumbers[
  * where the backend lacks the dtype.
  */
 export function tensor(values: NestedNumbers, options: TensorOptions = {}): Tensor {
+  return made('tensor', values, options)
+}
+
+const optionKinds = { dtype: aDType, backend: aBackend, shape: numbers }
+const placeKinds = { dtype: aDType, backend: aBackend }
+
+function made(op: string, values: NestedNumbers, options: TensorOptions): Tensor {
+  checkOptions(op, options, optionKinds)
   const flat: ArrayLike<number> = isFlat(values) ? values : []
   const shape = options.shape ?? nestedShape(values)
   const data = isFlat(values) ? flat : flatten(values, nestedShape(values))
   if (data.length !== sizeOf(shape))
-    throw new ShapeError(`tensor: expected ${sizeOf(shape)} elements for shape ${show(shape)}, got ${data.length}`)
+    throw new ShapeError(`${op}: expected ${sizeOf(shape)} elements for shape ${show(shape)}, got ${data.length}`)
   const { dtype = 'f32', backend = defaultBackend() } = options
-  checkSpec('tensor', shape, dtype, backend)
+  checkSpec(op, shape, dtype, backend)
   const storage = backend.alloc(dtype, data.length)
   backend.write(storage, toTypedArray(dtype, data))
   return new Tensor(storage, shape)
@@ -321,25 +330,35 @@ function flatten(values: NestedNumbers, shape: Shape, axis = 0, into: number[] =
 
 /** All elements `value`, converted to the dtype as `tensor` does. Throws ShapeError, and an error where the backend lacks the dtype. */
 export function full(shape: Shape, value: number, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
+  check('full', 'value', value, aNumber)
+  return filled('full', shape, value, options)
+}
+
+function filled(op: string, shape: Shape, value: number, options: Omit<TensorOptions, 'shape'>): Tensor {
+  check(op, 'shape', shape, numbers)
+  checkOptions(op, options, placeKinds)
   const { dtype = 'f32', backend = defaultBackend() } = options
-  checkSpec('full', shape, dtype, backend)
+  checkSpec(op, shape, dtype, backend)
   return new Tensor(backend.kernels.fill(toNumber(dtype, value), { shape, dtype }), shape)
 }
 
 /** A tensor of this shape, all 0. */
 export function zeros(shape: Shape, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
-  return full(shape, 0, options)
+  return filled('zeros', shape, 0, options)
 }
 
 /** A tensor of this shape, all 1. */
 export function ones(shape: Shape, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
-  return full(shape, 1, options)
+  return filled('ones', shape, 1, options)
 }
 
 /** 0, 1, …, n − 1. Throws ShapeError unless n is an integer from 0. */
 export function arange(n: number, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
+  check('arange', 'n', n, aNumber)
   checkSizes('arange', [n])
-  return tensor(
+  checkOptions('arange', options, placeKinds)
+  return made(
+    'arange',
     Float64Array.from({ length: n }, (_, i) => i),
     options,
   )

@@ -5,6 +5,7 @@
  * two walks backwards: the gradient is linear in its cotangent, and its derivative by that is the product.
  */
 
+import { aBoolean, aFunction, check, checkOptions } from './arguments.ts'
 import { enableGrad, noGrad } from './graph.ts'
 import { scope } from './scope.ts'
 import { ShapeError, sameShape, show } from './shape.ts'
@@ -70,7 +71,9 @@ function gradOf<X extends readonly Tensor[]>(
 ): ValueAndGrads<X> {
   return differentiate(op, f, x, createGraph, (value, inputs, recorded) => ({
     value,
-    grads: pull([value], [cotangentOf(value, undefined)], inputs, { createGraph: recorded }) as unknown as Each<X>,
+    grads: pull([value], [cotangentOf(op, value, undefined)], inputs, {
+      createGraph: recorded,
+    }) as unknown as Each<X>,
   }))
 }
 
@@ -82,8 +85,11 @@ function gradOf<X extends readonly Tensor[]>(
  */
 export function grad<X extends readonly Tensor[]>(
   f: (...x: X) => Tensor,
-  { createGraph = false }: GradOptions = {},
+  options: GradOptions = {},
 ): (...x: X) => Tensor[] {
+  check('grad', 'f', f, aFunction)
+  checkOptions('grad', options, { createGraph: aBoolean })
+  const { createGraph = false } = options
   return (...x) => {
     const { value, grads } = gradOf('grad', f, x, createGraph)
     value.dispose()
@@ -136,7 +142,9 @@ export function hessianVectorProduct<X extends readonly Tensor[]>(
 ): ValueAndGrads<X> & { readonly products: Each<X> } {
   checkEach('hessianVectorProduct', 'vector', vectors, x)
   return differentiate('hessianVectorProduct', f, x, false, (value, inputs, recorded) => {
-    const grads = enableGrad(() => pull([value], [cotangentOf(value, undefined)], inputs, { createGraph: true }))
+    const grads = enableGrad(() =>
+      pull([value], [cotangentOf('hessianVectorProduct', value, undefined)], inputs, { createGraph: true }),
+    )
     const products = pull(grads, vectors, inputs, { createGraph: recorded })
     return {
       value,

@@ -5,6 +5,7 @@
  * handles share the storage and follow. Next: ops/update.ts for the records.
  */
 
+import { anObject, check, checkTensor, type Kind, tensors } from './arguments.ts'
 import type { AssignRow, BackendKernels, UpdateKernel } from './backend.ts'
 import { addLoops } from './backends/cpu/backend.ts'
 import { optimizerLoops } from './backends/cpu/optimizer.ts'
@@ -78,6 +79,9 @@ export function update<Row extends object, Scalars extends object, Attrs>(
   finite?: Tensor,
 ): void {
   const erased = op as unknown as AnyUpdate
+  check(op.name, 'rows', rows, objects)
+  check(op.name, 'scalars', scalars, anObject)
+  check(op.name, 'attrs', attrs, anObject)
   op.check?.(attrs)
   if (rows.length === 0) return
   noGrad(() =>
@@ -116,7 +120,15 @@ export function writeDecomposed(op: AnyUpdate, row: Tensors, scalars: Flags, att
 }
 
 function firstField(op: AnyUpdate, rows: readonly Tensors[]): Tensor {
-  return rows[0][Object.keys(op.fields)[0]]!
+  const [name] = Object.keys(op.fields)
+  const x = rows[0][name]!
+  checkTensor(op.name, name, x)
+  return x
+}
+
+const objects: Kind = {
+  expected: 'a list of objects',
+  accepts: value => Array.isArray(value) && value.every(anObject.accepts),
 }
 
 function writtenOf(op: AnyUpdate, row: Tensors): Tensor[] {
@@ -127,8 +139,7 @@ function checkRows(op: AnyUpdate, rows: readonly Tensors[], scalars: Tensors): v
   const first = firstField(op, rows)
   const [main] = Object.keys(op.fields)
   const check = (what: string, x: Tensor, beside: Tensor | null, dtypes: readonly string[]) => {
-    if (x.disposed)
-      throw atCaller(new Error(`${op.name}: use after dispose of a ${x.dtype} tensor of shape ${show(x.shape)}`))
+    checkTensor(op.name, what, x)
     if (beside === null ? x.size !== 1 : !sameShape(x.shape, beside.shape))
       throw new ShapeError(
         `${op.name}: expected ${what} of shape ${beside === null ? '[]' : show(beside.shape)}, got ${show(x.shape)}`,
@@ -194,6 +205,8 @@ export function assign(targets: readonly Tensor[], sources: readonly Tensor[], f
 
 /** Targets and sources as rows. Throws RangeError when there are not as many of one as of the other. */
 export function pairs(op: string, targets: readonly Tensor[], sources: readonly Tensor[]): AssignRow<Tensor>[] {
+  check(op, 'targets', targets, tensors)
+  check(op, 'sources', sources, tensors)
   if (targets.length !== sources.length)
     throw atCaller(
       new RangeError(`${op}: expected as many sources as targets, got ${sources.length} and ${targets.length}`),

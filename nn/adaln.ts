@@ -6,8 +6,14 @@
 
 import { silu, split, type Tensor } from '../core/index.ts'
 import { constantZero, type Init } from './init.ts'
+import { checkLayer } from './layer-arguments.ts'
 import { Linear } from './linear.ts'
-import { Activation, Sequential } from './module.ts'
+import { Activation, type Layer, Sequential } from './module.ts'
+
+function layersOf(from: number, D: number, parts: number, init: Init): Layer[] {
+  checkLayer('Modulation', { from, D, parts }, init)
+  return [new Activation(silu), new Linear(from, parts * D, init, { weight: constantZero })]
+}
 
 /** `adaLN_modulation` of the official code; its linear layer is named '1'. */
 export class Modulation extends Sequential {
@@ -15,7 +21,7 @@ export class Modulation extends Sequential {
 
   /** From a condition of width `from` to `parts` vectors of width D. */
   constructor(from: number, D: number, parts: number, init: Init) {
-    super([new Activation(silu), new Linear(from, parts * D, init, { weight: constantZero })])
+    super(layersOf(from, D, parts, init))
     this.parts = parts
   }
 

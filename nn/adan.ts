@@ -4,6 +4,7 @@
  * optimizer's eps, the saved previous gradient is the clipped one, and weight decay is applied after the step by default.
  */
 
+import { check, oneOf } from '../core/arguments.ts'
 import { adan, assign, ones, zeros } from '../core/index.ts'
 import {
   type Active,
@@ -42,6 +43,7 @@ const slots: SlotKinds = {
 export class Adan extends Optimizer<Settled> {
   constructor(parameters: OptimizerParameters<AdanOptions>, options: AdanOptions = {}) {
     super('adan', parameters, defaults, options)
+    for (const { options } of this.groups) check('adan', 'decay', options.decay, oneOf(['before', 'after']))
     for (const group of this.groups)
       for (const key of correctionsOf(group)) this.shared[key] = zeros([], this.place).persist()
   }

@@ -3,10 +3,17 @@
  * tokens are kept, the bias is that between the kept ones. The arithmetic is core/ops/attention.ts. Next: mlp.ts.
  */
 
+import { aCount, aFunction, check, checkOptions, type Kind } from '../core/arguments.ts'
 import { embedding, permute, selfAttention, type Tensor, tensor } from '../core/index.ts'
 import { type Init, type Initializer, normal } from './init.ts'
+import { checkLayer } from './layer-arguments.ts'
 import { Linear } from './linear.ts'
 import { buffer, Module, parameter } from './module.ts'
+
+const aGrid: Kind = {
+  expected: '[rows, columns]',
+  accepts: value => Array.isArray(value) && value.length === 2 && value.every(aCount.accepts),
+}
 
 /** Rows and columns of a grid of tokens, which are numbered row by row. */
 export type Grid = readonly [rows: number, columns: number]
@@ -36,6 +43,8 @@ export class RelativePositionBias extends Module {
 
   constructor(grid: Grid, heads: number, init: Init) {
     super()
+    check('RelativePositionBias', 'grid', grid, aGrid)
+    checkLayer('RelativePositionBias', { heads }, init)
     const [rows, columns] = grid
     const T = rows * columns
     const offsets = (2 * rows - 1) * (2 * columns - 1) + 3
@@ -77,8 +86,11 @@ export class Attention extends Module {
   readonly rel_pos_bias: RelativePositionBias | null
   readonly heads: number
 
-  constructor(D: number, heads: number, init: Init, { grid, weight }: AttentionOptions = {}) {
+  constructor(D: number, heads: number, init: Init, options: AttentionOptions = {}) {
     super()
+    checkLayer('Attention', { D, heads }, init)
+    checkOptions('Attention', options, { grid: aGrid, weight: aFunction })
+    const { grid, weight } = options
     if (D % heads !== 0) throw new RangeError(`Attention: expected a width divisible by ${heads} heads, got ${D}`)
     this.heads = heads
     this.qkv = new Linear(D, 3 * D, init, { weight })

@@ -3,6 +3,7 @@
  * scale and a shift per channel, of the running moments. Next: embedding.ts.
  */
 
+import { aBoolean, aNumber, checkOptions } from '../core/arguments.ts'
 import {
   add,
   affine,
@@ -22,6 +23,7 @@ import {
 } from '../core/index.ts'
 import { show, sizeOf } from '../core/shape.ts'
 import { constantOne, constantZero, type Init } from './init.ts'
+import { checkLayer } from './layer-arguments.ts'
 import { buffer, Layer, parameter } from './module.ts'
 
 /** Options of `BatchNorm`. */
@@ -54,6 +56,8 @@ export class BatchNorm extends Layer {
   /** Throws RangeError unless the momentum is in [0, 1]. */
   constructor(C: number, init: Init, options: BatchNormOptions = {}) {
     super()
+    checkLayer('BatchNorm', { C }, init)
+    checkOptions('BatchNorm', options, { eps: aNumber, momentum: aNumber, affine: aBoolean, countsBatches: aBoolean })
     const { eps = 1e-5, momentum = 0.1, affine = true, countsBatches = true } = options
     if (!(momentum >= 0 && momentum <= 1))
       throw new RangeError(`BatchNorm: expected a momentum in [0, 1], got ${momentum}`)

@@ -2,8 +2,10 @@
  * Convolutions as layers. The arithmetic is core/ops/conv.ts and conv1d.ts. Next: patch-embed.ts.
  */
 
+import { aCount, aFunction, aNumber, check, checkOptions, either, type Kind, numbers } from '../core/arguments.ts'
 import { type Conv1dOptions, type ConvOptions, conv1d, conv2d, type Tensor } from '../core/index.ts'
 import { type Init, type Initializer, uniform } from './init.ts'
+import { anInitializerOrFalse, checkLayer } from './layer-arguments.ts'
 import { Layer, parameter } from './module.ts'
 
 /** Initializers of a convolution. */
@@ -12,6 +14,12 @@ interface FirstValues {
   readonly weight?: Initializer
   /** First biases, by default as the weights' default; false for a layer without. */
   readonly bias?: Initializer | false
+}
+
+const convOptions = { stride: aCount, padding: either(aNumber, numbers) }
+const kernelKind: Kind = {
+  expected: 'an integer from 1 or two',
+  accepts: k => aCount.accepts(k) || (Array.isArray(k) && k.length === 2 && k.every(aCount.accepts)),
 }
 
 /** Options of `Conv1d`. */
@@ -30,6 +38,13 @@ export class Conv1d extends Layer {
 
   constructor(inChannels: number, outChannels: number, k: number, init: Init, options: Conv1dLayerOptions = {}) {
     super()
+    checkLayer('Conv1d', { inChannels, outChannels, k }, init)
+    checkOptions('Conv1d', options, {
+      stride: aCount,
+      padding: either(aNumber, numbers),
+      weight: aFunction,
+      bias: anInitializerOrFalse,
+    })
     const usual = uniform(1 / Math.sqrt(inChannels * k))
     const { weight = usual, bias = usual, ...rest } = options
     this.weight = parameter(weight([outChannels, inChannels, k], init))
@@ -59,6 +74,9 @@ export class Conv2d extends Layer {
     options: Conv2dOptions = {},
   ) {
     super()
+    check('Conv2d', 'k', k, kernelKind)
+    checkLayer('Conv2d', { inChannels, outChannels }, init)
+    checkOptions('Conv2d', options, { ...convOptions, weight: aFunction, bias: anInitializerOrFalse })
     const [kh, kw] = typeof k === 'number' ? [k, k] : k
     const usual = uniform(1 / Math.sqrt(inChannels * kh * kw))
     const { weight = usual, bias = usual, ...rest } = options

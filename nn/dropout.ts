@@ -2,6 +2,7 @@
  * Dropout as a layer. The function is core/ops/sampling.ts. Next: multi-head-attention.ts.
  */
 
+import { aNumber, check } from '../core/arguments.ts'
 import { dropout, type Rng, type Tensor } from '../core/index.ts'
 import { Layer } from './module.ts'
 
@@ -12,6 +13,7 @@ export class Dropout extends Layer {
   /** Throws RangeError unless p is in [0, 1]. */
   constructor(p = 0.5) {
     super()
+    check('Dropout', 'p', p, aNumber)
     if (!(p >= 0 && p <= 1)) throw new RangeError(`Dropout: expected a probability in [0, 1], got ${p}`)
     this.p = p
   }

@@ -2,8 +2,10 @@
  * A table of vectors, read by index. Next: timestep-embedder.ts, label-embedder.ts.
  */
 
+import { aFunction, check } from '../core/arguments.ts'
 import { embedding, type Tensor } from '../core/index.ts'
 import { type Init, type Initializer, normal } from './init.ts'
+import { checkLayer } from './layer-arguments.ts'
 import { Layer, parameter } from './module.ts'
 
 /** One row of `weight` per id. */
@@ -13,6 +15,8 @@ export class Embedding extends Layer {
 
   constructor(V: number, D: number, init: Init, weight: Initializer = normal(0.02)) {
     super()
+    checkLayer('Embedding', { V, D }, init)
+    check('Embedding', 'weight', weight, aFunction)
     this.weight = parameter(weight([V, D], init))
   }
 

@@ -3,10 +3,12 @@
  * labels are dropped to that row; the numbers that decide it come from the caller. [CFG §3.2] Next: attention.ts.
  */
 
+import { aFiniteNumber, check } from '../core/arguments.ts'
 import { type Tensor, tensor } from '../core/index.ts'
 import { atCaller } from '../core/traceback.ts'
 import { Embedding } from './embedding.ts'
 import type { Init } from './init.ts'
+import { checkLayer } from './layer-arguments.ts'
 import { Module } from './module.ts'
 
 /** Labels, of which those with u < p are replaced by `nullLabel`; u is uniform on [0, 1), one for each label. */
@@ -22,6 +24,8 @@ export class LabelEmbedder extends Module {
 
   constructor(classes: number, D: number, dropProbability: number, init: Init) {
     super()
+    checkLayer('LabelEmbedder', { classes, D }, init)
+    check('LabelEmbedder', 'dropProbability', dropProbability, aFiniteNumber)
     this.embedding_table = new Embedding(classes + (dropProbability > 0 ? 1 : 0), D, init)
     this.classes = classes
   }

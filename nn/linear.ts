@@ -2,8 +2,10 @@
  * The linear layer. Its product is core/ops/matmul.ts; here are the parameters and their first values. Next: norm.ts.
  */
 
+import { aFunction, checkOptions } from '../core/arguments.ts'
 import { linear, type Tensor } from '../core/index.ts'
 import { constantZero, type Init, type Initializer, xavierUniform } from './init.ts'
+import { anInitializerOrFalse, checkLayer } from './layer-arguments.ts'
 import { Layer, parameter } from './module.ts'
 
 /** Bias and initializers of a linear layer. */
@@ -23,6 +25,8 @@ export class Linear extends Layer {
 
   constructor(inFeatures: number, outFeatures: number, init: Init, options: LinearOptions = {}) {
     super()
+    checkLayer('Linear', { inFeatures, outFeatures }, init)
+    checkOptions('Linear', options, { weight: aFunction, bias: anInitializerOrFalse })
     const { weight = xavierUniform, bias = constantZero } = options
     this.weight = parameter(weight([outFeatures, inFeatures], init))
     this.bias = bias ? parameter(bias([outFeatures], init)) : null

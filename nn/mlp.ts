@@ -2,8 +2,10 @@
  * The transformer's MLP. Next: adaln.ts.
  */
 
+import { aFunction, checkOptions } from '../core/arguments.ts'
 import { geluTanh, type Tensor } from '../core/index.ts'
 import type { Init } from './init.ts'
+import { checkLayer } from './layer-arguments.ts'
 import { Linear, type LinearOptions } from './linear.ts'
 import { Layer } from './module.ts'
 
@@ -21,8 +23,11 @@ export class Mlp extends Layer {
   /** Of every hidden value. */
   readonly activation: (x: Tensor) => Tensor
 
-  constructor(D: number, hidden: number, init: Init, { activation = geluTanh, weight }: MlpOptions = {}) {
+  constructor(D: number, hidden: number, init: Init, options: MlpOptions = {}) {
     super()
+    checkLayer('Mlp', { D, hidden }, init)
+    checkOptions('Mlp', options, { activation: aFunction, weight: aFunction })
+    const { activation = geluTanh, weight } = options
     this.fc1 = new Linear(D, hidden, init, { weight })
     this.fc2 = new Linear(hidden, D, init, { weight })
     this.activation = activation

@@ -5,6 +5,7 @@
  * between the two (label drops, masks) is an argument of `forward`. Next: linear.ts.
  */
 
+import { aFunction, check } from '../core/arguments.ts'
 import { toTypedArray } from '../core/dtype.ts'
 import { assign, type Backend, cast, noGrad, type Shape, ShapeError, scope, Tensor } from '../core/index.ts'
 import { atCaller } from '../core/traceback.ts'
@@ -291,6 +292,7 @@ export class Activation extends Layer {
 
   constructor(f: (x: Tensor) => Tensor) {
     super()
+    check('Activation', 'f', f, aFunction)
     this.f = f
   }
 

@@ -3,6 +3,7 @@
  * of this repository use, self-attention on a packed projection, is attention.ts. Next: mlp.ts.
  */
 
+import { aBoolean, aCount, checkOptions } from '../core/arguments.ts'
 import {
   attention,
   full,
@@ -22,6 +23,7 @@ import {
 } from '../core/index.ts'
 import { show } from '../core/shape.ts'
 import { constantZero, type Init, uniform, xavierUniform } from './init.ts'
+import { checkLayer } from './layer-arguments.ts'
 import { Linear } from './linear.ts'
 import { Module, parameter } from './module.ts'
 
@@ -58,6 +60,8 @@ export class MultiHeadAttention extends Module {
   /** Throws RangeError unless the heads divide the width D. */
   constructor(D: number, heads: number, init: Init, options: MultiHeadAttentionOptions = {}) {
     super()
+    checkLayer('MultiHeadAttention', { D, heads }, init)
+    checkOptions('MultiHeadAttention', options, { bias: aBoolean, kdim: aCount, vdim: aCount })
     if (!(Number.isInteger(heads) && heads >= 1 && D % heads === 0))
       throw new RangeError(`MultiHeadAttention: expected heads that divide the width ${D}, got ${heads}`)
     const { bias = true, kdim = D, vdim = D } = options

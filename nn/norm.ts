@@ -3,8 +3,10 @@
  * Next: batch-norm.ts.
  */
 
+import { aBoolean, aNumber, check, checkOptions } from '../core/arguments.ts'
 import { groupNorm, layerNorm, rmsNorm, type Tensor } from '../core/index.ts'
 import { constantOne, constantZero, type Init } from './init.ts'
+import { checkLayer } from './layer-arguments.ts'
 import { Layer, parameter } from './module.ts'
 
 /** Options of a layer norm. */
@@ -23,8 +25,11 @@ export class LayerNorm extends Layer {
   readonly bias: Tensor | null
   readonly eps: number
 
-  constructor(D: number, init: Init, { eps = 1e-5, affine = true }: LayerNormOptions = {}) {
+  constructor(D: number, init: Init, options: LayerNormOptions = {}) {
     super()
+    checkLayer('LayerNorm', { D }, init)
+    checkOptions('LayerNorm', options, { eps: aNumber, affine: aBoolean })
+    const { eps = 1e-5, affine = true } = options
     this.weight = affine ? parameter(constantOne([D], init)) : null
     this.bias = affine ? parameter(constantZero([D], init)) : null
     this.eps = eps
@@ -46,8 +51,12 @@ export class GroupNorm extends Layer {
   readonly eps: number
 
   /** Throws RangeError unless the groups divide the channels. */
-  constructor(groups: number, C: number, init: Init, { eps = 1e-5 }: { readonly eps?: number } = {}) {
+  constructor(groups: number, C: number, init: Init, options: { readonly eps?: number } = {}) {
     super()
+    check('GroupNorm', 'groups', groups, aNumber)
+    checkLayer('GroupNorm', { C }, init)
+    checkOptions('GroupNorm', options, { eps: aNumber })
+    const { eps = 1e-5 } = options
     if (!(groups > 0 && C % groups === 0))
       throw new RangeError(`GroupNorm: expected groups that divide the ${C} channels, got ${groups}`)
     this.weight = parameter(constantOne([C], init))
@@ -68,8 +77,11 @@ export class RMSNorm extends Layer {
   readonly weight: Tensor | null
   readonly eps: number
 
-  constructor(D: number, init: Init, { eps = 1e-6, affine = true }: LayerNormOptions = {}) {
+  constructor(D: number, init: Init, options: LayerNormOptions = {}) {
     super()
+    checkLayer('RMSNorm', { D }, init)
+    checkOptions('RMSNorm', options, { eps: aNumber, affine: aBoolean })
+    const { eps = 1e-6, affine = true } = options
     this.weight = affine ? parameter(constantOne([D], init)) : null
     this.eps = eps
   }

@@ -9,6 +9,19 @@
  */
 
 import {
+  aBoolean,
+  aNumber,
+  anObject,
+  aString,
+  aTensor,
+  check,
+  checkOptions,
+  type Kind,
+  numbers,
+} from '../core/arguments.ts'
+import {
+  abs,
+  add,
   affine,
   assign,
   type Backend,
@@ -17,14 +30,18 @@ import {
   isFinite as finiteOf,
   full,
   type Hyperparameters,
+  max,
+  maximum,
   minimum,
   mul,
   noGrad,
   ones,
+  pow,
   type Shape,
   ShapeError,
   scope,
   sqrt,
+  sum,
   sumOfSquares,
   Tensor,
   tensor,
@@ -115,10 +132,12 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
    */
   constructor(name: string, parameters: OptimizerParameters<O>, defaults: O, options: Partial<O>) {
     this.#name = name
+    checkHyperparameterNames(name, options, defaults)
     const common = { ...defaults, ...given(options) }
-    const groups = groupsOf(parameters)
+    const groups = groupsOf(name, parameters)
     const members = trainable(name, groups)
     this.groups = groups.map(({ own }, index) => {
+      checkHyperparameterNames(name, own, defaults)
       const options: O = { ...common, ...given(own) }
       checkHyperparameters(name, options)
       return { index, parameters: members[index], options, ownLr: own.lr !== undefined }
@@ -291,16 +310,46 @@ function given<O extends object>(options: O): O {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as O
 }
 
+const iterable: Kind = {
+  expected: 'pairs of a name and a parameter, or groups',
+  accepts: value => typeof (value as Iterable<unknown> | null | undefined)?.[Symbol.iterator] === 'function',
+}
+const aParameter: Kind = {
+  expected: 'a pair of a name and a tensor, as namedParameters() has them, or a group with params',
+  accepts: item =>
+    (Array.isArray(item) && aString.accepts(item[0]) && aTensor.accepts(item[1])) ||
+    (anObject.accepts(item) && 'params' in (item as object)),
+}
+
+/** Throws TypeError unless the options are among the defaults, and of their types. */
+function checkHyperparameterNames<O extends object>(op: string, options: Partial<O>, defaults: O): void {
+  const kinds = Object.fromEntries(
+    Object.entries(defaults).map(([name, value]) => [
+      name,
+      Array.isArray(value)
+        ? numbers
+        : typeof value === 'number'
+          ? aNumber
+          : typeof value === 'boolean'
+            ? aBoolean
+            : aString,
+    ]),
+  )
+  checkOptions<Record<string, unknown>>(op, options as Record<string, unknown>, kinds)
+}
+
 interface GroupParts<O> {
   readonly params: NamedParameters
   readonly own: Partial<O>
 }
 
 /** The groups; parameters that are in none are one. */
-function groupsOf<O extends object>(parameters: OptimizerParameters<O>): GroupParts<O>[] {
+function groupsOf<O extends object>(op: string, parameters: OptimizerParameters<O>): GroupParts<O>[] {
+  check(op, 'parameters', parameters, iterable)
   const groups: GroupParts<O>[] = []
   const loose: (readonly [string, Tensor])[] = []
   for (const item of parameters) {
+    check(op, 'every parameter', item, aParameter)
     if (!('params' in item)) loose.push(item)
     else {
       const { params, ...own } = item
@@ -355,17 +404,35 @@ function checkMaxNorm(op: string, maxNorm: number): void {
     throw new RangeError(`${op}: expected a finite maxNorm ≥ 0, got ${maxNorm}`)
 }
 
+/** (Σ |g|^p)^(1/p) over all elements of all gradients, or the largest |g| for p = ∞: a scalar on the device. */
+function normOf(gradients: readonly Tensor[], p: number): Tensor {
+  if (p === 2) return gradNorm(gradients)
+  const sizes = gradients.map(abs)
+  if (p === Infinity) return sizes.map(size => max(size)).reduce((a, b) => maximum(a, b))
+  const powers = sizes.map(size => sum(p === 1 ? size : pow(size, p))).reduce((a, b) => add(a, b))
+  return p === 1 ? powers : pow(powers, 1 / p)
+}
+
+/** Options of `clipGradNorm`. */
+export interface ClipOptions {
+  /** p of the p-norm, above 0; Infinity for the largest gradient. By default 2. */
+  readonly normType?: number
+}
+
 /**
- * Scales all gradients in place so that their global norm is at most maxNorm; returns the norm they had. PyTorch's
- * clip_grad_norm_. Throws RangeError on a maxNorm that is negative or not finite.
+ * Scales all gradients in place so that their global norm is at most maxNorm; returns the norm they had, a scalar. PyTorch's
+ * clip_grad_norm_. Throws RangeError on a maxNorm that is negative or not finite, and on a norm type that is not above 0.
  */
-export function clipGradNorm(parameters: Iterable<Tensor>, maxNorm: number): Tensor {
+export function clipGradNorm(parameters: Iterable<Tensor>, maxNorm: number, options: ClipOptions = {}): Tensor {
   checkMaxNorm('clipGradNorm', maxNorm)
+  checkOptions('clipGradNorm', options, { normType: aNumber })
+  const { normType = 2 } = options
+  if (!(normType > 0)) throw new RangeError(`clipGradNorm: expected a norm type above 0, got ${normType}`)
   return noGrad(() =>
     scope(() => {
       const gradients = [...new Set(parameters)].flatMap(({ grad }) => grad ?? [])
       if (gradients.length === 0) return zeros([])
-      const norm = gradNorm(gradients)
+      const norm = normOf(gradients, normType)
       const coefficient = clipCoefficient(norm, maxNorm, 1e-6)
       for (const g of gradients) scope(() => assign([g], [mul(g, coefficient)]))
       return norm

@@ -3,9 +3,11 @@
  * patches; the weight keeps the convolution's shape, as checkpoints have it. [ViT §3.1] Next: pos-embed.ts.
  */
 
+import { aFunction, checkOptions } from '../core/arguments.ts'
 import { linear, patchify, permute, reshape, ShapeError, type Tensor } from '../core/index.ts'
 import { Conv2d, type Conv2dOptions } from './conv.ts'
 import { constantZero, type Init, xavierUniform } from './init.ts'
+import { anInitializerOrFalse, checkLayer } from './layer-arguments.ts'
 import { Layer } from './module.ts'
 
 /** One token of width D for each patch of P × P pixels, row by row over the image. */
@@ -23,6 +25,8 @@ export class PatchEmbed extends Layer {
     first: Pick<Conv2dOptions, 'weight' | 'bias'> = { weight: xavierUniform, bias: constantZero },
   ) {
     super()
+    checkLayer('PatchEmbed', { P, C, D }, init)
+    checkOptions('PatchEmbed', first, { weight: aFunction, bias: anInitializerOrFalse })
     this.proj = new Conv2d(C, D, P, init, { ...first, stride: P })
     this.P = P
   }

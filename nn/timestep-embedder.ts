@@ -5,6 +5,7 @@
 
 import { silu, type Tensor, tensor } from '../core/index.ts'
 import { type Init, normal } from './init.ts'
+import { checkLayer } from './layer-arguments.ts'
 import { Linear } from './linear.ts'
 import { Activation, Module, Sequential } from './module.ts'
 
@@ -32,6 +33,7 @@ export class TimestepEmbedder extends Module {
 
   constructor(D: number, init: Init, frequencies = 256) {
     super()
+    checkLayer('TimestepEmbedder', { D, frequencies }, init)
     const weight = normal(0.02)
     this.frequencies = frequencies
     this.mlp = new Sequential([

@@ -3,10 +3,11 @@
  * differentiated again through what they stand for. Next: reduce.ts.
  */
 
+import { checkFloats, describe } from '../arguments.ts'
 import { apply, type Binary, defineOp, type None } from '../op.ts'
 import { checkShape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
-import { add, affine, erf, exp, lessEqual, mul, square, tanh, unary } from './elementwise.ts'
+import { add, affine, div, erf, exp, lessEqual, mul, square, tanh, unary } from './elementwise.ts'
 import { zero, zeroWhere } from './where.ts'
 
 const none: None = {}
@@ -30,9 +31,13 @@ export function sigmoid(x: Tensor): Tensor {
   return apply(sigmoidOp, [x], none)
 }
 
-/** log(1 + eˣ) */
-export function softplus(x: Tensor): Tensor {
-  return apply(softplusOp, [x], none)
+/** log(1 + e^(beta·x)) / beta: (…) → (…). Throws RangeError unless beta is a finite number and not 0. */
+export function softplus(x: Tensor, beta = 1): Tensor {
+  if (beta === 1) return apply(softplusOp, [x], none)
+  checkFloats('softplus', { x })
+  if (!(Number.isFinite(beta) && beta !== 0))
+    throw new RangeError(`softplus: expected a finite beta other than 0, got ${describe(beta)}`)
+  return div(apply(softplusOp, [mul(x, beta)], none), beta)
 }
 
 /** max(x, 0): (…) → (…). */

@@ -3,27 +3,74 @@
  * packed projection qkv and keeps no (T, T) matrix. Next: loss.ts.
  */
 
+import { aBoolean, aFiniteNumber, aTensor, checkFloats, checkOptions, checkTensor, orNull } from '../arguments.ts'
 import { attentionLoops } from '../backends/cpu/attention.ts'
 import { addLoops } from '../backends/cpu/backend.ts'
-import { apply, applyMany, type Binary, checkFloat, defineManyOp, defineOp, type Unary } from '../op.ts'
-import { checkShape, type Shape, ShapeError, show } from '../shape.ts'
+import { apply, applyMany, type Binary, defineManyOp, defineOp, type Unary } from '../op.ts'
+import { broadcastShapes, checkShape, type Shape, ShapeError, sameShape, show } from '../shape.ts'
 import { vjpOf } from '../tape.ts'
-import type { Tensor } from '../tensor.ts'
+import { type Tensor, tensor } from '../tensor.ts'
 import { add, mul } from './elementwise.ts'
 import { matmul } from './matmul.ts'
 import { permute, reshape, split } from './movement.ts'
 import { softmax } from './softmax.ts'
+import { where } from './where.ts'
+
+/** Options of `attention`. */
+export interface ScaledAttentionOptions {
+  /** Keys that take part: not 0, of any dtype, broadcastable to (…, T, S). A query without a key has the result 0. */
+  readonly mask?: Tensor | null
+  /** True if query i sees the keys 0 to i only. */
+  readonly isCausal?: boolean
+  /** Factor of q kᵀ; 1/√d by default. */
+  readonly scale?: number
+}
 
 addLoops(attentionLoops)
 
 /**
- * softmax(q kᵀ/√d + bias) v: q (…, T, d), k and v (…, S, d), bias broadcastable to (…, T, S) or null → (…, T, d).
- * [Attention §3.2.1]; the bias as in [MDT §3.3].
+ * softmax(q kᵀ/√d + bias) v: q (…, T, d), k (…, S, d) and v (…, S, e), bias broadcastable to (…, T, S) or null → (…, T, e).
+ * [Attention §3.2.1]; the bias as in [MDT §3.3]. Throws ShapeError.
  */
-export function attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | null = null): Tensor {
-  checkFloat('attention', q, k, v)
-  const logits = mul(matmul(q, k, { transposeB: true }), 1 / Math.sqrt(q.shape.at(-1)!)) // (…, T, S)
-  return matmul(softmax(bias === null ? logits : add(logits, bias)), v) // (…, T, d)
+export function attention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  bias: Tensor | null = null,
+  options: ScaledAttentionOptions = {},
+): Tensor {
+  checkFloats('attention', bias === null ? { q, k, v } : { q, k, v, bias })
+  checkOptions('attention', options, { mask: orNull(aTensor), isCausal: aBoolean, scale: aFiniteNumber })
+  checkHeads(q.shape, k.shape, v.shape)
+  const [T, S, d] = [q.shape.at(-2)!, k.shape.at(-2)!, q.shape.at(-1)!]
+  const { mask = null, isCausal = false, scale = 1 / Math.sqrt(d) } = options
+  const products = mul(matmul(q, k, { transposeB: true }), scale) // (…, T, S)
+  for (const [name, t] of Object.entries({ bias, mask }))
+    if (t !== null && !sameShape(broadcastShapes('attention', products.shape, t.shape), products.shape))
+      throw new ShapeError(
+        `attention: expected a ${name} that broadcasts to ${show(products.shape)}, got ${show(t.shape)}`,
+      )
+  const logits = bias === null ? products : add(products, bias)
+  const seen = isCausal ? causal(mask, T, S, q) : mask
+  if (seen === null) return matmul(softmax(logits), v) // (…, T, e)
+  // A finite number, so that a row without a key is no NaN, in its gradient neither.
+  const weights = softmax(where(seen, logits, q.dtype === 'f32' ? -3e38 : -1e308))
+  return matmul(where(seen, weights, 0), v)
+}
+
+/** The mask (…, T, S) of the keys that are not in the future. */
+function causal(mask: Tensor | null, T: number, S: number, { dtype, backend }: Tensor): Tensor {
+  const past = Float64Array.from({ length: T * S }, (_, i) => (i % S <= Math.floor(i / S) ? 1 : 0))
+  const seen = tensor(past, { shape: [T, S], dtype, backend })
+  return mask === null ? seen : where(mask, seen, 0)
+}
+
+function checkHeads(q: Shape, k: Shape, v: Shape): void {
+  const ranks = [q, k, v].every(({ length }) => length >= 2)
+  if (!ranks || q.at(-1) !== k.at(-1) || k.at(-2) !== v.at(-2))
+    throw new ShapeError(
+      `attention: expected q [..., T, d], k [..., S, d] and v [..., S, e], got ${show(q)}, ${show(k)} and ${show(v)}`,
+    )
 }
 
 interface Heads {
@@ -101,5 +148,7 @@ const selfAttentionGradOp = defineManyOp<Binary | readonly [Tensor, Tensor, Tens
  * (N, h, T, T) or null → (N, T, h·d). Throws ShapeError.
  */
 export function selfAttention(qkv: Tensor, bias: Tensor | null, heads: number): Tensor {
+  checkTensor('selfAttention', 'qkv', qkv)
+  if (bias !== null) checkTensor('selfAttention', 'bias', bias)
   return apply(selfAttentionOp, bias === null ? [qkv] : [qkv, bias], { heads })
 }

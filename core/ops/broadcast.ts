@@ -2,6 +2,7 @@
  * Sums over axes and broadcasting, each the adjoint of the other. Next: reduce.ts.
  */
 
+import { aBoolean, aNumber, check, checkTensor, either, numbers, optional } from '../arguments.ts'
 import { addLoops } from '../backends/cpu/backend.ts'
 import { reduceLoops } from '../backends/cpu/reduce.ts'
 import { apply, defineOp, type Unary } from '../op.ts'
@@ -51,7 +52,17 @@ const sumOp = defineOp<Unary, ReduceAttrs>({
  * ShapeError.
  */
 export function sum(x: Tensor, axes?: Axes, keepDims = false): Tensor {
-  return apply(sumOp, [x], { axes: axesOf('sum', axes, x.shape.length), keepDims })
+  return apply(sumOp, [x], reductionOf('sum', x, axes, keepDims))
+}
+
+const axesKind = optional(either(aNumber, numbers))
+
+/** Attributes of a reduction of x. Throws unless the arguments are of their kinds. */
+export function reductionOf(op: string, x: Tensor, axes: Axes | undefined, keepDims: boolean): ReduceAttrs {
+  checkTensor(op, 'x', x)
+  check(op, 'axes', axes, axesKind)
+  check(op, 'keepDims', keepDims, aBoolean)
+  return { axes: axesOf(op, axes, x.shape.length), keepDims }
 }
 
 const broadcastOp = defineOp<Unary, { readonly shape: Shape }>({
@@ -72,14 +83,24 @@ const broadcastOp = defineOp<Unary, { readonly shape: Shape }>({
   ],
 })
 
-/** x (…) repeated along axes of size 1 and new leading axes, to this shape. Throws ShapeError. */
+/**
+ * x (…) repeated along axes of size 1 and new leading axes, to this shape. A size of −1 keeps that of x. Throws ShapeError.
+ */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
-  return sameShape(x.shape, shape) ? x.alias() : apply(broadcastOp, [x], { shape })
+  checkTensor('broadcastTo', 'x', x)
+  check('broadcastTo', 'shape', shape, numbers)
+  const lead = shape.length - x.shape.length
+  const wanted = shape.map((n, i) => (n === -1 && i >= lead ? x.shape[i - lead] : n))
+  return sameShape(x.shape, wanted) ? x.alias() : apply(broadcastOp, [x], { shape: wanted })
 }
 
 /** Undoes broadcasting: sums x over the axes along which `shape` was repeated to give x's shape. */
 export function sumTo(x: Tensor, shape: Shape): Tensor {
+  checkTensor('sumTo', 'x', x)
+  check('sumTo', 'shape', shape, numbers)
   if (sameShape(x.shape, shape)) return x
+  if (!sameShape(broadcastShapes('sumTo', x.shape, shape), x.shape))
+    throw new ShapeError(`sumTo: expected a shape that broadcasts to ${show(x.shape)}, got ${show(shape)}`)
   const lead = x.shape.length - shape.length
   const repeated = x.shape.flatMap((n, i) => (i < lead || (shape[i - lead] === 1 && n !== 1) ? [i] : []))
   return reshape(sum(x, repeated), shape)

@@ -3,6 +3,7 @@
  * operand of logic is true unless it is 0, so NaN is true. None has a gradient. Next: rounding.ts.
  */
 
+import { checkTensor } from '../arguments.ts'
 import { full, type Tensor } from '../tensor.ts'
 import { affine, equal, less, lessEqual, maximum, minimum } from './elementwise.ts'
 import { operands } from './operands.ts'
@@ -32,6 +33,7 @@ export function notEqual(a: Tensor | number, b: Tensor | number): Tensor {
 /** 1 where x is NaN, else 0: (…) → (…). */
 // biome-ignore lint/suspicious/noShadowRestrictedNames: the name of PyTorch and NumPy
 export function isNaN(x: Tensor): Tensor {
+  checkTensor('isNaN', 'x', x)
   return not(equal(x, x))
 }
 
@@ -54,5 +56,6 @@ export function logicalOr(a: Tensor, b: Tensor): Tensor {
 
 /** 1 where x is 0, else 0: (…) → (…). */
 export function logicalNot(x: Tensor): Tensor {
+  checkTensor('logicalNot', 'x', x)
   return equal(x, full([], 0, { dtype: x.dtype, backend: x.backend }))
 }

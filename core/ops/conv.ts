@@ -1,21 +1,20 @@
 /**
  * Convolution and pooling, as two ideas: `unfold` lays out the patch under every window position as a column (its adjoint
- * `fold` sums them back), and a matrix product or a reduction does the rest. Interpolation picks rows. Next: softmax.ts.
+ * `fold` sums them back), and a matrix product or a reduction does the rest. Next: interpolate.ts.
  */
 
+import { aNumber, check, checkFloats, checkOneDType, checkOptions, checkTensor, either, numbers } from '../arguments.ts'
 import { type Window2d, windowPositions } from '../backend.ts'
 import { addLoops } from '../backends/cpu/backend.ts'
 import { windowLoops } from '../backends/cpu/window.ts'
-import { apply, checkFloat, defineOp, type Unary } from '../op.ts'
-import { checkSizes, type Shape, ShapeError, show } from '../shape.ts'
+import { apply, defineOp, type Unary } from '../op.ts'
+import { type Shape, ShapeError, show } from '../shape.ts'
 import { type Tensor, tensor } from '../tensor.ts'
-import { broadcastTo, sum } from './broadcast.ts'
-import { add, div, mul } from './elementwise.ts'
-import { gatherRows } from './gather.ts'
+import { sum } from './broadcast.ts'
+import { add, div } from './elementwise.ts'
 import { matmul } from './matmul.ts'
-import { pad, permute, reshape, transpose } from './movement.ts'
+import { pad, permute, reshape } from './movement.ts'
 import { max, mean } from './reduce.ts'
-import { zeroWhere } from './where.ts'
 
 addLoops(windowLoops)
 
@@ -26,7 +25,9 @@ function checkImage(op: string, x: Shape): void {
 }
 
 /** Throws ShapeError where a window is none: whole numbers, kernel and stride from 1, padding from 0. */
-function checkWindow(op: string, { kernel, stride, padding }: Window2d): void {
+function checkWindow(op: string, window: Window2d): void {
+  checkOptions(op, window, { kernel: numbers, stride: numbers, padding: numbers })
+  const { kernel, stride, padding } = window
   const from = (least: number) => (n: number) => Number.isInteger(n) && n >= least
   if (!kernel.every(from(1)) || !stride.every(from(1)) || !padding.every(from(0)))
     throw new ShapeError(
@@ -84,11 +85,14 @@ const foldOp = defineOp<Unary, { readonly window: Window2d; readonly shape: Shap
 
 /** x (N, C, H, W) → (N, C·kh·kw, H'·W'): the patch under each window position, channel-major. Throws ShapeError. */
 export function unfold(x: Tensor, window: Window2d): Tensor {
+  checkTensor('unfold', 'x', x)
   return apply(unfoldOp, [x], { window })
 }
 
 /** The adjoint of unfold: patches (N, C·kh·kw, H'·W') summed into an image of `shape`. Throws ShapeError. */
 export function fold(x: Tensor, window: Window2d, shape: Shape): Tensor {
+  checkTensor('fold', 'x', x)
+  check('fold', 'shape', shape, numbers)
   return apply(foldOp, [x], { window, shape })
 }
 
@@ -98,6 +102,8 @@ export interface ConvOptions {
   readonly padding?: number | Window2d['padding']
 }
 
+const convOptions = { stride: aNumber, padding: either(aNumber, numbers) }
+
 function windowOf(kernel: Pair, { stride = 1, padding = 0 }: ConvOptions): Window2d {
   const p = typeof padding === 'number' ? ([padding, padding, padding, padding] as const) : padding
   return { kernel, stride: [stride, stride], padding: p }
@@ -105,6 +111,8 @@ function windowOf(kernel: Pair, { stride = 1, padding = 0 }: ConvOptions): Windo
 
 /** x (N, C, H, W), w (O, C, kh, kw), b (O) or null → (N, O, H', W'). Throws ShapeError. */
 export function conv2d(x: Tensor, w: Tensor, b: Tensor | null = null, options: ConvOptions = {}): Tensor {
+  checkOneDType('conv2d', b === null ? { x, w } : { x, w, b })
+  checkOptions('conv2d', options, convOptions)
   if (x.shape.length !== 4 || w.shape.length !== 4 || x.shape[1] !== w.shape[1])
     throw new ShapeError(
       `conv2d: expected x [N, C, H, W] and w [O, C, kh, kw], got ${show(x.shape)} and ${show(w.shape)}`,
@@ -131,7 +139,9 @@ function withBias(op: string, image: Tensor, b: Tensor | null): Tensor {
  * Throws ShapeError.
  */
 export function convTranspose2d(x: Tensor, w: Tensor, b: Tensor | null, stride: number, padding: number): Tensor {
-  checkFloat('convTranspose2d', x)
+  checkFloats('convTranspose2d', b === null ? { x, w } : { x, w, b })
+  check('convTranspose2d', 'stride', stride, aNumber)
+  check('convTranspose2d', 'padding', padding, aNumber)
   if (x.shape.length !== 4 || w.shape.length !== 4 || x.shape[1] !== w.shape[0])
     throw new ShapeError(
       `convTranspose2d: expected x [N, C, H, W] and w [C, O, kh, kw], got ${show(x.shape)} and ${show(w.shape)}`,
@@ -149,6 +159,7 @@ export function convTranspose2d(x: Tensor, w: Tensor, b: Tensor | null, stride: 
 /** The pixels under each window of x, which has a border of `value`. */
 function pooled(op: string, x: Tensor, size: number, stride: number, padding: number, value: number): Tensor {
   checkImage(op, x.shape)
+  for (const [name, value] of Object.entries({ size, stride, padding })) check(op, name, value, aNumber)
   checkWindow(op, windowOf([size, size], { stride, padding }))
   // A window that lay in the padding alone would have no mean and no largest element. PyTorch's rule.
   if (2 * padding > size)
@@ -172,7 +183,7 @@ function bordered(x: Tensor, width: number, value: number): Tensor {
  * `count_include_pad=False`; at most half of a window may be padding. Throws ShapeError.
  */
 export function avgPool2d(x: Tensor, size: number, stride = size, padding = 0): Tensor {
-  checkFloat('avgPool2d', x)
+  checkFloats('avgPool2d', { x })
   const patches = pooled('avgPool2d', x, size, stride, padding, 0)
   if (padding === 0) return mean(patches, 2) // (N, C, H', W')
   const [, , H, W] = x.shape
@@ -191,52 +202,8 @@ export function avgPool2d(x: Tensor, size: number, stride = size, padding = 0): 
  * Throws ShapeError.
  */
 export function maxPool2d(x: Tensor, size: number, stride = size, padding = 0): Tensor {
+  checkTensor('maxPool2d', 'x', x)
   return max(pooled('maxPool2d', x, size, stride, padding, Number.NEGATIVE_INFINITY), 2)
-}
-
-/**
- * x (N, C, H, W) resampled to [height, width], pixel centres aligned as PyTorch's `align_corners=False`. Throws
- * ShapeError.
- */
-export function interpolate(x: Tensor, [height, width]: Pair, mode: 'nearest' | 'bilinear'): Tensor {
-  checkImage('interpolate', x.shape)
-  checkSizes('interpolate', [height, width])
-  if (mode === 'bilinear') checkFloat('interpolate', x)
-  const [N, C, H, W] = x.shape
-  const rows = resample(reshape(x, [N * C, H, W]), height, mode) // (N·C, height, W)
-  const columns = W === width ? rows : transpose(resample(transpose(rows), width, mode)) // (N·C, height, width)
-  return reshape(columns, [N, C, height, width])
-}
-
-/** x (B, R, D) → (B, to, D). Rows are picked rather than multiplied by 0 and 1: 0 · ∞ is NaN. */
-function resample(x: Tensor, to: number, mode: 'nearest' | 'bilinear'): Tensor {
-  const [B, R] = x.shape
-  if (R === to) return x
-  const pick = (rows: readonly number[]) =>
-    gatherRows(x, broadcastTo(tensor(rows, { dtype: 'i32', backend: x.backend }), [B, to])) // (B, to, D)
-  const each = (f: (i: number) => number) => Array.from({ length: to }, (_, i) => f(i))
-  if (mode === 'nearest') return pick(each(i => Math.floor((i * R) / to)))
-  const place = (i: number) => Math.max(0, ((i + 0.5) * R) / to - 0.5)
-  const column = (f: (share: number) => number) =>
-    tensor(
-      each(i => f(place(i) % 1)),
-      { ...placeOf(x), shape: [to, 1] },
-    ) // (to, 1)
-  const low = mul(
-    pick(each(i => Math.floor(place(i)))),
-    column(share => 1 - share),
-  )
-  const high = mul(
-    pick(each(i => Math.min(Math.floor(place(i)) + 1, R - 1))),
-    column(share => share),
-  )
-  return add(
-    low,
-    zeroWhere(
-      column(share => (share === 0 ? 1 : 0)),
-      high,
-    ),
-  )
 }
 
 /** Where and in which dtype a tensor beside x is made. */
@@ -249,6 +216,7 @@ function placeOf({ dtype, backend }: Tensor) {
  * ShapeError.
  */
 export function patchify(x: Tensor, P: number): Tensor {
+  checkTensor('patchify', 'x', x)
   checkImage('patchify', x.shape)
   const [N, C, H, W] = x.shape
   if (!(Number.isInteger(P) && P >= 1) || H % P !== 0 || W % P !== 0)

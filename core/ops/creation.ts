@@ -2,6 +2,7 @@
  * Tensors that are known from a shape: like another tensor, identity matrices, ranges, one-hot rows. Next: sampling.ts.
  */
 
+import { checkTensor } from '../arguments.ts'
 import { type DType, toTypedArray } from '../dtype.ts'
 import { checkSizes, type Shape } from '../shape.ts'
 import { full, ones, type Tensor, type TensorOptions, tensor } from '../tensor.ts'
@@ -18,11 +19,13 @@ export function fullLike({ shape, dtype, backend }: Tensor, value: number): Tens
 
 /** All 0, with the shape (…), dtype and backend of x. */
 export function zerosLike(x: Tensor): Tensor {
+  checkTensor('zerosLike', 'x', x)
   return fullLike(x, 0)
 }
 
 /** All 1, with the shape (…), dtype and backend of x. */
 export function onesLike(x: Tensor): Tensor {
+  checkTensor('onesLike', 'x', x)
   return fullLike(x, 1)
 }
 

@@ -1,16 +1,29 @@
 /**
  * Elementwise ops. Two-operand ops broadcast as NumPy does; the tape sums a gradient back to its input's shape, so the
- * rules below are the textbook ones. A number as second operand is folded into one pass over memory.
+ * rules below are the textbook ones. A number may stand for either operand, and is folded into one pass over memory where
+ * that is faster.
  * Next: activation.ts, reduce.ts.
  */
 
+import {
+  aBackend,
+  aDType,
+  aNumber,
+  check,
+  checkFloats,
+  checkOptions,
+  checkTensor,
+  isTensor,
+  refuseMixed,
+  tensorOrNumber,
+} from '../arguments.ts'
 import type { Backend, BinaryName, UnaryName } from '../backend.ts'
-import { type DType, toNumber } from '../dtype.ts'
+import type { DType } from '../dtype.ts'
 import { noGrad } from '../graph.ts'
-import { apply, type Binary, checkFloat, defineOp, type None, type Op, type Unary } from '../op.ts'
+import { apply, type Binary, defineOp, type None, type Op, type Unary } from '../op.ts'
 import { broadcastShapes } from '../shape.ts'
 import { full, type Tensor, tensor } from '../tensor.ts'
-import { withNumber } from './scalar.ts'
+import { beside, withNumber } from './scalar.ts'
 import { where, zero, zeroWhere } from './where.ts'
 
 const none: None = {}
@@ -119,66 +132,88 @@ const lessEqualOp = binary({
   domain: 'distinct',
 })
 
-/** The number b beside an operand of an op. Throws if the operand is i32 and b is no integer that i32 can hold. */
-function beside(op: string, { dtype }: Tensor, b: number): number {
-  if (dtype === 'i32' && b !== toNumber(dtype, b))
-    throw new Error(
-      `${op}: expected an integer in [−2³¹, 2³¹) beside i32, got ${b}; convert with to(x, { dtype: 'f32' })`,
-    )
-  return b
+/** The result of an op on two tensors, or a tensor and a number, which becomes one element beside it. */
+function combine(op: Op<Binary, None, readonly Tensor[]>, a: Tensor | number, b: Tensor | number): Tensor {
+  if (typeof b === 'number') return apply(op, [a as Tensor, element(op.name, a, b)], none)
+  if (typeof a === 'number') return apply(op, [element(op.name, b, a), b], none)
+  return apply(op, [a, b], none)
 }
 
-/** a + b, broadcast. Throws ShapeError. */
-export function add(a: Tensor, b: Tensor | number): Tensor {
-  return typeof b === 'number' ? affine(a, 1, beside('add', a, b)) : apply(addOp, [a, b], none)
+/** The number b as one element beside x. Throws if x is no tensor. */
+function element(op: string, x: Tensor | number, b: number): Tensor {
+  return full([], beside(op, x, b), { dtype: (x as Tensor).dtype, backend: (x as Tensor).backend })
 }
 
-/** a − b, broadcast. Throws ShapeError. */
-export function sub(a: Tensor, b: Tensor | number): Tensor {
-  return typeof b === 'number' ? affine(a, 1, -beside('sub', a, b)) : apply(subOp, [a, b], none)
+/** scale · x + shift in the name of another op, whose number `b` is checked. */
+function affineOf(op: string, x: Tensor | number, b: number, scale: number, shift: number): Tensor {
+  beside(op, x, b)
+  return apply(affineOp, [x as Tensor], { scale, shift })
 }
 
-/** a · b, broadcast. Throws ShapeError. */
-export function mul(a: Tensor, b: Tensor | number): Tensor {
+/** a + b, broadcast; one of them may be a number. Throws ShapeError. */
+export function add(a: Tensor | number, b: Tensor | number): Tensor {
+  if (typeof b === 'number') return affineOf('add', a, b, 1, b)
+  return typeof a === 'number' ? affineOf('add', b, a, 1, a) : apply(addOp, [a, b], none)
+}
+
+/** a − b, broadcast; one of them may be a number. Throws ShapeError. */
+export function sub(a: Tensor | number, b: Tensor | number): Tensor {
+  if (typeof b === 'number') return affineOf('sub', a, b === -(2 ** 31) ? -b : b, 1, -b)
+  return typeof a === 'number' ? affineOf('sub', b, a, -1, a) : apply(subOp, [a, b], none)
+}
+
+/** a · b, broadcast; one of them may be a number. Throws ShapeError. */
+export function mul(a: Tensor | number, b: Tensor | number): Tensor {
   // The shift is −0, which leaves a product of −0 as it is.
-  return typeof b === 'number' ? affine(a, beside('mul', a, b), -0) : apply(mulOp, [a, b], none)
+  if (typeof b === 'number') return affineOf('mul', a, b, b, -0)
+  return typeof a === 'number' ? affineOf('mul', b, a, a, -0) : apply(mulOp, [a, b], none)
 }
 
-/** a / b of floats, broadcast. Throws ShapeError. */
-export function div(a: Tensor, b: Tensor | number): Tensor {
-  checkFloat('div', a)
-  return typeof b === 'number' ? apply(divScalarOp, [a], { divisor: b }) : apply(divOp, [a, b], none)
+/** a / b of floats, broadcast; one of them may be a number. Throws ShapeError. */
+export function div(a: Tensor | number, b: Tensor | number): Tensor {
+  if (typeof b !== 'number') return combine(divOp, a, b)
+  checkFloats('div', { a: a as Tensor })
+  return apply(divScalarOp, [a as Tensor], { divisor: b })
 }
 
-/** a^b of floats, broadcast; the gradient by a tensor b is NaN where a < 0. Throws ShapeError. */
-export function pow(a: Tensor, b: Tensor | number): Tensor {
-  checkFloat('pow', a)
-  return typeof b === 'number' ? apply(powScalarOp, [a], { p: b }) : apply(powOp, [a, b], none)
+/**
+ * a^b of floats, broadcast; one of them may be a number. The gradient by a tensor b is NaN where a < 0. Throws ShapeError.
+ */
+export function pow(a: Tensor | number, b: Tensor | number): Tensor {
+  if (typeof b !== 'number') return combine(powOp, a, b)
+  checkFloats('pow', { a: a as Tensor })
+  return apply(powScalarOp, [a as Tensor], { p: b })
 }
 
-/** The larger of a and b, broadcast. Throws ShapeError. */
-export function maximum(a: Tensor, b: Tensor | number): Tensor {
-  return typeof b === 'number' ? clamp(a, beside('maximum', a, b), Infinity) : apply(maximumOp, [a, b], none)
+/** The larger of a and b, broadcast; one of them may be a number. Throws ShapeError. */
+export function maximum(a: Tensor | number, b: Tensor | number): Tensor {
+  if (typeof b === 'number') return bounded('maximum', a, beside('maximum', a, b), Infinity)
+  return typeof a === 'number'
+    ? bounded('maximum', b, beside('maximum', b, a), Infinity)
+    : apply(maximumOp, [a, b], none)
 }
 
-/** The smaller of a and b, broadcast. Throws ShapeError. */
-export function minimum(a: Tensor, b: Tensor | number): Tensor {
-  return typeof b === 'number' ? clamp(a, -Infinity, beside('minimum', a, b)) : apply(minimumOp, [a, b], none)
+/** The smaller of a and b, broadcast; one of them may be a number. Throws ShapeError. */
+export function minimum(a: Tensor | number, b: Tensor | number): Tensor {
+  if (typeof b === 'number') return bounded('minimum', a, -Infinity, beside('minimum', a, b))
+  return typeof a === 'number'
+    ? bounded('minimum', b, -Infinity, beside('minimum', b, a))
+    : apply(minimumOp, [a, b], none)
 }
 
-/** 1 where a = b, else 0, in the dtype of a; broadcast. Throws ShapeError. */
-export function equal(a: Tensor, b: Tensor): Tensor {
-  return apply(equalOp, [a, b], none)
+/** 1 where a = b, else 0, in the dtype of the tensors; broadcast, and one may be a number. Throws ShapeError. */
+export function equal(a: Tensor | number, b: Tensor | number): Tensor {
+  return combine(equalOp, a, b)
 }
 
-/** 1 where a < b, else 0; broadcast. Throws ShapeError. */
-export function less(a: Tensor, b: Tensor): Tensor {
-  return apply(lessOp, [a, b], none)
+/** 1 where a < b, else 0; broadcast, and one may be a number. Throws ShapeError. */
+export function less(a: Tensor | number, b: Tensor | number): Tensor {
+  return combine(lessOp, a, b)
 }
 
-/** 1 where a ≤ b, else 0; broadcast. Throws ShapeError. */
-export function lessEqual(a: Tensor, b: Tensor): Tensor {
-  return apply(lessEqualOp, [a, b], none)
+/** 1 where a ≤ b, else 0; broadcast, and one may be a number. Throws ShapeError. */
+export function lessEqual(a: Tensor | number, b: Tensor | number): Tensor {
+  return combine(lessEqualOp, a, b)
 }
 
 // ---- one operand --------------------------------------------------------------------------------------------------
@@ -341,6 +376,8 @@ const affineOp = /* @__PURE__ */ defineOp<Unary, { readonly scale: number; reado
 
 /** scale · x + shift: (…) → (…). */
 export function affine(x: Tensor, scale: number, shift: number): Tensor {
+  check('affine', 'scale', scale, aNumber)
+  check('affine', 'shift', shift, aNumber)
   return apply(affineOp, [x], { scale: beside('affine', x, scale), shift: beside('affine', x, shift) })
 }
 
@@ -374,15 +411,47 @@ const clampOp = /* @__PURE__ */ defineOp<Unary, { readonly low: number; readonly
   forward: (k, [x], { low, high }, out) => k.unary('clamp', x, out, low, high),
   save: ([x]) => [x],
   // 1 inside, bounds included, as PyTorch has it.
-  vjp: (g, [x], { low, high }) => [() => where(equal(x, clamp(x, low, high)), g, zero(g))],
+  vjp: (g, [x], { low, high }) => [() => where(equal(x, bounded('clamp', x, low, high)), g, zero(g))],
   samples: r =>
     [[3, 1, 5], [1031], []].map(shape => ({ x: [r.distinct(...shape)] as const, attrs: { low: -0.5, high: 1 } })),
 })
 
-/** x limited to [low, high], which may be infinite: (…) → (…). */
-export function clamp(x: Tensor, low: number, high: number): Tensor {
-  for (const bound of [low, high]) if (Math.abs(bound) !== Infinity) beside('clamp', x, bound)
-  return apply(clampOp, [x], { low, high })
+/** Bounds of `clamp`; absent ones do not limit. */
+export interface ClampBounds {
+  readonly min?: Tensor | number
+  readonly max?: Tensor | number
+}
+
+/**
+ * min(max(x, min), max) with bounds that are numbers or tensors, broadcast: `clamp(x, 0, 1)` or `clamp(x, { min: 0 })`.
+ * Where min > max the result is max. The gradient reaches x inside the bounds and on them. Throws ShapeError.
+ */
+export function clamp(x: Tensor, bounds: ClampBounds): Tensor
+export function clamp(x: Tensor, min: number, max: number): Tensor
+export function clamp(x: Tensor, first: ClampBounds | number, second?: number): Tensor {
+  if (typeof first === 'number') {
+    check('clamp', 'max', second, aNumber)
+    return bounded('clamp', x, first, second!)
+  }
+  checkOptions('clamp', first, { min: tensorOrNumber, max: tensorOrNumber })
+  checkTensor('clamp', 'x', x)
+  const { min = -Infinity, max = Infinity } = first
+  if (typeof min === 'number' && typeof max === 'number') return bounded('clamp', x, min, max)
+  checkBounds(x, first)
+  const raised = min === -Infinity ? x : maximum(x, min)
+  return max === Infinity ? raised : minimum(raised, max)
+}
+
+/** Throws unless the bounds that are tensors have the dtype and backend of x. */
+function checkBounds(x: Tensor, { min, max }: ClampBounds): void {
+  for (const bound of [min, max])
+    if (isTensor(bound) && (bound.dtype !== x.dtype || bound.backend !== x.backend)) refuseMixed('clamp', [x, bound])
+}
+
+/** x limited to [low, high], which may be infinite, in the name of another op. */
+function bounded(op: string, x: Tensor | number, low: number, high: number): Tensor {
+  for (const bound of [low, high]) beside(op, x, Math.abs(bound) === Infinity ? 0 : bound)
+  return apply(clampOp, [x as Tensor], { low, high })
 }
 
 // ---- conversion ---------------------------------------------------------------------------------------------------
@@ -402,16 +471,27 @@ const castOp = /* @__PURE__ */ defineOp<Unary, { readonly to: DType; readonly fr
 
 /** The same values, (…), in another dtype; towards i32 they are truncated and cut to its range, and have no gradient. */
 export function cast(x: Tensor, dtype: DType): Tensor {
+  checkTensor('cast', 'x', x)
+  check('cast', 'dtype', dtype, aDType)
   if (x.dtype === dtype) return x.alias()
   const run = () => apply(castOp, [x], { from: x.dtype, to: dtype })
   return dtype === 'i32' ? noGrad(run) : run()
+}
+
+/** Where `to` copies a tensor, and in which dtype; absent ones stay as they are. */
+export interface Destination {
+  readonly backend?: Backend
+  readonly dtype?: DType
 }
 
 /**
  * A copy, of the same shape, on another backend or in another dtype, outside the recorded computation. Reads at once where
  * it must.
  */
-export function to(x: Tensor, { backend = x.backend, dtype = x.dtype }: { backend?: Backend; dtype?: DType }): Tensor {
+export function to(x: Tensor, destination: Destination): Tensor {
+  checkTensor('to', 'x', x)
+  checkOptions('to', destination, { backend: aBackend, dtype: aDType })
+  const { backend = x.backend, dtype = x.dtype } = destination
   if (backend === x.backend && dtype === x.dtype) return x.detach()
   if (backend === x.backend) return noGrad(() => cast(x, dtype))
   return tensor(x.dataSync(), { shape: x.shape, dtype, backend })

@@ -3,6 +3,7 @@
  * product with its bias. Next: movement.ts.
  */
 
+import { aBoolean, checkOptions, checkTensors } from '../arguments.ts'
 import { addLoops } from '../backends/cpu/backend.ts'
 import { matmulLoops } from '../backends/cpu/matmul.ts'
 import { apply, type Binary, defineOp, type None } from '../op.ts'
@@ -26,14 +27,24 @@ function dimensions(a: Shape, b: Shape, { transposeA, transposeB }: MatmulAttrs)
   return { M, Ka, Kb, N }
 }
 
+function fits(a: Shape, b: Shape, attrs: MatmulAttrs): boolean {
+  const { Ka, Kb } = dimensions(a, b, attrs)
+  return Ka === Kb
+}
+
+/** What an error says of the operands. */
+function shapesOf(a: Shape, b: Shape, { transposeA, transposeB }: MatmulAttrs): string {
+  return `got ${show(a)}${transposeA ? 'ᵀ' : ''} and ${show(b)}${transposeB ? 'ᵀ' : ''}`
+}
+
 const matmulOp = defineOp<Binary, MatmulAttrs, Binary>({
   name: 'matmul',
   integers: true,
   infer: ([a, b], attrs) => {
-    const say = () => `got ${show(a)}${attrs.transposeA ? 'ᵀ' : ''} and ${show(b)}${attrs.transposeB ? 'ᵀ' : ''}`
-    if (a.length < 2 || b.length < 2) throw new ShapeError(`matmul: expected operands of rank 2 or more, ${say()}`)
+    if (a.length < 2 || b.length < 2)
+      throw new ShapeError(`matmul: expected operands of rank 2 or more, ${shapesOf(a, b, attrs)}`)
     const { M, Ka, Kb, N } = dimensions(a, b, attrs)
-    if (Ka !== Kb) throw new ShapeError(`matmul: expected equal inner sizes, ${say()}`)
+    if (Ka !== Kb) throw new ShapeError(`matmul: expected equal inner sizes, ${shapesOf(a, b, attrs)}`)
     return [...broadcastShapes('matmul', a.slice(0, -2), b.slice(0, -2)), M, N]
   },
   forward: (k, [a, b], { transposeA, transposeB }, out) => k.matmul(a, b, transposeA, transposeB, out),
@@ -67,12 +78,35 @@ const matmulOp = defineOp<Binary, MatmulAttrs, Binary>({
   },
 })
 
+/** Options of `matmul`. Transposing an operand swaps its last two axes. */
+export interface MatmulOptions {
+  readonly transposeA?: boolean
+  readonly transposeB?: boolean
+}
+
+const matmulOptions = { transposeA: aBoolean, transposeB: aBoolean }
+
 /**
- * (…, M, K) × (…, K, N) → (…, M, N); leading axes broadcast. Transposing an operand swaps its last two axes. Throws
- * ShapeError.
+ * (…, M, K) × (…, K, N) → (…, M, N); leading axes broadcast. A vector a (K) is a row and a vector b (K) a column, whose axis
+ * the result lacks: (K) × (K) → (). Throws ShapeError, also on a transposed vector.
  */
-export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = false } = {}): Tensor {
-  return apply(matmulOp, [a, b], { transposeA, transposeB })
+export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
+  checkTensors('matmul', { a, b })
+  checkOptions('matmul', options, matmulOptions)
+  const { transposeA = false, transposeB = false } = options
+  const [row, column] = [a.shape.length === 1 && !transposeA, b.shape.length === 1 && !transposeB]
+  if (!row && !column) return apply(matmulOp, [a, b], { transposeA, transposeB })
+  const [A, B] = [row ? [1, ...a.shape] : a.shape, column ? [...b.shape, 1] : b.shape]
+  if (A.length < 2 || B.length < 2 || !fits(A, B, { transposeA, transposeB }))
+    throw new ShapeError(
+      `matmul: expected equal inner sizes, ${shapesOf(a.shape, b.shape, { transposeA, transposeB })}`,
+    )
+  const y = apply(matmulOp, [reshape(a, A), reshape(b, B)], { transposeA, transposeB })
+  const rank = y.shape.length
+  return reshape(
+    y,
+    y.shape.filter((_, i) => !(row && i === rank - 2) && !(column && i === rank - 1)),
+  )
 }
 
 const linearOp = defineOp<Binary | readonly [Tensor, Tensor, Tensor], None, Binary>({
@@ -111,7 +145,12 @@ function rows(x: Tensor): Tensor {
   return reshape(x, [sizeOf(x.shape.slice(0, -1)), x.shape.at(-1)!])
 }
 
-/** y = x wᵀ + b: x (…, I), w (O, I), b (O) or none → (…, O). Throws ShapeError. */
+/**
+ * y = x wᵀ + b: x (…, I), w (O, I), b (O) or none → (…, O). With a vector w (I) and b () or none → (…). Throws ShapeError.
+ */
 export function linear(x: Tensor, w: Tensor, b: Tensor | null = null): Tensor {
-  return apply(linearOp, b === null ? [x, w] : [x, w, b], {})
+  checkTensors('linear', b === null ? { x, w } : { x, w, b })
+  if (w.shape.length !== 1) return apply(linearOp, b === null ? [x, w] : [x, w, b], {})
+  if (b !== null && b.size !== 1) throw new ShapeError(`linear: expected b [] beside a vector w, got ${show(b.shape)}`)
+  return reshape(linear(x, reshape(w, [1, -1]), b && reshape(b, [1])), x.shape.slice(0, -1))
 }

@@ -2,12 +2,14 @@
  * Ops that move elements and change none: each one's gradient is another of them. Next: gather.ts.
  */
 
+import { aNumber, check, checkTensor, either, numbers, oneOf, optional, tensors } from '../arguments.ts'
 import { addLoops } from '../backends/cpu/backend.ts'
 import { movementLoops } from '../backends/cpu/movement.ts'
 import { toNumber } from '../dtype.ts'
 import { apply, defineOp, type None, type Unary } from '../op.ts'
 import { axisOf, type Shape, ShapeError, sameShape, show, sizeOf } from '../shape.ts'
-import type { Tensor } from '../tensor.ts'
+import { type Tensor, tensor } from '../tensor.ts'
+import { gatherRows } from './rows.ts'
 
 addLoops(movementLoops)
 
@@ -33,6 +35,8 @@ const reshapeOp = defineOp<Unary, { readonly shape: Shape }>({
 
 /** The same elements in another shape; one size may be −1. Shares memory. Throws ShapeError. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
+  checkTensor('reshape', 'x', x)
+  check('reshape', 'shape', shape, numbers)
   if (sameShape(x.shape, shape)) return x.alias()
   const wild = shape.indexOf(-1)
   if (wild < 0) return apply(reshapeOp, [x], { shape })
@@ -44,11 +48,13 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 
 /** The same value, shape and memory behind a graph node of its own. */
 export function view(x: Tensor): Tensor {
+  checkTensor('view', 'x', x)
   return apply(reshapeOp, [x], { shape: x.shape })
 }
 
 /** `x` with an axis inserted at `axis`: (…) → the same shape with a 1 there. */
 export function unsqueeze(x: Tensor, axis: number): Tensor {
+  checkTensor('unsqueeze', 'x', x)
   return reshape(x, x.shape.toSpliced(axisOf('unsqueeze', axis, x.shape.length + 1), 0, 1))
 }
 
@@ -78,13 +84,16 @@ const permuteOp = defineOp<Unary, { readonly order: readonly number[] }>({
   ],
 })
 
-/** Axis i of the result is axis order[i] of x: (…) → those axes. Throws ShapeError. */
-export function permute(x: Tensor, order: readonly number[]): Tensor {
-  return apply(permuteOp, [x], { order })
+/** Axis i of the result is axis axes[i] of x, counted from the back if negative: (…) → those axes. Throws ShapeError. */
+export function permute(x: Tensor, axes: readonly number[]): Tensor {
+  checkTensor('permute', 'x', x)
+  check('permute', 'axes', axes, numbers)
+  return apply(permuteOp, [x], { order: axes.map(axis => (axis < 0 ? axis + x.shape.length : axis)) })
 }
 
 /** x with its last two axes swapped: (…, M, N) → (…, N, M). Throws ShapeError. */
 export function transpose(x: Tensor): Tensor {
+  checkTensor('transpose', 'x', x)
   if (x.shape.length < 2) throw new ShapeError(`transpose: expected two axes or more, got ${show(x.shape)}`)
   const order = x.shape.map((_, i) => i)
   return permute(x, [...order.slice(0, -2), order.length - 1, order.length - 2])
@@ -112,24 +121,61 @@ const sliceOp = defineOp<Unary, { readonly starts: readonly number[]; readonly s
   ],
 })
 
-/** Elements [start, end) of x (…) along one axis; a negative end counts from the back. Throws ShapeError. */
-export function slice(x: Tensor, axis: number, start: number, end = x.shape.at(axis)!): Tensor {
+/**
+ * Elements start, start + step, … before end of x (…) along one axis. Bounds from −n to n count from the back if negative;
+ * absent ones are the ends of the axis. A negative step walks backwards. Bounds outside of the axis are an error: unlike
+ * Python's they are not moved to its ends. Throws ShapeError.
+ */
+export function slice(x: Tensor, axis: number, start?: number, end?: number, step = 1): Tensor {
+  checkTensor('slice', 'x', x)
   const i = axisOf('slice', axis, x.shape.length)
-  const stop = end < 0 ? end + x.shape[i] : end
-  if (start === 0 && stop === x.shape[i]) return x.alias()
+  const n = x.shape[i]
+  check('slice', 'step', step, aNumber)
+  if (!(Number.isInteger(step) && step !== 0))
+    throw new RangeError(`slice: expected a step that is an integer and not 0, got ${step}`)
+  check('slice', 'start', start, optional(aNumber))
+  check('slice', 'end', end, optional(aNumber))
+  const bound = (given: number | undefined, open: number) =>
+    given === undefined ? open : given < 0 ? given + n : given
+  const from = bound(start, step > 0 ? 0 : n - 1)
+  const to = bound(end, step > 0 ? n : -1)
+  if (step === 1) return box(x, i, from, to)
+  const least = step > 0 ? 0 : -1
+  if (!(Number.isInteger(from) && Number.isInteger(to) && Math.min(from, to) >= least && Math.max(from, to) <= n))
+    throw new ShapeError(`slice: expected bounds in [${-n}, ${n}], got ${start ?? 'none'} and ${end ?? 'none'}`)
+  return taken(
+    x,
+    i,
+    Array.from({ length: Math.max(0, Math.ceil((to - from) / step)) }, (_, k) => from + k * step),
+  )
+}
+
+/** Elements [start, end) of x along axis i. */
+function box(x: Tensor, i: number, start: number, end: number): Tensor {
+  if (start === 0 && end === x.shape[i]) return x.alias()
   return apply(sliceOp, [x], {
     starts: x.shape.map((_, j) => (j === i ? start : 0)),
-    shape: x.shape.with(i, stop - start),
+    shape: x.shape.with(i, end - start),
   })
+}
+
+/** Elements at these positions of x along an axis. */
+function taken(x: Tensor, axis: number, at: readonly number[]): Tensor {
+  const [before, after] = [sizeOf(x.shape.slice(0, axis)), sizeOf(x.shape.slice(axis + 1))]
+  const ids = Int32Array.from({ length: before * at.length }, (_, i) => at[i % at.length])
+  const index = tensor(ids, { shape: [before, at.length], dtype: 'i32', backend: x.backend })
+  return reshape(gatherRows(reshape(x, [before, x.shape[axis], after]), index), x.shape.with(axis, at.length))
 }
 
 /** Equal parts of x (…) along an axis. Throws ShapeError when it does not divide. */
 export function split(x: Tensor, parts: number, axis: number): Tensor[] {
+  checkTensor('split', 'x', x)
+  check('split', 'parts', parts, aNumber)
   const i = axisOf('split', axis, x.shape.length)
   const width = x.shape[i] / parts
   if (!(Number.isInteger(width) && Number.isInteger(parts) && parts >= 1))
     throw new ShapeError(`split: expected ${parts} equal parts of axis ${axis}, got ${show(x.shape)}`)
-  return Array.from({ length: parts }, (_, k) => slice(x, i, k * width, (k + 1) * width))
+  return Array.from({ length: parts }, (_, k) => box(x, i, k * width, (k + 1) * width))
 }
 
 const padOp = defineOp<Unary, { readonly before: readonly number[]; readonly shape: Shape; readonly value: number }>({
@@ -152,10 +198,33 @@ const padOp = defineOp<Unary, { readonly before: readonly number[]; readonly sha
   ],
 })
 
-/** x placed at `before` in a box of `shape` filled with `value`. Throws ShapeError. */
-export function pad(x: Tensor, before: readonly number[], shape: Shape, value = 0): Tensor {
-  return apply(padOp, [x], { before, shape, value })
+/** What `pad` puts around x: a number, x mirrored at its edge without repeating it, or x's edge. */
+export type Border = number | 'reflect' | 'replicate'
+
+/**
+ * x (…) placed at `before` in a box of `shape`, with a border of a number or of x's own elements. Throws ShapeError, also
+ * where 'reflect' would need more elements than x has.
+ */
+export function pad(x: Tensor, before: readonly number[], shape: Shape, border: Border = 0): Tensor {
+  checkTensor('pad', 'x', x)
+  check('pad', 'before', before, numbers)
+  check('pad', 'shape', shape, numbers)
+  check('pad', 'border', border, borderKind)
+  if (typeof border === 'number') return apply(padOp, [x], { before, shape, value: border })
+  padOp.infer([x.shape], { before, shape, value: 0 })
+  return shape.reduce((y, extent, axis) => {
+    const [n, first] = [x.shape[axis], before[axis]]
+    if (n === extent) return y
+    const widest = Math.max(first, extent - n - first)
+    if (border === 'reflect' ? widest >= n : n === 0)
+      throw new ShapeError(`pad: expected a border of x's own elements, got ${widest} around ${n} of axis ${axis}`)
+    const inside = (i: number) => Math.min(Math.max(i, 0), n - 1)
+    const at = Array.from({ length: extent }, (_, k) => k - first)
+    return taken(y, axis, at.map(border === 'reflect' ? i => (i >= n ? 2 * (n - 1) - i : Math.abs(i)) : inside))
+  }, x.alias())
 }
+
+const borderKind = either(aNumber, oneOf(['reflect', 'replicate']))
 
 const concatOp = defineOp<readonly Tensor[], { readonly axis: number }>({
   name: 'concat',
@@ -187,18 +256,27 @@ const concatOp = defineOp<readonly Tensor[], { readonly axis: number }>({
 
 /** Concatenates tensors along `axis`; their other sizes must agree. Throws ShapeError. */
 export function concat(xs: readonly Tensor[], axis: number): Tensor {
+  checkList('concat', xs)
   if (xs.length === 0) throw new ShapeError('concat: expected at least one tensor, got none')
   const i = axisOf('concat', axis, xs[0].shape.length)
   return xs.length === 1 ? xs[0].alias() : apply(concatOp, xs, { axis: i })
 }
 
+function checkList(op: string, xs: readonly Tensor[]): void {
+  check(op, 'xs', xs, tensors)
+  for (const [i, x] of xs.entries()) checkTensor(op, `xs[${i}]`, x)
+}
+
 /** Tensors of equal shape along a new axis. Throws ShapeError. */
 export function stack(xs: readonly Tensor[], axis: number): Tensor {
+  checkList('stack', xs)
+  if (xs.length === 0) throw new ShapeError('stack: expected at least one tensor, got none')
+  const i = axisOf('stack', axis, xs[0].shape.length + 1)
   if (!xs.every(x => sameShape(x.shape, xs[0].shape)))
     throw new ShapeError(`stack: expected equal shapes, got ${xs.map(x => show(x.shape)).join(', ')}`)
   return concat(
-    xs.map(x => unsqueeze(x, axis)),
-    axis,
+    xs.map(x => unsqueeze(x, i)),
+    i,
   )
 }
 

@@ -4,9 +4,10 @@
  * gradient of that decomposition. Next: attention.ts.
  */
 
+import { aNumber, check, checkFloats } from '../arguments.ts'
 import { addLoops } from '../backends/cpu/backend.ts'
 import { normLoops } from '../backends/cpu/norm.ts'
-import { apply, applyMany, type Binary, checkFloat, defineManyOp, defineOp, type Unary } from '../op.ts'
+import { apply, applyMany, type Binary, defineManyOp, defineOp, type Unary } from '../op.ts'
 import { checkShape, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
 import { vjpOf } from '../tape.ts'
 import type { Tensor } from '../tensor.ts'
@@ -77,11 +78,13 @@ const layerNormGradOp = defineManyOp<Binary | Ternary, Eps>({
 
 /** [gx] or, with weight w (D), [gx, gw, gb]: the gradients of layerNorm at x (…, D), given g (…, D). Throws ShapeError. */
 export function layerNormGrad(g: Tensor, x: Tensor, w: Tensor | null, eps: number): readonly Tensor[] {
+  check('layerNormGrad', 'eps', eps, aNumber)
   return applyMany(layerNormGradOp, w === null ? [g, x] : [g, x, w], { eps })
 }
 
 /** (x − mean) / √(var + eps) ⊙ w + b over the last axis: x (…, D), w and b (D), both or neither. Throws ShapeError. */
 export function layerNorm(x: Tensor, w: Tensor | null, b: Tensor | null, eps: number): Tensor {
+  check('layerNorm', 'eps', eps, aNumber)
   if ((w === null) !== (b === null))
     throw new ShapeError(`layerNorm: expected weight and bias or neither, got only ${w === null ? 'bias' : 'weight'}`)
   return apply(layerNormOp, w === null || b === null ? [x] : [x, w, b], { eps })
@@ -109,7 +112,8 @@ function once<T>(f: () => T): () => T {
 
 /** Group norm over (C/groups, H, W) of x (N, C, H, W), then ⊙ w + b per channel. Throws ShapeError. */
 export function groupNorm(x: Tensor, groups: number, w: Tensor, b: Tensor, eps: number): Tensor {
-  checkFloat('groupNorm', x)
+  checkFloats('groupNorm', { x, w, b })
+  check('groupNorm', 'eps', eps, aNumber)
   const [N, C, ...rest] = x.shape
   if (!(Number.isInteger(groups) && groups >= 1 && C % groups === 0))
     throw new ShapeError(`groupNorm: expected channels divisible by ${groups} groups, got ${show(x.shape)}`)
@@ -172,6 +176,7 @@ const adaLayerNormGradOp = defineManyOp<Ternary, Eps>({
 
 /** layerNorm(x) ⊙ (1 + scale) + shift: x (N, T, D), shift and scale (N, D). [DiT §3.2] Throws ShapeError. */
 export function adaLayerNorm(x: Tensor, shift: Tensor, scale: Tensor, eps: number): Tensor {
+  check('adaLayerNorm', 'eps', eps, aNumber)
   return apply(adaLayerNormOp, [x, shift, scale], { eps })
 }
 

@@ -2,14 +2,15 @@
  * Extrema over axes, and the statistics made of sums: mean and variance. Next: matmul.ts.
  */
 
+import { aBoolean, aNumber, checkFloats, checkOptions } from '../arguments.ts'
 import { reduceIdentity } from '../backend.ts'
 import { addLoops } from '../backends/cpu/backend.ts'
 import { reduceLoops } from '../backends/cpu/reduce.ts'
 import { toNumber } from '../dtype.ts'
-import { apply, checkFloat, defineOp, type Unary } from '../op.ts'
-import { axesOf, reducedShape, sizeOf } from '../shape.ts'
+import { apply, defineOp, type Unary } from '../op.ts'
+import { reducedShape, sizeOf } from '../shape.ts'
 import { full, type Tensor } from '../tensor.ts'
-import { type Axes, broadcastTo, type ReduceAttrs, reductionCases, sum } from './broadcast.ts'
+import { type Axes, broadcastTo, type ReduceAttrs, reductionCases, reductionOf, sum } from './broadcast.ts'
 import { div, equal, square, sub } from './elementwise.ts'
 import { reshape } from './movement.ts'
 import { where, zero } from './where.ts'
@@ -51,28 +52,37 @@ const minOp = extremum('min')
 
 /** Largest element over axes. Throws ShapeError. */
 export function max(x: Tensor, axes?: Axes, keepDims = false): Tensor {
-  return apply(maxOp, [x], { axes: axesOf('max', axes, x.shape.length), keepDims })
+  return apply(maxOp, [x], reductionOf('max', x, axes, keepDims))
 }
 
 /** Smallest element over axes. Throws ShapeError. */
 export function min(x: Tensor, axes?: Axes, keepDims = false): Tensor {
-  return apply(minOp, [x], { axes: axesOf('min', axes, x.shape.length), keepDims })
+  return apply(minOp, [x], reductionOf('min', x, axes, keepDims))
 }
 
 /** Arithmetic mean over axes (default: all) of floats; shapes as of `sum`. Throws ShapeError. */
 export function mean(x: Tensor, axes?: Axes, keepDims = false): Tensor {
-  checkFloat('mean', x)
-  const over = axesOf('mean', axes, x.shape.length)
+  checkFloats('mean', { x })
+  const { axes: over } = reductionOf('mean', x, axes, keepDims)
   return div(sum(x, over, keepDims), sizeOf(over.map(axis => x.shape[axis])))
+}
+
+/** Options of `variance`. */
+export interface VarianceOptions {
+  /** Degrees of freedom that are subtracted from the number of elements. */
+  readonly ddof?: number
+  readonly keepDims?: boolean
 }
 
 /**
  * Variance over axes of floats: Σ(x − x̄)² / max(0, n − ddof). ddof 0 is the biased one, 1 the unbiased one; shapes as of
  * `sum`. Throws ShapeError.
  */
-export function variance(x: Tensor, axes?: Axes, { ddof = 0, keepDims = false } = {}): Tensor {
-  checkFloat('variance', x)
-  const over = axesOf('variance', axes, x.shape.length)
+export function variance(x: Tensor, axes?: Axes, options: VarianceOptions = {}): Tensor {
+  checkFloats('variance', { x })
+  checkOptions('variance', options, { ddof: aNumber, keepDims: aBoolean })
+  const { ddof = 0, keepDims = false } = options
+  const { axes: over } = reductionOf('variance', x, axes, keepDims)
   const n = sizeOf(over.map(axis => x.shape[axis]))
   return div(sum(square(sub(x, mean(x, over, true))), over, keepDims), Math.max(0, n - ddof))
 }

@@ -2,6 +2,7 @@
  * Rounding to integers, which has no gradient, and the remainder of a division. Next: elementary.ts.
  */
 
+import { checkTensor } from '../arguments.ts'
 import { apply, type Binary, defineOp, type None } from '../op.ts'
 import { broadcastShapes } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
@@ -36,11 +37,13 @@ export function round(x: Tensor): Tensor {
 
 /** The smallest integer ≥ x; no gradient: (…) → (…). */
 export function ceil(x: Tensor): Tensor {
+  checkTensor('ceil', 'x', x)
   return neg(floor(neg(x)))
 }
 
 /** The integer part of x, towards 0; no gradient: (…) → (…). */
 export function trunc(x: Tensor): Tensor {
+  checkTensor('trunc', 'x', x)
   return where(less(x, zero(x)), ceil(x), floor(x))
 }
 

@@ -1,17 +1,17 @@
 /**
- * Softmax and log-softmax over one axis, and the classification loss made of them. Next: norm.ts.
+ * Softmax and log-softmax over one axis. Next: norm.ts.
  */
 
+import { checkFloats } from '../arguments.ts'
 import { addLoops } from '../backends/cpu/backend.ts'
 import { softmaxLoops } from '../backends/cpu/softmax.ts'
-import { apply, type Binary, checkFloat, defineOp, type None, type Unary } from '../op.ts'
-import { axisOf, checkShape, type Shape, ShapeError, show } from '../shape.ts'
+import { apply, type Binary, defineOp, type None, type Unary } from '../op.ts'
+import { axisOf, checkShape, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { sum } from './broadcast.ts'
-import { add, div, exp, log, mul, neg, sub } from './elementwise.ts'
-import { pick } from './gather.ts'
+import { div, exp, log, mul, sub } from './elementwise.ts'
 import { permute } from './movement.ts'
-import { max, mean } from './reduce.ts'
+import { max } from './reduce.ts'
 
 addLoops(softmaxLoops)
 
@@ -84,6 +84,7 @@ export function logSoftmaxGrad(g: Tensor, y: Tensor): Tensor {
 
 /** Runs `f`, which works on the last axis, on another one. */
 function along(op: string, axis: number, x: Tensor, f: (x: Tensor) => Tensor): Tensor {
+  checkFloats(op, { x })
   const [i, last] = [axisOf(op, axis, x.shape.length), x.shape.length - 1]
   if (i === last) return f(x)
   const order = x.shape.map((_, k) => (k === i ? last : k === last ? i : k)) // its own inverse
@@ -98,21 +99,4 @@ export function softmax(x: Tensor, axis = -1): Tensor {
 /** log softmax(x) along an axis: (…) → (…). */
 export function logSoftmax(x: Tensor, axis = -1): Tensor {
   return along('logSoftmax', axis, x, y => apply(logSoftmaxOp, [y], {}))
-}
-
-/**
- * Mean of −log softmax(x)[target]: x (N, C) logits, target (N) i32. With label smoothing s the target's share is
- * 1 − s and s is spread evenly over all C. Throws ShapeError, RangeError.
- */
-export function crossEntropy(x: Tensor, target: Tensor, labelSmoothing = 0): Tensor {
-  if (x.shape.length !== 2 || target.shape.length !== 1 || x.shape[0] !== target.shape[0])
-    throw new ShapeError(
-      `crossEntropy: expected x [N, C] and target [N], got ${show(x.shape)} and ${show(target.shape)}`,
-    )
-  checkFloat('crossEntropy', x)
-  if (!(labelSmoothing >= 0 && labelSmoothing <= 1))
-    throw new RangeError(`crossEntropy: expected label smoothing in [0, 1], got ${labelSmoothing}`)
-  const logp = logSoftmax(x)
-  const hit = neg(mean(pick(logp, target)))
-  return labelSmoothing === 0 ? hit : add(mul(hit, 1 - labelSmoothing), mul(mean(logp), -labelSmoothing))
 }

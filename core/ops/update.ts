@@ -4,6 +4,7 @@
  * step reads nothing back. Next: nn/optim.ts.
  */
 
+import { aNumber, check, numbers, tensors } from '../arguments.ts'
 import type {
   AdamWAttrs,
   AdamWRow,
@@ -59,6 +60,7 @@ export function checkHyperparameters(op: string, hyperparameters: Hyperparameter
     if (value !== undefined && !(value >= 0 && value < Infinity))
       throw new RangeError(`${op}: expected a finite ${name} ≥ 0, got ${value}`)
   }
+  check(op, 'betas', betas, numbers)
   if (!betas.every(beta => beta >= 0 && beta < 1))
     throw new RangeError(`${op}: expected betas in [0, 1), got ${betas.join(', ')}`)
   if (!Number.isFinite(dampening)) throw new RangeError(`${op}: expected a finite dampening, got ${dampening}`)
@@ -66,6 +68,13 @@ export function checkHyperparameters(op: string, hyperparameters: Hyperparameter
     throw new RangeError(
       `${op}: expected nesterov with momentum > 0 and dampening 0, got momentum ${momentum} and dampening ${dampening}`,
     )
+}
+
+/** The same for the attributes of an update, of which those that are `required` must be numbers. */
+function checkAttrs<A extends Hyperparameters>(op: string, attrs: A, required: readonly (keyof A & string)[]): void {
+  for (const name of required) check(op, name, attrs[name], aNumber)
+  if ('betas' in attrs || !required.includes('momentum' as keyof A & string)) check(op, 'betas', attrs.betas, numbers)
+  checkHyperparameters(op, attrs)
 }
 
 // ---- averages of weights --------------------------------------------------------------------------------------------
@@ -97,7 +106,7 @@ export function lerp(targets: readonly Tensor[], sources: readonly Tensor[], wei
 const adamWUpdate = defineUpdate<AdamWRow<Tensor>, AdamWScalars<Tensor>, AdamWAttrs>({
   name: 'adamW',
   fields: { p: 'written', g: 'read', m: 'written', v: 'written', vmax: 'written' },
-  check: attrs => checkHyperparameters('adamW', attrs),
+  check: attrs => checkAttrs('adamW', attrs, ['lr', 'eps', 'weightDecay']),
   kernel: k => k.adamW,
   // In PyTorch's order: decay first, then the step; eps joins the corrected root.
   decompose(row, { clip, correction1, correction2 }, { lr, betas, eps, weightDecay, maximize }) {
@@ -153,7 +162,7 @@ const adanUpdate = defineUpdate<AdanRow<Tensor>, AdanScalars<Tensor>, AdanAttrs>
     before: 'written',
     started: 'scalar',
   },
-  check: attrs => checkHyperparameters('adan', attrs),
+  check: attrs => checkAttrs('adan', attrs, ['lr', 'eps', 'weightDecay']),
   kernel: k => k.adan,
   decompose(row, { clip, correction1, correction2, correction3 }, { lr, betas, eps, weightDecay, decay }) {
     const g = clipped(row.g, clip, false)
@@ -210,7 +219,7 @@ export function adan(
 const sgdUpdate = defineUpdate<SgdRow<Tensor>, ClipScalars<Tensor>, SgdAttrs>({
   name: 'sgd',
   fields: { p: 'written', g: 'read', b: 'written', started: 'scalar' },
-  check: attrs => checkHyperparameters('sgd', attrs),
+  check: attrs => checkAttrs('sgd', attrs, ['lr', 'momentum', 'dampening', 'weightDecay']),
   kernel: k => k.sgd,
   decompose({ p, g: gradient, b, started }, { clip }, { lr, momentum, dampening, nesterov, weightDecay, maximize }) {
     const raw = clipped(gradient, clip, maximize)
@@ -259,6 +268,7 @@ const sumOfSquaresOp = defineOp<readonly Tensor[], None, readonly Tensor[]>({
 
 /** Σ x² over all elements of all tensors, of any shapes: one number. Throws ShapeError. */
 export function sumOfSquares(xs: readonly Tensor[]): Tensor {
+  check('sumOfSquares', 'xs', xs, tensors)
   if (xs.length === 0) throw new ShapeError('sumOfSquares: expected at least one tensor, got none')
   return apply(sumOfSquaresOp, xs, {})
 }

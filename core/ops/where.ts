@@ -6,6 +6,7 @@
 import { apply, defineOp, type None, type Unary } from '../op.ts'
 import { broadcastShapes, type Shape } from '../shape.ts'
 import { full, type Tensor } from '../tensor.ts'
+import { beside } from './scalar.ts'
 
 const none: None = {}
 
@@ -25,11 +26,22 @@ const whereOp = /* @__PURE__ */ defineOp<readonly [Tensor, Tensor, Tensor], None
 })
 
 /**
- * a where the condition (any dtype) is not 0, else b; all three broadcast. The condition has no gradient. Throws
- * ShapeError.
+ * a where the condition (any dtype) is not 0, else b; all three broadcast, and a and b may be numbers. The result has the
+ * dtype of the tensor among a and b, else of the condition, which has no gradient. Throws ShapeError.
  */
-export function where(condition: Tensor, a: Tensor, b: Tensor): Tensor {
-  return apply(whereOp, [condition, a, b], none)
+export function where(condition: Tensor, a: Tensor | number, b: Tensor | number): Tensor {
+  if (typeof a === 'number') return chosen(condition, element(typeof b === 'number' ? condition : b, a), b)
+  return chosen(condition, a, b)
+}
+
+function chosen(condition: Tensor, a: Tensor, b: Tensor | number): Tensor {
+  return apply(whereOp, [condition, a, typeof b === 'number' ? element(a, b) : b], none)
+}
+
+/** A number as one element beside x. */
+function element(x: Tensor, value: number): Tensor {
+  beside('where', x, value)
+  return full([], value, { dtype: x.dtype, backend: x.backend })
 }
 
 /** g, but 0 where the condition is not 0. */

@@ -208,7 +208,7 @@ test('an infinite gradient stops at a branch that was not taken, and NaN does no
       [1, 0],
     )
     assert.equal(
-      at(x => smoothL1(x, none, 0), [-1, 4]),
+      at(x => smoothL1(x, none, { beta: 0 }), [-1, 4]),
       [-0.5, 0.5],
     )
   }
@@ -245,20 +245,20 @@ test('cross-entropy with label smoothing is the mixture that it says', () => {
   const hit = -[0, 4, 2, 2].reduce((total, c, n) => total + logp[n * 5 + c], 0) / 4
   const even = -logp.reduce((a, b) => a + b) / 20
   close(values(crossEntropy(x, target)), [hit], 1e-14)
-  close(values(crossEntropy(x, target, 0.1)), [0.9 * hit + 0.1 * even], 1e-14)
+  close(values(crossEntropy(x, target, { labelSmoothing: 0.1 })), [0.9 * hit + 0.1 * even], 1e-14)
 })
 
 test('a label smoothing outside [0, 1] and a negative beta are refused', () => {
   const [x, target] = [normal(1, 4, 5), i32([0, 4, 2, 2])]
   for (const bad of [-0.1, 2, Number.NaN])
     assert.throws(
-      () => crossEntropy(x, target, bad),
+      () => crossEntropy(x, target, { labelSmoothing: bad }),
       (e: Error) =>
         e instanceof RangeError && e.message === `crossEntropy: expected label smoothing in [0, 1], got ${bad}`,
     )
   for (const bad of [-1, Number.NaN])
     assert.throws(
-      () => smoothL1(x, x, bad),
+      () => smoothL1(x, x, { beta: bad }),
       (e: Error) => e instanceof RangeError && e.message === `smoothL1: expected beta ≥ 0, got ${bad}`,
     )
 })
@@ -322,11 +322,11 @@ test('bilinear resampling keeps constants and straight lines, down and up', () =
   )
 })
 
-test('matmul takes matrices, not vectors, on either side', () => {
+test('matmul transposes matrices, not vectors', () => {
   const [matrix, vector] = [normal(1, 3, 3), normal(2, 3)]
   const wanted = /^matmul: expected operands of rank 2 or more, got /
-  assert.throws(() => matmul(matrix, vector), wanted)
-  assert.throws(() => matmul(vector, matrix), wanted)
+  assert.throws(() => matmul(matrix, vector, { transposeB: true }), wanted)
+  assert.throws(() => matmul(vector, matrix, { transposeA: true }), wanted)
 })
 
 test.run()

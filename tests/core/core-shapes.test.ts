@@ -80,7 +80,7 @@ const complaints: Record<string, () => unknown> = {
   mean: () => mean(x23, 1.5),
   variance: () => variance(x23, 7),
   matmul: () => matmul(x23, x23),
-  'matmul ': () => matmul(x23, zeros([3])),
+  'matmul ': () => matmul(x23, zeros([2])),
   'matmul  ': () => matmul(zeros([2, 2, 3]), zeros([3, 3, 4])),
   linear: () => linear(x23, zeros([4, 2])),
   'linear ': () => linear(x23, zeros([4, 3]), zeros([3])),
@@ -218,7 +218,7 @@ test('an index out of range is named with its place, and leaks nothing', () => {
       const table = zeros([5, 2], { backend })
       for (const bad of [5, -1]) {
         const ids = tensor([0, 1, bad], { dtype: 'i32', backend })
-        assert.throws(() => embedding(table, ids), new RegExp(`gatherRows: expected indices in \\[0, 5\\), got ${bad}`))
+        assert.throws(() => embedding(table, ids), new RegExp(`embedding: expected indices in \\[0, 5\\), got ${bad}`))
       }
     }, backend)
   }

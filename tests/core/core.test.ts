@@ -122,7 +122,7 @@ test('tensor refuses nesting that is not a box, however the counts add up', () =
     () => tensor([1, 2], { shape: [-1, -2] }),
     /tensor: expected sizes that are integers from 0, got \[-1, -2\]/,
   )
-  assert.throws(() => zeros([2.5]), /full: expected sizes that are integers from 0, got \[2.5\]/)
+  assert.throws(() => zeros([2.5]), /zeros: expected sizes that are integers from 0, got \[2.5\]/)
 })
 
 test('full, zeros, ones, arange', () => {

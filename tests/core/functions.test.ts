@@ -482,7 +482,7 @@ for (const [name, f] of Object.entries(floatsOnly))
 
 type Refusal = Parameters<typeof refused>[2]
 const refusals: readonly (readonly [message: string | RegExp, f: Refusal])[] = [
-  ['greater: expected at least one tensor, got the numbers 1 and 2', () => greater(1, 2)],
+  ['greater: expected a tensor beside the number 1, got 2', () => greater(1, 2)],
   [/^remainder: expected an integer in .* beside i32, got 0.5; convert with/, ({ i }) => remainder(i([1]), 0.5)],
   [/^greater: expected shapes that broadcast, got \[2\] and \[3\]/, ({ f }) => greater(f([1, 2]), f([1, 2, 3]))],
   [/^atan2: expected shapes that broadcast, got/, ({ f }) => atan2(f([1, 2]), f([1, 2, 3]))],

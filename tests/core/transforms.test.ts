@@ -160,7 +160,7 @@ test('transforms say which tensor does not fit', () => {
     /^jvp: expected a tangent of f64 \[2\] on cpu, got f64 \[1\] on cpu$/,
   )
   assert.throws(() => vjp(f, [x], tensor64(1)), /^vjp: expected a cotangent of f64 \[2\] on cpu, got f64 \[\] on cpu$/)
-  assert.throws(() => valueAndGrad(f)(x), /^backward: expected a single element or a cotangent, got shape \[2\]$/)
+  assert.throws(() => valueAndGrad(f)(x), /^valueAndGrad: expected a single element or a cotangent, got shape \[2\]$/)
   const ids = tensor([1], { dtype: 'i32' })
   assert.throws(
     () => valueAndGrad(f)(ids),

@@ -27,14 +27,9 @@ type Axes = readonly number[] | null
 const placeOf = ({ dtype, backend }: Tensor): TensorOptions => ({ dtype, backend })
 
 const movement: Record<string, Call> = {
+  slice: (x: Tensor, axis: number, start: number, end: number | null) => core.slice(x, axis, start, end ?? undefined),
   select: (x: Tensor, axis: number, at: number, shape: number[]) =>
     core.reshape(core.slice(x, axis, at, at + 1), shape),
-  gatherElements: (x: Tensor, axis: number, index: Tensor) =>
-    alongLast(axis, [x, index], ([x, index]) => core.reshape(core.gatherRows(columns(x), rows(index)), index.shape)),
-  scatterAddElements: (x: Tensor, axis: number, index: Tensor, source: Tensor) =>
-    alongLast(axis, [x, index, source], ([x, index, source]) =>
-      core.add(x, core.reshape(core.scatterAdd(rows(index), columns(source), x.shape.at(-1)!), x.shape)),
-    ),
   indexSelect: (x: Tensor, axis: number, index: Tensor) => {
     const [before, n, after] = [x.shape.slice(0, axis), x.shape[axis], x.shape.slice(axis + 1)]
     const [B, D] = [size(before), size(after)]
@@ -44,24 +39,10 @@ const movement: Record<string, Call> = {
 }
 
 const size = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
-/** (…, n) as (R, n), and as (R, n, 1). */
-const rows = (x: Tensor) => core.reshape(x, [size(x.shape.slice(0, -1)), x.shape.at(-1)!])
-const columns = (x: Tensor) => core.unsqueeze(rows(x), 2)
-
-/** Runs `f` on tensors with `axis` last, and puts the axis of its result back. */
-function alongLast(axis: number, xs: readonly Tensor[], f: (xs: readonly Tensor[]) => Tensor): Tensor {
-  const others = xs[0].shape.map((_, i) => i).filter(i => i !== axis)
-  const order = [...others, axis]
-  const y = f(xs.map(x => core.permute(x, order)))
-  return core.permute(
-    y,
-    order.map((_, i) => order.indexOf(i)),
-  )
-}
-
 const composed: Record<string, Call> = {
   logSigmoid: (x: Tensor) => core.neg(core.softplus(core.neg(x))),
-  addScaled: (a: Tensor, b: Tensor, alpha: number) => core.add(a, core.mul(b, alpha)),
+  addScaled: (a: Tensor, b: Tensor | number, alpha: number) =>
+    core.add(a, typeof b === 'number' ? b * alpha : core.mul(b, alpha)),
   addcmul: (x: Tensor, a: Tensor, b: Tensor, value: number) => core.add(x, core.mul(core.mul(a, b), value)),
   addmm: (x: Tensor, a: Tensor, b: Tensor, beta: number, alpha: number) =>
     // PyTorch ignores x if beta is 0, whatever is in it.

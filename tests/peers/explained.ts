@@ -39,10 +39,11 @@ export const explanations: readonly Explanation[] = [
     reason: 'at base 0 PyTorch selects the value of the first derivative but not its gradient, and has 0 · ∞',
   },
   {
-    ops: ['float_power'],
-    quantities: ['second'],
+    ops: ['clamp'],
+    quantities: ['first'],
     kinds: ['value'],
-    reason: 'float_power computes in f64 in PyTorch, whatever the dtype',
+    reason:
+      'beside NaN maximum and minimum give the gradient to both operands; the clamp of PyTorch gives it to x alone',
   },
   {
     ops: ['var'],

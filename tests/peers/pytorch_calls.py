@@ -15,11 +15,11 @@ class Unsupported(Exception):
 
 class Call:
     """Name and arguments (tensors, numbers, lists, None) of a call of calls.ts. `elementwise`: errors are measured per
-    element rather than against the largest one. `second`: second derivatives are compared. `adapt`: what is
-    compared, from PyTorch's function."""
+    element rather than against the largest one. `second`: second derivatives are compared. `fixed`: tensors without a
+    gradient. `adapt`: what is compared, from PyTorch's function."""
 
-    def __init__(self, name, *args, elementwise=False, second=True):
-        self.name, self.args, self.elementwise, self.second = name, args, elementwise, second
+    def __init__(self, name, *args, elementwise=False, second=True, fixed=()):
+        self.name, self.args, self.elementwise, self.second, self.fixed = name, args, elementwise, second, fixed
         self.adapt = lambda f: f
 
 
@@ -80,8 +80,8 @@ for torch_name, name in UNARY.items():
 
 @calls('nn.functional.softplus')
 def softplus(x, beta=1, threshold=20):
-    need(beta == 1 and threshold == 20, 'beta or threshold')
-    return Call('softplus', x, elementwise=True)
+    need(threshold == 20, 'threshold')
+    return Call('softplus', x, number(beta), elementwise=True)
 
 
 @calls('nn.functional.gelu')
@@ -93,9 +93,12 @@ def gelu(x, approximate='none'):
 
 
 def binary(name, a, b, **options):
-    need(is_tensor(a), 'a number as first operand')
+    need(is_tensor(a) or is_tensor(b), 'two numbers')
     one_dtype(a, b)
-    return Call(name, a, operand(b), elementwise=True, **options)
+    whole = [x.is_integer() for x in (a, b) if isinstance(x, float)]
+    floats = [x.dtype.is_floating_point for x in (a, b) if is_tensor(x)]
+    need(all(whole) or all(floats), 'type promotion')
+    return Call(name, operand(a), operand(b), elementwise=True, **options)
 
 
 @calls('add', '__radd__')
@@ -103,8 +106,7 @@ def add(a, b, *, alpha=1):
     if alpha == 1:
         return binary('add', a, b)
     one_dtype(a, b)
-    need(is_tensor(b), 'alpha and a number')
-    return Call('addScaled', a, b, number(alpha))
+    return Call('addScaled', a, operand(b), number(alpha))
 
 
 @calls('sub')
@@ -114,7 +116,7 @@ def sub(a, b, *, alpha=1):
 
 @calls('__rsub__')
 def rsub(a, b):
-    return binary('sub', b, a) if is_tensor(b) else Call('affine', a, -1, number(b), elementwise=True)
+    return binary('sub', b, a)
 
 
 @calls('mul', '__rmul__')
@@ -125,13 +127,13 @@ def mul(a, b):
 @calls('div', 'true_divide')
 def div(a, b, *, rounding_mode=None):
     need(rounding_mode is None, 'rounding_mode')
-    need(is_tensor(a) and a.dtype.is_floating_point, 'a number or integers as first operand')
+    need((a if is_tensor(a) else b).dtype.is_floating_point, 'integers as first operand')
     return binary('div', a, b)
 
 
 @calls('pow', 'float_power')
 def power(a, b):
-    need(is_tensor(a) and a.dtype.is_floating_point, 'a number or integers as base')
+    need((a if is_tensor(a) else b).dtype.is_floating_point, 'integers as base')
     return binary('pow', a, b)
 
 
@@ -147,9 +149,7 @@ def minimum(a, b):
 
 def comparison(name, swap=False):
     def f(a, b):
-        need(is_tensor(a) and is_tensor(b), 'comparison with a number')
-        one_dtype(a, b)
-        return Call(name, *((b, a) if swap else (a, b)), elementwise=True)
+        return binary(name, *((b, a) if swap else (a, b)))
 
     return f
 
@@ -162,9 +162,10 @@ CALLS |= {
 
 @calls('clamp')
 def clamp(x, min=None, max=None):
-    need(not is_tensor(min) and not is_tensor(max), 'tensor bounds')
-    low = -math.inf if min is None else number(min)
-    return Call('clamp', x, low, math.inf if max is None else number(max), elementwise=True, second=False)
+    one_dtype(x, min, max)
+    bounds = {'min': min, 'max': max}
+    given = {name: operand(bound) for name, bound in bounds.items() if bound is not None}
+    return Call('clamp', x, given, elementwise=True, second=False)
 
 
 @calls('clamp_min')
@@ -179,15 +180,15 @@ def clamp_max(x, high):
 
 @calls('where')
 def where(a, condition, b):
-    need(is_tensor(a) and is_tensor(b), 'a number as operand')
+    need(is_tensor(a) or is_tensor(b), 'two numbers')
     one_dtype(a, b)
-    return Call('where', condition, a, b, elementwise=True)
+    return Call('where', condition, operand(a), operand(b), elementwise=True)
 
 
 @calls('masked_fill')
 def masked_fill(x, mask, value):
-    need(is_tensor(value) and value.dtype == x.dtype, 'a number as value')
-    return Call('where', mask, value, x, elementwise=True)
+    need(not is_tensor(value) or value.dtype == x.dtype, 'type promotion')
+    return Call('where', mask, operand(value), x, elementwise=True)
 
 
 # ---- reductions -----------------------------------------------------------------------------------------------------
@@ -249,9 +250,8 @@ def sum_to_size(x, *size):
 # ---- products -------------------------------------------------------------------------------------------------------
 
 
-@calls('matmul', 'mm', 'bmm')
+@calls('matmul', 'mm', 'bmm', 'mv', 'dot')
 def matmul(a, b):
-    need(a.dim() >= 2 and b.dim() >= 2, 'a vector')
     one_dtype(a, b)
     return Call('matmul', a, b)
 
@@ -263,7 +263,6 @@ def rmatmul(a, b):
 
 @calls('nn.functional.linear')
 def linear(x, weight, bias=None):
-    need(weight.dim() == 2, 'a vector as weight')
     return Call('linear', x, weight, bias)
 
 
@@ -299,7 +298,7 @@ def reshape_as(x, other):
 
 @calls('permute')
 def permute(x, *order):
-    return Call('permute', x, [axis % x.dim() for axis in sizes(order)])
+    return Call('permute', x, sizes(order))
 
 
 @calls('transpose')
@@ -323,7 +322,6 @@ def unsqueeze(x, axis):
 
 @calls('expand', 'broadcast_to')
 def expand(x, *shape):
-    need(-1 not in sizes(shape), 'a size of −1')
     return Call('broadcastTo', x, sizes(shape))
 
 
@@ -335,8 +333,8 @@ def expand_as(x, other):
 @calls('narrow')
 def narrow(x, dim, start, length):
     need(x.dim() > 0, 'a scalar')
-    first = int(start) % max(1, x.shape[dim]) if int(start) < 0 else int(start)
-    return Call('slice', x, dim, first, first + length)
+    first, n = int(start), x.shape[dim]
+    return Call('slice', x, dim, first, None if first + length == (n if first >= 0 else 0) else first + length)
 
 
 @calls('select')
@@ -375,28 +373,33 @@ def stack(xs, dim=0):
 
 @calls('nn.functional.pad', 'constant_pad_nd')
 def pad(x, widths, mode='constant', value=None):
-    need(mode == 'constant', 'mode')
+    need(mode != 'circular', 'mode')
     need(all(n >= 0 for n in widths), 'negative padding')
     before, shape = [0] * x.dim(), list(x.shape)
     for i in range(len(widths) // 2):
         before[-1 - i] = widths[2 * i]
         shape[-1 - i] += widths[2 * i] + widths[2 * i + 1]
-    return Call('pad', x, before, shape, 0.0 if value is None else number(value))
+    border = mode if mode != 'constant' else 0.0 if value is None else number(value)
+    return Call('pad', x, before, shape, border)
 
 
 # ---- indices --------------------------------------------------------------------------------------------------------
 
 
-def same_but(x, index, dim):
-    need(x.dim() > 0 and x.dim() == index.dim(), 'a scalar or broadcasting')
-    dim %= x.dim()
-    need(all(x.shape[i] == index.shape[i] for i in range(x.dim()) if i != dim), 'an index that is smaller off its axis')
-    return dim
-
-
 @calls('gather')
 def gather(x, dim, index, *, sparse_grad=False):
-    return Call('gatherElements', x, same_but(x, index, dim), index)
+    need(x.dim() > 0, 'a scalar')
+    need(x.dim() == index.dim(), 'an empty index of another rank')
+    return Call('gather', x, dim, index)
+
+
+@calls('scatter')
+def scatter(x, dim, index, source, *, reduce=None):
+    need(x.dim() > 0, 'a scalar')
+    need(reduce is None, 'reduce, which has no gradient in PyTorch')
+    columns = index.movedim(dim, -1).reshape(-1, index.shape[dim]).tolist() if index.numel() > 0 else []
+    need(all(len(set(column)) == len(column) for column in columns), 'an element that is named twice')
+    return Call('scatter', x, dim, index, operand(source))
 
 
 @calls('index_select')
@@ -407,8 +410,8 @@ def index_select(x, dim, index):
 
 @calls('scatter_add')
 def scatter_add(x, dim, index, source):
-    need(index.shape == source.shape, 'an index that is smaller than its source')
-    return Call('scatterAddElements', x, same_but(x, index, dim), index, source)
+    need(x.dim() > 0, 'a scalar')
+    return Call('scatter', x, dim, index, source, {'reduce': 'add'})
 
 
 @calls('nn.functional.embedding')
@@ -490,16 +493,24 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     return Call('maxPool2d', x, size, both(stride, 'stride') if stride else size, both(padding, 'padding'), second=False)
 
 
+@calls('nn.functional.upsample_bilinear')
+def upsample_bilinear(x, size=None, scale_factor=None):
+    return interpolate(x, size, scale_factor, 'bilinear', True)
+
+
 @calls('nn.functional.interpolate', 'nn.functional.upsample_nearest')
 def interpolate(x, size=None, scale_factor=None, mode='nearest', align_corners=None, recompute_scale_factor=None, antialias=False):
-    need(mode in ('nearest', 'bilinear') and not align_corners and not antialias, 'a mode')
+    need(mode in ('nearest', 'bilinear', 'bicubic') and not antialias, 'a mode')
     image(x)
-    if size is None:
-        factors = [scale_factor] * 2 if isinstance(scale_factor, (int, float)) else list(scale_factor)
+    factors = None if scale_factor is None else [float(f) for f in pair_of(scale_factor)]
+    if size is None and recompute_scale_factor:
         size = [math.floor(n * f) for n, f in zip(x.shape[2:], factors)]
-        exact = all(abs(m / n - f) < 1e-12 for m, n, f in zip(size, x.shape[2:], factors))
-        need(exact or recompute_scale_factor, 'a factor that is no ratio of sizes')
-    return Call('interpolate', x, pair(size), mode)
+    target = {'scaleFactor': factors} if size is None else pair(size)
+    return Call('interpolate', x, target, mode, {'alignCorners': bool(align_corners)})
+
+
+def pair_of(value):
+    return [value] * 2 if isinstance(value, (int, float)) else list(value) * (2 if len(value) == 1 else 1)
 
 
 # ---- norms, softmax, attention, losses ------------------------------------------------------------------------------
@@ -531,25 +542,30 @@ CALLS |= {'softmax': softmax('softmax'), 'log_softmax': softmax('logSoftmax')}
 
 @calls('nn.functional.scaled_dot_product_attention')
 def attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-    need(dropout_p == 0 and scale is None and not enable_gqa, 'an option')
-    if is_causal:
-        attn_mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
+    need(dropout_p == 0 and not enable_gqa, 'an option')
+    options = {'isCausal': is_causal}
+    if scale is not None:
+        options['scale'] = number(scale)
     if attn_mask is not None and attn_mask.dtype == torch.bool:
-        attn_mask = torch.zeros(attn_mask.shape, dtype=q.dtype).masked_fill(~attn_mask, -math.inf)
-    return Call('attention', q, k, v, attn_mask)
+        return Call('attention', q, k, v, None, {**options, 'mask': attn_mask})
+    return Call('attention', q, k, v, attn_mask, options)
 
 
 @calls('nn.functional.cross_entropy')
 def cross_entropy(x, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean', label_smoothing=0.0):
-    need(weight is None and reduction == 'mean' and x.dim() == 2, 'an option')
-    need(not target.dtype.is_floating_point and not bool((target == ignore_index).any()), 'targets')
-    return Call('crossEntropy', x, target, label_smoothing)
+    need(size_average is None and reduce is None, 'size_average or reduce')
+    options = {'labelSmoothing': number(label_smoothing), 'reduction': reduction}
+    if not target.dtype.is_floating_point:
+        options['ignoreIndex'] = ignore_index
+    if weight is not None:
+        options['weight'] = weight
+    return Call('crossEntropy', x, target, options, fixed=() if weight is None else (weight,))
 
 
 def loss(name, *options):
     def f(x, target, reduction='mean', **given):
-        need(reduction == 'mean' and set(given) <= set(options) and x.shape == target.shape, 'an option')
-        return Call(name, x, target, *given.values())
+        need(set(given) <= set(options) and x.shape == target.shape, 'an option')
+        return Call(name, x, target, {'reduction': reduction, **given})
 
     return f
 
@@ -564,5 +580,5 @@ INTEGERS = {
     'abs', 'sign', 'neg', 'square', 'add', 'sub', 'mul', 'maximum', 'minimum', 'eq', 'lt', 'le', 'gt', 'ge', 'clamp',
     'clamp_min', 'clamp_max', 'where', 'masked_fill', 'sum', 'amax', 'amin', 'sum_to_size', 'reshape', 'permute',
     'transpose', 'expand', 'narrow', 'chunk', 'cat', 'stack', 'nn.functional.pad', 'gather', 'index_select',
-    'scatter_add', 'nn.functional.relu', 'matmul', 'floor', 'isfinite', 'nn.functional.linear',
+    'scatter', 'scatter_add', 'nn.functional.relu', 'matmul', 'floor', 'isfinite', 'nn.functional.linear',
 }  # fmt: skip

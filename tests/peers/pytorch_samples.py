@@ -36,7 +36,7 @@ class Dump:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.binary = open(self.folder / 'tensors.bin', 'wb')
-        self.cases, self.unsupported = [], Counter()
+        self.cases, self.unsupported, self.counts = [], Counter(), Counter()
 
     def tensor(self, t):
         t = t.detach().contiguous()
@@ -61,8 +61,9 @@ def numeral(x):
     return x
 
 
-def float_leaves(struct, dtype):
-    """A copy of a structure with fresh float leaves in a dtype, and the leaves. One tensor used twice is one leaf."""
+def float_leaves(struct, dtype, fixed):
+    """A copy of a structure with fresh float leaves in a dtype, and the leaves, but for the fixed tensors. One tensor used
+    twice is one leaf."""
     copies, leaves = {}, []
 
     def copy(t):
@@ -71,24 +72,25 @@ def float_leaves(struct, dtype):
         if id(t) not in copies:
             copies[id(t)] = t.detach().clone()
             if t.dtype.is_floating_point:
-                copies[id(t)] = t.detach().to(dtype).clone().requires_grad_()
-                leaves.append(copies[id(t)])
+                copies[id(t)] = t.detach().to(dtype).clone()
+                if not any(t is other for other in fixed):
+                    leaves.append(copies[id(t)].requires_grad_())
         return copies[id(t)]
 
     return pytree.tree_map(copy, struct), leaves
 
 
-def results(f, struct, dtype):
-    copy, leaves = float_leaves(struct, dtype)
+def results(f, struct, dtype, fixed):
+    copy, leaves = float_leaves(struct, dtype, fixed)
     y = f(*copy[0], **copy[1])
     if y is NotImplemented:
         raise Unsupported('operands that PyTorch does not implement')
     return list(y) if isinstance(y, (tuple, list)) else [y], leaves
 
 
-def derivatives(f, struct, dtype, random, second):
+def derivatives(f, struct, dtype, random, second, fixed):
     """Values, gradients of Σ cotangent · y by the leaves, and of Σ v · gradient by the leaves and the cotangents."""
-    ys, xs = results(f, struct, dtype)
+    ys, xs = results(f, struct, dtype, fixed)
     if not xs or not all(y.requires_grad for y in ys):
         return [y.detach() for y in ys], None, None
     cotangents = [c.to(dtype).requires_grad_() for c in random['cotangents']]
@@ -106,7 +108,8 @@ def derivatives(f, struct, dtype, random, second):
 def add(dump, op, tag, f, args, kwargs, call):
     """Adds a case: the call, its operands, and PyTorch's results in f64 and, from the same operands, in f32."""
     struct = (list(args), dict(kwargs))
-    operands = list({id(t): t for t in pytree.tree_leaves(struct) if isinstance(t, torch.Tensor)}.values())
+    tensors = [t for t in pytree.tree_leaves(struct) if isinstance(t, torch.Tensor)]
+    operands = list({id(t): t for t in tensors if not any(t is other for other in call.fixed)}.values())
     elements = sum(t.numel() for t in operands)
     if elements > MOST_ELEMENTS:
         raise Unsupported(f'more than {MOST_ELEMENTS} elements')
@@ -128,13 +131,14 @@ def add(dump, op, tag, f, args, kwargs, call):
 
     arguments = [argument(a) for a in call.args]
     f = call.adapt(f)
-    generator = torch.Generator().manual_seed(zlib.crc32(f'{op} {tag} {len(dump.cases)}'.encode()))
+    generator = torch.Generator().manual_seed(zlib.crc32(f'{op} {tag} {dump.counts[op]}'.encode()))
+    dump.counts[op] += 1  # one operator's samples do not change the numbers of another's
     normal = lambda t: torch.randn(t.shape, generator=generator)
-    ys, xs = results(f, struct, torch.float64)
+    ys, xs = results(f, struct, torch.float64, call.fixed)
     random = {'cotangents': [normal(y) for y in ys], 'directions': [normal(x) for x in xs]}
     second = call.second and elements + sum(y.numel() for y in ys) <= MOST_ELEMENTS_SECOND
-    exact = derivatives(f, struct, torch.float64, random, second)
-    single = None if integers else derivatives(f, struct, torch.float32, random, second)
+    exact = derivatives(f, struct, torch.float64, random, second, call.fixed)
+    single = None if integers else derivatives(f, struct, torch.float32, random, second, call.fixed)
     case = {
         'op': op, 'part': part_of(op), 'tag': tag, 'call': call.name, 'args': arguments, 'elementwise': call.elementwise,
         'operands': [dump.tensor(t) for t in operands], 'constants': [dump.tensor(t) for t in constants],

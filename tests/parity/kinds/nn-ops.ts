@@ -129,7 +129,8 @@ const ops: Readonly<Record<string, Evaluate>> = {
   relu: ({ x }) => relu(x),
   softmax: ({ x }, text) => softmax(x, numberAfter(text, 'dim')),
   log_softmax: ({ x }, text) => logSoftmax(x, numberAfter(text, 'dim')),
-  cross_entropy: ({ x, target }, text) => crossEntropy(x, target, numberAfter(text, 'label_smoothing')),
+  cross_entropy: ({ x, target }, text) =>
+    crossEntropy(x, target, { labelSmoothing: numberAfter(text, 'label_smoothing') }),
   sdpa: ({ q, k, v, bias }) => attention(q, k, v, bias ?? null),
   gather: ({ x, index }) => gatherRows(x, index),
   scatter_add: ({ x, index, src }) => add(x, scatterAdd(index, src, x.shape[1])),
