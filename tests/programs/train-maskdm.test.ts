@@ -35,11 +35,7 @@ test('pretrain, then finetune from it on larger pictures, and both go on', () =>
       ...['finetune', '--from', masked, '--size', '16', '--batch', '2'],
       ...['--threads', '1', '--steps', '2', '--out', whole],
     ])
-<<<<<<< HEAD
-    assert.match(tuned, new RegExp(`\\nbegins with ${masked}\\S+model\\.safetensors \\(MaskDM.*\\):\\n  taken `))
-=======
     assert.match(tuned, new RegExp(`\\nbegins with ${masked}\\S+model\\.safetensors \\(MaskDM: .*\\):\\n  taken `))
->>>>>>> trainer
     assert.match(tuned, /\n {2}resized {3}encoder\.encoder_pos_embed: 16 → 64 positions, bicubic\n/)
     const rows = readFileSync(join(whole, 'metrics.jsonl'), 'utf8').trim().split('\n')
     assert.equal(
@@ -70,15 +66,11 @@ test('a wrong command is one line, before anything is written', () =>
       ['finetune', '--mask', 'crop', '--out', out],
       /--mask: expected none in finetune, got crop/,
     )
-<<<<<<< HEAD
-    await fail('train-maskdm', ['finetune', '--from', out, '--out', out], /run.state\.json: expected the state of a checkpoint: no such file/)
-=======
     await fail(
       'train-maskdm',
       ['finetune', '--from', join(folder, 'none'), '--out', out],
       /--from: no such file or folder: .*none/,
     )
->>>>>>> trainer
     await fail(
       'train-maskdm',
       ['pretrain', '--size', '1', '--out', out],
