@@ -5,7 +5,7 @@
 
 import type { WasmBackend } from '../core/backends/wasm/backend.ts'
 import { WasmStorage } from '../core/backends/wasm/storage.ts'
-import { add, noGrad, scope, type Tensor, zeros } from '../core/index.ts'
+import { add, noGrad, scope, type Tensor, tensor, zeros } from '../core/index.ts'
 import type { Mpi, Request } from './mpi.ts'
 import { Watchdog } from './watchdog.ts'
 import type { World } from './world.ts'
@@ -80,11 +80,10 @@ export class Ranks implements World {
     }
     const count = Math.ceil(used / this.size)
     this.#waiting(() => this.#mpi.allToAll(staged, elementsOf('allSum', theirs), count))
-    const terms = Array.from({ length: this.size }, (_, r) => {
-      const term = zeros([count], { backend: mine.backend })
-      elementsOf('allSum', term).set(elementsOf('allSum', theirs).subarray(r * count, (r + 1) * count))
-      return term
-    })
+    const received = elementsOf('allSum', theirs)
+    const terms = Array.from({ length: this.size }, (_, r) =>
+      tensor(received.subarray(r * count, (r + 1) * count), { backend: mine.backend }),
+    )
     const sum = elementsOf('allSum', pairwiseSum(terms))
     const sums = elementsOf('allSum', mine)
     this.#waiting(() => this.#mpi.allGather(sum, sums, count))
