@@ -49,7 +49,7 @@ test('a run that ended before its first checkpoint goes on as what it was', () =
     assert.equal([checkpoint(cut), metrics(cut)], [checkpoint(whole), metrics(whole)])
     assert.equal(
       [readFileSync(join(cut, 'README.md'), 'utf8'), readFileSync(join(cut, 'run.json'), 'utf8')],
-      [readme, record],
+      [readme, record.replace('"steps": 1,', '"steps": 2,')], // only the length of the run may change
     )
     // A shell reads what the page says as it was meant.
     const [, line] = /checkpoint with `(.*)`/.exec(readme)!
