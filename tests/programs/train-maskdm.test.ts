@@ -66,7 +66,11 @@ test('a wrong command is one line, before anything is written', () =>
       ['finetune', '--mask', 'crop', '--out', out],
       /--mask: expected none in finetune, got crop/,
     )
-    await fail('train-maskdm', ['finetune', '--from', out, '--out', out], /run.state\.json: expected the state of a checkpoint: no such file/)
+    await fail(
+      'train-maskdm',
+      ['finetune', '--from', out, '--out', out],
+      /run.state\.json: expected the state of a checkpoint: no such file/,
+    )
     await fail(
       'train-maskdm',
       ['pretrain', '--size', '1', '--out', out],
