@@ -105,6 +105,9 @@ async function lookedAt(
         [found.pool, found.spatial, found.logits].map(async each => ({ data: await each.data(), shape: each.shape })),
       )
       for (const each of Object.values(found)) each.dispose()
+      const bad = [pool, spatial, logits].flatMap(({ data }) => data.find(value => !Number.isFinite(value)) ?? [])
+      if (bad.length > 0)
+        throw new UserError(`${name}: expected finite features, got ${bad[0]}: the network's weights are too large`)
       sums.pool.add(pool)
       sums.spatial.add(spatial)
       score.add(logits)

@@ -10,6 +10,7 @@ import {
   type ClassFrom,
   type ImageDataset,
   imagesOf,
+  isList,
   leaveOut,
   npzPixels,
   type OpenOptions,
@@ -78,7 +79,7 @@ async function openPictures(
 ): Promise<Pictures> {
   if (spec.endsWith('.zip') && size === undefined)
     throw new UserError(`--size: expected with a ZIP of pictures, got none: ${spec}`)
-  const set = await (size === undefined && isFolder(spec)
+  const set = await (size === undefined && (isFolder(spec) || isList(spec))
     ? openAtCommonSize(spec, { classFrom })
     : openDataset(spec, size ?? 32, { classFrom }))
   return {

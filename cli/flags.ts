@@ -4,7 +4,7 @@
  */
 
 import { Argument, Command, type CommanderError, Option } from 'commander'
-import { UserError } from '../io/user-error.ts'
+import { UsageError } from '../io/user-error.ts'
 
 interface About {
   /** What it does, for --help. */
@@ -96,7 +96,7 @@ export interface Program<F extends Flags, O extends Operands> {
 
 /**
  * The values of a command line, operands and flags under their names; `--help` prints what there is and ends the
- * process. Throws UserError.
+ * process. Throws UsageError.
  */
 export function readFlags<const F extends Flags, const O extends Operands = Record<never, Operand>>(
   { command, about, operands, flags, examples }: Program<F, O>,
@@ -135,7 +135,7 @@ export function ended({ exitCode, message }: CommanderError): never {
     .replace(/^error: /, '')
     .replace(/\n/g, ' ')
     .replace(/\.$/, '')
-  throw new UserError(`${text}; --help lists the flags`)
+  throw new UsageError(`${text}; --help lists the flags`)
 }
 
 function argumentOf(name: string, { about, choices, optional, many }: Operand): Argument {
@@ -169,7 +169,7 @@ function optionOf(name: string, flag: Flag): Option {
 
 function chosen(name: string, choices: readonly string[], text: string): string {
   if (choices.includes(text)) return text
-  throw new UserError(`${name}: expected one of ${choices.join(', ')}, got '${text}'`)
+  throw new UsageError(`${name}: expected one of ${choices.join(', ')}, got '${text}'`)
 }
 
 function number(name: string, { type, min, max = Infinity }: NumberFlag, text: string): number {
@@ -177,7 +177,7 @@ function number(name: string, { type, min, max = Infinity }: NumberFlag, text: s
   const whole = type === 'integer'
   if (!Number.isFinite(value) || (whole && !Number.isSafeInteger(value)) || value < min || value > max) {
     const range = max === Infinity ? `of at least ${min}` : `in [${min}, ${max}]`
-    throw new UserError(`--${name}: expected ${whole ? 'a whole number' : 'a number'} ${range}, got '${text}'`)
+    throw new UsageError(`--${name}: expected ${whole ? 'a whole number' : 'a number'} ${range}, got '${text}'`)
   }
   return value
 }

@@ -23,6 +23,11 @@ const commands: Readonly<Record<string, Command>> = {
     load: () => import('./convert.ts'),
   },
   info: { about: 'tells what is in a checkpoint, a run, latents or an npz', load: () => import('./info.ts') },
+  runs: { about: 'lists runs: state, steps, loss, size', load: () => import('./runs.ts') },
+  compare: {
+    about: 'writes runs side by side as a page: curves, settings, samples',
+    load: () => import('./compare.ts'),
+  },
   report: { about: 'writes a run as a page: pictures, curves, settings', load: () => import('./report.ts') },
 }
 

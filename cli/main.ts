@@ -1,15 +1,15 @@
-/** Runs a program so that an error is one line on stderr and exit code 1. Needs Node. */
+/** Runs a program so that an error is one line on stderr and an exit code. Needs Node. */
 
 import { launched, quietRanks } from '../distributed/index.ts'
-import { errorLine } from '../io/user-error.ts'
+import { errorLine, UsageError, UserError } from '../io/user-error.ts'
 
 /** Milliseconds that another rank leaves to rank 0 to report an error that all ranks have. */
 const courtesyMs = 500
 
 /**
- * Runs a program. An error ends it with exit code 1 and its message on one line of stderr. DEMASK_DEBUG=1 shows the stack,
- * too. A closed stdout or stderr (`| head`) does not end the program. Under an MPI launcher only rank 0 prints, and an error
- * of any rank ends them all.
+ * Runs a program. An error ends it with its message on one line of stderr and an exit code: 2 for a mistake in the command
+ * line, 1 for any other. DEMASK_DEBUG=1 shows the stack, too. A closed stdout or stderr (`| head`) does not end the program.
+ * Under an MPI launcher only rank 0 prints, and an error of any rank ends them all.
  */
 export async function main(program: () => void | Promise<void>): Promise<void> {
   for (const stream of [process.stdout, process.stderr]) stream.on('error', unlessClosed)
@@ -18,13 +18,18 @@ export async function main(program: () => void | Promise<void>): Promise<void> {
   try {
     await program()
   } catch (error) {
-    process.exitCode = 1
+    process.exitCode = isUsage(error) ? 2 : 1
     // An error of all ranks is one line: rank 0 ends the others meanwhile.
     if (place !== null && place.rank > 0) await new Promise(next => setTimeout(next, courtesyMs))
     console.error(errorLine(error))
     if (process.env.DEMASK_DEBUG === '1') console.error(error)
     if (place !== null) process.exit()
   }
+}
+
+/** True for a mistake in the command line. A message about a flag begins with the flag. */
+function isUsage(error: unknown): boolean {
+  return error instanceof UsageError || (error instanceof UserError && error.message.startsWith('--'))
 }
 
 /** Ignores EPIPE: the reader of the stream has gone. */

@@ -9,13 +9,14 @@ import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { launched } from '../distributed/index.ts'
 import { main } from './main.ts'
+import { ranksIn, runRanks } from './run-ranks.ts'
 
 const mark = 'DEMASK_STARTED_BY'
 const sameSignalMs = 1000
 
 /**
- * `main` in a child process: arguments, terminal and exit code are those of this one. Under an MPI launcher, which waits
- * itself and knows only this process, `main` in this one.
+ * `main` in a child process: arguments, terminal and exit code are those of this one. With --ranks the child is an MPI
+ * launcher. Under a launcher, which waits itself and knows only this process, `main` runs here.
  */
 export async function runInChild(program: () => void | Promise<void>): Promise<void> {
   if (launched() !== null) return main(program)
@@ -28,6 +29,8 @@ export async function runInChild(program: () => void | Promise<void>): Promise<v
     process.channel?.unref()
     return main(program)
   }
+  const ranks = ranksIn(process.argv.slice(2))
+  if (ranks !== null) return main(() => runRanks(ranks))
   const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: { ...process.env, [mark]: String(process.pid) },

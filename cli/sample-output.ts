@@ -61,7 +61,7 @@ export function openOutput(path: string, options: OutputOptions): Output {
 }
 
 /** Throws UserError on a picture with NaN or infinity, which would be black. */
-function checkFinite({ values, shape: [, C, H, W], seeds }: Batch): void {
+export function checkFinite({ values, shape: [, C, H, W], seeds }: Omit<Batch, 'labels'>): void {
   const bad = values.findIndex(value => !Number.isFinite(value))
   if (bad < 0) return
   const seed = seeds[Math.floor(bad / (C * H * W))]

@@ -70,7 +70,7 @@ async function sample(words: readonly string[]): Promise<void> {
       if (values === null) break
       if (end >= seeds.length) model.dispose() // an autoencoder may need the room
       const made = { values, shape: [N, C, S, S] as const }
-      await output.add({ ...some, ...(decode === null ? made : await decode(made)) })
+      await output.add({ ...some, ...(decode === null ? made : (await decode(made))!) })
       pictures += N
     }
   } finally {

@@ -1,20 +1,23 @@
 /** The command line of a training program: its settings table as flags and operands. Needs Node. */
 
+import { UsageError } from '../io/user-error.ts'
 import type { Setting, SettingsTable } from '../models/family.ts'
 import type { Module } from '../nn/index.ts'
+import { settingsIn } from '../training/config.ts'
 import type { TrainingCommand, TrainingProgram } from '../training/program.ts'
 import { flagOf, runTable, settingsTable } from '../training/settings.ts'
 import { type Flag, type Flags, type Operand, readFlags, shellLine } from './flags.ts'
 
 /**
- * Reads the words that follow `command`, which runs `program`. `--help` prints the flags and ends the process. Throws
- * UserError.
+ * Reads the words that follow `command`, which runs `program`; `looks` are more flags, of a command that can look at a run
+ * without training. `--help` prints the flags and ends the process. Throws UserError.
  */
 export function readTrainingCommand<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   command: string,
   words: readonly string[] = process.argv.slice(2),
-): TrainingCommand<Own> {
+  looks: SettingsTable = {},
+): TrainingCommand<Own> & { readonly looks: Readonly<Record<string, unknown>> } {
   const { family, about, examples } = program
   const table = settingsTable(family)
   const settings = Object.entries(table)
@@ -26,7 +29,10 @@ export function readTrainingCommand<Model extends Module, Options, Own extends S
       about,
       operands: Object.fromEntries(settings.filter(isOperand).map(([name, setting]) => [name, operandOf(setting)])),
       flags: Object.fromEntries(
-        [...settings.filter(entry => !isOperand(entry)), ...run].map(entry => [keyOf(...entry), flagFor(entry[1])]),
+        [...settings.filter(entry => !isOperand(entry)), ...run, ...Object.entries(looks)].map(entry => [
+          keyOf(...entry),
+          flagFor(entry[1]),
+        ]),
       ) as Flags,
       examples,
     },
@@ -34,12 +40,16 @@ export function readTrainingCommand<Model extends Module, Options, Own extends S
   ) as Readonly<Record<string, unknown>>
   const read = (entries: readonly (readonly [string, Setting])[]) =>
     Object.fromEntries(
-      entries.map(([name, setting]) => [name, values[keyOf(name, setting)]]).filter(([, value]) => value !== undefined),
+      entries.map(([name, setting]) => [name, values[keyOf(name, setting)]]).filter(([, value]) => isGiven(value)),
     )
   const operands = settings.filter(isOperand).flatMap(([name]) => (values[name] as string | undefined) ?? [])
+  const flags = read(run) as TrainingCommand<Own>['flags']
+  const config = flags.config === undefined ? null : settingsIn(family, flags.config)
+  if (config !== null && flags.resume) throw new UsageError('--config: expected without --resume, got both')
   return {
-    given: read(settings) as TrainingCommand<Own>['given'],
-    flags: read(run) as TrainingCommand<Own>['flags'],
+    given: { ...config?.given, ...read(settings) } as TrainingCommand<Own>['given'],
+    flags: { ...flags, ...(config !== null && { steps: flags.steps ?? config.steps }) },
+    looks: read(Object.entries(looks)),
     line: shellLine(command, ...words),
     resume: (folder, steps) => shellLine(command, ...operands, '--out', folder, '--resume', '--steps', String(steps)),
   }
@@ -50,6 +60,11 @@ function runFlags(command: string, onLatents: boolean): SettingsTable {
   const { vae, out, ...rest } = runTable
   const folder = { ...out, help: `${out.help} (default runs/${command}-PRESET)` }
   return { ...rest, ...(onLatents && { vae }), out: folder }
+}
+
+/** A flag that may be repeated and was not given is an empty list. */
+function isGiven(value: unknown): boolean {
+  return Array.isArray(value) ? value.length > 0 : value !== undefined
 }
 
 /** Key of a setting among the values: the flag without its dashes. */
@@ -66,7 +81,10 @@ function operandOf({ help, ...setting }: Setting): Operand {
 function flagFor(setting: Setting): Flag {
   const about = helpOf(setting)
   if (setting.type === 'switch') return { type: 'switch', about }
-  if (setting.type === 'text') return { type: 'text', value: setting.value, choices: setting.choices, about }
+  if (setting.type === 'text') {
+    const { value, choices, many } = setting
+    return { type: 'text', value, choices, about, ...(many && { many }) }
+  }
   return { type: setting.type, min: setting.min, max: setting.max, about }
 }
 

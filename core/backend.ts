@@ -38,12 +38,15 @@ export const unaryNames = [
   'abs',
   'sign',
   'floor',
+  'round', // to the nearest integer, of two equally near ones the even one
   'square',
   'sqrt',
   'rsqrt',
   'reciprocal',
   'exp',
+  'expm1',
   'log',
+  'log1p',
   'sin',
   'cos',
   'tanh',
@@ -69,6 +72,8 @@ export const binaryNames = [
   'mul',
   'div',
   'pow',
+  'remainder', // with the sign of b; of i32 by 0 it is 0
+  'atan2', // of (y, x)
   'maximum',
   'minimum',
   'equal',
@@ -287,6 +292,13 @@ export interface FusedKernels {
   selfAttention(qkv: Operand, bias: Operand | null, heads: number, out: Spec): Storage
   /** [gqkv] or, with bias, [gqkv, gbias]. */
   selfAttentionGrad(g: Operand, qkv: Operand, bias: Operand | null, heads: number): Storage[]
+  /** Sums up to each element along an axis, or from the end where `reverse`. As exact as `reduce`. */
+  cumsum(x: Operand, axis: number, reverse: boolean, out: Spec): Storage
+  /**
+   * Positions that sort x along the last axis, i32. NaN counts as the largest, −0 equals 0, and equal elements keep their
+   * order in either direction.
+   */
+  argsort(x: Operand, descending: boolean, out: Spec): Storage
   /** Σ of squares of all elements of all operands, as one scalar. */
   sumOfSquares(xs: readonly Operand[], out: Spec): Storage
 }

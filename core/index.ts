@@ -44,8 +44,18 @@ export {
   type Unary,
 } from './op.ts'
 export { gelu, geluTanh, relu, sigmoid, silu, softplus } from './ops/activation.ts'
+export { flatten, flip, repeat, roll, squeeze, tile, tril, triu } from './ops/arrange.ts'
 export { attention, selfAttention } from './ops/attention.ts'
 export { type Axes, broadcastTo, sum, sumTo } from './ops/broadcast.ts'
+export {
+  greater,
+  greaterEqual,
+  isNaN,
+  logicalAnd,
+  logicalNot,
+  logicalOr,
+  notEqual,
+} from './ops/compare.ts'
 export {
   avgPool2d,
   type ConvOptions,
@@ -57,6 +67,19 @@ export {
   patchify,
   unfold,
 } from './ops/conv.ts'
+export { type Conv1dOptions, conv1d } from './ops/conv1d.ts'
+export { eye, fullLike, linspace, oneHot, onesLike, zerosLike } from './ops/creation.ts'
+export { cumsum } from './ops/cumsum.ts'
+export {
+  type BinaryCrossEntropyOptions,
+  binaryCrossEntropy,
+  binaryCrossEntropyWithLogits,
+  type KlDivergenceOptions,
+  klDivergence,
+  type LogitsOptions,
+} from './ops/divergence.ts'
+export { einsum } from './ops/einsum.ts'
+export { atan2, expm1, log1p, tan } from './ops/elementary.ts'
 export {
   abs,
   add,
@@ -89,12 +112,19 @@ export {
   to,
 } from './ops/elementwise.ts'
 export { embedding, gatherRows, pick, scatterAdd, scatterRows } from './ops/gather.ts'
+export { type IndexItem, type IndexRange, index } from './ops/indexing.ts'
 export { l1, mse, smoothL1 } from './ops/loss.ts'
 export { linear, matmul } from './ops/matmul.ts'
 export { concat, copy, pad, permute, reshape, slice, split, stack, transpose, unsqueeze } from './ops/movement.ts'
 export { adaLayerNorm, gatedResidual, groupNorm, layerNorm } from './ops/norm.ts'
+export { elu, leakyRelu } from './ops/rectifiers.ts'
 export { max, mean, min, variance } from './ops/reduce.ts'
+export { all, any, argmax, argmin, logsumexp, norm, prod, std } from './ops/reductions.ts'
+export { rmsNorm } from './ops/rms-norm.ts'
+export { ceil, remainder, round, trunc } from './ops/rounding.ts'
+export { dropout, multinomial } from './ops/sampling.ts'
 export { crossEntropy, logSoftmax, softmax } from './ops/softmax.ts'
+export { argsort, type Sorted, type SortOptions, sort, topk } from './ops/sort.ts'
 export {
   type AdamWAttrs,
   type AdamWRow,

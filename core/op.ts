@@ -95,14 +95,16 @@ function register<O extends { readonly name: string }>(op: O): O {
   return op
 }
 
-/** Registers an op with one result. */
+/** Registers an op with one result. Bundlers leave out the records of unused ops. */
+// @__NO_SIDE_EFFECTS__
 export function defineOp<X extends readonly Tensor[], A, S extends readonly Tensor[] = readonly []>(
   op: Op<X, A, S>,
 ): Op<X, A, S> {
   return register(op)
 }
 
-/** Registers an op with several results. */
+/** Registers an op with several results. Bundlers leave out the records of unused ops. */
+// @__NO_SIDE_EFFECTS__
 export function defineManyOp<X extends readonly Tensor[], A>(op: ManyOp<X, A>): ManyOp<X, A> {
   return register(op)
 }

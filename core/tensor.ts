@@ -124,15 +124,27 @@ export class Tensor implements Operand, Scoped {
 
   /**
    * Makes this tensor a leaf, whose gradient `backward` accumulates in `.grad`, and returns it. For the result of a
-   * recorded op, which stays what it is, returns a new leaf on the same memory. Throws on integers.
+   * recorded op, which stays what it is, returns a new leaf on the same memory. `required: false` makes a leaf a constant
+   * again and frees its gradient. Throws on integers.
    */
-  requireGrad(): Tensor {
+  requireGrad(required = true): Tensor {
+    if (!required) return this.#becomeConstant()
     if (this.dtype === 'i32')
       throw atCaller(new Error(`requireGrad: expected f32 or f64, got i32 of shape ${show(this.shape)}`))
     if (this.node?.leaf === this) return this
     if (this.node !== null) return this.detach().requireGrad()
     this.#node = Node.ofLeaf(this)
     this.#node.hold()
+    return this
+  }
+
+  #becomeConstant(): Tensor {
+    if (this.node === null) return this
+    if (this.node.leaf !== this) return this.detach()
+    this.grad?.dispose()
+    this.grad = null
+    this.node.drop()
+    this.#node = null
     return this
   }
 

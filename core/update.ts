@@ -6,6 +6,8 @@
  */
 
 import type { AssignRow, BackendKernels, UpdateKernel } from './backend.ts'
+import { addLoops } from './backends/cpu/backend.ts'
+import { optimizerLoops } from './backends/cpu/optimizer.ts'
 import { noGrad } from './graph.ts'
 import { currentObserver } from './op.ts'
 import type { Sampler } from './samples.ts'
@@ -13,6 +15,8 @@ import { scope } from './scope.ts'
 import { ShapeError, sameShape, show } from './shape.ts'
 import { ones, type Tensor } from './tensor.ts'
 import { atCaller } from './traceback.ts'
+
+addLoops(optimizerLoops)
 
 /** 'written' and 'read' fields have the shape of the row's first field, a 'scalar' is read and has one element. */
 export type FieldRole = 'written' | 'read' | 'scalar'

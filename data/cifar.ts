@@ -3,8 +3,9 @@
  * 32 × 32 bytes. Needs Node. A folder gives the training set, one file what is in it, test_batch.bin too.
  */
 
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { wholeFile, wholeText } from '../io/open-node.ts'
 import { reason, UserError } from '../io/user-error.ts'
 import type { ImageDataset } from './dataset.ts'
 import { numbered, rawDataset } from './raw.ts'
@@ -66,8 +67,9 @@ export function openCifar(kind: keyof typeof kinds, path: string, size: number):
 function readBatch(path: string, record: number): Uint8Array {
   let bytes: Uint8Array
   try {
-    bytes = readFileSync(path)
+    bytes = wholeFile(path)
   } catch (error) {
+    if (error instanceof UserError) throw error
     const python = existsSync(path.replace(/\.bin$/, '')) ? ' (there is the Python version)' : ''
     throw new UserError(`${path}: expected a file of the binary version: ${reason(error)}${python}`)
   }
@@ -80,7 +82,7 @@ function readBatch(path: string, record: number): Uint8Array {
 /** One name a line. Numbers where there is no such file. */
 function classNames(path: string, count: number): readonly string[] {
   if (!existsSync(path)) return numbered(count)
-  const lines = readFileSync(path, 'utf8').split('\n')
+  const lines = wholeText(path).split('\n')
   const names = lines.map(line => line.trim()).filter(line => line !== '')
   if (names.length !== count) throw new UserError(`${path}: expected ${count} names, got ${names.length}`)
   return names

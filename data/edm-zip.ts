@@ -9,7 +9,7 @@ import { reason, UserError } from '../io/user-error.ts'
 import { ZipFile } from '../io/zip-node.ts'
 import type { ImageDataset } from './dataset.ts'
 import { decodePicture, unreadable } from './folder.ts'
-import { isPicture } from './list-pictures.ts'
+import { isPicture, isSystemFile, LeftOut } from './list-pictures.ts'
 import { numbered } from './raw.ts'
 import { type OpenOptions, Skipped } from './unreadable.ts'
 
@@ -31,10 +31,14 @@ export async function openEdmZip(
   try {
     const names = [...zip.entries.keys()].filter(isPicture).sort()
     if (names.length === 0) throw new UserError(`${path}: expected pictures, got none of ${zip.entries.size} files`)
-    const others = [...zip.entries.keys()].filter(name => !name.endsWith('/') && !isPicture(name)).length
-    const known = zip.entries.has(labelFile) ? 1 : 0
-    if (others > known) report(`${path}: left out: ${others - known} files that are no pictures`)
-    const labels = known === 0 ? null : labelsIn(await bytesOf(zip, labelFile), `${path}: ${labelFile}`, names)
+    const leftOut = new LeftOut()
+    for (const name of zip.entries.keys())
+      if (!name.endsWith('/') && !isPicture(name) && !isSystemFile(name) && name !== labelFile)
+        leftOut.addFile(basename(name))
+    if (leftOut.text !== null) report(`${path}: left out: ${leftOut.text}`)
+    const labels = !zip.entries.has(labelFile)
+      ? null
+      : labelsIn(await bytesOf(zip, labelFile), `${path}: ${labelFile}`, names)
     const classes = labels === null ? 1 : labels.reduce((most, label) => Math.max(most, label + 1), 1)
     return {
       name: `zip:${path}`,

@@ -1,14 +1,16 @@
 /**
- * A folder of pictures as a data set. Needs Node. Which files: list-pictures.ts. Pictures are scaled and cropped to the
- * byte as in ADM (resize.ts), after what ADM leaves out: they are turned as their camera was held, and transparent ones
- * are laid over white.
+ * Pictures in files as a data set: those of a folder (list-pictures.ts) or of a list (list-rows.ts). Needs Node. Pictures
+ * are scaled and cropped to the byte as in ADM (resize.ts), after what ADM leaves out: they are turned as their camera was
+ * held, and transparent ones are laid over white.
  */
 
-import { constants } from 'node:fs'
+import { constants, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { reason, UserError } from '../io/user-error.ts'
 import { type ImageDataset, planesOf } from './dataset.ts'
+import type { ClassFrom } from './help.ts'
 import { type Listing, listPictures, type Path, type PictureFile, shown } from './list-pictures.ts'
+import { isList, listRows } from './list-rows.ts'
 import { centerCrop } from './resize.ts'
 import { leaveOut, type OpenOptions, Skipped, UnreadablePicture } from './unreadable.ts'
 
@@ -24,12 +26,12 @@ const ofTheMachine = new Set(['EMFILE', 'ENFILE', 'ENOMEM'])
 const mostPixels = 2 ** 27
 
 /**
- * The pictures in `path` (`listPictures`), in the order of their classes and names, at `size`. A picture that cannot be
- * read is left out: of small sets at once, of others when it is drawn (`readableFrom`). Rejects with UserError, with the
- * path in question, on a folder without pictures, and where `strict` on the first picture that cannot be read.
+ * The pictures in `path`, a folder (`listPictures`) or a list (`listRows`), at `size`. A picture that cannot be read is left
+ * out: of small sets at once, of others when it is drawn (`readableFrom`). Rejects with UserError, with the path in
+ * question, on a folder without pictures or a bad row, and where `strict` on the first picture that cannot be read.
  */
 export async function openFolder(path: string, size: number, options: OpenOptions = {}): Promise<ImageDataset> {
-  return openListing(path, listPictures(path, options.classFrom), size, options)
+  return openListing(path, listingOf(path, options.classFrom), size, options)
 }
 
 /**
@@ -40,7 +42,7 @@ export async function openFolderAtCommonSize(
   path: string,
   options: OpenOptions = {},
 ): Promise<{ readonly set: ImageDataset; readonly sides: readonly [least: number, largest: number] }> {
-  const listing = listPictures(path, options.classFrom)
+  const listing = listingOf(path, options.classFrom)
   const { counts, encoded } = await shorterSides(listing)
   const [[size] = [1, 0]] = [...counts].sort(([a, n], [b, m]) => m - n || a - b) // of 1 px, if no picture can be read
   const set = await openListing(path, listing, size, options, encoded)
@@ -83,6 +85,12 @@ async function openListing(
     pixels: i => cache.get(pictures[i].path) ?? read(pictures[i].path),
     skipped,
   }
+}
+
+function listingOf(path: string, classFrom?: ClassFrom): Listing {
+  return isList(path) && statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true
+    ? listRows(path)
+    : listPictures(path, classFrom)
 }
 
 /** Returns the readable pictures, in order. Rejects on the first unreadable one if none may be skipped. */

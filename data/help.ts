@@ -2,7 +2,7 @@
 
 /** The data sets that `openDataset` opens, for --help. */
 export const dataHelp =
-  'emoji, emoji:smileys, a folder of pictures (by class or not), cifar10:DIR, cifar100:DIR, mnist:DIR, idx:FILE, npz:FILE or zip:FILE'
+  'emoji, emoji:smileys, emoji:others (no smileys), a folder of pictures (by class or not), a .csv or .jsonl of paths and labels, cifar10:DIR, cifar100:DIR, mnist:DIR, idx:FILE, npz:FILE or zip:FILE'
 
 /** Places where a folder has the class of a picture: its first folder, or its file name up to the first `_`, as in ADM. */
 export const classSources = ['folder', 'prefix'] as const

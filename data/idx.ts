@@ -3,9 +3,10 @@
  * Pictures are grey, and become red, green and blue of the same value. Never flipped: digits and letters have a handedness.
  */
 
-import { createReadStream, existsSync, type ReadStream, statSync } from 'node:fs'
+import { existsSync, type ReadStream, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { createGunzip } from 'node:zlib'
+import { streamFile } from '../io/open-node.ts'
 import { reason, UserError } from '../io/user-error.ts'
 import type { ImageDataset } from './dataset.ts'
 import { numbered, rawDataset } from './raw.ts'
@@ -65,8 +66,8 @@ async function readIdx(path: string, axes: number): Promise<{ sizes: number[]; d
   let filled = 0
   try {
     const zipped = path.endsWith('.gz')
+    const source = streamFile(path)
     const largest = statSync(path).size * (zipped ? largestRatio : 1)
-    const source = createReadStream(path)
     for await (let part of zipped ? unzipped(source) : source) {
       if (head.length < begin) {
         const some = part.subarray(0, begin - head.length)

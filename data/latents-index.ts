@@ -6,9 +6,10 @@
  * their mirror images, where the set has them; `label` (n) and `picture` (n), the place in the set.
  */
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { sha256Of } from '../io/checksum.ts'
+import { wholeText } from '../io/open-node.ts'
 import { SafetensorsFile } from '../io/safetensors-node.ts'
 import { reason, UserError } from '../io/user-error.ts'
 
@@ -79,8 +80,9 @@ export function readIndex(folder: string): LatentIndex | undefined {
   if (!existsSync(path)) return undefined
   let index: LatentIndex
   try {
-    index = JSON.parse(readFileSync(path, 'utf8'))
+    index = JSON.parse(wholeText(path))
   } catch (error) {
+    if (error instanceof UserError) throw error
     throw new UserError(`${path}: expected the index of a folder of latents: ${reason(error)}`)
   }
   if (index?.format !== 'demask latents 1')

@@ -4,10 +4,11 @@
  * anew each time from the posterior, as MaskDiT does. [MaskDiT] The format is latents-index.ts. Before: dataset.ts.
  */
 
-import { closeSync, openSync, read } from 'node:fs'
+import { closeSync, read } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { sizeOf } from '../core/shape.ts'
+import { openRegular } from '../io/open-node.ts'
 import { reason, UserError } from '../io/user-error.ts'
 import type { TrainingSet } from './dataset.ts'
 import { checkShard, indexFile, type LatentIndex, openShard, readIndex, type Shard } from './latents-index.ts'
@@ -131,7 +132,7 @@ class ShardFile {
     const way = mirrored ? '.mirrored' : ''
     this.#reading++
     try {
-      this.#descriptor ??= openSync(this.path, 'r')
+      this.#descriptor ??= openRegular(this.path).descriptor
       const [mean, std] = await Promise.all(['mean', 'std'].map(name => this.#row(name + way, row, values)))
       return { mean, std }
     } catch (error) {

@@ -30,7 +30,12 @@ const picture = /\.(png|jpe?g|jpe|jfif|webp|gif|tiff?|avif)$/i
 const formats = '.png, .jpg, .webp, .gif, .tif or .avif'
 /** True if a file's name, without folders or with them, is that of a picture, and no part of it is hidden. */
 export function isPicture(name: string): boolean {
-  return picture.test(name) && !name.split('/').some(part => hidden.test(part) || systemFile.test(part))
+  return picture.test(name) && !name.split('/').some(part => hidden.test(part)) && !isSystemFile(name)
+}
+
+/** True if a part of a file's name is one that operating systems add. */
+export function isSystemFile(name: string): boolean {
+  return name.split('/').some(part => systemFile.test(part))
 }
 
 /** Files that an operating system adds; they are passed over without a word. */
@@ -149,7 +154,7 @@ function entriesOf(
     if (stats?.isDirectory()) folders.push({ ...entry, id: `${stats.dev}:${stats.ino}` })
     else if (stats !== null && !stats.isFile()) leftOut.add('special file', '', entry.name)
     else if (picture.test(entry.name)) pictures.push(entry)
-    else leftOut.add('file', extensionOf(entry.name), entry.name)
+    else leftOut.addFile(entry.name)
   }
   return { pictures: pictures.sort(byName), folders: folders.sort(byName) }
 }
@@ -194,7 +199,7 @@ export function shown(path: Path): string {
 }
 
 /** Counts what is left out, by reason. */
-class LeftOut {
+export class LeftOut {
   readonly #reasons = new Map<string, { readonly noun: string; readonly why: string; readonly names: string[] }>()
 
   add(noun: string, why: string, name: string): void {
@@ -202,6 +207,11 @@ class LeftOut {
     const reason = this.#reasons.get(key) ?? { noun, why, names: [] }
     reason.names.push(name)
     this.#reasons.set(key, reason)
+  }
+
+  /** Counts a file that is no picture, by its extension. */
+  addFile(name: string): void {
+    this.add('file', extensionOf(name), name)
   }
 
   /** All reasons with their counts, on one line; null where nothing is left out. */

@@ -24,9 +24,9 @@ const kinds: Readonly<Record<string, Opener>> = {
 }
 
 /**
- * The set that `spec` names, with pictures of `size` by `size`: `emoji`, `emoji:smileys`; `cifar10:` or `cifar100:` and a
+ * The set that `spec` names, with pictures of `size` by `size`: `emoji`, `emoji:smileys`, `emoji:others`; `cifar10:` or `cifar100:` and a
  * folder or .bin file; `mnist:` and a folder; `idx:` and a file of pictures; `npz:` and an .npz or .npy as ADM has them; `zip:` and
- * a file as EDM has them, or such a file's path alone; or the path of a folder (one called emoji is `./emoji`). Rejects with UserError, and with one line on a damaged file.
+ * a file as EDM has them, or such a file's path alone; a .csv or .jsonl that lists pictures; or the path of a folder (one called emoji is `./emoji`). Rejects with UserError, and with one line on a damaged file.
  */
 export async function openDataset(spec: string, size: number, options: OpenOptions = {}): Promise<ImageDataset> {
   if (!Number.isInteger(size) || size < 1) throw new UserError(`${spec}: expected a size of at least 1, got ${size}`)
@@ -34,7 +34,9 @@ export async function openDataset(spec: string, size: number, options: OpenOptio
     throw new UserError(`--class-from: expected a folder of pictures for 'prefix', got ${spec}`)
   if (spec === 'emoji') return openEmoji('all', size)
   if (spec === 'emoji:smileys') return openEmoji('smileys', size)
-  if (spec.startsWith('emoji:')) throw new UserError(`data: expected emoji, emoji:smileys or a folder, got '${spec}'`)
+  if (spec === 'emoji:others') return openEmoji('others', size)
+  if (spec.startsWith('emoji:'))
+    throw new UserError(`data: expected emoji, emoji:smileys, emoji:others or a folder, got '${spec}'`)
   const colon = spec.indexOf(':')
   const kind = spec.slice(0, Math.max(colon, 0))
   const extension = /\.(npz|npy|zip)$/.exec(spec)?.[1]

@@ -6,7 +6,20 @@
  * Next: respace.ts, losses.ts, samplers.ts.
  */
 
-import { add, affine, clamp, exp, mul, ShapeError, slice, sub, type Tensor } from '../core/index.ts'
+import {
+  add,
+  affine,
+  clamp,
+  exp,
+  full,
+  isFinite as isFiniteAt,
+  mul,
+  ShapeError,
+  slice,
+  sub,
+  type Tensor,
+  where,
+} from '../core/index.ts'
 import { type Schedule, scheduleOf } from './betas.ts'
 import { checkTimesteps, perSample, scaled, type Timesteps } from './per-sample.ts'
 
@@ -94,7 +107,10 @@ export interface ReverseStep extends Gaussian {
 
 /** Option of steps that clip their prediction of x_0. */
 export interface ClipOption {
-  /** Clip the predicted x_0 to [−1, 1]: for pixels, whose range that is, and not for latents. Default false. */
+  /**
+   * Clip the predicted x_0 to [−1, 1]: for pixels, whose range that is, and not for latents. One that is not finite becomes
+   * NaN. Default false.
+   */
   readonly clip?: boolean
 }
 
@@ -118,7 +134,7 @@ export function reverseStep(
   { clip = false }: ClipOption = {},
 ): ReverseStep {
   const unclipped = xStartOf(d, predicted, xt, t)
-  const predXStart = clip ? clamp(unclipped, -1, 1) : unclipped
+  const predXStart = clip ? clipped(unclipped) : unclipped
   const { mean } = qPosterior(d, predXStart, xt, t)
   if (range === null) return { mean, predXStart, ...fixedVariance(d, xt, t) }
   // log σ² = f log β_t + (1 − f) log β̃_t with f = (v + 1)/2  [iDDPM eq. 15]
@@ -126,6 +142,12 @@ export function reverseStep(
   const width = perSample(xt, t, i => Math.log(d.betas[i]) - d.posteriorLogVariance[i])
   const logVariance = add(low, mul(affine(range, 0.5, 0.5), width))
   return { mean, predXStart, logVariance, variance: exp(logVariance) }
+}
+
+/** x_0 limited to [−1, 1], (N, C, …). What overflowed becomes NaN, so that it is not taken for black or white. */
+function clipped(xStart: Tensor): Tensor {
+  const { dtype, backend } = xStart
+  return where(isFiniteAt(xStart), clamp(xStart, -1, 1), full([], Number.NaN, { dtype, backend }))
 }
 
 function fixedVariance(d: GaussianDiffusion, xt: Tensor, t: Timesteps): Omit<ReverseStep, 'mean' | 'predXStart'> {

@@ -12,7 +12,7 @@ import { readFlags } from '../cli/flags.ts'
 import { holeAt, holeIn, maskOf, pictures } from '../cli/inpaint-inputs.ts'
 import { labelOf } from '../cli/label.ts'
 import { main } from '../cli/main.ts'
-import { checkPicture } from '../cli/sample-output.ts'
+import { checkFinite, checkPicture } from '../cli/sample-output.ts'
 import { backendNames, ready, rng, tensor } from '../core/index.ts'
 import { inpaintSteps, type Network, repaintLevels, respace, spaceTimesteps } from '../diffusion/index.ts'
 import { UserError } from '../io/user-error.ts'
@@ -136,7 +136,9 @@ await main(async () => {
       x = step.x.alias()
       bar.increment(1, { method })
     }
-    results.push((await x.data()) as Float32Array)
+    const values = (await x.data()) as Float32Array
+    checkFinite({ values, shape: [N, C, S, S], seeds: new Array(N).fill(flags.seed) })
+    results.push(values)
   }
   bar.stop()
 

@@ -22,10 +22,11 @@ import { openRun } from '../training/program.ts'
 
 await runInChild(async () => {
   const command = readTrainingCommand(maskDiTProgram, 'npx tsx examples/train-maskdit.ts')
-  const { settings, options, data, random, begin } = await openRun(maskDiTProgram, command)
+  const { settings, options, data, random, prepare, begin } = await openRun(maskDiTProgram, command)
   const { batch, lr, warmUpSteps, emaDecay, tune, maskRatio } = settings
 
   const net = new PreconditionedMaskDiT(options, { rng: random.fork('weights') })
+  await prepare(net)
   const average = new PreconditionedMaskDiT(options, { rng: null })
   const ema = new Ema(net, average, { decay: warmUpDecay(emaDecay), skipFrozen: true })
   const optimizer = new AdamW(net.namedParameters(), settings)

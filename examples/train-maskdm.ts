@@ -10,7 +10,6 @@ import { readTrainingCommand } from '../cli/train-flags.ts'
 import { backward, mean, scope } from '../core/index.ts'
 import { Batches } from '../data/index.ts'
 import {
-  loadPretrained,
   MaskedUViT,
   maskdmDiffusion,
   maskdmOptimizer,
@@ -25,11 +24,11 @@ import { openRun } from '../training/program.ts'
 
 await runInChild(async () => {
   const command = readTrainingCommand(maskDMProgram, 'npx tsx examples/train-maskdm.ts')
-  const { settings, options, data, random, weights, begin } = await openRun(maskDMProgram, command)
+  const { settings, options, data, random, prepare, begin } = await openRun(maskDMProgram, command)
   const { preset, batch, lr, warmUpSteps, emaDecay } = settings
 
   const model = new MaskedUViT(options, { rng: random.fork('weights') })
-  if (weights !== null) loadPretrained(model, weights) // fine-tuning
+  await prepare(model) // fine-tuning starts with the weights of --from
   const ema = new Ema(model, new MaskedUViT(options, { rng: null }), { decay: powerDecay(emaDecay) })
   const optimizer = new AdamW(model.namedParameters(), maskdmOptimizer)
   const schedule = warmUp(warmUpSteps, constant(lr))

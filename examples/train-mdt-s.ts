@@ -17,10 +17,11 @@ import { mdtProgram } from '../training/programs.ts'
 
 await runInChild(async () => {
   const command = readTrainingCommand(mdtProgram, 'npx tsx examples/train-mdt-s.ts')
-  const { settings, options, data, random, begin } = await openRun(mdtProgram, command)
+  const { settings, options, data, random, prepare, begin } = await openRun(mdtProgram, command)
   const { batch, lr, warmUpSteps, emaDecay } = settings
 
   const model = new MDT(options, { rng: random.fork('weights') })
+  await prepare(model) // --init and --freeze
   const ema = new Ema(model, new MDT(options, { rng: null }), { decay: warmUpDecay(emaDecay) })
   const optimizer = new AdamW(model.namedParameters(), settings)
   const schedule = warmUp(warmUpSteps, constant(lr))

@@ -15,10 +15,11 @@ import { vaeProgram } from '../training/vae.ts'
 
 await runInChild(async () => {
   const command = readTrainingCommand(vaeProgram, 'npx tsx examples/train-vae.ts')
-  const { settings, options, data, random, begin } = await openRun(vaeProgram, command)
+  const { settings, options, data, random, prepare, begin } = await openRun(vaeProgram, command)
   const { batch, lr, warmUpSteps, emaDecay, klWeight } = settings
 
   const model = new AutoencoderKL(options, { rng: random.fork('weights') })
+  await prepare(model)
   const ema = new Ema(model, new AutoencoderKL(options, { rng: null }), { decay: warmUpDecay(emaDecay) })
   const optimizer = new AdamW(model.namedParameters(), settings)
   const schedule = warmUp(warmUpSteps, constant(lr))

@@ -21,6 +21,7 @@ import {
 } from 'node:fs'
 import { constants, hostname } from 'node:os'
 import { join } from 'node:path'
+import { wholeText } from './open-node.ts'
 import { reason, UserError } from './user-error.ts'
 
 /** Owner of a lock, as its file names it. */
@@ -61,7 +62,10 @@ export function lockFolder(folder: string): () => void {
     if (error instanceof UserError) throw error
     throw new UserError(`${folder}: could not be locked: ${reason(error)}`, { cause: error })
   }
+  let held = true
   const release = () => {
+    if (!held) return // another process may have a lock of this name by now
+    held = false
     rmSync(own.path, { force: true })
     if (made !== undefined) removeEmpty(folder)
     process.off('exit', release)
@@ -70,6 +74,11 @@ export function lockFolder(folder: string): () => void {
   process.on('exit', release)
   for (const signal of signals) process.on(signal, onSignal)
   return release
+}
+
+/** True if a process that lives, here or where it cannot be seen from here, has the folder. */
+export function isLocked(folder: string): boolean {
+  return locks(folder).some(({ owner }) => owner !== null && lives(owner))
 }
 
 const signals = ['SIGINT', 'SIGTERM'] as const
@@ -124,7 +133,7 @@ function locks(folder: string): Lock[] {
 function readOwner(path: string): Owner | null {
   for (const end = performance.now() + textWithinMs; ; ) {
     try {
-      const { host, pid, namespace = ownNamespace, start, since } = JSON.parse(readFileSync(path, 'utf8'))
+      const { host, pid, namespace = ownNamespace, start, since } = JSON.parse(wholeText(path))
       if (Number.isSafeInteger(pid) && pid > 0)
         return { host: `${host}`, pid, namespace: `${namespace}`, start: `${start}`, since: `${since}` }
     } catch (error) {

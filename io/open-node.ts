@@ -1,6 +1,6 @@
 /** Opens and reads files without waiting: a pipe or a device is refused, not read. Needs Node. */
 
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, createReadStream, fstatSync, openSync, type ReadStream, readSync } from 'node:fs'
 import { UserError } from './user-error.ts'
 
 /** A descriptor of a regular file, and its size in bytes. Throws UserError on another kind, and Node's error. */
@@ -36,4 +36,20 @@ export function firstBytes(path: string, length: number): Uint8Array {
   } finally {
     closeSync(descriptor)
   }
+}
+
+/** All bytes of a file. Throws as `openRegular`. */
+export function wholeFile(path: string): Uint8Array {
+  return firstBytes(path, Number.MAX_SAFE_INTEGER)
+}
+
+/** A file's text, which is UTF-8. Throws as `openRegular`. */
+export function wholeText(path: string): string {
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(wholeFile(path))
+}
+
+/** The bytes of a file in order, 1 MiB or less at a time. Throws as `openRegular`. */
+export function streamFile(path: string): ReadStream {
+  const { descriptor } = openRegular(path)
+  return createReadStream('', { fd: descriptor, start: 0, highWaterMark: 2 ** 20 })
 }

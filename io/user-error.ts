@@ -5,6 +5,11 @@ export class UserError extends Error {
   override name = 'UserError'
 }
 
+/** A command line that names what does not exist, or a value out of its range. */
+export class UsageError extends UserError {
+  override name = 'UsageError'
+}
+
 /** `error: …` on one line; for a mistake in the program itself, how to see where. */
 export function errorLine(error: unknown): string {
   const message = (error instanceof Error ? error.message : String(error)).trim().replace(/\s*\n\s*/g, ' ')

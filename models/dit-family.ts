@@ -9,6 +9,7 @@ import { type Family, type FamilyGeneration, samplerNames } from './family.ts'
 import { generateOverTimesteps, guidedChannels, type TimestepModel, timestepDiffusion } from './generate.ts'
 import { ditPreset, presetNames, trainingDefaults } from './presets.ts'
 import { presetOf, publishedPictures, StateShapes } from './state-shapes.ts'
+import { ditRules } from './transfer-rules.ts'
 
 /** Generation that DiT and MDT have in common. */
 export const timestepGeneration = {
@@ -65,7 +66,7 @@ export const dit: Family<DiT, TransformerOptions, Record<never, never>> = {
           return { loss: mean(loss), terms: { mse: mean(mse).detach(), ...(vb && { vb: mean(vb).detach() }) } }
         })
     },
-    transfer: (model, weights) => model.loadStateDict(weights),
+    transfer: ditRules,
   },
   generation: timestepGeneration,
   cost: ditCost,

@@ -6,9 +6,10 @@
 
 import type { Rng, Tensor } from '../core/index.ts'
 import type { GaussianDiffusion, Network, Sampled, TokenMask } from '../diffusion/index.ts'
-import type { Decay, HostState, Init, Module, NamedParameters, Optimizer, StateSource } from '../nn/index.ts'
+import type { Decay, HostState, Init, Module, NamedParameters, Optimizer } from '../nn/index.ts'
 import type { TransformerOptions } from './dit.ts'
 import type { Pictures } from './presets.ts'
+import type { TransferRules } from './transfer.ts'
 
 // ---- settings as data -----------------------------------------------------------------------------------------------
 
@@ -37,6 +38,8 @@ export interface TextSetting extends CommonSetting<string> {
   readonly value?: string
   /** Given as a word of its own instead of a flag: `demask train maskdm pretrain`. */
   readonly operand?: true
+  /** May be given again; the value is a list. */
+  readonly many?: true
 }
 
 /** False unless given. */
@@ -118,10 +121,16 @@ export interface FamilyTraining<Model extends Module, Own extends SettingsTable>
   /** Returns the training defaults of a preset. Throws RangeError on an unknown name. */
   defaults(preset: string): TrainingDefaults
   /**
-   * Settles own settings that follow from others; `given` are those of the command line, `resumed` is true if a run goes
-   * on. Throws UserError where they contradict each other.
+   * Settles own settings that follow from others. `given` are those of the command line, `resumed` is true if a run
+   * resumes, `inputSize` is the side of the model's input (default: that of the pictures). Throws UserError where they
+   * contradict each other.
    */
-  settle?(settings: OwnSettings<Own>, given: Partial<SettingsOf<Own>>, resumed: boolean): SettingsOf<Own>
+  settle?(
+    settings: OwnSettings<Own>,
+    given: Partial<SettingsOf<Own>>,
+    resumed: boolean,
+    inputSize?: number,
+  ): SettingsOf<Own>
   /** Pictures in the grid of samples that a run writes. */
   samples(preset: string): number
   /** Creates the optimizer of the paper. */
@@ -147,11 +156,8 @@ export interface FamilyTraining<Model extends Module, Own extends SettingsTable>
   readonly curves: readonly string[]
   /** Passes of a step over a part, to be run one after the other. Throws RangeError. */
   passes(model: Model, part: Part, settings: OwnSettings<Own>): Iterable<LossPass>
-  /**
-   * Puts pre-trained weights into a model, which may have other classes or another size if the family can transfer to
-   * them. Throws RangeError and ShapeError where they do not fit.
-   */
-  transfer(model: Model, weights: StateSource): void
+  /** Rules for the tensors that follow classes, size and variances (transfer.ts). Absent where weights cannot be transferred. */
+  readonly transfer?: TransferRules
 }
 
 // ---- recognition ----------------------------------------------------------------------------------------------------

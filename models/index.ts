@@ -81,7 +81,6 @@ export {
   maskdmPreset,
   maskdmPresets,
 } from './maskdm-presets.ts'
-export { loadPretrained, networkState, resizePositions } from './maskdm-transfer.ts'
 export { MaskedDiffusionTransformer, MDT, MDTBlock, type MDTOptions, MDTv2 } from './mdt.ts'
 export { type AblatedLoss, AblatedMDT, ablatedLoss, type MDTAblation } from './mdt-ablations.ts'
 export { mdt, mdtV2 } from './mdt-family.ts'
@@ -107,3 +106,15 @@ export {
   trainingDefaults,
 } from './presets.ts'
 export { describe, recognise } from './recognise.ts'
+export {
+  type Adapted,
+  type Fate,
+  type Pretrained,
+  type TransferContext,
+  type TransferRule,
+  type TransferRules,
+  type TransferredTensor,
+  type TransferTarget,
+  transferTable,
+  transferWeights,
+} from './transfer.ts'

@@ -9,6 +9,7 @@ import { type DecoderOptions, type MaskDiTOptions, officialDecoder, Precondition
 import { type MaskRatio, maskDiTLoss, maskRatioSchedule, sampleMaskDiTInputs, unmaskingTuning } from './maskdit-loss.ts'
 import { maskDiTPreset, maskDiTPresetNames, trainingDefaults } from './presets.ts'
 import { presetOf, publishedPictures, StateShapes } from './state-shapes.ts'
+import { maskDiTRules } from './transfer-rules.ts'
 
 const settings = {
   maskRatio: { type: 'number', min: 0, max: 0.95, default: 0.5, help: 'share of tokens removed, at first' },
@@ -70,7 +71,7 @@ export const maskDiT: Family<PreconditionedMaskDiT, MaskDiTOptions, typeof setti
           return { loss, terms: { loss: loss.detach(), dsm: mean(terms.dsm).detach() } }
         })
     },
-    transfer: (net, weights) => net.loadStateDict(weights),
+    transfer: maskDiTRules,
   },
 
   generation: {

@@ -18,8 +18,9 @@ import { generateOverLevels, seedNoise } from './generate.ts'
 import { extraTokens, type MaskDMOptions, MaskedUViT } from './maskdm.ts'
 import { maskdmDiffusion, maskdmSteps, maskedDenoisingScoreMatching, sampleMaskDMInputs } from './maskdm-diffusion.ts'
 import { maskdmOptimizer, maskdmPreset, maskdmPresets } from './maskdm-presets.ts'
-import { loadPretrained, networkState } from './maskdm-transfer.ts'
+import { maskDMNetwork } from './network-names.ts'
 import { gridSide, mlpRatioOf, StateShapes } from './state-shapes.ts'
+import { maskDMRules } from './transfer-rules.ts'
 
 const maskingOfPreset = (preset: string) => maskdmPreset(preset).masking
 
@@ -85,8 +86,13 @@ export function maskingOf({
 }
 
 /** Rejects settings that the stage or the mask does not use, and sizes a crop by its ratio. */
-function settle(settings: Settings, given: Partial<SettingsOf<typeof ownSettings>>, resumed: boolean): Settings {
-  const { stage, mask, maskRatio, preset, size } = settings
+function settle(
+  settings: Settings,
+  given: Partial<SettingsOf<typeof ownSettings>>,
+  resumed: boolean,
+  inputSize = settings.size,
+): Settings {
+  const { stage, mask, maskRatio, preset } = settings
   const unused =
     stage === 'pretrain'
       ? ([['from', 'from']] as const)
@@ -107,7 +113,7 @@ function settle(settings: Settings, given: Partial<SettingsOf<typeof ownSettings
   }
   const { network, masking } = maskdmPreset(preset)
   if (masking?.way === 'crop' && ratio === undefined) return settings
-  const patches = Math.floor(size / network.patchSize)
+  const patches = Math.floor(inputSize / network.patchSize)
   return { ...settings, maskSize: cropSize([patches, patches], maskRatio) }
 }
 
@@ -125,8 +131,8 @@ export const maskDM: Family<MaskedUViT, MaskDMOptions, typeof ownSettings> = {
   make: (options, init) => new MaskedUViT(options, init),
 
   recognise(checkpoint, path, { heads, preset: trained, schedule }) {
-    if (![...checkpoint.keys()].some(name => name.endsWith('encoder.encoder_pos_embed'))) return null
-    const state = networkState(checkpoint) as State
+    const state = maskDMNetwork(checkpoint)
+    if (state === null) return null
     const shapes = new StateShapes(state, path)
     const [hiddenSize, inChannels, patchSize] = shapes.of('encoder.patch_embed.proj.weight', 4)
     const numClasses = shapes.has('encoder.label_emb.weight') ? shapes.of('encoder.label_emb.weight', 2)[0] : 0
@@ -188,7 +194,7 @@ export const maskDM: Family<MaskedUViT, MaskDMOptions, typeof ownSettings> = {
           return { loss, terms: { loss: loss.detach() } }
         })
     },
-    transfer: loadPretrained,
+    transfer: maskDMRules,
   },
 
   generation: {

@@ -3,7 +3,7 @@
  * and each block of its second half takes in the output of the opposite one of the first half, a long skip. Under a mask
  * the removed patches are not there at all: no mask token stands for them, and nothing is predicted for them. Attention
  * has no key bias, layer norms have weights, GELU is exact. Diffusion, loss and sampler are maskdm-diffusion.ts, the way
- * from pre-training to other pictures is maskdm-transfer.ts. Leaves out dropout, which is 0 in every official model.
+ * from pre-training to other pictures is transfer.ts. Leaves out dropout, which is 0 in every official model.
  */
 
 import {

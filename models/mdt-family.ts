@@ -9,6 +9,7 @@ import { type MaskedDiffusionTransformer, MDT, type MDTOptions, MDTv2 } from './
 import { mdtPasses, mdtTerms } from './mdt-loss.ts'
 import { mdtPreset, mdtV2Preset, presetNames, trainingDefaults } from './presets.ts'
 import { presetOf, publishedPictures, StateShapes } from './state-shapes.ts'
+import { mdtRules } from './transfer-rules.ts'
 
 const settings = {
   maskRatio: {
@@ -34,7 +35,7 @@ const training: FamilyTraining<MaskedDiffusionTransformer, typeof settings> = {
   },
   curves: ['full', 'masked'],
   passes: (model, part) => mdtPasses(model, timestepDiffusion(model.options), part),
-  transfer: (model, weights) => model.loadStateDict(weights),
+  transfer: mdtRules,
 }
 
 const generation: FamilyGeneration<MaskedDiffusionTransformer> = {

@@ -1,6 +1,6 @@
 /**
  * The names of a network in a state dict: what training programs put in front of all of them, and what diffusers calls the
- * tensors of a DiT, become the official names. Used by recognise.ts.
+ * tensors of a DiT, become the official names. Used by recognise.ts and MaskDM's record.
  */
 
 import type { Shape } from '../core/index.ts'
@@ -37,6 +37,18 @@ function isMaskDiT(network: State): boolean {
   if (rows !== columns) return rows === D
   const [, C, P] = network.get(anchor)!.shape
   return network.get('final_layer.linear.weight')?.shape[0] !== 2 * C * P * P // without labels: DiT has variances too
+}
+
+/**
+ * The tensors of a MaskDM. The official checkpoints are of the diffusion around it: names begin with `model.`, those of the
+ * moving average with `ema_model.model.`, and tables of the schedule lie beside them. Null where there is no such network.
+ */
+export function maskDMNetwork(checkpoint: State): State | null {
+  const positions = 'encoder.encoder_pos_embed'
+  const prefix = ['', 'model.', 'ema_model.model.'].find(prefix => checkpoint.has(prefix + positions))
+  if (prefix === undefined) return null
+  const named = [...checkpoint].filter(([name]) => name.startsWith(prefix))
+  return new Map(named.map(([name, value]) => [name.slice(prefix.length), value]))
 }
 
 /** True if these are the names of diffusers' DiTTransformer2DModel. */

@@ -17,6 +17,7 @@ export {
 export { Conv2d, type Conv2dOptions } from './conv.ts'
 export { constantDecay, type Decay, Ema, type EmaOptions, powerDecay, warmUpDecay } from './ema.ts'
 export { Embedding } from './embedding.ts'
+export { freezeParameters } from './freeze.ts'
 export {
   constantOne,
   constantZero,

@@ -14,15 +14,26 @@ type Role = 'parameter' | 'frozen' | 'buffer'
 
 /** A tensor that belongs to a module's state. Made by `parameter`, `frozen` and `buffer`. */
 export class StateTensor extends Tensor {
-  readonly role: Role
+  #role: Role
 
   /** With the value and shape of a tensor, whose handle it takes over. */
   constructor(value: Tensor, role: Role) {
     super(value.storage, value.shape)
     if (role === 'parameter') this.requireGrad()
-    this.role = role
+    this.#role = role
     this.persist()
     value.dispose()
+  }
+
+  get role(): Role {
+    return this.#role
+  }
+
+  /** Makes a parameter one that is never trained. */
+  freeze(): void {
+    if (this.#role === 'buffer') return
+    this.requireGrad(false)
+    this.#role = 'frozen'
   }
 }
 

@@ -22,9 +22,10 @@ export async function writeLossCurve(path: string, rows: readonly Row[], terms: 
   await writeSvgAsPng(path, svg)
 }
 
-/** The same of one column as SVG, which scales with the page that it is in. */
-export async function curveSvg(rows: readonly Row[], term: string): Promise<string> {
-  const svg = curves(rows, [term], { width: 400, height: 190, padding: 4 })
+/** The same as SVG, which scales with the page that it is in, with the proportions of `width`; several columns are named. */
+export async function curveSvg(rows: readonly Row[], terms: readonly string[], width = 400): Promise<string> {
+  const height = width > 400 ? 300 : 190
+  const svg = curves(rows, terms, { width, height, padding: 4, named: terms.length > 1 })
   return svg.replace(/ width="\d+" height="\d+"/, '')
 }
 

@@ -4,10 +4,11 @@
  * as they are. What is in `state.json` is the caller's: whatever makes a resumed run the same as an unbroken one.
  */
 
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Tensor } from '../core/tensor.ts'
+import { wholeText } from '../io/open-node.ts'
 import type { HostTensor } from '../io/safetensors.ts'
 import { readSafetensors, storable, writeSafetensors } from '../io/safetensors-node.ts'
 import { reason, UserError } from '../io/user-error.ts'
@@ -90,8 +91,9 @@ export function readState<State extends CheckpointState>(path: string): State {
   const file = join(path, 'state.json')
   let state: State
   try {
-    state = JSON.parse(readFileSync(file, 'utf8'))
+    state = JSON.parse(wholeText(file))
   } catch (error) {
+    if (error instanceof UserError) throw error
     throw new UserError(`${file}: expected the state of a checkpoint: ${reason(error)}`)
   }
   const step = Number(named.exec(path.split(/[\\/]/).at(-1)!)?.[1] ?? state?.step)

@@ -27,8 +27,9 @@ export function familyProgram<Model extends Module, Options extends TransformerO
       const labels = numClasses > 0 ? seeds.map(i => i % numClasses) : null
       const schedule = generation.schedule?.(settings.preset)
       const request = { seeds, labels, ...generation.defaults, clip: decode === null, schedule }
-      const values = await readGenerated(generation.generate(average, request), () => run.asked())
-      if (values !== null) await showDrawn(path, { values, shape: [count, C, S, S] }, decode)
+      const stop = () => run.isDrawingOver()
+      const values = await readGenerated(generation.generate(average, request), stop)
+      if (values !== null) await showDrawn(path, { values, shape: [count, C, S, S] }, decode, stop)
     },
     ...more,
   }

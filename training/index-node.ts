@@ -12,6 +12,7 @@ export {
   readState,
   saveCheckpoint,
 } from './checkpoint.ts'
+export { writeComparison } from './compare.ts'
 export { familyProgram } from './family-program.ts'
 export * from './index.ts'
 export { Interrupt } from './interrupt.ts'
@@ -19,8 +20,10 @@ export { MetricsLog, type Row, readRows } from './metrics.ts'
 export { type GridOptions, writeGrid } from './pictures.ts'
 export {
   type Described,
+  describeRun,
   type OpenedRun,
   type Origin,
+  openDryRun,
   openRun,
   type Shown,
   type TrainingCommand,
@@ -35,6 +38,7 @@ export {
   backendWarning,
   checkSameData,
   previousRun,
+  type ResumePoint,
   type RunDescribed,
   type RunState,
   restore,
@@ -42,6 +46,7 @@ export {
   type TrainingState,
 } from './resume.ts'
 export { type BatchSource, Run, type RunOptions } from './run.ts'
+export { type ListedRun, listRuns } from './run-summary.ts'
 export { type GuardedStep, StepGuard } from './step-guard.ts'
 export { train } from './train.ts'
 export { version } from './version.ts'

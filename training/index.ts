@@ -1,5 +1,6 @@
 /** A training step and the settings of a run. Runs in a browser, too; index-node.ts has the run around the steps. */
 
+export { countGeneration, countTraining, type ModelInTraining, type Needs } from './memory.ts'
 export {
   type CommonSettings,
   type GuardSettings,
@@ -10,6 +11,7 @@ export {
 } from './settings.ts'
 export {
   type ComputePart,
+  dispatchStep,
   runStep,
   type StepInputs,
   type StepOutcome,

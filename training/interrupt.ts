@@ -1,30 +1,39 @@
 /**
- * Stopping a run by Ctrl-C, SIGTERM or SIGUSR1. Needs Node. A signal asks the loop to save and stop after the step it is
- * in; that a second one ends the run without, is for cli/run-in-child.ts, which is not busy when it comes.
+ * Stopping a run by Ctrl-C, SIGTERM or SIGUSR1. Needs Node. A signal asks the loop to save and stop after the step it is in.
+ * After Ctrl-C and SIGTERM the process ends with the exit code that shells give to them, 130 and 143. A second signal ends
+ * the run without saving: cli/run-in-child.ts sees to that, since it is not busy when the signal comes.
  */
 
-/** The last one is what mpirun and Slurm pass on to all ranks. */
+import { constants } from 'node:os'
+
+/** The last one is what mpirun and Slurm pass on to all ranks: a request that went well. */
 const signals = ['SIGINT', 'SIGTERM', 'SIGUSR1'] as const
 
 /** Listens from its making until `close`. */
 export class Interrupt {
-  #asked = false
-  readonly #listener: () => void
+  #askedAt: number | null = null
+  readonly #listener: (signal: NodeJS.Signals) => void
 
   /** `onAsked` tells the person what will happen; it is called at the first signal. */
   constructor(onAsked: () => void = () => {}) {
-    this.#listener = () => {
-      if (this.#asked) return
-      this.#asked = true
+    this.#listener = signal => {
+      if (this.#askedAt !== null) return
+      this.#askedAt = performance.now()
+      if (signal !== 'SIGUSR1') process.exitCode = 128 + constants.signals[signal]
       onAsked()
     }
     for (const signal of signals) process.on(signal, this.#listener)
   }
 
-  /** Whether the loop should stop. Gives Node a turn, without which a busy loop would not hear of signals. */
+  /** True if the loop should stop. Gives Node a turn, without which a busy loop would not hear of signals. */
   async asked(): Promise<boolean> {
     await new Promise(resolve => setImmediate(resolve))
-    return this.#asked
+    return this.#askedAt !== null
+  }
+
+  /** Milliseconds since the signal; null before it. */
+  get elapsed(): number | null {
+    return this.#askedAt === null ? null : performance.now() - this.#askedAt
   }
 
   /** Stops listening. */

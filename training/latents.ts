@@ -26,7 +26,7 @@ import { loadVae, locateVae } from './vae-weights.ts'
 /** Pictures that are encoded or decoded at a time: as many as have the pixels of one of 256 by 256. */
 export const togetherAt = (size: number): number => Math.min(Math.max(Math.floor((256 / size) ** 2), 1), 64)
 
-/** images (N, C, S, S) in [-1, 1] → the posterior's means and standard deviations, (N, latents, s, s) each, not scaled. */
+/** images (N, C, S, S) in [-1, 1] → the posterior's means and standard deviations, (N, latents, s, s) each, not scaled. Rejects with UserError if one is not finite. */
 export async function momentsOf(model: AutoencoderKL, images: Float32Array, size: number): Promise<Moments> {
   const { inChannels: C = 3 } = model.options
   const [mean, std] = noGrad(() =>
@@ -38,6 +38,11 @@ export async function momentsOf(model: AutoencoderKL, images: Float32Array, size
   const moments = { mean: await mean.data(), std: await std.data() }
   mean.dispose()
   std.dispose()
+  const bad = Object.values(moments).flatMap(values => values.find(value => !Number.isFinite(value)) ?? [])[0]
+  if (bad !== undefined)
+    throw new UserError(
+      `encode: expected finite latents, got ${bad}: the autoencoder's weights are too large or damaged`,
+    )
   return moments
 }
 
@@ -49,15 +54,17 @@ export interface LatentSpace {
   readonly scalingFactor: number
 }
 
-/** What a command line with --latents says of the pictures: what they were encoded from. Throws UserError. */
+/**
+ * Returns the settings that follow from --latents, which are of the encoded pictures, and the side of the latents. Throws UserError.
+ */
 export function picturesOf(given: {
   readonly latents?: string
   readonly data?: string
   readonly classFrom?: ClassFrom
   readonly size?: number
-}): { readonly latents: string | null; readonly data?: string; readonly size?: number } {
+}): { readonly pictures: { latents: string | null; data?: string; size?: number }; readonly inputSize?: number } {
   const { latents } = given
-  if (latents === undefined) return { latents: null }
+  if (latents === undefined) return { pictures: { latents: null } }
   for (const [flag, name] of [
     ['data', 'data'],
     ['class-from', 'classFrom'],
@@ -67,7 +74,7 @@ export function picturesOf(given: {
   const index = readIndex(latents)
   if (index === undefined)
     throw new UserError(`--latents: expected a folder that encode-latents has made, got ${latents}`)
-  return { latents, data: index.data, size: index.size }
+  return { pictures: { latents, data: index.data, size: index.size }, inputSize: index.shape[1] }
 }
 
 /**
@@ -114,8 +121,8 @@ export interface Drawn {
   readonly shape: readonly [N: number, C: number, H: number, W: number]
 }
 
-/** Pictures of what a model drew. */
-export type Decode = (drawn: Drawn) => Promise<Drawn>
+/** Pictures of what a model generated; null if `stop` becomes true meanwhile. */
+export type Decode = (drawn: Drawn, stop?: () => Promise<boolean>) => Promise<Drawn | null>
 
 /**
  * How latents become pictures: by the autoencoder that made them, in `where` (a flag's value) or beside them. It is
@@ -141,17 +148,26 @@ export async function decoderOf(
     throw new UserError(
       `${path}: expected the autoencoder of these latents, of checksum ${space.sha256}, got ${sha256}`,
     )
-  return drawn => decoded(loadVae(path).model, space.scalingFactor, drawn)
+  return (drawn, stop) => decoded(loadVae(path).model, space.scalingFactor, drawn, stop)
 }
 
-/** Decodes and disposes of the model. */
-async function decoded(model: AutoencoderKL, scale: number, { values, shape }: Drawn): Promise<Drawn> {
+/** Decodes and disposes of the model. Null if `stop` becomes true meanwhile. */
+async function decoded(
+  model: AutoencoderKL,
+  scale: number,
+  { values, shape }: Drawn,
+  stop?: () => Promise<boolean>,
+): Promise<Drawn | null> {
   const [N, C, h, w] = shape
   const { outChannels = 3 } = model.options
   const [H, W] = [h * model.downsampling, w * model.downsampling]
   const together = togetherAt(H)
   const out = new Float32Array(N * outChannels * H * W)
   for (let i = 0; i < N; i += together) {
+    if (await stop?.()) {
+      model.dispose()
+      return null
+    }
     const n = Math.min(together, N - i)
     const latents = values.subarray(i * C * h * w, (i + n) * C * h * w).map(value => value / scale)
     const pictures = noGrad(() => scope(() => model.decode(tensor(latents, { shape: [n, C, h, w] }))))
@@ -162,8 +178,18 @@ async function decoded(model: AutoencoderKL, scale: number, { values, shape }: D
   return { values: out, shape: [N, outChannels, H, W] }
 }
 
-/** Writes a grid of what a model drew, decoded where it drew latents, in rows of 12. Throws UserError where the file cannot be written. */
-export async function showDrawn(path: string, drawn: Drawn, decode: Decode | null): Promise<void> {
-  const { values, shape } = decode === null ? drawn : await decode(drawn)
+/**
+ * Writes a grid of what a model generated, decoded if it generated latents, in rows of 12; nothing if `stop` becomes true
+ * meanwhile. Throws UserError where the file cannot be written.
+ */
+export async function showDrawn(
+  path: string,
+  drawn: Drawn,
+  decode: Decode | null,
+  stop?: () => Promise<boolean>,
+): Promise<void> {
+  const pictures = decode === null ? drawn : await decode(drawn, stop)
+  if (pictures === null) return
+  const { values, shape } = pictures
   await writeGrid(path, values, shape, { columns: Math.min(12, shape[0]), magnify: Math.ceil(48 / shape[2]) })
 }

@@ -47,7 +47,7 @@ export const maskDiTProgram: TrainingProgram<PreconditionedMaskDiT, MaskDiTOptio
     if (settings.tune == null) return null
     const { checkpoint } = trainedRun(sourceOf(settings))
     const note = `tuning (${settings.tune}) what ${checkpoint.path} has learned, for ${settings.steps} steps`
-    return { checkpoint, note }
+    return { flag: '--tune', checkpoint, note }
   },
 })
 

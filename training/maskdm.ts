@@ -3,15 +3,9 @@
  * the weights that pre-training left, on the same pictures or others. Needs Node.
  */
 
-import { existsSync, statSync } from 'node:fs'
-import { join } from 'node:path'
 import { keptPatches } from '../diffusion/index.ts'
-import { readSafetensors } from '../io/safetensors-node.ts'
-import { UserError } from '../io/user-error.ts'
 import { gridOf } from '../models/dit.ts'
 import { type MaskDMOptions, type MaskedUViT, maskDM, maskingOf } from '../models/index.ts'
-import type { HostState } from '../nn/index.ts'
-import { latestCheckpoint } from './checkpoint.ts'
 import { familyProgram } from './family-program.ts'
 import type { TrainingProgram } from './program.ts'
 import { checkPatches, folderOf } from './settings.ts'
@@ -30,7 +24,8 @@ export const maskDMProgram: TrainingProgram<MaskedUViT, MaskDMOptions, Own> = fa
   folder: ({ preset, stage = 'pretrain' }) => `${folderOf(maskDM, preset)}-${stage}`,
   complete({ from, ...given }) {
     if (given.stage !== 'finetune') return { ...given, from }
-    return { ...given, from: from ?? `${folderOf(maskDM, given.preset)}-pretrain` }
+    const pretrained = given.init === undefined ? `${folderOf(maskDM, given.preset)}-pretrain` : 'scratch'
+    return { ...given, from: from ?? pretrained }
   },
   check(options, settings) {
     checkPatches(options, { preset: settings.preset, latents: settings.latents })
@@ -40,14 +35,6 @@ export const maskDMProgram: TrainingProgram<MaskedUViT, MaskDMOptions, Own> = fa
   title: ({ preset, stage }) => `MaskDM-${preset}, ${stage},`,
   origin({ stage, from = 'scratch' }) {
     if (stage === 'pretrain' || from === 'scratch') return null
-    return { weights: weightsOf(from), note: `begins with ${from}` }
+    return { flag: '--from', weights: { path: from, weights: 'model' } } // of the last step, as in the official code
   },
 })
-
-/** Weights of a run's last step, as in the official code, or of a file. Throws UserError. */
-function weightsOf(from: string): ReadonlyMap<string, HostState> {
-  const folder = statSync(from, { throwIfNoEntry: false })?.isDirectory() === true
-  const path = folder ? join(latestCheckpoint(from)?.path ?? from, 'model.safetensors') : from
-  if (!existsSync(path)) throw new UserError(`--from: expected a run, a checkpoint or a file of weights, got ${from}`)
-  return readSafetensors(path).tensors
-}

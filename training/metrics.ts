@@ -5,8 +5,9 @@
  * (tensorboard.ts).
  */
 
-import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { wholeFile, wholeText } from '../io/open-node.ts'
 import { replaceFile } from '../io/replace.ts'
 import { UserError } from '../io/user-error.ts'
 import { AppendedFile } from './append.ts'
@@ -77,7 +78,7 @@ function numbersOf({ step: _, ...numbers }: Row): Record<string, number> {
 }
 
 function pictureEvent(path: string, step: number): Uint8Array {
-  return imageEvent({ step, time: statSync(path).mtimeMs / 1000 }, 'samples', readFileSync(path))
+  return imageEvent({ step, time: statSync(path).mtimeMs / 1000 }, 'samples', Buffer.from(wholeFile(path)))
 }
 
 /** The rows of a log, without a last line that was cut off. Throws UserError on another line that is no row. */
@@ -87,7 +88,7 @@ export function readRows(path: string): Row[] {
 
 function readLines(path: string): { line: string; row: Row }[] {
   if (!existsSync(path)) return []
-  const lines = readFileSync(path, 'utf8').split('\n')
+  const lines = wholeText(path).split('\n')
   return lines.flatMap((line, i) => {
     const row = parseRow(line)
     if (row !== undefined) return [{ line, row }]

@@ -4,12 +4,16 @@
  * is train.ts.
  */
 
-import { type Rng, ready, rng } from '../core/index.ts'
+import { type Backend, type Rng, ready, rng } from '../core/index.ts'
 import type { ImageDataset, LatentDataset } from '../data/index.ts'
-import { init, quietRanks, threadsPerRank } from '../distributed/index.ts'
+import { alone, init, quietRanks, threadsPerRank, type World } from '../distributed/index.ts'
+import { UserError } from '../io/user-error.ts'
 import type { SettingsOf, SettingsTable, Trainable } from '../models/family.ts'
-import type { Module, StateSource } from '../nn/index.ts'
-import type { Checkpoint } from './checkpoint.ts'
+import type { Module } from '../nn/index.ts'
+import { type Advised, timeAdvice } from './advice.ts'
+import { advisedRun } from './advised-run.ts'
+import { type Checkpoint, latestCheckpoint } from './checkpoint.ts'
+import { DryRun, memoryOf, printMemory, usableBytes } from './dry-run.ts'
 import {
   contentsOf,
   type Decode,
@@ -19,10 +23,27 @@ import {
   picturesOf,
   spaceOf,
 } from './latents.ts'
-import type { RunDescription } from './readme.ts'
-import { checkSameData, previousRun, type RunDescribed, resumePoint, type TrainingState } from './resume.ts'
-import { Run } from './run.ts'
-import { changeOf, checkRanks, newSettings, resumedSettings, type runTable, type Settings } from './settings.ts'
+import { freeze, startFrom, type WeightsSource } from './pretrained.ts'
+import { type RunDescription, runFileText } from './readme.ts'
+import {
+  arithmetic,
+  checkSameData,
+  previousRun,
+  type ResumePoint,
+  type RunDescribed,
+  resumePoint,
+  type TrainingState,
+} from './resume.ts'
+import { Run, type RunOptions, type TrainingRun } from './run.ts'
+import {
+  changeOf,
+  checkRanks,
+  checkRanksFlag,
+  newSettings,
+  resumedSettings,
+  type runTable,
+  type Settings,
+} from './settings.ts'
 
 /** A run's command line. */
 export interface TrainingCommand<Own extends SettingsTable> {
@@ -48,12 +69,14 @@ export interface Described<Options, Own extends SettingsTable> extends RunDescri
 
 /** Where a new run starts, other than from random weights. */
 export interface Origin {
-  /** Weights of a model that may have another size. */
-  readonly weights?: StateSource | null
+  /** The flag that asked for it. */
+  readonly flag: string
+  /** Weights of a model that may have other classes or another size. */
+  readonly weights?: WeightsSource
   /** Checkpoint of a run of the same model: weights, averages and moments. */
   readonly checkpoint?: Pick<Checkpoint, 'path'>
   /** A line about it. */
-  readonly note: string
+  readonly note?: string
 }
 
 /** Values for the pictures of a run's progress. */
@@ -85,7 +108,7 @@ export interface TrainingProgram<Model extends Module, Options, Own extends Sett
   check?(options: Options, settings: Settings<Own>): void
   /** The run's stream of random numbers. Default: that of its seed. */
   random?(settings: Settings<Own>): Rng
-  /** Where a new run starts; null for random weights. Throws UserError. */
+  /** Where a new run starts; null for random weights, or those of --init. Throws UserError. */
   origin?(settings: Settings<Own>): Origin | null
   /** Name of the model, with its preset. */
   title(settings: Settings<Own>): string
@@ -107,10 +130,17 @@ export interface OpenedRun<Model extends Module, Options, Own extends SettingsTa
   readonly data: ImageDataset | LatentDataset
   /** Stream of the run. */
   readonly random: Rng
-  /** Weights to transfer to the new model before its average is made; null for none. */
-  readonly weights: StateSource | null
+  /**
+   * Puts the weights of --init into the new model and freezes parameters. Call it before the average and the optimizer are
+   * made. Rejects with UserError.
+   */
+  prepare(model: Model): Promise<void>
+  /** Unlocks the folder, for a run that does not begin. */
+  close(): void
+  /** What its run.json holds. */
+  readonly description: RunDescription
   /** Loads the checkpoint, if there is one, and announces the run. */
-  begin(trained: Omit<TrainingState, 'guard'> & { readonly ema: { readonly average: Model } }): Run
+  begin(trained: Omit<TrainingState, 'guard'> & { readonly ema: { readonly average: Model } }): TrainingRun
 }
 
 /**
@@ -119,14 +149,108 @@ export interface OpenedRun<Model extends Module, Options, Own extends SettingsTa
  */
 export async function openRun<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
-  { given, flags, line, resume }: TrainingCommand<Own>,
+  command: TrainingCommand<Own>,
 ): Promise<OpenedRun<Model, Options, Own>> {
-  const { family } = program
-  const { training } = family
+  const { given, flags } = command
   const folder = flags.out ?? program.folder(given)
   const world = await init(flags)
   quietRanks()
-  const from = world.agreed(world.first ? resumePoint(folder, flags.resume) : undefined) ?? undefined
+  checkRanksFlag(flags.ranks, world.size)
+  const point = world.first ? resumePoint(folder, flags.resume) : undefined
+  const from = world.agreed(point?.from) ?? undefined
+  const release = () => point?.release()
+  const failed = (error: unknown): never => {
+    release()
+    throw error
+  }
+  const opened = await openAt(program, command, { world, folder, from, release }, startRun).catch(failed)
+  return {
+    ...opened,
+    prepare: model => opened.prepare(model).catch(failed),
+    begin(trained) {
+      try {
+        return opened.begin(trained)
+      } catch (error) {
+        return failed(error)
+      }
+    },
+  }
+}
+
+/** Where a run lies and begins, and the ranks that share it. */
+interface Place extends ResumePoint {
+  readonly world: World
+  readonly folder: string
+}
+
+/** What follows when the model is made. */
+interface Start {
+  /** Looks at a new run before its model is made. Throws UserError. */
+  look?<Model extends Module, Options, Own extends SettingsTable>(
+    advised: Advised<Model, Options, Own>,
+    about: { readonly title: string; readonly samples: number; readonly backend: Backend },
+  ): void
+  run(options: RunOptions, trained: Omit<TrainingState, 'guard'>): TrainingRun
+}
+
+/** A run that trains, after advice where it does not fit into memory. */
+const startRun: Start = {
+  look(advised, { samples, backend }) {
+    for (const line of memoryOf(advised, samples, usableBytes(backend)).advice) console.log(line)
+  },
+  run: (options, trained) => new Run(options, trained),
+}
+
+/** Opens a run that only looks: in a folder that is neither made nor locked. Throws UserError as `openRun` does. */
+export async function openDryRun<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  command: TrainingCommand<Own>,
+): Promise<OpenedRun<Model, Options, Own>> {
+  let checkpoint = 0
+  return openAt(program, command, lookAt(program, command), {
+    look(advised, { title, samples, backend }) {
+      const usable = usableBytes(backend)
+      const memory = memoryOf(advised, samples, usable)
+      checkpoint = memory.needs.checkpoint
+      const { batch } = advised.run.settings
+      const millions = (memory.needs.parameters / 1e6).toFixed(1)
+      console.log(`${title}: ${millions} M parameters, batch ${batch}, ${arithmetic(backend)}`)
+      printMemory(memory, usable)
+    },
+    run: (options, trained) => new DryRun(options, trained, checkpoint),
+  })
+}
+
+/** The text of the run.json that a run would have. Throws UserError as `openRun` does. */
+export async function describeRun<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  command: TrainingCommand<Own>,
+): Promise<string> {
+  const { description } = await openAt(program, command, lookAt(program, command), { run: startRun.run })
+  return runFileText(description)
+}
+
+/** Where a run would begin. Throws UserError if there is nothing to resume. */
+function lookAt<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  { given, flags }: TrainingCommand<Own>,
+): Place {
+  const folder = flags.out ?? program.folder(given)
+  const from = flags.resume ? latestCheckpoint(folder) : undefined
+  if (flags.resume && from === undefined)
+    throw new UserError(`${folder}: expected a checkpoint to resume from, got none`)
+  return { world: alone, folder, from, release() {} }
+}
+
+/** Opens a run in a folder. */
+async function openAt<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  { given, flags, line, resume }: TrainingCommand<Own>,
+  { world, folder, from, release }: Place,
+  start: Start,
+): Promise<OpenedRun<Model, Options, Own>> {
+  const { family } = program
+  const { training } = family
   const name = `train ${family.command}`
   const previous = previousRun<Described<Options, Own>>(folder, from, { resume: flags.resume, program: name })
   const settings =
@@ -152,19 +276,45 @@ export async function openRun<Model extends Module, Options, Own extends Setting
   const latents = spaceOf(data)
   const described: Described<Options, Own> = { program: name, settings, pictures, classes, model: options, latents }
   const changed = checkSameData(folder, previous, described, numClasses > 0)
-  const origin = from === undefined ? (program.origin?.(settings) ?? null) : null
+  const origin = from === undefined ? originOf(program, settings) : null
+  const advised = advisedRun<Model, Options, Own>({
+    family,
+    given,
+    settings,
+    data,
+    settle: other => settle(program, other, flags.steps, world.size),
+    check: program.check,
+  })
+  const title = `${program.title(settings)} on ${contentsOf(data)}`
+  start.look?.(advised, { title, samples: training.samples(settings.preset), backend })
+  const readme = {
+    title,
+    command: line,
+    resume: resume(folder, steps),
+    ...program.readme,
+  }
+  const prepared: string[] = []
   const random = program.random?.(settings) ?? rng(settings.seed)
   return {
+    close: release,
     settings,
     options,
     data,
     random,
-    weights: origin?.weights ?? null,
+    description: { ...readme, steps, described },
+    async prepare(model) {
+      if (origin?.weights !== undefined) {
+        const { weights, flag } = origin
+        prepared.push(...(await startFrom(family, model, { options, classes }, weights, flag)))
+      }
+      if (settings.freeze !== undefined) prepared.push(freeze(model, settings.freeze))
+    },
     begin: trained =>
-      new Run(
+      start.run(
         {
           world,
           folder,
+          release,
           steps,
           minutes: flags.minutes,
           settings,
@@ -176,22 +326,35 @@ export async function openRun<Model extends Module, Options, Own extends Setting
           start: origin?.checkpoint,
           previous,
           described,
-          readme: {
-            title: `${program.title(settings)} on ${contentsOf(data)}`,
-            command: line,
-            resume: resume(folder, steps),
-            ...program.readme,
-          },
-          notes: [world.about, changed, ...(program.notes?.(options, settings) ?? []), origin?.note ?? null],
+          readme,
+          notes: [
+            world.about,
+            changed,
+            ...(program.notes?.(options, settings) ?? []),
+            origin?.note ?? null,
+            ...prepared,
+          ],
           columns: (terms, progress) => training.columns(terms, settings, progress),
           curves: training.curves,
           speed: program.speed && ((step, seconds) => program.speed!(settings, step, seconds)),
+          advice: seconds => (previous === undefined ? timeAdvice(advised, seconds) : []),
           show: (path, run) =>
             program.show(path, run, { folder, settings, options, data, decode, average: trained.ema.average }),
         },
         trained,
       ),
   }
+}
+
+/** Where a new run starts. Throws UserError on --init beside another origin. */
+function originOf<Model extends Module, Options, Own extends SettingsTable>(
+  { origin }: TrainingProgram<Model, Options, Own>,
+  settings: Settings<Own>,
+): Origin | null {
+  const own = origin?.(settings) ?? null
+  if (settings.init === undefined) return own
+  if (own !== null) throw new UserError(`--init: expected none beside ${own.flag}, got ${settings.init}`)
+  return { flag: '--init', weights: { path: settings.init, weights: 'ema' } }
 }
 
 /** Settings of a new run. */
@@ -201,9 +364,11 @@ function settle<Model extends Module, Options, Own extends SettingsTable>(
   steps: number | undefined,
   ranks: number,
 ): Settings<Own> {
-  const withData = { ...given, ...picturesOf(given) }
+  const { pictures, inputSize } = picturesOf(given)
+  const withData = { ...given, ...pictures }
   const parts = given.parts ?? (ranks > 1 ? ranks : undefined)
-  return newSettings(program.family, { ...(program.complete?.(withData, steps) ?? withData), ...(parts && { parts }) })
+  const all = { ...(program.complete?.(withData, steps) ?? withData), ...(parts && { parts }) }
+  return newSettings(program.family, all, inputSize)
 }
 
 /** Settings of a resumed run. Runs of earlier versions name the run they tune in `tuned`. */

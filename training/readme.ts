@@ -2,8 +2,9 @@
  * The page that explains a run's folder to whoever opens it next year, and the same for programs. Needs Node.
  */
 
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { wholeText } from '../io/open-node.ts'
 import { replaceFile } from '../io/replace.ts'
 import { versions } from './version.ts'
 
@@ -15,6 +16,8 @@ export interface RunDescription {
   readonly command: string
   /** The command that goes on from its last checkpoint. */
   readonly resume: string
+  /** Number of its last step. */
+  readonly steps: number
   /** What its checkpoints say of it: for a run that ends before its first. */
   readonly described: object
   /** What `samples-<step>.png` shows, where that is not what was drawn. */
@@ -28,7 +31,7 @@ const runFile = 'run.json'
 /** What is in run.json; undefined where there is none, as in runs of earlier versions. */
 export function readRunFile(run: string): RunFile | undefined {
   try {
-    return JSON.parse(readFileSync(join(run, runFile), 'utf8'))
+    return JSON.parse(wholeText(join(run, runFile)))
   } catch {
     return undefined
   }
@@ -36,6 +39,8 @@ export function readRunFile(run: string): RunFile | undefined {
 
 /** What a run is of, how it was started, and with which versions. */
 export interface RunFile extends Pick<RunDescription, 'title' | 'command' | 'resume'> {
+  /** Number of its last step; absent in runs of earlier versions. */
+  readonly steps?: number
   /** Absent in runs of earlier versions. */
   readonly described?: object
   readonly versions?: Readonly<Record<string, string>>
@@ -48,6 +53,7 @@ export function writeRunReadme(
     title,
     command,
     resume,
+    steps,
     described,
     pictures = 'pictures drawn with the averaged weights',
     also = [],
@@ -69,7 +75,7 @@ Goes on from its last checkpoint with \`${resume}\`.
 | \`timing.jsonl\` | a line a step of what the clock said |
 | \`events.out.tfevents.…\` | \`metrics.jsonl\` and the samples for \`tensorboard --logdir\`; written anew when the run goes on |
 | \`report.html\` | all of it on a page |
-| \`run.json\` | how it was started, with which options and versions |
+| \`run.json\` | how it was started, with which options and versions; \`--config run.json\` starts the same run elsewhere |
 | \`loss.png\`, \`samples-<step>.png\` | the loss curve; ${pictures} |
 ${also.map(([name, what]) => `| \`${name}\` | ${what} |\n`).join('')}
 A folder \`.tmp-checkpoint-…\` is a checkpoint that was cut off while it was written. It can be deleted; the next
@@ -78,6 +84,18 @@ such a folder over by itself.
 `
   mkdirSync(run, { recursive: true })
   replaceFile(join(run, 'README.md'), text)
-  const file: RunFile = { title, command, resume, described, versions: versions() }
-  replaceFile(join(run, runFile), `${JSON.stringify(file, null, 2)}\n`)
+  replaceFile(join(run, runFile), runFileText({ title, command, resume, steps, described }))
+}
+
+/** The text of a run.json. */
+export function runFileText({ title, command, resume, steps, described }: RunDescription): string {
+  const file: RunFile = { title, command, resume, steps, described, versions: versions() }
+  return `${JSON.stringify(file, null, 2)}\n`
+}
+
+/** Writes the number of the last step of a run that goes on into its run.json, if there is one. */
+export function updateRunSteps(run: string, steps: number): void {
+  const file = readRunFile(run)
+  if (file === undefined || file.steps === steps) return
+  replaceFile(join(run, runFile), `${JSON.stringify({ ...file, steps }, null, 2)}\n`)
 }

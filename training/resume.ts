@@ -49,12 +49,19 @@ export type RunState<Own> = Own &
     readonly backend: string
   }
 
+/** Where a run begins, in a folder that is locked. */
+export interface ResumePoint {
+  /** Checkpoint to resume. Undefined for a new run, and for a run that ended before its first one, which begins again. */
+  readonly from: Checkpoint | undefined
+  /** Unlocks the folder. Does nothing the second time. */
+  release(): void
+}
+
 /**
- * Locks `folder` for this process and returns the checkpoint to resume. Undefined for a new run, and for a run that ended
- * before its first checkpoint, which begins again. Throws UserError if there is nothing to resume, if a new run would
- * overwrite the steps of another, and if another process works in the folder.
+ * Locks `folder` until `release` is called or the process ends, and finds the checkpoint to resume. Throws UserError if
+ * there is nothing to resume, if a new run would overwrite the steps of another, and if the folder is locked.
  */
-export function resumePoint(folder: string, resume: boolean): Checkpoint | undefined {
+export function resumePoint(folder: string, resume: boolean): ResumePoint {
   const nothing = () => new UserError(`${folder}: expected a checkpoint to resume from, got none`)
   if (resume && !begun(folder)) throw nothing() // before a folder is made
   const release = lockFolder(folder)
@@ -68,7 +75,7 @@ export function resumePoint(folder: string, resume: boolean): Checkpoint | undef
     release()
     throw error
   }
-  return latestCheckpoint(folder)
+  return { from: latestCheckpoint(folder), release }
 }
 
 const metricsOf = (folder: string) => statSync(join(folder, 'metrics.jsonl'), { throwIfNoEntry: false })

@@ -16,7 +16,7 @@ import { Interrupt } from './interrupt.ts'
 import { MetricsLog, readRows } from './metrics.ts'
 import { samplesPath } from './pictures.ts'
 import { Progress } from './progress.ts'
-import { type RunDescription, writeRunReadme } from './readme.ts'
+import { type RunDescription, updateRunSteps, writeRunReadme } from './readme.ts'
 import { writeReport } from './report.ts'
 import {
   arithmetic,
@@ -37,6 +37,8 @@ export interface RunOptions {
   readonly world?: World
   /** Folder of the run, locked by `resumePoint`. */
   readonly folder: string
+  /** Unlocks the folder once the run has ended. */
+  readonly release?: () => void
   /** Number of the last step. */
   readonly steps: number
   /** Ends the run earlier, after this many minutes. */
@@ -58,7 +60,7 @@ export interface RunOptions {
   /** Description of this run. */
   readonly described: RunDescribed
   /** Lines of README.md. */
-  readonly readme: Omit<RunDescription, 'described'>
+  readonly readme: Omit<RunDescription, 'described' | 'steps'>
   /** Lines to print below the title. */
   readonly notes?: readonly (string | null)[]
   /** Columns of metrics.jsonl from the reported terms; `loss` is one of them. */
@@ -67,9 +69,14 @@ export interface RunOptions {
   readonly curves: readonly string[]
   /** The first line about speed, after the second step. Default: seconds a step. */
   readonly speed?: (step: number, seconds: number) => string
-  /** Writes a picture of the model's progress to `path`, or nothing if the run is asked to stop meanwhile. */
+  /** Lines about a run whose second step took `seconds`: flags that make it faster. */
+  readonly advice?: (seconds: number) => readonly string[]
+  /** Writes a picture of the model's progress to `path`, or nothing if `run.isDrawingOver()` becomes true meanwhile. */
   show(path: string, run: Run): Promise<void>
 }
+
+/** What a training loop sees of its run. */
+export type TrainingRun = Pick<Run, 'steps' | 'commit'>
 
 /** Source of batches, and the time spent on them. */
 export interface BatchSource {
@@ -80,6 +87,9 @@ export interface BatchSource {
   /** Describes the share of `seconds` that went into data. */
   shareOf(seconds: number): string
 }
+
+/** Seconds that the picture of the last save may take once the run was asked to end. */
+const drawingSeconds = 20
 
 /** A run from its first step, or the first after a checkpoint, to its last. */
 export class Run {
@@ -95,6 +105,8 @@ export class Run {
   readonly #interrupt: Interrupt
   /** Seconds in `commit`. */
   #computing = 0
+  /** When the picture of this save was begun, and when drawing last asked whether it is over. */
+  readonly #drawing = { began: 0, last: 0 }
   #step: number
   #batches: BatchSource | null = null
   #checkpoint: string | undefined
@@ -121,7 +133,10 @@ export class Run {
     const split = parts === 1 ? '' : ` in ${parts} parts`
     console.log(`${readme.title}: ${size}, batch ${batch}${split}, ${arithmetic(options.backend)}; see ${folder}`)
     for (const note of [backendWarning(previous, options.backend), ...notes]) if (note !== null) console.log(note)
-    if (previous === undefined && world.first) writeRunReadme(folder, { ...readme, described })
+    if (world.first) {
+      if (previous === undefined) writeRunReadme(folder, { ...readme, described, steps })
+      else updateRunSteps(folder, steps)
+    }
     this.#log = world.first ? new MetricsLog(folder, this.#step) : null
     this.#progress = new Progress({ total: steps, done: this.#step, minutes })
     this.#interrupt = new Interrupt(() => this.print('saving after this step; Ctrl-C again stops without'))
@@ -141,6 +156,18 @@ export class Run {
   asked(): Promise<boolean> {
     this.#alive()
     return this.#interrupt.asked()
+  }
+
+  /**
+   * True if drawing must be given up: the run was asked to end, and 20 s have passed since then, or since drawing began. The
+   * time of another step like the last one counts too. Under a launcher of several ranks there are no such 20 s.
+   */
+  async isDrawingOver(): Promise<boolean> {
+    const asked = await this.asked()
+    if (this.#world.size > 1) return asked // a launcher waits less for ranks that it has told to end
+    const [now, { began, last }] = [performance.now(), this.#drawing]
+    this.#drawing.last = now
+    return asked && Math.min(this.#interrupt.elapsed!, now - began) + now - last > 1000 * drawingSeconds
   }
 
   /**
@@ -167,6 +194,7 @@ export class Run {
     } finally {
       this.#interrupt.close()
       this.#log?.close()
+      this.#options.release?.()
     }
     const more = this.#step < steps ? `; go on with: ${readme.resume}` : ''
     console.log(`${this.#checkpoint ?? folder} after step ${this.#step}${more}`)
@@ -178,7 +206,7 @@ export class Run {
    * a gradient is not finite and the run does not skip such steps: the message names the op that produced the value.
    */
   async commit(step: number, batches: BatchSource, compute: ComputePart, update: Update): Promise<void> {
-    const { settings, data, labelled, rng, steps, columns, speed = inSeconds } = this.#options
+    const { settings, data, labelled, rng, steps, columns, speed = inSeconds, advice } = this.#options
     const { batch, parts } = settings
     this.#batches = batches
     const [began, waited] = [performance.now(), batches.waited]
@@ -210,7 +238,8 @@ export class Run {
       { step: this.#step, seconds, waited: batches.waited - waited, time: Date.now() / 1000 },
     )
     this.#progress.update(this.#step, shown.loss, batch)
-    if (this.#step === (this.#options.from?.step ?? 0) + 2) this.print(speed(this.#step, seconds))
+    if (this.#step === (this.#options.from?.step ?? 0) + 2)
+      this.print([speed(this.#step, seconds), ...(advice?.(seconds) ?? [])].join('\n'))
   }
 
   /** Saves on rank 0, for which the others wait. */
@@ -241,8 +270,10 @@ export class Run {
       const rows = readRows(join(folder, 'metrics.jsonl'))
       await writeLossCurve(join(folder, 'loss.png'), rows, curves)
       const samples = samplesPath(folder, this.#step)
+      this.#drawing.began = this.#drawing.last = performance.now()
       await show(samples, this)
       if (existsSync(samples)) log.picture(samples, this.#step)
+      else if (await this.asked()) console.log('no samples: they would take too long')
       await writeReport(folder, rows)
     } catch (error) {
       if (!(error instanceof UserError)) throw error

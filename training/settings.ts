@@ -39,6 +39,10 @@ export interface CommonSettings extends TrainingDefaults, RunSettings {
   readonly seed: number
   /** Length of the run, if what its steps compute depends on it; else null. */
   readonly steps: number | null
+  /** Run, checkpoint or file of weights that the run started from; absent for random weights. */
+  readonly init?: string
+  /** Names and globs of the parameters that are not trained; absent for none. */
+  readonly freeze?: readonly string[]
 }
 
 /** All that decides what a run computes. */
@@ -53,9 +57,20 @@ export const runTable = {
   timeout: { type: 'number', min: 1, help: 'seconds within which every rank must answer (default 1800)' },
   backend: { type: 'text', choices: backendNames, help: 'where tensors live (default wasm)' },
   threads: { type: 'integer', min: 1, max: 256, help: 'threads of the wasm backend (default one per core)' },
+  config: {
+    type: 'text',
+    value: 'FILE',
+    help: 'settings of another run: its run.json, or what --print-config printed',
+  },
   resume: { type: 'switch', help: 'continue from the last checkpoint in DIR' },
   vae: { type: 'text', value: 'FILE', help: 'the autoencoder of the latents, if it was moved' },
   out: { type: 'text', value: 'DIR', help: 'the folder of the run' },
+} as const satisfies SettingsTable
+
+/** Flags that look at a run instead of training. */
+export const lookTable = {
+  dryRun: { type: 'switch', help: 'measure two steps, print what the run needs, and write nothing' },
+  printConfig: { type: 'switch', help: 'print the run.json that the run would have, for --config, and write nothing' },
 } as const satisfies SettingsTable
 
 /** The common settings and a family's own, which may redefine a common one. */
@@ -108,6 +123,17 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
       mayChange: true,
       help: 'skip up to N steps in a row whose loss or gradient is NaN or infinite; 0 stops at once',
     },
+    init: {
+      type: 'text',
+      value: 'FILE',
+      help: 'start from these weights: a run, a checkpoint, or a file (.pt, .safetensors) of the same family',
+    },
+    freeze: {
+      type: 'text',
+      value: 'PATTERN',
+      many: true,
+      help: 'do not train the parameters of this name, such as blocks.0 or *.attn; may be repeated',
+    },
     seed: { type: 'integer', min: 0, default: 0, help: 'the same seed gives the same run' },
   }
   const kept = Object.entries(common).filter(([name]) => !without.includes(name))
@@ -128,15 +154,19 @@ export function folderOf(
   return `runs/${command}-${preset.toLowerCase().replaceAll('/', '-')}`
 }
 
-/** Settings of a new run: those given, or else the preset's defaults. Throws UserError where they contradict each other. */
+/**
+ * Settings of a new run: those given, or else the preset's defaults. `inputSize` is the side of the model's input, if that is
+ * not the pictures'. Throws UserError where settings contradict each other.
+ */
 export function newSettings<Model extends Module, Options, Own extends SettingsTable>(
   family: Trainable<Model, Options, Own>,
   given: Partial<Settings<Own>> = {},
+  inputSize?: number,
 ): Settings<Own> {
   const { preset = family.defaultPreset } = given
   const settings = { ...defaultsOf(family, preset), ...defined(given) } as Settings<Own>
   checkParts(settings)
-  return { ...settings, ...family.training.settle?.(settings, given, false) }
+  return { ...settings, ...family.training.settle?.(settings, given, false, inputSize) }
 }
 
 /**
@@ -153,7 +183,8 @@ export function resumedSettings<Model extends Module, Options, Own extends Setti
   const settings = { ...defaultsOf(family, started.preset ?? family.defaultPreset), ...started } as Settings<Own>
   for (const [name, setting] of Object.entries(settingsTable(family))) {
     const [had, got] = [settings, given].map(values => values[name as keyof CommonSettings])
-    if (got !== undefined && got !== had && !setting.mayChange) throw changeOf(flagOf(name, setting), had, got, folder)
+    if (got !== undefined && `${got}` !== `${had}` && !setting.mayChange)
+      throw changeOf(flagOf(name, setting), had, got, folder)
   }
   const changed = { ...settings, ...defined(given) }
   return { ...changed, ...family.training.settle?.(changed, given, true) }
@@ -190,6 +221,12 @@ export function checkRanks(parts: number, ranks: number): void {
   const fit = ranksThatFit(parts)
   if (!fit.includes(ranks))
     throw new UserError(`ranks: expected ${listOf(fit)} for a batch of ${parts} parts, got ${ranks}`)
+}
+
+/** Throws UserError if --ranks is not the number of ranks. */
+export function checkRanksFlag(flag: number | undefined, ranks: number): void {
+  if (flag !== undefined && flag !== ranks)
+    throw new UserError(`--ranks: expected ${ranks}, as the launcher started, got ${flag}`)
 }
 
 const listOf = (numbers: readonly number[]) => numbers.join(', ').replace(/, (\d+)$/, ' or $1')

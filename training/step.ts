@@ -64,17 +64,30 @@ export async function runStep(
   compute: ComputePart,
   update: Update,
 ): Promise<StepOutcome> {
-  const { names, values, lr } = scope(() => {
-    const terms = sumOverParts(inputs, parameters, compute)
-    const losses = [...terms.values()]
-    const { norm, finite, lr } = update(losses)
-    return { names: [...terms.keys()], values: stack([...losses, norm, finite], 0), lr }
-  })
+  const { names, values, lr } = dispatchStep(inputs, parameters, compute, update)
   const read = [...(await values.data())]
   values.dispose()
   const finite = read.pop() === 1
   const gradNorm = read.pop()!
   return { terms: Object.fromEntries(names.map((name, i) => [name, read[i]])), gradNorm, lr, finite }
+}
+
+/**
+ * Computes a step without reading it: its terms, the norm of the gradients and 1 or 0 for finite, as one vector under these
+ * names and two more. The caller disposes of it.
+ */
+export function dispatchStep(
+  inputs: StepInputs,
+  parameters: readonly Tensor[],
+  compute: ComputePart,
+  update: Update,
+): { readonly names: readonly string[]; readonly values: Tensor; readonly lr: number } {
+  return scope(() => {
+    const terms = sumOverParts(inputs, parameters, compute)
+    const losses = [...terms.values()]
+    const { norm, finite, lr } = update(losses)
+    return { names: [...terms.keys()], values: stack([...losses, norm, finite], 0), lr }
+  })
 }
 
 /** Runs the parts one after another. Their gradients add up in the parameters, in whatever order. */

@@ -9,16 +9,19 @@ import type { SettingsTable } from '../models/family.ts'
 import { constant, Ema, type Module, warmUp } from '../nn/index.ts'
 import { openRun, type TrainingCommand, type TrainingProgram } from './program.ts'
 
-/** Trains a model as its family's record says, or resumes a run. Throws UserError. */
+/**
+ * Trains a model as its family's record says, or resumes a run; with `openDryRun` the loop is only measured. Throws UserError.
+ */
 export async function train<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   command: TrainingCommand<Own>,
+  open: typeof openRun = openRun,
 ): Promise<void> {
   const { family } = program
   const { training } = family
-  const { settings, options, data, random, weights, begin } = await openRun(program, command)
+  const { settings, options, data, random, prepare, begin } = await open(program, command)
   const model = family.make(options, { rng: random.fork('weights') })
-  if (weights !== null) training.transfer(model, weights)
+  await prepare(model)
   const { skipFrozen } = training
   const ema = new Ema(model, family.make(options, { rng: null }), { decay: training.decay(settings), skipFrozen })
   const optimizer = training.optimizer(model.namedParameters(), settings)

@@ -6,6 +6,7 @@ import { Tensor } from '../core/index.ts'
 import type { ClassFrom } from '../data/index.ts'
 import { UserError } from '../io/user-error.ts'
 import { weightsIn } from '../io/weights-node.ts'
+import type { State } from '../models/index.ts'
 import type { HostState, Module, StateSource } from '../nn/index.ts'
 import { latestCheckpoint, readState } from './checkpoint.ts'
 import type { LatentSpace } from './latents.ts'
@@ -14,17 +15,28 @@ import type { RunState } from './resume.ts'
 /** What the checkpoints of all training programs say of their run. */
 export interface Trained {
   readonly settings: { readonly preset: string; readonly data: string; readonly classFrom?: ClassFrom }
-  readonly model: { readonly numHeads: number; readonly decoder?: { readonly numHeads: number } | null }
+  readonly model: {
+    readonly numHeads: number
+    readonly numClasses?: number
+    readonly decoder?: { readonly numHeads: number } | null
+  }
   /** Their names; MaskDM is trained without. */
   readonly classes?: readonly string[]
   /** null where it was trained on pictures. */
   readonly latents?: LatentSpace | null
 }
 
-/** The file of weights, and what its checkpoint says of the run; null for a file by itself. Throws UserError. */
-export function locate(from: string, weights: string): { path: string; run: RunState<Trained> | null } {
+/**
+ * The file of weights, and what its checkpoint says of the run; null for a file by itself. Throws UserError, with the flag
+ * that named it.
+ */
+export function locate(
+  from: string,
+  weights: string,
+  flag = '--from',
+): { path: string; run: RunState<Trained> | null } {
   const kind = statSync(from, { throwIfNoEntry: false })
-  if (kind === undefined) throw new UserError(`--from: no such file or folder: ${from}`)
+  if (kind === undefined) throw new UserError(`${flag}: no such file or folder: ${from}`)
   const latest = kind.isDirectory() ? latestCheckpoint(from) : undefined
   const isRun = latest !== undefined || existsSync(join(from, 'state.json'))
   if (!kind.isDirectory() || (!isRun && weightsIn(from) !== null)) return { path: from, run: null }
@@ -38,15 +50,20 @@ export function locate(from: string, weights: string): { path: string; run: RunS
  */
 export function load(model: Module, state: StateSource, path: string): void {
   try {
-    model.loadStateDict(new Map(Array.from(state, ([name, tensor]) => [name, finite(name, tensor)])))
+    model.loadStateDict(
+      new Map(Array.from(state, ([name, tensor]) => [name, tensor instanceof Tensor ? tensor : finite(name, tensor)])),
+    )
   } catch (error) {
     throw new UserError(`${path}: ${(error as Error).message}`, { cause: error })
   }
 }
 
-/** The same tensor. Its data, when they are read, throw RangeError if one is not finite. */
-function finite(name: string, tensor: Tensor | HostState): Tensor | HostState {
-  if (tensor instanceof Tensor) return tensor
+/** The same tensors. Their data, when they are read, throw RangeError if a value is not finite. */
+export function finiteWeights(state: State): State {
+  return new Map(Array.from(state, ([name, tensor]) => [name, finite(name, tensor)]))
+}
+
+function finite(name: string, tensor: HostState): HostState {
   let checked = false
   return {
     shape: tensor.shape,

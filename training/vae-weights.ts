@@ -4,12 +4,12 @@
  * Used by train-vae.ts, latents.ts and the command encode-latents.
  */
 
-import { existsSync, readFileSync, statSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { writeAside } from '../io/aside.ts'
 import { SafetensorsFile, storable, writeSafetensors } from '../io/safetensors-node.ts'
 import { reason, UserError } from '../io/user-error.ts'
-import { isPyTorch, stateOf } from '../io/weights-node.ts'
+import { configBeside, isPyTorch, stateOf } from '../io/weights-node.ts'
 import { AutoencoderKL, autoencoderConfig, autoencoderOptions, autoencoderOptionsOfShapes } from '../models/index.ts'
 import { load } from './trained-run.ts'
 
@@ -61,11 +61,6 @@ export function loadVae(path: string): Vae {
   } finally {
     file.close()
   }
-}
-
-function configBeside(path: string): string | undefined {
-  const config = join(dirname(path), 'config.json')
-  return path.endsWith(diffusersFile) && existsSync(config) ? readFileSync(config, 'utf8') : undefined
 }
 
 /**

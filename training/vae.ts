@@ -56,7 +56,7 @@ export const autoencoder: Trainable<AutoencoderKL, AutoencoderKLOptions, typeof 
   command: 'vae',
   presets: autoencoderPresetNames,
   defaultPreset: 'tiny',
-  without: ['labels', 'latents', 'classFrom'],
+  without: ['labels', 'latents', 'classFrom', 'init'],
   options(preset, { inputSize, inChannels: C }) {
     const options = autoencoderPresets[preset as AutoencoderPresetName]
     const factor = 2 ** (options.blockOutChannels.length - 1)
@@ -82,7 +82,6 @@ export const autoencoder: Trainable<AutoencoderKL, AutoencoderKLOptions, typeof 
           return { loss, terms: { loss: loss.detach(), error: error.detach(), kl: kl.detach() } }
         })
     },
-    transfer: (model, weights) => model.loadStateDict(weights),
   },
 }
 
@@ -113,7 +112,7 @@ export const vaeProgram: TrainingProgram<AutoencoderKL, AutoencoderKLOptions, ty
       average,
       pictures,
       autoencoder.training.samples(settings.preset),
-      () => run.asked(),
+      () => run.isDrawingOver(),
     )
     if (ratio !== null) run.print(`step ${run.step}: reconstructions at ${ratio.toFixed(1)} dB`)
   },

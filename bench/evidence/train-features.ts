@@ -60,7 +60,7 @@ await runInChild(async () => {
       ['--resume --steps 3000', 'continue it'],
     ],
   })
-  const from = resumePoint(out, resume)
+  const { from, release } = resumePoint(out, resume)
   const previous = previousRun<Described>(out, from, { resume, program })
   const settings = previous?.settings ?? given
   const { batch, lr, seed } = settings
@@ -90,6 +90,7 @@ await runInChild(async () => {
   const run = new Run(
     {
       folder: out,
+      release,
       steps,
       settings: { batch, parts: 1, maxNorm: null, skipNonfinite: 0 },
       rng: random,

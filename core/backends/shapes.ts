@@ -66,6 +66,8 @@ export function createShapes({ fused = false } = {}): Backend {
     gatedResidualGrad: (_, gate, y) => likeAll(gate, y),
     selfAttention: (_, __, ___, out) => like(out),
     selfAttentionGrad: (_, qkv, bias) => likeAll(qkv, bias),
+    cumsum: (_, __, ___, out) => like(out),
+    argsort: (_, __, out) => like(out),
     sumOfSquares: (_, out) => like(out),
   }
 

@@ -3,6 +3,8 @@
  * packed projection qkv and keeps no (T, T) matrix. Next: loss.ts.
  */
 
+import { attentionLoops } from '../backends/cpu/attention.ts'
+import { addLoops } from '../backends/cpu/backend.ts'
 import { apply, applyMany, type Binary, checkFloat, defineManyOp, defineOp, type Unary } from '../op.ts'
 import { checkShape, type Shape, ShapeError, show } from '../shape.ts'
 import { vjpOf } from '../tape.ts'
@@ -11,6 +13,8 @@ import { add, mul } from './elementwise.ts'
 import { matmul } from './matmul.ts'
 import { permute, reshape, split } from './movement.ts'
 import { softmax } from './softmax.ts'
+
+addLoops(attentionLoops)
 
 /**
  * softmax(q kᵀ/√d + bias) v: q (…, T, d), k and v (…, S, d), bias broadcastable to (…, T, S) or null → (…, T, d).

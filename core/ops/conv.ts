@@ -4,6 +4,8 @@
  */
 
 import { type Window2d, windowPositions } from '../backend.ts'
+import { addLoops } from '../backends/cpu/backend.ts'
+import { windowLoops } from '../backends/cpu/window.ts'
 import { apply, checkFloat, defineOp, type Unary } from '../op.ts'
 import { checkSizes, type Shape, ShapeError, show } from '../shape.ts'
 import { type Tensor, tensor } from '../tensor.ts'
@@ -14,6 +16,8 @@ import { matmul } from './matmul.ts'
 import { pad, permute, reshape, transpose } from './movement.ts'
 import { max, mean } from './reduce.ts'
 import { zeroWhere } from './where.ts'
+
+addLoops(windowLoops)
 
 type Pair = readonly [number, number]
 

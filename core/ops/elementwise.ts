@@ -32,6 +32,7 @@ interface BinaryRule {
   readonly differentiable?: 'none' | 'once'
 }
 
+/** @__NO_SIDE_EFFECTS__ */
 function binary(rule: BinaryRule): Op<Binary, None, readonly Tensor[]> {
   const { name, vjp, keeps, domain } = rule
   return defineOp<Binary, None, readonly Tensor[]>({
@@ -192,7 +193,10 @@ interface UnaryRule {
   readonly differentiable?: 'none' | 'once'
 }
 
-/** The record of an elementwise op on one operand. */
+/**
+ * The record of an elementwise op on one operand.
+ * @__NO_SIDE_EFFECTS__
+ */
 export function unary(rule: UnaryRule): Op<Unary, None, readonly Tensor[]> {
   const { name, vjp, keeps, domain } = rule
   return defineOp<Unary, None, readonly Tensor[]>({
@@ -325,7 +329,7 @@ export function erf(x: Tensor): Tensor {
 
 // ---- with parameters ----------------------------------------------------------------------------------------------
 
-const affineOp = defineOp<Unary, { readonly scale: number; readonly shift: number }>({
+const affineOp = /* @__PURE__ */ defineOp<Unary, { readonly scale: number; readonly shift: number }>({
   name: 'affine',
   integers: true,
   infer: ([x]) => x,
@@ -341,7 +345,7 @@ export function affine(x: Tensor, scale: number, shift: number): Tensor {
 }
 
 // A product with 1/divisor would be rounded twice, and 1/divisor may overflow.
-const divScalarOp = defineOp<Unary, { readonly divisor: number }>({
+const divScalarOp = /* @__PURE__ */ defineOp<Unary, { readonly divisor: number }>({
   name: 'divScalar',
   infer: ([x]) => x,
   forward: (k, [x], { divisor }, out) => withNumber(k, 'div', x, divisor, out),
@@ -349,7 +353,7 @@ const divScalarOp = defineOp<Unary, { readonly divisor: number }>({
   samples: r => [[3, 1, 5], [1031], []].map(shape => ({ x: [r(...shape)] as const, attrs: { divisor: 41 } })),
 })
 
-const powScalarOp = defineOp<Unary, { readonly p: number }, Unary>({
+const powScalarOp = /* @__PURE__ */ defineOp<Unary, { readonly p: number }, Unary>({
   name: 'powScalar',
   infer: ([x]) => x,
   forward: (k, [x], { p }, out) => k.unary('pow', x, out, p),
@@ -362,7 +366,7 @@ const powScalarOp = defineOp<Unary, { readonly p: number }, Unary>({
     ]),
 })
 
-const clampOp = defineOp<Unary, { readonly low: number; readonly high: number }, Unary>({
+const clampOp = /* @__PURE__ */ defineOp<Unary, { readonly low: number; readonly high: number }, Unary>({
   name: 'clamp',
   integers: true,
   differentiable: 'once',
@@ -383,7 +387,7 @@ export function clamp(x: Tensor, low: number, high: number): Tensor {
 
 // ---- conversion ---------------------------------------------------------------------------------------------------
 
-const castOp = defineOp<Unary, { readonly to: DType; readonly from: DType }>({
+const castOp = /* @__PURE__ */ defineOp<Unary, { readonly to: DType; readonly from: DType }>({
   name: 'cast',
   integers: true,
   dtype: (_, { to }) => to,

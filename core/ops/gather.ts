@@ -4,11 +4,15 @@
  * logits is a gather of rows of width 1. Next: conv.ts.
  */
 
+import { addLoops } from '../backends/cpu/backend.ts'
+import { gatherLoops } from '../backends/cpu/gather.ts'
 import { apply, type Binary, defineOp, type None, type Unary } from '../op.ts'
 import { ShapeError, sameShape, show } from '../shape.ts'
 import { ones, type Tensor } from '../tensor.ts'
 import { reshape } from './movement.ts'
 import { where, zero } from './where.ts'
+
+addLoops(gatherLoops)
 
 const gatherOp = defineOp<Binary, None, Unary>({
   name: 'gatherRows',

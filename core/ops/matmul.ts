@@ -3,12 +3,16 @@
  * product with its bias. Next: movement.ts.
  */
 
+import { addLoops } from '../backends/cpu/backend.ts'
+import { matmulLoops } from '../backends/cpu/matmul.ts'
 import { apply, type Binary, defineOp, type None } from '../op.ts'
 import { broadcastShapes, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { sum } from './broadcast.ts'
 import { add } from './elementwise.ts'
 import { reshape } from './movement.ts'
+
+addLoops(matmulLoops)
 
 interface MatmulAttrs {
   readonly transposeA: boolean

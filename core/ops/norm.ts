@@ -4,6 +4,8 @@
  * gradient of that decomposition. Next: attention.ts.
  */
 
+import { addLoops } from '../backends/cpu/backend.ts'
+import { normLoops } from '../backends/cpu/norm.ts'
 import { apply, applyMany, type Binary, checkFloat, defineManyOp, defineOp, type Unary } from '../op.ts'
 import { checkShape, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
 import { vjpOf } from '../tape.ts'
@@ -12,6 +14,8 @@ import { add, affine, mul, rsqrt, square, sub } from './elementwise.ts'
 import { reshape, unsqueeze } from './movement.ts'
 import { mean } from './reduce.ts'
 import { zero } from './where.ts'
+
+addLoops(normLoops)
 
 type Ternary = readonly [Tensor, Tensor, Tensor]
 

@@ -2,6 +2,8 @@
  * Softmax and log-softmax over one axis, and the classification loss made of them. Next: norm.ts.
  */
 
+import { addLoops } from '../backends/cpu/backend.ts'
+import { softmaxLoops } from '../backends/cpu/softmax.ts'
 import { apply, type Binary, checkFloat, defineOp, type None, type Unary } from '../op.ts'
 import { axisOf, checkShape, type Shape, ShapeError, show } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
@@ -10,6 +12,8 @@ import { add, div, exp, log, mul, neg, sub } from './elementwise.ts'
 import { pick } from './gather.ts'
 import { permute } from './movement.ts'
 import { max, mean } from './reduce.ts'
+
+addLoops(softmaxLoops)
 
 const shapes: readonly Shape[] = [
   [3, 4, 5],

@@ -9,7 +9,7 @@ import { full, type Tensor } from '../tensor.ts'
 
 const none: None = {}
 
-const whereOp = defineOp<readonly [Tensor, Tensor, Tensor], None, Unary>({
+const whereOp = /* @__PURE__ */ defineOp<readonly [Tensor, Tensor, Tensor], None, Unary>({
   name: 'where',
   integers: true,
   selector: { at: 0 },

@@ -43,7 +43,17 @@ test('--help lists every command, and every command has a help with examples', a
   ]
     .map(match => match[1])
     .filter(name => name !== 'help')
-  assert.equal(commands, ['train', 'sample', 'evaluate', 'encode-latents', 'convert', 'info', 'report'])
+  assert.equal(commands, [
+    'train',
+    'sample',
+    'evaluate',
+    'encode-latents',
+    'convert',
+    'info',
+    'runs',
+    'compare',
+    'report',
+  ])
   const helps = await Promise.all(commands.map(name => succeed('demask', [name, '--help'])))
   for (const [i, name] of commands.entries()) {
     assert.match(helps[i], new RegExp(`Usage: npx tsx cli/index\\.ts ${name} `))
@@ -60,6 +70,10 @@ test('what does not exist is one line, with the nearest name', async () => {
     [['train', 'mdt', '--stpes', '4'], /unknown option '--stpes' \(Did you mean --steps\?\)/],
     [['info', join(folder, 'nowhere')], /nowhere: no such file or folder/],
     [['info', folder], /expected a run, a checkpoint or a folder of latents, got a folder of something else/],
+    [['runs', join(folder, 'nowhere')], /nowhere: expected a folder of runs: no such folder/],
+    [['compare', run], /runs: expected two or more, got 1/],
+    [['compare', run, run, '--out', 'a.png'], /--out: expected a file that ends with \.html, got 'a\.png'/],
+    [['compare', run, folder], /expected the folder of a run, with a metrics\.jsonl, got none/],
     [['report', folder], /expected the folder of a run, with a metrics\.jsonl, got none/],
     [
       ['sample', '--from', run, '--class', 'cat,cow'],
@@ -69,6 +83,22 @@ test('what does not exist is one line, with the nearest name', async () => {
   ]
   for (let i = 0; i < cases.length; i += 3)
     await Promise.all(cases.slice(i, i + 3).map(([words, wanted]) => fail('demask', words, wanted)))
+})
+
+test('exit codes: 2 for a mistake in the command line, 1 for others', async () => {
+  const codeOf = async (...words: string[]) => (await runProgram('demask', words)).code
+  const nowhere = join(folder, 'nowhere')
+  const codes = await Promise.all([
+    codeOf('trian'),
+    codeOf('train', 'mtd'),
+    codeOf('sample', '--from'),
+    codeOf('sample', '--from', run, '--steps', '0'),
+    codeOf('sample', '--from', nowhere),
+    codeOf('info', nowhere),
+    codeOf('report', folder),
+    codeOf('info', run),
+  ])
+  assert.equal(codes, [2, 2, 2, 2, 2, 1, 1, 0])
 })
 
 const quick = ['--from', run, '--steps', '3', '--threads', '1']
@@ -104,7 +134,7 @@ test('sample: Ctrl-C keeps what is drawn', async () => {
   )
   assert.match(stdout, 'stopping after this step; what is drawn is kept\n')
   const count = Number(/stopped: (\d+) pictures?,/.exec(stdout)?.[1] ?? 0)
-  assert.is(code, count === 0 ? 1 : 0)
+  assert.is(code, count === 0 ? 1 : 130)
   assert.match(stderr, count === 0 ? /^error: .*stopped: nothing was drawn\n$/ : /^$/)
   const there = existsSync(out) ? readdirSync(out).filter(name => name.endsWith('.png')) : []
   assert.is(there.length, count)
@@ -133,6 +163,20 @@ test('info tells of runs, checkpoints, weights and arrays', async () => {
     ['info', other],
     /other\.safetensors: the header wants \d+ bytes, got 492: the file is cut short/,
   )
+})
+
+test('runs lists a folder, compare puts runs on a page', async () => {
+  const page = join(folder, 'both.html')
+  const [listed, compared] = await Promise.all([
+    succeed('demask', ['runs', folder]),
+    succeed('demask', ['compare', run, `${run}/../run`, '--out', page]),
+  ])
+  const [head, line, ...others] = listed.trimEnd().split('\n')
+  assert.match(head, /^run +state +step +loss +held-out +size +last step \(UTC\)$/)
+  assert.match(line, /^run +stopped +4 +1\.042 +– +[\d.]+ MB +1970-01-01 00:00$/)
+  assert.equal(others, [])
+  assert.is(compared, `${page}\n`)
+  assert.match(readFileSync(page, 'utf8'), '<h2>Curves</h2>')
 })
 
 test('report writes the page of a run', async () => {

@@ -8,8 +8,8 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { run } from '../../cli/evaluate.ts'
 import { measuredOf } from '../../cli/evaluate-measure.ts'
-import { emoji, openSource, type Pictures } from '../../cli/evaluate-sets.ts'
-import { ready, rng } from '../../core/index.ts'
+import { emoji, type Measure, openSource, type Pictures } from '../../cli/evaluate-sets.ts'
+import { full, ready, rng } from '../../core/index.ts'
 import { readStatistics, writeStatistics } from '../../evaluation/feature-statistics.ts'
 import { FeatureStatistics } from '../../evaluation/index.ts'
 import { readNpz, writeNpz } from '../../io/npz.ts'
@@ -121,6 +121,20 @@ test('a picture of a large folder that cannot be read is left out, and so the se
   assert.equal([count, features?.shape], [19, [19, 128]])
   assert.is(said.length, 1)
   assert.match(said[0], new RegExp(`skipped: .*${last}: expected a picture, got one that cannot be read`))
+})
+
+test('features that overflow are refused', async () => {
+  const source = await openSource(await batch('overflow.npz', 3, 4), undefined)
+  const measure: Measure = {
+    ...(await emoji()),
+    network: {
+      features: () => ({ pool: full([3, 128], Infinity), spatial: full([3, 448], 0), logits: full([3, 2], 0) }),
+    },
+  }
+  const look = { batch: 3, pairs: 0, stream: process.stderr, part: null }
+  const error = await measuredOf(source, measure, look).catch((thrown: Error) => thrown)
+  assert.match((error as Error).message, /overflow\.npz: expected finite features, got Infinity: the network's weights/)
+  if ('pictures' in source) source.pictures[Symbol.dispose]()
 })
 
 test('pictures of a batch are measured, and statistics beside them are said not to be', async () => {

@@ -35,6 +35,7 @@ function start(name: string, { stubborn = false, through = 'node' as 'node' | 't
     import { Interrupt } from '${interrupt}'
     import { UserError } from '${error}'
     await runInChild(async () => {
+      if (process.argv[2] === 'usage') throw new UserError('--steps: expected 1, got 0')
       if (process.argv[2] === 'fail') throw new UserError('data: no such folder')
       writeFileSync(${JSON.stringify(waitingPid)}, String(process.ppid))
       writeFileSync(${JSON.stringify(workingPid)}, String(process.pid))
@@ -81,7 +82,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
       const { code, out, err } = await output
       assert.equal([out, err], ['ready\nsaving\ndone\n', ''])
       assert.is(readFileSync(saved, 'utf8'), signal)
-      if (through === 'node') assert.is(code, 0)
+      if (through === 'node') assert.is(code, signal === 'SIGINT' ? 130 : 143)
     })
 
 test('a second signal ends a program that does not stop', async () => {
@@ -112,7 +113,7 @@ test('a program whose output nobody reads any more goes on, and saves', async ()
   await once(child.stdout!, 'data')
   child.stdout!.destroy()
   child.kill('SIGINT')
-  assert.equal(await output, { code: 0, out: 'ready\n', err: '' })
+  assert.equal(await output, { code: 130, out: 'ready\n', err: '' })
   assert.is(readFileSync(saved, 'utf8'), 'unread')
 })
 
@@ -126,6 +127,7 @@ test('a program that something else killed does not end without a word', async (
 })
 
 test('errors and exit codes pass through', async () => {
+  assert.equal(await outputOf(start('usage')), { code: 2, out: '', err: 'error: --steps: expected 1, got 0\n' })
   assert.equal(await outputOf(start('fail')), { code: 1, out: '', err: 'error: data: no such folder\n' })
 })
 

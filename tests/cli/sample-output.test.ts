@@ -7,9 +7,13 @@ import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { falseColour, openOutput } from '../../cli/sample-output.ts'
+import { cpu, rng, setDefaultBackend, type Tensor } from '../../core/index.ts'
 import { toByte } from '../../data/index.ts'
 import { readNpz } from '../../io/npz.ts'
 import { UserError } from '../../io/user-error.ts'
+import { DiT, dit, readGenerated, samplerNames } from '../../models/index.ts'
+import type { HostState } from '../../nn/index.ts'
+import { load } from '../../training/trained-run.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-output-'))
 process.on('exit', () => rmSync(root, { recursive: true, force: true }))
@@ -45,6 +49,25 @@ test('a folder has a file for each picture, named by seed and class, and a READM
   refused(() => openOutput(path, plan), /--out: .*000003-1\.png is there already/)
   assert.equal(readFileSync(join(path, '000003-1.png')), before)
   openOutput(path, { ...plan, seeds: [9, 10, 11] }) // others are welcome
+})
+
+test('finite weights whose output overflows are refused, by every sampler, clipped or not', async () => {
+  const sizes = { inputSize: 4, patchSize: 2, inChannels: 3, hiddenSize: 8, depth: 1, numHeads: 2, numClasses: 0 }
+  const model = new DiT(sizes, { rng: rng(0), backend: cpu })
+  const state = new Map<string, Tensor | HostState>(model.stateDict())
+  state.set('final_layer.linear.bias', { shape: [24], data: new Float32Array(24).fill(3e38) })
+  load(model, state, 'large.safetensors')
+  setDefaultBackend(cpu)
+  for (const sampler of samplerNames)
+    for (const clip of [true, false]) {
+      const request = { seeds: [5], labels: null, sampler, steps: 3, clip }
+      const values = (await readGenerated(dit.generation.generate(model, request)))!
+      const error = await openOutput(join(root, 'large.png'), { seeds: [5], labels: null, about: '' })
+        .add({ values, shape: [1, 3, 4, 4], seeds: [5], labels: null })
+        .catch((thrown: Error) => thrown)
+      assert.instance(error, UserError, `${sampler}, clip ${clip}`)
+      assert.match((error as Error).message, /^the picture of seed 5: expected finite values, got (NaN|-?Infinity)/)
+    }
 })
 
 test('an .npz is as ADM writes it', async () => {

@@ -237,6 +237,11 @@ test('bytes are counted, peaks are kept, and too large a request says how much i
   assert.throws(() => cpu.write(cpu.alloc('f32', 0), new Float32Array(1)), /expected 0 elements, got 1/)
 })
 
+test('cpu has every loop once the ops are loaded', () => {
+  const all = createLoops({ view: () => new Float32Array(), alloc: cpu.alloc })
+  assert.equal(Object.keys(cpu.kernels).sort(), Object.keys(all).sort())
+})
+
 test('the loops hold no view across an allocation and count on no zeroed memory', () => {
   // A host on which every allocation moves all that there is, and hands out garbage, as growing memory may.
   const live = new Map<Storage, TypedArray>()

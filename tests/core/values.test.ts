@@ -5,15 +5,12 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { gpu } from '../../core/backends/gpu/index.ts'
-import { createWasm } from '../../core/backends/wasm/index.ts'
 import {
   adaLayerNorm,
   add,
   arange,
   attention,
   avgPool2d,
-  type Backend,
   broadcastTo,
   cast,
   clamp,
@@ -21,7 +18,6 @@ import {
   cpu,
   createShapes,
   crossEntropy,
-  type DType,
   div,
   erf,
   exp,
@@ -64,81 +60,7 @@ import {
   variance,
   zeros,
 } from '../../core/index.ts'
-
-interface Place {
-  readonly backend: Backend
-  readonly dtype: DType
-}
-
-const places: Readonly<Record<string, Place>> = {
-  'cpu f64': { backend: cpu, dtype: 'f64' },
-  'cpu f32': { backend: cpu, dtype: 'f32' },
-  wasm: { backend: await createWasm({ threads: 2 }), dtype: 'f32' },
-  'wasm simd': { backend: await createWasm({ threads: 1, build: 'simd' }), dtype: 'f32' },
-  gpu: { backend: await gpu({ device: 'cpu' }), dtype: 'f32' },
-}
-
-const { NaN: nan, POSITIVE_INFINITY: inf } = Number
-type Numbers = ArrayLike<number>
-
-/** Makes tensors on one place, in its float dtype and in i32. */
-interface Make {
-  readonly f: (values: number | readonly number[], shape?: readonly number[]) => Tensor
-  readonly i: (values: number | readonly number[], shape?: readonly number[]) => Tensor
-  readonly place: Place
-}
-
-/** A test on every place: `cases` returns pairs of a result and its values, which must be the same to the bit. */
-function everywhere(name: string, cases: (make: Make) => readonly (readonly [Tensor, Numbers])[]): void {
-  for (const [where, place] of Object.entries(places))
-    test(`${name}: ${where}`, async () => {
-      const { backend, dtype } = place
-      const results = scope(() =>
-        cases({
-          f: (values, shape) => tensor(values, { backend, dtype, shape }),
-          i: (values, shape) => tensor(values, { backend, dtype: 'i32', shape }),
-          place,
-        }),
-      )
-      for (const [k, [result, wanted]] of results.entries()) {
-        assert.equal(signed(await result.data()), signed(wanted), `case ${k}`)
-        result.dispose()
-      }
-    })
-}
-
-/** Numbers, with −0 told from 0. */
-function signed(values: Numbers): (number | string)[] {
-  return Array.from(values, v => (Object.is(v, -0) ? '-0' : v))
-}
-
-/** The gradient of Σ f(x) by x. */
-function gradientOf(f: (x: Tensor) => Tensor, x: Tensor): Tensor {
-  const leaf = x.detach().requireGrad()
-  return gradients(sum(f(leaf)), [leaf])[0]
-}
-
-/** Runs `f` on every place and expects it to throw `message`. */
-function refused(name: string, message: string | RegExp, f: (make: Make) => unknown): void {
-  for (const [where, place] of Object.entries(places))
-    test(`${name}: ${where}`, () => {
-      const { backend, dtype } = place
-      const make: Make = {
-        f: (values, shape) => tensor(values, { backend, dtype, shape }),
-        i: (values, shape) => tensor(values, { backend, dtype: 'i32', shape }),
-        place,
-      }
-      try {
-        scope(() => void f(make))
-      } catch (error) {
-        const said = (error as Error).message
-        if (typeof message === 'string') assert.is(said, message)
-        else assert.match(said, message)
-        return
-      }
-      assert.unreachable('threw nothing')
-    })
-}
+import { everywhere, gradientOf, inf, type Make, nan, type Place, places, refused } from './everywhere.ts'
 
 // ---- integers -------------------------------------------------------------------------------------------------------
 
@@ -412,10 +334,6 @@ test('shapes, the backend without memory, follows the same rules', () => {
   const x = zeros([2, 3], { backend, dtype: 'i32' })
   assert.equal(linear(x, zeros([4, 3], { backend, dtype: 'i32' })).shape, [2, 4])
   assert.throws(() => softmax(x), /^Error: softmax: expected a float dtype|softmax: expected a float dtype/)
-})
-
-test.after(() => {
-  for (const { backend } of Object.values(places)) backend.dispose()
 })
 
 test.run()

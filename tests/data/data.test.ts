@@ -109,7 +109,10 @@ test('all emoji are 3,781 with skin tones, in 9 classes', async () => {
   assert.is((await emoji.pixels(3780)).length, 3 * 32 * 32)
   assert.ok(Array.from({ length: 3781 }, (_, i) => emoji.label(i)).every(label => label >= 0 && label < 9))
   await refused(openDataset('emoji', 24), 'emoji: expected a size that divides 64, got 24')
-  await refused(openDataset('emoji:hats', 16), "data: expected emoji, emoji:smileys or a folder, got 'emoji:hats'")
+  await refused(
+    openDataset('emoji:hats', 16),
+    "data: expected emoji, emoji:smileys, emoji:others or a folder, got 'emoji:hats'",
+  )
 })
 
 test('a folder of class folders: formats, crop, transparency, links', async () => {

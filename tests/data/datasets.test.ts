@@ -287,10 +287,11 @@ test("EDM's ZIP: pictures by name, labels of dataset.json, others left out", asy
     writeFileSync(path, zipOf(parts))
     return openDataset(path, 4, { report: each => said.push(each) })
   }
-  const set = await opened([...pictures, json({ labels }), { name: '__MACOSX/._a.png', data: Buffer.from('x') }])
+  const others = ['__MACOSX/._a.png', 'notes.txt', 'a/b.TXT', 'c.bmp'].map(name => ({ name, data: Buffer.from('x') }))
+  const set = await opened([...pictures, json({ labels }), ...others])
   assert.equal([set.length, set.classes, [0, 1, 2].map(set.label)], [3, ['0', '1', '2', '3'], [3, 0, 1]])
   assert.equal([(await set.pixels(0))[0], (await set.pixels(1))[0], (await set.pixels(2))[0]], [50, 0, 100])
-  assert.equal(said, [`${path}: left out: 1 files that are no pictures`])
+  assert.equal(said, [`${path}: left out: 2 .txt, 1 .bmp`])
   assert.equal((await openDataset(`zip:${path}`, 4, { report: () => {} })).length, 3)
   for (const none of [[], [json({ labels: null })]])
     assert.equal((await opened([...pictures, ...none])).classes, ['edm'])

@@ -244,6 +244,23 @@ test('clipping bounds the predicted x_0, and only where asked', () => {
   })
 })
 
+test('clipping does not hide an overflow: what is not finite becomes NaN', () => {
+  const d = linear(50)
+  const x = normal(8, 1, 1, 1, 4)
+  for (const [value, is] of [
+    [Number.POSITIVE_INFINITY, Number.NaN],
+    [Number.NEGATIVE_INFINITY, Number.NaN],
+    [Number.NaN, Number.NaN],
+    [1e300, -1],
+  ] as const)
+    scope(() => {
+      const output = tensor([0, value, 0, 0, 0, 0, 0, 0], { shape: [1, 2, 1, 4], ...f64 })
+      const [first, second] = pMeanVariance(d, output, x, [40], { clip: true }).predXStart.dataSync()
+      assert.ok(Math.abs(first) <= 1)
+      assert.ok(Object.is(second, is))
+    })
+})
+
 test('the hybrid loss: its gradient is right, and the bound does not reach the prediction', () => {
   const d = linear(50)
   const [x0, noise, output] = [

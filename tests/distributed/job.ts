@@ -26,8 +26,10 @@ export interface Ended {
   /** Lines of stderr that begin with `error:`: those of our programs. */
   readonly errors: readonly string[]
   readonly stderr: string
-  /** Since the call of `started`, or of `act` if there was one. */
+  /** Since the start, or since the call of `act`. */
   readonly seconds: number
+  /** Ranks that `act` was called with and that still run. */
+  readonly left: readonly number[]
 }
 
 /** How a job is run. */
@@ -35,11 +37,9 @@ export interface JobOptions {
   readonly env?: Readonly<Record<string, string>>
   /** Flags of node before the program. */
   readonly nodeFlags?: readonly string[]
-  /** Called once `after` was printed, with the launcher and its descendants that run node. */
+  /** Called once `when` is true of what was printed, with the launcher and the processes of its ranks. */
   readonly act?: (launcher: ChildProcess, ranks: readonly number[]) => void
-  readonly after?: RegExp
-  /** Command between the launcher's flags and node. */
-  readonly through?: readonly string[]
+  readonly when?: (stdout: string) => boolean
 }
 
 /** Environment in which Open MPI starts more ranks than cores, as root too, and leaves them unbound. */
@@ -53,28 +53,30 @@ export const jobEnvironment = {
 
 /** Runs `words`, a TypeScript file of the repository and its arguments, on `ranks` ranks to their end. */
 export function runJob(ranks: number, words: readonly string[], options: JobOptions = {}): Promise<Ended> {
-  const { env, nodeFlags = [], act, after, through = [] } = options
-  const node = [...through, process.execPath, '--import', 'tsx', ...nodeFlags, ...words]
+  const { env, nodeFlags = [], act, when } = options
+  const node = [process.execPath, '--import', 'tsx', ...nodeFlags, ...words]
   const command = ranks === 0 ? node : [mpirun, '-n', String(ranks), ...node]
   const child = spawn(command[0], command.slice(1), {
     cwd: repository,
     env: { ...process.env, ...jobEnvironment, DEMASK_DEBUG: '', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
-  let [stdout, stderr, acted] = ['', '', false]
-  let began = performance.now()
-  child.stdout.on('data', chunk => {
-    stdout += chunk
-    if (acted || act === undefined || !after!.test(stdout)) return
-    acted = true
+  let [stdout, stderr, began] = ['', '', performance.now()]
+  let pids: readonly number[] = []
+  child.stdout.on('data', chunk => (stdout += chunk))
+  const watch = setInterval(() => {
+    if (act === undefined || pids.length > 0 || !when!(stdout)) return
+    pids = nodesBelow(child.pid!)
     began = performance.now()
-    act(child, nodesBelow(child.pid!))
-  })
+    act(child, pids)
+  }, 20)
   child.stderr.on('data', chunk => (stderr += chunk))
   return new Promise(resolve =>
-    child.on('close', code => {
+    child.on('close', async code => {
+      clearInterval(watch)
+      const seconds = (performance.now() - began) / 1000
       const errors = stderr.split('\n').filter(line => line.startsWith('error:'))
-      resolve({ code, stdout, errors, stderr, seconds: (performance.now() - began) / 1000 })
+      resolve({ code, stdout, errors, stderr, seconds, left: await lasting(pids) })
     }),
   )
 }
@@ -88,4 +90,18 @@ export function nodesBelow(pid: number): number[] {
       .filter(([, ppid]) => Number(ppid) === parent)
       .flatMap(([child, , name]) => [...(/node|MainThread/.test(name) ? [Number(child)] : []), ...below(Number(child))])
   return below(pid).sort((a, b) => a - b)
+}
+
+/** Returns the processes that still run two seconds later. */
+async function lasting(pids: readonly number[]): Promise<number[]> {
+  for (let i = 0; i < 40; i++) {
+    if (!pids.some(isRunning)) return []
+    await new Promise(next => setTimeout(next, 50))
+  }
+  return pids.filter(isRunning)
+}
+
+function isRunning(pid: number): boolean {
+  const { stdout } = spawnSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' })
+  return stdout.trim() !== '' && !stdout.startsWith('Z') // a zombie has ended
 }

@@ -35,14 +35,22 @@ const advice: readonly (readonly [RegExp, string])[] = JSON.parse(
 const head = `# Errors
 
 Every message of an error in the source, by folder and file. \`{…}\` is filled in; below it, what it looked like when a test
-made it happen. Made by \`npx tsx tests/errors/page.ts\`; do not edit. Programs print \`error: \` and the message on one line and
-end with exit code 1; \`DEMASK_DEBUG=1\` shows the stack as well.
+made it happen. Made by \`npx tsx tests/errors/page.ts\`; do not edit. Programs print \`error: \` and the message on one line.
+\`DEMASK_DEBUG=1\` shows the stack as well.
+
+| exit code | means |
+|---|---|
+| 0 | the program did all that it was asked to |
+| 1 | something went wrong: a file, the data, the memory |
+| 2 | the command line is wrong: a command or flag that does not exist, a value that does not fit. A message about a flag begins with it |
+| 130, 143 | Ctrl-C or SIGTERM, after everything was saved. A second Ctrl-C ends the program at once, with 130 too |
 
 | class | means |
 |---|---|
 | \`ShapeError\` | shapes that do not go together; a mistake in the calling code |
 | \`RangeError\` | a number outside of what is possible; a mistake in the calling code, or a flag |
 | \`UserError\` | something that a person can put right: a flag, a file, a full disk |
+| \`UsageError\` | a \`UserError\` about the command line |
 | \`UnreadablePicture\` | one picture; training leaves it out, says so and goes on, but for \`--strict\` |
 | \`SafetensorsError\`, \`PickleError\`, \`ZipError\` | a file that is damaged, or not what it should be |
 | \`Error\` | what this machine cannot do, or a call at the wrong time |

@@ -14,6 +14,7 @@ import { openCifar } from '../../data/cifar.ts'
 import { readPicture } from '../../data/folder.ts'
 import { openIdx } from '../../data/idx.ts'
 import { type ImageDataset, openLatents, writeLatents } from '../../data/index.ts'
+import { listRows } from '../../data/list-rows.ts'
 import { openNpz } from '../../data/npz-pictures.ts'
 import { encodeNpyHeader } from '../../io/npy.ts'
 import { NpzFile, type NpzSource, readNpz, writeNpz } from '../../io/npz.ts'
@@ -29,6 +30,7 @@ import type { Module } from '../../nn/index.ts'
 import { newSettings, programs, readState, type TrainingProgram } from '../../training/index-node.ts'
 import { readRows } from '../../training/metrics.ts'
 import { root } from '../repo/markdown.ts'
+import { dataTargets, look } from './data-targets.ts'
 
 export interface Target {
   readonly name: string
@@ -66,14 +68,6 @@ async function readWeights(path: string): Promise<void> {
 const copy = (folder: string, from: string) => {
   for (const name of readdirSync(from))
     if (statSync(join(from, name)).isFile()) writeFileSync(join(folder, name), readFileSync(join(from, name)))
-}
-
-/** All pictures of a set, some at least. */
-async function look(data: ImageDataset): Promise<void> {
-  for (let i = 0; i < Math.min(data.length, 8); i++) {
-    data.label(i)
-    await data.pixels(i)
-  }
 }
 
 /** Settings of a new run of a training program. */
@@ -194,6 +188,15 @@ export const targets: readonly Target[] = [
     read: async folder => look(openCifar('cifar10', folder, 32)),
   },
   {
+    name: 'lists',
+    async seed(folder) {
+      writeFileSync(join(folder, 'a.csv'), '\ufeffpath,label,"w,h"\r\n1.png,cat,"4,4"\r\n"2 ""b"".png",dog,"4,4"\r\n')
+      writeFileSync(join(folder, 'b.csv'), '1.png,3\n2.png,20\n')
+      writeFileSync(join(folder, 'c.jsonl'), '{"file_name": "1.png", "label": 3}\n{"path": "2.png", "label": "4"}\n')
+    },
+    read: async (_, file) => void listRows(file),
+  },
+  {
     name: 'npz',
     async seed(folder) {
       const data = Uint8Array.from({ length: 96 }, (_, i) => i)
@@ -219,6 +222,7 @@ export const targets: readonly Target[] = [
       await look(await openNpz(file, 4))
     },
   },
+  ...dataTargets,
   {
     name: 'latents',
     async seed(folder) {

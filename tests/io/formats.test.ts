@@ -2,11 +2,12 @@
 
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { crc32, deflateRawSync } from 'node:zlib'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { run as convert } from '../../cli/convert.ts'
+import { listRows } from '../../data/list-rows.ts'
 import { encodeNpyHeader } from '../../io/npy.ts'
 import { NpzFile, readNpz, writeNpz } from '../../io/npz.ts'
 import { type RawTensor, safetensorsBytes } from '../../io/safetensors.ts'
@@ -16,6 +17,7 @@ import { DiT } from '../../models/index.ts'
 import { recognise } from '../../models/recognise.ts'
 import { type HostState, shapesOnly } from '../../nn/index.ts'
 import { read, root } from '../repo/markdown.ts'
+import { dataSetLines } from './data-set-lines.ts'
 import { zipOf } from './zip.ts'
 
 const fixture = (name: string) => join(root, 'tests/fixtures/pytorch', name)
@@ -124,6 +126,17 @@ const npy = (descr: string, shape: string, bytes: readonly number[], fortran = f
     Buffer.from(`\x93NUMPY\x01\x00${String.fromCharCode(text.length)}\x00${text}`, 'latin1'),
     Buffer.from(bytes),
   ])
+}
+
+/** Pictures and classes of a list with this text, and what is said of it. */
+function lists(name: string, text: string, wanted: readonly string[], said: readonly string[] = []): void {
+  writeFileSync(at(name), text)
+  const { files, classes, notes } = listRows(at(name))
+  assert.equal(
+    files.map(({ path, label }) => `${relative(folder, String(path))} ${classes[label]}`),
+    wanted,
+  )
+  assert.equal(notes, said)
 }
 
 /** Assertions by the first cell of each line. */
@@ -290,6 +303,21 @@ const lines: Readonly<Record<string, () => Promise<unknown>>> = {
     assert.equal(readFileSync(at('1.npz')), readFileSync(at('2.npz')))
     assert.match(Buffer.from(encodeNpyHeader('F32', [1])).toString('latin1'), /'fortran_order': False/)
   },
+  ...dataSetLines,
+  '.csv': async () => lists('a.csv', '\ufeff"in, out.png","a ""b"""\r\n1.png,c\n', ['in, out.png a "b"', '1.png c']),
+  '.csv, header': async () => {
+    lists('a.csv', 'Label,width,path\ncat,4,1.png\n', ['1.png cat'], ['left out: the columns width'])
+    lists('a.csv', 'file_name\n1.png\n', ['1.png a'])
+  },
+  '.csv, no header': async () => {
+    lists('a.csv', '2.png,10\n1.png,9', ['2.png 10', '1.png 9'])
+    lists('a.csv', '2.png\n1.png\n', ['2.png a', '1.png a'])
+    writeFileSync(at('a.csv'), 'image,class\n1.png,cat\n')
+    assert.throws(() => listRows(at('a.csv')), /a\.csv:1: expected a header with 'path'/)
+  },
+  '.jsonl': async () =>
+    lists('a.jsonl', '{"path":"1.png","label":10}\n\n{"file_name":"2.png","label":"9"}', ['1.png 10', '2.png 9']),
+  'no labels': async () => lists('mine.jsonl', '{"path":"1.png"}', ['1.png mine']),
   'Git LFS pointer': () =>
     refused(
       at('x'),
@@ -330,7 +358,7 @@ const lines: Readonly<Record<string, () => Promise<unknown>>> = {
 /** The first cells of the tables' lines. */
 const cells = read('docs/formats.md')
   .split('\n')
-  .filter(line => line.startsWith('|') && !/^\|(-|\s*(format|type|file) \|)/.test(line))
+  .filter(line => line.startsWith('|') && !/^\|(-|\s*(format|type|file|data set) \|)/.test(line))
   .map(line => line.split('|')[1].trim())
 
 test('the tables and the tests have the same lines', () => assert.equal(cells, Object.keys(lines)))

@@ -98,6 +98,9 @@ test('settings: a stage refuses those of the other; a crop is sized by its ratio
     maskDM.training.settle!({ ...base, ...change, ...given } as never, given, resumed)
   assert.equal(settle({ maskRatio: 0.25 }), { ...base, maskRatio: 0.25 })
   assert.is(settle({ mask: 'crop', maskRatio: 0.5 }).maskSize, 5) // 25 of 64 patches
+  const given = { mask: 'crop', maskRatio: 0.5 } as const
+  const latents = maskDM.training.settle!({ ...base, size: 64, ...given } as never, given, false, 16)
+  assert.is(latents.maskSize, 5) // of 8 × 8 patches of latents, whatever the size of the pictures
   assert.is(settle({ mask: 'crop', maskSize: 3 }).maskSize, 3)
   assert.is(settle({ mask: 'crop', maskRatio: 0.5 }, {}, true).maskSize, 2) // as the run has it
   const crop = { preset: 'ablation/pretrain/crop/celeba_10p', size: 64, mask: 'crop', maskSize: 15 }

@@ -56,7 +56,7 @@ const strata: readonly Stratum[] = [
     quick: ['models/models', 'models/maskdit', 'models/maskdm', 'models/mdt-ablations', 'models/autoencoder-kl'],
     wide: [
       'models/maskdm-diffusion',
-      'models/maskdm-transfer',
+      'models/transfer',
       'diffusion/masking',
       'evaluation/features',
       'diffusion/inpainting',

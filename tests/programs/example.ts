@@ -47,10 +47,14 @@ export async function succeed(name: string, args: readonly string[], options?: R
   return stdout
 }
 
-/** The same, for a run that must fail with one line on stderr that matches `wanted`, and no stack. */
+/**
+ * The same, for a run that must fail with one line on stderr that matches `wanted`, and no stack. The exit code is 2 for a
+ * message about a flag.
+ */
 export async function fail(name: string, args: readonly string[], wanted: RegExp): Promise<void> {
   const { code, stderr } = await run(name, args)
-  if (!wanted.test(stderr) || !/^error: [^\n]*\n$/.test(stderr) || code !== 1)
+  const right = stderr.startsWith('error: --') ? code === 2 : code === 1 || code === 2
+  if (!wanted.test(stderr) || !/^error: [^\n]*\n$/.test(stderr) || !right)
     assert.unreachable(
       `${name} ${args.join(' ')}: expected one line that matches ${wanted}, got exit code ${code} and: ${stderr}`,
     )

@@ -35,7 +35,8 @@ test('pretrain, then finetune from it on larger pictures, and both go on', () =>
       ...['finetune', '--from', masked, '--size', '16', '--batch', '2'],
       ...['--threads', '1', '--steps', '2', '--out', whole],
     ])
-    assert.match(tuned, new RegExp(`\\nbegins with ${masked}\\n`))
+    assert.match(tuned, new RegExp(`\\nbegins with ${masked}\\S+model\\.safetensors \\(MaskDM .*\\):\\n  taken `))
+    assert.match(tuned, /\n {2}resized {3}encoder\.encoder_pos_embed: 16 → 64 positions, bicubic\n/)
     const rows = readFileSync(join(whole, 'metrics.jsonl'), 'utf8').trim().split('\n')
     assert.equal(
       rows.map(row => Object.keys(JSON.parse(row))),
@@ -65,7 +66,7 @@ test('a wrong command is one line, before anything is written', () =>
       ['finetune', '--mask', 'crop', '--out', out],
       /--mask: expected none in finetune, got crop/,
     )
-    await fail('train-maskdm', ['finetune', '--from', out, '--out', out], /--from: expected a run, .*, got .*run/)
+    await fail('train-maskdm', ['finetune', '--from', out, '--out', out], /--from: no such file or folder: .*run/)
     await fail(
       'train-maskdm',
       ['pretrain', '--size', '1', '--out', out],

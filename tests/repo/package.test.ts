@@ -5,9 +5,22 @@
  */
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative, resolve } from 'node:path'
+import { build } from 'esbuild'
 import { chromium } from 'playwright-core'
 import sharp from 'sharp'
 import { test } from 'uvu'
@@ -260,6 +273,69 @@ test('every room of the package can be imported in Node, and only those', () => 
     const count = node('--input-type=module', '--eval', `console.log(Object.keys(await import('${name}')).length)`)
     assert.ok(Number(count) > 0, name)
   }
+})
+
+test('rooms are imported without the packages that programs need', () => {
+  const bare = join(place, 'bare')
+  cpSync(home, join(bare, 'node_modules/demask'), { recursive: true })
+  writeFileSync(join(bare, 'package.json'), '{ "type": "module" }')
+  for (const name of specifiers)
+    execFileSync(process.execPath, ['--input-type=module', '--eval', `await import('${name}')`], { cwd: bare })
+})
+
+test('a plain install takes at most 26 MB in at most 30 folders', () => {
+  const folders = packagesIn(join(place, 'node_modules'))
+  const bytes = folders.reduce((sum, folder) => sum + bytesIn(folder), 0)
+  assert.ok(folders.length <= 30, folders.join('\n'))
+  assert.ok(bytes <= 26e6, `${bytes} bytes`)
+})
+
+/** Folders of packages, those inside of others among them. */
+function packagesIn(modules: string): string[] {
+  if (!existsSync(modules)) return []
+  return readdirSync(modules).flatMap(name => {
+    if (name.startsWith('.')) return []
+    const folder = realpathSync(join(modules, name))
+    return name.startsWith('@') ? packagesIn(folder) : [folder, ...packagesIn(join(folder, 'node_modules'))]
+  })
+}
+
+/** Bytes of the files of a package, without those of packages inside of it. */
+function bytesIn(folder: string): number {
+  return readdirSync(folder, { withFileTypes: true }).reduce((sum, entry) => {
+    const path = join(folder, entry.name)
+    if (entry.isDirectory()) return sum + (entry.name === 'node_modules' ? 0 : bytesIn(path))
+    return sum + statSync(path).size
+  }, 0)
+}
+
+test('a bundle holds what is used: tensor and add take at most 25 kB', async () => {
+  const { outputs } = (
+    await build({
+      stdin: {
+        contents: "import { add, tensor } from 'demask'; console.log(String(add(tensor([1, 2]), 1)))",
+        resolveDir: place,
+      },
+      bundle: true,
+      minify: true,
+      splitting: true,
+      format: 'esm',
+      platform: 'neutral',
+      write: true,
+      outdir: join(place, 'bundle'),
+      metafile: true,
+      logLevel: 'error',
+      absWorkingDir: place,
+    })
+  ).metafile
+  // The chunks that are loaded with the first one; wasm is loaded on demand.
+  const first = Object.keys(outputs).find(path => outputs[path].entryPoint === '<stdin>')!
+  const loaded = new Set([first])
+  for (const path of loaded)
+    for (const { kind, path: target } of outputs[path].imports) if (kind === 'import-statement') loaded.add(target)
+  const bytes = [...loaded].reduce((sum, path) => sum + outputs[path].bytes, 0)
+  assert.ok(bytes <= 25_000, `${bytes} bytes`)
+  assert.is(node(first).trim(), 'Tensor f32 [2] on cpu: [2, 3]')
 })
 
 test('ten lines with the package: declarations, and Node', () => {

@@ -8,7 +8,7 @@ import { backward, mean, type Rng, ready, reshape, rng, scope, square } from '..
 import type { Batch } from '../../data/index.ts'
 import { UserError } from '../../io/user-error.ts'
 import { AdamW, constantDecay, Ema, Linear } from '../../nn/index.ts'
-import { latestCheckpoint, Run, type RunOptions, readState } from '../../training/index-node.ts'
+import { latestCheckpoint, Run, type RunOptions, readState, writeGrid } from '../../training/index-node.ts'
 import { inFolder } from '../programs/example.ts'
 
 const backend = await ready({ backend: 'wasm', threads: 1 })
@@ -163,6 +163,79 @@ test('leaving the loop early saves nothing', () =>
       }
     })
     assert.is(latestCheckpoint(out), undefined)
+  }))
+
+/** Asks the run in this process to end, as Ctrl-C does. Restores the exit code that a signal leaves. */
+async function interrupted(use: (ask: () => void) => Promise<unknown>): Promise<number | string | null | undefined> {
+  const before = process.exitCode
+  try {
+    await use(() => void process.emit('SIGINT', 'SIGINT'))
+    return process.exitCode
+  } finally {
+    process.exitCode = before
+  }
+}
+
+test('Ctrl-C ends the run after its step, with the grid of samples and exit code 130', () =>
+  inFolder(async folder => {
+    const out = join(folder, 'run')
+    const asked: boolean[] = []
+    const show = async (path: string, run: Run) => {
+      for (let i = 0; i < 3; i++) asked.push(await run.isDrawingOver())
+      await writeGrid(path, new Float32Array(3), [1, 3, 1, 1])
+    }
+    const code = await interrupted(ask =>
+      quietly(async () => {
+        const { run, commit } = start(out, { show, speed: () => 'fast' })
+        for await (const step of run.steps()) {
+          await commit(step)
+          if (step === 0) ask()
+        }
+      }),
+    )
+    assert.is(code, 130)
+    assert.equal(asked, [false, false, false])
+    assert.is(latestCheckpoint(out)?.step, 1)
+    assert.ok(existsSync(join(out, 'samples-00000001.png')))
+  }))
+
+test('after Ctrl-C drawing ends within 20 s of the signal, or of its own beginning', () =>
+  inFolder(async folder => {
+    const now = performance.now
+    let later = 0
+    performance.now = () => now.call(performance) + 1000 * later
+    const over: boolean[] = []
+    const steps = async (run: Run, ...seconds: readonly number[]) => {
+      for (const each of seconds) {
+        later += each
+        over.push(await run.isDrawingOver())
+      }
+    }
+    try {
+      let said = ''
+      await interrupted(async ask => {
+        said = await quietly(async () => {
+          const save = start(join(folder, 'save'), {
+            show: async (_, run) => {
+              await steps(run, 30) // no signal yet
+              ask()
+              await steps(run, 6, 6)
+            },
+          })
+          for await (const step of save.run.steps()) await save.commit(step)
+          const stop = start(join(folder, 'stop'), { show: (_, run) => steps(run, 6, 6, 6) }) // a fourth step would end after 24 s
+          for await (const step of stop.run.steps()) {
+            await stop.commit(step)
+            ask()
+            later += 60 // the step that was running
+          }
+        })
+      })
+      assert.equal(over, [false, false, false, false, false, true])
+      assert.is(said.match(/no samples: they would take too long\n/g)?.length, 2)
+    } finally {
+      performance.now = now
+    }
   }))
 
 test('an error after a checkpoint names the checkpoint that is whole', () =>

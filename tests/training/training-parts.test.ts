@@ -347,6 +347,7 @@ test('the folder of a run explains itself', () => {
     title: 'MDT-S/2 on emoji',
     command: 'npx tsx train',
     resume: 'npx tsx train --resume',
+    steps: 30,
     described: {},
   })
   const text = readFileSync(join(run, 'README.md'), 'utf8')

@@ -5,9 +5,12 @@
  * optimizer.ts, in that order.
  */
 
-import type { Backend, Storage } from '../../backend.ts'
+import type { Backend, BackendKernels, Storage } from '../../backend.ts'
 import { allocate, bytesPerElement, type DType, type TypedArray } from '../../dtype.ts'
-import { createLoops } from './loops.ts'
+import { elementwiseLoops } from './elementwise.ts'
+import type { Host } from './host.ts'
+import { movementLoops } from './movement.ts'
+import { reduceLoops } from './reduce.ts'
 
 class CpuStorage implements Storage {
   readonly backend: Backend = cpu
@@ -52,11 +55,24 @@ function readSync(storage: Storage): TypedArray {
   return view(storage).slice()
 }
 
+const host: Host = { view, alloc }
+
+/** All of `createLoops` once the ops that use them are loaded: `addLoops`. */
+const kernels = { ...elementwiseLoops(host), ...reduceLoops(host), ...movementLoops(host) } as BackendKernels
+
+/**
+ * Adds kernels to `cpu`. The files of ops/ that use them call this, so that a bundle without matrix products has no loops
+ * for them.
+ */
+export function addLoops(loops: (host: Host) => Partial<BackendKernels>): void {
+  Object.assign(kernels, loops(host))
+}
+
 /** The backend of plain loops, in f32, f64 and i32: the specification, and the default until `ready`. */
 export const cpu: Backend = {
   name: 'cpu',
   dtypes: ['f32', 'f64', 'i32'],
-  kernels: createLoops({ view, alloc }),
+  kernels,
   alloc,
   free(storage) {
     bytes -= storage.length * bytesPerElement[storage.dtype]

@@ -12,6 +12,7 @@ import { movementLoops } from './movement.ts'
 import { normLoops } from './norm.ts'
 import { optimizerLoops } from './optimizer.ts'
 import { reduceLoops } from './reduce.ts'
+import { scanLoops } from './scan.ts'
 import { softmaxLoops } from './softmax.ts'
 import { windowLoops } from './window.ts'
 
@@ -25,6 +26,7 @@ export function createLoops(host: Host): Kernels & FusedKernels & UpdateKernels 
     ...matmulLoops(host),
     ...movementLoops(host),
     ...gatherLoops(host),
+    ...scanLoops(host),
     ...windowLoops(host),
     ...softmaxLoops(host),
     ...normLoops(host),

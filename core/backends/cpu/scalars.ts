@@ -17,18 +17,32 @@ const normalPdf = (x: number) => Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI)
 const twiceU = (x: number) => 2 * Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)
 const twiceUPrime = (x: number) => 2 * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x)
 
+// Math.round rounds halves up.
+function roundHalfToEven(x: number): number {
+  const up = Math.round(x)
+  return up - x === 0.5 && up % 2 !== 0 ? up - 1 : up
+}
+
+function remainder(a: number, b: number): number {
+  const r = a % b
+  return r !== 0 && r < 0 !== b < 0 ? r + b : r
+}
+
 /** p and q are the parameters that `affine`, `pow` and `clamp` take. */
 export const unaryFunctions: Readonly<Record<UnaryName, (x: number, p: number, q: number) => number>> = {
   neg: x => -x,
   abs: x => Math.abs(x),
   sign: x => Math.sign(x),
   floor: x => Math.floor(x),
+  round: roundHalfToEven,
   square: x => x * x,
   sqrt: x => Math.sqrt(x),
   rsqrt: x => 1 / Math.sqrt(x),
   reciprocal: x => 1 / x,
   exp: x => Math.exp(x),
+  expm1: x => Math.expm1(x),
   log: x => Math.log(x),
+  log1p: x => Math.log1p(x),
   sin: x => Math.sin(x),
   cos: x => Math.cos(x),
   tanh: x => Math.tanh(x),
@@ -52,6 +66,8 @@ export const binaryFunctions: Readonly<Record<BinaryName, (a: number, b: number)
   mul: (a, b) => a * b,
   div: (a, b) => a / b,
   pow: (a, b) => a ** b,
+  remainder,
+  atan2: (y, x) => Math.atan2(y, x),
   maximum: (a, b) => Math.max(a, b),
   minimum: (a, b) => Math.min(a, b),
   equal: (a, b) => (a === b ? 1 : 0),

@@ -17,6 +17,7 @@ import { movement } from './launch/movement.ts'
 import { norms } from './launch/norm.ts'
 import { optimizer } from './launch/optimizer.ts'
 import { reducer, reductions } from './launch/reduce.ts'
+import { scans } from './launch/scan.ts'
 import { windows } from './launch/window.ts'
 import { type Build, createRuntime, type Runtime, type RuntimeOptions } from './runtime.ts'
 import { type LaunchContext, WasmStorage } from './storage.ts'
@@ -95,6 +96,7 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
     ...elementwise(context, loops),
     ...movement(context, () => launchers),
     ...reductions(context, reduce),
+    ...scans(context),
     ...windows(context),
     ...matmul(context, loops, reduce),
     ...norms(context, reduce),

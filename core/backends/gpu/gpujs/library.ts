@@ -30,6 +30,9 @@ declare function smaller(a: number, b: number): number
 declare function sigmoid(x: number): number
 declare function twiceU(x: number): number
 declare function erfc(x: number): number
+declare function isNumber(x: number): number
+declare function isNegative(x: number): number
+declare function logOnePlus(x: number): number
 
 const integers = {
   /** ⌊a / b⌋ for a ≥ 0. Adds a half because in floats 6 / 3 may be less than 2. */
@@ -66,6 +69,11 @@ const numbers = {
 
   isNumber(x: number): number {
     return x - x === 0 ? 1 : 0
+  },
+
+  /** 1 if the sign bit of x is set, else 0. */
+  isNegative(x: number): number {
+    return x < 0 || 1 / x < 0 ? 1 : 0
   },
 
   /** NaN, for every x. */
@@ -118,13 +126,41 @@ const numbers = {
     return 1 - erfc(x)
   },
 
-  /** max(x, 0) + log(1 + u), the logarithm as 2 artanh(u / (2 + u)), which is accurate for small u. */
+  /** The integer nearest to x, of two equally near ones the even one. */
+  roundHalfToEven(x: number): number {
+    if (isNumber(x) === 0) {
+      return x
+    }
+    const size = Math.abs(x)
+    const low = Math.floor(size)
+    const rest = size - low
+    const odd = low - 2 * Math.floor(0.5 * low)
+    const near = rest < 0.5 || (rest === 0.5 && odd === 0) ? low : low + 1
+    return isNegative(x) === 1 ? -near : near
+  },
+
+  /** log(1 + x), near 0 as 2 artanh(x / (2 + x)). */
+  logOnePlus(x: number): number {
+    if (x >= -0.5 && x <= 1) {
+      const z = x / (2 + x)
+      const s = z * z
+      const low = 0.1428571429 + s * (0.1111111111 + s * (0.0909090909 + s * (0.0769230769 + s * 0.0666666667)))
+      return z * (2 + 2 * s * (0.3333333333 + s * (0.2 + s * low)))
+    }
+    return logarithm(1 + x)
+  },
+
+  /** eˣ − 1, near 0 by Taylor's series. */
+  expMinusOne(x: number): number {
+    if (Math.abs(x) < 0.5) {
+      const low = 0.00833333333 + x * (0.00138888889 + x * (0.000198412698 + x * (0.0000248015873 + x * 0.0000027557)))
+      return x * (1 + x * (0.5 + x * (0.16666666667 + x * (0.04166666667 + x * low))))
+    }
+    return exponential(x) - 1
+  },
+
   softplus(x: number): number {
-    const u = exponential(-Math.abs(x))
-    const z = u / (2 + u)
-    const s = z * z
-    const low = 0.1428571429 + s * (0.1111111111 + s * (0.0909090909 + s * (0.0769230769 + s * 0.0666666667)))
-    return larger(x, 0) + z * (2 + 2 * s * (0.3333333333 + s * (0.2 + s * low)))
+    return larger(x, 0) + logOnePlus(exponential(-Math.abs(x)))
   },
 
   sigmoid(x: number): number {
@@ -181,6 +217,48 @@ const numbers = {
     return x < 0 && odd === 1 ? -size : size
   },
 
+  /** a − b⌊a/b⌋. The quotient may be off by one where it is large. */
+  modulo(a: number, b: number): number {
+    if (isNumber(a) === 0 || b === 0) {
+      return notANumber(a)
+    }
+    if (isNumber(b) === 0) {
+      if (isNan(b) === 1 || (a < 0 && b > 0) || (a > 0 && b < 0)) {
+        return b
+      }
+      return a
+    }
+    const size = Math.abs(b)
+    const turned = b < 0 ? -a : a
+    const rest = turned - size * Math.floor(turned / size)
+    const up = rest < 0 ? rest + size : rest
+    const down = up >= size ? up - size : up
+    return b < 0 ? -down : down
+  },
+
+  /** The angle of (x, y): that of the smaller over the larger coordinate (Cephes, single precision), turned to its octant. */
+  angle(y: number, x: number): number {
+    if (isNan(x) === 1) {
+      return x
+    }
+    if (isNan(y) === 1) {
+      return y
+    }
+    const across = Math.abs(x)
+    const up = Math.abs(y)
+    const most = larger(across, up)
+    const least = smaller(across, up)
+    const ratio = most === 0 ? 0 : least / most
+    const t = isNumber(least) === 0 ? 1 : ratio
+    const u = t > 0.4142135623730951 ? (t - 1) / (t + 1) : t
+    const z = u * u
+    const near = u + u * z * (-0.333329491539 + z * (0.199777106478 + z * (-0.138776856032 + z * 0.0805374449538)))
+    const octant = t > 0.4142135623730951 ? 0.7853981633974483 + near : near
+    const quadrant = up > across ? 1.5707963267948966 - octant : octant
+    const half = isNegative(x) === 1 ? Math.PI - quadrant : quadrant
+    return isNegative(y) === 1 ? -half : half
+  },
+
   /** d/dx of x·σ(2u), GELU's tanh form. Beyond ±20, σ(2u) is 0 or 1, and x² times its slope would be 0·∞. */
   geluTanhSlope(x: number): number {
     const near = smaller(larger(x, -20), 20)
@@ -216,6 +294,7 @@ function byBits({ bits, float, oneIf }: Dialect): Record<string, string> {
   const nanFirst = `if (${isNan('$1')}) { return $1; } if (${isNan('$2')}) { return $2; }`
   return {
     isNan: `return ${oneIf(isNan('$1'))};`,
+    isNegative: `return ${oneIf(`${bits('$1')} > 0x7fffffffu`)};`,
     isNumber: `return ${oneIf(`${size('$1')} < 0x7f800000u`)};`,
     notANumber: `return ${quietNan};`,
     exponential: `if (${isNan('$1')}) { return $1; } return exp($1);`,

@@ -22,18 +22,26 @@ declare function accurateTanh(x: number): number
 declare function geluTanhSlope(x: number): number
 declare function sine(x: number, quarter: number): number
 declare function power(x: number, p: number): number
+declare function roundHalfToEven(x: number): number
+declare function expMinusOne(x: number): number
+declare function logOnePlus(x: number): number
+declare function modulo(a: number, b: number): number
+declare function angle(y: number, x: number): number
 
 export const unaryScalars: Readonly<Record<UnaryName, (x: number, p: number, q: number) => number>> = {
   neg: x => -x,
   abs: x => Math.abs(x),
   sign: x => (isNan(x) === 1 || x === 0 ? x : Math.sign(x)),
   floor: x => Math.floor(x),
+  round: x => roundHalfToEven(x),
   square: x => x * x,
   sqrt: x => Math.sqrt(x),
   rsqrt: x => 1 / Math.sqrt(x),
   reciprocal: x => 1 / x,
   exp: x => exponential(x),
+  expm1: x => expMinusOne(x),
   log: x => logarithm(x),
+  log1p: x => logOnePlus(x),
   sin: x => sine(x, 0),
   cos: x => sine(x, 1),
   tanh: x => accurateTanh(x),
@@ -56,6 +64,8 @@ export const binaryScalars: Readonly<Record<BinaryName, (a: number, b: number) =
   mul: (a, b) => a * b,
   div: (a, b) => a / b,
   pow: (a, b) => power(a, b),
+  remainder: (a, b) => modulo(a, b),
+  atan2: (a, b) => angle(a, b),
   maximum: (a, b) => larger(a, b),
   minimum: (a, b) => smaller(a, b),
   equal: (a, b) => (a === b ? 1 : 0),

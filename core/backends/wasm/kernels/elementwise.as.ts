@@ -8,7 +8,7 @@
 import { Address, Flag, Table, tableOf } from './arguments.as'
 import { VEC, madd, splat, storeFirst } from './simd.as'
 import {
-  erf, exp, finite, geluExp, geluSlope, log, normalCdf, normalDensity, ones, select, sigmoid, softplus, tanh,
+  atan2, erf, exp, expm1, finite, geluExp, geluSlope, log, log1p, normalCdf, normalDensity, ones, select, sigmoid, softplus, tanh,
 } from './math.as'
 import { sine } from './sine.as'
 import { offsetAt } from './walk.as'
@@ -45,12 +45,15 @@ export function unary<F>(args: UnaryArgs, chunk: i32): void {
 @unary @final @unmanaged export class Neg { @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.neg(x) } }
 @unary @final @unmanaged export class Abs { @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.abs(x) } }
 @unary @final @unmanaged export class Floor { @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.floor(x) } }
+@unary @final @unmanaged export class Round { @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.nearest(x) } }
 @unary @final @unmanaged export class Square { @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.mul(x, x) } }
 @unary @final @unmanaged export class Sqrt { @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.sqrt(x) } }
 @unary @final @unmanaged export class Rsqrt { @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.div(splat(1), f32x4.sqrt(x)) } }
 @unary @final @unmanaged export class Reciprocal { @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.div(splat(1), x) } }
 @unary @final @unmanaged export class Exp { @inline of(x: v128, p: v128, q: v128): v128 { return exp(x) } }
+@unary @final @unmanaged export class Expm1 { @inline of(x: v128, p: v128, q: v128): v128 { return expm1(x) } }
 @unary @final @unmanaged export class Log { @inline of(x: v128, p: v128, q: v128): v128 { return log(x) } }
+@unary @final @unmanaged export class Log1p { @inline of(x: v128, p: v128, q: v128): v128 { return log1p(x) } }
 @unary @final @unmanaged export class Sin { @inline of(x: v128, p: v128, q: v128): v128 { return sine(x, 0) } }
 @unary @final @unmanaged export class Cos { @inline of(x: v128, p: v128, q: v128): v128 { return sine(x, 1) } }
 @unary @final @unmanaged export class Tanh { @inline of(x: v128, p: v128, q: v128): v128 { return tanh(x) } }
@@ -248,6 +251,25 @@ function one(mask: v128): v128 {
 function power(a: f32, b: f32): f32 {
   return <f32>Math.pow(<f64>a, <f64>b)
 }
+
+/** a − b⌊a/b⌋, exact but for the rounding of its result, and one at a time. */
+@binary @final @unmanaged export class Remainder {
+  @inline of(a: v128, b: v128): v128 {
+    return f32x4(
+      remainder(f32x4.extract_lane(a, 0), f32x4.extract_lane(b, 0)),
+      remainder(f32x4.extract_lane(a, 1), f32x4.extract_lane(b, 1)),
+      remainder(f32x4.extract_lane(a, 2), f32x4.extract_lane(b, 2)),
+      remainder(f32x4.extract_lane(a, 3), f32x4.extract_lane(b, 3)),
+    )
+  }
+}
+
+function remainder(a: f32, b: f32): f32 {
+  const r = a % b
+  return r != 0 && r < 0 != b < 0 ? r + b : r
+}
+
+@binary @final @unmanaged export class Atan2 { @inline of(y: v128, x: v128): v128 { return atan2(y, x) } }
 
 
 @unmanaged class WhereArgs {

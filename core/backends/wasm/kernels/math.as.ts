@@ -37,15 +37,21 @@ const EXP = memory.data<f32>([
 ])
 const BIAS = memory.data<i32>([127])
 
-/** eʳ for |r| ≤ ½ ln 2. */
+/** eʳ − 1 for |r| ≤ ½ ln 2. */
 @inline
-function expFraction(r: v128): v128 {
+function expm1Fraction(r: v128): v128 {
   let p = madd(c(EXP), r, c(EXP, 1))
   p = madd(p, r, c(EXP, 2))
   p = madd(p, r, c(EXP, 3))
   p = madd(p, r, c(EXP, 4))
   p = madd(p, r, c(EXP, 5))
-  return f32x4.add(madd(p, f32x4.mul(r, r), r), c(ONE))
+  return madd(p, f32x4.mul(r, r), r)
+}
+
+/** eʳ for |r| ≤ ½ ln 2. */
+@inline
+function expFraction(r: v128): v128 {
+  return f32x4.add(expm1Fraction(r), c(ONE))
 }
 
 /** 2ⁿ for whole numbers −126 … 127 in the low bits of each lane; for −127 it is 0, for 128 infinity. */
@@ -85,6 +91,23 @@ function expNormal(x: v128): v128 {
   const rounded = madd(x, c(LOG2_E), c(ROUND))
   const n = f32x4.sub(rounded, c(ROUND))
   return f32x4.mul(expFraction(nmadd(n, c(LN2, 1), nmadd(n, c(LN2), x))), power2(rounded))
+}
+
+/** Below the first of these eˣ − 1 is −1, above the second it is eˣ. */
+const EXPM1_RANGE = memory.data<f32>([-30, 88])
+
+/** eˣ − 1 = 2ⁿ(eʳ − 1) + (2ⁿ − 1), without the cancellation of eˣ − 1 near 0. */
+@inline
+export function expm1(x: v128): v128 {
+  const clamped = f32x4.pmin(f32x4.pmax(x, c(EXPM1_RANGE)), c(EXPM1_RANGE, 1))
+  const rounded = madd(clamped, c(LOG2_E), c(ROUND))
+  const n = f32x4.sub(rounded, c(ROUND))
+  const q = expm1Fraction(nmadd(n, c(LN2, 1), nmadd(n, c(LN2), clamped)))
+  const s = power2(i32x4.sub(rounded, c(ROUND)))
+  const large = f32x4.gt(x, c(EXPM1_RANGE, 1))
+  // The polynomial of −0 is 0; all its other values have the sign of x already.
+  const y = v128.or(f32x4.add(f32x4.mul(s, q), f32x4.sub(s, c(ONE))), v128.and(x, c(SIGN)))
+  return v128.any_true(large) ? select(large, exp(x), y) : y
 }
 
 const LOG = memory.data<f32>([
@@ -127,9 +150,18 @@ export function log(x: v128): v128 {
   return v128.or(y, v128.not(f32x4.ge(x, splat(0)))) // all bits set is a NaN
 }
 
-/** log(1 + u) for 0 ≤ u ≤ 1: the rounding of 1 + u is undone by the factor u / ((1 + u) − 1). */
+/** log(1 + x): the rounding of 1 + x is undone by the factor x / ((1 + x) − 1). */
 @inline
-export function log1p(u: v128): v128 {
+export function log1p(x: v128): v128 {
+  const w = f32x4.add(c(ONE), x)
+  const rounded = f32x4.sub(w, c(ONE))
+  const y = f32x4.mul(log(w), f32x4.div(x, rounded))
+  return select(v128.or(f32x4.eq(rounded, splat(0)), f32x4.eq(x, c(INFINITE))), x, y)
+}
+
+/** The same for 0 ≤ u ≤ 1. */
+@inline
+function log1pUnit(u: v128): v128 {
   const w = f32x4.add(c(ONE), u)
   const rounded = f32x4.sub(w, c(ONE))
   return select(f32x4.eq(rounded, splat(0)), u, f32x4.div(f32x4.mul(log(w), u), rounded))
@@ -155,6 +187,34 @@ export function tanh(x: v128): v128 {
   const tail = f32x4.sub(c(ONE), f32x4.div(f32x4.add(c(ONE), c(ONE)), f32x4.add(e, c(ONE))))
   // The polynomial of −0 is 0; all its other values have the sign of x already.
   return v128.or(select(f32x4.lt(size, c(TANH_LIMIT)), p, tail), v128.and(x, c(SIGN)))
+}
+
+const ATAN = memory.data<f32>([8.05374449538e-2, -1.38776856032e-1, 1.99777106478e-1, -3.33329491539e-1])
+/** π/4, π/2, π, and tan(π/8), beyond which the angle is taken from π/4. */
+const ANGLES = memory.data<f32>([0.78539816339744831, 1.57079632679489662, 3.14159265358979324, 0.41421356237309505])
+
+/** The angle of (x, y): that of the smaller over the larger coordinate, turned to its octant. */
+@inline
+export function atan2(y: v128, x: v128): v128 {
+  const across = f32x4.abs(x)
+  const up = f32x4.abs(y)
+  const larger = f32x4.pmax(across, up)
+  const smaller = f32x4.pmin(across, up)
+  const ratio = v128.andnot(f32x4.div(smaller, larger), f32x4.eq(larger, splat(0)))
+  const t = select(f32x4.eq(smaller, c(INFINITE)), c(ONE), ratio)
+  const far = f32x4.gt(t, c(ANGLES, 3))
+  const u = select(far, f32x4.div(f32x4.sub(t, c(ONE)), f32x4.add(t, c(ONE))), t)
+  const z = f32x4.mul(u, u)
+  let p = madd(c(ATAN), z, c(ATAN, 1))
+  p = madd(p, z, c(ATAN, 2))
+  p = madd(p, z, c(ATAN, 3))
+  let angle = f32x4.add(v128.and(far, c(ANGLES)), madd(f32x4.mul(p, z), u, u))
+  angle = select(f32x4.gt(up, across), f32x4.sub(c(ANGLES, 1), angle), angle)
+  angle = select(i32x4.shr_s(x, 31), f32x4.sub(c(ANGLES, 2), angle), angle)
+  const signed = v128.or(angle, v128.and(y, c(SIGN)))
+  const sum = f32x4.add(x, y)
+  const nan = v128.or(f32x4.ne(x, x), f32x4.ne(y, y))
+  return select(nan, sum, signed)
 }
 
 const ERF = memory.data<f32>([
@@ -192,7 +252,7 @@ export function sigmoid(x: v128): v128 {
 /** log(1 + eˣ) = max(x, 0) + log(1 + e^−|x|) */
 @inline
 export function softplus(x: v128): v128 {
-  return f32x4.add(f32x4.max(x, splat(0)), log1p(exp(f32x4.neg(f32x4.abs(x)))))
+  return f32x4.add(f32x4.max(x, splat(0)), log1pUnit(exp(f32x4.neg(f32x4.abs(x)))))
 }
 
 const NORMAL = memory.data<f32>([0.70710678118654752, -0.5, 0.3989422804014327])

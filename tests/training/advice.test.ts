@@ -1,0 +1,95 @@
+/** Advice for slow and large runs: its effects are those that the models' cost and the count of bytes give. */
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { mdt } from '../../models/index.ts'
+import { shapesOnly } from '../../nn/index.ts'
+import { type Advised, type Change, memoryAdvice, timeAdvice } from '../../training/advice.ts'
+import { countTraining, newSettings, type Settings } from '../../training/index.ts'
+import { autoencoder } from '../../training/vae.ts'
+
+type Own = (typeof mdt)['training']['settings']
+
+/** MDT on pictures of 10 classes, as asked for, with every change that fits. */
+function advised(given: Partial<Settings<Own>>): Advised<never, never, Own> {
+  const kept = ({ size, labels, batch }: Settings<Own>) => ({ size, labels, batch })
+  const runOf = (change: Change) => {
+    const settings = newSettings(mdt, { ...given, ...kept(newSettings(mdt, given)), ...change })
+    const { preset, size, labels } = settings
+    const numClasses = labels === 'yes' ? 10 : 0
+    const options = mdt.options(preset, { inputSize: size, inChannels: 3, numClasses }, settings)
+    return { family: mdt, options, settings, images: { channels: 3, size }, labelled: numClasses > 0 }
+  }
+  const flags = (change: object) =>
+    Object.entries(change)
+      .map(([name, value]) => (value === true ? `--${name}` : `--${name} ${value}`))
+      .join(' ')
+  return {
+    run: runOf({}),
+    vary: (change: Change) => {
+      const run = runOf(change)
+      return run.settings.size % run.options.patchSize === 0 ? { run, flags: flags(change) } : null
+    },
+  } as unknown as Advised<never, never, Own>
+}
+
+const costOf = (advised: Advised<never, never, Own>) =>
+  mdt.cost(advised.run.options as never, advised.run.settings.batch).step
+
+test('a step of at most 10 s needs no advice', () => assert.equal(timeAdvice(advised({}), 10), []))
+
+test('a slow step: the smallest change of each kind that is enough, with its effect', () => {
+  const slow = advised({ preset: 'S/2', size: 32, labels: 'yes' })
+  const lines = timeAdvice(slow, 30)
+  assert.is(lines[0], 'a step takes 30 s. Faster are:')
+  const gain = costOf(slow) / costOf(advised({ preset: 'S/4', size: 32, labels: 'yes' }))
+  assert.ok(gain > 4 && gain < 8)
+  const millions = (preset: string) => {
+    const { options } = advised({ preset, size: 32, labels: 'yes' }).run
+    return (mdt.make(options as never, shapesOnly).countParameters().total / 1e6).toFixed(1)
+  }
+  assert.is(
+    lines[1],
+    `  --preset S/4: 64 tokens instead of 256, ${millions('S/4')} M parameters instead of ${millions('S/2')}, about ${Number(gain.toPrecision(2))} × faster`,
+  )
+  assert.match(lines[2], /^ {2}--size 16: 64 tokens instead of 256, about [\d.]+ × faster$/)
+  assert.is(lines[3], '  --batch 4: 4 pictures a step instead of 16, about 4 × faster')
+  assert.is(lines.length, 4)
+  // Where nothing is enough, the largest gain of each kind.
+  assert.match(timeAdvice(slow, 1e6)[3], /^ {2}--batch 1: /)
+})
+
+test('a step that does not fit: parts of a batch, then a smaller batch or preset, counted', () => {
+  const large = advised({ preset: 'tiny', size: 16, batch: 32 })
+  const bytes = (change: object) => countTraining(advised({ preset: 'tiny', size: 16, batch: 32, ...change }).run).step
+  const whole = bytes({})
+  const limit = 0.6 * whole
+  const lines = memoryAdvice(large, whole, limit)
+  const gib = (count: number) => `${(count / 2 ** 30).toFixed(2)} GiB`
+  assert.is(lines[0], `a step needs ${gib(whole)} of memory, ${gib(limit)} can be used. These fit:`)
+  const parts = [2, 4, 8, 16, 32].find(parts => bytes({ parts }) <= limit)!
+  assert.is(lines[1], `  --parts ${parts}: ${gib(bytes({ parts }))} instead of ${gib(whole)}`)
+  assert.is(lines.length, 3)
+  assert.equal(memoryAdvice(large, whole, 1), [
+    `a step needs ${gib(whole)} of memory, 0.00 GiB can be used, and no flag makes it fit`,
+  ])
+})
+
+test('the autoencoder: convolutions follow the number of pixels', () => {
+  const runOf = (change: object) => {
+    const settings = newSettings(autoencoder, { size: 64, ...change })
+    const { preset, size } = settings
+    const options = autoencoder.options(preset, { inputSize: size, inChannels: 3, numClasses: 0 }, settings)
+    return { family: autoencoder, options, settings, images: { channels: 3, size }, labelled: false }
+  }
+  const lines = timeAdvice(
+    { run: runOf({}), vary: change => ({ run: runOf(change), flags: JSON.stringify(change) }) },
+    30,
+  )
+  assert.equal(lines.slice(1), [
+    '  {"size":32}: 1024 pixels instead of 4096, about 4 × faster',
+    '  {"batch":4}: 4 pictures a step instead of 16, about 4 × faster',
+  ])
+})
+
+test.run()

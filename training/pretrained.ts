@@ -1,0 +1,65 @@
+/**
+ * Weights that a run starts from, and parameters that it freezes. Needs Node. The weights come from a run, a checkpoint or a
+ * published file; models/transfer.ts puts them into a model of other classes or another size.
+ */
+
+import { reason, UserError } from '../io/user-error.ts'
+import { openWeights } from '../io/weights-node.ts'
+import type { Family, SettingsTable, Trainable } from '../models/family.ts'
+import { describe, recognise, type TransformerOptions, transferTable, transferWeights } from '../models/index.ts'
+import { freezeParameters, type Module } from '../nn/index.ts'
+import { finiteWeights, locate } from './trained-run.ts'
+
+/** Where weights to start from are. */
+export interface WeightsSource {
+  /** A run, a checkpoint, or a file that `openWeights` reads. */
+  readonly path: string
+  /** Of a run or checkpoint: averaged weights, or the last ones. */
+  readonly weights: 'ema' | 'model'
+}
+
+/**
+ * Puts weights into a model of `family`. `options` are the model's, `classes` the names of its classes, and `flag`
+ * named the weights. Returns lines that say what was taken, resized, new and left out. Rejects with UserError on weights that cannot be read or do not fit.
+ */
+export async function startFrom<Model extends Module, Options, Own extends SettingsTable>(
+  family: Trainable<Model, Options, Own>,
+  model: Model,
+  { options, classes }: { readonly options: Options; readonly classes: readonly string[] },
+  source: WeightsSource,
+  flag: string,
+): Promise<readonly string[]> {
+  const { path, run } = locate(source.path, source.weights, flag)
+  using file = await openWeights(path, { weights: source.weights })
+  const target = options as TransformerOptions & { readonly decoder?: { readonly numHeads: number } | null }
+  const found = recognise(finiteWeights(file.state), path, {
+    heads: run?.model.numHeads ?? target.numHeads,
+    decoderHeads: (run?.model ?? target).decoder?.numHeads,
+    config: file.metadata.get('config'),
+    preset: run?.settings.preset,
+    classes: run?.model.numClasses,
+  })
+  try {
+    // Only families have rules of transfer.
+    const record = family as unknown as Family
+    const from = { ...found, classes: run?.classes }
+    const report = await transferWeights(record, model, { options: target, classes }, from)
+    return [`begins with ${path} (${describe(found)}):`, ...transferTable(report)]
+  } catch (error) {
+    const preset = found.family.name === family.name && found.preset !== null ? `. It is a ${found.preset}` : ''
+    throw new UserError(`${flag}: ${path}: ${reason(error)}${preset}`, { cause: error })
+  }
+}
+
+/** Freezes parameters. Returns a line about them. Throws UserError on a pattern without a match, and if none is left to train. */
+export function freeze(model: Module, patterns: readonly string[]): string {
+  try {
+    const names = freezeParameters(model, patterns)
+    const { total, trainable } = model.countParameters()
+    if (trainable === 0) throw new RangeError('freeze: expected parameters that are left to train, got none')
+    const millions = (count: number) => `${(count / 1e6).toFixed(1)} M`
+    return `frozen: ${names.length} tensors; ${millions(trainable)} of ${millions(total)} parameters are trained`
+  } catch (error) {
+    throw new UserError(`--${reason(error)}`, { cause: error })
+  }
+}
