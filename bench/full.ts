@@ -51,8 +51,8 @@ interface Task {
 }
 
 /** An op on drawn inputs. */
-function op(backend: Backend, shapes: readonly Shape[], run: (...x: ReturnType<typeof draw>[]) => unknown) {
-  const inputs = shapes.map(shape => draw(backend, shape))
+function op(backend: Backend, shapes: readonly Shape[], run: (...x: ReturnType<typeof sampleNormal>[]) => unknown) {
+  const inputs = shapes.map(shape => sampleNormal(backend, shape))
   return {
     run: () => scope(() => void run(...inputs)),
     dispose: () => {
@@ -62,7 +62,7 @@ function op(backend: Backend, shapes: readonly Shape[], run: (...x: ReturnType<t
 }
 
 const product = (backend: Backend, ...shapes: Shape[]) => op(backend, shapes, (a, b) => matmul(a, b))
-const draw = (backend: Backend, shape: Shape) => rng(1).normal(shape, { backend })
+const sampleNormal = (backend: Backend, shape: Shape) => rng(1).normal(shape, { backend })
 
 const million33 = 33 * 10 ** 6
 

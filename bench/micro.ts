@@ -30,16 +30,16 @@ interface Case {
 
 function cases(backend: Backend): Case[] {
   const random = rng(1)
-  const draw = (...shape: Shape) => random.normal(shape, { backend })
+  const sampleNormal = (...shape: Shape) => random.normal(shape, { backend })
   const [square, x, w, rows, scores, wide, qkv, bias] = [
-    draw(512, 512),
-    draw(512, 384),
-    draw(1536, 384),
-    draw(4096, 384),
-    draw(3072, 64),
-    draw(2 ** 22),
-    draw(8, 64, 3 * 384),
-    draw(6, 64, 64),
+    sampleNormal(512, 512),
+    sampleNormal(512, 384),
+    sampleNormal(1536, 384),
+    sampleNormal(4096, 384),
+    sampleNormal(3072, 64),
+    sampleNormal(2 ** 22),
+    sampleNormal(8, 64, 3 * 384),
+    sampleNormal(6, 64, 64),
   ]
   const adam = adamW(backend, 33 * 10 ** 6)
   const block = ditBlock(backend)

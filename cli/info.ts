@@ -90,7 +90,7 @@ async function ofParts(path: string): Promise<Lines> {
 function modelOf({ state, metadata }: WeightsFile, path: string, { model }: Asked): Lines {
   try {
     const config = metadata.get('config')
-    const told = { heads: model?.numHeads, decoderHeads: model?.decoder?.numHeads, config }
+    const told = { heads: model?.numHeads, decoderHeads: model?.decoder?.numHeads, config, ablation: model?.ablation }
     return [['model', describe(recognise(state, path, told))]]
   } catch (error) {
     const { inChannels, latentChannels, blockOutChannels } = autoencoderOf(state) ?? {}

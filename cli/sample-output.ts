@@ -22,10 +22,10 @@ import { toByte } from '../data/index.ts'
 import { type NpzSource, writeNpz } from '../io/npz.ts'
 import { reason, UserError } from '../io/user-error.ts'
 import { writeGrid } from '../training/index-node.ts'
-import type { Drawn } from '../training/latents.ts'
+import type { Generated } from '../training/latents.ts'
 
 /** Some of the pictures, in order; `labels` is null for a model without classes. */
-export interface Batch extends Drawn {
+export interface Batch extends Generated {
   readonly seeds: readonly number[]
   readonly labels: readonly number[] | null
 }
@@ -54,20 +54,22 @@ export function openOutput(path: string, options: OutputOptions): Output {
   return {
     ...output,
     async add(batch) {
-      checkFinite(batch)
+      const { values, shape, seeds } = batch
+      checkFinite(values, shape, n => `the picture of seed ${seeds[n]}`)
       await output.add(batch)
     },
   }
 }
 
-/** Throws UserError on a picture with NaN or infinity, which would be black. */
-export function checkFinite({ values, shape: [, C, H, W], seeds }: Omit<Batch, 'labels'>): void {
+/**
+ * Throws UserError on pictures (N, C, H, W) with NaN or infinity, which would be black; `nameOf` names picture n in the
+ * message.
+ */
+export function checkFinite(values: Float32Array, [, C, H, W]: Generated['shape'], nameOf: (n: number) => string): void {
   const bad = values.findIndex(value => !Number.isFinite(value))
   if (bad < 0) return
-  const seed = seeds[Math.floor(bad / (C * H * W))]
-  throw new UserError(
-    `the picture of seed ${seed}: expected finite values, got ${values[bad]}: weights or settings are wrong`,
-  )
+  const name = nameOf(Math.floor(bad / (C * H * W)))
+  throw new UserError(`${name}: expected finite values, got ${values[bad]}: weights or settings are wrong`)
 }
 
 function outputOf(path: string, options: OutputOptions): Output {
@@ -214,7 +216,7 @@ function rgbOf(values: Float32Array, C: number): Uint8Array {
 }
 
 /** Every picture's first three channels, each stretched so that ±2 standard deviations become −1 … 1. */
-export function falseColour({ values, shape }: Drawn): Drawn {
+export function falseColour({ values, shape }: Generated): Generated {
   const [N, C, H, W] = shape
   const out = Float32Array.from(values)
   for (let plane = 0; plane < N * C; plane++) {

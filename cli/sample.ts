@@ -29,8 +29,8 @@ async function sample(words: readonly string[]): Promise<void> {
   using file = await openWeights(path, { weights: flags.weights, part: flags.part })
   const { heads = run?.model.numHeads, 'decoder-heads': decoderHeads = run?.model.decoder?.numHeads } = flags
   const { classes, schedule } = flags
-  const [config, preset] = [file.metadata.get('config'), run?.settings.preset]
-  const found = recognise(file.state, path, { heads, decoderHeads, classes, config, preset, schedule })
+  const [config, preset, ablation] = [file.metadata.get('config'), run?.settings.preset, run?.model.ablation]
+  const found = recognise(file.state, path, { heads, decoderHeads, classes, config, preset, schedule, ablation })
   const { family, options } = found
   const { inputSize: S, inChannels: C } = options
   const latent = run?.latents != null || C > 3

@@ -40,14 +40,16 @@ export function readTrainingCommand<Model extends Module, Options, Own extends S
   ) as Readonly<Record<string, unknown>>
   const read = (entries: readonly (readonly [string, Setting])[]) =>
     Object.fromEntries(
-      entries.map(([name, setting]) => [name, values[keyOf(name, setting)]]).filter(([, value]) => isGiven(value)),
+      entries.map(([name, setting]) => [name, values[keyOf(name, setting)]]).filter(([, value]) => !isAbsent(value)),
     )
+  // A switch can be given, but not taken back: a resumed run keeps its own.
+  const isSet = ([name, setting]: [string, Setting]) => values[keyOf(name, setting)] !== false
   const operands = settings.filter(isOperand).flatMap(([name]) => (values[name] as string | undefined) ?? [])
   const flags = read(run) as TrainingCommand<Own>['flags']
   const config = flags.config === undefined ? null : settingsIn(family, flags.config)
   if (config !== null && flags.resume) throw new UsageError('--config: expected without --resume, got both')
   return {
-    given: { ...config?.given, ...read(settings) } as TrainingCommand<Own>['given'],
+    given: { ...config?.given, ...read(settings.filter(isSet)) } as TrainingCommand<Own>['given'],
     flags: { ...flags, ...(config !== null && { steps: flags.steps ?? config.steps }) },
     looks: read(Object.entries(looks)),
     line: shellLine(command, ...words),
@@ -62,9 +64,9 @@ function runFlags(command: string, onLatents: boolean): SettingsTable {
   return { ...rest, ...(onLatents && { vae }), out: folder }
 }
 
-/** A flag that may be repeated and was not given is an empty list. */
-function isGiven(value: unknown): boolean {
-  return Array.isArray(value) ? value.length > 0 : value !== undefined
+/** A flag that may be repeated is an empty list if it is not given. */
+function isAbsent(value: unknown): boolean {
+  return value === undefined || (Array.isArray(value) && value.length === 0)
 }
 
 /** Key of a setting among the values: the flag without its dashes. */

@@ -42,8 +42,8 @@ export function isHooked(node: Node): boolean {
 }
 
 /**
- * Calls the hooks of a node's result in the order in which they were added, each on what the one before left. Returns the
- * gradient to go on with, a handle of its own. Frees what hooks make and `g`, unless the walk is recorded. Throws if a hook
+ * Calls the hooks of a node's result in the order in which they were added, each on the result of the one before. Returns the
+ * final gradient, a handle of its own. Frees what hooks make and `g`, unless the walk is recorded. Throws if a hook
  * returns another kind of tensor.
  */
 export function callHooks(node: Node, index: number, g: Tensor, recorded: boolean): Tensor {

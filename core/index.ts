@@ -143,7 +143,7 @@ export {
   sumOfSquares,
 } from './ops/update.ts'
 export { where } from './ops/where.ts'
-export { type DrawOptions, Rng, type RngState, rng, type Words } from './random.ts'
+export { Rng, type RngState, rng, type SampleOptions, type Words } from './random.ts'
 export { type BackendName, backendNames, type ReadyOptions, ready } from './ready.ts'
 export type { Sampler } from './samples.ts'
 export { scope } from './scope.ts'

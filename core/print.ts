@@ -15,7 +15,7 @@ const lineWidth = 80
 /** Digits after the point, at most. */
 const precision = 4
 
-/** What is known of a tensor without reading it: dtype, shape, backend, and its part in a recorded computation. */
+/** Description of a tensor without its values: dtype, shape, backend, and its part in a recorded computation. */
 export function headerOf(x: Tensor): string {
   const head = `Tensor ${x.dtype} ${show(x.shape)}`
   if (x.disposed) return `${head}, disposed`

@@ -16,7 +16,7 @@ import { atCaller } from './traceback.ts'
 export type Words = readonly [number, number]
 
 /** Where a drawn tensor lives. */
-export interface DrawOptions {
+export interface SampleOptions {
   readonly dtype?: DType
   readonly backend?: Backend
 }
@@ -145,22 +145,22 @@ export class Rng {
   }
 
   /** Uniform on [0, 1) as in `uniformArray`; f32 by default. */
-  uniform(shape: Shape, options: DrawOptions = {}): Tensor {
+  uniform(shape: Shape, options: SampleOptions = {}): Tensor {
     return tensor(this.uniformArray(sizeOf(shape)), { shape, ...options })
   }
 
   /** Standard normal as in `normalArray`; f32 by default. */
-  normal(shape: Shape, options: DrawOptions = {}): Tensor {
+  normal(shape: Shape, options: SampleOptions = {}): Tensor {
     return tensor(this.normalArray(sizeOf(shape)), { shape, ...options })
   }
 
   /** Uniform on the integers of [low, high) as in `integersArray`; i32 by default. Throws RangeError. */
-  integers(low: number, high: number, shape: Shape, options: DrawOptions = {}): Tensor {
+  integers(low: number, high: number, shape: Shape, options: SampleOptions = {}): Tensor {
     return tensor(this.integersArray(low, high, sizeOf(shape)), { shape, dtype: 'i32', ...options })
   }
 
   /** 0 … n − 1 in a random order, (n); i32 by default. */
-  permutation(n: number, options: DrawOptions = {}): Tensor {
+  permutation(n: number, options: SampleOptions = {}): Tensor {
     return tensor(this.permutationArray(n), { shape: [n], dtype: 'i32', ...options })
   }
 

@@ -192,7 +192,7 @@ export class Tensor implements Operand, Scoped {
     return textOf(this)
   }
 
-  /** What Node prints: the text, or its first line inside of deeply nested objects. */
+  /** Text for Node's console, or its first line inside of deeply nested objects. */
   [inspect](depth: number): string {
     return depth < 0 ? `[${headerOf(this)}]` : textOf(this)
   }

@@ -7,7 +7,7 @@
 const engine: { captureStackTrace?(error: Error, below: unknown): void; stackTraceLimit?: number } = Error
 const longestStack = 50
 
-/** Where the rooms of the library lie; undefined in a bundle, whose files cannot be told apart. */
+/** Folder of the library's rooms; undefined in a bundle, which is a single file. */
 const home = /^(?:file:\/\/)?(.*\/)core\/traceback\.[jt]s(?:\?.*)?$/.exec(String(import.meta.url))?.[1]
 const rooms = /^(core|io|nn|distributed|data|evaluation|diffusion|models|training)\//
 

@@ -118,17 +118,31 @@ export class Batches {
           .fork('posterior')
           .fork(step)
           .normalArray(batch * sizeOf(dataset.index.shape))
-        return drawLatents(posteriors, dataset.index, noise.subarray((from * noise.length) / batch))
+        return sampleLatents(posteriors, dataset.index, noise.subarray((from * noise.length) / batch))
       })
       return { images, labels: indices.map(i => dataset.label(i)), indices }
     }
-    const read = await Promise.all(Array.from(indices, i => readableFrom(dataset, i)))
+    const read = await Promise.all(
+      Array.from(indices, (index, i) => readableFrom(dataset, index, this.#crop(step, from + i))),
+    )
     const pictures = read.map(({ pixels }) => pixels)
     return {
       images: this.#timed(() => imagesOf(pictures, dataset.size, mirrored)),
       labels: Int32Array.from(read, ({ index }) => dataset.label(index)),
       indices: Int32Array.from(read, ({ index }) => index),
     }
+  }
+
+  /** Reads pictures at place `i` of batch `step` through a random window; undefined for a set without a margin. */
+  #crop(step: number, i: number): ((index: number) => Promise<Uint8Array>) | undefined {
+    const dataset = this.#dataset
+    if (!('window' in dataset) || dataset.window === undefined || !dataset.margin) return undefined
+    const [top, left] = this.#options.rng
+      .fork('crop')
+      .fork(step)
+      .fork(i)
+      .integersArray(0, dataset.margin + 1, 2)
+    return index => dataset.window!(index, top, left)
   }
 
   #timed(work: () => Float32Array): Float32Array {
@@ -140,7 +154,11 @@ export class Batches {
 }
 
 /** (mean + std ⊙ ε) · scale for each of N posteriors, (N, C, h, w): what a model is trained on. [LDM §3.1] */
-function drawLatents(posteriors: readonly Posterior[], { shape, vae }: LatentIndex, noise: Float32Array): Float32Array {
+function sampleLatents(
+  posteriors: readonly Posterior[],
+  { shape, vae }: LatentIndex,
+  noise: Float32Array,
+): Float32Array {
   const values = sizeOf(shape)
   const out = noise.slice(0, posteriors.length * values)
   for (const [i, { mean, std }] of posteriors.entries())

@@ -19,6 +19,8 @@ export interface TrainingSet {
   readonly flips: boolean
   /** Index in `classes` of picture `i`. */
   label(i: number): number
+  /** Number that is the same for pictures of one thing, such as the skin tones of an emoji; absent if all are different. */
+  group?(i: number): number
 }
 
 /** Square RGB pictures. */
@@ -26,6 +28,10 @@ export interface ImageDataset extends TrainingSet {
   readonly channels: 3
   /** Picture `i` as bytes, (3, size, size). At once where it is in memory; not to be written to. */
   pixels(i: number): Uint8Array | Promise<Uint8Array>
+  /** Pixels by which a random crop may move; absent for none. */
+  readonly margin?: number
+  /** The square of `size` at (top, left) of picture `i`, both in [0, margin], as bytes (3, size, size). */
+  window?(i: number, top: number, left: number): Promise<Uint8Array>
   /** Pictures that cannot be read and are left out; a set without it leaves none out. */
   readonly skipped?: Skipped
 }

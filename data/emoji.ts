@@ -41,7 +41,7 @@ const cell = pictureSize + 2
 export async function openEmoji(set: EmojiSet, size: number): Promise<ImageDataset> {
   if (!Number.isInteger(size) || size < 1 || pictureSize % size !== 0)
     throw new UserError(`emoji: expected a size that divides ${pictureSize}, got ${size}`)
-  const { labels, classes, pixels } = await decodedSet(set, size)
+  const { labels, groups, classes, pixels } = await decodedSet(set, size)
   const each = 3 * size * size
   return {
     name: set === 'all' ? 'emoji' : `emoji:${set}`,
@@ -51,19 +51,21 @@ export async function openEmoji(set: EmojiSet, size: number): Promise<ImageDatas
     classes,
     flips: false,
     label: i => labels[i],
+    group: i => groups[i],
     pixels: i => pixels.subarray(i * each, (i + 1) * each),
   }
 }
 
-/** Pictures of a set: planes one after the other, and the class of each. */
+/** Pictures of a set: planes one after the other, and of each the class and the emoji without its skin tone. */
 interface Decoded {
   readonly labels: readonly number[]
+  readonly groups: readonly number[]
   readonly classes: readonly string[]
   readonly pixels: Uint8Array
 }
 
 /** Changes with the layout of a cached set and with what is computed. */
-const cacheVersion = 1
+const cacheVersion = 2
 /** Larger sets are not cached: bytes. */
 const largestCached = 2 ** 24
 
@@ -82,8 +84,8 @@ async function decodedSet(set: EmojiSet, size: number): Promise<Decoded> {
 }
 
 /** The description as JSON, after its length, and the pixels. */
-function packed({ labels, classes, pixels }: Decoded): Uint8Array {
-  const text = Buffer.from(JSON.stringify({ labels, classes }))
+function packed({ labels, groups, classes, pixels }: Decoded): Uint8Array {
+  const text = Buffer.from(JSON.stringify({ labels, groups, classes }))
   const length = Buffer.alloc(4)
   length.writeUInt32LE(text.length)
   return Buffer.concat([length, text, pixels])
@@ -91,17 +93,17 @@ function packed({ labels, classes, pixels }: Decoded): Uint8Array {
 
 function unpacked(bytes: Uint8Array): Decoded {
   const end = 4 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
-  const { labels, classes } = JSON.parse(Buffer.from(bytes.subarray(4, end)).toString())
-  return { labels, classes, pixels: bytes.subarray(end) }
+  const { labels, groups, classes } = JSON.parse(Buffer.from(bytes.subarray(4, end)).toString())
+  return { labels, groups, classes, pixels: bytes.subarray(end) }
 }
 
 async function decode(emoji: readonly Emoji[], png: Uint8Array, set: EmojiSet, size: number): Promise<Decoded> {
   const chosen = emoji
     .filter(({ category }) => inSet(set, category))
-    .flatMap(each =>
+    .flatMap((each, base) =>
       [each, ...Object.values(each.skin_variations ?? {})]
         .filter(picture => picture.has_img_twitter)
-        .map(picture => ({ picture, class: set === 'smileys' ? each.subcategory : each.category })),
+        .map(picture => ({ picture, base, class: set === 'smileys' ? each.subcategory : each.category })),
     )
   const classes = [...new Set(chosen.map(each => each.class))].sort()
   const labels = chosen.map(each => classes.indexOf(each.class))
@@ -112,7 +114,7 @@ async function decode(emoji: readonly Emoji[], png: Uint8Array, set: EmojiSet, s
     const [top, left] = [picture.sheet_y * cell + 1, picture.sheet_x * cell + 1]
     pixels.set(averageOverWhite(sheet.data, sheet.info.width, top, left, size), i * 3 * size * size)
   }
-  return { labels, classes, pixels }
+  return { labels, groups: chosen.map(({ base }) => base), classes, pixels }
 }
 
 function inSet(set: EmojiSet, category: string): boolean {

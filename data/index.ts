@@ -1,6 +1,7 @@
 /** Sets of pictures and the batches drawn from them. Needs Node. Read dataset.ts first. */
 
 export { type Batch, Batches, type BatchOptions, type BatchRange } from './batches.ts'
+export { withCrops } from './crop.ts'
 export { type ImageDataset, imagesOf, planesOf, type TrainingSet, toByte, toModelRange } from './dataset.ts'
 export { openEmoji } from './emoji.ts'
 export { openFolder, openFolderAtCommonSize, readPicture } from './folder.ts'
@@ -11,4 +12,5 @@ export { type EncodeOptions, type Moments, writeLatents } from './latents-write.
 export { isList } from './list-rows.ts'
 export { npzPixels } from './npz-pixels.ts'
 export { openDataset } from './open.ts'
+export { holdOut, subsetOf } from './split.ts'
 export { leaveOut, type OpenOptions, readableFrom, Skipped, UnreadablePicture } from './unreadable.ts'

@@ -56,16 +56,17 @@ export function leaveOut({ skipped }: Pick<ImageDataset, 'skipped'>, reason: unk
 
 /**
  * Picture `i` as bytes (3, size, size), or the next one that can be read where the set lets others be skipped, and which
- * one it is. Rejects with UnreadablePicture on a strict set, UserError where none can be read.
+ * one it is. `read` gives other bytes of a picture, such as a crop. Rejects with UnreadablePicture on a strict set, UserError where none can be read.
  */
 export async function readableFrom(
   dataset: ImageDataset,
   i: number,
+  read: (i: number) => Uint8Array | Promise<Uint8Array> = index => dataset.pixels(index),
 ): Promise<{ readonly index: number; readonly pixels: Uint8Array }> {
   for (let tried = 0; tried < dataset.length; tried++) {
     const index = (i + tried) % dataset.length
     try {
-      return { index, pixels: await dataset.pixels(index) }
+      return { index, pixels: await read(index) }
     } catch (error) {
       leaveOut(dataset, error)
     }

@@ -59,10 +59,10 @@ export function sampleMask(
   const [rows, columns] = grid
   const T = rows * columns
   const kept = keptPatches(masking, grid)
-  if (masking.way === 'patch') return maskOfFlags(drawFlags(N, T, T - kept, rng), [N, T], options)
+  if (masking.way === 'patch') return maskOfFlags(sampleFlags(N, T, T - kept, rng), [N, T], options)
   const { size } = masking
   if (masking.way === 'block') {
-    const blocks = drawFlags(N, T / size ** 2, (T - kept) / size ** 2, rng)
+    const blocks = sampleFlags(N, T / size ** 2, (T - kept) / size ** 2, rng)
     return maskOfFlags(spreadBlocks(blocks, N, grid, size), [N, T], options)
   }
   const corners = new Int32Array(2 * N)
@@ -74,7 +74,7 @@ export function sampleMask(
 }
 
 /** For each of N pictures `removed` ones at random places among `count` numbers. */
-function drawFlags(N: number, count: number, removed: number, rng: Rng): Int32Array {
+function sampleFlags(N: number, count: number, removed: number, rng: Rng): Int32Array {
   const flags = new Int32Array(N * count)
   for (let n = 0; n < N; n++)
     for (const place of rng.permutationArray(count).subarray(0, removed)) flags[n * count + place] = 1

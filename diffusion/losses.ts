@@ -21,8 +21,8 @@ export interface LossTerms {
 
 /** Weights of the terms of a loss. */
 export interface LossOptions {
-  /** 'minSnr5' weights the squared error by timestep, as MDT v2 does [Min-SNR §3.4]; 'uniform' (the default) by 1. */
-  readonly weighting?: 'uniform' | 'minSnr5'
+  /** 'min-snr-5' weights the squared error by timestep, as MDT v2 does [Min-SNR §3.4]; 'uniform' (the default) by 1. */
+  readonly weighting?: 'uniform' | 'min-snr-5'
   /**
    * Multiplies vb by steps/1000, which keeps λ = 0.001 with fewer steps: the official `rescale_learned_sigmas`, off in DiT
    * and MDT.

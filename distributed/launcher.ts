@@ -1,5 +1,5 @@
 /**
- * What the launcher of an MPI job (mpirun, mpiexec, srun) says of this process in its environment. Needs Node. Nothing here
+ * Environment variables of MPI launchers (mpirun, mpiexec, srun): rank, size and place of this process. Needs Node. Nothing here
  * loads MPI, so a program without a launcher pays nothing.
  */
 

@@ -25,7 +25,7 @@ import {
   slice,
   type Tensor,
 } from '../core/index.ts'
-import { BatchNorm2d, Conv2d, type Init, Layer, Linear, Module, normal, type StateSource } from '../nn/index.ts'
+import { BatchNorm, Conv2d, type Init, Layer, Linear, Module, normal, type StateSource } from '../nn/index.ts'
 import type { FeatureNetwork, PictureFeatures } from './index.ts'
 
 type Kernel = number | readonly [height: number, width: number]
@@ -33,14 +33,14 @@ type Kernel = number | readonly [height: number, width: number]
 /** relu(bn(conv(x))), without a bias of its own. */
 export class BasicConv2d extends Layer {
   readonly conv: Conv2d
-  readonly bn: BatchNorm2d
+  readonly bn: BatchNorm
 
   constructor(inChannels: number, outChannels: number, k: Kernel, init: Init, options: ConvOptions = {}) {
     super()
     const [kh, kw] = typeof k === 'number' ? [k, k] : k
     const weight = normal(Math.sqrt(2 / (inChannels * kh * kw)))
     this.conv = new Conv2d(inChannels, outChannels, k, init, { ...options, bias: false, weight })
-    this.bn = new BatchNorm2d(outChannels, init, { eps: 0.001 })
+    this.bn = new BatchNorm(outChannels, init, { eps: 0.001, countsBatches: false })
   }
 
   /** x (N, C, H, W) → (N, out, H', W') */

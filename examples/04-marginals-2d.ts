@@ -57,7 +57,7 @@ function train(model: PointDenoiser, steps: number, hide: boolean, random: Rng):
 }
 
 /** Points drawn by 50 steps of DDIM; by shadows alone each coordinate goes its own way. (count, 2) */
-async function draw(model: PointDenoiser, xT: Tensor, shadows: boolean): Promise<Float32Array> {
+async function generatePoints(model: PointDenoiser, xT: Tensor, shadows: boolean): Promise<Float32Array> {
   const flag = (a: number, b: number) => broadcastTo(tensor([[a, b]]), xT.shape)
   const few = respace(diffusion, spaceTimesteps(diffusion.steps, '50'))
   const sample = ddimSample(
@@ -111,14 +111,14 @@ await main(async () => {
   const [tuned, fresh] = [model(), model()]
 
   train(tuned, before, true, random.fork('shadows'))
-  const shadows = await draw(tuned, xT, true)
+  const shadows = await generatePoints(tuned, xT, true)
   train(tuned, steps, false, random.fork('roll'))
   train(fresh, steps, false, random.fork('roll'))
   const panels = [
     { title: 'the data', points: data },
     { title: `its shadows, ${before} steps`, points: shadows },
-    { title: `and the roll, ${steps} steps more`, points: await draw(tuned, xT, false) },
-    { title: `the roll alone, ${steps} steps`, points: await draw(fresh, xT, false) },
+    { title: `and the roll, ${steps} steps more`, points: await generatePoints(tuned, xT, false) },
+    { title: `the roll alone, ${steps} steps`, points: await generatePoints(fresh, xT, false) },
   ]
   mkdirSync(out, { recursive: true })
   await writeScatter(`${out}/samples.png`, panels)

@@ -7,7 +7,6 @@
  * The sampler is diffusion/inpainting.ts.
  */
 
-import { SingleBar } from 'cli-progress'
 import { readFlags } from '../cli/flags.ts'
 import { holeAt, holeIn, maskOf, pictures } from '../cli/inpaint-inputs.ts'
 import { labelOf } from '../cli/label.ts'
@@ -18,7 +17,7 @@ import { inpaintSteps, type Network, repaintLevels, respace, spaceTimesteps } fr
 import { UserError } from '../io/user-error.ts'
 import { openWeights } from '../io/weights-node.ts'
 import { families, recognise } from '../models/index.ts'
-import { writeGrid } from '../training/index-node.ts'
+import { Progress, writeGrid } from '../training/index-node.ts'
 import { load, locate } from '../training/trained-run.ts'
 
 const methods = ['replace', 'repaint', 'mdt'] as const
@@ -37,7 +36,7 @@ await main(async () => {
       },
       weights: { type: 'text', choices: ['ema', 'model'], default: 'ema', about: 'averaged weights, or the last ones' },
       image: { type: 'text', value: 'FILE', about: 'the picture (default some of those the model was trained on)' },
-      pictures: { type: 'integer', min: 1, max: 16, default: 4, about: 'how many of those' },
+      pictures: { type: 'integer', min: 1, max: 16, default: 2, about: 'how many of those' },
       hole: {
         type: 'text',
         value: 'WHERE',
@@ -45,12 +44,17 @@ await main(async () => {
       },
       mask: { type: 'text', value: 'FILE', about: 'a picture that is bright where the hole is, in place of --hole' },
       method: { type: 'text', choices: [...methods, 'all'], default: 'all', about: 'how to fill it' },
-      samples: { type: 'integer', min: 1, max: 16, default: 3, about: 'results of each method' },
+      samples: { type: 'integer', min: 1, max: 16, default: 2, about: 'results of each method' },
       class: { type: 'text', about: 'name or number of the class (default that of the picture, if it is known)' },
+      classes: {
+        type: 'integer',
+        min: 1,
+        about: "how many classes the model has (default all rows of its label table but the last, which is 'no class')",
+      },
       heads: { type: 'integer', min: 1, about: 'attention heads, for sizes that no preset has' },
-      steps: { type: 'integer', min: 2, max: 1000, default: 50, about: 'levels of noise' },
+      steps: { type: 'integer', min: 2, max: 1000, default: 25, about: 'levels of noise' },
       jump: { type: 'integer', min: 1, default: 5, about: 'repaint: how many levels a jump goes up' },
-      resamplings: { type: 'integer', min: 1, default: 5, about: 'repaint: how often each level is gone through' },
+      resamplings: { type: 'integer', min: 1, default: 2, about: 'repaint: how often each level is gone through' },
       'masked-share': {
         type: 'number',
         min: 0,
@@ -66,8 +70,8 @@ await main(async () => {
     examples: [
       ['--from runs/mdt-tiny --hole right', 'the right halves of faces, in all three ways'],
       [
-        '--from runs/mdt-s-2 --image face.png --hole 4,6,8,4 --method repaint --resamplings 10',
-        'a picture of your own',
+        '--from runs/mdt-s-2 --image face.png --hole 4,6,8,4 --method repaint --steps 100 --resamplings 10',
+        'a picture of your own, with more steps',
       ],
     ],
   })
@@ -76,6 +80,8 @@ await main(async () => {
   using file = await openWeights(path, { weights: flags.weights })
   const found = recognise(file.state, path, {
     heads: flags.heads ?? run?.model.numHeads,
+    classes: flags.classes,
+    ablation: run?.model.ablation,
     config: file.metadata.get('config'),
   })
   const { family } = found
@@ -120,27 +126,31 @@ await main(async () => {
     method === 'repaint' ? { jump: flags.jump, resamplings: flags.resamplings } : { resamplings: 1 }
   const steps = chosen.map(method => repaintLevels(diffusion.steps, jumps(method)).length - 1)
   const total = steps.reduce((a, b) => a + b)
-  const format = '{bar} {value}/{total} steps  {method}'
-  const bar = new SingleBar({ format, stream: process.stdout, gracefulExit: false }) // Ctrl-C ends it at once
-  bar.start(total, 0, { method: '' })
+  const progress = new Progress({ total })
+  let done = 0
   const results: Float32Array[] = []
-  for (const method of chosen) {
-    const random = rng(flags.seed) // the same noise for each method
-    const picture = tensor(known, { shape: [N, C, S, S] })
-    const where = tensor(hole, { shape: [S, S], dtype: 'i32' })
-    const options = { known: picture, hole: where, rng: random, clip: true, ...jumps(method) }
-    const network = method === 'mdt' ? withoutHole : full
-    let x = random.normal([N, C, S, S])
-    for (const step of inpaintSteps(diffusion, network, x, options)) {
-      x.dispose()
-      x = step.x.alias()
-      bar.increment(1, { method })
+  try {
+    for (const method of chosen) {
+      const random = rng(flags.seed) // the same noise for each method
+      const picture = tensor(known, { shape: [N, C, S, S] })
+      const where = tensor(hole, { shape: [S, S], dtype: 'i32' })
+      const options = { known: picture, hole: where, rng: random, clip: true, ...jumps(method) }
+      const network = method === 'mdt' ? withoutHole : full
+      progress.note(method)
+      let x = random.normal([N, C, S, S])
+      for (const step of inpaintSteps(diffusion, network, x, options)) {
+        x.dispose()
+        x = step.x.alias()
+        await new Promise(resolve => setImmediate(resolve)) // lets the bar be drawn and Ctrl-C act
+        progress.update(++done, null, (N * chosen.length) / total)
+      }
+      const values = (await x.data()) as Float32Array
+      checkFinite(values, [N, C, S, S], n => `result ${(n % K) + 1} of picture ${Math.floor(n / K) + 1} by ${method}`)
+      results.push(values)
     }
-    const values = (await x.data()) as Float32Array
-    checkFinite({ values, shape: [N, C, S, S], seeds: new Array(N).fill(flags.seed) })
-    results.push(values)
+  } finally {
+    progress.close()
   }
-  bar.stop()
 
   const columns = 2 + chosen.length * K
   const sheet = new Float32Array(M * columns * area)

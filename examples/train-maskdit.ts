@@ -16,24 +16,24 @@ import {
   sampleMaskDiTInputs,
   unmaskingTuning,
 } from '../models/index.ts'
-import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
+import { Ema, optimizerOf, warmUpDecay } from '../nn/index.ts'
 import { maskDiTProgram } from '../training/maskdit.ts'
 import { openRun } from '../training/program.ts'
+import { learningRateOf } from '../training/settings.ts'
 
 await runInChild(async () => {
   const command = readTrainingCommand(maskDiTProgram, 'npx tsx examples/train-maskdit.ts')
   const { settings, options, data, random, prepare, begin } = await openRun(maskDiTProgram, command)
-  const { batch, lr, warmUpSteps, emaDecay, tune, maskRatio } = settings
+  const { batch, emaDecay, tune, maskRatio } = settings
 
   const net = new PreconditionedMaskDiT(options, { rng: random.fork('weights') })
   await prepare(net)
   const average = new PreconditionedMaskDiT(options, { rng: null })
   const ema = new Ema(net, average, { decay: warmUpDecay(emaDecay), skipFrozen: true })
-  const optimizer = new AdamW(net.namedParameters(), settings)
-  const schedule = warmUp(warmUpSteps, constant(lr))
+  const optimizer = optimizerOf(net.namedParameters(), settings) // AdamW, or the one of --optimizer
+  const schedule = learningRateOf(settings, 'from 1')
   const ratio = tune == null ? maskRatioSchedule('constant', { ratio: maskRatio }) : unmaskingTuning(tune, maskRatio)
-  const flip = settings.flip && data.flips
-  const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true, flip })
+  const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true })
   const run = begin({ model: net, ema, optimizer })
 
   for await (const step of run.steps()) {
@@ -51,7 +51,7 @@ await runInChild(async () => {
       },
       losses => {
         const maxNorm = settings.maxNorm ?? undefined
-        const update = optimizer.step({ lr: schedule(step + 1), maxNorm, losses })
+        const update = optimizer.step({ lr: schedule(step), maxNorm, losses })
         ema.update(update.finite)
         optimizer.zeroGrad()
         return update

@@ -18,24 +18,24 @@ import {
   maskingOf,
   sampleMaskDMInputs,
 } from '../models/index.ts'
-import { AdamW, constant, Ema, powerDecay, warmUp } from '../nn/index.ts'
+import { Ema, optimizerOf, powerDecay } from '../nn/index.ts'
 import { maskDMProgram } from '../training/maskdm.ts'
 import { openRun } from '../training/program.ts'
+import { learningRateOf } from '../training/settings.ts'
 
 await runInChild(async () => {
   const command = readTrainingCommand(maskDMProgram, 'npx tsx examples/train-maskdm.ts')
   const { settings, options, data, random, prepare, begin } = await openRun(maskDMProgram, command)
-  const { preset, batch, lr, warmUpSteps, emaDecay } = settings
+  const { preset, batch, emaDecay } = settings
 
   const model = new MaskedUViT(options, { rng: random.fork('weights') })
   await prepare(model) // fine-tuning starts with the weights of --from
   const ema = new Ema(model, new MaskedUViT(options, { rng: null }), { decay: powerDecay(emaDecay) })
-  const optimizer = new AdamW(model.namedParameters(), maskdmOptimizer)
-  const schedule = warmUp(warmUpSteps, constant(lr))
+  const optimizer = optimizerOf(model.namedParameters(), { ...settings, betas: maskdmOptimizer.betas })
+  const schedule = learningRateOf(settings, 'from 0') // MaskDM's first step has rate 0
   const diffusion = maskdmDiffusion({ schedule: maskdmPreset(preset).schedule })
   const masking = maskingOf(settings) // null in fine-tuning
-  const flip = settings.flip && data.flips
-  const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true, flip })
+  const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true })
   const run = begin({ model, ema, optimizer })
 
   for await (const step of run.steps()) {
@@ -51,7 +51,7 @@ await runInChild(async () => {
       },
       losses => {
         const maxNorm = settings.maxNorm ?? undefined
-        const update = optimizer.step({ lr: schedule(step), maxNorm, losses }) // MaskDM's first step has rate 0
+        const update = optimizer.step({ lr: schedule(step), maxNorm, losses })
         ema.update(update.finite)
         optimizer.zeroGrad()
         return update

@@ -9,22 +9,22 @@ import { readTrainingCommand } from '../cli/train-flags.ts'
 import { backward, scope } from '../core/index.ts'
 import { Batches } from '../data/index.ts'
 import { AutoencoderKL, autoencoderLoss } from '../models/index.ts'
-import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../nn/index.ts'
+import { Ema, optimizerOf, warmUpDecay } from '../nn/index.ts'
 import { openRun } from '../training/program.ts'
+import { learningRateOf } from '../training/settings.ts'
 import { vaeProgram } from '../training/vae.ts'
 
 await runInChild(async () => {
   const command = readTrainingCommand(vaeProgram, 'npx tsx examples/train-vae.ts')
   const { settings, options, data, random, prepare, begin } = await openRun(vaeProgram, command)
-  const { batch, lr, warmUpSteps, emaDecay, klWeight } = settings
+  const { batch, emaDecay, klWeight } = settings
 
   const model = new AutoencoderKL(options, { rng: random.fork('weights') })
   await prepare(model)
   const ema = new Ema(model, new AutoencoderKL(options, { rng: null }), { decay: warmUpDecay(emaDecay) })
-  const optimizer = new AdamW(model.namedParameters(), settings)
-  const schedule = warmUp(warmUpSteps, constant(lr))
-  const flip = settings.flip && data.flips
-  const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true, flip })
+  const optimizer = optimizerOf(model.namedParameters(), settings) // AdamW, or the one of --optimizer
+  const schedule = learningRateOf(settings, 'from 1')
+  const batches = new Batches(data, { batch, rng: random.fork('pictures'), replacement: true })
   const run = begin({ model, ema, optimizer })
 
   for await (const step of run.steps()) {
@@ -38,7 +38,7 @@ await runInChild(async () => {
       },
       losses => {
         const maxNorm = settings.maxNorm ?? undefined
-        const update = optimizer.step({ lr: schedule(step + 1), maxNorm, losses })
+        const update = optimizer.step({ lr: schedule(step), maxNorm, losses })
         ema.update(update.finite)
         optimizer.zeroGrad()
         return update

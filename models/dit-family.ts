@@ -2,12 +2,12 @@
 
 import { mean, scope } from '../core/index.ts'
 import { type Network, trainingLoss } from '../diffusion/index.ts'
-import { AdamW, dropLabels, type Module, warmUpDecay } from '../nn/index.ts'
+import { dropLabels, type Module, optimizerOf, warmUpDecay } from '../nn/index.ts'
 import { ditCost } from './cost.ts'
 import { DiT, type TransformerOptions } from './dit.ts'
-import { type Family, type FamilyGeneration, samplerNames } from './family.ts'
+import { type Family, type FamilyGeneration, type SettingsTable, samplerNames } from './family.ts'
 import { generateOverTimesteps, guidedChannels, type TimestepModel, timestepDiffusion } from './generate.ts'
-import { ditPreset, presetNames, trainingDefaults } from './presets.ts'
+import { ditPreset, isTiny, presetNames, tinyFor, trainingDefaults } from './presets.ts'
 import { presetOf, publishedPictures, StateShapes } from './state-shapes.ts'
 import { ditRules } from './transfer-rules.ts'
 
@@ -23,18 +23,39 @@ export const timestepGeneration = {
   },
 } as const satisfies FamilyGeneration<Module & TimestepModel>
 
+/** Settings of the loss over timesteps, in which DiT, MDT and MDTv2 differ. */
+export const timestepLossSettings = {
+  loss: {
+    type: 'text',
+    choices: ['hybrid', 'simple'],
+    default: 'hybrid',
+    help: 'the squared error and the bound that learns variances, or the squared error alone',
+  },
+  weighting: {
+    type: 'text',
+    choices: ['uniform', 'min-snr-5'],
+    default: 'uniform',
+    help: 'weight of the squared error by timestep',
+  },
+} as const satisfies SettingsTable
+
+/** The same options for a model without variances, where `loss` leaves them out. */
+export function withVariances<Options extends TransformerOptions>(options: Options, loss = 'hybrid'): Options {
+  return loss === 'simple' ? { ...options, learnSigma: false } : options
+}
+
 /** The record of DiT [DiT]. */
-export const dit: Family<DiT, TransformerOptions, Record<never, never>> = {
+export const dit: Family<DiT, TransformerOptions, typeof timestepLossSettings> = {
   name: 'DiT',
   command: 'dit',
   presets: presetNames,
-  defaultPreset: 'S/2',
-  options: ditPreset,
+  defaultPreset: tinyFor,
+  options: (preset, pictures, { loss } = {}) => withVariances(ditPreset(preset, pictures), loss),
   make: (options, init) => new DiT(options, init),
 
   recognise(state, path, { heads, classes }) {
     const shapes = new StateShapes(state, path)
-    if (!shapes.has('x_embedder.proj.weight') || shapes.has('sideblocks.0.attn.qkv.weight')) return null
+    if (!shapes.has('x_embedder.proj.weight') || shapes.has('mask_token')) return null
     const sizes = shapes.body('blocks', shapes.count('blocks'))
     const preset = presetOf(sizes, presetNames, name => ditPreset(name, publishedPictures))
     const numHeads = shapes.heads(heads ?? preset?.options.numHeads, sizes.hiddenSize)
@@ -43,16 +64,16 @@ export const dit: Family<DiT, TransformerOptions, Record<never, never>> = {
   },
 
   training: {
-    settings: {},
+    settings: timestepLossSettings,
     defaults: trainingDefaults,
-    samples: preset => (preset === 'tiny' ? 96 : 24), // larger models take their time
-    optimizer: (parameters, settings) => new AdamW(parameters, settings),
+    samples: preset => (isTiny(preset) ? 96 : 24), // larger models take their time
+    optimizer: optimizerOf,
     decay: ({ emaDecay }) => warmUpDecay(emaDecay),
     lrStep: 'from 1',
     terms: ['mse', 'vb'],
-    columns: ({ mse, vb }) => ({ loss: mse + vb, mse, vb }),
+    columns: terms => ({ loss: Object.values(terms).reduce((sum, term) => sum + term), ...terms }),
     curves: ['loss'],
-    *passes(model, { images, labels, rng }) {
+    *passes(model, { images, labels, rng }, { weighting }) {
       const { numClasses, classDropoutProb = 0.1 } = model.options
       const [N] = images.shape
       const diffusion = timestepDiffusion(model.options)
@@ -62,7 +83,7 @@ export const dit: Family<DiT, TransformerOptions, Record<never, never>> = {
       yield () =>
         scope(() => {
           const network: Network = (x, time) => model.forward(x, time, y)
-          const { loss, mse, vb } = trainingLoss(diffusion, network, images, t, noise)
+          const { loss, mse, vb } = trainingLoss(diffusion, network, images, t, noise, { weighting })
           return { loss: mean(loss), terms: { mse: mean(mse).detach(), ...(vb && { vb: mean(vb).detach() }) } }
         })
     },

@@ -6,7 +6,7 @@
 
 import type { Rng, Tensor } from '../core/index.ts'
 import type { GaussianDiffusion, Network, Sampled, TokenMask } from '../diffusion/index.ts'
-import type { Decay, HostState, Init, Module, NamedParameters, Optimizer } from '../nn/index.ts'
+import type { Decay, HostState, Init, Module, NamedOptimizerOptions, NamedParameters, Optimizer } from '../nn/index.ts'
 import type { TransformerOptions } from './dit.ts'
 import type { Pictures } from './presets.ts'
 import type { TransferRules } from './transfer.ts'
@@ -133,10 +133,10 @@ export interface FamilyTraining<Model extends Module, Own extends SettingsTable>
   ): SettingsOf<Own>
   /** Pictures in the grid of samples that a run writes. */
   samples(preset: string): number
-  /** Creates the optimizer of the paper. */
-  optimizer(parameters: NamedParameters, settings: TrainingDefaults): Optimizer
+  /** Creates the optimizer that `settings` name, by default the paper's, with the paper's betas. */
+  optimizer(parameters: NamedParameters, settings: NamedOptimizerOptions): Optimizer
   /** Decay of the moving average of weights. */
-  decay(settings: TrainingDefaults): Decay
+  decay(settings: Pick<TrainingDefaults, 'emaDecay'>): Decay
   /** The moving average leaves frozen parameters out. */
   readonly skipFrozen?: true
   /** Argument of the learning-rate schedule at the first step: 0, so that a warm-up begins with a rate of 0, or 1. */
@@ -177,6 +177,8 @@ export interface Told {
   /** The preset it was trained as. */
   readonly preset?: string
   readonly schedule?: NoiseSchedule
+  /** The row of MDT's tables 3 to 5 that it was trained as. */
+  readonly ablation?: string
 }
 
 /** Noise schedule of a discrete diffusion. */
@@ -260,7 +262,8 @@ export interface Trainable<Model extends Module, Options, Own extends SettingsTa
   readonly command: string
   /** Small to large. */
   readonly presets: readonly string[]
-  readonly defaultPreset: string
+  /** Preset of a new run on inputs of `side` by `side`, where none is given. */
+  defaultPreset(side: number): string
   /** Options of a preset's model for such pictures. Throws RangeError on an unknown preset. */
   options(preset: string, pictures: Pictures, settings?: Partial<SettingsOf<Own>>): Options
   /** Throws RangeError on options that fit no model. */

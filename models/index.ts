@@ -82,8 +82,17 @@ export {
   maskdmPresets,
 } from './maskdm-presets.ts'
 export { MaskedDiffusionTransformer, MDT, MDTBlock, type MDTOptions, MDTv2 } from './mdt.ts'
-export { type AblatedLoss, AblatedMDT, ablatedLoss, type MDTAblation } from './mdt-ablations.ts'
-export { mdt, mdtV2 } from './mdt-family.ts'
+export {
+  type AblatedLoss,
+  AblatedMDT,
+  ablatedLoss,
+  ablatedPasses,
+  type MDTAblation,
+  type MDTAblationName,
+  mdtAblationNames,
+  mdtAblations,
+} from './mdt-ablations.ts'
+export { type AblatedMDTOptions, mdt, mdtV2 } from './mdt-family.ts'
 export {
   type MDTInputs,
   type MDTLoss,
@@ -103,6 +112,7 @@ export {
   type Pictures,
   type PresetName,
   presetNames,
+  tinyFor,
   trainingDefaults,
 } from './presets.ts'
 export { describe, recognise } from './recognise.ts'

@@ -1,18 +1,24 @@
 /** MaskDiT's record. */
 
 import { mean, scope } from '../core/index.ts'
-import { AdamW, warmUpDecay } from '../nn/index.ts'
+import { optimizerOf, warmUpDecay } from '../nn/index.ts'
 import { maskDiTCost } from './cost.ts'
 import type { Family, SettingsOf, SettingsTable } from './family.ts'
 import { generateByDenoiser, levelSamplers, seedNoise } from './generate.ts'
 import { type DecoderOptions, type MaskDiTOptions, officialDecoder, PreconditionedMaskDiT } from './maskdit.ts'
 import { type MaskRatio, maskDiTLoss, maskRatioSchedule, sampleMaskDiTInputs, unmaskingTuning } from './maskdit-loss.ts'
-import { maskDiTPreset, maskDiTPresetNames, trainingDefaults } from './presets.ts'
+import { maskDiTPreset, maskDiTPresetNames, tinyFor, trainingDefaults } from './presets.ts'
 import { presetOf, publishedPictures, StateShapes } from './state-shapes.ts'
 import { maskDiTRules } from './transfer-rules.ts'
 
 const settings = {
   maskRatio: { type: 'number', min: 0, max: 0.95, default: 0.5, help: 'share of tokens removed, at first' },
+  loss: {
+    type: 'text',
+    choices: ['dsm+mae', 'dsm'],
+    default: 'dsm+mae',
+    help: 'denoising score matching, with or without the reconstruction of removed patches',
+  },
   tune: {
     type: 'text',
     choices: ['zero', 'cosine'],
@@ -31,8 +37,11 @@ export const maskDiT: Family<PreconditionedMaskDiT, MaskDiTOptions, typeof setti
   name: 'MaskDiT',
   command: 'maskdit',
   presets: maskDiTPresetNames,
-  defaultPreset: 'tiny',
-  options: maskDiTPreset,
+  defaultPreset: tinyFor,
+  options(preset, pictures, { loss } = {}) {
+    const options = maskDiTPreset(preset, pictures)
+    return loss === 'dsm' ? { ...options, maeLossCoef: 0 } : options
+  },
   make: (options, init) => new PreconditionedMaskDiT(options, init),
 
   recognise(state, path, { heads, decoderHeads }) {
@@ -55,7 +64,7 @@ export const maskDiT: Family<PreconditionedMaskDiT, MaskDiTOptions, typeof setti
     settings,
     defaults: trainingDefaults,
     samples: () => 24,
-    optimizer: (parameters, options) => new AdamW(parameters, options),
+    optimizer: optimizerOf,
     decay: ({ emaDecay }) => warmUpDecay(emaDecay),
     skipFrozen: true,
     lrStep: 'from 1',

@@ -3,7 +3,7 @@
 import { mean, scope } from '../core/index.ts'
 import { cropSize, logSnrTimesteps, type Masking, maskdmTimesteps, type Network, respace } from '../diffusion/index.ts'
 import { UserError } from '../io/index.ts'
-import { AdamW, powerDecay } from '../nn/index.ts'
+import { optimizerOf, powerDecay } from '../nn/index.ts'
 import { maskDMCost } from './cost.ts'
 import {
   type Family,
@@ -19,6 +19,7 @@ import { extraTokens, type MaskDMOptions, MaskedUViT } from './maskdm.ts'
 import { maskdmDiffusion, maskdmSteps, maskedDenoisingScoreMatching, sampleMaskDMInputs } from './maskdm-diffusion.ts'
 import { maskdmOptimizer, maskdmPreset, maskdmPresets } from './maskdm-presets.ts'
 import { maskDMNetwork } from './network-names.ts'
+import { tinyFor } from './presets.ts'
 import { gridSide, mlpRatioOf, StateShapes } from './state-shapes.ts'
 import { maskDMRules } from './transfer-rules.ts'
 
@@ -126,7 +127,7 @@ export const maskDM: Family<MaskedUViT, MaskDMOptions, typeof ownSettings> = {
   name: 'MaskDM',
   command: 'maskdm',
   presets,
-  defaultPreset: 'tiny',
+  defaultPreset: tinyFor,
   options: (preset, pictures) => ({ ...maskdmPreset(preset).network, ...pictures }),
   make: (options, init) => new MaskedUViT(options, init),
 
@@ -178,7 +179,7 @@ export const maskDM: Family<MaskedUViT, MaskDMOptions, typeof ownSettings> = {
     },
     settle,
     samples: () => 48,
-    optimizer: (parameters, { weightDecay }) => new AdamW(parameters, { ...maskdmOptimizer, weightDecay }),
+    optimizer: (parameters, settings) => optimizerOf(parameters, { ...settings, betas: maskdmOptimizer.betas }),
     decay: ({ emaDecay }) => powerDecay(emaDecay),
     lrStep: 'from 0',
     terms: ['loss'],

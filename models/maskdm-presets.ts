@@ -1,5 +1,5 @@
 /**
- * MaskDM's official configurations under their official names, and `tiny`, a small one for pictures of 16 pixels. A
+ * MaskDM's official configurations under their official names, and `tiny`, `tiny/4` and `tiny/8`, small ones for pictures of 16, 32 and 64 pixels. A
  * configuration is one stage of training: masked for pre-training, or unmasked for fine-tuning and for the model without
  * pre-training it is compared with. The other models' sizes are presets.ts.
  */
@@ -61,13 +61,26 @@ const cosine = (network: MaskDMOptions, masking: Masking | null, training: MaskD
   training,
 })
 
+/** Of 64 tokens. */
+const tiny = (inputSize: number, patchSize: number) =>
+  cosine(
+    { inputSize, patchSize, inChannels: 3, hiddenSize: 128, depth: 5, numHeads: 4, numClasses: 0 },
+    block(2, 0.5),
+    {
+      batch: 64,
+      lr: 1e-3,
+      warmUpSteps: 100,
+      maxNorm: 1,
+      emaDecay: 0.999,
+      flip: true,
+    },
+  )
+
 /** By official name, without `.yml`. */
 export const maskdmPresets: Readonly<Record<string, MaskDMPreset>> = {
-  tiny: cosine(
-    { inputSize: 16, patchSize: 2, inChannels: 3, hiddenSize: 128, depth: 5, numHeads: 4, numClasses: 0 },
-    block(2, 0.5),
-    { batch: 64, lr: 1e-3, warmUpSteps: 100, maxNorm: 1, emaDecay: 0.999, flip: true },
-  ),
+  tiny: tiny(16, 2),
+  'tiny/4': tiny(32, 4),
+  'tiny/8': tiny(64, 8),
   'ablation/celeba_small': ablation(null, { ...pretraining, batch: 128 }),
   'ablation/pretrain/patch/celeba_10p': ablation(patch(0.1)),
   'ablation/pretrain/patch/celeba_50p': ablation(patch(0.5)),

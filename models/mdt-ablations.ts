@@ -23,8 +23,9 @@ import { callNetwork, type GaussianDiffusion, qSample } from '../diffusion/gauss
 import { type Diffused, hybridLoss, type LossOptions, type LossTerms } from '../diffusion/losses.ts'
 import type { TokenMask } from '../diffusion/masking.ts'
 import { frozen, type Init, type Module, ModuleList } from '../nn/index.ts'
+import type { LossPass, Part } from './family.ts'
 import { MDT, MDTBlock, type MDTOptions } from './mdt.ts'
-import { type MDTInputs, type PassInputs, passLoss } from './mdt-loss.ts'
+import { type MDTInputs, type PassInputs, passLoss, passTerms, sampleMDTInputs } from './mdt-loss.ts'
 
 /** One option for each row; the defaults are the paper's model. */
 export interface MDTAblation {
@@ -54,6 +55,37 @@ export interface MDTAblation {
   /** false: attention without a bias, in all blocks. [MDT table 5i] */
   readonly relativePosBias?: boolean
 }
+
+const maskingRatios = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8] as const
+const decoderPositions = [0, 1, 2, 4, 6] as const
+type RatioName = `masking-ratio-${(typeof maskingRatios)[number]}`
+type PositionName = `decoder-last${(typeof decoderPositions)[number]}`
+
+const named = <Name extends string>(rows: readonly (readonly [Name, MDTAblation])[]) =>
+  Object.fromEntries(rows) as Readonly<Record<Name, MDTAblation>>
+
+/** Every row of the paper's tables 3, 4 and 5 by name, but for rows that are the paper's model again. */
+export const mdtAblations = {
+  ...named(maskingRatios.map(ratio => [`masking-ratio-${ratio}` as RatioName, { maskingRatio: ratio }] as const)),
+  ...named(decoderPositions.map(N => [`decoder-last${N}` as PositionName, { decoderPosition: `Last${N}` }] as const)),
+  symmetric: { asymmetricStructure: false },
+  'no-side-interpolator': { sideInterpolator: false },
+  'no-masked-shortcut': { maskedShortcut: false },
+  'full-latent': { latentType: 'full' },
+  'masked-latent': { latentType: 'masked' },
+  'supervise-masked': { supervisedParts: 'masked' },
+  'interpolator-blocks-2': { interpolatorBlocks: 2 },
+  'interpolator-blocks-3': { interpolatorBlocks: 3 },
+  'no-interpolator-pos': { interpolatorPosEmbed: false },
+  'fixed-pos': { learnablePos: false },
+  'no-relative-bias': { relativePosBias: false },
+} as const satisfies Readonly<Record<string, MDTAblation>>
+
+/** Name of a row. */
+export type MDTAblationName = keyof typeof mdtAblations
+
+/** All names, in the order of the tables. */
+export const mdtAblationNames = Object.keys(mdtAblations) as readonly MDTAblationName[]
 
 /** The paper's MDT with an ablation. Its loss is `ablatedLoss`. */
 export class AblatedMDT extends MDT {
@@ -158,20 +190,46 @@ export function ablatedLoss(
   { full, masked }: MDTInputs,
   given: LossOptions = {},
 ): AblatedLoss {
-  const options: LossOptions = { weighting: model.weighting, ...given }
-  const { latentType, supervisedParts } = model.ablation
-  const onAll = (pass: PassInputs) => passLoss(model, diffusion, x0, t, pass, options)
-  const onRemoved = ({ noise, labels, mask }: PassInputs): LossTerms => {
-    const xt = qSample(diffusion, x0, t, noise)
-    const output = callNetwork(diffusion, (x, time) => model.forward(x, time, labels, mask), xt, t)
-    return lossOfRemoved(model, diffusion, output, { x0, xt, noise, t }, mask, options)
-  }
+  const { latentType } = model.ablation
   const terms = {
-    full: latentType === 'masked' ? null : onAll(full),
-    masked: latentType === 'full' ? null : supervisedParts === 'all' ? onAll(masked) : onRemoved(masked),
+    full: latentType === 'masked' ? null : passLoss(model, diffusion, x0, t, full, given),
+    masked: latentType === 'full' ? null : maskedPassLoss(model, diffusion, x0, t, masked, given),
   }
   const means = [terms.full, terms.masked].flatMap(term => (term === null ? [] : mean(term.loss)))
   return { ...terms, loss: means.reduce((a, b) => add(a, b)) }
+}
+
+/** The loss of the masked pass, over all tokens or over the removed ones alone. [MDT table 5e] */
+function maskedPassLoss(
+  model: AblatedMDT,
+  diffusion: GaussianDiffusion,
+  x0: Tensor,
+  t: ArrayLike<number>,
+  inputs: PassInputs,
+  given: LossOptions,
+): LossTerms {
+  if (model.ablation.supervisedParts === 'all') return passLoss(model, diffusion, x0, t, inputs, given)
+  const { noise, labels, mask } = inputs
+  const options: LossOptions = { weighting: model.weighting, ...given }
+  const xt = qSample(diffusion, x0, t, noise)
+  const output = callNetwork(diffusion, (x, time) => model.forward(x, time, labels, mask), xt, t)
+  return lossOfRemoved(model, diffusion, output, { x0, xt, noise, t }, mask, options)
+}
+
+/** `mdtPasses` of an ablated model: those passes that its row trains on, with the same random numbers. */
+export function* ablatedPasses(
+  model: AblatedMDT,
+  diffusion: GaussianDiffusion,
+  { images, labels, rng }: Part,
+  options: LossOptions = {},
+): Generator<LossPass, void> {
+  const t = rng.integersArray(0, diffusion.steps, images.shape[0])
+  const { full, masked } = sampleMDTInputs(model, images, labels, rng)
+  const { latentType } = model.ablation
+  if (latentType !== 'masked')
+    yield passTerms(['mse', 'vb'], () => passLoss(model, diffusion, images, t, full, options))
+  if (latentType !== 'full')
+    yield passTerms(['maskedMse', 'maskedVb'], () => maskedPassLoss(model, diffusion, images, t, masked, options))
 }
 
 /** `hybridLoss` of every patch, as if it were a picture, and per picture the mean over those that were removed. */

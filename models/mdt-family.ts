@@ -1,13 +1,22 @@
 /** The records of MDT and MDTv2, which differ in their blocks, in the weighting of the loss and in the mask ratio. */
 
-import { AdamW, warmUpDecay } from '../nn/index.ts'
+import { UserError } from '../io/index.ts'
+import { optimizerOf, warmUpDecay } from '../nn/index.ts'
 import { mdtCost, mdtV2Cost } from './cost.ts'
-import { timestepGeneration } from './dit-family.ts'
+import { timestepGeneration, timestepLossSettings, withVariances } from './dit-family.ts'
 import type { Family, FamilyGeneration, FamilyTraining, SettingsTable } from './family.ts'
 import { timestepDiffusion } from './generate.ts'
 import { type MaskedDiffusionTransformer, MDT, type MDTOptions, MDTv2 } from './mdt.ts'
+import {
+  AblatedMDT,
+  ablatedPasses,
+  type MDTAblation,
+  type MDTAblationName,
+  mdtAblationNames,
+  mdtAblations,
+} from './mdt-ablations.ts'
 import { mdtPasses, mdtTerms } from './mdt-loss.ts'
-import { mdtPreset, mdtV2Preset, presetNames, trainingDefaults } from './presets.ts'
+import { isTiny, mdtPreset, mdtV2Preset, presetNames, tinyFor, trainingDefaults } from './presets.ts'
 import { presetOf, publishedPictures, StateShapes } from './state-shapes.ts'
 import { mdtRules } from './transfer-rules.ts'
 
@@ -19,22 +28,34 @@ const settings = {
     default: 0.3,
     help: 'share of tokens removed in the masked pass',
   },
+  ...timestepLossSettings,
+} as const satisfies SettingsTable
+
+const mdtSettings = {
+  ...settings,
+  ablation: {
+    type: 'text',
+    choices: mdtAblationNames,
+    help: "a row of the paper's tables 3 to 5 in place of its model",
+  },
+} as const satisfies SettingsTable
+
+const v2Settings = {
+  ...settings,
+  weighting: { ...settings.weighting, default: 'min-snr-5' },
 } as const satisfies SettingsTable
 
 const training: FamilyTraining<MaskedDiffusionTransformer, typeof settings> = {
   settings,
   defaults: trainingDefaults,
-  samples: preset => (preset === 'tiny' ? 96 : 24), // larger models take their time
-  optimizer: (parameters, options) => new AdamW(parameters, options),
+  samples: preset => (isTiny(preset) ? 96 : 24), // larger models take their time
+  optimizer: optimizerOf,
   decay: ({ emaDecay }) => warmUpDecay(emaDecay),
   lrStep: 'from 1',
   terms: mdtTerms,
-  columns({ mse, vb, maskedMse, maskedVb }) {
-    const [full, masked] = [mse + vb, maskedMse + maskedVb]
-    return { loss: mse + vb + maskedMse + maskedVb, full, mse, vb, masked, maskedMse, maskedVb }
-  },
+  columns: mdtColumns,
   curves: ['full', 'masked'],
-  passes: (model, part) => mdtPasses(model, timestepDiffusion(model.options), part),
+  passes: (model, part, options) => mdtPasses(model, timestepDiffusion(model.options), part, options),
   transfer: mdtRules,
 }
 
@@ -46,43 +67,97 @@ const generation: FamilyGeneration<MaskedDiffusionTransformer> = {
   },
 }
 
+/**
+ * The loss, and of each pass that was made its own and that one's terms. The bound's are absent in a model without
+ * variances, those of a pass in an ablation that leaves it out.
+ */
+function mdtColumns({
+  mse,
+  vb,
+  maskedMse,
+  maskedVb,
+}: Readonly<Record<string, number | undefined>>): Record<string, number> {
+  const full = mse !== undefined && { full: mse + (vb ?? 0), mse, ...(vb !== undefined && { vb }) }
+  const masked = maskedMse !== undefined && {
+    masked: maskedMse + (maskedVb ?? 0),
+    maskedMse,
+    ...(maskedVb !== undefined && { maskedVb }),
+  }
+  const loss = [mse, vb, maskedMse, maskedVb].reduce<number>((sum, term) => sum + (term ?? 0), 0)
+  return { loss, ...full, ...masked }
+}
+
 /** Number of heads: columns of a block's bias table. */
 function headsOf(shapes: StateShapes, block: string): number {
   return shapes.of(`${block}.attn.rel_pos_bias.relative_position_bias_table`, 2)[1]
 }
 
+/** Options of an MDT, and the row of the paper's tables that it is. */
+export interface AblatedMDTOptions extends MDTOptions {
+  /** Absent for the paper's model. */
+  readonly ablation?: MDTAblationName
+}
+
 /** The record of MDT [MDT]. */
-export const mdt: Family<MDT, MDTOptions, typeof settings> = {
+export const mdt: Family<MDT, AblatedMDTOptions, typeof mdtSettings> = {
   name: 'MDT',
   command: 'mdt',
   presets: presetNames,
-  defaultPreset: 'S/2',
-  options: (preset, pictures, { maskRatio = 0.3 } = {}) => ({ ...mdtPreset(preset, pictures), maskRatio }),
-  make: (options, init) => new MDT(options, init),
+  defaultPreset: tinyFor,
+  options(preset, pictures, { maskRatio = 0.3, loss, ablation } = {}) {
+    const options = withVariances({ ...mdtPreset(preset, pictures), maskRatio }, loss)
+    return ablation === undefined ? options : { ...options, ablation }
+  },
+  make({ ablation, ...options }, init) {
+    return ablation === undefined ? new MDT(options, init) : new AblatedMDT(options, mdtAblations[ablation], init)
+  },
 
-  recognise(state, path, { classes }) {
+  recognise(state, path, { classes, heads, ablation }) {
     const shapes = new StateShapes(state, path)
-    if (!shapes.has('sideblocks.0.attn.qkv.weight') || shapes.has('en_inblocks.0.attn.qkv.weight')) return null
+    const row = mdtAblationNames.find(name => name === ablation)
+    if (!shapes.has(row === undefined ? 'sideblocks.0.attn.qkv.weight' : 'mask_token')) return null
+    if (!shapes.has('blocks.0.attn.qkv.weight')) return null
     const sizes = shapes.body('blocks', shapes.count('blocks'))
     const preset = presetOf(sizes, presetNames, name => mdtPreset(name, publishedPictures))
+    const withoutBias = row !== undefined && 'relativePosBias' in mdtAblations[row]
+    const numHeads = withoutBias
+      ? shapes.heads(heads ?? preset?.options.numHeads, sizes.hiddenSize)
+      : headsOf(shapes, 'blocks.0')
     // N₂ and the ratio leave no trace in shapes; all official models have these.
-    const rest = { numHeads: headsOf(shapes, 'blocks.0'), maskRatio: 0.3, decodeLayer: Math.min(2, sizes.depth) }
-    const options = { ...sizes, ...shapes.labelsAndSigma(sizes, classes), ...rest }
+    const rest = { numHeads, maskRatio: 0.3, decodeLayer: Math.min(2, sizes.depth) }
+    const options = { ...sizes, ...shapes.labelsAndSigma(sizes, classes), ...rest, ...(row && { ablation: row }) }
     return { family: mdt, options, preset: preset?.name ?? null, state }
   },
 
-  training,
+  training: {
+    ...training,
+    settings: mdtSettings,
+    settle(options, given) {
+      const { ablation } = options
+      const row: MDTAblation = ablation === undefined ? {} : mdtAblations[ablation]
+      if (row.maskingRatio === undefined) return options
+      if (given.maskRatio === undefined || given.maskRatio === row.maskingRatio)
+        return { ...options, maskRatio: row.maskingRatio }
+      throw new UserError(`--mask-ratio: expected none beside --ablation ${ablation}, got ${given.maskRatio}`)
+    },
+    passes(model, part, options) {
+      const diffusion = timestepDiffusion(model.options)
+      if (model instanceof AblatedMDT) return ablatedPasses(model, diffusion, part, options)
+      return mdtPasses(model, diffusion, part, options)
+    },
+  },
   generation,
   cost: mdtCost,
 }
 
 /** The record of MDTv2. */
-export const mdtV2: Family<MDTv2, MDTOptions, typeof settings> = {
+export const mdtV2: Family<MDTv2, MDTOptions, typeof v2Settings> = {
   name: 'MDTv2',
   command: 'mdtv2',
   presets: presetNames,
-  defaultPreset: 'S/2',
-  options: (preset, pictures, { maskRatio = 0.3 } = {}) => ({ ...mdtV2Preset(preset, pictures), maskRatio }),
+  defaultPreset: tinyFor,
+  options: (preset, pictures, { maskRatio = 0.3, loss } = {}) =>
+    withVariances({ ...mdtV2Preset(preset, pictures), maskRatio }, loss),
   make: (options, init) => new MDTv2(options, init),
 
   recognise(state, path, { classes }) {
@@ -97,7 +172,7 @@ export const mdtV2: Family<MDTv2, MDTOptions, typeof settings> = {
     return { family: mdtV2, options, preset: preset?.name ?? null, state }
   },
 
-  training,
+  training: { ...training, settings: v2Settings },
   generation,
   cost: mdtV2Cost,
 }

@@ -96,17 +96,20 @@ export function* mdtPasses(
   model: MaskedDiffusionTransformer,
   diffusion: GaussianDiffusion,
   { images, labels, rng }: Part,
+  options: LossOptions = {},
 ): Generator<LossPass, void> {
   const t = rng.integersArray(0, diffusion.steps, images.shape[0])
   const { full, masked } = sampleMDTInputs(model, images, labels, rng)
-  for (const [mseTerm, vbTerm, inputs] of [
-    ['mse', 'vb', full],
-    ['maskedMse', 'maskedVb', masked],
-  ] as const)
-    yield () =>
-      scope(() => {
-        const { loss, mse, vb } = passLoss(model, diffusion, images, t, inputs)
-        const terms = { [mseTerm]: mean(mse).detach(), ...(vb && { [vbTerm]: mean(vb).detach() }) }
-        return { loss: mean(loss), terms }
-      })
+  yield passTerms(['mse', 'vb'], () => passLoss(model, diffusion, images, t, full, options))
+  yield passTerms(['maskedMse', 'maskedVb'], () => passLoss(model, diffusion, images, t, masked, options))
+}
+
+/** A pass that reports the means of its terms, (N) each, under these names. */
+export function passTerms([mseTerm, vbTerm]: readonly [string, string], pass: () => LossTerms): LossPass {
+  return () =>
+    scope(() => {
+      const { loss, mse, vb } = pass()
+      const terms = { [mseTerm]: mean(mse).detach(), ...(vb && { [vbTerm]: mean(vb).detach() }) }
+      return { loss: mean(loss), terms }
+    })
 }

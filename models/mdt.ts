@@ -136,7 +136,7 @@ export abstract class MaskedDiffusionTransformer extends Module {
   abstract sampleRatio(rng: Rng): number
 
   /** The weight of the squared error by timestep in this version's training. */
-  abstract readonly weighting: 'uniform' | 'minSnr5'
+  abstract readonly weighting: 'uniform' | 'min-snr-5'
 
   /** The mask of a training step's masked pass for N pictures: the ratio is drawn first, then noise for every token. */
   sampleMask(N: number, rng: Rng): TokenMask {
@@ -247,7 +247,7 @@ export class MDT extends MaskedDiffusionTransformer {
  * first, and every decoder block the embedded picture, unmasked. An odd number of encoder blocks loses one.
  */
 export class MDTv2 extends MaskedDiffusionTransformer {
-  readonly weighting = 'minSnr5'
+  readonly weighting = 'min-snr-5'
   readonly en_inblocks: ModuleList<MDTBlock>
   readonly en_outblocks: ModuleList<MDTBlock>
   readonly de_blocks: ModuleList<MDTBlock>

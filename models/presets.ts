@@ -1,6 +1,7 @@
 /**
- * The models of the papers by size and patch, with the official numbers of parameters, and `tiny`, which learns to
- * generate 16-pixel pictures in minutes on a laptop; and the training defaults of each.
+ * The models of the papers by size and patch, with the official numbers of parameters, and tiny ones, which learn to
+ * generate small pictures in minutes on a laptop: `tiny` at 16 pixels, `tiny/4` at 32, `tiny/8` at 64; and the training
+ * defaults of each.
  */
 
 import type { TransformerOptions } from './dit.ts'
@@ -17,12 +18,18 @@ const sizes = {
 
 const patches = [2, 4, 8] as const
 
-/** Size and patch, as in MDT-S/2. */
-export type PresetName = `${keyof typeof sizes}/${(typeof patches)[number]}` | 'tiny'
+const tinySizes = { depth: 6, hiddenSize: 128, numHeads: 4 } as const
+
+/** Tiny presets by patch size. */
+const tinyNames = { 2: 'tiny', 4: 'tiny/4', 8: 'tiny/8' } as const
+type TinyName = (typeof tinyNames)[keyof typeof tinyNames]
+
+/** Size and patch, as in MDT-S/2. `tiny` has patch 2. */
+export type PresetName = `${keyof typeof sizes}/${(typeof patches)[number]}` | TinyName
 
 /** All of them, small to large. */
 export const presetNames: readonly PresetName[] = [
-  'tiny',
+  ...patches.map(P => tinyNames[P]),
   ...(Object.keys(sizes) as (keyof typeof sizes)[]).flatMap(size => patches.map(P => `${size}/${P}` as const)),
 ]
 
@@ -36,9 +43,27 @@ export interface Pictures {
   readonly numClasses: number
 }
 
+/** True for `tiny`, `tiny/4` and `tiny/8`. */
+export function isTiny(name: string): name is TinyName {
+  return Object.values(tinyNames).includes(name as TinyName)
+}
+
+function tinyPatch(name: TinyName): number {
+  return name === 'tiny' ? 2 : Number(name.slice('tiny/'.length))
+}
+
+/**
+ * The tiny preset for a model's input of `side` by `side`, the default of a training run: the smallest patch of 2, 4 and 8
+ * that divides the side and leaves at most 64 tokens, else the largest that divides it. 16 → tiny, 32 → tiny/4, 64 → tiny/8.
+ */
+export function tinyFor(side: number): TinyName {
+  const dividing = patches.filter(P => side % P === 0)
+  return tinyNames[dividing.find(P => side / P <= 8) ?? dividing.at(-1) ?? 2]
+}
+
 /** Depth, width, heads and patch of a preset. Throws RangeError on an unknown name. */
 function bodyOf(name: string): Pick<TransformerOptions, 'depth' | 'hiddenSize' | 'numHeads' | 'patchSize'> {
-  if (name === 'tiny') return { depth: 6, hiddenSize: 128, numHeads: 4, patchSize: 2 }
+  if (isTiny(name)) return { ...tinySizes, patchSize: tinyPatch(name) }
   if (!presetNames.includes(name as PresetName))
     throw new RangeError(`preset: expected one of ${presetNames.join(', ')}, got '${name}'`)
   const [size, P] = name.split('/')
@@ -57,7 +82,7 @@ export function mdtPreset(name: string, pictures: Pictures): MDTOptions {
 
 /** The same sizes for MDTv2; S has 6 decoder blocks, others 4, as its authors train them. Throws RangeError. */
 export function mdtV2Preset(name: string, pictures: Pictures): MDTOptions {
-  const decodeLayer = name === 'tiny' ? 2 : name.startsWith('S/') ? 6 : 4
+  const decodeLayer = isTiny(name) ? 2 : name.startsWith('S/') ? 6 : 4
   return { ...ditPreset(name, pictures), maskRatio: 0.3, decodeLayer }
 }
 
@@ -70,7 +95,7 @@ export const maskDiTPresetNames: readonly string[] = [...presetNames, ...patches
  * Throws RangeError on an unknown name.
  */
 export function maskDiTPreset(name: string, pictures: Pictures): MaskDiTOptions {
-  const decoder = name === 'tiny' ? { hiddenSize: 128, depth: 2, numHeads: 4 } : officialDecoder
+  const decoder = isTiny(name) ? { hiddenSize: 128, depth: 2, numHeads: 4 } : officialDecoder
   const huge = { depth: 32, hiddenSize: 1280, numHeads: 16, patchSize: Number(name.slice('H/'.length)) }
   const body = maskDiTPresetNames.includes(name) && name.startsWith('H/') ? huge : bodyOf(name)
   return { ...body, ...pictures, classDropoutProb: dropoutOf(pictures), decoder, maeLossCoef: 0.1 }
@@ -83,7 +108,8 @@ function dropoutOf({ numClasses }: Pictures): number {
 
 /**
  * Training settings of DiT, MDT and MaskDiT on small pictures. The paper's rate, 3e-4, is for batches of 256; S and tiny
- * have rates at which faces take shape within minutes, and tiny learns faster without labels. Throws RangeError on an unknown name.
+ * have rates at which faces take shape within minutes. `tiny` learns smileys faster without labels. Throws RangeError on an
+ * unknown name.
  */
 export function trainingDefaults(name: string): TrainingDefaults {
   if (!maskDiTPresetNames.includes(name)) bodyOf(name)
@@ -98,6 +124,9 @@ export function trainingDefaults(name: string): TrainingDefaults {
     labels: 'yes',
     flip: true,
   }
-  if (name === 'tiny') return { ...large, batch: 64, lr: 2e-3, warmUpSteps: 100, emaDecay: 0.999, labels: 'no' }
+  if (isTiny(name)) {
+    const tiny = { ...large, size: 8 * tinyPatch(name), batch: 64, lr: 2e-3, warmUpSteps: 100, emaDecay: 0.999 }
+    return { ...tiny, labels: name === 'tiny' ? 'no' : 'yes' }
+  }
   return name.startsWith('S/') ? { ...large, lr: 6e-4 } : large
 }

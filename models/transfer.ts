@@ -22,7 +22,7 @@ export interface TransferTarget {
   readonly classes?: readonly string[]
 }
 
-/** What became of a tensor. */
+/** Outcome for a tensor. */
 export type Fate = 'taken' | 'resized' | 'new' | 'left out'
 
 /** A tensor of the model or of the weights. */
@@ -31,7 +31,7 @@ export interface TransferredTensor {
   /** In the model; of a tensor that is left out, in the weights. */
   readonly shape: Shape
   readonly fate: Fate
-  /** What was done to it, if it was not just copied. */
+  /** Change to the tensor, if it was not just copied. */
   readonly detail?: string
 }
 

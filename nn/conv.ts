@@ -1,16 +1,46 @@
 /**
- * Convolution as a layer. The arithmetic is core/ops/conv.ts. Next: patch-embed.ts.
+ * Convolutions as layers. The arithmetic is core/ops/conv.ts and conv1d.ts. Next: patch-embed.ts.
  */
 
-import { type ConvOptions, conv2d, type Tensor } from '../core/index.ts'
+import { type Conv1dOptions, type ConvOptions, conv1d, conv2d, type Tensor } from '../core/index.ts'
 import { type Init, type Initializer, uniform } from './init.ts'
 import { Layer, parameter } from './module.ts'
 
-export interface Conv2dOptions extends ConvOptions {
+/** Initializers of a convolution. */
+interface FirstValues {
   /** Initializer of the weights (default: uniform on ±1/√(fan in), as in PyTorch). */
   readonly weight?: Initializer
   /** First biases, by default as the weights' default; false for a layer without. */
   readonly bias?: Initializer | false
+}
+
+/** Options of `Conv1d`. */
+export interface Conv1dLayerOptions extends Conv1dOptions, FirstValues {}
+
+/** Options of `Conv2d`. */
+export interface Conv2dOptions extends ConvOptions, FirstValues {}
+
+/** A kernel along an axis, with zero padding. */
+export class Conv1d extends Layer {
+  /** (out, in, k) */
+  readonly weight: Tensor
+  /** (out), null without. */
+  readonly bias: Tensor | null
+  readonly options: Conv1dOptions
+
+  constructor(inChannels: number, outChannels: number, k: number, init: Init, options: Conv1dLayerOptions = {}) {
+    super()
+    const usual = uniform(1 / Math.sqrt(inChannels * k))
+    const { weight = usual, bias = usual, ...rest } = options
+    this.weight = parameter(weight([outChannels, inChannels, k], init))
+    this.bias = bias ? parameter(bias([outChannels], init)) : null
+    this.options = rest
+  }
+
+  /** x (N, C, L) → (N, out, L'). Throws ShapeError. */
+  forward(x: Tensor): Tensor {
+    return conv1d(x, this.weight, this.bias, this.options)
+  }
 }
 
 /** A kernel over an image, k × k or of a height and a width, with zero padding. */

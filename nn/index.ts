@@ -14,7 +14,10 @@ export {
   RelativePositionBias,
   relativePositions,
 } from './attention.ts'
-export { Conv2d, type Conv2dOptions } from './conv.ts'
+export { BatchNorm, type BatchNormOptions } from './batch-norm.ts'
+export { checkpointBlocks } from './checkpoint-blocks.ts'
+export { Conv1d, type Conv1dLayerOptions, Conv2d, type Conv2dOptions } from './conv.ts'
+export { Dropout } from './dropout.ts'
 export { constantDecay, type Decay, Ema, type EmaOptions, powerDecay, warmUpDecay } from './ema.ts'
 export { Embedding } from './embedding.ts'
 export { freezeParameters } from './freeze.ts'
@@ -32,7 +35,18 @@ export {
 export { dropLabels, LabelEmbedder } from './label-embedder.ts'
 export { withLayerNames } from './layer-names.ts'
 export { Linear, type LinearOptions } from './linear.ts'
-export { constant, cosine, linearAnneal, rampUp, type Schedule, warmUp } from './lr-schedule.ts'
+export {
+  constant,
+  cosine,
+  linearAnneal,
+  rampUp,
+  type Schedule,
+  type ScheduleName,
+  scheduleNames,
+  scheduleOf,
+  stepDecay,
+  warmUp,
+} from './lr-schedule.ts'
 export { Mlp, type MlpOptions } from './mlp.ts'
 export {
   Activation,
@@ -48,7 +62,12 @@ export {
   type StateSource,
   zeroGrad,
 } from './module.ts'
-export { BatchNorm2d, GroupNorm, LayerNorm, type LayerNormOptions } from './norm.ts'
+export {
+  MultiHeadAttention,
+  type MultiHeadAttentionMasks,
+  type MultiHeadAttentionOptions,
+} from './multi-head-attention.ts'
+export { GroupNorm, LayerNorm, type LayerNormOptions, RMSNorm } from './norm.ts'
 export {
   type Active,
   clipGradNorm,
@@ -65,6 +84,7 @@ export {
   type StepOptions,
   type StepScalars,
 } from './optim.ts'
+export { type NamedOptimizerOptions, type OptimizerName, optimizerNames, optimizerOf } from './optimizers.ts'
 export { PatchEmbed, unpatchify } from './patch-embed.ts'
 export { sinCos1d, sinCos2d } from './pos-embed.ts'
 export { Sgd, type SgdOptions } from './sgd.ts'

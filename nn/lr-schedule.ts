@@ -38,3 +38,19 @@ export function cosine(lr: number, steps: number, end = 0): Schedule {
 export function linearAnneal(lr: number, steps: number): Schedule {
   return step => (steps === 0 ? lr : lr * (1 - Math.min(Math.max(step - 1, 0) / steps, 1)))
 }
+
+/** lr, a tenth of it from the second third of `steps` on, and a hundredth in the last third. [ResNet §4.2] */
+export function stepDecay(lr: number, steps: number): Schedule {
+  return step => lr * 0.1 ** Math.min(Math.floor((3 * step) / steps), 2)
+}
+
+/** Names of learning-rate schedules: constant, half a cosine, a line to 0, tenfold steps. */
+export const scheduleNames = ['constant', 'cosine', 'linear', 'step'] as const
+/** Name of a learning-rate schedule. */
+export type ScheduleName = (typeof scheduleNames)[number]
+
+/** The schedule of that name over a run of `steps` steps, which 'constant' ignores, from the rate lr. */
+export function scheduleOf(name: ScheduleName, lr: number, steps: number): Schedule {
+  if (name === 'constant') return constant(lr)
+  return { cosine, linear: linearAnneal, step: stepDecay }[name](lr, steps)
+}

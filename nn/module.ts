@@ -7,7 +7,7 @@
 
 import { toTypedArray } from '../core/dtype.ts'
 import { assign, type Backend, cast, noGrad, type Shape, ShapeError, scope, Tensor } from '../core/index.ts'
-import { misfit } from './misfit.ts'
+import { shapeMismatch } from './shape-mismatch.ts'
 import { summaryText } from './summary.ts'
 
 type Role = 'parameter' | 'frozen' | 'buffer'
@@ -219,7 +219,7 @@ function loadInto(
   const extra = [...source.keys()].filter(name => !targets.has(name))
   const misshapen = [...targets].flatMap(([name, { shape }]) => {
     const got = source.get(name)
-    const problem = got && misfit(got, shape)
+    const problem = got && shapeMismatch(got, shape)
     return problem === undefined ? [] : `${name} (${problem})`
   })
   const problems = [

@@ -1,12 +1,11 @@
 /**
  * Normalisation layers. Their arithmetic, and the adaptive form that transformer blocks use, is core/ops/norm.ts.
- * Next: embedding.ts.
+ * Next: batch-norm.ts.
  */
 
-import { add, affine, groupNorm, layerNorm, mul, reshape, rsqrt, ShapeError, sub, type Tensor } from '../core/index.ts'
-import { show } from '../core/shape.ts'
+import { groupNorm, layerNorm, rmsNorm, type Tensor } from '../core/index.ts'
 import { constantOne, constantZero, type Init } from './init.ts'
-import { buffer, Layer, parameter } from './module.ts'
+import { Layer, parameter } from './module.ts'
 
 /** Options of a layer norm. */
 export interface LayerNormOptions {
@@ -63,42 +62,20 @@ export class GroupNorm extends Layer {
   }
 }
 
-/**
- * Batch norm as it is once a network is trained: (x − mean) / √(var + eps) ⊙ weight + bias per channel, with the mean and
- * variance that training left behind. Leaves out the training itself, whose moments are those of a batch.
- */
-export class BatchNorm2d extends Layer {
-  /** (C), begins at 1. */
-  readonly weight: Tensor
-  /** (C), begins at 0. */
-  readonly bias: Tensor
-  /** (C), begins at 0. */
-  readonly running_mean: Tensor
-  /** (C), begins at 1. */
-  readonly running_var: Tensor
+/** x / √(mean(x²) + eps) ⊙ weight over the last axis. [RMSNorm] */
+export class RMSNorm extends Layer {
+  /** (D), begins at 1; null without affine. */
+  readonly weight: Tensor | null
   readonly eps: number
 
-  constructor(C: number, init: Init, { eps = 1e-5 }: { readonly eps?: number } = {}) {
+  constructor(D: number, init: Init, { eps = 1e-6, affine = true }: LayerNormOptions = {}) {
     super()
-    this.weight = parameter(constantOne([C], init))
-    this.bias = parameter(constantZero([C], init))
-    this.running_mean = buffer(constantZero([C], init))
-    this.running_var = buffer(constantOne([C], init))
+    this.weight = affine ? parameter(constantOne([D], init)) : null
     this.eps = eps
   }
 
-  /** Scale and shift, (C) each: all that batch norm does is y = x ⊙ scale + shift per channel. */
-  affine(): { readonly scale: Tensor; readonly shift: Tensor } {
-    const scale = mul(this.weight, rsqrt(affine(this.running_var, 1, this.eps)))
-    return { scale, shift: sub(this.bias, mul(this.running_mean, scale)) }
-  }
-
-  /** x (N, C, H, W) → (N, C, H, W). Throws ShapeError. */
+  /** x (…, D) → (…, D). Throws ShapeError. */
   forward(x: Tensor): Tensor {
-    const [C] = this.weight.shape
-    if (x.shape.length !== 4 || x.shape[1] !== C)
-      throw new ShapeError(`BatchNorm2d: expected x of shape [N, ${C}, H, W], got ${show(x.shape)}`)
-    const { scale, shift } = this.affine()
-    return add(mul(x, reshape(scale, [-1, 1, 1])), reshape(shift, [-1, 1, 1]))
+    return rmsNorm(x, this.weight, this.eps)
   }
 }

@@ -31,8 +31,8 @@ import {
   zeros,
 } from '../core/index.ts'
 import { checkHyperparameters } from '../core/ops/update.ts'
-import { misfit } from './misfit.ts'
 import { type StateSource, zeroGrad } from './module.ts'
+import { shapeMismatch } from './shape-mismatch.ts'
 
 /** Parameters under the names that an optimizer's state is saved by. */
 export type NamedParameters = Iterable<readonly [name: string, parameter: Tensor]>
@@ -240,7 +240,7 @@ function checkState(wanted: ReadonlyMap<string, Shape>, source: StateSource): vo
   const problems: string[] = []
   for (const [name, shape] of wanted) {
     const got = source.get(name)
-    const problem = got && misfit(got, shape)
+    const problem = got && shapeMismatch(got, shape)
     if (got === undefined) problems.push(`${name} is missing`)
     else if (problem !== undefined) problems.push(`${name}: ${problem}`)
   }

@@ -3,7 +3,7 @@
 import { bytesPerElement, type DType } from '../core/dtype.ts'
 import type { Shape } from '../core/index.ts'
 
-/** What a summary shows of a tensor of a module. */
+/** A tensor of a module, in a summary. */
 export interface SummaryRow {
   readonly name: string
   readonly shape: Shape

@@ -12,7 +12,19 @@ export function sidebar(): DefaultTheme.SidebarItem[] {
     { text: 'Papers', items: pages('papers') },
     {
       text: 'Look up',
-      items: ['notation', 'references', 'differences', 'latents', 'evaluation', 'gpu', 'dtypes', 'ops', 'errors']
+      items: [
+        'from-pytorch',
+        'reading-list',
+        'notation',
+        'references',
+        'differences',
+        'latents',
+        'evaluation',
+        'gpu',
+        'dtypes',
+        'ops',
+        'errors',
+      ]
         .filter(name => existsSync(join(root, `docs/${name}.md`)))
         .map(name => entry(`${name}.md`))
         .concat({ text: 'Reference', link: '/reference/' }, { text: 'Source', link: '/source/' }),

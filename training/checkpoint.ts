@@ -102,6 +102,14 @@ export function readState<State extends CheckpointState>(path: string): State {
   return state
 }
 
+/** The preset of the run in a folder; undefined if there is no run. Throws UserError. */
+export function presetOfRun(folder: string | undefined): string | undefined {
+  const checkpoint = folder === undefined ? undefined : latestCheckpoint(folder)
+  if (checkpoint === undefined) return undefined
+  return readState<CheckpointState & { readonly settings?: { readonly preset?: string } }>(checkpoint.path).settings
+    ?.preset
+}
+
 /** The finished checkpoints of a run, from the fewest steps to the most. */
 export function checkpoints(run: string): Checkpoint[] {
   if (statSync(run, { throwIfNoEntry: false })?.isDirectory() !== true) return []

@@ -16,7 +16,7 @@ import { duration } from './progress.ts'
 import { lastOf, meanOfLast, type RunSummary, readRun, settingsOf, stepOf } from './run-summary.ts'
 
 /** Columns whose curves lie over one another, if a run has them. */
-const compared = ['loss', 'heldOut', 'gradNorm', 'lr'] as const
+const compared = ['loss', 'heldOut', 'gradNorm'] as const
 
 /** Writes the comparison of the runs in `folders` to `path`. Throws UserError on a folder that is no run, or on fewer than two. */
 export async function writeComparison(path: string, folders: readonly string[]): Promise<void> {

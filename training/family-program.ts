@@ -3,7 +3,7 @@
 import type { Family, SettingsTable } from '../models/family.ts'
 import { readGenerated, type TransformerOptions } from '../models/index.ts'
 import type { Module } from '../nn/index.ts'
-import { showDrawn } from './latents.ts'
+import { showGenerated } from './latents.ts'
 import type { TrainingProgram } from './program.ts'
 import { checkPatches, folderOf } from './settings.ts'
 
@@ -19,17 +19,16 @@ export function familyProgram<Model extends Module, Options extends TransformerO
     title: ({ preset }) => `${family.name}-${preset}`,
     check: checkPatches,
     /** Pictures of seeds 0, 1, …, of all classes in turn, as `demask sample` generates them. */
-    async show(path, run, { settings, options, decode, average }) {
+    async show(path, run, { settings, options, decode, average, samples: count }) {
       const { inputSize: S, inChannels: C, numClasses } = options
-      const { training, generation } = family
-      const count = training.samples(settings.preset)
+      const { generation } = family
       const seeds = Array.from({ length: count }, (_, i) => i)
       const labels = numClasses > 0 ? seeds.map(i => i % numClasses) : null
       const schedule = generation.schedule?.(settings.preset)
       const request = { seeds, labels, ...generation.defaults, clip: decode === null, schedule }
       const stop = () => run.isDrawingOver()
       const values = await readGenerated(generation.generate(average, request), stop)
-      if (values !== null) await showDrawn(path, { values, shape: [count, C, S, S] }, decode, stop)
+      if (values !== null) await showGenerated(path, { values, shape: [count, C, S, S] }, decode, stop)
     },
     ...more,
   }

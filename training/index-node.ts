@@ -47,6 +47,7 @@ export {
 } from './resume.ts'
 export { type BatchSource, Run, type RunOptions } from './run.ts'
 export { type ListedRun, listRuns } from './run-summary.ts'
+export { type OwnRun, type OwnRunSettings, type OwnTrained, startRun } from './start-run.ts'
 export { type GuardedStep, StepGuard } from './step-guard.ts'
 export { train } from './train.ts'
 export { version } from './version.ts'

@@ -116,13 +116,13 @@ export function spaceOf(data: ImageDataset | LatentDataset): LatentSpace | null 
 }
 
 /** What a model drew, (N, C, S, S), and what it is to be shown as. */
-export interface Drawn {
+export interface Generated {
   readonly values: Float32Array
   readonly shape: readonly [N: number, C: number, H: number, W: number]
 }
 
 /** Pictures of what a model generated; null if `stop` becomes true meanwhile. */
-export type Decode = (drawn: Drawn, stop?: () => Promise<boolean>) => Promise<Drawn | null>
+export type Decode = (drawn: Generated, stop?: () => Promise<boolean>) => Promise<Generated | null>
 
 /**
  * How latents become pictures: by the autoencoder that made them, in `where` (a flag's value) or beside them. It is
@@ -155,9 +155,9 @@ export async function decoderOf(
 async function decoded(
   model: AutoencoderKL,
   scale: number,
-  { values, shape }: Drawn,
+  { values, shape }: Generated,
   stop?: () => Promise<boolean>,
-): Promise<Drawn | null> {
+): Promise<Generated | null> {
   const [N, C, h, w] = shape
   const { outChannels = 3 } = model.options
   const [H, W] = [h * model.downsampling, w * model.downsampling]
@@ -182,9 +182,9 @@ async function decoded(
  * Writes a grid of what a model generated, decoded if it generated latents, in rows of 12; nothing if `stop` becomes true
  * meanwhile. Throws UserError where the file cannot be written.
  */
-export async function showDrawn(
+export async function showGenerated(
   path: string,
-  drawn: Drawn,
+  drawn: Generated,
   decode: Decode | null,
   stop?: () => Promise<boolean>,
 ): Promise<void> {

@@ -29,12 +29,12 @@ export const maskDiTProgram: TrainingProgram<PreconditionedMaskDiT, MaskDiTOptio
   folder(given) {
     return given.tune === undefined ? folderOf(maskDiT, given.preset) : `${sourceOf(given)}-${given.tune}`
   },
-  complete(given, steps = tuningSteps) {
+  complete(given, steps = tuningSteps, preset) {
     if (given.tune === undefined) {
       if (given.from === undefined) return given
       throw new UserError(`--from: expected with --tune only, got ${given.from}`)
     }
-    const from = sourceOf(given)
+    const from = sourceOf({ preset, ...given })
     const { settings } = trainedRun(from)
     // The model and its data are those of the trained run.
     for (const name of ['preset', 'size', 'data', 'latents', 'labels'] as const)

@@ -6,6 +6,7 @@
 import { keptPatches } from '../diffusion/index.ts'
 import { gridOf } from '../models/dit.ts'
 import { type MaskDMOptions, type MaskedUViT, maskDM, maskingOf } from '../models/index.ts'
+import { presetOfRun } from './checkpoint.ts'
 import { familyProgram } from './family-program.ts'
 import type { TrainingProgram } from './program.ts'
 import { checkPatches, folderOf } from './settings.ts'
@@ -22,11 +23,13 @@ export const maskDMProgram: TrainingProgram<MaskedUViT, MaskDMOptions, Own> = fa
     ['finetune --from runs/maskdm-tiny-pretrain --data my-pictures --size 32', 'other pictures, larger ones'],
   ],
   folder: ({ preset, stage = 'pretrain' }) => `${folderOf(maskDM, preset)}-${stage}`,
-  complete({ from, ...given }) {
+  complete({ from, ...given }, _, preset) {
     if (given.stage !== 'finetune') return { ...given, from }
-    const pretrained = given.init === undefined ? `${folderOf(maskDM, given.preset)}-pretrain` : 'scratch'
+    const pretrained = given.init === undefined ? `${folderOf(maskDM, preset)}-pretrain` : 'scratch'
     return { ...given, from: from ?? pretrained }
   },
+  /** Fine-tuning continues with the model that was pre-trained. */
+  inheritedPreset: ({ stage, from }) => (stage === 'finetune' ? presetOfRun(from) : undefined),
   check(options, settings) {
     checkPatches(options, { preset: settings.preset, latents: settings.latents })
     const masking = maskingOf(settings)

@@ -37,6 +37,7 @@ export async function startFrom<Model extends Module, Options, Own extends Setti
     decoderHeads: (run?.model ?? target).decoder?.numHeads,
     config: file.metadata.get('config'),
     preset: run?.settings.preset,
+    ablation: run?.model.ablation,
     classes: run?.model.numClasses,
   })
   try {

@@ -9,20 +9,13 @@ import type { ImageDataset, LatentDataset } from '../data/index.ts'
 import { alone, init, quietRanks, threadsPerRank, type World } from '../distributed/index.ts'
 import { UserError } from '../io/user-error.ts'
 import type { SettingsOf, SettingsTable, Trainable } from '../models/family.ts'
-import type { Module } from '../nn/index.ts'
+import { checkpointBlocks, type Module } from '../nn/index.ts'
 import { type Advised, timeAdvice } from './advice.ts'
 import { advisedRun } from './advised-run.ts'
-import { type Checkpoint, latestCheckpoint } from './checkpoint.ts'
+import { type Checkpoint, latestCheckpoint, presetOfRun } from './checkpoint.ts'
 import { DryRun, memoryOf, printMemory, usableBytes } from './dry-run.ts'
-import {
-  contentsOf,
-  type Decode,
-  decoderOf,
-  type LatentSpace,
-  openTrainingSet,
-  picturesOf,
-  spaceOf,
-} from './latents.ts'
+import { HeldOut } from './held-out.ts'
+import { contentsOf, type Decode, decoderOf, type LatentSpace, picturesOf, spaceOf } from './latents.ts'
 import { freeze, startFrom, type WeightsSource } from './pretrained.ts'
 import { type RunDescription, runFileText } from './readme.ts'
 import {
@@ -43,7 +36,9 @@ import {
   resumedSettings,
   type runTable,
   type Settings,
+  withPreset,
 } from './settings.ts'
+import { openTrainingSets } from './training-set.ts'
 
 /** A run's command line. */
 export interface TrainingCommand<Own extends SettingsTable> {
@@ -89,6 +84,8 @@ export interface Shown<Model extends Module, Options, Own extends SettingsTable>
   readonly decode: Decode | null
   /** The model with averaged weights. */
   readonly average: Model
+  /** Pictures to show: fewer in a short run. */
+  readonly samples: number
 }
 
 /** A program of `demask train`. */
@@ -97,13 +94,15 @@ export interface TrainingProgram<Model extends Module, Options, Own extends Sett
   /** For --help. */
   readonly about: string
   readonly examples: readonly (readonly [words: string, what: string])[]
-  /** Default folder of a run. */
+  /** Default folder of a run with these settings, the preset among them. */
   folder(given: Partial<Settings<Own>>): string
+  /** Preset that a new run has from another one; undefined if there is none. */
+  inheritedPreset?(given: Partial<Settings<Own>>): string | undefined
   /**
    * Completes what was given for a new run, with settings that it inherits from another one. `steps` is the length of the
-   * run, if it was given. Throws UserError.
+   * run, if it was given; `preset` the one that it will have if nothing else is said. Throws UserError.
    */
-  complete?(given: Partial<Settings<Own>>, steps: number | undefined): Partial<Settings<Own>>
+  complete?(given: Partial<Settings<Own>>, steps: number | undefined, preset: string): Partial<Settings<Own>>
   /** Throws UserError if options do not fit the settings. */
   check?(options: Options, settings: Settings<Own>): void
   /** The run's stream of random numbers. Default: that of its seed. */
@@ -121,6 +120,11 @@ export interface TrainingProgram<Model extends Module, Options, Own extends Sett
   /** Writes a picture of the model's progress to `path`, unless the run is asked to stop meanwhile. */
   show(path: string, run: Run, shown: Shown<Model, Options, Own>): Promise<void>
 }
+
+/** Steps of a run, unless given. */
+const usualSteps = 10_000
+/** A run of fewer steps draws one small grid of samples, at its end. */
+const shortRun = 20
 
 /** A run before its model is made. */
 export interface OpenedRun<Model extends Module, Options, Own extends SettingsTable> {
@@ -152,7 +156,7 @@ export async function openRun<Model extends Module, Options, Own extends Setting
   command: TrainingCommand<Own>,
 ): Promise<OpenedRun<Model, Options, Own>> {
   const { given, flags } = command
-  const folder = flags.out ?? program.folder(given)
+  const folder = flags.out ?? folderOf(program, given)
   const world = await init(flags)
   quietRanks()
   checkRanksFlag(flags.ranks, world.size)
@@ -235,7 +239,7 @@ function lookAt<Model extends Module, Options, Own extends SettingsTable>(
   program: TrainingProgram<Model, Options, Own>,
   { given, flags }: TrainingCommand<Own>,
 ): Place {
-  const folder = flags.out ?? program.folder(given)
+  const folder = flags.out ?? folderOf(program, given)
   const from = flags.resume ? latestCheckpoint(folder) : undefined
   if (flags.resume && from === undefined)
     throw new UserError(`${folder}: expected a checkpoint to resume from, got none`)
@@ -260,10 +264,10 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
   checkRanks(settings.parts, world.size)
   if (settings.steps !== null && flags.steps !== undefined && flags.steps !== settings.steps)
     throw changeOf('--steps', settings.steps, flags.steps, folder)
-  const steps = settings.steps ?? flags.steps ?? 10_000
+  const steps = settings.steps ?? flags.steps ?? usualSteps
 
   const backend = await ready({ ...flags, threads: flags.threads ?? threadsPerRank() })
-  const data = await openTrainingSet(settings, previous, flags)
+  const { training: data, heldOut, pictures } = await openTrainingSets(settings, previous, flags)
   const decode = await decoderOf(spaceOf(data), flags.vae) // null for a model of pictures
   const numClasses = settings.labels === 'yes' ? data.classes.length : 0
   const options = family.options(
@@ -272,7 +276,7 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
     settings,
   )
   program.check?.(options, settings)
-  const { length: pictures, classes } = data
+  const { classes } = data
   const latents = spaceOf(data)
   const described: Described<Options, Own> = { program: name, settings, pictures, classes, model: options, latents }
   const changed = checkSameData(folder, previous, described, numClasses > 0)
@@ -295,6 +299,16 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
   }
   const prepared: string[] = []
   const random = program.random?.(settings) ?? rng(settings.seed)
+  const labelled = numClasses > 0
+  const measured =
+    heldOut &&
+    new HeldOut<Model>(heldOut, {
+      passes: (model, part) => training.passes(model, part, settings),
+      loss: terms => training.columns(terms, settings, 0).loss,
+      labelled,
+    })
+  const samples = Math.min(training.samples(settings.preset), steps < shortRun ? 12 : Infinity)
+  const heldOutNote = heldOut && `${heldOut.length} of ${pictures} pictures are held out to measure the loss on`
   return {
     close: release,
     settings,
@@ -309,8 +323,10 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
       }
       if (settings.freeze !== undefined) prepared.push(freeze(model, settings.freeze))
     },
-    begin: trained =>
-      start.run(
+    begin(trained) {
+      if (settings.checkpointBlocks) checkpointBlocks(trained.model)
+      const { average } = trained.ema
+      return start.run(
         {
           world,
           folder,
@@ -321,7 +337,8 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
           rng: random,
           backend,
           data,
-          labelled: numClasses > 0,
+          labelled,
+          heldOut: measured && (() => measured.measure(average)),
           from,
           start: origin?.checkpoint,
           previous,
@@ -330,6 +347,7 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
           notes: [
             world.about,
             changed,
+            heldOutNote,
             ...(program.notes?.(options, settings) ?? []),
             origin?.note ?? null,
             ...prepared,
@@ -338,12 +356,33 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
           curves: training.curves,
           speed: program.speed && ((step, seconds) => program.speed!(settings, step, seconds)),
           advice: seconds => (previous === undefined ? timeAdvice(advised, seconds) : []),
-          show: (path, run) =>
-            program.show(path, run, { folder, settings, options, data, decode, average: trained.ema.average }),
+          show: (path, run) => program.show(path, run, { folder, settings, options, data, decode, average, samples }),
         },
         trained,
-      ),
+      )
+    },
   }
+}
+
+/** Default folder of a run. */
+function folderOf<Model extends Module, Options, Own extends SettingsTable>(
+  program: TrainingProgram<Model, Options, Own>,
+  given: Partial<Settings<Own>>,
+): string {
+  const { pictures, inputSize } = picturesOf(given)
+  return program.folder(presetFor(program, { ...given, ...pictures }, inputSize))
+}
+
+/** The settings of a new run so far, with a preset. */
+function presetFor<Model extends Module, Options, Own extends SettingsTable>(
+  { family, inheritedPreset }: TrainingProgram<Model, Options, Own>,
+  given: Partial<Settings<Own>>,
+  inputSize: number | undefined,
+): ReturnType<typeof withPreset<Model, Options, Own>> {
+  const inherited = inheritedPreset?.(given) ?? presetOfRun(given.init)
+  const known = inherited !== undefined && family.presets.includes(inherited) // weights of another family are refused later
+  const preset = given.preset ?? (known ? inherited : undefined)
+  return withPreset(family, { ...given, ...(preset !== undefined && { preset }) }, inputSize)
 }
 
 /** Where a new run starts. Throws UserError on --init beside another origin. */
@@ -367,8 +406,11 @@ function settle<Model extends Module, Options, Own extends SettingsTable>(
   const { pictures, inputSize } = picturesOf(given)
   const withData = { ...given, ...pictures }
   const parts = given.parts ?? (ranks > 1 ? ranks : undefined)
-  const all = { ...(program.complete?.(withData, steps) ?? withData), ...(parts && { parts }) }
-  return newSettings(program.family, all, inputSize)
+  const { preset } = presetFor(program, withData, inputSize)
+  const all = { ...(program.complete?.(withData, steps, preset) ?? withData), ...(parts && { parts }) }
+  const settings = newSettings(program.family, presetFor(program, all, inputSize), inputSize)
+  // A schedule over the run needs its length.
+  return settings.lrSchedule === 'constant' ? settings : { ...settings, steps: settings.steps ?? steps ?? usualSteps }
 }
 
 /** Settings of a resumed run. Runs of earlier versions name the run they tune in `tuned`. */

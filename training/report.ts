@@ -13,7 +13,7 @@ import { figure, grouped, page, section, table, text } from './page.ts'
 import { samplesOf } from './pictures.ts'
 import { duration } from './progress.ts'
 import type { RunFile } from './readme.ts'
-import { bytesOf, meanOfLast, readRun, type SavedState } from './run-summary.ts'
+import { bytesOf, lastOf, meanOfLast, readRun, type SavedState } from './run-summary.ts'
 
 /** Pictures of samples that are shown at most: the last, and others evenly spread over the run. */
 const mostPictures = 13
@@ -74,7 +74,8 @@ async function lossChart(rows: readonly Row[]): Promise<string> {
     step: row.step,
     ...Object.fromEntries(shown.map(column => [inWords(column), row[column]])),
   }))
-  const captions = shown.map(column => `${inWords(column)} <b>${figure(meanOfLast(rows, column))}</b>`)
+  const now = (column: string) => (column === 'heldOut' ? lastOf(rows, column)! : meanOfLast(rows, column))
+  const captions = shown.map(column => `${inWords(column)} <b>${figure(now(column))}</b>`)
   const svg = await curveSvg(named, shown.map(inWords), 900)
   return `<figure class="wide"><figcaption>${captions.join(', ')}; faint: each value, line: running mean</figcaption>${svg}</figure>`
 }

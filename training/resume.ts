@@ -36,7 +36,7 @@ export interface RunDescribed {
 
 /** Description of a run on a data set that a flag names. */
 interface OnPictures extends RunDescribed {
-  readonly settings: { readonly data: string; readonly latents?: string | null }
+  readonly settings: { readonly data?: unknown; readonly latents?: unknown }
 }
 
 /** Contents of state.json: with the tensors, all that resuming needs. `Own` is the program's description. */
@@ -63,10 +63,10 @@ export interface ResumePoint {
  */
 export function resumePoint(folder: string, resume: boolean): ResumePoint {
   const nothing = () => new UserError(`${folder}: expected a checkpoint to resume from, got none`)
-  if (resume && !begun(folder)) throw nothing() // before a folder is made
+  if (resume && !holdsRun(folder)) throw nothing() // before a folder is made
   const release = lockFolder(folder)
   try {
-    if (resume && !begun(folder)) throw nothing()
+    if (resume && !holdsRun(folder)) throw nothing()
     if (!resume && holdsSteps(folder))
       throw new UserError(
         `${folder}: expected a folder without a run, got one. Pass --resume to continue it, --out to choose another folder`,
@@ -80,7 +80,8 @@ export function resumePoint(folder: string, resume: boolean): ResumePoint {
 
 const metricsOf = (folder: string) => statSync(join(folder, 'metrics.jsonl'), { throwIfNoEntry: false })
 
-function begun(folder: string): boolean {
+/** True if a run began in `folder`. */
+export function holdsRun(folder: string): boolean {
   return latestCheckpoint(folder) !== undefined || metricsOf(folder) !== undefined
 }
 

@@ -51,6 +51,8 @@ export interface RunOptions {
   readonly data: { readonly channels: number; readonly size: number }
   /** True if the model is conditioned on labels. */
   readonly labelled: boolean
+  /** Measures the loss on held-out pictures, for a column of metrics.jsonl; null if there are none. */
+  readonly heldOut?: (() => Promise<number>) | null
   /** Checkpoint to resume; undefined for a new run. */
   readonly from: Checkpoint | undefined
   /** Checkpoint of another run, whose weights, averages and moments a new run starts from. */
@@ -184,13 +186,15 @@ export class Run {
           const step = this.#step
           yield step
           if (this.#step !== step + 1) throw new Error(`run.steps: expected a commit of step ${step}, got none`)
-          if (this.#step % (this.#step < 500 ? 50 : 250) === 0 && this.#step < steps) await this.#save()
+          if (this.#step >= steps) continue
+          if (this.#savesAt(this.#step)) await this.#save(this.#samplesAt(this.#step))
+          else if (this.#samplesAt(this.#step)) await this.#onFirst(log => this.#report(log, true))
         }
       } finally {
         this.#progress.close()
       }
       if (this.#batches !== null) console.log(this.#batches.shareOf(this.#computing))
-      if (this.#step > first || !this.#world.agreed(isSaved(folder, this.#step))) await this.#save()
+      if (this.#step > first || !this.#world.agreed(isSaved(folder, this.#step))) await this.#save(true)
     } finally {
       this.#interrupt.close()
       this.#log?.close()
@@ -233,28 +237,57 @@ export class Run {
     const seconds = (performance.now() - began) / 1000
     this.#computing += seconds
     const shown = columns(terms, inputs.progress)
+    this.#progress.update(this.#step, shown.loss, batch)
+    const heldOut = await this.#heldOutLoss()
     this.#log?.write(
-      { step: this.#step, ...shown, gradNorm, lr, ...acted },
+      { step: this.#step, ...shown, gradNorm, lr, ...acted, ...(heldOut !== undefined && { heldOut }) },
       { step: this.#step, seconds, waited: batches.waited - waited, time: Date.now() / 1000 },
     )
-    this.#progress.update(this.#step, shown.loss, batch)
     if (this.#step === (this.#options.from?.step ?? 0) + 2)
       this.print([speed(this.#step, seconds), ...(advice?.(seconds) ?? [])].join('\n'))
   }
 
+  /** Measures the loss on held-out pictures, if there are any, at the steps that are saved. Its time belongs to no step. */
+  async #heldOutLoss(): Promise<number | undefined> {
+    const { heldOut } = this.#options
+    if (heldOut == null || !this.#savesAt(this.#step)) return undefined
+    const loss = await heldOut()
+    this.#progress.pause()
+    return loss
+  }
+
+  /** True if a checkpoint is due; does not depend on the length of the run. */
+  #savesAt(step: number): boolean {
+    const { saveEvery = step < 500 ? 50 : 250 } = this.#options.settings
+    return step % saveEvery === 0
+  }
+
+  #samplesAt(step: number): boolean {
+    const { sampleEvery } = this.#options.settings
+    return sampleEvery === undefined ? this.#savesAt(step) : step % sampleEvery === 0
+  }
+
   /** Saves on rank 0, for which the others wait. */
-  async #save(): Promise<void> {
+  #save(withSamples: boolean): Promise<void> {
+    return this.#onFirst(async log => {
+      await this.#write(log)
+      await this.#report(log, withSamples)
+    })
+  }
+
+  /** Runs `work` on rank 0, for which the others wait. Its time belongs to no step. */
+  async #onFirst(work: (log: MetricsLog) => Promise<void>): Promise<void> {
     await this.#world.onFirst(async alive => {
       this.#alive = alive
-      await this.#write(this.#log!)
+      await work(this.#log!)
     })
     this.#alive = () => {}
     this.#progress.pause()
   }
 
-  /** Writes the checkpoint, the loss curve, the picture and the report. Throws UserError if the disk refuses. */
+  /** Writes the checkpoint. Throws UserError if the disk refuses. */
   async #write(log: MetricsLog): Promise<void> {
-    const { folder, described, backend, curves, show } = this.#options
+    const { folder, described, backend } = this.#options
     const { model, ema, optimizer, guard } = this.#state
     log.sync()
     const state: RunState<RunDescribed> = {
@@ -266,18 +299,30 @@ export class Run {
     }
     const tensors = { model: model.stateDict(), ema: ema.average.stateDict(), optimizer: optimizer.stateDict() }
     this.#checkpoint = await saveCheckpoint(folder, tensors, state)
+  }
+
+  /** Writes the loss curve, the picture if wanted, and the report. Throws UserError if the disk refuses. */
+  async #report(log: MetricsLog, withSamples: boolean): Promise<void> {
+    const { folder, curves, show } = this.#options
     try {
       const rows = readRows(join(folder, 'metrics.jsonl'))
-      await writeLossCurve(join(folder, 'loss.png'), rows, curves)
+      await writeLossCurve(
+        join(folder, 'loss.png'),
+        rows,
+        curves.filter(curve => rows.some(row => curve in row)),
+      )
       const samples = samplesPath(folder, this.#step)
-      this.#drawing.began = this.#drawing.last = performance.now()
-      await show(samples, this)
-      if (existsSync(samples)) log.picture(samples, this.#step)
-      else if (await this.asked()) console.log('no samples: they would take too long')
+      if (withSamples) {
+        this.#drawing.began = this.#drawing.last = performance.now()
+        await show(samples, this)
+        if (existsSync(samples)) log.picture(samples, this.#step)
+        else if (await this.asked()) console.log('no samples: they would take too long')
+      }
       await writeReport(folder, rows)
     } catch (error) {
       if (!(error instanceof UserError)) throw error
-      throw new UserError(`${error.message}; the last good checkpoint is ${this.#checkpoint}`, { cause: error })
+      const last = this.#checkpoint === undefined ? '' : `; the last good checkpoint is ${this.#checkpoint}`
+      throw new UserError(`${error.message}${last}`, { cause: error })
     }
   }
 }

@@ -10,7 +10,17 @@ import { keptTokens } from '../diffusion/index.ts'
 import { ranksThatFit } from '../distributed/world.ts'
 import { UserError } from '../io/user-error.ts'
 import type { Setting, SettingsOf, SettingsTable, Trainable, TrainingDefaults } from '../models/family.ts'
-import type { Module } from '../nn/index.ts'
+import {
+  constant,
+  type Module,
+  type OptimizerName,
+  optimizerNames,
+  type Schedule,
+  type ScheduleName,
+  scheduleNames,
+  scheduleOf,
+  warmUp,
+} from '../nn/index.ts'
 
 /** Clipping, and what happens to steps that are not finite. */
 export interface GuardSettings {
@@ -26,10 +36,14 @@ export interface RunSettings extends GuardSettings {
   readonly batch: number
   /** Parts of a batch whose gradients are computed one after another. */
   readonly parts: number
+  /** Steps between checkpoints; by default 50, from step 500 on 250. */
+  readonly saveEvery?: number
+  /** Steps between grids of samples; by default one with every checkpoint. */
+  readonly sampleEvery?: number
 }
 
 /** Settings of every run. */
-export interface CommonSettings extends TrainingDefaults, RunSettings {
+export interface CommonSettings extends Omit<TrainingDefaults, 'flip'>, RunSettings {
   readonly preset: string
   readonly data: string
   /** Where a folder of pictures has their classes. */
@@ -37,6 +51,17 @@ export interface CommonSettings extends TrainingDefaults, RunSettings {
   /** Folder of latents of these pictures; null for a model of pictures. */
   readonly latents: string | null
   readonly seed: number
+  readonly optimizer: OptimizerName
+  /** The learning rate over the run, after the warm-up. */
+  readonly lrSchedule: ScheduleName
+  /** Random mirroring: where the data allow it, always, never. */
+  readonly flip: 'auto' | 'yes' | 'no'
+  /** Side of the pictures from which random squares of `size` are cut; undefined for central squares. */
+  readonly crop?: number
+  /** Share of the pictures that is not trained on, but measured. */
+  readonly heldOut: number
+  /** True if blocks keep only their inputs for backward. */
+  readonly checkpointBlocks: boolean
   /** Length of the run, if what its steps compute depends on it; else null. */
   readonly steps: number | null
   /** Run, checkpoint or file of weights that the run started from; absent for random weights. */
@@ -84,8 +109,10 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
     <K extends keyof TrainingDefaults>(name: K) =>
     (preset: string): TrainingDefaults[K] =>
       training.defaults(preset)[name]
+  const bySize = [...new Set([16, 32, 64].map(defaultPreset))]
+  const usual = `${bySize.join(', ')}${bySize.length > 1 ? ' by size' : ''}`
   const common: SettingsTable = {
-    preset: { type: 'text', choices: presets, default: defaultPreset, help: 'the model' },
+    preset: { type: 'text', choices: presets, help: `the model (default ${usual})` },
     data: { type: 'text', value: 'SET', default: 'emoji:smileys', mayChange: true, help: dataHelp },
     classFrom: { type: 'text', choices: classSources, default: 'folder', mayChange: true, help: classFromHelp },
     latents: {
@@ -94,7 +121,32 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
       mayChange: true,
       help: 'train on the latents that encode-latents left in DIR, not on pictures',
     },
-    size: { type: 'integer', min: 1, max: 256, default: byPreset('size'), help: 'height and width of the pictures' },
+    size: {
+      type: 'integer',
+      min: 1,
+      max: 256,
+      default: byPreset('size'),
+      help: `height and width of the pictures; ${ownSize} for a folder or file without a preset`,
+    },
+    crop: {
+      type: 'integer',
+      min: 1,
+      max: 1024,
+      help: 'scale pictures to N pixels and train on random squares of --size (default central squares)',
+    },
+    flip: {
+      type: 'text',
+      choices: ['auto', 'yes', 'no'],
+      default: preset => (training.defaults(preset).flip ? 'auto' : 'no'),
+      help: 'mirror pictures at random: where the data allow it, always, never',
+    },
+    heldOut: {
+      type: 'number',
+      min: 0,
+      max: 0.5,
+      default: 0,
+      help: 'share of the pictures to leave out of training and to measure the loss on',
+    },
     labels: {
       type: 'text',
       choices: ['yes', 'no'],
@@ -108,7 +160,47 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
       default: 1,
       help: 'split a batch into this many parts, to save memory or for ranks',
     },
+    checkpointBlocks: {
+      type: 'switch',
+      mayChange: true,
+      help: 'keep only the inputs of blocks for backward, to save memory: about 1.35 times the time',
+    },
+    optimizer: {
+      type: 'text',
+      choices: optimizerNames,
+      default: 'adamw',
+      help: 'AdamW, Adan, or SGD with momentum 0.9',
+    },
     lr: { type: 'number', min: 0, default: byPreset('lr'), mayChange: true, help: 'learning rate after the warm-up' },
+    lrSchedule: {
+      type: 'text',
+      choices: scheduleNames,
+      default: 'constant',
+      help: 'the rate over the run: half a cosine to 0, a line to 0, or a tenth after each third',
+    },
+    warmUpSteps: {
+      type: 'integer',
+      min: 0,
+      flag: 'warm-up',
+      default: byPreset('warmUpSteps'),
+      help: 'steps over which the rate rises from 0',
+    },
+    weightDecay: {
+      type: 'number',
+      min: 0,
+      default: byPreset('weightDecay'),
+      mayChange: true,
+      help: 'weight decay of the optimizer',
+    },
+    emaDecay: {
+      type: 'number',
+      min: 0,
+      max: 0.9999999,
+      flag: 'ema',
+      default: byPreset('emaDecay'),
+      mayChange: true,
+      help: 'decay of the moving average of weights',
+    },
     maxNorm: {
       type: 'number',
       min: 1e-6,
@@ -123,6 +215,18 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
       mayChange: true,
       help: 'skip up to N steps in a row whose loss or gradient is NaN or infinite; 0 stops at once',
     },
+    saveEvery: {
+      type: 'integer',
+      min: 1,
+      mayChange: true,
+      help: 'steps between checkpoints and measurements of --held-out (default 50, from step 500 on 250)',
+    },
+    sampleEvery: {
+      type: 'integer',
+      min: 1,
+      mayChange: true,
+      help: 'steps between grids of samples (default one with every checkpoint)',
+    },
     init: {
       type: 'text',
       value: 'FILE',
@@ -136,8 +240,8 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
     },
     seed: { type: 'integer', min: 0, default: 0, help: 'the same seed gives the same run' },
   }
-  const kept = Object.entries(common).filter(([name]) => !without.includes(name))
-  return { ...Object.fromEntries(kept), ...training.settings }
+  const all = Object.entries({ ...common, ...training.settings })
+  return Object.fromEntries(all.filter(([name]) => !without.includes(name)))
 }
 
 /** Name of a setting on the command line: --mask-ratio, or STAGE for an operand. */
@@ -148,10 +252,37 @@ export function flagOf(name: string, setting: Setting): string {
 
 /** Default folder of a run: runs/mdt-s-2. */
 export function folderOf(
-  { command, defaultPreset }: { readonly command: string; readonly defaultPreset: string },
-  preset = defaultPreset,
+  { command, defaultPreset }: { readonly command: string; readonly defaultPreset: (side: number) => string },
+  preset = defaultPreset(usualSize),
 ): string {
   return `runs/${command}-${preset.toLowerCase().replaceAll('/', '-')}`
+}
+
+/** Size that a preset is chosen for where nothing tells it. */
+const usualSize = 16
+/** Size of a person's own pictures, where neither size nor preset is given. */
+const ownSize = 32
+
+/**
+ * Chooses the preset of a new run by the size of its pictures, or the `side` of their latents, where none is given. Pictures
+ * of one's own then are of 32 pixels and their classes are learned, unless `given` says otherwise.
+ */
+export function withPreset<Model extends Module, Options, Own extends SettingsTable>(
+  { defaultPreset, without = [] }: Trainable<Model, Options, Own>,
+  given: Partial<Settings<Own>>,
+  side?: number,
+): Partial<Settings<Own>> & { readonly preset: string } {
+  const { preset, data } = given
+  if (preset !== undefined) return { ...given, preset }
+  const own = data !== undefined && !/^emoji(:|$)/.test(data)
+  const size = given.size ?? (own ? ownSize : undefined)
+  const labels = given.labels ?? (own && !without.includes('labels') ? 'yes' : undefined)
+  return {
+    ...given,
+    preset: defaultPreset(side ?? size ?? usualSize),
+    ...(size !== undefined && { size }),
+    ...(labels !== undefined && { labels }),
+  }
 }
 
 /**
@@ -163,9 +294,10 @@ export function newSettings<Model extends Module, Options, Own extends SettingsT
   given: Partial<Settings<Own>> = {},
   inputSize?: number,
 ): Settings<Own> {
-  const { preset = family.defaultPreset } = given
-  const settings = { ...defaultsOf(family, preset), ...defined(given) } as Settings<Own>
+  const { preset = family.defaultPreset(given.size ?? usualSize) } = given
+  const settings = { ...defaultsOf(family, preset), preset, ...defined(given) } as Settings<Own>
   checkParts(settings)
+  checkCrop(settings)
   return { ...settings, ...family.training.settle?.(settings, given, false, inputSize) }
 }
 
@@ -180,7 +312,15 @@ export function resumedSettings<Model extends Module, Options, Own extends Setti
   folder: string,
 ): Settings<Own> {
   // Runs of earlier versions lack some settings.
-  const settings = { ...defaultsOf(family, started.preset ?? family.defaultPreset), ...started } as Settings<Own>
+  const { preset = family.defaultPreset(usualSize) } = started
+  const settings = { ...defaultsOf(family, preset), preset, ...started, ...flipOf(started) } as Settings<Own>
+  for (const name of family.without ?? []) {
+    const had: unknown = started[name as keyof CommonSettings]
+    if (had != null && name in family.training.settings)
+      throw new UserError(
+        `${folder}: expected a run without ${flagOf(name, family.training.settings[name])}, got ${had}`,
+      )
+  }
   for (const [name, setting] of Object.entries(settingsTable(family))) {
     const [had, got] = [settings, given].map(values => values[name as keyof CommonSettings])
     if (got !== undefined && `${got}` !== `${had}` && !setting.mayChange)
@@ -191,21 +331,44 @@ export function resumedSettings<Model extends Module, Options, Own extends Setti
 }
 
 /** The error of a resume that changes a setting. */
-export function changeOf(flag: string, had: unknown, got: unknown, folder: string): UserError {
-  return new UserError(
-    `${flag}: expected ${had}, as the run in ${folder} has, got ${got}. Pass --out to start a new run`,
-  )
+export function changeOf(
+  flag: string,
+  had: unknown,
+  got: unknown,
+  folder: string,
+  fix = 'Pass --out to start a new run',
+): UserError {
+  return new UserError(`${flag}: expected ${had ?? 'none'}, as the run in ${folder} has, got ${got}. ${fix}`)
 }
 
 function defaultsOf<Model extends Module, Options, Own extends SettingsTable>(
   family: Trainable<Model, Options, Own>,
   preset: string,
 ): object {
-  const table = Object.entries(settingsTable(family)).map(([name, { default: value }]) => [
+  const table = Object.entries(settingsTable(family)).map(([name, { type, default: value }]) => [
     name,
-    typeof value === 'function' ? value(preset) : value,
+    typeof value === 'function' ? value(preset) : type === 'switch' ? false : value,
   ])
   return { latents: null, steps: null, ...family.training.defaults(preset), ...defined(Object.fromEntries(table)) }
+}
+
+/** Runs of earlier versions say true for 'auto' and false for 'no'. */
+function flipOf({ flip }: { readonly flip?: unknown }): Partial<CommonSettings> {
+  return typeof flip === 'boolean' ? { flip: flip ? 'auto' : 'no' } : {}
+}
+
+/**
+ * The learning rate by the number of steps done: the run's schedule, scaled up from 0 during the warm-up, which counts steps
+ * from 0 or from 1.
+ */
+export function learningRateOf(
+  { lr, lrSchedule, warmUpSteps, steps }: Pick<CommonSettings, 'lr' | 'lrSchedule' | 'warmUpSteps' | 'steps'>,
+  lrStep: 'from 0' | 'from 1',
+): Schedule {
+  const schedule = scheduleOf(lrSchedule, lr, steps ?? 0)
+  const ramp = warmUp(warmUpSteps, constant(1))
+  const first = lrStep === 'from 0' ? 0 : 1
+  return step => schedule(step) * ramp(step + first)
 }
 
 function defined<T extends object>(values: T): T {
@@ -214,6 +377,12 @@ function defined<T extends object>(values: T): T {
 
 function checkParts({ batch, parts }: RunSettings): void {
   if (batch % parts !== 0) throw new UserError(`--parts: expected a divisor of the batch, ${batch}, got ${parts}`)
+}
+
+function checkCrop({ crop, size, latents }: Pick<CommonSettings, 'crop' | 'size' | 'latents'>): void {
+  if (crop === undefined) return
+  if (latents != null) throw new UserError(`--crop: expected none beside --latents, got ${crop}`)
+  if (crop < size) throw new UserError(`--crop: expected at least the size of the pictures, ${size}, got ${crop}`)
 }
 
 /** Throws UserError if a batch of `parts` parts would have other bytes on `ranks` ranks than on one process. */

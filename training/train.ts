@@ -6,8 +6,9 @@
 import { backward } from '../core/index.ts'
 import { Batches } from '../data/index.ts'
 import type { SettingsTable } from '../models/family.ts'
-import { constant, Ema, type Module, warmUp } from '../nn/index.ts'
+import { Ema, type Module } from '../nn/index.ts'
 import { openRun, type TrainingCommand, type TrainingProgram } from './program.ts'
+import { learningRateOf } from './settings.ts'
 
 /**
  * Trains a model as its family's record says, or resumes a run; with `openDryRun` the loop is only measured. Throws UserError.
@@ -25,11 +26,9 @@ export async function train<Model extends Module, Options, Own extends SettingsT
   const { skipFrozen } = training
   const ema = new Ema(model, family.make(options, { rng: null }), { decay: training.decay(settings), skipFrozen })
   const optimizer = training.optimizer(model.namedParameters(), settings)
-  const schedule = warmUp(settings.warmUpSteps, constant(settings.lr))
-  const firstStep = training.lrStep === 'from 0' ? 0 : 1
+  const schedule = learningRateOf(settings, training.lrStep)
   const maxNorm = settings.maxNorm ?? undefined
-  const flip = settings.flip && data.flips
-  const batches = new Batches(data, { batch: settings.batch, rng: random.fork('pictures'), replacement: true, flip })
+  const batches = new Batches(data, { batch: settings.batch, rng: random.fork('pictures'), replacement: true })
   const run = begin({ model, ema, optimizer })
 
   for await (const step of run.steps())
@@ -44,7 +43,7 @@ export async function train<Model extends Module, Options, Own extends SettingsT
         }
       },
       losses => {
-        const update = optimizer.step({ lr: schedule(step + firstStep), maxNorm, losses })
+        const update = optimizer.step({ lr: schedule(step), maxNorm, losses })
         ema.update(update.finite)
         optimizer.zeroGrad()
         return update

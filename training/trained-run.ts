@@ -19,6 +19,7 @@ export interface Trained {
     readonly numHeads: number
     readonly numClasses?: number
     readonly decoder?: { readonly numHeads: number } | null
+    readonly ablation?: string
   }
   /** Their names; MaskDM is trained without. */
   readonly classes?: readonly string[]

@@ -16,7 +16,7 @@ import {
   autoencoderPresetNames,
   autoencoderPresets,
 } from '../models/index.ts'
-import { AdamW, warmUpDecay } from '../nn/index.ts'
+import { optimizerOf, warmUpDecay } from '../nn/index.ts'
 import type { TrainingProgram } from './program.ts'
 import { folderOf } from './settings.ts'
 import { scalingFactorOf, writeReconstructions } from './vae-pictures.ts'
@@ -55,7 +55,7 @@ export const autoencoder: Trainable<AutoencoderKL, AutoencoderKLOptions, typeof 
   name: 'AutoencoderKL',
   command: 'vae',
   presets: autoencoderPresetNames,
-  defaultPreset: 'tiny',
+  defaultPreset: () => 'tiny',
   without: ['labels', 'latents', 'classFrom', 'init'],
   options(preset, { inputSize, inChannels: C }) {
     const options = autoencoderPresets[preset as AutoencoderPresetName]
@@ -69,7 +69,7 @@ export const autoencoder: Trainable<AutoencoderKL, AutoencoderKLOptions, typeof 
     settings: ownSettings,
     defaults: defaultsOf,
     samples: () => 48,
-    optimizer: (parameters, settings) => new AdamW(parameters, settings),
+    optimizer: optimizerOf,
     decay: ({ emaDecay }) => warmUpDecay(emaDecay),
     lrStep: 'from 1',
     terms: ['loss', 'error', 'kl'],
@@ -104,16 +104,10 @@ export const vaeProgram: TrainingProgram<AutoencoderKL, AutoencoderKLOptions, ty
     pictures: 'pictures, each with its reconstruction by the averaged weights to the right',
     also: [[vaeFile, 'the averaged weights of the last checkpoint, with their options as metadata']],
   },
-  async show(path, run, { folder, data, average, settings }) {
+  async show(path, run, { folder, data, average, settings, samples }) {
     const pictures = data as ImageDataset // it has no setting for latents
     await saveVae(join(folder, vaeFile), average, await scalingFactorOf(average, pictures), settings.size)
-    const ratio = await writeReconstructions(
-      path,
-      average,
-      pictures,
-      autoencoder.training.samples(settings.preset),
-      () => run.isDrawingOver(),
-    )
+    const ratio = await writeReconstructions(path, average, pictures, samples, () => run.isDrawingOver())
     if (ratio !== null) run.print(`step ${run.step}: reconstructions at ${ratio.toFixed(1)} dB`)
   },
 }

@@ -3,9 +3,9 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 
-/** What package.json says: it is two folders up from the source, and three from what is built. */
+/** The version in package.json, which is one folder up from the source and two from what is built. */
 export function version(): string {
-  for (const place of ['../../package.json', '../../../package.json']) {
+  for (const place of ['../package.json', '../../package.json']) {
     const file = new URL(place, import.meta.url)
     const found: { name?: string; version?: string } = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {}
     if (found.name === 'demask' && found.version !== undefined) return found.version

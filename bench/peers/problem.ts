@@ -47,7 +47,7 @@ export function writeProblem(folder: string): void {
     values.push(data)
     at += data.length
   }
-  const draw = (name: string, shape: Shape, scale = 1) => {
+  const sampleNormal = (name: string, shape: Shape, scale = 1) => {
     const size = shape.reduce((a, b) => a * b, 1)
     put(
       name,
@@ -55,20 +55,20 @@ export function writeProblem(folder: string): void {
       Float32Array.from(random.normalArray(size), x => scale * x),
     )
   }
-  for (const name of ['a', 'b']) draw(name, [512, 512])
-  draw('wide', [2 ** 22])
-  draw('rows', [4096, D])
-  draw('scores', [3072, T])
-  for (const name of ['x', 'g']) draw(name, [N, T, D])
-  draw('c', [N, D])
-  for (const name of ['patches', 'target']) draw(name, [N, T, 16])
-  draw('frequencies', [N, 256], 0.7)
+  for (const name of ['a', 'b']) sampleNormal(name, [512, 512])
+  sampleNormal('wide', [2 ** 22])
+  sampleNormal('rows', [4096, D])
+  sampleNormal('scores', [3072, T])
+  for (const name of ['x', 'g']) sampleNormal(name, [N, T, D])
+  sampleNormal('c', [N, D])
+  for (const name of ['patches', 'target']) sampleNormal(name, [N, T, 16])
+  sampleNormal('frequencies', [N, 256], 0.7)
   const options = { ...ditPreset('S/2', { inputSize: 16, inChannels: 4, numClasses: 0 }), learnSigma: false }
   const model = new DiT(options, { rng: null })
   // No zeros, so that every gradient is something.
   for (const [name, { shape }] of model.stateDict()) {
-    if (name === 'pos_embed') draw(name, shape, 0.5)
-    else draw(name, name === 'x_embedder.proj.weight' ? [D, 16] : shape, 0.04)
+    if (name === 'pos_embed') sampleNormal(name, shape, 0.5)
+    else sampleNormal(name, name === 'x_embedder.proj.weight' ? [D, 16] : shape, 0.04)
   }
   model.dispose()
   writeFileSync(join(folder, 'index.json'), JSON.stringify(index))

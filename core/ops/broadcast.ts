@@ -2,11 +2,15 @@
  * Sums over axes and broadcasting, each the adjoint of the other. Next: reduce.ts.
  */
 
+import { addLoops } from '../backends/cpu/backend.ts'
+import { reduceLoops } from '../backends/cpu/reduce.ts'
 import { apply, defineOp, type Unary } from '../op.ts'
 import { axesOf, broadcastShapes, reducedShape, type Shape, ShapeError, sameShape, show } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { reshape } from './movement.ts'
 import { withNumber } from './scalar.ts'
+
+addLoops(reduceLoops)
 
 /** Axes to reduce: one or several, counted from the front or, if negative, from the back. */
 export type Axes = number | readonly number[]

@@ -24,7 +24,7 @@ export interface IndexRange {
 }
 
 /**
- * What `index` does with an axis: a number takes one position and drops the axis, a range takes several, and ':' all; null is
+ * Selection of `index` along an axis: a number takes one position and drops the axis, a range takes several, and ':' all; null is
  * a new axis of size 1; '...' stands for as many ':' as are left out; an i32 tensor takes the positions that it holds.
  */
 export type IndexItem = number | IndexRange | ':' | null | '...' | Tensor

@@ -2,10 +2,14 @@
  * Ops that move elements and change none: each one's gradient is another of them. Next: gather.ts.
  */
 
+import { addLoops } from '../backends/cpu/backend.ts'
+import { movementLoops } from '../backends/cpu/movement.ts'
 import { toNumber } from '../dtype.ts'
 import { apply, defineOp, type None, type Unary } from '../op.ts'
 import { axisOf, type Shape, ShapeError, sameShape, show, sizeOf } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
+
+addLoops(movementLoops)
 
 // ---- reshape: the only op whose result shares its input's memory ----------------------------------------------------
 

@@ -3,6 +3,8 @@
  */
 
 import { reduceIdentity } from '../backend.ts'
+import { addLoops } from '../backends/cpu/backend.ts'
+import { reduceLoops } from '../backends/cpu/reduce.ts'
 import { toNumber } from '../dtype.ts'
 import { apply, checkFloat, defineOp, type Unary } from '../op.ts'
 import { axesOf, reducedShape, sizeOf } from '../shape.ts'
@@ -11,6 +13,8 @@ import { type Axes, broadcastTo, type ReduceAttrs, reductionCases, sum } from '.
 import { div, equal, square, sub } from './elementwise.ts'
 import { reshape } from './movement.ts'
 import { where, zero } from './where.ts'
+
+addLoops(reduceLoops)
 
 function extremum(name: 'max' | 'min') {
   return defineOp<Unary, ReduceAttrs, readonly [Tensor, Tensor]>({

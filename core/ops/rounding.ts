@@ -11,7 +11,7 @@ import { where, zero } from './where.ts'
 
 const roundOp = unary({ name: 'round', integers: true, keeps: 'nothing', domain: 'distinct', differentiable: 'none' })
 
-// a mod b is a − b ⌊a/b⌋, and ⌊a/b⌋ is constant but for jumps.
+// a mod b is a − b ⌊a/b⌋, and ⌊a/b⌋ is piecewise constant.
 const remainderOp = defineOp<Binary, None, Binary>({
   name: 'remainder',
   integers: true,

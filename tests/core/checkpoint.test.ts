@@ -29,16 +29,17 @@ import {
   tanh,
   where,
 } from '../../core/index.ts'
-import { f64, leavesNothing, normal, shiftInPlace, values } from './helpers.ts'
+import { normal, tensor64, values } from '../near.ts'
+import { leavesNothing, shiftInPlace } from './helpers.ts'
 
 /** A block with a captured weight, as a model's layer has it. */
 const block = (w: Tensor) => (xs: readonly Tensor[]) => tanh(linear(xs[0], w))
 
 test('a checkpoint gives the same bytes of values and gradients, and holds less in between', () => {
-  const weights = Array.from({ length: 6 }, (_, i) => normal([64, 64], i))
+  const weights = Array.from({ length: 6 }, (_, i) => normal(i, 64, 64))
   const run = (useCheckpoint: boolean) => {
     const leaves = weights.map(w => w.detach().requireGrad())
-    const x = normal([32, 64], 99).requireGrad()
+    const x = normal(99, 32, 64).requireGrad()
     const layer = (w: Tensor) => (xs: readonly Tensor[]) => block(w)([silu(exp(mul(xs[0], 0.1)))])
     let held = 0
     const loss = scope(() => {
@@ -70,7 +71,7 @@ test('a checkpoint gives the same bytes of values and gradients, and holds less 
 
 test('a checkpoint: captured leaves get gradients, by backward and by gradients', () => {
   leavesNothing(() => {
-    const [x, w] = [f64([[1, 2]]).requireGrad(), f64([[3, 4]]).requireGrad()]
+    const [x, w] = [tensor64([[1, 2]]).requireGrad(), tensor64([[3, 4]]).requireGrad()]
     const make = () => checkpoint(([a]) => sum(mul(square(a), w)), [x])
     backward(make())
     assert.equal(values(x.grad!), [6, 16])
@@ -82,7 +83,7 @@ test('a checkpoint: captured leaves get gradients, by backward and by gradients'
     assert.equal(
       values(
         gradients(
-          checkpoint(([a]) => sum(mul(a, w)), [f64([[5, 6]])]),
+          checkpoint(([a]) => sum(mul(a, w)), [tensor64([[5, 6]])]),
           [w],
         )[0],
       ),
@@ -94,7 +95,7 @@ test('a checkpoint: captured leaves get gradients, by backward and by gradients'
 
 test('a checkpoint of one tensor twice, of an input that plays no part, and of an input returned as it is', () => {
   leavesNothing(() => {
-    const [x, idle] = [f64([3]).requireGrad(), f64([1]).requireGrad()]
+    const [x, idle] = [tensor64([3]).requireGrad(), tensor64([1]).requireGrad()]
     const [gx, gi] = gradients(
       checkpoint(([a, b]) => mul(square(a), b), [x, x, idle]),
       [x, idle],
@@ -114,7 +115,7 @@ test('a checkpoint of one tensor twice, of an input that plays no part, and of a
 
 test('a checkpoint draws the same random numbers again, and leaves its rng where one run leaves it', () => {
   leavesNothing(() => {
-    const x = normal([50], 1).requireGrad()
+    const x = normal(1, 50).requireGrad()
     const stream = rng(7).fork('dropout')
     let runs = 0
     const y = checkpoint(
@@ -137,7 +138,7 @@ test('a checkpoint draws the same random numbers again, and leaves its rng where
 
 test('nested checkpoints, also where the inner one captures an input of the outer', () => {
   leavesNothing(() => {
-    const [x, w] = [f64([2]).requireGrad(), f64([5]).requireGrad()]
+    const [x, w] = [tensor64([2]).requireGrad(), tensor64([5]).requireGrad()]
     const y = checkpoint(
       ([a]) =>
         checkpoint(
@@ -159,7 +160,7 @@ test('nested checkpoints, also where the inner one captures an input of the oute
 
 test('a checkpoint refuses a captured result, and createGraph', () => {
   leavesNothing(() => {
-    const x = f64([2]).requireGrad()
+    const x = tensor64([2]).requireGrad()
     const h = square(x)
     assert.throws(
       () =>
@@ -183,7 +184,7 @@ test('a checkpoint refuses a captured result, and createGraph', () => {
 
 test('a checkpoint sees an input that was changed in place, and records nothing under noGrad', () => {
   leavesNothing(() => {
-    const x = f64([2]).requireGrad()
+    const x = tensor64([2]).requireGrad()
     const y = checkpoint(([a]) => square(a), [x])
     shiftInPlace(x)
     assert.throws(() => backward(y), /a tensor that 'checkpoint' saved for its gradient was changed in place/)
@@ -193,7 +194,7 @@ test('a checkpoint sees an input that was changed in place, and records nothing 
 
 test('a checkpoint may return what it captured, which stays its owner’s', () => {
   leavesNothing(() => {
-    const [x, w] = [f64([2]).requireGrad(), f64([3]).requireGrad()]
+    const [x, w] = [tensor64([2]).requireGrad(), tensor64([3]).requireGrad()]
     const y = checkpoint(() => w, [x])
     y.dispose()
     noGrad(() => checkpoint(() => w, [x])).dispose()
@@ -222,16 +223,16 @@ test('a checkpoint refuses to run again on what was changed since, naming the op
   ]
   for (const [op, f] of each)
     leavesNothing(() => {
-      const [x, w] = [f64([2]).requireGrad(), f64([3]).requireGrad()]
+      const [x, w] = [tensor64([2]).requireGrad(), tensor64([3]).requireGrad()]
       const y = checkpoint(([a]) => f(a, w), [x])
       shiftInPlace(w)
       assert.throws(() => backward(sum(y)), refused(op))
     })
   leavesNothing(() => {
-    const [x, w] = [f64([2]).requireGrad(), f64([3]).requireGrad()]
+    const [x, w] = [tensor64([2]).requireGrad(), tensor64([3]).requireGrad()]
     const make = () => [checkpoint(([a]) => mul(a, w), [x]), checkpoint(([a]) => mul(a, reshape(w, [1])), [x])]
     const [y, z] = make()
-    w.replaceWith(f64([100])) // as optimizers in plain ops do it
+    w.replaceWith(tensor64([100])) // as optimizers in plain ops do it
     assert.throws(() => backward(y), refused('mul'))
     assert.throws(() => backward(z), refused('mul'))
     const [again] = make()
@@ -247,7 +248,7 @@ test('a checkpoint refuses to run again on what was changed since, naming the op
 
 test('a checkpoint requires a gradient where its inputs or what it captured do, and whole numbers never', () => {
   leavesNothing(() => {
-    const [x, w] = [f64([2]), f64([3]).requireGrad()]
+    const [x, w] = [tensor64([2]), tensor64([3]).requireGrad()]
     const wants = (fn: (a: Tensor) => Tensor, input: Tensor) => checkpoint(([a]) => fn(a), [input]).requiresGrad
     assert.not.ok(wants(square, x))
     assert.not.ok(wants(a => cast(a, 'i32'), w))
@@ -262,7 +263,7 @@ test('a checkpoint requires a gradient where its inputs or what it captured do, 
 })
 
 test('a checkpoint that nobody walks lets go of its inputs with its result', () => {
-  const [x, w] = [normal([3, 4], 1).requireGrad(), normal([4, 4], 2).requireGrad()]
+  const [x, w] = [normal(1, 3, 4).requireGrad(), normal(2, 4, 4).requireGrad()]
   const { bytes } = cpu.stats()
   const loss = scope(() => mean(checkpoint(block(w), [checkpoint(block(w), [x])])))
   loss.dispose()

@@ -64,7 +64,7 @@ interface Attrs {
 }
 type Composite = Op<readonly Tensor[], Attrs, readonly Tensor[]>
 
-/** What differs between functions. */
+/** Properties that differ between functions. */
 interface Nature {
   readonly differentiable?: 'none' | 'once'
   readonly integers?: true

@@ -49,7 +49,8 @@ import {
   variance,
   zeros,
 } from '../../core/index.ts'
-import { close, f64, leavesNothing, normal, values } from './helpers.ts'
+import { close, normal, tensor64, values } from '../near.ts'
+import { leavesNothing } from './helpers.ts'
 
 const wasm = await createWasm({ threads: 1 })
 const i32 = (data: number[], shape?: number[]) => tensor(data, { dtype: 'i32', backend: cpu, shape })
@@ -119,7 +120,7 @@ test('softmax of extremes: large logits, a masked entry, a row that is masked th
 
 test('gradients at the edges of domains are those of calculus or PyTorch', () => {
   const at = (f: (x: Tensor) => Tensor, x: number) => {
-    const leaf = f64([x]).requireGrad()
+    const leaf = tensor64([x]).requireGrad()
     return values(gradients(f(leaf), [leaf])[0])[0]
   }
   assert.is(
@@ -143,7 +144,7 @@ test('gradients at the edges of domains are those of calculus or PyTorch', () =>
     at(x => clamp(x, 0, 1), 1.5),
     0,
   )
-  const x = f64([2, 5, 5]).requireGrad()
+  const x = tensor64([2, 5, 5]).requireGrad()
   assert.equal(values(gradients(max(x), [x])[0]), [0, 0.5, 0.5]) // ties share, as in amax
 })
 
@@ -214,7 +215,7 @@ test('an infinite gradient stops at a branch that was not taken, and NaN does no
 })
 
 test('statistics: mean and variance over axes, biased and not', () => {
-  const x = f64([
+  const x = tensor64([
     [1, 2, 3, 4],
     [10, 20, 30, 40],
   ])
@@ -225,7 +226,7 @@ test('statistics: mean and variance over axes, biased and not', () => {
 })
 
 test('pooling, resampling and patches of a picture that can be checked by eye', () => {
-  const x = f64(
+  const x = tensor64(
     Array.from({ length: 16 }, (_, i) => i),
     [1, 1, 4, 4],
   )
@@ -239,7 +240,7 @@ test('pooling, resampling and patches of a picture that can be checked by eye', 
 })
 
 test('cross-entropy with label smoothing is the mixture that it says', () => {
-  const [x, target] = [normal([4, 5], 1), i32([0, 4, 2, 2])]
+  const [x, target] = [normal(1, 4, 5), i32([0, 4, 2, 2])]
   const logp = values(logSoftmax(x))
   const hit = -[0, 4, 2, 2].reduce((total, c, n) => total + logp[n * 5 + c], 0) / 4
   const even = -logp.reduce((a, b) => a + b) / 20
@@ -248,7 +249,7 @@ test('cross-entropy with label smoothing is the mixture that it says', () => {
 })
 
 test('a label smoothing outside [0, 1] and a negative beta are refused', () => {
-  const [x, target] = [normal([4, 5], 1), i32([0, 4, 2, 2])]
+  const [x, target] = [normal(1, 4, 5), i32([0, 4, 2, 2])]
   for (const bad of [-0.1, 2, Number.NaN])
     assert.throws(
       () => crossEntropy(x, target, bad),
@@ -263,7 +264,7 @@ test('a label smoothing outside [0, 1] and a negative beta are refused', () => {
 })
 
 test('copy has memory of its own, and the gradient of what it copies', () => {
-  const x = f64([1, 2]).requireGrad()
+  const x = tensor64([1, 2]).requireGrad()
   const y = copy(x)
   assert.is.not(y.storage, x.storage)
   backward(sum(square(y)))
@@ -271,7 +272,7 @@ test('copy has memory of its own, and the gradient of what it copies', () => {
 })
 
 test('a size of −1 in reshape takes what is left, all of it too', () => {
-  const x = f64([1, 2, 3, 4, 5, 6], [2, 3])
+  const x = tensor64([1, 2, 3, 4, 5, 6], [2, 3])
   for (const [shape, wanted] of [
     [[-1], [6]],
     [
@@ -292,33 +293,37 @@ test('a size of −1 in reshape takes what is left, all of it too', () => {
 })
 
 test('softmax and logSoftmax go along the last axis, and crossEntropy smooths nothing, unless they are told to', () => {
-  const x = normal([2, 3, 4], 8)
+  const x = normal(8, 2, 3, 4)
   assert.equal(values(softmax(x)), values(softmax(x, 2)))
   assert.equal(values(logSoftmax(x)), values(logSoftmax(x, 2)))
-  const logits = normal([2, 3], 9)
+  const logits = normal(9, 2, 3)
   const target = tensor([2, 0], { dtype: 'i32', backend: cpu })
   const logp = values(logSoftmax(logits))
   close(values(crossEntropy(logits, target)), [-(logp[2] + logp[3]) / 2], 1e-15)
   // A class that is out of the question costs nothing where nothing is spread over it.
-  const certain = f64([0, -Infinity], [1, 2])
+  const certain = tensor64([0, -Infinity], [1, 2])
   assert.equal(values(crossEntropy(certain, tensor([0], { dtype: 'i32', backend: cpu }))).map(Math.abs), [0])
 })
 
 test('pools leave padding out of account', () => {
-  const x = f64([-1, -2, -3, -4, -5, -6, -7, -8, -9, -10, -11, -12], [1, 1, 3, 4])
+  const x = tensor64([-1, -2, -3, -4, -5, -6, -7, -8, -9, -10, -11, -12], [1, 1, 3, 4])
   close(values(avgPool2d(x, 3, 1, 1)), [-3.5, -4, -5, -5.5, -5.5, -6, -7, -7.5, -7.5, -8, -9, -9.5], 1e-15)
   assert.equal(values(maxPool2d(x, 3, 2, 1)), [-1, -2, -5, -6])
   assert.equal(values(maxPool2d(x, 3, 1)), [-1, -2])
 })
 
 test('bilinear resampling keeps constants and straight lines, down and up', () => {
-  const line = f64([0, 1, 2, 3, 4, 5, 6, 7], [1, 1, 1, 8])
+  const line = tensor64([0, 1, 2, 3, 4, 5, 6, 7], [1, 1, 1, 8])
   close(values(interpolate(line, [1, 4], 'bilinear')), [0.5, 2.5, 4.5, 6.5], 1e-15)
-  close(values(interpolate(f64([0, 1], [1, 1, 1, 2]), [2, 4], 'bilinear')), [0, 0.25, 0.75, 1, 0, 0.25, 0.75, 1], 0)
+  close(
+    values(interpolate(tensor64([0, 1], [1, 1, 1, 2]), [2, 4], 'bilinear')),
+    [0, 0.25, 0.75, 1, 0, 0.25, 0.75, 1],
+    0,
+  )
 })
 
 test('matmul takes matrices, not vectors, on either side', () => {
-  const [matrix, vector] = [normal([3, 3], 1), normal([3], 2)]
+  const [matrix, vector] = [normal(1, 3, 3), normal(2, 3)]
   const wanted = /^matmul: expected operands of rank 2 or more, got /
   assert.throws(() => matmul(matrix, vector), wanted)
   assert.throws(() => matmul(vector, matrix), wanted)

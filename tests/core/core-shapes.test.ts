@@ -59,7 +59,8 @@ import { apply, applyMany, untyped } from '../../core/op.ts'
 import { geluGrad, geluTanhGrad, siluGrad } from '../../core/ops/activation.ts'
 import { layerNormGrad } from '../../core/ops/norm.ts'
 import { logSoftmaxGrad, softmaxGrad } from '../../core/ops/softmax.ts'
-import { leavesNothing, values } from './helpers.ts'
+import { values } from '../near.ts'
+import { leavesNothing } from './helpers.ts'
 
 const wasm = await createWasm({ threads: 1 })
 const i32 = (data: number[], shape?: number[]) => tensor(data, { dtype: 'i32', backend: cpu, shape })

@@ -38,7 +38,7 @@ import {
   where,
   zeros,
 } from '../../core/index.ts'
-import { f64, normal, values } from './helpers.ts'
+import { normal, tensor64, values } from '../near.ts'
 
 const wasm = await createWasm({ threads: 1 })
 const i32 = (data: number[], shape?: number[]) => tensor(data, { dtype: 'i32', backend: cpu, shape })
@@ -158,18 +158,21 @@ test('operands of two dtypes or backends are refused, and the way out is named',
     () => add(a, b),
     /^add: expected operands of one backend and dtype, got f32 on cpu, f32 on wasm; move one/,
   )
-  assert.throws(() => add(a, f64([1])), text('f32 on cpu, f64 on cpu'))
-  assert.throws(() => matmul(f64([[1]]), i32([1], [1, 1])), text('f64 on cpu, i32 on cpu'))
-  assert.throws(() => concat([a, f64([1])], 0), text('f32 on cpu, f64 on cpu'))
-  assert.throws(() => where(i32([1]), a, f64([1])), text('i32 on cpu, f32 on cpu, f64 on cpu'))
+  assert.throws(() => add(a, tensor64([1])), text('f32 on cpu, f64 on cpu'))
+  assert.throws(() => matmul(tensor64([[1]]), i32([1], [1, 1])), text('f64 on cpu, i32 on cpu'))
+  assert.throws(() => concat([a, tensor64([1])], 0), text('f32 on cpu, f64 on cpu'))
+  assert.throws(() => where(i32([1]), a, tensor64([1])), text('i32 on cpu, f32 on cpu, f64 on cpu'))
   assert.throws(() => where(b, a, a), text('f32 on wasm, f32 on cpu, f32 on cpu'))
   assert.throws(
-    () => gatherRows(f64([[[1]]]), f64([[0]])),
+    () => gatherRows(tensor64([[[1]]]), tensor64([[0]])),
     /gatherRows: expected operands .*, and i32 as operand 2, got f64 on cpu/,
   )
-  assert.throws(() => scatterAdd(f64([[0]]), f64([[[1]]]), 1), /scatterAdd: expected operands .*, and i32 as operand 1/)
+  assert.throws(
+    () => scatterAdd(tensor64([[0]]), tensor64([[[1]]]), 1),
+    /scatterAdd: expected operands .*, and i32 as operand 1/,
+  )
   assert.equal(values(add(to(a, { backend: wasm }), b)), [2])
-  assert.equal(values(add(to(a, { dtype: 'f64' }), f64([1]))), [2])
+  assert.equal(values(add(to(a, { dtype: 'f64' }), tensor64([1]))), [2])
 })
 
 test('to copies between backends and dtypes, outside the graph', () => {
@@ -213,21 +216,21 @@ test('stats counts tensors, bytes and reads', () => {
 })
 
 test('profile adds up calls, arithmetic and bytes per op, forward and backward', () => {
-  const a = normal([4, 5], 1).requireGrad()
-  const b = normal([5, 6], 2).requireGrad()
+  const a = normal(1, 4, 5).requireGrad()
+  const b = normal(2, 5, 6).requireGrad()
   const rows = profile(() => scope(() => backward(sum(matmul(a, b)))))
   const row = rows.find(row => row.op === 'matmul')!
   assert.is(row.calls, 3)
   assert.is(row.flops, 3 * 2 * 4 * 5 * 6)
   assert.is(row.bytes, 3 * 8 * (20 + 30 + 24))
-  const stacks = profile(() => scope(() => void matmul(normal([3, 1, 4, 5], 1), normal([2, 5, 6], 2))))
+  const stacks = profile(() => scope(() => void matmul(normal(1, 3, 1, 4, 5), normal(2, 2, 5, 6))))
   assert.is(stacks.find(row => row.op === 'matmul')!.flops, 3 * 2 * 2 * 4 * 5 * 6)
   assert.ok(rows.every((row, i) => i === 0 || rows[i - 1].ms >= row.ms))
 })
 
 test('observe sees every op with its operands, and stops seeing at the end', () => {
   const seen: string[] = []
-  const x = f64([1, 4])
+  const x = tensor64([1, 4])
   observe(
     (op, inputs, _, results) => seen.push(`${op.name} ${inputs[0].shape} → ${results[0].shape}`),
     () => sum(sqrt(x)),
@@ -244,7 +247,7 @@ test('observe sees every op with its operands, and stops seeing at the end', () 
 })
 
 test('firstNonFinite names the op, its shape and how many ran before', async () => {
-  const x = f64([1, 0, -1])
+  const x = tensor64([1, 0, -1])
   assert.equal(await firstNonFinite(() => scope(() => void exp(log(square(square(x)))))), {
     op: 'log',
     shape: [3],

@@ -4,43 +4,9 @@
  */
 
 import * as assert from 'uvu/assert'
-import {
-  add,
-  assign,
-  type Backend,
-  cpu,
-  mul,
-  type NestedNumbers,
-  scope,
-  sub,
-  type Tensor,
-  tensor,
-} from '../../core/index.ts'
-import { rng } from '../../core/random.ts'
+import { add, assign, type Backend, cpu, mul, scope, sub, type Tensor } from '../../core/index.ts'
 import { type Shape, sizeOf } from '../../core/shape.ts'
-
-/** A tensor in f64 on `cpu`. */
-export function f64(values: NestedNumbers, shape?: Shape): Tensor {
-  return tensor(values, { dtype: 'f64', backend: cpu, shape })
-}
-
-/** Standard normal values in f64 on `cpu`. */
-export function normal(shape: Shape, seed: number): Tensor {
-  return rng(seed).normal(shape, { dtype: 'f64', backend: cpu })
-}
-
-/** Elements as plain numbers. */
-export function values(x: Tensor): number[] {
-  return Array.from(x.dataSync())
-}
-
-/** |got − wanted| ≤ tolerance · max(1, |wanted|) for every element; NaN is close to nothing. */
-export function close(got: ArrayLike<number>, wanted: ArrayLike<number>, tolerance: number, what = ''): void {
-  assert.is(got.length, wanted.length, `${what} length`)
-  for (let i = 0; i < got.length; i++)
-    if (!(Math.abs(got[i] - wanted[i]) <= tolerance * Math.max(1, Math.abs(wanted[i]))))
-      assert.unreachable(`${what} element ${i}: expected ${wanted[i]} to ${tolerance}, got ${got[i]}`)
-}
+import { values } from '../near.ts'
 
 /** An in-place write, as an optimizer does it: every element moves by 1. */
 export function shiftInPlace(x: Tensor): void {

@@ -40,7 +40,7 @@ test('columns are aligned, axes nest as in NumPy', () => {
     ]),
     'Tensor f32 [2, 2] on cpu:\n[[ 1.000, -2.500],\n [10.000,  0.125]]',
   )
-  // print(np.arange(12).reshape(3, 2, 2)) but for the commas
+  // print(np.arange(12).reshape(3, 2, 2)) with commas
   assert.is(
     String(reshape(arange(12, { dtype: 'i32', ...on }), [3, 2, 2])),
     'Tensor i32 [3, 2, 2] on cpu:\n[[[ 0,  1],\n  [ 2,  3]],\n\n [[ 4,  5],\n  [ 6,  7]],\n\n [[ 8,  9],\n  [10, 11]]]',

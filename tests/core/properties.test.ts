@@ -51,7 +51,8 @@ import {
   where,
 } from '../../core/index.ts'
 import { broadcastShapes, sizeOf } from '../../core/shape.ts'
-import { at, broadcastAt, close, f64, type Grid, grid, leavesNothing, normal, values } from './helpers.ts'
+import { close, normal, tensor64, values } from '../near.ts'
+import { at, broadcastAt, type Grid, grid, leavesNothing } from './helpers.ts'
 
 interface Place {
   readonly backend: Backend
@@ -482,7 +483,7 @@ test('softmax sums to 1 along its axis, ignores a shift, and is exp(logSoftmax)'
   fc.assert(
     fc.property(drawn, ([[shape, axis], seed]) =>
       leavesNothing(() => {
-        const x = normal(shape, seed)
+        const x = normal(seed, ...shape)
         const y = softmax(x, axis)
         const total = sum(y, axis)
         close(values(total), new Array(total.size).fill(1), 1e-14)
@@ -505,9 +506,9 @@ test('selfAttention is attention on the thirds of qkv, head by head', () => {
   fc.assert(
     fc.property(drawn, ({ N, T, heads, d, bias, seed }) =>
       leavesNothing(() => {
-        const qkv = normal([N, T, 3 * heads * d], seed)
+        const qkv = normal(seed, N, T, 3 * heads * d)
         const lead = bias === 'own' ? [N] : []
-        const b = bias === 'none' ? null : normal([...lead, heads, T, T], seed + 1)
+        const b = bias === 'none' ? null : normal(seed + 1, ...lead, heads, T, T)
         const y = selfAttention(qkv, b, heads)
         assert.equal([...y.shape], [N, T, heads * d])
         for (let n = 0; n < N; n++)
@@ -515,7 +516,7 @@ test('selfAttention is attention on the thirds of qkv, head by head', () => {
             const columns = (third: number) =>
               slice(slice(qkv, 0, n, n + 1), 2, (third * heads + h) * d, (third * heads + h + 1) * d) // (1, T, d)
             const own = b && (bias === 'own' ? slice(slice(b, 0, n, n + 1), 1, h, h + 1) : slice(b, 0, h, h + 1))
-            const one = attention(columns(0), columns(1), columns(2), own && f64(own.dataSync(), [1, T, T]))
+            const one = attention(columns(0), columns(1), columns(2), own && tensor64(own.dataSync(), [1, T, T]))
             const got = slice(slice(y, 0, n, n + 1), 2, h * d, (h + 1) * d)
             close(values(got), values(one), 1e-12)
           }

@@ -32,7 +32,8 @@ import {
   tanh,
   transpose,
 } from '../../core/index.ts'
-import { close, leavesNothing, normal, values } from './helpers.ts'
+import { close, normal, values } from '../near.ts'
+import { leavesNothing } from './helpers.ts'
 
 // Every value in a program broadcasts to (2, 3), so that any op may take any values.
 const steps: readonly ((a: Tensor, b: Tensor) => Tensor)[] = [
@@ -46,7 +47,7 @@ const steps: readonly ((a: Tensor, b: Tensor) => Tensor)[] = [
   a => geluTanh(a),
   a => gelu(a),
   a => softmax(broadcastTo(a, [2, 3])),
-  (a, b) => layerNorm(broadcastTo(a, [2, 3]), reshape(sum(broadcastTo(b, [2, 3]), 0), [3]), normal([3], 8), 0.1),
+  (a, b) => layerNorm(broadcastTo(a, [2, 3]), reshape(sum(broadcastTo(b, [2, 3]), 0), [3]), normal(8, 3), 0.1),
   a => layerNorm(broadcastTo(a, [2, 3]), null, null, 0.1),
   a => mean(broadcastTo(a, [2, 3]), -1, true),
   a => mul(sum(a), 0.1),
@@ -77,7 +78,7 @@ function run(program: readonly Step[], inputs: readonly Tensor[]): Tensor {
   return all[all.length - 1]
 }
 
-const inputs = (seed: number) => [normal([2, 3], seed), normal([3], seed + 1), normal([2, 1], seed + 2)]
+const inputs = (seed: number) => [normal(seed, 2, 3), normal(seed + 1, 3), normal(seed + 2, 2, 1)]
 
 test('first and second derivatives of random programs agree with differences', () => {
   fc.assert(

@@ -30,7 +30,8 @@ import {
   tensor,
   zeros,
 } from '../../core/index.ts'
-import { f64, leavesNothing, values } from './helpers.ts'
+import { tensor64, values } from '../near.ts'
+import { leavesNothing } from './helpers.ts'
 
 /** Bytes on `cpu` now, less those at the last call of `mark`. */
 let origin = 0
@@ -54,7 +55,7 @@ test('a scope frees what was made inside it, to the byte', () => {
 test('what is returned survives: alone, in arrays, in plain objects, however deep', () => {
   mark()
   const kept = scope(() => {
-    const [a, b, c, d] = [f64([1]), f64([2, 2]), f64([3, 3, 3]), f64([4, 4, 4, 4])]
+    const [a, b, c, d] = [tensor64([1]), tensor64([2, 2]), tensor64([3, 3, 3]), tensor64([4, 4, 4, 4])]
     mul(d, d)
     return { a, list: [b, { c }], count: 3, nothing: null, name: 'x' }
   })
@@ -71,7 +72,7 @@ test('an inner scope hands its result to the outer one, which frees it', () => {
   mark()
   scope(() => {
     const y = scope(() => {
-      const x = f64([1, 2])
+      const x = tensor64([1, 2])
       return scope(() => square(x))
     })
     assert.is(grown(), 16)
@@ -82,7 +83,7 @@ test('an inner scope hands its result to the outer one, which frees it', () => {
 
 test('a tensor from outside is left alone, returned or not', () => {
   mark()
-  const x = f64([1, 2])
+  const x = tensor64([1, 2])
   assert.is(
     scope(() => x),
     x,
@@ -95,7 +96,7 @@ test('a tensor from outside is left alone, returned or not', () => {
 
 test('a returned result keeps the graph that it needs, and only that', () => {
   mark()
-  const w = f64([1, 2, 3]).requireGrad()
+  const w = tensor64([1, 2, 3]).requireGrad()
   const leaf = grown()
   const loss = scope(() => {
     const cube = mul(mul(w, w), w) // keeps w and w²
@@ -116,7 +117,7 @@ test('a returned result keeps the graph that it needs, and only that', () => {
 })
 
 test('a graph that nobody returned is gone with its scope, and says so', () => {
-  const w = f64([2]).requireGrad()
+  const w = tensor64([2]).requireGrad()
   const outside: Tensor[] = []
   scope(() => {
     const y = exp(w)
@@ -134,7 +135,7 @@ test('persistent tensors survive every scope, until disposed', () => {
   let state!: Tensor
   scope(() => {
     scope(() => {
-      state = square(f64([1, 2, 3])).persist()
+      state = square(tensor64([1, 2, 3])).persist()
     })
   })
   assert.is(grown(), 24)
@@ -146,13 +147,13 @@ test('persistent tensors survive every scope, until disposed', () => {
 test('a gradient lives as long as its leaf', () => {
   mark()
   // A leaf from outside: its gradient survives the scope of the step.
-  const w = f64([1, 2]).requireGrad()
+  const w = tensor64([1, 2]).requireGrad()
   scope(() => backward(sum(square(w))))
   assert.equal(values(w.grad!), [2, 4])
   // A leaf from inside: as in a gradient penalty, whose input is a leaf for one step.
   const before = grown()
   scope(() => {
-    const x = f64([3, 4]).requireGrad()
+    const x = tensor64([3, 4]).requireGrad()
     backward(sum(mul(x, w)))
     assert.equal(values(x.grad!), [1, 2])
   })
@@ -160,7 +161,7 @@ test('a gradient lives as long as its leaf', () => {
   // Returned, it becomes an ordinary tensor of the outer scope.
   scope(() => {
     const g = scope(() => {
-      const x = f64([3, 4]).requireGrad()
+      const x = tensor64([3, 4]).requireGrad()
       backward(sum(square(x)))
       return x.grad!
     })
@@ -173,7 +174,7 @@ test('a gradient lives as long as its leaf', () => {
 
 test('a graph whose leaf is gone gives its gradient to nobody', () => {
   leavesNothing(() => {
-    const y = scope(() => square(f64([3]).requireGrad()))
+    const y = scope(() => square(tensor64([3]).requireGrad()))
     backward(y)
   })
 })
@@ -183,7 +184,7 @@ test('a throw frees everything, also what was to be returned, and the scope is l
   const error = new Error('out')
   try {
     scope(() => {
-      const x = f64([1, 2])
+      const x = tensor64([1, 2])
       scope(() => {
         mul(x, x)
         throw error
@@ -194,7 +195,7 @@ test('a throw frees everything, also what was to be returned, and the scope is l
     assert.is(caught, error)
   }
   assert.is(grown(), 0)
-  const after = f64([1]) // in no scope now
+  const after = tensor64([1]) // in no scope now
   scope(() => {})
   assert.not.ok(after.disposed)
   after.dispose()
@@ -203,12 +204,12 @@ test('a throw frees everything, also what was to be returned, and the scope is l
 test('a promise is refused, and what was made before it is freed', () => {
   mark()
   const late = async () => {
-    f64([1, 2, 3])
+    tensor64([1, 2, 3])
   }
   // @ts-expect-error an async function does not type-check
   assert.throws(() => scope(late), /scope: expected a synchronous function, got one that returns a promise/)
   // biome-ignore lint/suspicious/noThenProperty: a thenable that is no promise is what is tested
-  const thenable = () => ({ then: () => f64([1]), made: f64([1]) })
+  const thenable = () => ({ then: () => tensor64([1]), made: tensor64([1]) })
   assert.throws(() => scope(thenable as () => unknown), /scope: expected a synchronous function/)
   assert.is(grown(), 0)
 })
@@ -218,7 +219,7 @@ test('an async function is refused by all that runs one, and its rejection is ha
   const note = (reason: unknown) => rejections.push(reason)
   process.on('unhandledRejection', note)
   const late = async () => {
-    const x = f64([1])
+    const x = tensor64([1])
     await null
     square(x) // freed by then, or outside of what runs it
     throw new Error('late')
@@ -240,7 +241,7 @@ test('an async function is refused by all that runs one, and its rejection is ha
 test('maps, sets, objects without a prototype and cycles are looked into', () => {
   mark()
   const kept = scope(() => {
-    const [a, b, c, d] = [f64([1]), f64([2, 2]), f64([3, 3, 3]), f64([4, 4, 4, 4])]
+    const [a, b, c, d] = [tensor64([1]), tensor64([2, 2]), tensor64([3, 3, 3]), tensor64([4, 4, 4, 4])]
     const list: unknown[] = [Object.assign(Object.create(null), { d })]
     list.push(list)
     return { byName: new Map<string, unknown>([['a', a]]), set: new Set([b]), byTensor: new Map([[c, 1]]), list }
@@ -262,15 +263,15 @@ test('an instance of a class that holds tensors of the scope is refused, others 
   mark()
   const wanted =
     'scope: expected tensors in arrays, maps, sets and plain objects, got an instance of Holder that holds some; persist() them'
-  assert.throws(() => scope(() => new Holder(f64([1]))), wanted)
-  assert.throws(() => scope(() => [{ deep: new Holder({ list: [new Map([[1, f64([1])]])] }) }]), wanted)
+  assert.throws(() => scope(() => new Holder(tensor64([1]))), wanted)
+  assert.throws(() => scope(() => [{ deep: new Holder({ list: [new Map([[1, tensor64([1])]])] }) }]), wanted)
   assert.is(grown(), 0)
-  const outside = f64([1])
+  const outside = tensor64([1])
   assert.is(scope(() => new Holder(outside)).inner, outside)
   const { inner } = scope(() => new Holder(square(outside).persist()))
   assert.equal(values(inner as Tensor), [1])
   const [x] = scope(() => {
-    const x = f64([5])
+    const x = tensor64([5])
     return [x, new Holder(x)] as const // x is returned beside it
   })
   assert.equal(values(x), [5])
@@ -286,7 +287,7 @@ test('a tensor becomes a leaf in place: disposing of it leaves nothing', () => {
   assert.is(x.requireGrad(), x)
   x.dispose()
   assert.is(grown(), 0)
-  const result = square(f64([3]).requireGrad())
+  const result = square(tensor64([3]).requireGrad())
   const leaf = result.requireGrad()
   assert.is.not(leaf, result)
   assert.is(leaf.storage, result.storage)
@@ -294,7 +295,7 @@ test('a tensor becomes a leaf in place: disposing of it leaves nothing', () => {
 
 test('handles share memory, which goes with the last of them', () => {
   mark()
-  const x = f64([1, 2, 3, 4])
+  const x = tensor64([1, 2, 3, 4])
   const views = [reshape(x, [2, 2]), x.detach(), x.alias(), x.detach().requireGrad()]
   assert.is(grown(), 32)
   x.dispose()
@@ -307,7 +308,7 @@ test('handles share memory, which goes with the last of them', () => {
 
 test('ops that have nothing to do still give a handle of their own', () => {
   mark()
-  const x = f64([1, 2])
+  const x = tensor64([1, 2])
   for (const y of [reshape(x, [2]), slice(x, 0, 0), broadcastTo(x, [2]), concat([x], 0), cast(x, 'f64')]) {
     y.dispose()
     assert.not.ok(x.disposed)
@@ -317,20 +318,20 @@ test('ops that have nothing to do still give a handle of their own', () => {
 })
 
 test('use after dispose throws with dtype and shape, whatever the use, and names an op', async () => {
-  const x = f64([[1, 2, 3]])
+  const x = tensor64([[1, 2, 3]])
   x.dispose()
   const text = /use after dispose of a f64 tensor of shape \[1, 3\]/
   assert.throws(() => add(x, x), text)
   for (const [op, use] of Object.entries({
-    add: () => add(f64([1]), x),
-    matmul: () => matmul(f64([[1]]), x),
+    add: () => add(tensor64([1]), x),
+    matmul: () => matmul(tensor64([[1]]), x),
     concat: () => concat([x, x], 0),
   }))
     assert.throws(use, new RegExp(`^${op}: use after dispose of a f64 tensor of shape \\[1, 3\\]$`))
   assert.throws(() => x.dataSync(), text)
   assert.throws(() => x.detach(), text)
   assert.throws(() => reshape(x, [3]), text)
-  assert.throws(() => x.replaceWith(f64([[1, 2, 3]])), text)
+  assert.throws(() => x.replaceWith(tensor64([[1, 2, 3]])), text)
   try {
     await x.data()
     assert.unreachable()
@@ -343,7 +344,7 @@ test('use after dispose throws with dtype and shape, whatever the use, and names
 test('using disposes at the end of the block', () => {
   mark()
   {
-    using x = f64([1, 2])
+    using x = tensor64([1, 2])
     assert.is(grown(), 16)
     assert.equal(values(x), [1, 2])
   }
@@ -352,20 +353,23 @@ test('using disposes at the end of the block', () => {
 
 test('replaceWith moves memory, and both handles may go', () => {
   mark()
-  const [w, next] = [f64([1, 2]), f64([3, 4])]
+  const [w, next] = [tensor64([1, 2]), tensor64([3, 4])]
   w.replaceWith(next)
   assert.is(grown(), 16)
   next.dispose()
   assert.equal(values(w), [3, 4])
   w.replaceWith(w)
   assert.equal(values(w), [3, 4])
-  assert.throws(() => w.replaceWith(f64([[1, 2]])), /replaceWith: expected f64 \[2\] on cpu, got f64 \[1, 2\] on cpu/)
+  assert.throws(
+    () => w.replaceWith(tensor64([[1, 2]])),
+    /replaceWith: expected f64 \[2\] on cpu, got f64 \[1, 2\] on cpu/,
+  )
   w.dispose()
 })
 
 test('gradients leave leaves alone and no bytes behind', () => {
   leavesNothing(() => {
-    const x = f64([1, 2]).requireGrad()
+    const x = tensor64([1, 2]).requireGrad()
     gradients(sum(exp(square(x))), [x])
     assert.is(x.grad, null)
   })

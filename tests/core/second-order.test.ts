@@ -30,13 +30,14 @@ import {
   type Tensor,
   tanh,
 } from '../../core/index.ts'
-import { close, f64, leavesNothing, normal, slope, values } from './helpers.ts'
+import { close, normal, tensor64, values } from '../near.ts'
+import { leavesNothing, slope } from './helpers.ts'
 
 test('grad(f) of first, second and third order', () => {
   leavesNothing(() => {
     const f = (x: Tensor) => sum(mul(sin(x), exp(x)))
     const of = (f: (x: Tensor) => Tensor) => (x: Tensor) => sum(grad(f)(x)[0])
-    const x = f64([0.3, -1.2])
+    const x = tensor64([0.3, -1.2])
     const at = (g: (x: number) => number) => values(x).map(g)
     const [s, c, e] = [Math.sin, Math.cos, Math.exp]
     close(
@@ -61,7 +62,7 @@ test('grad(f) of first, second and third order', () => {
 test('grad(f) takes its arguments as independent of each other, also where they are one tensor', () => {
   leavesNothing(() => {
     const p = (a: Tensor, b: Tensor) => sum(mul(square(a), b))
-    const x = f64([3])
+    const x = tensor64([3])
     assert.equal(grad(p)(x, x).map(values), [[18], [9]])
     const y = x.requireGrad()
     assert.equal(grad(p)(y, y).map(values), [[18], [9]])
@@ -74,13 +75,13 @@ test('grad(f) takes its arguments as independent of each other, also where they 
 
 test('grad inside noGrad still finds gradients', () => {
   leavesNothing(() => {
-    assert.equal(values(noGrad(() => grad((x: Tensor) => sum(square(x)))(f64([4])))[0]), [8])
+    assert.equal(values(noGrad(() => grad((x: Tensor) => sum(square(x)))(tensor64([4])))[0]), [8])
   })
 })
 
 test('createGraph: a gradient that is constant has no graph, and gradient 0', () => {
   leavesNothing(() => {
-    const [x, c] = [f64([2]).requireGrad(), f64([5])]
+    const [x, c] = [tensor64([2]).requireGrad(), tensor64([5])]
     const [gx] = gradients(mul(x, c), [x], { createGraph: true })
     assert.equal(values(gx), [5])
     assert.not.ok(gx.requiresGrad)
@@ -90,7 +91,7 @@ test('createGraph: a gradient that is constant has no graph, and gradient 0', ()
 
 test('createGraph frees nothing: the same graph can be walked again', () => {
   leavesNothing(() => {
-    const x = f64([2]).requireGrad()
+    const x = tensor64([2]).requireGrad()
     const y = pow(x, 3)
     const first = gradients(y, [x], { createGraph: true })[0]
     const again = gradients(y, [x], { createGraph: true })[0]
@@ -105,18 +106,18 @@ test('createGraph frees nothing: the same graph can be walked again', () => {
 test('a fused gradient of one tensor in two places: d/dx of x silu′(x)', () => {
   leavesNothing(() => {
     const at = (x: Tensor) => gradients(silu(x), [x], { cotangent: x, createGraph: true })[0]
-    const x = f64([0.7, -1.1]).requireGrad()
+    const x = tensor64([0.7, -1.1]).requireGrad()
     const [second] = gradients(sum(at(x)), [x])
-    const numeric = slope(x => at(x.requireGrad()), x.detach(), f64([1, 1]))
+    const numeric = slope(x => at(x.requireGrad()), x.detach(), tensor64([1, 1]))
     close(values(second), numeric, 1e-8)
   })
 })
 
 test('a fused gradient of one tensor in two places, of several results: layerNorm(x, x, x)', () => {
   leavesNothing(() => {
-    const u = normal([5], 1)
+    const u = normal(1, 5)
     const at = (x: Tensor) => gradients(layerNorm(x, x, x, 1e-3), [x], { cotangent: u, createGraph: true })[0]
-    const [x, v] = [normal([5], 2), normal([5], 3)]
+    const [x, v] = [normal(2, 5), normal(3, 5)]
     const leaf = x.requireGrad()
     const [second] = gradients(sum(mul(at(leaf), v)), [leaf])
     const numeric = slope(x => sum(mul(at(x.requireGrad()), v)), x, u)
@@ -126,7 +127,7 @@ test('a fused gradient of one tensor in two places, of several results: layerNor
 
 test('a loss that contains a first derivative: a gradient penalty and its backward into the weights', () => {
   leavesNothing(() => {
-    const [x, w1, w2] = [normal([5, 3], 1), normal([4, 3], 2), normal([1, 4], 3)]
+    const [x, w1, w2] = [normal(1, 5, 3), normal(2, 4, 3), normal(3, 1, 4)]
     const loss = (w1: Tensor, w2: Tensor) => {
       const input = x.requireGrad()
       const critic = linear(silu(linear(input, w1)), w2) // (5, 1)
@@ -136,7 +137,7 @@ test('a loss that contains a first derivative: a gradient penalty and its backwa
     }
     const [a, b] = [w1.requireGrad(), w2.requireGrad()]
     backward(loss(a, b))
-    const [v1, v2] = [normal([4, 3], 4), normal([1, 4], 5)]
+    const [v1, v2] = [normal(4, 4, 3), normal(5, 1, 4)]
     close(
       values(sum(mul(a.grad!, v1))),
       slope(w => loss(w, w2), w1, v1),
@@ -154,10 +155,10 @@ test('a loss that contains a first derivative: a gradient penalty and its backwa
 test('a Hessian-vector product through attention, against differences of the gradient', () => {
   leavesNothing(() => {
     const [N, T, heads, d] = [2, 5, 2, 3]
-    const [x, bias] = [normal([N, T, 3 * heads * d], 1), normal([heads, T, T], 2)]
-    const target = normal([N, T, heads * d], 3)
+    const [x, bias] = [normal(1, N, T, 3 * heads * d), normal(2, heads, T, T)]
+    const target = normal(3, N, T, heads * d)
     const loss = (x: Tensor, bias: Tensor) => mean(square(sub(selfAttention(x, bias, heads), target)))
-    const [vx, vb] = [normal(x.shape, 4), normal(bias.shape, 5)]
+    const [vx, vb] = [normal(4, ...x.shape), normal(5, ...bias.shape)]
     const product = grad((x: Tensor, bias: Tensor) => {
       const [gx, gb] = grad(loss)(x, bias)
       return add(sum(mul(gx, vx)), sum(mul(gb, vb)))
@@ -176,12 +177,7 @@ test('second derivatives are symmetric: u·(H v) = v·(H u), for random composit
   fc.assert(
     fc.property(fc.array(fc.nat(unary.length - 1), { minLength: 1, maxLength: 4 }), fc.nat(1000), (chosen, seed) =>
       leavesNothing(() => {
-        const [w, x, u, v] = [
-          normal([3, 3], seed),
-          normal([2, 3], seed + 1),
-          normal([2, 3], seed + 2),
-          normal([2, 3], 9),
-        ]
+        const [w, x, u, v] = [normal(seed, 3, 3), normal(seed + 1, 2, 3), normal(seed + 2, 2, 3), normal(9, 2, 3)]
         const f = (x: Tensor) => mean(square(chosen.reduce((y, k) => matmul(tanh(unary[k](y)), w), x)))
         const along = (v: Tensor) => grad((x: Tensor) => sum(mul(grad(f)(x)[0], v)))(x)[0]
         close(values(sum(mul(along(v), u))), values(sum(mul(along(u), v))), 1e-9)

@@ -40,19 +40,20 @@ import {
   tensor,
   where,
 } from '../../core/index.ts'
-import { close, f64, leavesNothing, normal, shiftInPlace, slope, values } from './helpers.ts'
+import { close, normal, tensor64, values } from '../near.ts'
+import { leavesNothing, shiftInPlace, slope } from './helpers.ts'
 
 // ---- what is summed -------------------------------------------------------------------------------------------------
 
 test('backward accumulates over calls', () => {
-  const w = f64([1, 2]).requireGrad()
+  const w = tensor64([1, 2]).requireGrad()
   backward(sum(mul(w, w)))
   backward(sum(mul(w, 3)))
   assert.equal(values(w.grad!), [5, 7])
 })
 
 test('a tensor used twice by one op gets both parts', () => {
-  const x = f64([3, -2]).requireGrad()
+  const x = tensor64([3, -2]).requireGrad()
   const by = (f: (x: Tensor) => Tensor) => values(gradients(sum(f(x)), [x])[0])
   assert.equal(
     by(x => add(x, x)),
@@ -71,14 +72,14 @@ test('a tensor used twice by one op gets both parts', () => {
     [3, 3],
   )
   assert.equal(
-    by(x => where(f64([1, 0]), x, x)),
+    by(x => where(tensor64([1, 0]), x, x)),
     [1, 1],
   )
 })
 
 test('diamonds: a shared subexpression is visited once, however many paths lead to it', () => {
   // y = x doubled 60 times by adding it to itself: 2⁶⁰ paths.
-  const x = f64([1]).requireGrad()
+  const x = tensor64([1]).requireGrad()
   let y = x
   for (let i = 0; i < 60; i++) y = add(y, y)
   backward(y)
@@ -86,7 +87,7 @@ test('diamonds: a shared subexpression is visited once, however many paths lead 
 })
 
 test('a shared result and its inputs: y = s² + s x with s = x³', () => {
-  const x = f64([2]).requireGrad()
+  const x = tensor64([2]).requireGrad()
   const s = mul(mul(x, x), x)
   backward(add(square(s), mul(s, x)))
   assert.equal(values(x.grad!), [6 * 2 ** 5 + 4 * 2 ** 3]) // 6x⁵ + 4x³
@@ -94,7 +95,7 @@ test('a shared result and its inputs: y = s² + s x with s = x³', () => {
 
 test('a chain of 20,000 ops needs no stack', () => {
   leavesNothing(() => {
-    const x = f64([1]).requireGrad()
+    const x = tensor64([1]).requireGrad()
     let y = x
     for (let i = 0; i < 20_000; i++) y = add(y, 1e-3)
     assert.equal(values(gradients(y, [x])[0]), [1])
@@ -102,15 +103,15 @@ test('a chain of 20,000 ops needs no stack', () => {
 })
 
 test('gradient of a broadcast scalar is the sum of what it was broadcast to', () => {
-  const s = f64(2).requireGrad()
-  const x = normal([3, 4, 5], 1)
+  const s = tensor64(2).requireGrad()
+  const x = normal(1, 3, 4, 5)
   backward(sum(mul(x, s)))
   assert.equal([...s.grad!.shape], [])
   close(values(s.grad!), [values(x).reduce((a, b) => a + b)], 1e-14)
 })
 
 test('gradient through reshape, slices and broadcasting, that share or repeat memory', () => {
-  const x = f64([1, 2, 3, 4, 5, 6]).requireGrad()
+  const x = tensor64([1, 2, 3, 4, 5, 6]).requireGrad()
   const table = reshape(x, [2, 3])
   const y = add(mul(table, broadcastTo(slice(table, 0, 0, 1), [2, 3])), reshape(x, [2, 3])) // rows ⊙ first row + rows
   backward(sum(y))
@@ -118,28 +119,28 @@ test('gradient through reshape, slices and broadcasting, that share or repeat me
 })
 
 test('a vector output wants a cotangent of its shape', () => {
-  const x = f64([1, 2]).requireGrad()
+  const x = tensor64([1, 2]).requireGrad()
   assert.throws(() => backward(square(x)), /backward: expected a single element or a cotangent, got shape \[2\]/)
-  assert.throws(() => backward(square(x), f64([1])), /backward: the cotangent must have shape \[2\], got \[1\]/)
-  backward(square(x), f64([1, 10]))
+  assert.throws(() => backward(square(x), tensor64([1])), /backward: the cotangent must have shape \[2\], got \[1\]/)
+  backward(square(x), tensor64([1, 10]))
   assert.equal(values(x.grad!), [2, 40])
 })
 
 test('an op with several results, of which one is used', () => {
-  const x = normal([2, 6], 3).requireGrad()
+  const x = normal(3, 2, 6).requireGrad()
   const [, second] = split(x, 3, 1)
   backward(sum(second))
   assert.equal(values(x.grad!), [0, 0, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0])
   // The fused gradient of layer norm gives three results; differentiate one of them only.
-  const [w, b] = [normal([6], 4).requireGrad(), normal([6], 5).requireGrad()]
+  const [w, b] = [normal(4, 6).requireGrad(), normal(5, 6).requireGrad()]
   const y = layerNorm(x, w, b, 1e-5)
-  const [gw] = gradients(y, [w], { cotangent: normal([2, 6], 6), createGraph: true })
+  const [gw] = gradients(y, [w], { cotangent: normal(6, 2, 6), createGraph: true })
   const [gx] = gradients(sum(square(gw)), [x])
-  const along = normal([2, 6], 7)
+  const along = normal(7, 2, 6)
   const penalty = (x: Tensor) => {
     const leaf = w.detach().requireGrad()
     const out = layerNorm(x, leaf, b, 1e-5)
-    return sum(square(gradients(out, [leaf], { cotangent: normal([2, 6], 6) })[0]))
+    return sum(square(gradients(out, [leaf], { cotangent: normal(6, 2, 6) })[0]))
   }
   close(values(sum(mul(gx, along))), slope(penalty, x.detach(), along), 1e-7)
 })
@@ -147,7 +148,7 @@ test('an op with several results, of which one is used', () => {
 // ---- what is recorded -----------------------------------------------------------------------------------------------
 
 test('only what depends on a leaf is recorded', () => {
-  const [x, w] = [f64([1]), f64([2]).requireGrad()]
+  const [x, w] = [tensor64([1]), tensor64([2]).requireGrad()]
   assert.not.ok(mul(x, x).requiresGrad)
   assert.ok(mul(x, w).requiresGrad)
   assert.not.ok(mul(x, w.detach()).requiresGrad)
@@ -155,7 +156,7 @@ test('only what depends on a leaf is recorded', () => {
 })
 
 test('noGrad records nothing, enableGrad inside it does, and both end where they began, also on a throw', () => {
-  const w = f64([2]).requireGrad()
+  const w = tensor64([2]).requireGrad()
   const before = newestNode()
   assert.not.ok(noGrad(() => mul(w, w)).requiresGrad)
   assert.is(newestNode(), before)
@@ -169,7 +170,7 @@ test('noGrad records nothing, enableGrad inside it does, and both end where they
 })
 
 test('detach cuts, requireGrad of a result begins a new leaf, an alias is the same leaf', () => {
-  const w = f64([3]).requireGrad()
+  const w = tensor64([3]).requireGrad()
   backward(mul(w, square(w).detach()))
   assert.equal(values(w.grad!), [9])
   const y = square(w)
@@ -183,11 +184,11 @@ test('detach cuts, requireGrad of a result begins a new leaf, an alias is the sa
 })
 
 test('integers have no gradient: neither indices, nor conditions, nor a float that was truncated', () => {
-  const x = f64([[[1], [2]]]).requireGrad()
+  const x = tensor64([[[1], [2]]]).requireGrad()
   const index = tensor([[1, 1, 0]], { dtype: 'i32', backend: cpu })
   assert.equal(values(gradients(sum(gatherRows(x, index)), [x])[0]), [1, 2])
-  const c = f64([1, 0]).requireGrad()
-  const a = f64([5, 6]).requireGrad()
+  const c = tensor64([1, 0]).requireGrad()
+  const a = tensor64([5, 6]).requireGrad()
   const [gc, ga] = gradients(sum(where(c, a, neg(a))), [c, a])
   assert.equal([...values(gc), ...values(ga)], [0, 0, 1, -1])
   assert.not.ok(cast(a, 'i32').requiresGrad)
@@ -197,13 +198,13 @@ test('a gradient by integers is an error, by whichever function it is taken', ()
   const i = tensor([3], { dtype: 'i32', backend: cpu })
   const said = (name: string) => `${name}: expected tensors of f32 or f64 to differentiate by, got i32 of shape [1]`
   assert.throws(() => grad(x => sum(mul(x, x)))(i), said('grad'))
-  assert.throws(() => grad((x, k) => sum(mul(x, cast(k, 'f64'))))(f64([1]), i), said('grad'))
-  const w = f64([1]).requireGrad()
+  assert.throws(() => grad((x, k) => sum(mul(x, cast(k, 'f64'))))(tensor64([1]), i), said('grad'))
+  const w = tensor64([1]).requireGrad()
   assert.throws(() => gradients(sum(w), [w, i]), said('gradients'))
 })
 
 test('createGraph records inside noGrad', () => {
-  const x = f64([2]).requireGrad()
+  const x = tensor64([2]).requireGrad()
   const y = mul(square(x), x)
   noGrad(() => {
     const [g] = gradients(y, [x], { createGraph: true })
@@ -213,15 +214,15 @@ test('createGraph records inside noGrad', () => {
     const [recorded] = grad(cube, { createGraph: true })(x)
     assert.ok(recorded.requiresGrad)
     assert.equal(values(gradients(recorded, [x])[0]), [12])
-    const [second] = grad(x => grad(cube)(x)[0])(f64([2]))
+    const [second] = grad(x => grad(cube)(x)[0])(tensor64([2]))
     assert.equal(values(second), [12])
   })
 })
 
 test('an infinite gradient stays on the side of `where` that was chosen', () => {
-  const [a, b] = [f64([1, 2]).requireGrad(), f64([3, 4]).requireGrad()]
-  const y = where(f64([1, 0]), a, b)
-  const [ga, gb] = gradients(y, [a, b], { cotangent: f64([Infinity, Number.NaN]) })
+  const [a, b] = [tensor64([1, 2]).requireGrad(), tensor64([3, 4]).requireGrad()]
+  const y = where(tensor64([1, 0]), a, b)
+  const [ga, gb] = gradients(y, [a, b], { cotangent: tensor64([Infinity, Number.NaN]) })
   assert.equal(values(ga), [Infinity, 0])
   assert.equal(values(gb), [0, Number.NaN])
 })
@@ -230,7 +231,7 @@ test('an infinite gradient stays on the side of `where` that was chosen', () => 
 
 test('backward frees the graph as it walks: after it the bytes are those of the tensors alone', () => {
   const before = cpu.stats().bytes
-  const w = normal([100], 1).requireGrad()
+  const w = normal(1, 100).requireGrad()
   // No scope: what the tape holds is what keeps these alive when their handles are gone.
   const a = mul(w, w)
   const b = exp(a)
@@ -247,7 +248,7 @@ test('backward frees the graph as it walks: after it the bytes are those of the 
 })
 
 test('a second backward says that the graph is gone', () => {
-  const w = f64([2]).requireGrad()
+  const w = tensor64([2]).requireGrad()
   const y = mul(exp(w), w)
   backward(y)
   assert.throws(() => backward(y), /backward: the graph of 'mul' was freed by an earlier backward/)
@@ -255,7 +256,7 @@ test('a second backward says that the graph is gone', () => {
 })
 
 test('what is shared with an earlier backward is gone, what is not still works', () => {
-  const w = f64([2]).requireGrad()
+  const w = tensor64([2]).requireGrad()
   const shared = exp(w)
   const [a, b] = [mul(shared, shared), sin(shared)]
   backward(a)
@@ -266,7 +267,7 @@ test('what is shared with an earlier backward is gone, what is not still works',
 
 test('a saved tensor that was changed in place is refused, naming the op that needs it', () => {
   scope(() => {
-    const w = f64([1, 2]).requireGrad()
+    const w = tensor64([1, 2]).requireGrad()
     const unneeded = add(w, w)
     shiftInPlace(w)
     backward(sum(unneeded)) // addition keeps nothing
@@ -287,9 +288,9 @@ test('a saved tensor that was changed in place is refused, naming the op that ne
 
 test('replaceWith leaves what was saved as it was', () => {
   leavesNothing(() => {
-    const w = f64([3]).requireGrad()
+    const w = tensor64([3]).requireGrad()
     const y = square(w)
-    w.replaceWith(f64([100]))
+    w.replaceWith(tensor64([100]))
     backward(y)
     assert.equal(values(w.grad!), [6])
     assert.equal(values(w), [100])
@@ -299,8 +300,8 @@ test('replaceWith leaves what was saved as it was', () => {
 
 test('an input may be disposed before backward', () => {
   const before = cpu.stats().bytes
-  const w = f64([3]).requireGrad()
-  const x = f64([5])
+  const w = tensor64([3]).requireGrad()
+  const x = tensor64([5])
   const y = mul(x, w)
   x.dispose()
   backward(y)
@@ -310,10 +311,10 @@ test('an input may be disposed before backward', () => {
 })
 
 test('bytes are exact after steps in scopes, whatever was left unused', () => {
-  const w = normal([4, 4], 1).requireGrad().persist()
+  const w = normal(1, 4, 4).requireGrad().persist()
   const step = () =>
     scope(() => {
-      const x = normal([8, 4], 2)
+      const x = normal(2, 8, 4)
       const h = tanh(linear(x, w))
       exp(h) // recorded and never used
       const loss = mean(square(softmax(h)))
@@ -340,7 +341,7 @@ function left(fn: () => void): number {
 }
 
 test('a result that is disposed of without backward takes along what its graph saved', () => {
-  const [x, w] = [normal([8, 4], 1), normal([4, 4], 2).requireGrad()]
+  const [x, w] = [normal(1, 8, 4), normal(2, 4, 4).requireGrad()]
   const before = stats(cpu).tensors
   const loss = () => scope(() => mean(square(tanh(layerNorm(linear(x, w), null, null, 1e-6)))))
   const bytes = left(() => {
@@ -359,7 +360,7 @@ test('a result that is disposed of without backward takes along what its graph s
 })
 
 test('a node is kept by each result and each consumer that leads to it, and by no other', () => {
-  const w = f64([1, 2, 3]).requireGrad()
+  const w = tensor64([1, 2, 3]).requireGrad()
   const bytes = left(() => {
     const a = exp(w) // saves its result, a diamond's top
     const [b, c] = [mul(a, a), sin(a)]
@@ -383,7 +384,7 @@ test('a node is kept by each result and each consumer that leads to it, and by n
 })
 
 test('of two losses that share a node, one may go and the other be walked', () => {
-  const w = f64([1, 2]).requireGrad()
+  const w = tensor64([1, 2]).requireGrad()
   for (const order of [0, 1]) {
     const bytes = left(() => {
       const [first, second] = scope(() => {
@@ -408,14 +409,14 @@ test('of two losses that share a node, one may go and the other be walked', () =
 })
 
 test('views keep the graph, detached ones only the memory, and persistent results both', () => {
-  const w = f64([1, 2, 3, 4]).requireGrad()
+  const w = tensor64([1, 2, 3, 4]).requireGrad()
   const bytes = left(() => {
     const y = exp(w)
     const [view, same, detached] = [reshape(y, [2, 2]), y.alias(), y.detach()]
     y.dispose()
     same.dispose()
     detached.dispose()
-    backward(view, f64([1, 1, 1, 1], [2, 2]))
+    backward(view, tensor64([1, 1, 1, 1], [2, 2]))
     close(values(w.grad!), [1, 2, 3, 4].map(Math.exp), 1e-14)
     w.grad!.dispose()
     w.grad = null
@@ -433,7 +434,7 @@ test('views keep the graph, detached ones only the memory, and persistent result
 })
 
 test('createGraph: gradients keep what they are made of, also when the loss goes first, and nothing after them', () => {
-  const x = f64([2]).requireGrad()
+  const x = tensor64([2]).requireGrad()
   const make = () =>
     scope(() => [sum(mul(square(x), x)), gradients(sum(mul(square(x), x)), [x], { createGraph: true })[0]])
   assert.is(
@@ -463,7 +464,7 @@ test('createGraph: gradients keep what they are made of, also when the loss goes
 })
 
 test('a chain of 20,000 results that is disposed of needs no stack', () => {
-  const x = f64([1]).requireGrad()
+  const x = tensor64([1]).requireGrad()
   const bytes = left(() => {
     const y = scope(() => Array.from({ length: 20_000 }).reduce<Tensor>(t => exp(mul(t, 1e-3)), x))
     y.dispose()
@@ -473,7 +474,7 @@ test('a chain of 20,000 results that is disposed of needs no stack', () => {
 })
 
 test('grad outside of every scope leaves its results and nothing else', () => {
-  const x = normal([3, 5], 1)
+  const x = normal(1, 3, 5)
   const slope = grad((t: Tensor) => mean(square(tanh(layerNorm(t, null, null, 1e-6)))))
   const before = stats(cpu).tensors
   const bytes = left(() => {
@@ -494,10 +495,10 @@ test('grad outside of every scope leaves its results and nothing else', () => {
 
 test('gradients by intermediate results, by the output, by a stranger, by one tensor twice', () => {
   leavesNothing(() => {
-    const [x, stranger] = [f64([2, 3]).requireGrad(), f64([7]).requireGrad()]
+    const [x, stranger] = [tensor64([2, 3]).requireGrad(), tensor64([7]).requireGrad()]
     const h = square(x)
     const y = sum(mul(h, x))
-    const [gh, gx, gy, none, again, constant] = gradients(y, [h, x, y, stranger, h, f64([1])])
+    const [gh, gx, gy, none, again, constant] = gradients(y, [h, x, y, stranger, h, tensor64([1])])
     assert.equal(values(gh), [2, 3])
     assert.equal(values(gx), [12, 27]) // through h too
     assert.equal(values(gy), [1])
@@ -510,7 +511,7 @@ test('gradients by intermediate results, by the output, by a stranger, by one te
 
 test('gradients do not walk what no target lies under', () => {
   leavesNothing(() => {
-    const [x, w] = [f64([2]).requireGrad(), f64([3]).requireGrad()]
+    const [x, w] = [tensor64([2]).requireGrad(), tensor64([3]).requireGrad()]
     const shared = exp(w)
     const y = mul(square(x), shared)
     gradients(y, [x])

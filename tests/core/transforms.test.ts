@@ -36,14 +36,15 @@ import {
   valueAndGrad,
   vjp,
 } from '../../core/index.ts'
-import { close, f64, leavesNothing, normal, values } from './helpers.ts'
+import { close, normal, tensor64, values } from '../near.ts'
+import { leavesNothing } from './helpers.ts'
 
 // ---- transforms -----------------------------------------------------------------------------------------------------
 
 test('valueAndGrad gives what the function and grad give, and leaves nothing', () => {
   leavesNothing(() => {
     const f = (x: Tensor, y: Tensor) => sum(mul(sin(x), exp(y)))
-    const [x, y] = [f64([0.3, -1.2]), f64([0.5, 2])]
+    const [x, y] = [tensor64([0.3, -1.2]), tensor64([0.5, 2])]
     const { value, grads } = valueAndGrad(f)(x, y)
     assert.equal(values(value), values(f(x, y)))
     assert.equal(grads.map(values), grad(f)(x, y).map(values))
@@ -55,8 +56,8 @@ test('valueAndGrad gives what the function and grad give, and leaves nothing', (
 
 test('a value that f only hands on is a handle of its own', () => {
   leavesNothing(() => {
-    const w = f64(3).requireGrad()
-    const { value, grads } = valueAndGrad((x: Tensor) => (x.size > 0 ? w : x))(f64([1]))
+    const w = tensor64(3).requireGrad()
+    const { value, grads } = valueAndGrad((x: Tensor) => (x.size > 0 ? w : x))(tensor64([1]))
     value.dispose()
     assert.equal(values(w), [3])
     assert.equal(values(grads[0]), [0])
@@ -70,17 +71,17 @@ test('valueAndGrad inside grad can be differentiated, value and gradients', () =
       const { value, grads } = inner(x)
       return add(value, sum(grads[0])) // x³ + 3x²
     })
-    close(values(outer(f64([2]))[0]), [3 * 4 + 6 * 2], 1e-14)
+    close(values(outer(tensor64([2]))[0]), [3 * 4 + 6 * 2], 1e-14)
   })
 })
 
 /** Functions of one or two arguments with results of several shapes, fused ops and a decomposed gradient among them. */
 const functions: readonly [string, (...x: Tensor[]) => Tensor, readonly Tensor[]][] = [
-  ['elementwise', (x, y) => mul(sin(x), exp(y)), [normal([3, 2], 1), normal([2], 2)]],
-  ['a product', (x, y) => matmul(x, y), [normal([3, 4], 3), normal([4, 2], 4)]],
-  ['softmax', x => softmax(x), [normal([2, 5], 5)]],
-  ['a fused norm', (x, w, b) => layerNorm(x, w, b, 1e-5), [normal([4, 6], 6), normal([6], 7), normal([6], 8)]],
-  ['an argument that plays no part', x => reshape(square(x), [4]), [normal([2, 2], 9), normal([3], 10)]],
+  ['elementwise', (x, y) => mul(sin(x), exp(y)), [normal(1, 3, 2), normal(2, 2)]],
+  ['a product', (x, y) => matmul(x, y), [normal(3, 3, 4), normal(4, 4, 2)]],
+  ['softmax', x => softmax(x), [normal(5, 2, 5)]],
+  ['a fused norm', (x, w, b) => layerNorm(x, w, b, 1e-5), [normal(6, 4, 6), normal(7, 6), normal(8, 6)]],
+  ['an argument that plays no part', x => reshape(square(x), [4]), [normal(9, 2, 2), normal(10, 3)]],
 ]
 
 /** (f(x + h t) − f(x − h t)) / 2h */
@@ -96,12 +97,12 @@ const dot = (a: readonly number[], b: readonly number[]) => a.reduce((total, val
 for (const [name, f, x] of functions)
   test(`jvp of ${name}: the derivative along the tangents, and adjoint to vjp`, () => {
     leavesNothing(() => {
-      const tangents = x.map(({ shape }, i) => normal(shape, 20 + i))
+      const tangents = x.map(({ shape }, i) => normal(20 + i, ...shape))
       const { value, tangent } = jvp(f, x, tangents)
       assert.equal(values(value), values(f(...x)))
       assert.equal(tangent.shape, value.shape)
       close(values(tangent), difference(f, x, tangents), 1e-8)
-      const cotangent = normal(value.shape, 30)
+      const cotangent = normal(30, ...value.shape)
       const { grads } = vjp(f, x, cotangent)
       assert.equal(
         grads.map(g => g.shape),
@@ -114,9 +115,9 @@ for (const [name, f, x] of functions)
 
 test('jvp can be differentiated: the gradient of a directional derivative', () => {
   leavesNothing(() => {
-    const t = f64([1, -2])
+    const t = tensor64([1, -2])
     const slope = grad((x: Tensor) => sum(jvp((x: Tensor) => sin(x), [x], [t]).tangent)) // Σ t cos x
-    const x = f64([0.4, 1.1])
+    const x = tensor64([0.4, 1.1])
     close(
       values(slope(x)[0]),
       values(x).map((each, i) => -values(t)[i] * Math.sin(each)),
@@ -127,10 +128,10 @@ test('jvp can be differentiated: the gradient of a directional derivative', () =
 
 test('hessianVectorProduct: A v for xᵀ A x / 2, and the derivative of the gradient for others', () => {
   leavesNothing(() => {
-    const half = normal([3, 3], 40)
-    const A = add(half, reshape(f64([0, 1, 2].flatMap(i => [0, 1, 2].map(j => values(half)[3 * j + i]))), [3, 3]))
+    const half = normal(40, 3, 3)
+    const A = add(half, reshape(tensor64([0, 1, 2].flatMap(i => [0, 1, 2].map(j => values(half)[3 * j + i]))), [3, 3]))
     const quadratic = (x: Tensor) => mul(sum(mul(x, matmul(A, x))), 0.5)
-    const [x, v] = [normal([3, 1], 41), normal([3, 1], 42)]
+    const [x, v] = [normal(41, 3, 1), normal(42, 3, 1)]
     const { value, grads, products } = hessianVectorProduct(quadratic, [x], [v])
     close(values(value), values(quadratic(x)), 1e-14)
     close(values(grads[0]), values(matmul(A, x)), 1e-13)
@@ -138,8 +139,8 @@ test('hessianVectorProduct: A v for xᵀ A x / 2, and the derivative of the grad
     for (const t of [value, ...grads, ...products]) assert.is(t.node, null)
 
     const f = (x: Tensor, y: Tensor) => sum(mul(softmax(matmul(x, y)), sin(matmul(x, y))))
-    const at = [normal([2, 3], 43), normal([3, 4], 44)] as const
-    const along = [normal([2, 3], 45), normal([3, 4], 46)] as const
+    const at = [normal(43, 2, 3), normal(44, 3, 4)] as const
+    const along = [normal(45, 2, 3), normal(46, 3, 4)] as const
     const whole = hessianVectorProduct(f, at, along).products
     const slopes = (...x: Tensor[]) =>
       concat(
@@ -151,11 +152,14 @@ test('hessianVectorProduct: A v for xᵀ A x / 2, and the derivative of the grad
 })
 
 test('transforms say which tensor does not fit', () => {
-  const x = f64([1, 2])
+  const x = tensor64([1, 2])
   const f = (x: Tensor) => square(x)
   assert.throws(() => jvp(f, [x], [] as never), /^jvp: expected a tangent for each of 1 arguments, got 0$/)
-  assert.throws(() => jvp(f, [x], [f64([1])]), /^jvp: expected a tangent of f64 \[2\] on cpu, got f64 \[1\] on cpu$/)
-  assert.throws(() => vjp(f, [x], f64(1)), /^vjp: expected a cotangent of f64 \[2\] on cpu, got f64 \[\] on cpu$/)
+  assert.throws(
+    () => jvp(f, [x], [tensor64([1])]),
+    /^jvp: expected a tangent of f64 \[2\] on cpu, got f64 \[1\] on cpu$/,
+  )
+  assert.throws(() => vjp(f, [x], tensor64(1)), /^vjp: expected a cotangent of f64 \[2\] on cpu, got f64 \[\] on cpu$/)
   assert.throws(() => valueAndGrad(f)(x), /^backward: expected a single element or a cotangent, got shape \[2\]$/)
   const ids = tensor([1], { dtype: 'i32' })
   assert.throws(
@@ -170,14 +174,14 @@ test('transforms say which tensor does not fit', () => {
 test('customOp runs the forward unrecorded and the backward given: a straight-through estimator', () => {
   leavesNothing(() => {
     const floored = customOp({ name: 'floored', forward: (x: Tensor) => floor(x), backward: g => [g] })
-    const x = f64([0.5, 1.7]).requireGrad()
+    const x = tensor64([0.5, 1.7]).requireGrad()
     const y = floored(x)
     assert.equal(values(y), [0, 1])
     assert.match(String(y), /result of floored/)
-    backward(sum(mul(y, f64([2, 3]))))
+    backward(sum(mul(y, tensor64([2, 3]))))
     assert.equal(values(x.grad!), [2, 3])
     assert.is(noGrad(() => floored(x)).node, null)
-    assert.is(floored(f64([1.5])).node, null)
+    assert.is(floored(tensor64([1.5])).node, null)
   })
 })
 
@@ -188,9 +192,9 @@ test('customOp: saved inputs and result, inputs without a gradient, second deriv
       forward: (a: Tensor, x: Tensor) => mul(a, exp(x)),
       backward: (g, { x: [a], y }) => [null, mul(g, a.size > 0 ? y : a)],
     })
-    const a = f64([3]).requireGrad()
+    const a = tensor64([3]).requireGrad()
     const f = (x: Tensor) => sum(scaledExp(a, x))
-    const x = f64([0.2])
+    const x = tensor64([0.2])
     close(values(grad(f)(x)[0]), [3 * Math.exp(0.2)], 1e-15)
     close(values(grad((x: Tensor) => sum(grad(f)(x)[0]))(x)[0]), [3 * Math.exp(0.2)], 1e-15)
     assert.equal(values(gradients(f(x.requireGrad()), [a])[0]), [0])
@@ -200,7 +204,7 @@ test('customOp: saved inputs and result, inputs without a gradient, second deriv
 test('customOp hands on what its forward was given, and broadcasts nothing silently', () => {
   leavesNothing(() => {
     const same = customOp({ forward: (x: Tensor) => x, backward: g => [mul(g, 2)] })
-    const x = f64([1, 2]).requireGrad()
+    const x = tensor64([1, 2]).requireGrad()
     const y = same(x)
     backward(sum(y))
     assert.equal(values(x.grad!), [2, 2])
@@ -226,7 +230,7 @@ test('customOp hands on what its forward was given, and broadcasts nothing silen
 test('customOp frees what it saved with its result, and notices a change in place', () => {
   leavesNothing(() => {
     const op = customOp({ forward: (x: Tensor) => square(x), backward: (g, { x: [x] }) => [mul(g, x)] })
-    const x = f64([3]).requireGrad()
+    const x = tensor64([3]).requireGrad()
     scope(() => {
       op(x)
     })
@@ -241,14 +245,14 @@ test('customOp frees what it saved with its result, and notices a change in plac
 
 test('a hook sees the whole gradient of a result once, and may replace it', () => {
   leavesNothing(() => {
-    const x = f64([1, 2]).requireGrad()
+    const x = tensor64([1, 2]).requireGrad()
     const y = mul(x, 3)
     const seen: number[][] = []
     const remove = y.registerHook(g => {
       seen.push(values(g))
     })
     y.registerHook(g => clamp(g, -1, 1))
-    const loss = sum(add(mul(y, f64([5, -0.5])), y)) // d/dy = [6, 0.5]
+    const loss = sum(add(mul(y, tensor64([5, -0.5])), y)) // d/dy = [6, 0.5]
     backward(loss, undefined, { retainGraph: true })
     assert.equal(seen, [[6, 0.5]])
     assert.equal(values(x.grad!), [3, 1.5])
@@ -262,13 +266,13 @@ test('a hook sees the whole gradient of a result once, and may replace it', () =
 
 test('a hook on a leaf runs before the gradient is added to .grad, also where a checkpoint captured the leaf', () => {
   leavesNothing(() => {
-    const w = f64([2]).requireGrad()
+    const w = tensor64([2]).requireGrad()
     const seen: number[] = []
     w.registerHook(g => {
       seen.push(values(g)[0])
       return mul(g, 10)
     })
-    const x = f64([3]).requireGrad()
+    const x = tensor64([3]).requireGrad()
     const inside = checkpoint(([x]) => mul(mul(x, w), w), [x]) // d/dw = 2 x w = 12
     backward(sum(add(inside, mul(w, 5))))
     assert.equal(seen, [17])
@@ -279,8 +283,8 @@ test('a hook on a leaf runs before the gradient is added to .grad, also where a 
 
 test('a gradient that a hook returns is not shared with it, and hooks take part in second derivatives', () => {
   leavesNothing(() => {
-    const x = f64([2]).requireGrad()
-    const own = f64([7])
+    const x = tensor64([2]).requireGrad()
+    const own = tensor64([7])
     const remove = x.registerHook(() => own)
     backward(square(x))
     x.grad!.backend.write(x.grad!.storage, new Float64Array([0]))
@@ -297,10 +301,10 @@ test('a gradient that a hook returns is not shared with it, and hooks take part 
 test('hooks are refused where there is no gradient, and what they return is checked', () => {
   leavesNothing(() => {
     assert.throws(
-      () => f64([1]).registerHook(() => {}),
+      () => tensor64([1]).registerHook(() => {}),
       /^registerHook: expected a tensor that requires a gradient, got one of shape \[1\]$/,
     )
-    const x = f64([1, 2]).requireGrad()
+    const x = tensor64([1, 2]).requireGrad()
     x.registerHook(g => sum(g))
     assert.throws(
       () => backward(sum(relu(x))),
@@ -311,7 +315,7 @@ test('hooks are refused where there is no gradient, and what they return is chec
 
 test('retainGraph keeps the graph for another walk; without it the second one says that it was freed', () => {
   leavesNothing(() => {
-    const x = f64([3]).requireGrad()
+    const x = tensor64([3]).requireGrad()
     const y = square(x)
     const [first] = gradients(y, [x], { retainGraph: true })
     assert.is(first.node, null)
@@ -319,7 +323,7 @@ test('retainGraph keeps the graph for another walk; without it the second one sa
     backward(y)
     assert.equal([...values(first), ...values(x.grad!)], [6, 12])
     assert.throws(() => backward(y), /the graph of 'square' was freed by an earlier backward/)
-    const inputs = f64([1]).requireGrad()
+    const inputs = tensor64([1]).requireGrad()
     const again = checkpoint(([x]) => sub(square(x), x), [inputs])
     backward(again, undefined, { retainGraph: true })
     backward(again)

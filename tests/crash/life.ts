@@ -15,6 +15,7 @@ import { bytesOf } from '../programs/example.ts'
 
 /** A training program and the flags of its smallest run, all but --out, --steps, --threads and --resume. */
 export interface Trainee {
+  /** An example, or demask. */
   readonly program: string
   readonly args: readonly string[]
 }
@@ -23,7 +24,9 @@ const small = ['--size', '8', '--batch', '1']
 
 /** The smallest runs that the programs can do: steps of some milliseconds. */
 export const trainees: Readonly<Record<string, Trainee>> = {
+  dit: { program: 'demask', args: ['train', 'dit', '--optimizer', 'adan', '--held-out', '0.1', ...small] },
   mdt: { program: 'train-mdt-s', args: ['--preset', 'tiny', ...small] },
+  mdtv2: { program: 'demask', args: ['train', 'mdtv2', '--optimizer', 'sgd', '--checkpoint-blocks', ...small] },
   maskdit: { program: 'train-maskdit', args: small },
   maskdm: { program: 'train-maskdm', args: ['pretrain', ...small] },
   vae: { program: 'train-vae', args: small },
@@ -67,7 +70,8 @@ process.on('exit', () => {
 /** Runs a program until it ends; resumes the run in `out` if there is one. */
 export async function live({ program, args }: Trainee, options: LifeOptions): Promise<Life> {
   const { out, steps, threads = 1, fate, until, fullAtWrite } = options
-  const file = fileURLToPath(new URL(`../../examples/${program}.ts`, import.meta.url))
+  const path = program === 'demask' ? 'cli/index.ts' : `examples/${program}.ts`
+  const file = fileURLToPath(new URL(`../../${path}`, import.meta.url))
   const preload = fullAtWrite === undefined ? [] : ['--import', fullDisk]
   const run = [
     '--out',

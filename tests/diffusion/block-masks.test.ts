@@ -20,7 +20,7 @@ import {
 } from '../../diffusion/block-masks.ts'
 import { keptTokens, type TokenMask } from '../../diffusion/masking.ts'
 import type { Grid } from '../../nn/index.ts'
-import { values } from '../core/helpers.ts'
+import { values } from '../near.ts'
 
 const place = { backend: cpu }
 const ratio = fc.double({ min: 0, max: 0.95, noNaN: true })

@@ -30,14 +30,12 @@ import {
   spaceTimesteps,
   vlbTerms,
 } from '../../diffusion/index.ts'
+import { near } from '../near.ts'
 
 const f64 = { dtype: 'f64', backend: cpu } as const
 /** Mean and standard deviation of the data. */
 const mu = 0.7
 const sd = 0.4
-
-const close = (got: number, want: number, tolerance: number, what: string) =>
-  assert.ok(Math.abs(got - want) <= tolerance, `${what}: expected ${want}, got ${got}`)
 
 // ---- DDPM and DDIM ------------------------------------------------------------------------------------------------
 
@@ -102,9 +100,9 @@ test('DDPM with the true reverse variances reaches the data, with any number of 
     const all = gaussianDiffusion({ betas: linearBetas(1000) })
     const d = respace(all, spaceTimesteps(1000, steps))
     const got = moments(d, (xT, noise) => ddpmSample(d, bestNetwork(d), xT, { noise }))
-    close(got.mean, mu, 1e-9, `mean with ${steps} steps`)
+    near(got.mean, mu, 1e-9, `mean with ${steps} steps`)
     // The last step adds no noise: it gives E[x_0 | x_1], which lacks the variance of q(x_0 | x_1).
-    close(got.variance, sd ** 2 - belief(d.alphaBar[0]).variance, 1e-9, `variance with ${steps} steps`)
+    near(got.variance, sd ** 2 - belief(d.alphaBar[0]).variance, 1e-9, `variance with ${steps} steps`)
   }
 })
 
@@ -128,7 +126,7 @@ test('DDPM with fixed variances and DDIM with eta 0.5 reach the data in the limi
   for (const [name, sample] of Object.entries(samplers)) {
     const [a, b, c] = [60, 120, 240].map(T => {
       const { mean, variance } = sample(T)
-      close(mean, mu, 1e-9, `${name}: mean`)
+      near(mean, mu, 1e-9, `${name}: mean`)
       return Math.abs(variance - sd ** 2)
     })
     assert.ok(c < 0.007, `${name}: error ${c}`)
@@ -138,8 +136,8 @@ test('DDPM with fixed variances and DDIM with eta 0.5 reach the data in the limi
 
 test('DDIM with eta 1 is DDPM with the smaller of the fixed variances', () => {
   const [ddim, ddpm] = [withDdim(1, 60), withFixedVariance('fixedSmall', 60)]
-  close(ddim.mean, ddpm.mean, 1e-12, 'mean')
-  close(ddim.variance, ddpm.variance, 1e-12, 'variance')
+  near(ddim.mean, ddpm.mean, 1e-12, 'mean')
+  near(ddim.variance, ddpm.variance, 1e-12, 'variance')
 })
 
 test('DDIM with eta 0 follows the probability flow: exact solution, error 1/steps', () => {
@@ -174,8 +172,8 @@ test('samples drawn by rng have the mean and the variance of the data', () => {
       square += x * x
     }
     const variance = square / n - (sum / n) ** 2
-    close(sum / n, mu, (4 * sd) / Math.sqrt(n), `${dtype}: mean`) // four standard errors
-    close(variance, sd ** 2, 4 * sd ** 2 * Math.sqrt(2 / n), `${dtype}: variance`)
+    near(sum / n, mu, (4 * sd) / Math.sqrt(n), `${dtype}: mean`) // four standard errors
+    near(variance, sd ** 2, 4 * sd ** 2 * Math.sqrt(2 / n), `${dtype}: variance`)
   }
 })
 
@@ -219,7 +217,7 @@ test('Heun with churn keeps the distribution, with an error that more steps redu
     for (let k = 0; k < steps; k++) added += (out[2 + k] - out[0]) ** 2
     const variance = (out[1] - out[0]) ** 2 * (sd ** 2 + 100) + added
     assert.ok(added > 0.5 * variance, `churn makes ${added} of the variance ${variance}`)
-    close(out[0] + (out[1] - out[0]) * mu, mu, 1e-9, 'mean')
+    near(out[0] + (out[1] - out[0]) * mu, mu, 1e-9, 'mean')
     return Math.abs(variance - sd ** 2)
   })
   assert.ok(errors[0] > 2.5 * errors[1] && errors[1] > 2.5 * errors[2] && errors[2] < 0.001, `errors ${errors}`)
@@ -232,17 +230,17 @@ test('preconditioning: input and target of the network have variance 1, and the 
     [80, 0.3],
   ]) {
     const c = preconditioning(sigma, sigmaData)
-    close(c.in ** 2 * (sigmaData ** 2 + sigma ** 2), 1, 1e-12, 'variance of the input')
+    near(c.in ** 2 * (sigmaData ** 2 + sigma ** 2), 1, 1e-12, 'variance of the input')
     // The target of F is (y − c_skip (y + σ n))/c_out.
     const target = ((1 - c.skip) ** 2 * sigmaData ** 2 + (c.skip * sigma) ** 2) / c.out ** 2
-    close(target, 1, 1e-9, 'variance of the target')
-    close(lossWeight(sigma, sigmaData) * c.out ** 2, 1, 1e-12, 'weight of the loss of F')
-    close(c.noise, Math.log(sigma) / 4, 0, 'c_noise')
+    near(target, 1, 1e-9, 'variance of the target')
+    near(lossWeight(sigma, sigmaData) * c.out ** 2, 1, 1e-12, 'weight of the loss of F')
+    near(c.noise, Math.log(sigma) / 4, 0, 'c_noise')
   }
   const sigma = logNormalSigma(rng(1).normalArray(50_000))
   const logs = Array.from(sigma, Math.log)
   const mean = logs.reduce((a, b) => a + b) / logs.length
-  close(mean, -1.2, (4 * 1.2) / Math.sqrt(logs.length), 'mean of ln σ')
+  near(mean, -1.2, (4 * 1.2) / Math.sqrt(logs.length), 'mean of ln σ')
 })
 
 // ---- the variational bound ----------------------------------------------------------------------------------------
@@ -280,7 +278,7 @@ test('the bound above t = 0 is the KL divergence, integrated numerically from th
     const kl = integral(x => Math.exp(logQ(x)) * (logQ(x) - logDensity(x, mean, variance)), -6, 6)
     const output = tensor([[epsilon, v]], f64)
     const [got] = scope(() => vlbTerms(d, output, one(x0), one(xt), [t])).dataSync()
-    close(got, kl / Math.LN2, 1e-7 * Math.max(1, kl), `t = ${t}`)
+    near(got, kl / Math.LN2, 1e-7 * Math.max(1, kl), `t = ${t}`)
   }
 })
 
@@ -299,9 +297,9 @@ test('the bound at t = 0 is the likelihood of a pixel: integrated numerically, a
       const from = level === 0 ? mean - 10 * sigma - 1 : x - 1 / 255
       const to = level === 255 ? mean + 10 * sigma + 1 : x + 1 / 255
       const want = integral(y => Math.exp(logDensity(y, mean, sigma ** 2)), from, to, 400)
-      close(got, want, 1e-3, `level ${level}`) // the approximate Φ is within 5e-4
+      near(got, want, 1e-3, `level ${level}`) // the approximate Φ is within 5e-4
     }
-    close(total, 1, 1e-9, 'sum over all levels')
+    near(total, 1, 1e-9, 'sum over all levels')
   }
 })
 
@@ -313,7 +311,7 @@ test('the likelihood of a pixel keeps its digits in f32, where the prediction is
         discretizedLogLikelihood(at(0.2), { mean: at(0.2 + miss), logVariance: at(-10) }),
       ).dataSync()[0]
     })
-    close(narrow, wide, 1e-4 * Math.max(1, Math.abs(wide)), `${miss} off`)
+    near(narrow, wide, 1e-4 * Math.max(1, Math.abs(wide)), `${miss} off`)
   }
 })
 
@@ -322,8 +320,8 @@ test('the KL divergence of Gaussians is 0 for equal ones and as integrated for o
   const p = { mean: one(m1), logVariance: one(Math.log(v1)) }
   const q = { mean: one(m2), logVariance: one(Math.log(v2)) }
   const want = integral(x => Math.exp(logDensity(x, m1, v1)) * (logDensity(x, m1, v1) - logDensity(x, m2, v2)), -8, 8)
-  close(scope(() => gaussianKl(p, q)).dataSync()[0], want, 1e-9, 'KL')
-  close(scope(() => gaussianKl(p, p)).dataSync()[0], 0, 1e-15, 'KL of equals')
+  near(scope(() => gaussianKl(p, q)).dataSync()[0], want, 1e-9, 'KL')
+  near(scope(() => gaussianKl(p, p)).dataSync()[0], 0, 1e-15, 'KL of equals')
 })
 
 test.run()

@@ -299,7 +299,7 @@ test('the hybrid loss: weights and fixed variances', () => {
   scope(() => {
     const xt = qSample(d, x0, t, noise)
     const plain = trainingLoss(d, stored(output), x0, t, noise)
-    const weighted = hybridLoss(d, output, { x0, xt, noise, t }, { weighting: 'minSnr5', rescaleVb: true })
+    const weighted = hybridLoss(d, output, { x0, xt, noise, t }, { weighting: 'min-snr-5', rescaleVb: true })
     const weights = tensor(
       t.map(i => minSnrWeight(d, i)),
       f64,

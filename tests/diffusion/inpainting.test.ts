@@ -9,7 +9,7 @@ import { cpu, full, matmul, mul, rng, stats, tensor } from '../../core/index.ts'
 import { linearBetas } from '../../diffusion/betas.ts'
 import { gaussianDiffusion, type Network, respace, spaceTimesteps } from '../../diffusion/index.ts'
 import { inpaintSteps, repaintLevels } from '../../diffusion/inpainting.ts'
-import { values } from '../core/helpers.ts'
+import { values } from '../near.ts'
 
 const f64 = { dtype: 'f64', backend: cpu } as const
 

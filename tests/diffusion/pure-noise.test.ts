@@ -125,7 +125,7 @@ test('losses and min-SNR weights at ᾱ = 0', () => {
     const square = (t: Tensor) => Array.from(t.dataSync()).reduce((sum, value) => sum + value ** 2, 0) / 4
     const loss = (options = {}) => trainingLoss(d, network, x0, [999], noise, options).loss.dataSync()[0]
     assert.ok(Math.abs(loss() - square(target)) < 1e-12, prediction)
-    assert.ok(Math.abs(loss({ weighting: 'minSnr5' }) - weight * square(target)) < 1e-12, prediction)
+    assert.ok(Math.abs(loss({ weighting: 'min-snr-5' }) - weight * square(target)) < 1e-12, prediction)
   }
   const learned = diffusion('v', 'learnedRange')
   const { vb } = trainingLoss(learned, perfect(learned), x0, [999], noise)

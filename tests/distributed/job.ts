@@ -32,7 +32,7 @@ export interface Ended {
   readonly left: readonly number[]
 }
 
-/** How a job is run. */
+/** Options of a job. */
 export interface JobOptions {
   readonly env?: Readonly<Record<string, string>>
   /** Flags of node before the program. */

@@ -12,7 +12,7 @@ import { cpu, type Doubles, rng } from '../../core/index.ts'
 import { plainDoubles } from '../../evaluation/doubles.ts'
 import { FeatureStatistics, frechetDistance, precisionRecall } from '../../evaluation/index.ts'
 import { singularValueSum } from '../../evaluation/singular-values.ts'
-import { close } from '../core/helpers.ts'
+import { close } from '../near.ts'
 
 const wasm = await createWasm({ threads: 2 })
 test.after(() => wasm.dispose())

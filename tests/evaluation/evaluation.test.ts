@@ -20,7 +20,7 @@ import {
 } from '../../evaluation/index.ts'
 import { covarianceFactor, timesTransposed, transposed } from '../../evaluation/matrix.ts'
 import { singularValueSum } from '../../evaluation/singular-values.ts'
-import { close } from '../core/helpers.ts'
+import { close } from '../near.ts'
 
 function randomMatrix(rows: number, columns: number, seed: number): Matrix {
   return { rows, columns, data: Float64Array.from(rng(seed).normalArray(rows * columns)) }

@@ -11,7 +11,7 @@ import { ready } from '../../core/ready.ts'
 import { InceptionV3 } from '../../evaluation/inception.ts'
 import { readSafetensors } from '../../io/safetensors-node.ts'
 import { Conv2d, shapesOnly } from '../../nn/index.ts'
-import { f64 } from '../core/helpers.ts'
+import { tensor64 } from '../near.ts'
 import { drawnInception, drawnPictures, names, outputs } from './inception-reference.ts'
 
 const backend = await ready()
@@ -76,7 +76,7 @@ test('a kernel of a height and a width', () => {
       ['bias', { shape: [1], data: [0] }],
     ]),
   )
-  assert.equal([...noGrad(() => conv.forward(f64([1, 2, 3, 4], [1, 1, 2, 2]))).dataSync()], [210, 21, 430, 43])
+  assert.equal([...noGrad(() => conv.forward(tensor64([1, 2, 3, 4], [1, 1, 2, 2]))).dataSync()], [210, 21, 430, 43])
 })
 
 test.run()

@@ -4,12 +4,12 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { backward, cpu, grad, mul, pow, rng, scope, square, stats, sum, type Tensor } from '../../core/index.ts'
 import { AdamW, Linear } from '../../nn/index.ts'
-import { close, normal, values } from '../core/helpers.ts'
+import { close, normal, values } from '../near.ts'
 
 test('1: a Hessian times a vector, without the Hessian', () => {
   const f = (x: Tensor) => mul(sum(pow(x, 4)), 1 / 12) // its Hessian is diagonal: x²
   const hessianTimes = (v: Tensor) => grad((x: Tensor) => sum(mul(grad(f)(x)[0], v)))
-  const [x, v] = [normal([5], 1), normal([5], 2)]
+  const [x, v] = [normal(1, 5), normal(2, 5)]
   const [Hv] = hessianTimes(v)(x)
   close(values(Hv), values(mul(square(x), v)), 1e-12)
 })

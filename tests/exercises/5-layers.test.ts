@@ -5,15 +5,14 @@ import * as assert from 'uvu/assert'
 import { backward, rng, square, sub, sum } from '../../core/index.ts'
 import { DiTBlock } from '../../models/index.ts'
 import { AdamW, relativePositions } from '../../nn/index.ts'
-import { normal, values } from '../core/helpers.ts'
-import { f64 } from '../near.ts'
+import { f64, normal, values } from '../near.ts'
 
 test('1: a new block is the identity, and learns not to be', () => {
   const block = new DiTBlock({ hiddenSize: 8, numHeads: 2 }, { rng: rng(1), ...f64 })
-  const [x, c] = [normal([2, 3, 8], 2), normal([2, 8], 3)]
+  const [x, c] = [normal(2, 2, 3, 8), normal(3, 2, 8)]
   assert.equal(values(block.forward(x, c)), values(x))
 
-  backward(sum(square(sub(block.forward(x, c), normal([2, 3, 8], 4)))))
+  backward(sum(square(sub(block.forward(x, c), normal(4, 2, 3, 8)))))
   new AdamW(block.namedParameters(), { lr: 1e-3 }).step()
   assert.not.equal(values(block.forward(x, c)), values(x))
 })

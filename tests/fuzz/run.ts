@@ -27,6 +27,8 @@ import { targets } from './targets.ts'
 const names = targets.map(({ name }) => name)
 const kept = 'runs/fuzz'
 const hang = 30_000
+/** A process that starts on a busy machine, under a loader, takes longer to say its first word. */
+const start = 300_000
 
 /** Message of the reading process to the watching one. */
 type Message = { readonly at: number } | { readonly finding: Finding }
@@ -61,16 +63,18 @@ async function watch(
     })
     let said = ''
     let last = performance.now()
+    let patience = start
     let ended = ''
     child.stderr!.on('data', chunk => (said = (said + chunk).slice(-2000)))
     child.on('message', (message: Message) => {
       last = performance.now()
+      patience = hang
       if ('at' in message) at = message.at
       else findings.push(message.finding)
     })
     const timer = setInterval(() => {
       if (performance.now() >= end) ended = 'time'
-      else if (performance.now() - last > hang) ended = `no answer for ${hang / 1000} s`
+      else if (performance.now() - last > patience) ended = `no answer for ${patience / 1000} s`
       if (ended !== '') child.kill('SIGKILL')
     }, 200)
     const code = await new Promise(resolve => child.on('exit', (code, signal) => resolve(code ?? signal)))

@@ -29,6 +29,7 @@ import { recognise } from '../../models/recognise.ts'
 import type { Module } from '../../nn/index.ts'
 import { newSettings, programs, readState, type TrainingProgram } from '../../training/index-node.ts'
 import { readRows } from '../../training/metrics.ts'
+import { withPreset } from '../../training/settings.ts'
 import { root } from '../repo/markdown.ts'
 import { dataTargets, look } from './data-targets.ts'
 
@@ -76,7 +77,8 @@ function settle<Model extends Module, Options, Own extends SettingsTable>(
   words: readonly string[],
 ): void {
   const { given, flags } = readTrainingCommand(program, 'demask', words)
-  newSettings(program.family, program.complete?.(given, flags.steps) ?? given)
+  const { preset } = withPreset(program.family, given)
+  newSettings(program.family, program.complete?.(given, flags.steps, preset) ?? given)
 }
 
 /** Command lines of programs, and what makes settings of them. */

@@ -128,7 +128,7 @@ const npy = (descr: string, shape: string, bytes: readonly number[], fortran = f
   ])
 }
 
-/** Pictures and classes of a list with this text, and what is said of it. */
+/** Checks pictures and classes of a list with this text, and the notes about it. */
 function lists(name: string, text: string, wanted: readonly string[], said: readonly string[] = []): void {
   writeFileSync(at(name), text)
   const { files, classes, notes } = listRows(at(name))

@@ -32,6 +32,7 @@ import {
   unmaskingTuning,
 } from '../../models/maskdit-loss.ts'
 import { AdamW } from '../../nn/index.ts'
+import { near } from '../near.ts'
 import { opened } from './opened.ts'
 
 const wasm = await ready({ threads: 1 })
@@ -66,15 +67,6 @@ const pictures = (N: number, place: Place = f64, seed = 2) =>
 
 const halfMask = (N: number, seed = 3) => tokenMask(rng(seed).uniformArray(N * T), [N, T], 0.5, f64)
 
-function close(got: Tensor | readonly number[], wanted: Tensor | readonly number[], tolerance: number): void {
-  const values = (x: Tensor | readonly number[]) => (Array.isArray(x) ? x : Array.from((x as Tensor).dataSync()))
-  const [a, b] = [values(got), values(wanted)]
-  assert.is(a.length, b.length)
-  a.forEach((v, i) => {
-    if (!(Math.abs(v - b[i]) <= tolerance)) assert.unreachable(`element ${i}: expected ${b[i]}, got ${v}`)
-  })
-}
-
 /** The token under element i of pictures of 3 × 8 × 8 with patches of 2 × 2. */
 function tokenAt(i: number): number {
   return Math.floor((i % 64) / 16) * 4 + Math.floor((i % 8) / 2)
@@ -86,7 +78,7 @@ test('a new model predicts c_skip x: decoder and network begin at 0', () => {
   for (const mask of [null, halfMask(2)]) {
     const skips = [0.3, 7].flatMap(sigma => new Array<number>(192).fill(preconditioning(sigma).skip))
     const wanted = Array.from(x.dataSync(), (v, i) => v * skips[i])
-    close(net.forward(x, [0.3, 7], [0, 5], mask), wanted, 1e-15)
+    near(net.forward(x, [0.3, 7], [0, 5], mask), wanted, 1e-15)
   }
   for (const [name, p] of net.namedParameters()) {
     const values = Array.from(p.dataSync())
@@ -104,10 +96,10 @@ test('labels: one-hot rows; none is a row of zeros, also where labels are left o
   assert.equal(oneHot([1, 3, 0], 3), Float32Array.of(0, 1, 0, 0, 0, 0, 1, 0, 0))
   const net = made()
   const x = pictures(2)
-  close(net.forward(x, [1, 2], [5, 5]), net.forward(x, [1, 2]), 0)
+  near(net.forward(x, [1, 2], [5, 5]), net.forward(x, [1, 2]), 0)
   assert.not.equal(net.forward(x, [1, 2], [0, 5]).dataSync(), net.forward(x, [1, 2]).dataSync())
   const table = net.model.y_embedder!.embedding_table.weight
-  close(
+  near(
     net.model.y_embedder!.forward([3]),
     Array.from({ length: 16 }, (_, d) => table.dataSync()[d * 5 + 3]),
     0,
@@ -134,7 +126,7 @@ test('options: no decoder, no classes, no reconstruction', () => {
 test('a mask that keeps all tokens, in any order, changes nothing', () => {
   for (const net of [made(), made({ decoder: null })]) {
     const mask = tokenMask(rng(5).uniformArray(2 * T), [2, T], 0, f64)
-    close(net.forward(pictures(2), [0.2, 3], [1, 2], mask), net.forward(pictures(2), [0.2, 3], [1, 2]), 1e-12)
+    near(net.forward(pictures(2), [0.2, 3], [1, 2], mask), net.forward(pictures(2), [0.2, 3], [1, 2]), 1e-12)
   }
 })
 
@@ -149,7 +141,7 @@ test('the network never sees removed patches', () => {
       { shape: x.shape, ...f64 },
     )
   const F = (input: Tensor) => model.forward(input, [0.1, -0.3], [1, 2], mask)
-  close(F(shifted(1)), F(x), 0)
+  near(F(shifted(1)), F(x), 0)
   assert.not.equal(F(shifted(0)).dataSync(), F(x).dataSync())
 })
 
@@ -207,17 +199,17 @@ test('masked loss: λ(σ) · error on visible patches + 0.1 · reconstruction of
   const D = net.forward(tensor(noised, { shape: y.shape, ...f64 }), draws.sigma, draws.labels, draws.mask)
   const wanted = [0, 1, 2].map(n => naiveTerms(D.dataSync(), y.dataSync(), noised, draws.mask!, n))
   const weights = Array.from(draws.sigma, sigma => lossWeight(sigma))
-  close(
+  near(
     dsm,
     wanted.map(({ visible }, n) => visible * weights[n]),
     1e-12,
   )
-  close(
+  near(
     mae!,
     wanted.map(({ mae }) => mae),
     1e-12,
   )
-  close(loss, add(dsm, mul(mae!, 0.1)), 0)
+  near(loss, add(dsm, mul(mae!, 0.1)), 0)
 })
 
 test('unmasked loss: every pixel, no reconstruction, and a gradient of 0 for the mask token', () => {
@@ -226,11 +218,11 @@ test('unmasked loss: every pixel, no reconstruction, and a gradient of 0 for the
   const draws = sampleMaskDiTInputs(net, y, [0, 1], 0, rng(8))
   const { dsm, mae, loss } = maskDiTLoss(net, y, draws)
   assert.is(mae, null)
-  close(loss, dsm, 0)
+  near(loss, dsm, 0)
   const noised = add(y, mul(draws.noise, tensor(draws.sigma, { shape: [2, 1, 1, 1], ...f64 })))
   const errors = square(add(net.forward(noised, draws.sigma, draws.labels), mul(y, -1)))
   const perPicture = Array.from(mean(errors, [1, 2, 3]).dataSync())
-  close(
+  near(
     loss,
     perPicture.map((v, n) => v * lossWeight(draws.sigma[n])),
     1e-12,
@@ -266,16 +258,16 @@ test('labels are dropped one by one, to the row of zeros', () => {
 test('schedules of the mask ratio', () => {
   const at = (name: MaskRatioName, options?: { ratio?: number; least?: number }) =>
     [0, 0.5, 1].map(maskRatioSchedule(name, options))
-  close(at('cosine2'), [0.5, 0.25, 0], 1e-15)
-  close(at('cosine4'), [0.5, 0.125, 0], 1e-15)
-  close(at('cosine6', { ratio: 0.8, least: 0.16 }), [0.8, 0.24, 0.16], 1e-15)
-  close(at('cosine3'), [0.5, 0.5 * Math.SQRT1_2 ** 3, 0], 1e-15)
-  close(at('exp', { ratio: 0.5, least: 0.1 }), [0.5, 0.1 + 0.4 * Math.exp(-3.5), 0.1 + 0.4 * Math.exp(-7)], 1e-15)
-  close(at('linear', { ratio: 0.5, least: 0.1 }), [0.1, 0.3, 0.5], 1e-15)
-  close(at('constant', { ratio: 0.5, least: 0.1 }), [0.5, 0.5, 0.5], 0)
-  close([0, 0.5, 1].map(unmaskingTuning('zero')), [0, 0, 0], 0)
-  close([0, 0.5, 1].map(unmaskingTuning('cosine')), [0.5, 0.125, 0], 1e-15)
-  close([0, 0.5, 1].map(unmaskingTuning('cosine', 0.8)), [0.8, 0.2, 0], 1e-15)
+  near(at('cosine2'), [0.5, 0.25, 0], 1e-15)
+  near(at('cosine4'), [0.5, 0.125, 0], 1e-15)
+  near(at('cosine6', { ratio: 0.8, least: 0.16 }), [0.8, 0.24, 0.16], 1e-15)
+  near(at('cosine3'), [0.5, 0.5 * Math.SQRT1_2 ** 3, 0], 1e-15)
+  near(at('exp', { ratio: 0.5, least: 0.1 }), [0.5, 0.1 + 0.4 * Math.exp(-3.5), 0.1 + 0.4 * Math.exp(-7)], 1e-15)
+  near(at('linear', { ratio: 0.5, least: 0.1 }), [0.1, 0.3, 0.5], 1e-15)
+  near(at('constant', { ratio: 0.5, least: 0.1 }), [0.5, 0.5, 0.5], 0)
+  near([0, 0.5, 1].map(unmaskingTuning('zero')), [0, 0, 0], 0)
+  near([0, 0.5, 1].map(unmaskingTuning('cosine')), [0.5, 0.125, 0], 1e-15)
+  near([0, 0.5, 1].map(unmaskingTuning('cosine', 0.8)), [0.8, 0.2, 0], 1e-15)
 })
 
 // ---- bad arguments --------------------------------------------------------------------------------------------------
@@ -329,9 +321,9 @@ test('guidance: scale 1 is the labelled prediction, 0 the one without, others on
   const net = made()
   const [x, sigma] = [pictures(2), Float64Array.of(0.4, 9)]
   const at = (scale: number) => net.denoiser([1, 3], scale)(x, sigma)
-  close(at(1), net.forward(x, sigma, [1, 3]), 1e-12)
-  close(at(0), net.forward(x, sigma), 1e-12)
-  close(at(3), add(mul(at(1), 3), mul(at(0), -2)), 1e-12)
+  near(at(1), net.forward(x, sigma, [1, 3]), 1e-12)
+  near(at(0), net.forward(x, sigma), 1e-12)
+  near(at(3), add(mul(at(1), 3), mul(at(0), -2)), 1e-12)
 })
 
 test.run()

@@ -18,7 +18,7 @@ import {
 } from '../../models/maskdm-diffusion.ts'
 import { maskdmOptimizer } from '../../models/maskdm-presets.ts'
 import { AdamW, Ema, powerDecay } from '../../nn/index.ts'
-import { close, values } from '../core/helpers.ts'
+import { close, values } from '../near.ts'
 import { learn } from './by-heart.ts'
 import { f64, labelled, make, type Place, pictures, small } from './maskdm-models.ts'
 

@@ -22,7 +22,7 @@ import {
 import { maskDM, maskingOf } from '../../models/maskdm-family.ts'
 import { maskdmOptimizer, maskdmPreset, maskdmPresets } from '../../models/maskdm-presets.ts'
 import { Attention, shapesOnly } from '../../nn/index.ts'
-import { close, values } from '../core/helpers.ts'
+import { close, values } from '../near.ts'
 import { f64, labelled, make, pictures, small } from './maskdm-models.ts'
 import { opened } from './opened.ts'
 

@@ -14,7 +14,7 @@ import { AblatedMDT, ablatedLoss, type MDTAblation } from '../../models/mdt-abla
 import { type MDTInputs, mdtLoss, sampleMDTInputs } from '../../models/mdt-loss.ts'
 import { mdtPreset } from '../../models/presets.ts'
 import { type Module, shapesOnly } from '../../nn/index.ts'
-import { close, values } from '../core/helpers.ts'
+import { close, values } from '../near.ts'
 
 const options: MDTOptions = {
   inputSize: 8,

@@ -28,8 +28,9 @@ import { tokenMask } from '../../diffusion/masking.ts'
 import { DiT, type TransformerOptions } from '../../models/dit.ts'
 import { MDT, type MDTOptions, MDTv2 } from '../../models/mdt.ts'
 import { mdtLoss, mdtPasses, mdtTerms, sampleMDTInputs } from '../../models/mdt-loss.ts'
-import { mdtPreset, presetNames, trainingDefaults } from '../../models/presets.ts'
+import { mdtPreset, presetNames, tinyFor, trainingDefaults } from '../../models/presets.ts'
 import { shapesOnly } from '../../nn/index.ts'
+import { near } from '../near.ts'
 import { opened } from './opened.ts'
 
 const wasm = await ready({ threads: 1 })
@@ -38,7 +39,7 @@ test.after(() => wasm.dispose())
 // ---- presets -----------------------------------------------------------------------------------------------------------
 
 test('presets', () => {
-  assert.is(presetNames.length, 13)
+  assert.is(presetNames.length, 15)
   const pictures = { inputSize: 16, inChannels: 3, numClasses: 0 }
   for (const name of presetNames) {
     const options = mdtPreset(name, { ...pictures, inputSize: 32 })
@@ -51,10 +52,22 @@ test('presets', () => {
   const common = { size: 16, weightDecay: 0, maxNorm: null, flip: true }
   const tinys = { ...common, batch: 64, lr: 2e-3, warmUpSteps: 100, emaDecay: 0.999, labels: 'no' }
   assert.equal(trainingDefaults('tiny'), tinys)
+  assert.equal(trainingDefaults('tiny/8'), { ...tinys, size: 64, labels: 'yes' })
+  const chosen = {
+    1: 'tiny',
+    8: 'tiny',
+    16: 'tiny',
+    18: 'tiny',
+    28: 'tiny/4',
+    32: 'tiny/4',
+    64: 'tiny/8',
+    256: 'tiny/8',
+  }
+  for (const [side, name] of Object.entries(chosen)) assert.is(tinyFor(Number(side)), name, side)
   assert.is(trainingDefaults('S/2').lr, 6e-4)
   const larges = { ...common, batch: 16, lr: 3e-4, warmUpSteps: 0, emaDecay: 0.9999, labels: 'yes' }
   for (const name of ['L/2', 'H/4']) assert.equal(trainingDefaults(name), larges)
-  assert.throws(() => mdtPreset('M/2', pictures), /preset: expected one of tiny, S\/2, .*got 'M\/2'/)
+  assert.throws(() => mdtPreset('M/2', pictures), /preset: expected one of tiny, tiny\/4, tiny\/8, S\/2, .*got 'M\/2'/)
   assert.throws(() => trainingDefaults('constructor'), RangeError)
 })
 
@@ -85,13 +98,6 @@ const versions = [
 
 const pictures = (N: number, o: TransformerOptions, place: Place, seed = 2) =>
   rng(seed).normal([N, o.inChannels, o.inputSize, o.inputSize], place)
-
-function close(a: Tensor, b: Tensor, tolerance: number, what = ''): void {
-  assert.equal(a.shape, b.shape)
-  const [x, y] = [a.dataSync(), b.dataSync()]
-  for (let i = 0; i < x.length; i++)
-    if (!(Math.abs(x[i] - y[i]) <= tolerance)) assert.unreachable(`${what} element ${i}: ${x[i]} and ${y[i]}`)
-}
 
 test('a new model gives 0, whatever it is given, and has the official first values', () => {
   for (const model of [new DiT(small, { rng: rng(1), ...f64 }), ...versions.map(([, make]) => make(small, f64))]) {
@@ -159,7 +165,7 @@ test('sizes of all kinds: batch, patch, heads, MLP, channels, classes, sigma', (
 test('without a label: the row for none, or no table at all', () => {
   const model = opened(new MDT(small, { rng: null, ...f64 }), rng(6))
   const [x, t] = [pictures(2, small, f64), [5, 700]]
-  close(model.forward(x, t), model.forward(x, t, [5, 5]), 0)
+  near(model.forward(x, t), model.forward(x, t, [5, 5]), 0)
   const plain = opened(new DiT({ ...small, numClasses: 0, classDropoutProb: 0 }, { rng: null, ...f64 }), rng(6))
   assert.not.ok([...plain.stateDict().keys()].some(name => name.startsWith('y_embedder')))
   assert.equal(plain.forward(x, t).shape, [2, 6, 8, 8])
@@ -219,7 +225,7 @@ for (const [name, make] of versions) {
     const x = pictures(2, small, f64)
     const mask = tokenMask(rng(8).uniformArray(32), [2, 16], 0, f64)
     const [whole, masked] = [model.forward(x, [4, 600], [1, 2]), model.forward(x, [4, 600], [1, 2], mask)]
-    close(masked, whole, 1e-12)
+    near(masked, whole, 1e-12)
   })
 
   test(`${name}: the encoder never sees removed tokens`, () => {
@@ -234,10 +240,10 @@ for (const [name, make] of versions) {
     })
     const other = tensor(pixels, { shape: x.shape, ...f64 })
     const c = model.condition(2, [4, 600], [1, 2])
-    close(model.encodeMasked(model.embed(other), c, mask), model.encodeMasked(model.embed(x), c, mask), 0)
+    near(model.encodeMasked(model.embed(other), c, mask), model.encodeMasked(model.embed(x), c, mask), 0)
     // The paper's decoder does not either; version 2 gives it the embedded picture as a skip.
     const [a, b] = [model.forward(x, [4, 600], [1, 2], mask), model.forward(other, [4, 600], [1, 2], mask)]
-    if (model instanceof MDT) close(a, b, 0)
+    if (model instanceof MDT) near(a, b, 0)
     else assert.not.equal(a.dataSync(), b.dataSync())
   })
 
@@ -287,7 +293,7 @@ test('the loss is the mean of both passes, which draw apart', () => {
   assert.not.equal(passes.full.labels, passes.masked.labels)
   assert.ok(Array.from(passes.full.labels!).every(y => y === 0 || y === 5))
   const { full: whole, masked, loss } = mdtLoss(model, diffusion, x0, new Int32Array(8).fill(500), passes)
-  close(loss, add(mean(whole.loss), mean(masked.loss)), 0)
+  near(loss, add(mean(whole.loss), mean(masked.loss)), 0)
   assert.is(sampleMDTInputs(model, x0, null, rng(14)).full.labels, null)
 })
 
@@ -334,13 +340,13 @@ test('the passes of a step are those of the loss, with the weighting of the vers
       [a, full],
       [b, masked],
     ] as const)
-      close(loss, mean(terms.loss), 0)
+      near(loss, mean(terms.loss), 0)
     const reported = { ...a.terms, ...b.terms }
     assert.equal(Object.keys(reported), [...mdtTerms])
-    close(reported.mse, mean(full.mse), 0)
-    close(reported.vb, mean(full.vb!), 0)
-    close(reported.maskedMse, mean(masked.mse), 0)
-    close(reported.maskedVb, mean(masked.vb!), 0)
+    near(reported.mse, mean(full.mse), 0)
+    near(reported.vb, mean(full.vb!), 0)
+    near(reported.maskedMse, mean(masked.mse), 0)
+    near(reported.maskedVb, mean(masked.vb!), 0)
   }
 })
 

@@ -27,7 +27,7 @@ import {
 } from '../../models/index.ts'
 import { resizeGrid } from '../../models/resize-grid.ts'
 import { type Module, sinCos2d } from '../../nn/index.ts'
-import { close, values } from '../core/helpers.ts'
+import { close, values } from '../near.ts'
 import { labelled, make } from './maskdm-models.ts'
 import { opened } from './opened.ts'
 

@@ -4,7 +4,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { backward, cpu, mean, rng, scope, square, sum, tensor } from '../../core/index.ts'
 import { AdamW, constantDecay, Ema, freezeParameters, type Init, Linear, Module, ModuleList } from '../../nn/index.ts'
-import { values } from '../core/helpers.ts'
+import { values } from '../near.ts'
 
 const init: Init = { rng: rng(1), backend: cpu }
 

@@ -25,7 +25,7 @@ import {
 import {
   Activation,
   Attention,
-  BatchNorm2d,
+  BatchNorm,
   buffer,
   Conv2d,
   dropLabels,
@@ -54,14 +54,10 @@ import {
   timestepEmbedding,
   unpatchify,
 } from '../../nn/index.ts'
+import { near } from '../near.ts'
 
 const f64 = { dtype: 'f64', backend: cpu } as const
 const init = (seed = 1): Init => ({ rng: rng(seed), ...f64 })
-const close = (a: Tensor, b: Tensor, tolerance = 1e-12) => {
-  assert.equal(a.shape, b.shape)
-  const [x, y] = [a.dataSync(), b.dataSync()]
-  for (let i = 0; i < x.length; i++) assert.ok(Math.abs(x[i] - y[i]) <= tolerance, `at ${i}: ${x[i]} and ${y[i]}`)
-}
 
 class Tiny extends Module {
   readonly blocks: ModuleList<Linear>
@@ -180,7 +176,7 @@ test('norms: affine or not', () => {
   const x = rng(1).normal([2, 4, 3, 3], f64)
   assert.is(new LayerNorm(3, init(), { affine: false }).countParameters().total, 0)
   const y = new LayerNorm(3, init()).forward(x)
-  close(y, new LayerNorm(3, init(), { affine: false }).forward(x))
+  near(y, new LayerNorm(3, init(), { affine: false }).forward(x))
   const means = sum(new GroupNorm(2, 4, init(), { eps: 1e-6 }).forward(x), [2, 3]).dataSync()
   assert.ok(Math.abs(means[0] + means[1]) < 1e-9)
 })
@@ -237,8 +233,8 @@ test('patches: the embedding is a convolution, and unpatchify reads (row, column
   const x = rng(4).normal([2, 3, 4, 6], f64)
   const { weight, bias } = embed.proj
   const image = conv2d(x, weight, bias, { stride: 2 }) // (2, 5, 2, 3)
-  close(embed.forward(x), permute(reshape(image, [2, 5, 6]), [0, 2, 1]))
-  close(embed.proj.forward(x), image)
+  near(embed.forward(x), permute(reshape(image, [2, 5, 6]), [0, 2, 1]))
+  near(embed.proj.forward(x), image)
   const tokens = Float64Array.from({ length: 6 * 12 }, (_, i) => i)
   const y = unpatchify(tensor(tokens, { shape: [1, 6, 12], ...f64 }), 2, [4, 6]).dataSync()
   // Pixel (row 3, column 4) of channel 2 is in token (1, 2), at patch row 1, patch column 0.
@@ -283,7 +279,7 @@ test('attention: heads, bias, and kept tokens see the bias between themselves', 
   }
   const full = layer.rel_pos_bias!.forward() // (h, T, T)
   assert.equal(full.shape, [heads, T, T])
-  close(layer.forward(x), oracle(x, full))
+  near(layer.forward(x), oracle(x, full))
   const ids = [4, 0, 3, 1, 5, 2] // the kept tokens of each picture, in noise order
   const kept = layer.rel_pos_bias!.forward(keptPairs(ids, [N, 3], grid, x)).dataSync() // (N, h, K, K)
   const all = full.dataSync()
@@ -332,10 +328,10 @@ test('convolution and embedding layers', () => {
 })
 
 test('batch norm with its moments', () => {
-  const bn = new BatchNorm2d(2, init(3), { eps: 0.25 })
+  const bn = new BatchNorm(2, init(3), { eps: 0.25, countsBatches: false })
   const state = { weight: [2, 3], bias: [1, -1], running_mean: [0.5, -2], running_var: [2, 0] }
   bn.loadStateDict(new Map(Object.entries(state).map(([name, data]) => [name, { shape: [2], data }])))
-  close(bn.forward(tensor([[[[0.5, 2]], [[-2, 0]]]], f64)), tensor([[[[1, 3]], [[-1, 11]]]], f64))
+  near(bn.forward(tensor([[[[0.5, 2]], [[-2, 0]]]], f64)), tensor([[[[1, 3]], [[-1, 11]]]], f64))
 })
 
 test.run()

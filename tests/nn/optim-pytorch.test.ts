@@ -23,7 +23,7 @@ import {
   parameter,
   Sgd,
 } from '../../nn/index.ts'
-import { close } from '../core/helpers.ts'
+import { close } from '../near.ts'
 
 type Values = Readonly<Record<string, readonly number[] | null>>
 type TorchOptions = Readonly<Record<string, number | boolean | readonly number[]>>

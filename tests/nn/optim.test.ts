@@ -46,6 +46,7 @@ import {
   warmUp,
   warmUpDecay,
 } from '../../nn/index.ts'
+import { near } from '../near.ts'
 
 type Place = { readonly backend: Backend; readonly dtype: 'f32' | 'f64' }
 
@@ -99,11 +100,6 @@ async function values(tensors: Iterable<readonly [string, Tensor]>): Promise<Rec
   const found: Record<string, number[]> = {}
   for (const [name, t] of tensors) found[name] = Array.from(await t.data())
   return found
-}
-
-function near(got: readonly number[], want: readonly number[], tolerance: number, what: string): void {
-  assert.is(got.length, want.length)
-  for (const [i, w] of want.entries()) assert.ok(Math.abs(got[i] - w) <= tolerance, `${what}[${i}]: ${got[i]} for ${w}`)
 }
 
 const settings = { lr: 0.05, betas: [0.8, 0.95], eps: 1e-3, weightDecay: 0.1 } as const

@@ -28,7 +28,7 @@ import {
 } from '../../core/index.ts'
 import {
   AdamW,
-  BatchNorm2d,
+  BatchNorm,
   clipGradNorm,
   constantDecay,
   Ema,
@@ -240,8 +240,8 @@ test('norms refuse channels that do not fit', () => {
   assert.throws(() => new GroupNorm(0, 4, init), /^GroupNorm: expected groups that divide the 4 channels, got 0$/)
   const x = tensor([1, 2, 3, 4, 5, 6, 7, 8], { shape: [2, 1, 2, 2], ...f64 })
   assert.throws(
-    () => new BatchNorm2d(3, init).forward(x),
-    /^BatchNorm2d: expected x of shape \[N, 3, H, W\], got \[2, 1, 2, 2\]$/,
+    () => new BatchNorm(3, init).forward(x),
+    /^BatchNorm: expected x of shape \[N, 3, ...\], got \[2, 1, 2, 2\]$/,
   )
 })
 

@@ -96,7 +96,7 @@ export function diffusionOf(fixture: Fixture): { diffusion: GaussianDiffusion; o
   const diffusion = respacing === '' ? whole : respace(whole, spaceTimesteps(whole.steps, String(respacing)))
   const rescaleVb = choose('loss_type', String(loss_type).split(' ')[0], { MSE: false, RESCALED_MSE: true })
   if (min_snr_gamma === undefined && !rescaleVb) return { diffusion, options: undefined }
-  const weighting = choose('min_snr_gamma', min_snr_gamma ?? null, { null: 'uniform', 5: 'minSnr5' } as const)
+  const weighting = choose('min_snr_gamma', min_snr_gamma ?? null, { null: 'uniform', 5: 'min-snr-5' } as const)
   return { diffusion, options: { weighting, rescaleVb } }
 }
 

@@ -50,6 +50,33 @@ test('04-marginals-2d draws shadows and roll', () =>
     assert.ok((await decoded(join(out, 'samples.png')))[0] > 1000)
   }))
 
+test("train-your-own trains a model of one's own in about 40 lines, and goes on where it ended", () =>
+  inFolder(async folder => {
+    const [halves, whole] = ['halves', 'whole'].map(name => join(folder, name))
+    const said = await succeed('train-your-own', [halves, '20'])
+    assert.match(said, /^a denoiser of smileys: 0\.0 M parameters, batch 32, wasm \w+; see \S+halves\n/)
+    await succeed('train-your-own', [halves, '60'])
+    await succeed('train-your-own', [whole, '60'])
+    const losses = readFileSync(join(whole, 'metrics.jsonl'), 'utf8').trim().split('\n')
+    assert.is(losses.length, 60)
+    const [first, last] = [losses[0], losses[59]].map(row => JSON.parse(row).loss)
+    assert.ok(last < first / 3, `${first} → ${last}`)
+    const computed = (run: string) =>
+      Object.entries(bytesOf(run)).filter(([name]) => /checkpoint-00000060|metrics|samples-00000060/.test(name))
+    assert.equal(computed(halves), computed(whole))
+    assert.is(computed(whole).length, 6)
+    assert.equal(await decoded(join(whole, 'samples-00000060.png')), [16 * 49 - 1, 4 * 49 - 1])
+    const code = readFileSync(new URL('../../examples/train-your-own.ts', import.meta.url), 'utf8')
+      .replace(/\/\*\*[\s\S]*?\*\//g, '')
+      .replace(/^import [\s\S]*? from '(.*)'$/gm, (_, from) =>
+        /^\.\.\/\w+\/index(-node)?\.ts$/.test(from) ? '' : from,
+      )
+      .split('\n')
+      .filter(line => line.trim() !== '' && !line.trim().startsWith('//'))
+    assert.ok(code.length <= 45, `${code.length} lines`)
+    assert.not.match(code.join('\n'), /\.ts'|models/)
+  }))
+
 test('training leaves what it promises, and sampling draws from it', () =>
   inFolder(async folder => {
     const out = join(folder, 'run')

@@ -214,6 +214,33 @@ test('inpaint.ts draws with a DiT without variances, of a size that no preset ha
   await fail('inpaint', [...from, '--steps', '1'], /--steps: expected a whole number in \[2, 1000\], got '1'/)
 })
 
+test("inpaint.ts takes a label table without a row for 'no class', and refuses results that are not finite", async () => {
+  const options = { ...ditPreset('tiny', { ...pixels, numClasses: 3 }), ...small, classDropoutProb: 0 }
+  const model = opened(new DiT(options, place))
+  const path = await stored('three-classes', model)
+  const image = join(folder, 'green.png')
+  await sharp({ create: { width: 16, height: 16, channels: 3, background: 'green' } })
+    .png()
+    .toFile(image)
+  const out = join(folder, 'classes.png')
+  const words = ['--from', path, '--heads', '2', '--image', image, '--method', 'replace', '--out', out, ...quick]
+  const said = await succeed('inpaint', [...words, '--classes', '3', '--class', '2'])
+  assert.match(said, /^step 1\/4 .* replace\nstep 4\/4 .* replace\n/)
+  await fail('inpaint', [...words, '--class', '2'], /--class: expected a number below 2, got '2'/)
+  await fail('inpaint', [...words, '--classes', '2.5'], /--classes: expected a whole number of at least 1, got '2\.5'/)
+  await fail('inpaint', [...words, '--classes', '5'], /--classes: expected 3 or, with a row for 'no class', 2, got 5/)
+
+  const huge = opened(new DiT(options, place))
+  const weight = huge.final_layer.linear.weight
+  weight.backend.write(weight.storage, new Float32Array(weight.size).fill(3e38))
+  const broken = ['--from', await stored('huge', huge), '--classes', '3', '--class', '0', ...words.slice(2)]
+  await fail(
+    'inpaint',
+    broken,
+    /error: result 1 of picture 1 by replace: expected finite values, got \S+: weights or settings are wrong/,
+  )
+})
+
 test('inpaint.ts: what is wrong is one line', async () => {
   const dit = await stored('dit', new DiT(ditPreset('tiny', pixels), place))
   const image = join(folder, 'any.png')

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 
 /** Columns of the programs' logs that hold what a step computed. */
 export const columns = {
+  dit: ['step', 'mse', 'vb', 'gradNorm'],
   mdt: ['step', 'mse', 'vb', 'maskedMse', 'maskedVb', 'gradNorm'],
   maskdit: ['step', 'loss', 'dsm', 'ratio', 'gradNorm'],
   maskdm: ['step', 'loss', 'gradNorm'],

@@ -86,6 +86,21 @@ const chains: readonly (readonly Run[])[] = [
   ],
   [
     {
+      name: 'dit',
+      command: 'cli/index.ts train dit --size 8 --batch 2 --seed 7 --labels yes --held-out 0.05 --save-every 4',
+      columns: columns.dit,
+      resume: 'cli/index.ts train dit',
+    },
+    {
+      name: 'mdtv2',
+      command:
+        'cli/index.ts train mdtv2 --size 8 --batch 2 --parts 2 --seed 7 --optimizer adan --clip 1 --weight-decay 0.01 --ema 0.9 --checkpoint-blocks',
+      columns: columns.mdt,
+      resume: 'cli/index.ts train mdtv2',
+    },
+  ],
+  [
+    {
       name: 'features',
       command: 'bench/evidence/train-features.ts --batch 2 --seed 7',
       columns: ['step', 'loss', 'gradNorm'],

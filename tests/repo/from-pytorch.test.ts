@@ -29,7 +29,7 @@ const lines: readonly Line[] = [...page.matchAll(/^\| `([^`]+)` \| `([^`]+)` \| 
 /** The declarations that the page gives for all lines. */
 const given = blocks(page).find(({ language }) => language === 'typescript')!.text
 
-/** Imports of the names that stand in a text, each from the first room that has it. */
+/** Imports of the names in a text, each from the first room that has it. */
 async function importsFor(text: string): Promise<string> {
   const words = new Set(text.match(/[A-Za-z_$][\w$]*/g))
   const statements: string[] = []

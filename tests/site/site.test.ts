@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { gradients, mul, sin, sum } from '../../core/index.ts'
-import { f64, values } from '../core/helpers.ts'
+import { tensor64, values } from '../near.ts'
 import { browser, onSite, open, says, site, visit } from './site-browser.ts'
 import { built, dist } from './site-server.ts'
 
@@ -88,7 +88,7 @@ onSite('the expression page: gradients are those of Node, errors are our own', a
   await page.waitForSelector('[data-node=sum]')
   const cutOff = await page.$eval('.drawing', drawing => drawing.scrollWidth - drawing.clientWidth)
   assert.is(cutOff, 0, 'pixels of the drawing that are out of sight, on a screen 1280 wide')
-  const [a, b] = [f64([1, 2, 3]).requireGrad(), f64([[0.5], [1]]).requireGrad()]
+  const [a, b] = [tensor64([1, 2, 3]).requireGrad(), tensor64([[0.5], [1]]).requireGrad()]
   const wanted = gradients(sum(mul(a, sin(b))), [a, b])
   for (const [i, name] of ['a', 'b'].entries()) {
     const shown = await page.getAttribute(`[data-node=${name}]`, 'data-gradient')

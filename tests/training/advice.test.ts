@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert'
 import { mdt } from '../../models/index.ts'
 import { shapesOnly } from '../../nn/index.ts'
 import { type Advised, type Change, memoryAdvice, timeAdvice } from '../../training/advice.ts'
+import { printMemory } from '../../training/dry-run.ts'
 import { countTraining, newSettings, type Settings } from '../../training/index.ts'
 import { autoencoder } from '../../training/vae.ts'
 
@@ -72,6 +73,27 @@ test('a step that does not fit: parts of a batch, then a smaller batch or preset
   assert.is(lines.length, 3)
   assert.equal(memoryAdvice(large, whole, 1), [
     `a step needs ${gib(whole)} of memory, 0.00 GiB can be used, and no flag makes it fit`,
+  ])
+})
+
+test('a run that only looks ends where a step does not fit', () => {
+  const needs = { parameters: 1, step: 3 * 2 ** 30, drawing: null, checkpoint: 16 }
+  const lines: string[] = []
+  const { log } = console
+  console.log = (line: string) => void lines.push(line)
+  try {
+    assert.throws(
+      () => printMemory({ needs, advice: ['lower it'] }, 2 ** 30),
+      /^memory: expected a step of at most 1\.00 GiB, got one of 3\.00 GiB$/,
+    )
+    printMemory({ needs: { ...needs, drawing: 2 ** 30 }, advice: [] }, Infinity)
+  } finally {
+    console.log = log
+  }
+  assert.equal(lines, [
+    'memory: 3.00 GiB at the peak of a step; 1.00 GiB can be used',
+    'lower it',
+    'memory: 3.00 GiB at the peak of a step, 1.00 GiB while samples are drawn',
   ])
 })
 

@@ -1,15 +1,16 @@
 /** Settings of a run.json for another run: all of them come back, and one clear line for each that does not fit. */
 
-import { writeFileSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { run as train } from '../../cli/train.ts'
 import { readTrainingCommand } from '../../cli/train-flags.ts'
 import { UserError } from '../../io/user-error.ts'
-import { type AnyProgram, newSettings, programs, writeRunReadme } from '../../training/index-node.ts'
+import { type AnyProgram, newSettings, openDryRun, programs, writeRunReadme } from '../../training/index-node.ts'
 import { inFolder } from '../programs/example.ts'
 
-/** What is given where `--config` names a run with these settings. */
+/** Settings given by a `--config` that names a run with these settings. */
 function read(folder: string, program: AnyProgram, settings: object, words: readonly string[] = [], steps = 7) {
   const described = { program: `train ${program.family.command}`, settings }
   writeRunReadme(folder, { title: 'a run', command: 'go', resume: 'go on', steps, described })
@@ -71,6 +72,21 @@ test('whatever does not fit is one line', () =>
     refused(/^--config: expected a run\.json: \S+cut: /, at('cut', '{"described":'))
     for (const text of ['null', '[]', '{"title":"an earlier version"}', '{"described":{"program":"train mdt"}}'])
       refused(/^--config: expected a run\.json with the program and settings of a run, got /, at('other', text))
+  }))
+
+test('the program follows from the file; a run that only looks needs what it looks at', () =>
+  inFolder(async folder => {
+    const file = join(folder, 'run.json')
+    writeFileSync(file, '{"described": {"program": "train gan", "settings": {}}}')
+    const rejected = async (wanted: RegExp, promise: Promise<unknown>) => {
+      const error = await promise.catch((error: Error) => error)
+      assert.instance(error, UserError)
+      assert.match((error as Error).message, wanted)
+    }
+    await rejected(/^--config: expected a run of one of dit, mdt, .*, got train gan: /, train(['--config', file]))
+    const command = readTrainingCommand(programs.mdt, 'go', ['--resume', '--out', join(folder, 'none')])
+    await rejected(/none: expected a checkpoint to resume from, got none$/, openDryRun(programs.mdt, command))
+    assert.not(existsSync(join(folder, 'none')))
   }))
 
 test.run()

@@ -1,6 +1,6 @@
 /**
- * --init and --freeze, by the programs of all families: runs, checkpoints and files as a start, what is said of them, and what
- * is refused. Needs Node.
+ * --init and --freeze, by the programs of all families: runs, checkpoints and files as a start, the notes about them, and refused
+ * ones. Needs Node.
  */
 
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -15,8 +15,8 @@ import { UserError } from '../../io/user-error.ts'
 import { type Family, families, type TransformerOptions } from '../../models/index.ts'
 import type { Module } from '../../nn/index.ts'
 import { type AnyProgram, openRun, programs, saveCheckpoint, train } from '../../training/index-node.ts'
-import { values } from '../core/helpers.ts'
 import { opened } from '../models/opened.ts'
+import { values } from '../near.ts'
 import { bytesOf } from '../programs/example.ts'
 
 const wasm = await ready({ threads: 1 })

@@ -7,7 +7,14 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cpu, tensor } from '../../core/index.ts'
 import { UserError } from '../../io/user-error.ts'
-import { MetricsLog, saveCheckpoint, writeGrid, writeReport, writeRunReadme } from '../../training/index-node.ts'
+import {
+  MetricsLog,
+  saveCheckpoint,
+  version,
+  writeGrid,
+  writeReport,
+  writeRunReadme,
+} from '../../training/index-node.ts'
 import { isSaved } from '../../training/resume.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'demask-report-'))
@@ -92,6 +99,12 @@ test('a run that has just begun, and one of an earlier version, have a page; ano
         assert.match(error.message, /expected the folder of a run, with a metrics\.jsonl, got none$/)
       },
     )
+})
+
+test('the version is that of the package', () => {
+  const { version: wanted } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  assert.match(wanted, /^\d+\.\d+\.\d+/)
+  assert.is(version(), wanted)
 })
 
 test('a step is kept once its pictures are on the page', async () => {

@@ -4,9 +4,10 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { run as compare } from '../../cli/compare.ts'
 import { cpu, tensor } from '../../core/index.ts'
 import { lockFolder } from '../../io/lock.ts'
-import { UserError } from '../../io/user-error.ts'
+import { UsageError, UserError } from '../../io/user-error.ts'
 import { inWords } from '../../training/column-words.ts'
 import {
   type AnyProgram,
@@ -83,6 +84,14 @@ test('a comparison needs two folders of runs', () =>
       assert.match((error as Error).message, wanted)
     }
     assert.not(existsSync(join(folder, 'a.html')))
+    for (const [words, wanted] of [
+      [[join(folder, 'run')], /^runs: expected two or more, got 1$/],
+      [[join(folder, 'run'), folder, '--out', 'a.png'], /^--out: expected a file that ends with \.html, got 'a\.png'$/],
+    ] as const) {
+      const error = await compare(words).catch((error: Error) => error)
+      assert.instance(error, UsageError)
+      assert.match((error as Error).message, wanted)
+    }
   }))
 
 test('a list of runs has state, steps, losses and size', () =>

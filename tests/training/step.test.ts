@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert'
 import { backward, mean, mul, ready, rng, scope, square, sum, tensor } from '../../core/index.ts'
 import { AdamW, Linear } from '../../nn/index.ts'
 import { type ComputePart, runStep, type StepInputs } from '../../training/index.ts'
+import { near } from '../near.ts'
 
 const wasm = await ready({ backend: 'wasm', threads: 1 })
 const [N, C, S] = [12, 1, 2]
@@ -49,9 +50,6 @@ async function gradientsOf(parts: number) {
   model.dispose()
   return { seen: seen.flat(), outcome }
 }
-
-const near = (a: readonly number[], b: readonly number[], bound: number) =>
-  a.forEach((value, i) => void assert.ok(Math.abs(value - b[i]) <= bound, `${i}: ${value} and ${b[i]}`))
 
 test('the gradient of a batch is the mean of those of its parts, and so is the loss', async () => {
   const whole = await gradientsOf(1)

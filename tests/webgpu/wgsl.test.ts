@@ -14,7 +14,7 @@ import { linearPlan, matmulPlan } from '../../core/backends/gpu/webgpu/wgsl/matm
 import { adaLayerNormGradPlan } from '../../core/backends/gpu/webgpu/wgsl/norm.ts'
 import { type Backend, cpu, rng } from '../../core/index.ts'
 import { broadcastShapes, reducedShape, type Shape, sizeOf } from '../../core/shape.ts'
-import { close } from '../core/helpers.ts'
+import { close } from '../near.ts'
 import { openWebGpu } from './device.ts'
 
 const device = await openWebGpu()

@@ -9,8 +9,6 @@ import type { Backend, BackendKernels, Storage } from '../../backend.ts'
 import { allocate, bytesPerElement, type DType, type TypedArray } from '../../dtype.ts'
 import { elementwiseLoops } from './elementwise.ts'
 import type { Host } from './host.ts'
-import { movementLoops } from './movement.ts'
-import { reduceLoops } from './reduce.ts'
 
 class CpuStorage implements Storage {
   readonly backend: Backend = cpu
@@ -58,7 +56,7 @@ function readSync(storage: Storage): TypedArray {
 const host: Host = { view, alloc }
 
 /** All of `createLoops` once the ops that use them are loaded: `addLoops`. */
-const kernels = { ...elementwiseLoops(host), ...reduceLoops(host), ...movementLoops(host) } as BackendKernels
+const kernels = elementwiseLoops(host) as BackendKernels
 
 /**
  * Adds kernels to `cpu`. The files of ops/ that use them call this, so that a bundle without matrix products has no loops

@@ -186,7 +186,7 @@ function lossRules(fixture: Fixture, run: Run, T: number): Rule[] {
   }
   const variants: Record<string, () => LossTerms> = {
     dit: () => losses(linear(T), 'losses_t', {}),
-    mdtv2: () => losses(linear(T), 'losses_t', { weighting: 'minSnr5' }),
+    mdtv2: () => losses(linear(T), 'losses_t', { weighting: 'min-snr-5' }),
     rescaled: () => losses(spaced(linear(T), rescaledSpacing(fixture)), 'rescaled_t', { rescaleVb: true }),
   }
   return [

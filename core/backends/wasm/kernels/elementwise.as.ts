@@ -252,7 +252,7 @@ function power(a: f32, b: f32): f32 {
   return <f32>Math.pow(<f64>a, <f64>b)
 }
 
-/** a − b⌊a/b⌋, exact but for the rounding of its result, and one at a time. */
+/** a − b⌊a/b⌋, rounded once, one element at a time. */
 @binary @final @unmanaged export class Remainder {
   @inline of(a: v128, b: v128): v128 {
     return f32x4(
