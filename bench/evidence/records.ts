@@ -1,0 +1,84 @@
+/**
+ * Results of runs in docs/evidence/data: one JSONL file a run. The first line is the run, every further one a point of its
+ * curve. Needs Node.
+ */
+
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { replaceFile } from '../../io/replace.ts'
+import type { EvidenceRun } from './experiments.ts'
+
+/** First line of a record. */
+export interface RunHead extends Pick<EvidenceRun, 'name' | 'family' | 'seed'> {
+  readonly experiment: string
+  /** Command line of `demask train`, without folder and length. */
+  readonly command: readonly string[]
+  /** Commit of the code that trains and measures. */
+  readonly commit: string
+  readonly processor: string
+}
+
+/** A point of a run. */
+export interface Point {
+  readonly step: number
+  /** Mean training loss since the point before. */
+  readonly loss: number
+  /** Loss on held-out pictures, the same noise each time. */
+  readonly heldOut: number
+  /** Number of samples. */
+  readonly samples: number
+  /** Fréchet distance on emoji features, precision and recall of the samples against the whole set. */
+  readonly distance: number
+  readonly precision: number
+  readonly recall: number
+}
+
+export interface RunRecord {
+  readonly head: RunHead
+  readonly points: readonly Point[]
+}
+
+/** Folder of the published records. */
+export const dataFolder = fileURLToPath(new URL('../../docs/evidence/data', import.meta.url))
+
+function pathOf(folder: string, experiment: string, run: string): string {
+  return join(folder, experiment, `${run}.jsonl`)
+}
+
+/** Returns the record of a run; undefined if there is none. */
+export function readRecord(folder: string, experiment: string, run: string): RunRecord | undefined {
+  let text: string
+  try {
+    text = readFileSync(pathOf(folder, experiment, run), 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+  const [head, ...points] = text
+    .trim()
+    .split('\n')
+    .map(line => JSON.parse(line))
+  return { head, points }
+}
+
+/** Writes a record in place of the one before. */
+export function writeRecord(folder: string, { head, points }: RunRecord): void {
+  const path = pathOf(folder, head.experiment, head.name)
+  mkdirSync(dirname(path), { recursive: true })
+  replaceFile(path, `${[head, ...points].map(line => JSON.stringify(line)).join('\n')}\n`)
+}
+
+/** All records of an experiment, by name of the run. */
+export function recordsOf(experiment: string, folder = dataFolder): RunRecord[] {
+  let files: string[]
+  try {
+    files = readdirSync(join(folder, experiment))
+  } catch {
+    return []
+  }
+  return files
+    .filter(file => file.endsWith('.jsonl'))
+    .sort()
+    .map(file => readRecord(folder, experiment, file.slice(0, -'.jsonl'.length))!)
+}

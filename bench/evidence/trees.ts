@@ -1,0 +1,62 @@
+/**
+ * Worktrees in which runs train: a run finishes on the commit that it began with, so that later changes of arithmetic do not
+ * reach it. Needs Node and git.
+ */
+
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { UserError } from '../../io/user-error.ts'
+
+/** This checkout. */
+export const root = fileURLToPath(new URL('../..', import.meta.url))
+
+function git(...args: string[]): string {
+  const { status, stdout, stderr } = spawnSync('git', args, { cwd: root, encoding: 'utf8' })
+  if (status !== 0) throw new UserError(`evidence: git ${args[0]}: ${stderr.trim().split('\n').at(-1)}`)
+  return stdout.trim()
+}
+
+/** Returns the commit of this checkout. Throws UserError if tracked files differ from it. */
+export function currentCommit(): string {
+  const changed = git('status', '--porcelain', '--untracked-files=no')
+    .split('\n')
+    .filter(line => !/docs\/evidence/.test(line))
+  if (changed.some(line => line !== ''))
+    throw new UserError(
+      `evidence: expected a checkout without changes, got ${changed.length} changed files; commit them`,
+    )
+  return git('rev-parse', 'HEAD')
+}
+
+/**
+ * Returns the folder of a worktree of `commit` in `folder`, made and built if it is missing; it shares the packages of this
+ * checkout. Throws UserError.
+ */
+export function treeOf(commit: string, folder: string): string {
+  const tree = join(folder, commit.slice(0, 12))
+  if (!existsSync(join(tree, 'package.json'))) git('worktree', 'add', '--detach', '--force', tree, commit)
+  if (!existsSync(join(tree, 'node_modules'))) symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'))
+  const built = spawnSync(process.execPath, ['--import', 'tsx', 'core/backends/wasm/build.ts'], { cwd: tree })
+  if (built.status !== 0) throw new UserError(`evidence: the wasm backend of ${commit.slice(0, 12)} does not build`)
+  return tree
+}
+
+/** Exit code and standard output of a command of `demask` in a tree. */
+export interface Ended {
+  readonly code: number | null
+  readonly output: string
+}
+
+/** Runs a command of `demask` in a tree, at the lowest priority. Its errors are shown. */
+export function demask(tree: string, words: readonly string[]): Promise<Ended> {
+  const command = ['-n', '19', process.execPath, '--import', 'tsx', 'cli/index.ts', ...words]
+  const child = spawn('nice', command, { cwd: tree, stdio: ['ignore', 'pipe', 'inherit'] })
+  let output = ''
+  child.stdout.on('data', chunk => (output += chunk))
+  return new Promise((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', code => resolve({ code, output }))
+  })
+}
