@@ -1,6 +1,6 @@
 /** Entries of the sidebar: the chapters, and the other pages. Needs Node. Used by .vitepress/config.ts. */
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DefaultTheme } from 'vitepress'
 import { root } from './regions.ts'
@@ -10,28 +10,27 @@ export function sidebar(): DefaultTheme.SidebarItem[] {
     { text: 'Tour', items: pages('tour') },
     { text: 'Playground', items: pages('playground') },
     { text: 'Papers', items: pages('papers') },
+    { text: 'Evidence', items: pages('evidence') },
+    { text: 'Use', items: entries(['runs', 'fine-tuning', 'latents', 'distributed', 'evaluation', 'formats', 'gpu']) },
     {
       text: 'Look up',
-      items: [
+      items: entries([
         'from-pytorch',
         'reading-list',
         'notation',
         'references',
         'differences',
-        'latents',
-        'fine-tuning',
-        'distributed',
-        'evaluation',
-        'gpu',
         'dtypes',
         'ops',
         'errors',
-      ]
-        .filter(name => existsSync(join(root, `docs/${name}.md`)))
-        .map(name => entry(`${name}.md`))
-        .concat({ text: 'Reference', link: '/reference/' }, { text: 'Source', link: '/source/' }),
+      ]).concat({ text: 'Reference', link: '/reference/' }, { text: 'Source', link: '/source/' }),
     },
   ]
+}
+
+/** Pages that lie in docs/ itself. */
+function entries(names: readonly string[]): DefaultTheme.SidebarItem[] {
+  return names.map(name => entry(`${name}.md`))
 }
 
 /** Pages of a folder, in the order in which its index links to them. */
