@@ -3,7 +3,7 @@
  * labels are dropped to that row; the numbers that decide it come from the caller. [CFG §3.2] Next: attention.ts.
  */
 
-import { aFiniteNumber, check } from '../core/arguments.ts'
+import { aFiniteNumber, aSize, check } from '../core/arguments.ts'
 import { type Tensor, tensor } from '../core/index.ts'
 import { atCaller } from '../core/traceback.ts'
 import { Embedding } from './embedding.ts'
@@ -24,7 +24,8 @@ export class LabelEmbedder extends Module {
 
   constructor(classes: number, D: number, dropProbability: number, init: Init) {
     super()
-    checkLayer('LabelEmbedder', { classes, D }, init)
+    checkLayer('LabelEmbedder', { D }, init)
+    check('LabelEmbedder', 'classes', classes, aSize)
     check('LabelEmbedder', 'dropProbability', dropProbability, aFiniteNumber)
     this.embedding_table = new Embedding(classes + (dropProbability > 0 ? 1 : 0), D, init)
     this.classes = classes
