@@ -15,8 +15,11 @@ import { Tensor } from './tensor.ts'
 import { atCaller } from './traceback.ts'
 import type { AnyUpdate } from './update.ts'
 
+/** Inputs of an op of one tensor. */
 export type Unary = readonly [Tensor]
+/** Inputs of an op of two tensors. */
 export type Binary = readonly [Tensor, Tensor]
+/** Attributes of an op without attributes. */
 export type None = Readonly<Record<string, never>>
 
 type Shapes<X extends readonly Tensor[]> = { readonly [I in keyof X]: Shape }

@@ -9,6 +9,7 @@ import type { Shape } from './shape.ts'
 import { sizeOf } from './shape.ts'
 import { type Tensor, tensor } from './tensor.ts'
 
+/** Random inputs for samples of ops. */
 export interface Sampler {
   /** Uniform in [−2, 2]. */
   (...shape: number[]): Tensor

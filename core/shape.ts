@@ -5,6 +5,7 @@
 
 import { atCaller } from './traceback.ts'
 
+/** Sizes of the axes of a tensor, integers from 0. */
 export type Shape = readonly number[]
 
 /** Error of an op whose shapes do not fit: `op: expected …, got …`. */

@@ -140,7 +140,7 @@ function parseMetadata(value: unknown, file: string): Record<string, string> {
 }
 
 function parseEntry(value: unknown, dataBegin: number, where: string): SafetensorsEntry {
-  if (!isRecord(value)) fail(where, `wanted { dtype, shape, data_offsets }, got ${describe(value)}`)
+  if (!isRecord(value)) fail(where, `expected { dtype, shape, data_offsets }, got ${describe(value)}`)
   const { dtype, shape, data_offsets: offsets } = value
   if (typeof dtype !== 'string' || !/^[A-Z][A-Z0-9_]{0,39}$/.test(dtype))
     fail(where, `dtype: expected the name of a type, such as F32, got ${describe(dtype)}`)

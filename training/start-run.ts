@@ -16,7 +16,7 @@ export type OwnRunSettings = Partial<RunSettings> &
 /** A run of a model of one's own. */
 export interface OwnRun
   extends Pick<RunOptions, 'folder' | 'steps' | 'minutes' | 'rng' | 'notes' | 'heldOut'>,
-    Partial<Pick<RunOptions, 'labelled' | 'columns' | 'curves' | 'show'>> {
+    Partial<Pick<RunOptions, 'labelled' | 'curves'>> {
   /** Model and data, in a line. */
   readonly title: string
   /** All that decides what the run computes. A run that is resumed with others is refused. */
@@ -24,6 +24,10 @@ export interface OwnRun
   /** The pictures that batches are made of; batches have their channels and size. */
   readonly data: RunOptions['data'] & { readonly length?: number; readonly classes?: readonly string[] }
   readonly rng: Rng
+  /** Columns of metrics.jsonl from the reported terms; `loss` is one of them. Default: the terms. */
+  readonly columns?: RunOptions['columns']
+  /** Writes a picture of the model's progress to a path. Default: no pictures. */
+  readonly show?: RunOptions['show']
   /** True to resume a run, false to start one. By default a run that is there is resumed. */
   readonly resume?: boolean
 }
