@@ -67,11 +67,12 @@ function officialMasking({
   return { way: 'crop', size: Number(MASK_CROP_SIZE) }
 }
 
-test('every preset but tiny is an official one', () => {
+test('every preset but the tiny ones is an official one', () => {
   const files = Object.keys(official).map(file => file.replace(/\.yml$/, ''))
-  assert.equal(Object.keys(maskdmPresets).sort(), [...files, 'tiny'].sort())
+  const tiny = ['tiny', 'tiny/4', 'tiny/8']
+  assert.equal(Object.keys(maskdmPresets).sort(), [...files, ...tiny].sort())
   const flipped = Object.keys(maskdmPresets).filter(name => maskdmPreset(name).training.flip)
-  assert.equal(flipped, ['tiny', 'church256_base', 'transfer/celebahq_small_0.1', 'transfer/celebahq_small_0.01'])
+  assert.equal(flipped, [...tiny, 'church256_base', 'transfer/celebahq_small_0.1', 'transfer/celebahq_small_0.01'])
   assert.equal(maskdmPreset('tiny').masking, { way: 'block', size: 2, ratio: 0.5 })
   assert.throws(() => maskdmPreset('celebahq'), /^MaskDM: preset: expected one of tiny, .*got 'celebahq'$/)
   assert.throws(() => maskdmPreset('constructor'), RangeError)
