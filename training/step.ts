@@ -73,8 +73,8 @@ export async function runStep(
 }
 
 /**
- * Computes a step without reading it: its terms, the norm of the gradients and 1 or 0 for finite, as one vector under these
- * names and two more. The caller disposes of it.
+ * Computes a step on `parameters` of any shape without reading it: its terms, the norm of the gradients and 1 or 0 for finite,
+ * as one vector under these names and two more. The caller disposes of it.
  */
 export function dispatchStep(
   inputs: StepInputs,

@@ -288,7 +288,7 @@ test('every kernel that the ops and updates compile can be translated to WGSL to
     CPUKernel.prototype.build = build
     fresh.dispose()
   }
-  assert.is(names.size, 41)
+  assert.is(names.size, 42)
 })
 
 test.after(() => backend.dispose())
