@@ -84,15 +84,15 @@ export class Ema<M extends Module> {
   }
 
   /**
-   * From now on follows only these tensors of the model, of any shapes. The other averages share the model's memory: they
-   * are the task of averages in other processes.
+   * From now on follows only these tensors of the model, of any shapes. Returns the other averages, with the tensors that
+   * they followed.
    */
-  keepOnly(sources: Iterable<Tensor>): void {
+  keepOnly(sources: Iterable<Tensor>): readonly AveragePair[] {
     const own = new Set(sources)
     const { pairs } = this
     const kept = pairs.filter(({ source }) => own.has(source))
-    for (const { target, source } of pairs) if (!own.has(source)) target.replaceWith(source)
     this.#targets = kept.map(({ target }) => target)
     this.#sources = kept.map(({ source }) => source)
+    return pairs.filter(({ source }) => !own.has(source))
   }
 }

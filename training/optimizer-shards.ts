@@ -29,7 +29,8 @@ export class OptimizerShards {
       return pairs.filter(({ source }) => own.has(source))
     })
     optimizer.keepOnly(this.#parametersOf(world.rank))
-    ema.keepOnly(this.#parametersOf(world.rank))
+    // The averages of other ranks share the model's memory until they are gathered.
+    for (const { target, source } of ema.keepOnly(this.#parametersOf(world.rank))) target.replaceWith(source)
   }
 
   #parametersOf(rank: number): Tensor[] {

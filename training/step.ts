@@ -185,7 +185,10 @@ function addedByAll(
   const present = tensor(gradients.map(gradient => (gradient === null ? 0 : 1)))
   const own = gradients.map((gradient, i) => {
     // −0 changes no number that it is added to, not even −0.
-    if (gradient === null) return full(parameters[i].shape, -0, parameters[i]).persist()
+    if (gradient === null) {
+      const { shape, dtype, backend } = parameters[i]
+      return full(shape, -0, { dtype, backend }).persist()
+    }
     if (gradient.storage.holds > 1) scope(() => gradient.replaceWith(copy(gradient))) // another parameter may share it
     return gradient
   })

@@ -10,7 +10,7 @@ import { gatherRows } from './gather.ts'
 import { concat, permute, reshape, slice } from './movement.ts'
 import { where, zero } from './where.ts'
 
-/** x [2, 1, 3] without these axes of size 1, [2, 3]; without `axes`, without all of size 1. Shares memory. Throws ShapeError. */
+/** x (…, 1, …) without these axes of size 1; without `axes`, without all of size 1. Shares memory. Throws ShapeError. */
 export function squeeze(x: Tensor, axes?: Axes): Tensor {
   const given = axesOf('squeeze', axes, x.shape.length)
   const dropped = axes === undefined ? given.filter(axis => x.shape[axis] === 1) : given

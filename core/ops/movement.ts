@@ -254,7 +254,7 @@ const concatOp = defineOp<readonly Tensor[], { readonly axis: number }>({
   ],
 })
 
-/** Concatenates tensors along `axis`, [2, 3] and [2, 4] along 1 to [2, 7]; their other sizes must agree. Throws ShapeError. */
+/** Concatenates tensors along `axis`, whose other sizes are equal: (…, M, …) and (…, N, …) → (…, M + N, …). Throws ShapeError. */
 export function concat(xs: readonly Tensor[], axis: number): Tensor {
   checkList('concat', xs)
   if (xs.length === 0) throw new ShapeError('concat: expected at least one tensor, got none')

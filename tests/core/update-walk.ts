@@ -29,10 +29,16 @@ function runBy(way: Way, op: AnyUpdate, rows: readonly Row[], scalars: Row, attr
   else for (const row of rows) noGrad(() => scope(() => writeDecomposed(op, row, { ...scalars, finite }, attrs)))
 }
 
+/** A copy of a tensor. */
+function copied(x: Tensor): Tensor {
+  const { shape, dtype, backend } = x
+  return tensor(x.dataSync(), { shape, dtype, backend })
+}
+
 /** The written fields of all rows after the update on `cpu` in f64, by its kernel. */
 function reference(op: AnyUpdate, { rows, scalars, attrs }: UpdateSample<Row, Row>): Float64Array[] {
   return scope(() => {
-    const copies = rows.map(row => mapRow(row, x => tensor(x.dataSync(), x)))
+    const copies = rows.map(row => mapRow(row, copied))
     update(op, copies, scalars, attrs)
     return copies.flatMap(row => fieldsOf(op, row, true).map(({ x }) => Float64Array.from(x.dataSync())))
   })

@@ -24,7 +24,7 @@ const fresh = await content()
 test('the second time pictures, labels and classes come from the file', async () => {
   const [name, ...others] = cachedFiles()
   assert.equal(others, [])
-  assert.match(name, /^emoji-1-smileys-8-[0-9a-f]{32}$/)
+  assert.match(name, /^emoji-2-smileys-8-[0-9a-f]{32}$/)
   assert.equal(await content(), fresh)
   const again = await openEmoji('smileys', 8)
   assert.is(again.length, 169)
