@@ -6,21 +6,11 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { noGrad, scope, tensor } from '../core/index.ts'
-import {
-  type ClassFrom,
-  type ImageDataset,
-  type LatentDataset,
-  type Moments,
-  type OpenOptions,
-  openDataset,
-  openLatents,
-  readIndex,
-} from '../data/index.ts'
+import { type ClassFrom, type ImageDataset, type LatentDataset, type Moments, readIndex } from '../data/index.ts'
 import { sha256Of } from '../io/checksum.ts'
 import { UserError } from '../io/user-error.ts'
 import type { AutoencoderKL } from '../models/index.ts'
 import { writeGrid } from './pictures.ts'
-import type { CommonSettings } from './settings.ts'
 import { loadVae, locateVae } from './vae-weights.ts'
 
 /** Pictures that are encoded or decoded at a time: as many as have the pixels of one of 256 by 256. */
@@ -75,30 +65,6 @@ export function picturesOf(given: {
   if (index === undefined)
     throw new UserError(`--latents: expected a folder that encode-latents has made, got ${latents}`)
   return { pictures: { latents, data: index.data, size: index.size }, inputSize: index.shape[1] }
-}
-
-/**
- * Opens the training set of a run: the latents in a folder, or else pictures. `before` is that of a resumed run. Reports
- * progress of the checksums after 2 s. Throws UserError, also on latents of another autoencoder than before.
- */
-export async function openTrainingSet(
-  { latents, data, classFrom, size }: Pick<CommonSettings, 'latents' | 'data' | 'classFrom' | 'size'>,
-  before?: { readonly latents?: LatentSpace | null },
-  options?: OpenOptions,
-): Promise<ImageDataset | LatentDataset> {
-  if (latents === null) return openDataset(data, size, { ...options, classFrom })
-  const total = readIndex(latents)?.shards.reduce((sum, { bytes }) => sum + bytes, 0) ?? 0
-  const gigabytes = (bytes: number) => (bytes / 1e9).toFixed(1)
-  let said = performance.now()
-  const set = await openLatents(latents, bytes => {
-    if (performance.now() - said < 2000) return
-    said = performance.now()
-    console.log(`${latents}: checked ${gigabytes(bytes)} of ${gigabytes(total)} GB`)
-  })
-  const [had, has] = [before?.latents, set.index.vae]
-  if (had != null && (had.sha256 !== has.sha256 || had.scalingFactor !== has.scalingFactor))
-    throw new UserError(`${latents}: expected latents of the autoencoder ${had.sha256} as before, got ${has.sha256}`)
-  return set
 }
 
 /** Describes a training set. */

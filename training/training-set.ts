@@ -8,10 +8,12 @@ import {
   type LatentDataset,
   type OpenOptions,
   openDataset,
+  openLatents,
+  readIndex,
   withCrops,
 } from '../data/index.ts'
 import { UserError } from '../io/user-error.ts'
-import { type LatentSpace, openTrainingSet } from './latents.ts'
+import type { LatentSpace } from './latents.ts'
 import type { CommonSettings } from './settings.ts'
 
 /** Settings that decide what a run is trained on. */
@@ -40,6 +42,30 @@ export async function openTrainingSets(
   if (share === 0) return { training: whole, heldOut: null, pictures }
   const { training, heldOut } = holdOut(whole, share, await groupOf(whole))
   return { training, heldOut: unaugmented(heldOut), pictures }
+}
+
+/**
+ * Opens the training set of a run: the latents in a folder, or else pictures. `before` is that of a resumed run. Reports
+ * progress of the checksums after 2 s. Throws UserError, also on latents of another autoencoder than before.
+ */
+export async function openTrainingSet(
+  { latents, data, classFrom, size }: Pick<CommonSettings, 'latents' | 'data' | 'classFrom' | 'size'>,
+  before?: { readonly latents?: LatentSpace | null },
+  options?: OpenOptions,
+): Promise<ImageDataset | LatentDataset> {
+  if (latents === null) return openDataset(data, size, { ...options, classFrom })
+  const total = readIndex(latents)?.shards.reduce((sum, { bytes }) => sum + bytes, 0) ?? 0
+  const gigabytes = (bytes: number) => (bytes / 1e9).toFixed(1)
+  let said = performance.now()
+  const set = await openLatents(latents, bytes => {
+    if (performance.now() - said < 2000) return
+    said = performance.now()
+    console.log(`${latents}: checked ${gigabytes(bytes)} of ${gigabytes(total)} GB`)
+  })
+  const [had, has] = [before?.latents, set.index.vae]
+  if (had != null && (had.sha256 !== has.sha256 || had.scalingFactor !== has.scalingFactor))
+    throw new UserError(`${latents}: expected latents of the autoencoder ${had.sha256} as before, got ${has.sha256}`)
+  return set
 }
 
 /** True if a run mirrors pictures of this set at random. Throws UserError on latents that have no mirror images. */

@@ -218,7 +218,7 @@ const numbers = {
   },
 
   /** a − b⌊a/b⌋. The quotient may be off by one where it is large. */
-  modulo(a: number, b: number): number {
+  floorMod(a: number, b: number): number {
     if (isNumber(a) === 0 || b === 0) {
       return notANumber(a)
     }

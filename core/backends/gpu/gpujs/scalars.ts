@@ -25,7 +25,7 @@ declare function power(x: number, p: number): number
 declare function roundHalfToEven(x: number): number
 declare function expMinusOne(x: number): number
 declare function logOnePlus(x: number): number
-declare function modulo(a: number, b: number): number
+declare function floorMod(a: number, b: number): number
 declare function angle(y: number, x: number): number
 
 export const unaryScalars: Readonly<Record<UnaryName, (x: number, p: number, q: number) => number>> = {
@@ -64,7 +64,7 @@ export const binaryScalars: Readonly<Record<BinaryName, (a: number, b: number) =
   mul: (a, b) => a * b,
   div: (a, b) => a / b,
   pow: (a, b) => power(a, b),
-  remainder: (a, b) => modulo(a, b),
+  remainder: (a, b) => floorMod(a, b),
   atan2: (a, b) => angle(a, b),
   maximum: (a, b) => larger(a, b),
   minimum: (a, b) => smaller(a, b),
