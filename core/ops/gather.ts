@@ -151,7 +151,7 @@ function elementAxis(op: string, x: Tensor, axis: number, index: Tensor): number
   return at
 }
 
-/** The corner of x that has this shape, but for one axis, which stays. */
+/** The corner of x that has this shape, except along one axis, which keeps its size. */
 function cropped(x: Tensor, shape: Shape, kept: number): Tensor {
   return shape.reduce((y, n, i) => (i === kept || n === y.shape[i] ? y : slice(y, i, 0, n)), x)
 }

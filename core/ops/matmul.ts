@@ -32,7 +32,7 @@ function fits(a: Shape, b: Shape, attrs: MatmulAttrs): boolean {
   return Ka === Kb
 }
 
-/** What an error says of the operands. */
+/** Describes the operands in an error. */
 function shapesOf(a: Shape, b: Shape, { transposeA, transposeB }: MatmulAttrs): string {
   return `got ${show(a)}${transposeA ? 'ᵀ' : ''} and ${show(b)}${transposeB ? 'ᵀ' : ''}`
 }

@@ -198,7 +198,7 @@ const padOp = defineOp<Unary, { readonly before: readonly number[]; readonly sha
   ],
 })
 
-/** What `pad` puts around x: a number, x mirrored at its edge without repeating it, or x's edge. */
+/** Border of `pad`: a number, x mirrored at its edge without repeating it, or x's edge. */
 export type Border = number | 'reflect' | 'replicate'
 
 /**

@@ -1,4 +1,4 @@
-/** What losses return: one per element, or their mean or sum. */
+/** Reduction of losses: one per element, or their mean or sum. */
 
 import { type Kind, oneOf } from '../arguments.ts'
 import type { Tensor } from '../tensor.ts'

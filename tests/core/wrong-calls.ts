@@ -100,7 +100,7 @@ function isPlain(value: unknown): value is Record<string, unknown> {
 
 const native = /Cannot read|Cannot destructure|is not a function|not iterable|is not defined|is not a constructor/
 
-/** What is wrong with the answers to the wrong calls of `name`: silence, another name, or the engine's own message. */
+/** Returns the bad answers to the wrong calls of `name`: silence, another name, or the engine's own message. */
 export async function badAnswers(name: string, right: RightCall): Promise<string[]> {
   const bad: string[] = []
   const accepted = new Set(right.accepts)

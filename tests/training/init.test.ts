@@ -18,6 +18,7 @@ import { type AnyProgram, openRun, programs, saveCheckpoint, train } from '../..
 import { opened } from '../models/opened.ts'
 import { values } from '../near.ts'
 import { bytesOf } from '../programs/example.ts'
+import { quietly } from './printed.ts'
 
 const wasm = await ready({ threads: 1 })
 const folder = mkdtempSync(join(tmpdir(), 'demask-init-'))
@@ -36,26 +37,6 @@ let runs = 0
 const commandOf = (program: AnyProgram, words: string) => {
   const out = words.includes('--out') ? '' : ` --out ${join(folder, `run-${runs++}`)}`
   return readTrainingCommand(program, 'demask train', `${words}${out} --threads 1`.trim().split(/\s+/))
-}
-
-/** Runs `use` without a word on stdout. Returns what it printed. */
-async function quietly(use: () => Promise<unknown>): Promise<string> {
-  const [log, write] = [console.log, process.stdout.write]
-  let said = ''
-  console.log = (line: string) => {
-    said += `${line}\n`
-  }
-  process.stdout.write = ((text: string) => {
-    said += text
-    return true
-  }) as typeof write
-  try {
-    await use()
-  } finally {
-    console.log = log
-    process.stdout.write = write
-  }
-  return said
 }
 
 /** A model as the program prepares it, and its first weights. */

@@ -10,6 +10,7 @@ import { UserError } from '../../io/user-error.ts'
 import { AdamW, constantDecay, Ema, Linear } from '../../nn/index.ts'
 import { latestCheckpoint, Run, type RunOptions, readState, writeGrid } from '../../training/index-node.ts'
 import { inFolder } from '../programs/example.ts'
+import { quietly } from './printed.ts'
 
 const backend = await ready({ backend: 'wasm', threads: 1 })
 const [N, size] = [4, 2]
@@ -70,26 +71,6 @@ function start(folder: string, change: Partial<RunOptions> = {}, parts = 1) {
       },
     )
   return { run, commit }
-}
-
-/** Runs `use` without a word on stdout. Returns what it printed. */
-async function quietly(use: () => Promise<unknown>): Promise<string> {
-  const [log, write] = [console.log, process.stdout.write]
-  let said = ''
-  console.log = (line: string) => {
-    said += `${line}\n`
-  }
-  process.stdout.write = ((text: string) => {
-    said += text
-    return true
-  }) as typeof write
-  try {
-    await use()
-  } finally {
-    console.log = log
-    process.stdout.write = write
-  }
-  return said
 }
 
 async function complete(folder: string, change: Partial<RunOptions> = {}, parts = 1): Promise<void> {

@@ -12,6 +12,7 @@ import { AdamW, constantDecay, Ema, Linear } from '../../nn/index.ts'
 import { latestCheckpoint, type OwnRun, startRun } from '../../training/index-node.ts'
 import { values } from '../near.ts'
 import { bytesOf, inFolder } from '../programs/example.ts'
+import { told } from './printed.ts'
 
 const wasm = await ready({ threads: 1 })
 test.after(() => wasm.dispose())
@@ -57,29 +58,6 @@ async function run(folder: string, steps: number, change: Partial<OwnRun> = {}, 
       },
     )
   return values(model.weight)
-}
-
-/** Returns what `use` printed, and its error. */
-async function told(use: () => Promise<unknown>): Promise<{ said: string; error: Error | null }> {
-  const [log, write] = [console.log, process.stdout.write]
-  let said = ''
-  let error: Error | null = null
-  console.log = (line: string) => {
-    said += `${line}\n`
-  }
-  process.stdout.write = ((text: string) => {
-    said += text
-    return true
-  }) as typeof write
-  try {
-    await use()
-  } catch (thrown) {
-    error = thrown as Error
-  } finally {
-    console.log = log
-    process.stdout.write = write
-  }
-  return { said, error }
 }
 
 test('a run is resumed in the same process, and ends with the weights of an unbroken one', () =>
