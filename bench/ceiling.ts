@@ -1,6 +1,6 @@
 /**
  * The most that this machine can do in wasm: multiply-adds on registers, four lanes at a time, no memory. Figures of the
- * wasm backend are given as fractions of it, measured in the same run. Next: matmul.ts.
+ * wasm backend are given as fractions of it, measured in the same run.
  */
 
 import { createWasm } from '../core/backends/wasm/index.ts'

@@ -2,7 +2,7 @@
  * Savings and cost of `checkpoint` around every block of MDT-S/2 (16 px, 64 tokens, batch 8): bytes that the tape holds
  * when the forward of the full picture ends, the most beyond weights until the gradient by the picture is there, the most
  * of a whole training step, and its processor time, so that a busy machine disturbs little. One thread, taking turns.
- * Run: npm run bench -- checkpoint. Next: step.ts.
+ * Run: npm run bench -- checkpoint.
  */
 
 import process from 'node:process'

@@ -1,7 +1,7 @@
 /**
  * Convolutions of an autoencoder, forward and forward + backward, beside a plain product of 512³ in the same run: GFLOP/s,
  * and what share that is of the product's. One thread, in processor time, so that a busy machine disturbs little.
- * Run: npm run bench -- conv. Next: micro.ts.
+ * Run: npm run bench -- conv.
  */
 
 import process from 'node:process'

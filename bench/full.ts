@@ -1,7 +1,7 @@
 /**
  * The second half of `npm run bench`: ops, a DiT block, training steps of all models and a sampling step, on one
  * thread and on two in turns, each as a fraction of what the same run measures the machine to be capable of. Products are
- * held against multiply-adds on registers, passes over memory against memory bandwidth. Next: workloads.ts.
+ * held against multiply-adds on registers, passes over memory against memory bandwidth.
  */
 
 import { type Backend, geluTanh, layerNorm, matmul, rng, type Shape, scope, softmax } from '../core/index.ts'

@@ -2,7 +2,7 @@
  * Checks that memory stays flat while models train: bytes of the wasm backend's tensors after a few steps and after many, which
  * must be equal, and the linear memory below them, which never shrinks. It holds what one step needs at the most and the
  * holes between blocks; where shapes change from step to step, as those of MDTv2 do with its mask ratio, a hole may be
- * found too small later on, so that it grows by and by. Run: npm run bench -- growth. Next: memory.ts.
+ * found too small later on, so that it grows by and by. Run: npm run bench -- growth.
  */
 
 import { createWasm } from '../core/backends/wasm/index.ts'

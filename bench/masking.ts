@@ -2,7 +2,7 @@
  * Savings of masking: training steps of each model on all tokens and on those that a mask keeps, the model alone (loss
  * forward and backward) and with AdamW, beside the ratio that their arithmetic predicts. One thread. Run:
  * npx tsx bench/masking.ts [mdt] [maskdit] [maskdit-s] [maskdm] (default all). Steps that are compared take turns, the
- * fastest of each counts, and time is that of the processor, so that a busy machine disturbs little. Next: step.ts.
+ * fastest of each counts, and time is that of the processor, so that a busy machine disturbs little.
  */
 
 import process, { argv } from 'node:process'

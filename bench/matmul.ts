@@ -1,6 +1,6 @@
 /**
  * Matrix products on the wasm backend, packing included, as GFLOP/s and as fractions of the ceiling that the same run
- * measures. `npx tsx bench/matmul.ts [threads]` prints the table. Next: ceiling.ts for what the fraction is of.
+ * measures. `npx tsx bench/matmul.ts [threads]` prints the table.
  */
 
 import { argv } from 'node:process'

@@ -3,7 +3,7 @@
  * classes), and so which ones fit into the 4 GiB that wasm can address. Nothing is computed: the steps run on a backend that
  * only counts bytes (training/memory.ts), which tests compare with wasm's own count. Training is a step with the family's
  * optimizer and a moving average of the weights; sampling generates a picture with guidance, so passes are on two pictures for one.
- * Run: npm run bench -- memory. Next: checkpoint.ts.
+ * Run: npm run bench -- memory.
  */
 
 import type { Backend } from '../core/index.ts'

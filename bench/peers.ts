@@ -2,8 +2,7 @@
  * `npm run bench:peers`: the same works by other frameworks, each in a process of its own, in one run. Every peer first
  * shows that it computes what demask does; then they take turns, round after round, so that a machine that slows down
  * slows all. A slow one gets fewer runs. What a peer cannot do, or a peer that cannot be installed or run, is listed
- * with the reason. Needs Node; PyTorch where Python has it (DEMASK_PYTHON, else python3). Next: peers/problem.ts for
- * the works, peers/demask.ts for our side.
+ * with the reason. Needs Node; PyTorch where Python has it (DEMASK_PYTHON, else python3).
  */
 
 import { spawnSync } from 'node:child_process'

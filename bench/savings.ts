@@ -3,7 +3,7 @@
  * backward, in processor time on one thread. An op `linear + gelu`: the gradient needs what goes into gelu, so the op
  * must still write that, and saves one read forward, one write and one read backward. Packed weights kept from MDT's
  * first pass for its second: half of all packing of weights, which happens once forward and once backward in each pass; it
- * would take as much memory again as the weights, twice. Run: npm run bench -- savings. Next: micro.ts.
+ * would take as much memory again as the weights, twice. Run: npm run bench -- savings.
  */
 
 import process from 'node:process'

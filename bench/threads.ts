@@ -1,6 +1,6 @@
 /**
  * The wasm backend on one thread and on two, in the same run: both are there from the start, and whatever is timed takes
- * turns between them, so that a machine that slows down slows both. Next: full.ts.
+ * turns between them, so that a machine that slows down slows both.
  */
 
 import { availableParallelism } from 'node:os'

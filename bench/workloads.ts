@@ -1,7 +1,7 @@
 /**
  * Workloads that are timed and profiled: training steps of all models, a sampling step and a DiT block, each on pictures of
  * noise, with weights, optimizer and moving average of its own. A workload is a list of parts, so that a profile can tell
- * ops from what runs outside of them (the optimizer's one launch). Next: full.ts, profile.ts.
+ * ops from what runs outside of them (the optimizer's one launch).
  */
 
 import {

@@ -1,7 +1,7 @@
 /**
  * `demask encode-latents`: pictures through an autoencoder into a folder of latents, which training programs take in their
  * place. Needs Node. The folder's format is data/latents-index.ts; how it is written so that a stop or a kill
- * costs little is latents-write.ts. Before: examples/train-vae.ts. Next: examples/train-mdt-s.ts with --latents.
+ * costs little is latents-write.ts.
  */
 
 import { basename, join, resolve } from 'node:path'

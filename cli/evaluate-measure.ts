@@ -1,6 +1,6 @@
 /**
  * How `demask evaluate` measures a set: pictures run through a network once, and all that is wanted of their features is
- * gathered on the way. Needs Node. Next: evaluation/index.ts.
+ * gathered on the way. Needs Node.
  */
 
 import { scope, tensor } from '../core/index.ts'

@@ -1,6 +1,6 @@
 /**
  * Inputs of `demask evaluate`: pictures from anywhere, as batches that a network takes, or statistics of a file; and
- * the networks whose features it compares them by. Needs Node. Next: evaluate.ts.
+ * the networks whose features it compares them by. Needs Node.
  */
 
 import { existsSync, statSync } from 'node:fs'

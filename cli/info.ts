@@ -1,6 +1,6 @@
 /**
  * `demask info`: what is in a file of weights (.safetensors, .pt), a run, one of its checkpoints, a folder of latents, or
- * arrays of NumPy. Needs Node. Only headers are read, so that large files answer at once. Next: models/recognise.ts.
+ * arrays of NumPy. Needs Node. Only headers are read, so that large files answer at once.
  */
 
 import { existsSync, readdirSync, statSync } from 'node:fs'

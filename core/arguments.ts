@@ -1,7 +1,7 @@
 /**
  * Checks of the arguments of public functions, which plain JavaScript may call with anything. Each line of a check names
  * the function, the argument and its kind; an error reads `op: expected …, got …`. Operands that go straight to an op are
- * checked by `apply`. Next: op.ts.
+ * checked by `apply`.
  */
 
 import { scopedBrand } from './scope.ts'

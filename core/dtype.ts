@@ -1,6 +1,6 @@
 /**
  * Element types. f32 is what models train in, f64 is what the specification and the gradient checks run in (on `cpu`
- * only), i32 holds labels, timesteps' indices and token ids. Next: shape.ts.
+ * only), i32 holds labels, timesteps' indices and token ids.
  */
 
 export type DType = 'f32' | 'f64' | 'i32'

@@ -3,7 +3,7 @@
  * so a resumed run draws what the unbroken run would have drawn. Numbers are made on the host from integer arithmetic
  * and + − × ÷ √ alone, which IEEE 754 rounds in one way only: the bits are the same in every engine and on every backend.
  * Every value takes a fixed number of words, and f64 tensors hold the f32 draws, so a seed means the same numbers in
- * either precision. Next: tensor.ts.
+ * either precision.
  */
 
 import type { Backend } from './backend.ts'

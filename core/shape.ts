@@ -1,6 +1,6 @@
 /**
  * Shapes and the arithmetic on them: sizes, strides, axes, NumPy broadcasting. Tensors here are always contiguous and
- * row-major, so strides are derived from shapes and never stored. Next: backend.ts.
+ * row-major, so strides are derived from shapes and never stored.
  */
 
 import { atCaller } from './traceback.ts'

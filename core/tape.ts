@@ -1,8 +1,7 @@
 /**
  * Walking the graph backwards. `backward` accumulates gradients in leaves and frees the graph as it walks; `gradients`
  * returns those of chosen tensors; `createGraph` records the walk itself, so that its results can be differentiated again.
- * The rules are in the op records; here is only the order in which they run and what is summed. Next: transforms.ts, where
- * `grad(f)` is made of these. `checkpoint`, which trades memory for a second forward, is checkpoint.ts.
+ * The rules are in the op records; here is only the order in which they run and what is summed. `checkpoint`, which trades memory for a second forward, is checkpoint.ts.
  */
 
 import { aBoolean, aTensor, check, checkOneDType, checkOptions, checkTensor, tensors } from './arguments.ts'

@@ -2,7 +2,7 @@
  * Updates: ops that write tensors in place. An update takes a list of rows, one for each parameter, so that a backend may
  * run one launch for all. Its record names the fields of a row, says which the update writes and gives their new values in
  * plain ops. `update` is the only way an update runs, and the only place that bumps versions for one. Views and detached
- * handles share the storage and follow. Next: ops/update.ts for the records.
+ * handles share the storage and follow.
  */
 
 import { anObject, check, checkTensor, type Kind, tensors } from './arguments.ts'

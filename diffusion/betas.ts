@@ -2,7 +2,7 @@
  * How fast pictures turn to noise: β_t for t = 0, …, T − 1, and what follows from it, in f64 on the host. Index t = 0 is
  * the least noisy level, which the papers call t = 1. The linear schedule is [DDPM §4], the cosine one [iDDPM eq. 17].
  * MaskDM's own cosine schedule divides ᾱ by its first value before taking quotients; the quotients are the same numbers,
- * so there is one cosine here. Next: gaussian.ts.
+ * so there is one cosine here.
  */
 
 import { checkCount } from './per-sample.ts'

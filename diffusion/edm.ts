@@ -1,7 +1,6 @@
 /**
  * EDM's view of diffusion: x = y + σ n with the noise level σ itself as time, and a network wrapped so that its input
  * and its target have unit variance at every σ. [EDM §2, §5, table 1] Noise levels live on the host in f64.
- * Next: edm-samplers.ts.
  */
 
 import { add, type Tensor } from '../core/index.ts'

@@ -3,7 +3,6 @@
  * output describes. [DDPM §2, iDDPM §3.1] A diffusion is plain data (a schedule, and what the network predicts); the
  * equations are functions of it. They hold no state and draw nothing. Steps of a respaced diffusion are numbered
  * 0 … steps − 1; `timesteps` says which original timestep each one is, and that is what the network is given.
- * Next: respace.ts, losses.ts, samplers.ts.
  */
 
 import {

@@ -1,7 +1,7 @@
 /**
  * Classifier-free guidance: two predictions, one told the label and one not, and a step further along their difference
  * [CFG eq. 6]; and MDT's power-cosine scale, which guides little while the picture is mostly noise. Batches are doubled
- * as in the official code: the second half repeats x, with the null label. Next: masking.ts.
+ * as in the official code: the second half repeats x, with the null label.
  */
 
 import { add, concat, ShapeError, slice, split, sub } from '../core/index.ts'

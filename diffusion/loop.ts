@@ -1,7 +1,6 @@
 /**
  * The loop over steps of all samplers, as a generator, so that the caller can show, save or stop in between.
  * A step runs in a scope and without recording; the loop holds one step's tensors and frees those before them.
- * Next: samplers.ts.
  */
 
 import { noGrad, Rng, scope, type Tensor } from '../core/index.ts'

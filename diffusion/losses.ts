@@ -1,7 +1,7 @@
 /**
  * Training loss of a diffusion model: the squared error of its prediction, and where it learns variances, the bound's
  * term at the same step. [iDDPM §3.1] The bound moves the variances only: inside it the prediction is a constant.
- * Losses stay per sample, (N); the caller takes the mean. Masked models' own losses are in models/. Next: samplers.ts.
+ * Losses stay per sample, (N); the caller takes the mean. Masked models' own losses are in models/.
  */
 
 import { add, mul, square, sub, type Tensor } from '../core/index.ts'

@@ -1,7 +1,7 @@
 /**
  * Random token masks, as MAE, MDT and MaskDiT draw them: tokens are ordered by noise, the first K are kept. [MDT §3.2]
  * Integer arithmetic on the host; the tensors are i32 and feed gatherRows and where. Masked models keep the tokens in the
- * order of the noise, not of the picture: positions are added before. Next: edm.ts.
+ * order of the noise, not of the picture: positions are added before.
  */
 
 import { type Backend, ShapeError, type Tensor, tensor } from '../core/index.ts'

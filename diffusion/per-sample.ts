@@ -1,7 +1,7 @@
 /**
  * Values that differ between the samples of a batch: timesteps, and coefficients looked up by them. Timesteps and tables
  * live on the host in f64; a coefficient becomes a tensor of N numbers in the dtype of the batch it multiplies, so that
- * tables keep their precision and nothing is read back from a device. Next: gaussian.ts.
+ * tables keep their precision and nothing is read back from a device.
  */
 
 import { mean, mul, ShapeError, type Tensor, tensor } from '../core/index.ts'

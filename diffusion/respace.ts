@@ -1,7 +1,7 @@
 /**
  * Sampling with fewer steps than training: which timesteps are kept, and the diffusion over them. ᾱ at the kept steps
  * does not change; β follows from it, so all equations hold unchanged. The network still receives the original
- * timesteps. [iDDPM §4] The notations are those of the official code. Next: samplers.ts.
+ * timesteps. [iDDPM §4] The notations are those of the official code.
  */
 
 import { scheduleOf } from './betas.ts'

@@ -2,7 +2,7 @@
  * The variational bound on the negative log-likelihood, term by term, in bits per dimension. [DDPM eq. 5, iDDPM §2.2]
  * A term is the KL divergence between two Gaussians, or at t = 0 the likelihood of 8-bit pixels under the last Gaussian.
  * The official code subtracts two nearly equal probabilities there, which in f32 loses all digits of a poor prediction;
- * here the difference is written as a product. Next: losses.ts.
+ * here the difference is written as a product.
  */
 
 import {

@@ -1,7 +1,7 @@
 /**
  * A small network that tells the categories of emoji apart, trained by bench/evidence/train-features.ts: features for measuring
  * pictures where Inception's weights are not at hand. Distances of its features are not FID, are not comparable with any
- * published number, and are named for what they are wherever they are printed. Next: evaluation/features.ts.
+ * published number, and are named for what they are wherever they are printed.
  */
 
 import {

@@ -1,7 +1,7 @@
 /**
  * The Fréchet distance between two sets of pictures, each seen as a normal distribution of features [FID]. On
  * Inception's pool features it is FID, on the first channels of a spatial layer sFID [sFID]; on features of another
- * network it is neither, and must not be called so. Next: inception-score.ts.
+ * network it is neither, and must not be called so.
  */
 
 import { ShapeError } from '../core/shape.ts'

@@ -1,7 +1,7 @@
 /**
  * Matrices of f64 on the host, and the two things that evaluation needs of them: products of rows, and a factor of a
  * covariance that may be singular. The loops are core/doubles.ts, or what the default backend has in their place. Evaluation
- * is always in f64, whatever made the features. Next: singular-values.ts.
+ * is always in f64, whatever made the features.
  */
 
 import { type Shape, ShapeError, show } from '../core/shape.ts'

@@ -2,7 +2,6 @@
  * The sum of a matrix's singular values (its nuclear norm): reflections make it bidiagonal, and the singular values of a
  * bidiagonal matrix are the eigenvalues, each with both signs, of a tridiagonal one. Values only, no vectors. Each is
  * within a few roundings of the largest, where a detour through the square of the matrix would lose half of the digits.
- * Next: frechet.ts.
  */
 
 import type { Doubles } from '../core/doubles.ts'

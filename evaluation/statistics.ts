@@ -3,7 +3,6 @@
  * features become whole multiples of 2⁻³², sums of which and of whose products are kept as whole numbers. So statistics of
  * parts of a set, from several machines say, merge into those of the whole to the last bit, however it was cut and in
  * whatever order. A feature moves by at most 2⁻³³, far less than by rounding in a network whose features are of size 1.
- * Next: frechet.ts.
  */
 
 import type { ExactSums } from '../core/doubles.ts'

@@ -1,7 +1,7 @@
 /**
  * From one multiplication to a gradient, a Jacobian's transpose and a second derivative.
  * Run: npx tsx examples/01-autograd.ts. Read beside it: core/ops/elementwise.ts (the rule of each op) and core/tape.ts
- * (the walk backwards). Next: 02-mlp.ts.
+ * (the walk backwards).
  */
 
 import { backward, grad, gradients, matmul, mul, scope, sin, stats, sum, tanh, tensor } from '../core/index.ts'

@@ -1,6 +1,6 @@
 /**
  * A small network learns which part of a Swiss roll a point is on: model, loss, backward, optimizer step, in a visible
- * loop, and a picture of what it learned. Run: npx tsx examples/02-mlp.ts. Before: 01-autograd.ts. Next: 03-ddpm-2d.ts.
+ * loop, and a picture of what it learned. Run: npx tsx examples/02-mlp.ts.
  */
 
 import { mkdirSync } from 'node:fs'

@@ -1,7 +1,7 @@
 /**
  * A diffusion model in two dimensions: a small network learns to take noise out of points on a Swiss roll, then makes
  * new points from noise alone, by all 1,000 steps of DDPM and by 50 of DDIM. [DDPM alg. 1 and 2, DDIM eq. 12]
- * Run: npx tsx examples/03-ddpm-2d.ts. Before: 02-mlp.ts. Next: 04-marginals-2d.ts.
+ * Run: npx tsx examples/03-ddpm-2d.ts.
  */
 
 import { mkdirSync } from 'node:fs'

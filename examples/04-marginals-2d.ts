@@ -2,8 +2,7 @@
  * MaskDM's idea on points of a Swiss roll [MaskDM §3.1]: a network that is shown one coordinate at a time learns the roll's
  * two shadows, and draws a cloud that has them; shown both, it then learns the roll. Beside it a network that never
  * saw the shadows, trained on both coordinates for as many steps as the second phase. Run: npx tsx
- * examples/04-marginals-2d.ts. Before: 03-ddpm-2d.ts. Next: train-mdt-s.ts; the same for pictures is
- * train-maskdm.ts.
+ * examples/04-marginals-2d.ts.
  */
 
 import { mkdirSync } from 'node:fs'

@@ -2,7 +2,7 @@
  * Trains MaskDiT [MaskDiT] on pictures of which half of the patches are removed, and with --tune on whole ones again: the
  * mask ratio is constant, zero or falling. Tuning starts with the weights, averages and moments of the trained run. Run:
  * npx tsx examples/train-maskdit.ts (--help lists the flags), then npx tsx examples/train-maskdit.ts --tune cosine. Before:
- * train-mdt-s.ts, the same loop with fuller comments. Next: models/maskdit.ts.
+ * train-mdt-s.ts, the same loop with fuller comments.
  */
 
 import { runInChild } from '../cli/run-in-child.ts'

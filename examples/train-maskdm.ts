@@ -2,7 +2,7 @@
  * Trains MaskDM in its two stages [MaskDM §3.2]. Run: npx tsx examples/train-maskdm.ts pretrain, which shows the model only
  * some patches of every picture and so costs a part of a step on whole ones; then npx tsx examples/train-maskdm.ts finetune,
  * which starts with the weights that pretrain left, on whole pictures, these or others (--help lists the flags). Before:
- * train-mdt-s.ts, the same loop with fuller comments. Next: models/maskdm.ts.
+ * train-mdt-s.ts, the same loop with fuller comments.
  */
 
 import { runInChild } from '../cli/run-in-child.ts'

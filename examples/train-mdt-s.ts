@@ -2,7 +2,7 @@
  * Trains MDT, the masked diffusion transformer [MDT §3], on pictures. A step has two passes, one over the full picture and
  * one with some of its patches removed; in both the model learns to tell noise from picture. The same seed gives the same
  * bytes. Run: npx tsx examples/train-mdt-s.ts (--help lists the flags). The loss curve and samples appear in the run's
- * folder, Ctrl-C saves, --resume continues. What surrounds the loop is training/run.ts. Next: models/mdt.ts.
+ * folder, Ctrl-C saves, --resume continues. What surrounds the loop is training/run.ts.
  */
 
 import { runInChild } from '../cli/run-in-child.ts'

@@ -1,7 +1,7 @@
 /**
  * Trains the autoencoder between pictures and latents [LDM §3.1], the first of two stages: transformers are then trained
  * on its latents (the command encode-latents, train-mdt-s.ts --latents). Run: npx tsx examples/train-vae.ts (--help lists
- * the flags). Before: train-mdt-s.ts, the same loop with fuller comments. Next: models/autoencoder-kl-loss.ts.
+ * the flags).
  */
 
 import { runInChild } from '../cli/run-in-child.ts'

@@ -1,7 +1,7 @@
 /**
  * Trains a model of one's own with demask's run loop: a small convolutional denoiser, of which demask has no record. All imports
  * are what the package exports. Run: node --import tsx examples/train-your-own.ts [FOLDER [STEPS]]. Ctrl-C saves, and the same
- * command continues. Before: train-mdt-s.ts, the same loop with the record of a paper. Next: training/start-run.ts.
+ * command continues.
  */
 
 import {

@@ -5,7 +5,7 @@
  *
  * On a network file system: NFS from version 3 on and SMB make a file for one of two hosts only, so the lock holds there
  * too. A process of another host cannot be seen from here, nor one of another container (PID namespace) under the same host
- * name, so its lock is never taken over: the message names the file to delete. Next: run.ts.
+ * name, so its lock is never taken over: the message names the file to delete.
  */
 
 import {

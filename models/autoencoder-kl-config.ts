@@ -1,7 +1,7 @@
 /**
  * Which AutoencoderKL a file of weights is of: by diffusers' config.json, which we write too, or by the shapes of its
  * tensors, which tell all but two numbers; and the sizes that examples/train-vae.ts has. Leaves out configurations that
- * no published autoencoder of this family has: other kinds of blocks, other activations. Next: autoencoder-kl.ts.
+ * no published autoencoder of this family has: other kinds of blocks, other activations.
  */
 
 import type { Shape } from '../core/index.ts'

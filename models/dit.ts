@@ -2,7 +2,7 @@
  * DiT, the diffusion transformer [DiT §3]: patches of the noised picture become tokens, timestep and label become one
  * vector c, and every block is steered by c through adaLN-Zero. At first every block is the identity and the output 0.
  * Labels are dropped before `forward` (dropLabels of nn/label-embedder.ts), guidance is diffusion/guidance.ts. Leaves
- * out the in-context and cross-attention variants that the paper compares with. Next: mdt.ts.
+ * out the in-context and cross-attention variants that the paper compares with.
  */
 
 import { adaLayerNorm, add, gatedResidual, ShapeError, scope, type Tensor } from '../core/index.ts'

@@ -1,7 +1,7 @@
 /**
  * adaLN-Zero: a block's shifts, scales and gates come from the condition c through SiLU and a linear layer that begins
  * at zero, so that every block begins as the identity [DiT §3.2]. The two operations that use them, adaLayerNorm and
- * gatedResidual, are in core/ops/norm.ts; models compose them. Next: patch-embed.ts.
+ * gatedResidual, are in core/ops/norm.ts; models compose them.
  */
 
 import { silu, split, type Tensor } from '../core/index.ts'

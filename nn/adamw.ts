@@ -1,6 +1,6 @@
 /**
  * AdamW [AdamW alg. 2] in PyTorch's order of operations, with AMSGrad on request. One update moves all parameters of a
- * group that took the same number of steps. Next: adan.ts.
+ * group that took the same number of steps.
  */
 
 import { adamW, copy, type Tensor, zeros } from '../core/index.ts'

@@ -1,6 +1,6 @@
 /**
  * Multi-head self-attention over tokens, and the relative position bias that MDT adds to its logits. Where only some
- * tokens are kept, the bias is that between the kept ones. The arithmetic is core/ops/attention.ts. Next: mlp.ts.
+ * tokens are kept, the bias is that between the kept ones. The arithmetic is core/ops/attention.ts.
  */
 
 import { aCount, aFunction, check, checkOptions, type Kind } from '../core/arguments.ts'

@@ -1,6 +1,6 @@
 /**
  * Batch normalisation. In training it takes the moments of the batch and moves the running ones towards them; otherwise it is a
- * scale and a shift per channel, of the running moments. Next: embedding.ts.
+ * scale and a shift per channel, of the running moments.
  */
 
 import { aBoolean, aNumber, checkOptions } from '../core/arguments.ts'

@@ -1,5 +1,5 @@
 /**
- * Convolutions as layers. The arithmetic is core/ops/conv.ts and conv1d.ts. Next: patch-embed.ts.
+ * Convolutions as layers. The arithmetic is core/ops/conv.ts and conv1d.ts.
  */
 
 import { aCount, aFunction, aNumber, check, checkOptions, either, type Kind, numbers } from '../core/arguments.ts'

@@ -1,5 +1,5 @@
 /**
- * Dropout as a layer. The function is core/ops/sampling.ts. Next: multi-head-attention.ts.
+ * Dropout as a layer. The function is core/ops/sampling.ts.
  */
 
 import { aNumber, check } from '../core/arguments.ts'

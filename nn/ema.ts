@@ -1,6 +1,6 @@
 /**
  * Moving averages of weights, from which pictures are sampled: average ← d · average + (1 − d) · weights after each
- * step. The average is a second module of the same architecture, used directly. Next: diffusion/gaussian.ts.
+ * step. The average is a second module of the same architecture, used directly.
  */
 
 import { lerp, type Tensor } from '../core/index.ts'

@@ -1,5 +1,5 @@
 /**
- * A table of vectors, read by index. Next: timestep-embedder.ts, label-embedder.ts.
+ * A table of vectors, read by index.
  */
 
 import { aFunction, check } from '../core/arguments.ts'

@@ -2,7 +2,7 @@
  * First values of parameters. Every layer takes an `Init`: where its tensors live and which stream they are drawn from.
  * With `rng: null` nothing is drawn and random parameters begin as zeros: for weights that a checkpoint is about to
  * overwrite, and, on the `shapes` backend, for counting parameters. The draws are rounded to f32 also in an f64 model,
- * so a seed means the same weights in either precision. Next: module.ts.
+ * so a seed means the same weights in either precision.
  */
 
 import {

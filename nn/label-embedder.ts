@@ -1,6 +1,6 @@
 /**
  * Class labels as vectors, with one more row for "no class", which classifier-free guidance needs. While training, some
- * labels are dropped to that row; the numbers that decide it come from the caller. [CFG §3.2] Next: attention.ts.
+ * labels are dropped to that row; the numbers that decide it come from the caller. [CFG §3.2]
  */
 
 import { aFiniteNumber, aSize, check } from '../core/arguments.ts'

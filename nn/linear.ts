@@ -1,5 +1,5 @@
 /**
- * The linear layer. Its product is core/ops/matmul.ts; here are the parameters and their first values. Next: norm.ts.
+ * The linear layer. Its product is core/ops/matmul.ts; here are the parameters and their first values.
  */
 
 import { aFunction, checkOptions } from '../core/arguments.ts'

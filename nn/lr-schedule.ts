@@ -1,6 +1,6 @@
 /**
  * Learning rates as functions of the step, counted from 0: `optimizer.step({ lr: schedule(step) })`. They have no state,
- * so a resumed run needs nothing but its step. Next: ema.ts.
+ * so a resumed run needs nothing but its step.
  */
 
 export type Schedule = (step: number) => number

@@ -1,5 +1,5 @@
 /**
- * The transformer's MLP. Next: adaln.ts.
+ * The transformer's MLP.
  */
 
 import { aFunction, checkOptions } from '../core/arguments.ts'

@@ -2,7 +2,7 @@
  * A module is a class whose fields hold its parameters, buffers and sub-modules, spelled as in the official PyTorch code:
  * the state dict is a plain walk over the fields, and a published checkpoint loads without a mapping table. As in
  * PyTorch, a module's own tensors come before those of its children. There is no train/eval switch: what differs
- * between the two (label drops, masks) is an argument of `forward`. Next: linear.ts.
+ * between the two (label drops, masks) is an argument of `forward`.
  */
 
 import { aFunction, check } from '../core/arguments.ts'

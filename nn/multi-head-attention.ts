@@ -1,6 +1,6 @@
 /**
  * Multi-head attention between two sequences, under the parameter names of PyTorch's `nn.MultiheadAttention`. What the models
- * of this repository use, self-attention on a packed projection, is attention.ts. Next: mlp.ts.
+ * of this repository use, self-attention on a packed projection, is attention.ts.
  */
 
 import { aBoolean, aCount, checkOptions } from '../core/arguments.ts'

@@ -1,6 +1,5 @@
 /**
  * Normalisation layers. Their arithmetic, and the adaptive form that transformer blocks use, is core/ops/norm.ts.
- * Next: batch-norm.ts.
  */
 
 import { aBoolean, aNumber, check, checkOptions } from '../core/arguments.ts'

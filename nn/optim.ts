@@ -5,7 +5,7 @@
  * parameter's memory: views and detached handles follow. A parameter without a gradient is left out of the step, as in PyTorch.
  *
  * Gradient accumulation needs no code of its own: `backward` adds to `.grad`. For k parts, backward(mul(loss, 1 / k)) for
- * each part, then one `step` and one `zeroGrad`. The arithmetic is core/ops/update.ts. Next: adamw.ts, sgd.ts, adan.ts.
+ * each part, then one `step` and one `zeroGrad`. The arithmetic is core/ops/update.ts.
  */
 
 import {

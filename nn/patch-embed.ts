@@ -1,6 +1,6 @@
 /**
  * Images to tokens and back. The embedding is a convolution whose stride is its kernel, which is a linear layer on
- * patches; the weight keeps the convolution's shape, as checkpoints have it. [ViT §3.1] Next: pos-embed.ts.
+ * patches; the weight keeps the convolution's shape, as checkpoints have it. [ViT §3.1]
  */
 
 import { aFunction, checkOptions } from '../core/arguments.ts'

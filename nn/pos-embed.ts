@@ -1,6 +1,6 @@
 /**
  * Tables of positions, worked out on the host. They are first values: DiT keeps its table fixed, MDT trains it. A learned
- * table from noise is `parameter(normal(0.02)([1, T, D], init))`. Next: optim.ts.
+ * table from noise is `parameter(normal(0.02)([1, T, D], init))`.
  */
 
 import { atCaller } from '../core/traceback.ts'

@@ -1,5 +1,5 @@
 /**
- * Stochastic gradient descent with momentum. Next: adamw.ts.
+ * Stochastic gradient descent with momentum.
  */
 
 import { assign, ones, sgd } from '../core/index.ts'

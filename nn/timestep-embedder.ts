@@ -1,6 +1,6 @@
 /**
  * The time of a diffusion step as a vector: sinusoids of falling frequency, worked out on the host in f64, then a small
- * MLP. [DiT §3.2]; the sinusoids are GLIDE's. Next: label-embedder.ts.
+ * MLP. [DiT §3.2]; the sinusoids are GLIDE's.
  */
 
 import { silu, type Tensor, tensor } from '../core/index.ts'

@@ -1,6 +1,6 @@
 /**
  * Just enough of ONNX's protocol buffers to write a graph of nodes on f32 tensors, opset 20. What a field's number means is
- * in onnx.proto. Next: onnx.ts.
+ * in onnx.proto.
  */
 
 type Attribute = number | string | readonly number[]

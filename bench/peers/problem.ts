@@ -1,7 +1,7 @@
 /**
  * The problem of all peers: the same inputs and weights, sampled once and written to a folder as one file of f32 and one of
  * names, and the cost of one run of each work. The network of `step` is DiT-S/2 on patches (8, 64, 16), with sinusoids of
- * the timestep given, no labels, and the mean squared error towards `target` as loss. Needs Node. Next: ../peers.ts.
+ * the timestep given, no labels, and the mean squared error towards `target` as loss. Needs Node.
  */
 
 import { readFileSync, writeFileSync } from 'node:fs'

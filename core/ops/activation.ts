@@ -1,6 +1,6 @@
 /**
  * Activation functions. Those of transformers (SiLU and GELU in both forms) have fused gradients, which are
- * differentiated again through what they stand for. Next: reduce.ts.
+ * differentiated again through what they stand for.
  */
 
 import { checkFloats, describe } from '../arguments.ts'

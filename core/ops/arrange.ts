@@ -1,5 +1,5 @@
 /**
- * Arrangements of elements made of movement.ts: squeeze, flatten, flip, roll, tile, repeat and triangles. Next: indexing.ts.
+ * Arrangements of elements made of movement.ts: squeeze, flatten, flip, roll, tile, repeat and triangles.
  */
 
 import { axesOf, axisOf, type Shape, ShapeError, show, sizeOf } from '../shape.ts'

@@ -1,6 +1,6 @@
 /**
  * Attention with an additive bias: the definition in three lines, and the fused op that models use, which works on the
- * packed projection qkv and keeps no (T, T) matrix. Next: loss.ts.
+ * packed projection qkv and keeps no (T, T) matrix.
  */
 
 import { aBoolean, aFiniteNumber, aTensor, checkFloats, checkOptions, checkTensor, orNull } from '../arguments.ts'

@@ -1,5 +1,5 @@
 /**
- * Sums over axes and broadcasting, each the adjoint of the other. Next: reduce.ts.
+ * Sums over axes and broadcasting, each the adjoint of the other.
  */
 
 import { aBoolean, aNumber, check, checkTensor, either, numbers, optional } from '../arguments.ts'

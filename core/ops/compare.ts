@@ -1,6 +1,6 @@
 /**
  * Comparisons and logic made of `equal`, `less` and `lessEqual`. True is 1 and false is 0, in the dtype of the operands. An
- * operand of logic is true unless it is 0, so NaN is true. None has a gradient. Next: rounding.ts.
+ * operand of logic is true unless it is 0, so NaN is true. None has a gradient.
  */
 
 import { checkTensor } from '../arguments.ts'

@@ -1,6 +1,6 @@
 /**
  * Convolution and pooling, as two ideas: `unfold` lays out the patch under every window position as a column (its adjoint
- * `fold` sums them back), and a matrix product or a reduction does the rest. Next: interpolate.ts.
+ * `fold` sums them back), and a matrix product or a reduction does the rest.
  */
 
 import { aNumber, check, checkFloats, checkOneDType, checkOptions, checkTensor, either, numbers } from '../arguments.ts'

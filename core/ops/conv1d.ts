@@ -1,5 +1,5 @@
 /**
- * Convolution along one axis: that of an image one pixel high. Next: softmax.ts.
+ * Convolution along one axis: that of an image one pixel high.
  */
 
 import { ShapeError, show } from '../shape.ts'

@@ -1,5 +1,5 @@
 /**
- * Tensors that are known from a shape: like another tensor, identity matrices, ranges, one-hot rows. Next: sampling.ts.
+ * Tensors that are known from a shape: like another tensor, identity matrices, ranges, one-hot rows.
  */
 
 import { checkTensor } from '../arguments.ts'

@@ -1,6 +1,6 @@
 /**
  * Running sums. Where a backend has no kernel, a sum over n elements takes ⌈log₂ n⌉ passes: each adds the array to itself,
- * shifted by twice as much as the pass before. Next: sort.ts.
+ * shifted by twice as much as the pass before.
  */
 
 import { addLoops } from '../backends/cpu/backend.ts'

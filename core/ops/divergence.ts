@@ -1,6 +1,5 @@
 /**
  * Losses between probabilities: binary cross-entropy, of probabilities or logits, and the Kullback–Leibler divergence.
- * Next: ../tape.ts.
  */
 
 import { checkFloat } from '../op.ts'

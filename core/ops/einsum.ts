@@ -1,7 +1,6 @@
 /**
  * Einstein summation: products of tensors whose axes are named by letters. Operands are joined one after the other. Letters
  * that no later operand and no result needs are summed on the way, in a matrix product where both operands have them.
- * Next: index.ts.
  */
 
 import { type Shape, ShapeError, show, sizeOf } from '../shape.ts'

@@ -1,5 +1,5 @@
 /**
- * Elementary functions beside those of elementwise.ts. Next: activation.ts.
+ * Elementary functions beside those of elementwise.ts.
  */
 
 import { apply, type Binary, checkFloat, defineOp, type None } from '../op.ts'

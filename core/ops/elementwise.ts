@@ -2,7 +2,6 @@
  * Elementwise ops. Two-operand ops broadcast as NumPy does; the tape sums a gradient back to its input's shape, so the
  * rules below are the textbook ones. A number may stand for either operand, and is folded into one pass over memory where
  * that is faster.
- * Next: activation.ts, reduce.ts.
  */
 
 import {

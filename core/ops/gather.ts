@@ -1,7 +1,7 @@
 /**
  * Elements picked by index, and their adjoint. One batched form serves them all: an embedding is a gather from a batch of
  * one, the kept tokens of a masked picture are a gatherRows of x (N, T, D) by ids (N, K), and the label's entry in a row of
- * logits is a gather of rows of width 1. Next: conv.ts.
+ * logits is a gather of rows of width 1.
  */
 
 import { checkOneDType, checkOptions, checkTensor, checkTensors, isTensor, oneOf, refuseMixed } from '../arguments.ts'

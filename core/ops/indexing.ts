@@ -1,6 +1,5 @@
 /**
  * Reading parts of a tensor as NumPy and PyTorch do with x[…]: positions, ranges, new axes and tensors of indices.
- * Next: softmax.ts.
  */
 
 import { broadcastShapes, type Shape, ShapeError, show, sizeOf } from '../shape.ts'

@@ -1,6 +1,6 @@
 /**
  * Resampling of images. Each axis on its own: a row of the result is a sum of a few rows of x, each times a number. Rows
- * are picked rather than multiplied by 0 and 1: 0 · ∞ is NaN. Next: softmax.ts.
+ * are picked rather than multiplied by 0 and 1: 0 · ∞ is NaN.
  */
 
 import { aBoolean, check, checkFloats, checkOptions, checkTensor, type Kind, numbers, oneOf } from '../arguments.ts'

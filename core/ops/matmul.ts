@@ -1,6 +1,6 @@
 /**
  * Matrix products, batched, with either operand transposed in place of being permuted first, and the linear layer's
- * product with its bias. Next: movement.ts.
+ * product with its bias.
  */
 
 import { aBoolean, checkOptions, checkTensors } from '../arguments.ts'

@@ -1,5 +1,5 @@
 /**
- * Ops that move elements and change none: each one's gradient is another of them. Next: gather.ts.
+ * Ops that move elements and change none: each one's gradient is another of them.
  */
 
 import { aNumber, check, checkTensor, either, numbers, oneOf, optional, tensors } from '../arguments.ts'

@@ -1,7 +1,7 @@
 /**
  * Normalisation: layer norm, its adaptive form (adaLN), group norm, and the gated residual that adaLN-Zero ends with.
  * Each fused op says in `decompose` what it stands for; its gradient is an op of its own, whose decomposition is the
- * gradient of that decomposition. Next: attention.ts.
+ * gradient of that decomposition.
  */
 
 import { aNumber, check, checkFloats } from '../arguments.ts'

@@ -1,5 +1,5 @@
 /**
- * Operands of functions of two tensors, either of which may be a number. Next: compare.ts.
+ * Operands of functions of two tensors, either of which may be a number.
  */
 
 import { checkOneDType } from '../arguments.ts'

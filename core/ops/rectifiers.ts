@@ -1,5 +1,5 @@
 /**
- * Relatives of ReLU. Next: softmax.ts.
+ * Relatives of ReLU.
  */
 
 import { checkFloat } from '../op.ts'

@@ -1,5 +1,5 @@
 /**
- * Extrema over axes, and the statistics made of sums: mean and variance. Next: matmul.ts.
+ * Extrema over axes, and the statistics made of sums: mean and variance.
  */
 
 import { aBoolean, aNumber, checkFloats, checkOptions } from '../arguments.ts'

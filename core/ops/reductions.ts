@@ -1,6 +1,6 @@
 /**
  * Reductions made of others: standard deviation, norm, logsumexp, product, logic, and the position of an extremum. Where a
- * textbook's gradient is 0 · ∞, a branch stands aside, as in PyTorch. Next: cumsum.ts.
+ * textbook's gradient is 0 · ∞, a branch stands aside, as in PyTorch.
  */
 
 import { checkFloat } from '../op.ts'

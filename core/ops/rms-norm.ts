@@ -1,5 +1,5 @@
 /**
- * Root mean square normalisation: layer norm without a mean. [RMSNorm] Next: attention.ts.
+ * Root mean square normalisation: layer norm without a mean. [RMSNorm]
  */
 
 import { checkFloat } from '../op.ts'

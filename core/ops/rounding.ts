@@ -1,5 +1,5 @@
 /**
- * Rounding to integers, which has no gradient, and the remainder of a division. Next: elementary.ts.
+ * Rounding to integers, which has no gradient, and the remainder of a division.
  */
 
 import { checkTensor } from '../arguments.ts'

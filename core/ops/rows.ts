@@ -1,5 +1,5 @@
 /**
- * Rows picked by index, and their adjoint: the two ops that all gathering is made of. Next: gather.ts.
+ * Rows picked by index, and their adjoint: the two ops that all gathering is made of.
  */
 
 import { addLoops } from '../backends/cpu/backend.ts'

@@ -1,6 +1,6 @@
 /**
  * Functions of tensors and random numbers. The numbers are drawn on the host, from the stream that is given, so a result is a
- * function of the seed on every backend. Next: ../random.ts.
+ * function of the seed on every backend.
  */
 
 import { checkFloat } from '../op.ts'

@@ -1,5 +1,5 @@
 /**
- * Numbers as operands. Next: movement.ts.
+ * Numbers as operands.
  */
 
 import { describe, isTensor, refuseTensor } from '../arguments.ts'

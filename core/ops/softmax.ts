@@ -1,5 +1,5 @@
 /**
- * Softmax and log-softmax over one axis. Next: norm.ts.
+ * Softmax and log-softmax over one axis.
  */
 
 import { checkFloats } from '../arguments.ts'

@@ -1,7 +1,7 @@
 /**
  * Sorting, all of it by one op: `argsort`, the order of the elements along the last axis. Values are picked in that order, so
  * their gradient returns to where they came from. Where a backend has no kernel, elements are ranked by counting those that
- * come before: n² comparisons, block by block. Next: einsum.ts.
+ * come before: n² comparisons, block by block.
  */
 
 import { addLoops } from '../backends/cpu/backend.ts'

@@ -1,7 +1,7 @@
 /**
  * The updates of optimizers and of averages of weights. The records give the arithmetic in plain ops; backends with a
  * kernel write all rows in one launch. Gradients enter times `clip`, and a step whose `finite` is 0 writes nothing, so that a
- * step reads nothing back. Next: nn/optim.ts.
+ * step reads nothing back.
  */
 
 import { aNumber, check, numbers, tensors } from '../arguments.ts'

@@ -1,6 +1,6 @@
 /**
  * Selection by a condition. Gradients of a branch that was not taken are 0 by selection, never by a product with 0, which
- * would be NaN where a gradient is infinite. Next: elementwise.ts.
+ * would be NaN where a gradient is infinite.
  */
 
 import { apply, defineOp, type None, type Unary } from '../op.ts'

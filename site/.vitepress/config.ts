@@ -1,7 +1,7 @@
 /**
  * The site: the Markdown of docs/, the source as pages, the reference from the docstrings, and the playground. VitePress
  * renders it, because it is kept, small for the reader (pages are static and hydrate), and takes Vue components and workers
- * from this repository's own source through Vite. Next: ../regions.ts, ../links.ts, theme/index.ts.
+ * from this repository's own source through Vite.
  */
 
 import { join } from 'node:path'

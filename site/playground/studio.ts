@@ -1,6 +1,6 @@
 /**
  * The playground's worker (host.ts): it owns the backend, the small trained model and the training, so
- * that the page itself never computes. Components call its methods through Comlink. Next: trainer.ts, looking.ts.
+ * that the page itself never computes. Components call its methods through Comlink.
  */
 
 import { transfer } from 'comlink'

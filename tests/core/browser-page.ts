@@ -1,6 +1,6 @@
 /**
  * The program that browser.test.ts runs in a page and in Node: kernels launched in the same tick as the workers' creation, and steps
- * of MDT-tiny on one batch, on wasm and on WebGPU. Only what runs in both is used here. Next: browser.test.ts.
+ * of MDT-tiny on one batch, on wasm and on WebGPU. Only what runs in both is used here.
  */
 
 import type { GpuBackend } from '../../core/backends/gpu/index.ts'

@@ -1,7 +1,6 @@
 /**
  * Elementwise and movement kernels of the wasm backend against the cpu loops in f64: odd sizes, axes of extent 1,
  * unaligned tails, the edges of f32. What ops make of kernels is tested by the walk over the registry.
- * Next: wasm-sums.test.ts, wasm-memory.test.ts.
  */
 
 import { test } from 'uvu'

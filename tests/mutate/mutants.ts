@@ -1,7 +1,7 @@
 /**
  * Mutants: the source with one small change, which a test should notice. Here is what is changed (operators, numbers, booleans,
  * bounds, statements, the order of operands) and what is not: strings, comments, types, messages of errors, and the samples
- * of op records, which only tests run. Used by run.ts. Next: plan.ts.
+ * of op records, which only tests run. Used by run.ts.
  */
 
 import { below, child, lineAt, list, type Node, parse } from '../repo/syntax.ts'

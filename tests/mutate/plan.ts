@@ -1,7 +1,7 @@
 /**
  * Which mutants are tried, and against which tests. A sample takes from every file in proportion to its mutants; a mutant
  * goes through its folder's quick tests, those first that know the most names of its file, and if it survives them, through the wider ones.
- * Needs Node. Next: run.ts.
+ * Needs Node.
  */
 
 import { readdirSync, readFileSync } from 'node:fs'

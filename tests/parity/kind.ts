@@ -1,7 +1,7 @@
 /**
  * Interface of fixture kinds: a function from a fixture and where to compute to values by key. A kind named
  * `k` is the file `kinds/k.ts`, which exports `compute`. Keys are those of the fixture (`out.forward`, `grad.w`, …), and
- * `scalar.…` for the manifest's scalars, so `scalar.loss` or `scalar.param_count.total`. Next: compare.ts, run.ts.
+ * `scalar.…` for the manifest's scalars, so `scalar.loss` or `scalar.param_count.total`.
  */
 
 import { readdirSync } from 'node:fs'

@@ -1,6 +1,6 @@
 /**
  * Shared by the kinds `maskdm` and `trajectory` for MaskDM: the network and the diffusion that a fixture's
- * configuration describes, stored masks, and the loss at a step. Next: kinds/maskdm.ts.
+ * configuration describes, stored masks, and the loss at a step.
  */
 
 import { affine, mean, type Tensor } from '../../core/index.ts'

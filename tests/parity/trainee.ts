@@ -1,6 +1,6 @@
 /**
  * Trainee of kind `trajectory`: the model that a fixture's parameters name and its loss at each step, from stored draws.
- * Every family of models has a file of its own; this one has DiT and MDT, and chooses. Next: kinds/trajectory.ts.
+ * Every family of models has a file of its own; this one has DiT and MDT, and chooses.
  */
 
 import { mean, type Tensor } from '../../core/index.ts'

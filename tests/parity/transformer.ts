@@ -1,7 +1,7 @@
 /**
  * Shared by the kinds that run DiT and MDT: the model that a fixture's configuration and parameters describe,
  * the diffusion that its manifest describes, and losses and gradients as results. A setting that is not known here
- * throws: it might mean other numbers. Next: kinds/dit.ts, mdt.ts.
+ * throws: it might mean other numbers.
  */
 
 import { gradients, mean, type Tensor } from '../../core/index.ts'

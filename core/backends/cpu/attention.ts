@@ -1,7 +1,6 @@
 /**
  * Multi-head self-attention on a joint projection, softmax(q kᵀ/√d + bias) v, and its gradient, one head after the other
  * with the whole T × T matrix of probabilities written out. qkv is (N, T, 3·h·d), split as (3, h, d).
- * Next: optimizer.ts.
  */
 
 import type { BackendKernels, Operand } from '../../backend.ts'

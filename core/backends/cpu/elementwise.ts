@@ -2,7 +2,7 @@
  * Elementwise kernels. All arithmetic is in f64 and rounded once, on the store; a store to i32 drops the fraction and
  * keeps the low 32 bits, except in `cast`, which saturates. Products of whole numbers are exact in those bits.
  * Each kernel cuts its result into rows along which every operand advances by a constant step: 1, or 0 where it is
- * broadcast. Equal shapes and single elements are the case of one long row. Next: reduce.ts.
+ * broadcast. Equal shapes and single elements are the case of one long row.
  */
 
 import type { BackendKernels, BinaryName, Operand, UnaryName } from '../../backend.ts'

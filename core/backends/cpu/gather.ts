@@ -1,6 +1,5 @@
 /**
  * Rows by index, and the adjoint of that. Indices are checked before memory is taken, so a bad one leaks nothing.
- * Next: window.ts.
  */
 
 import { type BackendKernels, indexError, type Operand } from '../../backend.ts'

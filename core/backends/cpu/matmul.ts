@@ -1,7 +1,6 @@
 /**
  * Matrix products. Each row of the result is built in f64 as a sum of scaled rows of b (the i-k-j order), so that the
  * innermost loop runs over contiguous memory; b is first copied to f64, and turned round there when it is transposed.
- * Next: movement.ts.
  */
 
 import type { BackendKernels } from '../../backend.ts'

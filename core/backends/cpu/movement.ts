@@ -1,5 +1,5 @@
 /**
- * Kernels that move elements and compute nothing: permute, slice, pad, concat. Next: gather.ts.
+ * Kernels that move elements and compute nothing: permute, slice, pad, concat.
  */
 
 import type { BackendKernels } from '../../backend.ts'

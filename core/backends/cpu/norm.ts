@@ -1,7 +1,7 @@
 /**
  * Layer normalisation over the last axis, plain and with the scale and shift that adaptive layer norm takes from the
  * condition, and the gated residual that goes with it in DiT's blocks. The two norms share their loops: y = x̂ ⊙ a + b
- * with x̂ = (x − mean) / √(var + eps), where a and b are the same for all rows or one per example. Next: attention.ts.
+ * with x̂ = (x − mean) / √(var + eps), where a and b are the same for all rows or one per example.
  */
 
 import type { BackendKernels } from '../../backend.ts'

@@ -1,6 +1,6 @@
 /**
  * Sum, maximum and minimum over any axes. x is read once, in order; every element goes to the slot of its result, found
- * by strides that are 0 along the reduced axes. Slots are f64. Next: matmul.ts.
+ * by strides that are 0 along the reduced axes. Slots are f64.
  */
 
 import { type BackendKernels, type ReduceName, reduceIdentity } from '../../backend.ts'

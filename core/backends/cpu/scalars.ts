@@ -1,7 +1,6 @@
 /**
  * The elementwise ops as functions of numbers: what every backend must agree with. NaN goes in and out everywhere but in
  * comparisons, `isFinite` and x⁰, which is 1. 1 to the power of ±∞ or NaN is NaN, as JavaScript has it; PyTorch says 1.
- * Next: elementwise.ts, which runs them over arrays.
  */
 
 import type { BinaryName, UnaryName } from '../../backend.ts'

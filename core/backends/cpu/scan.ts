@@ -1,5 +1,5 @@
 /**
- * Kernels that go along an axis in order: running sums, and the order that sorts a row. Next: gather.ts.
+ * Kernels that go along an axis in order: running sums, and the order that sorts a row.
  */
 
 import type { BackendKernels } from '../../backend.ts'

@@ -1,6 +1,6 @@
 /**
  * Softmax and its logarithm over the last axis, with their gradients, as written in textbooks: the maximum is taken off
- * first, so that no exponential overflows. Next: norm.ts.
+ * first, so that no exponential overflows.
  */
 
 import type { BackendKernels, Operand } from '../../backend.ts'

@@ -1,6 +1,6 @@
 /**
  * The patch under each position of a sliding window, laid out so that a convolution is one matrix product, and the
- * adjoint, which puts patches back and sums where they overlap. Next: norm.ts.
+ * adjoint, which puts patches back and sums where they overlap.
  */
 
 import { type BackendKernels, type Window2d, windowPositions } from '../../backend.ts'

@@ -1,6 +1,6 @@
 /**
  * The update of weights and of their moving average. A kernel gives one result, so each moment and the weights have one,
- * whose result takes the place of the old elements. Next: ../backend.ts.
+ * whose result takes the place of the old elements.
  */
 
 import type { Kernels, UpdateKernels } from '../../../../backend.ts'
