@@ -53,7 +53,7 @@ async function sample(words: readonly string[]): Promise<void> {
     throw new UserError(
       `${path}: presets of this size have either schedule: expected --schedule, which no weight tells`,
     )
-  const model = family.make(options, { rng: null })
+  const model = found.make({ rng: null })
   load(model, found.state, path)
   console.log(`${model.countParameters().total.toLocaleString('en')} parameters, all of them from the file`)
   const decode = await decoder(run?.latents, flags, latent)

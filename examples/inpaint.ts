@@ -97,7 +97,7 @@ await main(async () => {
   const inputs = await pictures(flags, run?.settings ?? null, S)
 
   await ready({ backend: backendNames.find(name => name === flags.backend), threads: flags.threads })
-  const model = family.make(found.options, { rng: null })
+  const model = found.make({ rng: null })
   load(model, found.state, path)
   const masks = inpainting.maskedNetwork !== undefined
   if (!masks && flags.method === 'mdt')

@@ -115,7 +115,7 @@ export {
   tinyFor,
   trainingDefaults,
 } from './presets.ts'
-export { describe, recognise } from './recognise.ts'
+export { describe, type RecognisedModel, recognise } from './recognise.ts'
 export {
   type Adapted,
   type Fate,

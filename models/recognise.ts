@@ -5,14 +5,21 @@
  */
 
 import { UserError } from '../io/index.ts'
+import type { Init, Module } from '../nn/index.ts'
 import { families } from './families.ts'
 import type { Recognised, State, Told } from './family.ts'
 import { fromDiffusers, isDiffusersDiT, networkNames } from './network-names.ts'
 
 export type { Recognised, State, Told } from './family.ts'
 
+/** A recognised model that can be made. */
+export interface RecognisedModel extends Recognised {
+  /** Makes the model of these options, whose weights are `state`. */
+  make(init: Init): Module
+}
+
 /** Recognises a state dict. Throws UserError where the tensors are those of no family; `path` is their name in errors. */
-export function recognise(given: State, path: string, told: Told = {}): Recognised {
+export function recognise(given: State, path: string, told: Told = {}): RecognisedModel {
   if (isDiffusersDiT(given)) {
     const { state, heads } = fromDiffusers(given, told.config, path)
     return recognise(state, path, { ...told, heads: told.heads ?? heads })
@@ -20,7 +27,7 @@ export function recognise(given: State, path: string, told: Told = {}): Recognis
   const state = networkNames(given)
   for (const family of families) {
     const found = family.recognise(state, path, told)
-    if (found !== null) return found
+    if (found !== null) return { ...found, make: init => family.make(found.options, init) }
   }
   const names = families.map(({ name }) => name).join(', ')
   throw new UserError(`${path}: expected the state dict of one of ${names}, got ${state.size} tensors of other names`)

@@ -224,7 +224,7 @@ test("diffusers' DiT is read under its names, from its folder, with its config",
     assert.is(describe(found), 'DiT: 2 blocks × 16, 2 heads, patch 2, 3 × 8 × 8, 10 classes')
     for (const [name, { data }] of state)
       if (name !== 'pos_embed') assert.equal(found.state.get(name)!.data, data, name)
-    const model = found.family.make(found.options, { rng: null, backend: cpu })
+    const model = found.make({ rng: null, backend: cpu })
     load(model, found.state, from)
     const fresh = new DiT(small, { rng: rng(1), backend: cpu })
     assert.equal(model.stateDict().get('pos_embed')!.dataSync(), fresh.pos_embed.dataSync())
@@ -240,7 +240,7 @@ test("diffusers' DiT is read under its names, from its folder, with its config",
   apart.set(name, { ...apart.get(name)!, data: new Float32Array(16) })
   const found = recognise(apart, 'f', { config })
   assert.throws(
-    () => load(found.family.make(found.options, { rng: null, backend: cpu }), found.state, 'f'),
+    () => load(found.make({ rng: null, backend: cpu }), found.state, 'f'),
     /timestep_embedder\.linear_1\.bias: expected the same in every block, got another in block 1$/,
   )
   for (const [text, wanted] of [
