@@ -67,7 +67,7 @@ export class Studio {
     if (!crossOriginIsolated)
       notes.push('One thread: the server of this page does not send the headers that let threads share memory.')
     try {
-      this.#backend = await ready({ backend: expected === 'gpu' ? 'gpu:webgpu' : 'wasm' })
+      this.#backend = await ready({ backend: wanted === 'gpu' ? 'gpu:webgpu' : 'wasm' })
     } catch (error) {
       notes.push(`${(error as Error).message} Going on without it.`)
       this.#backend = await ready()
