@@ -150,7 +150,8 @@ export async function generate(
   const { numClasses } = model.options
   const labels = numClasses === 0 ? null : [label ?? numClasses]
   const guidance = label === null || scale === 1 ? undefined : { scale }
-  let [left, picture] = [steps, new Uint8ClampedArray()]
+  let left = steps
+  let picture: Uint8ClampedArray = new Uint8ClampedArray()
   for (const { x, predXStart } of mdt.generation.generate(model, {
     seeds: [seed],
     labels,
