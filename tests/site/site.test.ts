@@ -96,7 +96,7 @@ onSite('the expression page: gradients are those of Node, errors are our own', a
   }
   for (const [text, error] of [
     ['sum(a *', /does not parse/],
-    ['matmul(a, b)', /^matmul: expected operands of rank 2 or more, got \[3\] and \[2, 1\]$/],
+    ['matmul(a, b)', /^matmul: expected equal inner sizes, got \[3\] and \[2, 1\]$/],
     ['frobnicate(a)', /^frobnicate: expected one of add,/],
     ['constructor(a)', /^constructor: expected one of add,/],
   ] as const) {
