@@ -268,6 +268,8 @@ export interface UpdateKernels {
 export interface FusedKernels {
   /** y = x wᵀ + b: x (…, I), w (O, I), b (O) or null. */
   linear(x: Operand, w: Operand, b: Operand | null, out: Spec): Storage
+  /** [gw, gb], the gradients of w and b in `linear`, gᵀ x and Σ g over rows: g (R, O), x (R, I) → (O, I) and (O). */
+  linearWeightGrad(g: Operand, x: Operand): Storage[]
   /** Over the last axis. */
   softmax(x: Operand, out: Spec): Storage
   /** y ⊙ (g − Σ g ⊙ y), over the last axis. */
