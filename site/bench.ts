@@ -24,7 +24,7 @@ async function firstPage(browser: Browser, address: string): Promise<{ milliseco
     if (response.url().endsWith('.js')) bytes += (await response.body()).length
   })
   const start = performance.now()
-  await page.goto(`${address}/tour/1-multiplication.html`, { waitUntil: 'load' })
+  await page.goto(`${address}/tour/2-multiplication.html`, { waitUntil: 'load' })
   // Interactive: the switch of colours does what it says, a moment after the click.
   await page.waitForFunction(async () => {
     const before = document.documentElement.className

@@ -9,7 +9,7 @@ import { katex } from '@mdit/plugin-katex'
 import { defineConfig } from 'vitepress'
 import { isolation } from '../isolation.ts'
 import { sourceLinks } from '../links.ts'
-import { included, root } from '../regions.ts'
+import { root } from '../regions.ts'
 import { sidebar } from '../sidebar.ts'
 
 export default defineConfig({
@@ -39,9 +39,6 @@ export default defineConfig({
         output: 'htmlAndMathml',
       })
       md.use(sourceLinks)
-      md.core.ruler.before('normalize', 'included', state => {
-        state.src = included(state.src)
-      })
     },
   },
   themeConfig: {

@@ -58,7 +58,7 @@ for (const scheme of ['light', 'dark'] as const)
   onSite(`accessibility in the ${scheme} scheme, by axe`, async () => {
     for (const path of [
       'index.html',
-      'tour/1-multiplication.html',
+      'tour/2-multiplication.html',
       ...pages.filter(name => name.startsWith('playground')),
     ]) {
       const { page } = await open(path)
@@ -154,7 +154,7 @@ onSite('a worker that cannot be loaded: the page says so, and the next page trie
 })
 
 onSite('reading takes little JavaScript, and no wasm', async () => {
-  for (const path of ['index.html', 'tour/index.html', 'tour/1-multiplication.html']) {
+  for (const path of ['index.html', 'tour/index.html', 'tour/2-multiplication.html']) {
     const page = await browser.newPage()
     let bytes = 0
     page.on('response', async response => {
