@@ -10,7 +10,7 @@ import type { Rng } from '../../core/index.ts'
 const white = 1
 
 /** Kinds of damage. */
-export const damageKinds = ['noise', 'specks', 'blur', 'right', 'down'] as const
+export const damageKinds = ['noise', 'specks', 'blur', 'right', 'left', 'down', 'up'] as const
 
 /** Adds normal noise of standard deviation `deviation`. */
 export function noised(planes: Float32Array, deviation: number, rng: Rng): Float32Array {
@@ -70,7 +70,7 @@ function sideOf(planes: Float32Array): number {
 /** A damaged picture. */
 export interface Damaged {
   readonly planes: Float32Array
-  /** Strength of each of `damageKinds`: 0 for none, 1 for the strongest; of shifts in [−1, 1]. */
+  /** Strength of each of `damageKinds`, from 0 for none to 1 for the strongest. */
   readonly strengths: readonly number[]
 }
 
@@ -91,6 +91,6 @@ export function damaged(planes: Float32Array, rng: Rng): Damaged {
   const spotted = specks > 0 ? specked(soft, strongest.specks * specks ** 2, rng) : soft
   return {
     planes: noise > 0 ? noised(spotted, strongest.noise * noise ** 2, rng) : spotted,
-    strengths: [noise, specks, blur, right / longest, down / longest],
+    strengths: [noise, specks, blur, ...[right, -right, down, -down].map(offset => Math.max(offset, 0) / longest)],
   }
 }
