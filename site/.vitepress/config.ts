@@ -10,7 +10,7 @@ import { defineConfig } from 'vitepress'
 import { address, base } from '../base.ts'
 import { isolation } from '../isolation.ts'
 import { sourceLinks } from '../links.ts'
-import { included, root } from '../regions.ts'
+import { root } from '../regions.ts'
 import { sidebar } from '../sidebar.ts'
 import { tableLabels } from '../tables.ts'
 
@@ -49,9 +49,6 @@ export default defineConfig({
       })
       md.use(sourceLinks)
       md.use(tableLabels)
-      md.core.ruler.before('normalize', 'included', state => {
-        state.src = included(state.src)
-      })
     },
   },
   themeConfig: {
