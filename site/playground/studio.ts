@@ -137,14 +137,15 @@ export class Studio {
    */
   async train(
     onStep: (progress: Progress) => void,
-    { batch, ...live }: { batch?: number; sampleEvery?: number; onSamples?: Deliver } = {},
+    { batch, sampleEvery = 50 }: { batch?: number; sampleEvery?: number } = {},
+    onSamples?: Deliver,
   ): Promise<void> {
     if (batch !== undefined && !(Number.isInteger(batch) && batch >= 1))
       throw new Error(`batch: expected a whole number from 1, got '${batch}'`)
     if (this.#training !== null) return
     this.#training = new AbortController()
     const { signal } = this.#training
-    const training = this.#stopped.then(() => this.#steps(signal, onStep, batch, live))
+    const training = this.#stopped.then(() => this.#steps(signal, onStep, { batch, sampleEvery, onSamples }))
     this.#stopped = training.catch(() => {})
     await training
   }
@@ -152,8 +153,7 @@ export class Studio {
   async #steps(
     signal: AbortSignal,
     onStep: (progress: Progress) => void,
-    batch: number | undefined,
-    { sampleEvery = 50, onSamples }: { sampleEvery?: number; onSamples?: Deliver },
+    { batch, sampleEvery, onSamples }: { batch?: number; sampleEvery: number; onSamples?: Deliver },
   ): Promise<void> {
     try {
       const data = await this.#smileys()

@@ -160,7 +160,7 @@ onSite(
       assert.ok(pictures.every(rgba => rgba.some(byte => byte !== 0 && byte !== 255)))
       studio.pause()
     }
-    await studio.train(() => {}, { batch: 2, sampleEvery: 2, onSamples })
+    await studio.train(() => {}, { batch: 2, sampleEvery: 2 }, onSamples)
     assert.equal(steps, [2])
     await studio.reset()
     assert.is(await studio.run(), null)
