@@ -63,7 +63,35 @@ function excerpt({ line, text }: Region, from = '', to?: string): Region {
   const chosen = lines.slice(start, end + 1)
   const indents = chosen.filter(each => each !== '').map(each => /^ */.exec(each)![0].length)
   const indent = Math.min(...indents)
-  return { line: line + start, text: chosen.map(each => each.slice(indent)).join('\n') }
+  return { line: line + start, text: chosen.flatMap(each => narrowed(each.slice(indent))).join('\n') }
+}
+
+/** Columns of code that a page shows without scrolling. */
+export const columns = 100
+
+/** A line of code with its comment on lines of its own, or a comment on several lines, if it is wider than a page. */
+function narrowed(line: string): string[] {
+  if (line.length <= columns) return [line]
+  const [, open, words] = /^( *(?:\/\*\*|\*|\/\/) )(.*)$/.exec(line) ?? []
+  if (open !== undefined) return wrapped(words, open, open.replace('/**', ' *'))
+  const [, code, comment] = /^(.*\S) \/\/ (.*)$/.exec(line) ?? []
+  if (code === undefined) return [line]
+  const mark = `${/^ */.exec(code)![0]}// `
+  return [...wrapped(comment, mark, mark), code]
+}
+
+/** Words in lines that fit, the first after `open`, the others after `more`. */
+function wrapped(words: string, open: string, more: string): string[] {
+  const rows: string[] = []
+  let row = open
+  for (const word of words.split(' ')) {
+    const empty = row === open || row === more
+    if (!empty && row.length + 1 + word.length > columns) {
+      rows.push(row)
+      row = more + word
+    } else row += empty ? word : ` ${word}`
+  }
+  return [...rows, row]
 }
 
 /** Pages with code or numbers. */

@@ -8,6 +8,8 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { root } from '../regions.ts'
 import { layers } from './layers.ts'
+import { machine } from './machine.ts'
+import { masks } from './masks.ts'
 import { multiply } from './multiply.ts'
 import { noise } from './noise.ts'
 import { samplers } from './samplers.ts'
@@ -17,7 +19,15 @@ import { training } from './training.ts'
 export type Draw = () => string | Promise<string>
 
 /** All figures by the name of their file. */
-export const figures: Readonly<Record<string, Draw>> = { ...noise, ...multiply, ...layers, ...samplers, ...training }
+export const figures: Readonly<Record<string, Draw>> = {
+  ...noise,
+  ...multiply,
+  ...layers,
+  ...masks,
+  ...machine,
+  ...samplers,
+  ...training,
+}
 
 /** Path of a figure from the root of the repository. */
 export function pathOf(name: string): string {

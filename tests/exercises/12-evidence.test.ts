@@ -25,4 +25,23 @@ test('2: nothing to be known about a share ρ of the noise leaves a loss of ρ',
   assert.ok(Math.abs(loss - 0.3) < 0.3 * 4 * Math.sqrt(2 / (N * 6 * width)), `${loss}`)
 })
 
+test('3: a stack that merges equal sums adds in pairs', () => {
+  const add = (a: number, b: number) => Math.fround(a + b)
+  const numbers = [1e8, 1, -1e8, 1, 3, 1, 1, 2]
+  const inPairs = (from: number, to: number): number =>
+    to - from === 1 ? numbers[from] : add(inPairs(from, (from + to) / 2), inPairs((from + to) / 2, to))
+  const stack: { count: number; total: number }[] = []
+  for (const number of numbers) {
+    let top = { count: 1, total: number }
+    while (stack.at(-1)?.count === top.count) {
+      const left = stack.pop()!
+      top = { count: 2 * top.count, total: add(left.total, top.total) }
+    }
+    stack.push(top)
+  }
+  assert.equal(stack, [{ count: 8, total: inPairs(0, 8) }])
+  assert.is(inPairs(0, 8), 7)
+  assert.is(numbers.reduce(add), 8, 'in a row it is another sum')
+})
+
 test.run()

@@ -4,9 +4,10 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { add, rng } from '../../core/index.ts'
 import { tokenMask } from '../../diffusion/index.ts'
+import { keepLeast } from '../../diffusion/masking.ts'
 import { MDT } from '../../models/index.ts'
 import { maskedReconstruction } from '../../models/maskdit-loss.ts'
-import { f64, near, normal } from '../near.ts'
+import { f64, near, normal, values } from '../near.ts'
 
 const pictures = { inputSize: 4, patchSize: 2, inChannels: 1 }
 
@@ -38,6 +39,13 @@ test('2: how bright the picture is does not matter to the reconstruction', () =>
   const [denoised, noised] = [normal(5, 2, 1, 4, 4), normal(6, 2, 1, 4, 4)]
   const loss = (brighter: number) => maskedReconstruction(denoised, add(noised, brighter), mask, 2)
   near(loss(3), loss(0), 1e-12, 'brighter')
+})
+
+test('3: four tokens, two kept', () => {
+  const { idsKeep, idsRestore, mask } = keepLeast([0.7, 0.1, 0.9, 0.4], [1, 4], 2, f64)
+  assert.equal(values(idsKeep), [1, 3]) // tokens 2 and 4, counted from 0
+  assert.equal(values(idsRestore), [2, 0, 3, 1])
+  assert.equal(values(mask), [1, 0, 1, 0])
 })
 
 test.run()

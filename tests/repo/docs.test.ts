@@ -10,7 +10,7 @@ import { dirname, join, relative, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { pagesWithCode, withCode, withoutCode } from '../../site/code.ts'
+import { codeOf, columns, pagesWithCode, withCode, withoutCode } from '../../site/code.ts'
 import { type Block, blocks, find, linkTo, localLinks, quotations, quoting, read, root } from './markdown.ts'
 import { rooms, specifierOf } from './rooms.ts'
 
@@ -198,6 +198,11 @@ for (const page of pagesWithCode())
   test(`${page} shows the source as it is`, () => {
     const markdown = read(page)
     assert.is(withCode(markdown, page), markdown, 'npm run docs:code writes the current code')
+    for (const { path, lines } of codeOf(markdown)) {
+      assert.ok(lines.length <= 24, `${path}: ${lines.length} lines from '${lines[0]}' on`)
+      const wide = lines.filter(line => line.length > columns)
+      assert.equal(wide, [], `${path}: lines of more than ${columns} columns`)
+    }
   })
 
 test('a piece that is missing is an error that names it', () => {
