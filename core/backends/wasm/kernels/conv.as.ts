@@ -2,14 +2,14 @@
  * Convolution as a matrix product that never has its unfolded operand: a block of columns is packed from the picture by
  * the thread that multiplies it next (conv-pack.as.ts). `convWide` has output channels as rows and positions as columns.
  * For few positions `convTall` exchanges the two, so that the weights, then the larger operand, are packed in the cache.
- * The gradient of the picture is a convolution of g with the taps mirrored, one for each phase of the stride. Each element
- * is the same sum of passes in either kernel.
+ * The gradient of the picture is a convolution of g with the taps mirrored, one for each phase of the stride; for few
+ * positions it is `convTallAdjoint`. The gradient of the weights is `convWeights`.
  */
 
 import { Address, Flag, OptionalAddress } from './arguments.as'
 import { VEC, WORD, sumLanes } from './simd.as'
 import { multiplyPacked, packColumns } from './gemm.as'
-import { locate, packPositions, packTaps, quadBytes } from './conv-pack.as'
+import { TAP_BYTES, locate, packPositions, packTaps } from './conv-pack.as'
 import { thread } from './threads.as'
 
 /** Adds bias[m] to row m of a block. */
@@ -143,9 +143,8 @@ export function convPackPositions(args: ConvPackPositionsArgs, chunk: i32): void
   pictures: i32
   quadsPerPicture: i32
   P: i32
-  /** (M, planes, kernel) or, for the gradient of the picture, (planes, M, kernel). */
+  /** (M, planes, kernel) */
   w: Address
-  adjoint: Flag
   M: i32
   planes: i32
   planesPerPass: i32
@@ -161,33 +160,6 @@ export function convPackPositions(args: ConvPackPositionsArgs, chunk: i32): void
   packedBytes: usize
 }
 
-/** Packs the weights of some channels for some planes → panels of 8 channels. */
-function packChannels(to: usize, args: ConvTallArgs, m: i32, channels: i32, plane: i32, planes: i32): void {
-  const kernel = args.kernel
-  if (args.adjoint == 0) {
-    const row = <usize>(args.planes * kernel) << 2
-    packColumns(
-      args.w + <usize>m * row + (<usize>(plane * kernel) << 2), row, WORD, channels, planes * kernel, to,
-    )
-    return
-  }
-  const M = args.M
-  const channel = <usize>kernel << 2
-  const row = <usize>M * channel
-  const from = args.w + <usize>plane * row + <usize>m * channel
-  if (kernel == 1) {
-    packColumns(from, WORD, row, channels, planes, to)
-    return
-  }
-  const perPlane = <usize>kernel * (2 * VEC)
-  for (let c = 0; c < channels; c += 8) {
-    let w = from + <usize>c * channel
-    for (let o = 0; o < planes; ++o, w += row, to += perPlane) {
-      packColumns(w, channel, WORD, min(channels - c, 8), kernel, to)
-    }
-  }
-}
-
 /** Computes some channels of all positions. */
 export function convTall(args: ConvTallArgs, chunk: i32): void {
   const M = args.M
@@ -199,11 +171,13 @@ export function convTall(args: ConvTallArgs, chunk: i32): void {
   const weights = args.scratch + <usize>thread * args.threadBytes
   const results = weights + args.packedBytes
   const step = <usize>((channels + 7) & ~7) << 2
+  const row = <usize>(args.planes * args.kernel) << 2
   let packed = args.packed
   for (let plane = 0; plane < args.planes; plane += perPass, packed += args.passBytes) {
     const planes = min(args.planes - plane, perPass)
-    packChannels(weights, args, m, channels, plane, planes)
-    multiplyPacked(packed, weights, positions, channels, planes * args.kernel, results, step, 0, plane > 0)
+    const K = planes * args.kernel
+    packColumns(args.w + <usize>m * row + <usize>(plane * args.kernel) * WORD, row, WORD, channels, K, weights)
+    multiplyPacked(packed, weights, positions, channels, K, results, step, 0, plane > 0)
   }
   for (let n = 0; n < args.pictures; ++n) {
     const from = results + <usize>(n * args.quadsPerPicture * 4) * step
@@ -212,6 +186,89 @@ export function convTall(args: ConvTallArgs, chunk: i32): void {
       let at = from + (<usize>c << 2)
       const b: f32 = args.bias != 0 ? load<f32>(args.bias + (<usize>(m + c) << 2)) : 0
       for (let p = 0; p < P; ++p, to += WORD, at += step) store<f32>(to, load<f32>(at) + b)
+    }
+  }
+}
+
+@unmanaged class ConvTallAdjointArgs {
+  /** For each pass, packed rows of positions of all pictures; `passBytes` and `pictureBytes` apart. */
+  packed: Address
+  passBytes: usize
+  pictureBytes: usize
+  pictures: i32
+  /** Of g, `columns` in a row. */
+  P: i32
+  columns: i32
+  /** (planes, M, kernel) */
+  w: Address
+  M: i32
+  planes: i32
+  planesPerPass: i32
+  taps: Address
+  kernel: i32
+  sy: i32
+  sx: i32
+  /** (pictures, M, H, W) */
+  out: Address
+  H: i32
+  W: i32
+  channelsPerChunk: i32
+  /** Packed weights, and products (P, channels, kernel) of a picture, for each thread. */
+  scratch: Address
+  threadBytes: usize
+  packedBytes: usize
+}
+
+/**
+ * The gradient of some channels of the picture where g has few positions: each position's products with all taps, which
+ * are then added to the pixels that the taps see. The weights are read once, in their own order.
+ */
+export function convTallAdjoint(args: ConvTallAdjointArgs, chunk: i32): void {
+  const M = args.M
+  const P = args.P
+  const H = args.H
+  const W = args.W
+  const kernel = args.kernel
+  const perPass = args.planesPerPass
+  const m = chunk * args.channelsPerChunk
+  const channels = min(M - m, args.channelsPerChunk)
+  const count = channels * kernel
+  const row = <usize>(M * kernel) << 2
+  const weights = args.scratch + <usize>thread * args.threadBytes
+  const products = weights + args.packedBytes
+  const step = <usize>((count + 7) & ~7) << 2
+  const pictureStep = <usize>P * step
+  let packed = args.packed
+  for (let plane = 0; plane < args.planes; plane += perPass, packed += args.passBytes) {
+    const planes = min(args.planes - plane, perPass)
+    packColumns(args.w + <usize>plane * row + <usize>(m * kernel) * WORD, WORD, row, count, planes, weights)
+    for (let n = 0; n < args.pictures; ++n) {
+      multiplyPacked(
+        packed + <usize>n * args.pictureBytes, weights, P, count, planes, products + <usize>n * pictureStep, step, 0,
+        plane > 0,
+      )
+    }
+  }
+  const planeBytes = <usize>(H * W) << 2
+  const tapBytes = <usize>kernel << 2
+  for (let n = 0; n < args.pictures; ++n) {
+    const out = args.out + <usize>(n * M + m) * planeBytes
+    memory.fill(out, 0, <usize>channels * planeBytes)
+    let from = products + <usize>n * pictureStep
+    for (let p = 0; p < P; ++p, from += step) {
+      const y = (p / args.columns) * args.sy
+      const x = (p % args.columns) * args.sx
+      let tap = args.taps
+      for (let t = 0; t < kernel; ++t, tap += TAP_BYTES) {
+        const ty = y + load<i32>(tap)
+        const tx = x + load<i32>(tap, 4)
+        if (ty < 0 || ty >= H || tx < 0 || tx >= W) continue
+        let to = out + (<usize>(ty * W + tx) << 2)
+        let at = from + (<usize>t << 2)
+        for (let c = 0; c < channels; ++c, to += planeBytes, at += tapBytes) {
+          store<f32>(to, load<f32>(to) + load<f32>(at))
+        }
+      }
     }
   }
 }

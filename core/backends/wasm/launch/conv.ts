@@ -12,12 +12,14 @@ import { blocks, PACK_ROWS } from './matmul.ts'
 
 /** Most positions, and fewest channels, for which channels are the columns of the product. */
 const TALL = { positions: 256, channels: 32 }
+/** Columns of weights, input channels and taps, that one chunk packs in their own order. */
+const ADJOINT_COLUMNS = 288
 /** Most channels, and fewest planes, for which taps are rows of the product. */
 const FEW = { channels: 8, planes: 16 }
 /** Bytes of the products of a band of rows: wanted, and at most. */
 const BAND_BYTES = { wanted: 1 << 20, most: 1 << 22 }
 /** Rows of a band at least, if there is room: those above and below it are multiplied twice. */
-const BAND_ROWS = 8
+const BAND_ROWS = 16
 /** Bytes of columns that are packed at once: they stay in the second-level cache. */
 const COLUMN_BYTES = 1 << 16
 /** Chunks there should be, so that all threads are busy to the end. */
@@ -36,8 +38,8 @@ interface Weights {
 
 export function convolutions(context: LaunchContext): Pick<FusedKernels, 'conv2d' | 'conv2dInputGrad'> {
   const { runtime } = context
-  const { gemmPack, convWide, convTall, convPackPositions, convPackAdjoint } = runtime.kernels
-  const { convFew, convFewPack, convSpread } = runtime.kernels
+  const { gemmPack, convWide, convPackAdjoint, convSpread } = runtime.kernels
+  const { convTall, convTallAdjoint, convPackPositions, convFew, convFewPack } = runtime.kernels
 
   /** out (N, groups · M, positions) = what the weights make of the pixels at each position, plus a bias (groups · M). */
   function convolve(pictures: Pictures, positions: Positions, w: Weights, bias: Address | null, out: Address): void {
@@ -47,12 +49,7 @@ export function convolutions(context: LaunchContext): Pick<FusedKernels, 'conv2d
     const few = groups === 1 && unit && taps.length > 1 && w.M <= FEW.channels && planes >= FEW.planes
     if (few && productBytes(w.M, taps) * (spanOf(taps) * W + 24) <= BAND_BYTES.most)
       convolveFew(pictures, positions, w, bias, out)
-    else if (
-      groups === 1 &&
-      4 * N * ceilDiv(rows * columns, 4) <= TALL.positions &&
-      w.M >= TALL.channels &&
-      taps.length === w.kernel
-    )
+    else if (groups === 1 && 4 * N * ceilDiv(rows * columns, 4) <= TALL.positions && w.M >= TALL.channels && !w.adjoint)
       convolveTall(pictures, positions, w, bias, out)
     else convolveWide(pictures, positions, w, bias, out)
   }
@@ -154,7 +151,7 @@ export function convolutions(context: LaunchContext): Pick<FusedKernels, 'conv2d
   function convolveTall(
     { address, N, planes, H, W }: Pictures,
     { rows, columns, stride: [sy, sx], taps }: Positions,
-    { address: w, adjoint, M, kernel }: Weights,
+    { address: w, M, kernel }: Weights,
     bias: Address | null,
     out: Address,
   ): void {
@@ -201,7 +198,6 @@ export function convolutions(context: LaunchContext): Pick<FusedKernels, 'conv2d
         quadsPerPicture,
         P,
         w,
-        adjoint,
         M,
         planes,
         planesPerPass: perPass,
@@ -271,6 +267,62 @@ export function convolutions(context: LaunchContext): Pick<FusedKernels, 'conv2d
     })
   }
 
+  /** The gradient of pictures (N, M, H, W) at `out`, where g (N, planes, P) has few positions. */
+  function convolveTallAdjoint(
+    g: Pictures,
+    { rows, columns, stride: [sy, sx], taps }: Positions,
+    { address: w, M, kernel }: Weights,
+    { address: out, H, W }: Pictures,
+  ): void {
+    const { address, N, planes } = g
+    const P = rows * columns
+    const { passes, perPass } = passesOf(planes, 1)
+    const pictureBytes = 16 * ceilDiv(P, 4) * perPass
+    const passBytes = N * pictureBytes
+    const channelsPerChunk = Math.max(1, Math.min(M, Math.max(8, Math.floor(ADJOINT_COLUMNS / kernel))))
+    const columnCount = ceilDiv(channelsPerChunk * kernel, 8) * 8
+    const packedBytes = 4 * columnCount * perPass
+    const threadBytes = packedBytes + 4 * N * P * columnCount
+    withTaps(context, taps, [passes * passBytes, runtime.threads * threadBytes], (table, packed, scratch) => {
+      for (let pass = 0; pass < passes; pass++)
+        runtime.launch(gemmPack, N * ceilDiv(P, PACK_ROWS), {
+          a: addBytes(address, 4 * pass * perPass * P),
+          matrixStep: 4 * planes * P,
+          rowStep: 4,
+          kStep: 4 * P,
+          M: P,
+          K: Math.min(perPass, planes - pass * perPass),
+          packed: addBytes(packed, pass * passBytes),
+          packedStep: pictureBytes,
+          rowsPerChunk: PACK_ROWS,
+          chunksPerMatrix: ceilDiv(P, PACK_ROWS),
+        })
+      runtime.launch(convTallAdjoint, ceilDiv(M, channelsPerChunk), {
+        packed,
+        passBytes,
+        pictureBytes,
+        pictures: N,
+        P,
+        columns,
+        w,
+        M,
+        planes,
+        planesPerPass: perPass,
+        taps: table,
+        kernel,
+        sy,
+        sx,
+        out,
+        H,
+        W,
+        channelsPerChunk,
+        scratch,
+        threadBytes,
+        packedBytes,
+      })
+    })
+  }
+
   /** Writes one phase (planes, rows, columns) of pictures (planes, H, W), or zeros. */
   function spread(
     phase: Address | null,
@@ -315,6 +367,10 @@ export function convolutions(context: LaunchContext): Pick<FusedKernels, 'conv2d
       const { N, groups, H, W } = pictures
       const gradient = { address: addressOf(g), N, groups, planes: O / groups, H: positions.rows, W: positions.columns }
       const weights = { address: addressOf(w), adjoint: true, M: C, kernel: kh * kw }
+      if (groups === 1 && N * positions.rows * positions.columns <= TALL.positions && C >= TALL.channels) {
+        convolveTallAdjoint(gradient, positions, weights, pictures)
+        return y
+      }
       const [sy, sx] = positions.stride
       for (let first = 0; first < Math.min(sy, H) * sx; first++) {
         const [py, px] = [Math.floor(first / sx), first % sx]
