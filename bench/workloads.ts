@@ -43,7 +43,15 @@ import { AdamW, constantDecay, Ema, type Init, type Module } from '../nn/index.t
 import { newSettings, type Settings } from '../training/index.ts'
 
 /** The ops whose work is products of matrices: their rate is held against multiply-adds, that of others against memory. */
-export const productOps: ReadonlySet<string> = new Set(['matmul', 'linear', 'selfAttention', 'selfAttentionGrad'])
+export const productOps: ReadonlySet<string> = new Set([
+  'matmul',
+  'linear',
+  'conv2d',
+  'conv2dInputGrad',
+  'conv2dWeightGrad',
+  'selfAttention',
+  'selfAttentionGrad',
+])
 
 /** A piece of a workload; `bytes` are read and written by it where it is a pass over memory that no op stands for. */
 export interface Part {
