@@ -47,6 +47,9 @@ export const productOps: ReadonlySet<string> = new Set([
   'matmul',
   'linear',
   'linearWeightGrad',
+  'conv2d',
+  'conv2dInputGrad',
+  'conv2dWeightGrad',
   'selfAttention',
   'selfAttentionGrad',
 ])

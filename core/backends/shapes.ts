@@ -56,6 +56,9 @@ export function createShapes({ fused = false } = {}): Backend {
     linear: (_, __, ___, out) => like(out),
     linearWeightGrad: ({ shape: [, O], dtype }, { shape: [, I] }) =>
       likeAll({ shape: [O, I], dtype }, { shape: [O], dtype }),
+    conv2d: (_, __, ___, ____, out) => like(out),
+    conv2dInputGrad: (_, __, ___, out) => like(out),
+    conv2dWeightGrad: (_, __, ___, out) => like(out),
     softmax: (_, out) => like(out),
     softmaxGrad: (_, __, out) => like(out),
     logSoftmax: (_, out) => like(out),
