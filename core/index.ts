@@ -156,12 +156,12 @@ export { adaLayerNorm, gatedResidual, groupNorm, layerNorm } from './ops/norm.ts
 export { elu, leakyRelu } from './ops/rectifiers.ts'
 export { max, mean, min, type VarianceOptions, variance } from './ops/reduce.ts'
 export type { Reduction } from './ops/reduction.ts'
-export { all, any, argmax, argmin, logsumexp, norm, prod, std } from './ops/reductions.ts'
+export { all, any, argmax, argmin, logsumexp, type NormOptions, norm, prod, std } from './ops/reductions.ts'
 export { rmsNorm } from './ops/rms-norm.ts'
 export { ceil, remainder, round, trunc } from './ops/rounding.ts'
-export { dropout, multinomial } from './ops/sampling.ts'
+export { dropout, type MultinomialOptions, multinomial } from './ops/sampling.ts'
 export { logSoftmax, softmax } from './ops/softmax.ts'
-export { argsort, type Sorted, type SortOptions, sort, topk } from './ops/sort.ts'
+export { argsort, type Sorted, type SortOptions, sort, type TopkOptions, topk } from './ops/sort.ts'
 export {
   type AdamWAttrs,
   type AdamWRow,

@@ -18,6 +18,7 @@ import {
   type Tensor,
 } from '../core/index.ts'
 import { Conv2d, GroupNorm, type Init, Layer, Linear, Module, normal } from '../nn/index.ts'
+import { checkLayer } from '../nn/layer-arguments.ts'
 import type { FeatureNetwork, PictureFeatures } from './index.ts'
 
 const groups = 8
@@ -72,6 +73,7 @@ export class EmojiFeatures extends Module implements FeatureNetwork {
 
   constructor(classes: number, init: Init) {
     super()
+    checkLayer('EmojiFeatures', { classes }, init)
     this.stem = new ConvUnit(3, widths[0], 1, init)
     this.down1 = new ConvUnit(widths[0], widths[1], 2, init)
     this.block1 = new Residual(widths[1], init)
