@@ -1,7 +1,7 @@
 /**
  * One matrix product, 512³ in f32, wherever it can be computed here: GFLOP/s, best of some seconds, and for the
  * relaxed build the fraction of the multiply-adds that as many threads can do (ceiling.ts). Run: npx tsx bench/backends.ts. It is the table of
- * docs/tour/4-backends.md.
+ * docs/tour/5-backends.md.
  */
 
 import { type Backend, cpu, matmul, rng, scope } from '../core/index.ts'

@@ -226,14 +226,16 @@ export function ditBlock(backend: Backend, N = 8): Workload {
   })
 }
 
-/**
- * Operations of the products in one run, as the ops count them, without the second computation of attention in its
- * gradient: one product of five.
- */
+/** Share of an op's operations that counts: one product of five in attention's gradient computes the forward pass again. */
+export function countedShare(op: string): number {
+  return op === 'selfAttentionGrad' ? 0.8 : 1
+}
+
+/** Operations of the products in one run, as the ops count them, without the second computation of attention. */
 export function productFlops({ run }: Workload): number {
   return profile(run)
     .filter(({ op }) => productOps.has(op))
-    .reduce((sum, { op, flops }) => sum + (op === 'selfAttentionGrad' ? 0.8 : 1) * flops, 0)
+    .reduce((sum, { op, flops }) => sum + countedShare(op) * flops, 0)
 }
 
 /** A parameter of `size` elements in 16 tensors, with gradients: what AdamW over 33 M parameters passes over. */

@@ -11,6 +11,8 @@ export interface Command {
   /** A line for the list of commands. */
   readonly about: string
   readonly load: () => Promise<CommandModule>
+  /** True if it may run for long: then it runs in a child process, so that Ctrl-C reaches it (run-in-child.ts). */
+  readonly long?: true
 }
 
 /** A command's file. */

@@ -9,13 +9,19 @@ import { version } from '../training/version.ts'
 import { type Command, demask } from './command.ts'
 import { ended, examplesOf } from './flags.ts'
 import { main } from './main.ts'
+import { runInChild } from './run-in-child.ts'
 
 const commands: Readonly<Record<string, Command>> = {
-  train: { about: 'trains a model: dit, mdt, mdtv2, maskdit, maskdm or vae', load: () => import('./train.ts') },
-  sample: { about: 'draws pictures with a trained model', load: () => import('./sample.ts') },
+  train: {
+    about: 'trains a model: dit, mdt, mdtv2, maskdit, maskdm or vae',
+    long: true,
+    load: () => import('./train.ts'),
+  },
+  sample: { about: 'draws pictures with a trained model', long: true, load: () => import('./sample.ts') },
   evaluate: { about: 'compares pictures with a reference: FID and its kin', load: () => import('./evaluate.ts') },
   'encode-latents': {
     about: 'encodes pictures once, for training on their latents',
+    long: true,
     load: () => import('./encode-latents.ts'),
   },
   convert: {
@@ -49,7 +55,8 @@ await main(async () => {
     .configureOutput({ outputError: () => {} })
     .enablePositionalOptions() // what follows a command is the command's
     .exitOverride(ended)
-  for (const [name, { about, load }] of Object.entries(commands))
+  const run = async (name: string, rest: readonly string[]) => (await commands[name].load()).run(rest)
+  for (const [name, { about, long }] of Object.entries(commands))
     parser
       .command(name)
       .usage(' ')
@@ -58,8 +65,11 @@ await main(async () => {
       .allowUnknownOption()
       .allowExcessArguments()
       .exitOverride(ended)
-      .action(async () => (await load()).run(words.slice(1)))
-  if (words[0] === 'help' && words[1] in commands) return (await commands[words[1]].load()).run(['--help'])
+      .action(() => {
+        const command = () => run(name, words.slice(1))
+        return long ? runInChild(command) : command()
+      })
+  if (words[0] === 'help' && words[1] in commands) return run(words[1], ['--help'])
   // `help` with a word that is no command is a mistake in that word.
   const typed = words[0] === 'help' ? words.slice(1) : words
   await parser.parseAsync(typed.length === 0 ? ['--help'] : typed, { from: 'user' })

@@ -18,15 +18,10 @@ import { checkRanksFlag } from '../training/settings.ts'
 import { load, locate, type Trained } from '../training/trained-run.ts'
 import { loadVae, locateVae } from '../training/vae-weights.ts'
 import { shellLine } from './flags.ts'
-import { runInChild } from './run-in-child.ts'
 import { falseColour, openOutput } from './sample-output.ts'
 import { command, planOf, type SampleFlags, sampleFlags } from './sample-settings.ts'
 
-export function run(words: readonly string[]): Promise<void> {
-  return runInChild(() => sample(words))
-}
-
-async function sample(words: readonly string[]): Promise<void> {
+export async function run(words: readonly string[]): Promise<void> {
   const flags = sampleFlags(words)
   const world = await init()
   checkRanksFlag(flags.ranks, world.size)

@@ -11,7 +11,6 @@ import { lookTable } from '../training/settings.ts'
 import { train } from '../training/train.ts'
 import { demask } from './command.ts'
 import { readFlags } from './flags.ts'
-import { runInChild } from './run-in-child.ts'
 import { readTrainingCommand } from './train-flags.ts'
 
 export async function run(words: readonly string[]): Promise<void> {
@@ -19,11 +18,9 @@ export async function run(words: readonly string[]): Promise<void> {
   const [name, ...rest] = inConfig === undefined ? words : [inConfig, ...words]
   if (Object.hasOwn(programs, name)) {
     const program: AnyProgram = programs[name as keyof typeof programs]
-    await runInChild(async () => {
-      const command = readTrainingCommand(program, `${demask} train ${name}`, rest, lookTable)
-      if (command.looks.printConfig === true) process.stdout.write(await describeRun(program, command))
-      else await train(program, command, command.looks.dryRun === true ? openDryRun : openRun)
-    })
+    const command = readTrainingCommand(program, `${demask} train ${name}`, rest, lookTable)
+    if (command.looks.printConfig === true) process.stdout.write(await describeRun(program, command))
+    else await train(program, command, command.looks.dryRun === true ? openDryRun : openRun)
     return
   }
   readFlags(

@@ -162,7 +162,8 @@ export function apply<X extends readonly Tensor[], A, S extends readonly Tensor[
   const spec = { shape, dtype: op.dtype === undefined ? x[0].dtype : op.dtype(x, attrs) }
   const storage = op.forward(x[0].backend.kernels, x, attrs, spec)
   if (storage === undefined) return decomposed(op, op.decompose?.(x, attrs))
-  const node = op.differentiable !== 'none' && wantsGrad(x) ? new Node(op as unknown as AnyOp, attrs, x) : null
+  const recorded = op.differentiable !== 'none' && wantsGrad(x)
+  const node = recorded ? new Node(op as unknown as AnyOp, attrs, x) : null
   const y = new Tensor(storage, shape, node)
   if (node !== null) node.save(op.vjp === undefined ? x : (op.save?.(x, y, attrs) ?? []))
   if (observer !== null) observer(op as unknown as AnyOp, x, attrs, [y], performance.now() - start)

@@ -68,6 +68,29 @@ export function scope<T>(fn: () => Synchronous<T>): T {
   return result
 }
 
+/** `scope` for a function that returns a list of new handles: they are known without a search. Null stands for none. */
+export function scopeOfList<T extends readonly (Scoped | null)[]>(fn: () => T): T {
+  const frame: Frame = { parent: current, handles: [] }
+  current = frame
+  let list: T
+  try {
+    list = fn()
+  } catch (error) {
+    current = frame.parent
+    close(frame, none)
+    throw error
+  }
+  current = frame.parent
+  for (const handle of list) if (handle !== null) handle.persistent = true
+  close(frame, none)
+  for (const handle of list)
+    if (handle !== null) {
+      handle.persistent = false
+      adopt(handle)
+    }
+  return list
+}
+
 const none: ReadonlySet<object> = new Set()
 
 function isScoped(value: object): value is Scoped {

@@ -5,15 +5,15 @@
  */
 
 import { aBoolean, aTensor, check, checkOneDType, checkOptions, checkTensor, tensors } from './arguments.ts'
-import { enableGrad, gradEnabled, labelled, type Node, newestNode, noGrad } from './graph.ts'
+import { enableGrad, gradEnabled, label, labelled, type Node, newestNode, noGrad } from './graph.ts'
 import { callHooks, isHooked } from './hooks.ts'
 import { NewestFirst } from './newest-first.ts'
 import { untyped } from './op.ts'
 import { sumTo } from './ops/broadcast.ts'
 import { add } from './ops/elementwise.ts'
 import { copy, view } from './ops/movement.ts'
-import { scope } from './scope.ts'
-import { ShapeError, sameShape, show } from './shape.ts'
+import { scope, scopeOfList } from './scope.ts'
+import { type Shape, ShapeError, sameShape, show } from './shape.ts'
 import { full, type Tensor } from './tensor.ts'
 import { atCaller } from './traceback.ts'
 
@@ -93,9 +93,9 @@ export function walk(outputs: readonly Tensor[], cotangents: readonly Tensor[], 
       const { inputs, inputIndex } = node
       const at = node
       const captured: Captured[] = []
-      const name = at.label === null ? null : `the gradient of ${at.label}`
-      const run = () => labelled(name, () => [inputGradients(at, slots, plan, captured), captured] as const)
-      const [gs] = createGraph ? run() : scope(run)
+      const gs = createGraph
+        ? labelledGradients(at, slots, plan, captured)
+        : scopeOfList(() => labelledGradients(at, slots, plan, captured))
       // A leaf with hooks waits until its gradient is complete.
       for (const { node, index, g } of captured)
         if (isHooked(node)) send(node, index, g)
@@ -110,6 +110,21 @@ export function walk(outputs: readonly Tensor[], cotangents: readonly Tensor[], 
   }
 }
 
+/**
+ * The gradients of the inputs of a node and then those that a checkpoint captured, each a new handle, null where none is
+ * wanted. Runs under the name of the node's label.
+ */
+function labelledGradients(node: Node, slots: Slots, plan: Walk, captured: Captured[]): (Tensor | null)[] {
+  const gs =
+    node.label === null && label() === null
+      ? inputGradients(node, slots, plan, captured)
+      : labelled(node.label === null ? null : `the gradient of ${node.label}`, () =>
+          inputGradients(node, slots, plan, captured),
+        )
+  for (const { g } of captured) gs.push(g)
+  return gs
+}
+
 /** The gradient of each input of a node, each a handle of its own; null where none is wanted. */
 function inputGradients(node: Node, slots: Slots, plan: Walk, captured: Captured[]): (Tensor | null)[] {
   const { inputs, inputIndex, inputShapes } = node
@@ -119,7 +134,7 @@ function inputGradients(node: Node, slots: Slots, plan: Walk, captured: Captured
   if (op.many === undefined && op.vjp !== undefined) {
     const thunks = op.vjp(slots[0]!, node.saved, node.attrs, inputShapes)
     // A rule may hand on its argument, or one tensor twice: what is sent on must be handles of their own.
-    return wanted.map((want, i) => (want ? sumTo(thunks[i](), inputShapes[i]).alias() : null))
+    return wanted.map((want, i) => (want ? ofShape(thunks[i](), inputShapes[i]).alias() : null))
   }
   // The gradient of a fused gradient: through the plain ops that it stands for, on a nested tape.
   if (op.decompose === undefined)
@@ -135,6 +150,11 @@ function inputGradients(node: Node, slots: Slots, plan: Walk, captured: Captured
     { createGraph: plan.createGraph, leadsToTarget: node => node.id > since },
   )
   return wanted.map(want => (want ? found.shift()! : null))
+}
+
+/** The gradient of an operand that may have been broadcast. */
+function ofShape(g: Tensor, shape: Shape): Tensor {
+  return sameShape(g.shape, shape) ? g : sumTo(g, shape)
 }
 
 /**

@@ -1,10 +1,6 @@
 /**
- * Code shown in prose is taken from the source when the site is built, so it cannot drift. A page asks for a piece by name,
- *
- *     <<< core/ops/elementwise.ts#mul
- *
- * and gets it below a link to its first line. The name is that of a top-level declaration, of a member (`Tensor.item`), or of
- * the lines between `// #region name` and `// #endregion name`. Needs Node. Used by .vitepress/config.ts.
+ * Pieces of the source by name: a top-level declaration, a member (`Tensor.item`), or the lines between
+ * `// #region name` and `// #endregion name`. code.ts writes them into pages. Needs Node.
  */
 
 import { existsSync, readFileSync } from 'node:fs'
@@ -18,7 +14,7 @@ export interface Region {
   readonly text: string
 }
 
-/** A piece of a file, with its docstring and without its indentation. Throws where there is no such file or piece. */
+/** A piece of a file, with its docstring and without its indentation. Throws if the file or the piece is missing. */
 export function region(path: string, name: string): Region {
   if (!existsSync(join(root, path))) throw new Error(`${path}: expected a file of the repository, got none`)
   const lines = readFileSync(join(root, path), 'utf8').split('\n')
@@ -68,14 +64,4 @@ function declared(
     do start--
     while (!/^\s*\/\*\*/.test(lines[start]))
   return [start, end]
-}
-
-const inclusion = /^<<< ([\w./-]+)#([\w.$-]+)$/gm
-
-/** A page with what it asks for in its place. */
-export function included(markdown: string): string {
-  return markdown.replace(inclusion, (_, path: string, name: string) => {
-    const { line, text } = region(path, name)
-    return `[${path}:${line}](/${path}#L${line})\n\n\`\`\`ts\n${text}\n\`\`\``
-  })
 }

@@ -12,6 +12,17 @@ export interface Axis {
   readonly whole?: boolean
 }
 
+/** Colours of a plot's text and lines. */
+export interface Ink {
+  readonly title: string
+  readonly label: string
+  readonly axis: string
+  readonly grid: string
+}
+
+/** Ink for a white background. */
+export const darkInk: Ink = { title: '#222', label: '#444', axis: '#999', grid: '#eee' }
+
 /** Maps a value to a coordinate, in units of the plot. */
 export type Scale = (value: number) => number
 
@@ -22,6 +33,8 @@ export interface Plot {
   readonly title?: string
   readonly x: Axis
   readonly y: Axis
+  /** `darkInk` by default. */
+  readonly ink?: Ink
   /** SVG of the data, over the grid. */
   marks(x: Scale, y: Scale): string
 }
@@ -42,7 +55,7 @@ const titleSize = 13
 const digitWidth = 0.64
 
 /** Draws a plot. */
-export function drawPlot({ width, height, title, x, y, marks }: Plot): Drawn {
+export function drawPlot({ width, height, title, x, y, ink = darkInk, marks }: Plot): Drawn {
   const [across, down] = [scaleOf(x, 0, width), scaleOf(y, height, 0)]
   const [xTicks, yTicks] = [
     ticksOf(x, width, 8, labelWidth),
@@ -50,22 +63,26 @@ export function drawPlot({ width, height, title, x, y, marks }: Plot): Drawn {
   ]
   const widest = yTicks.reduce((most, tick) => Math.max(most, labelWidth(tick)), 0)
   const parts = [
-    ...xTicks.map(tick => line(across(tick), 0, across(tick), height, '#eee')),
-    ...yTicks.map(tick => line(0, down(tick), width, down(tick), '#eee')),
+    ...xTicks.map(tick => line(across(tick), 0, across(tick), height, ink.grid)),
+    ...yTicks.map(tick => line(0, down(tick), width, down(tick), ink.grid)),
     marks(across, down),
-    line(0, height, width, height, '#999'),
-    line(0, 0, 0, height, '#999'),
+    line(0, height, width, height, ink.axis),
+    line(0, 0, 0, height, ink.axis),
     ...xTicks.flatMap(tick => [
-      line(across(tick), height, across(tick), height + 5, '#999'),
-      text(across(tick), height + 8 + labelSize, labelOf(tick), { size: labelSize, colour: '#444', anchor: 'middle' }),
+      line(across(tick), height, across(tick), height + 5, ink.axis),
+      text(across(tick), height + 8 + labelSize, labelOf(tick), {
+        size: labelSize,
+        colour: ink.label,
+        anchor: 'middle',
+      }),
     ]),
     ...yTicks.flatMap(tick => [
-      line(-5, down(tick), 0, down(tick), '#999'),
-      text(-8, down(tick) + 0.36 * labelSize, labelOf(tick), { size: labelSize, colour: '#444', anchor: 'end' }),
+      line(-5, down(tick), 0, down(tick), ink.axis),
+      text(-8, down(tick) + 0.36 * labelSize, labelOf(tick), { size: labelSize, colour: ink.label, anchor: 'end' }),
     ]),
   ]
   let [left, top, bottom] = [8 + widest, 6, 8 + 1.4 * labelSize]
-  const heading = { size: titleSize, colour: '#222', anchor: 'middle' } as const
+  const heading = { size: titleSize, colour: ink.title, anchor: 'middle' } as const
   if (x.title) {
     bottom += 1.5 * titleSize
     parts.push(text(width / 2, height + bottom - 0.3 * titleSize, x.title, heading))
@@ -119,7 +136,7 @@ export function legend(names: readonly string[], colours: readonly string[], wid
   return names
     .map((name, i) => {
       const y = 14 + 18 * i
-      const label = text(left + 26, y + 4, name, { size: 12, colour: '#222', anchor: 'start' })
+      const label = text(left + 26, y + 4, name, { size: 12, colour: darkInk.title, anchor: 'start' })
       return `${line(left, y, left + 20, y, colours[i], 2.5)}${label}`
     })
     .join('\n')

@@ -41,6 +41,8 @@ export function locate(
   const latest = kind.isDirectory() ? latestCheckpoint(from) : undefined
   const isRun = latest !== undefined || existsSync(join(from, 'state.json'))
   if (!kind.isDirectory() || (!isRun && weightsIn(from) !== null)) return { path: from, run: null }
+  if (!isRun)
+    throw new UserError(`${flag}: expected a run, a checkpoint or a folder of weights, got ${from} without any of them`)
   const checkpoint = latest?.path ?? from
   return { path: join(checkpoint, `${weights}.safetensors`), run: readState<RunState<Trained>>(checkpoint) }
 }

@@ -24,7 +24,7 @@ const functions: Record<string, Row> = {
 }
 
 const classes: Record<string, Row> = {
-  EmojiFeatures: [() => [8, init()]],
+  EmojiFeatures: [() => [8, init(), [32]], ['2 ofNaN']],
   FeatureStatistics: [() => [2]],
   InceptionV3: [() => [init()]],
 }

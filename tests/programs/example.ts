@@ -21,19 +21,23 @@ export interface RunOptions {
   readonly interruptAt?: RegExp
 }
 
-/** Runs examples/`name`.ts, or cli/index.ts as `demask`, to its end. */
+/**
+ * Runs examples/`name`.ts, or cli/index.ts as `demask`, to its end. This process takes the place of the one that waits
+ * (cli/run-in-child.ts, which has a test of its own): that saves the start of a process.
+ */
 export function run(name: string, args: readonly string[], { interruptAt }: RunOptions = {}): Promise<Ended> {
   const path = name === 'demask' ? 'cli/index.ts' : `examples/${name}.ts`
   const file = fileURLToPath(new URL(`../../${path}`, import.meta.url))
   const child = spawn(process.execPath, [...process.execArgv, file, ...args], {
-    env: { ...process.env, DEMASK_DEBUG: '' },
+    env: { ...process.env, DEMASK_DEBUG: '', DEMASK_STARTED_BY: String(process.pid) },
+    stdio: ['pipe', 'pipe', 'pipe', 'ipc'],
   })
   let [stdout, stderr, interrupted] = ['', '', false]
-  child.stdout.on('data', chunk => {
+  child.stdout!.on('data', chunk => {
     stdout += chunk
     if (interruptAt?.test(stdout) && !interrupted) interrupted = child.kill('SIGINT')
   })
-  child.stderr.on('data', chunk => {
+  child.stderr!.on('data', chunk => {
     stderr += chunk
   })
   return new Promise(resolve => child.on('close', code => resolve({ code, stdout, stderr })))

@@ -221,7 +221,7 @@ test('whatever is wrong is one line, and nothing is left behind', () =>
       ['train-mdt-s', ...train('--resume'), /out: expected a checkpoint to resume from, got none/],
       ['train-mdt-s', ['--out', existing], /existing: expected a folder without a run, got one\. Pass --resume/],
       ['demask', ['sample', '--from', join(folder, 'nowhere')], /no such file or folder: .*nowhere/],
-      ['demask', ['sample', '--from', empty], /state\.json: expected the state of a checkpoint: no such file/],
+      ['demask', ['sample', '--from', empty], /--from: expected a run, a checkpoint or a folder of weights, got /],
       ['demask', ['sample', '--form', empty], /unknown option '--form' \(Did you mean --from\?\)/],
     ]
     for (let i = 0; i < cases.length; i += 2) await Promise.all(cases.slice(i, i + 2).map(each => fail(...each)))

@@ -1,7 +1,7 @@
 /**
  * Documents keep their word: every TypeScript block type-checks and runs, and prints what its comments say; every shell
- * line names scripts, files and flags that exist; links lead somewhere; the tour's pieces of source exist, the papers' pages quote it as it
- * is; every paper cited in a comment is listed. Needs Node.
+ * line names scripts, files and flags that exist; links lead somewhere; the tour and the papers' pages quote the source
+ * as it is; every paper cited in a comment is listed. Needs Node.
  */
 
 import { execFile, execFileSync } from 'node:child_process'
@@ -10,7 +10,7 @@ import { dirname, join, relative, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { included } from '../../site/regions.ts'
+import { pagesWithCode, withCode, withoutCode } from '../../site/code.ts'
 import { type Block, blocks, find, linkTo, localLinks, quotations, quoting, read, root } from './markdown.ts'
 import { rooms, specifierOf } from './rooms.ts'
 
@@ -52,7 +52,7 @@ function promises(block: Block): (string | undefined)[] {
 }
 
 const programs = documents.flatMap(document =>
-  blocks(read(document))
+  blocks(withoutCode(read(document)))
     .filter(({ language, text }) => language === 'ts' && (!quoting().includes(document) || text.includes('import ')))
     .map(block => ({ document, block, file: join(workshop, `${document.replace(/\W/g, '-')}-${block.line}.ts`) })),
 )
@@ -194,14 +194,18 @@ for (const document of quoting())
     }
   })
 
-for (const name of listed('docs/tour').sort())
-  test(`${name} finds its pieces of the source`, () => {
-    assert.not.match(included(read(name)), /^<<</m)
+for (const page of pagesWithCode())
+  test(`${page} shows the source as it is`, () => {
+    const markdown = read(page)
+    assert.is(withCode(markdown, page), markdown, 'npm run docs:code writes the current code')
   })
 
-test('a piece that is gone is an error that names it', () => {
-  assert.throws(() => included('<<< core/op.ts#nothing'), /core\/op\.ts: expected .* 'nothing', got none/)
-  assert.throws(() => included('<<< core/no.ts#mul'), /core\/no\.ts: expected a file/)
+test('a piece that is missing is an error that names it', () => {
+  const page = (piece: string) => withCode(`<!-- code ${piece} -->\n<!-- end -->`, 'docs/tour/page.md')
+  assert.throws(() => page('core/op.ts#nothing'), /core\/op\.ts: expected .* 'nothing', got none/)
+  assert.throws(() => page('core/no.ts#mul'), /core\/no\.ts: expected a file/)
+  assert.throws(() => page('core/op.ts#apply from "nowhere"'), /expected a line with 'nowhere'/)
+  assert.throws(() => withCode('<!-- numbers none -->\n<!-- end -->', 'docs/tour/page.md'), /got 'none'/)
 })
 
 test('every citation in a comment is listed in docs/references.md', () => {

@@ -1,7 +1,7 @@
 /**
  * Documents as data: their code blocks, links and quotations of source lines. Used by docs.test.ts; run by itself,
  * `npx tsx tests/repo/markdown.ts`, it finds each line that the papers' pages quote again after code has moved. Needs Node. The
- * tour takes its code from the source by name (site/regions.ts).
+ * tour's code is written into its pages by name (site/code.ts).
  */
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
