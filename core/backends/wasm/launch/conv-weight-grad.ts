@@ -17,7 +17,7 @@ const PASS_QUADS = 128
 const SHORT_QUADS = 16
 /** Quads that one chunk lists. */
 const LIST_QUADS = 16
-/** How many times more planes the picture has where it becomes the rows. */
+/** Ratio of planes of the picture to those of g from which the picture becomes the rows. */
 const FEWER = 4
 
 /** Planes (N, groups · M, P) that are the rows of the product. */

@@ -56,7 +56,7 @@ export function windowOn(
   return { pictures: { ...pictures, H, W }, positions: { rows, columns, stride: window.stride, taps } }
 }
 
-/** Passes over planes of so many taps each, and planes in all but the last: a multiple of 4 where there are several. */
+/** Number of passes over planes of `taps` taps each, and planes in all but the last: a multiple of 4 if there are several. */
 export function passesOf(planes: number, taps: number): { readonly passes: number; readonly perPass: number } {
   const most = Math.max(1, Math.floor(PASS / taps))
   const even = ceilDiv(planes, ceilDiv(planes, most))
