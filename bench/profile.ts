@@ -3,13 +3,16 @@
  * GFLOP/s and the fraction of the multiply-adds this machine can do, or for ops that are no products GB/s and the
  * fraction of the memory bandwidth, both ceilings measured in the same run. Targets: step (DiT-S/2), mdt, mdtv2,
  * maskdit, maskdm, autoencoder, dit-block, sample. What happens between ops, in JavaScript, is the last row.
+ * `npm run profile -- products TARGET`: the same for every distinct product of a step (products.ts).
  */
 
 import { readFlags } from '../cli/flags.ts'
 import { main } from '../cli/main.ts'
 import { type Backend, profile, ready, scope } from '../core/index.ts'
+import { UserError } from '../io/user-error.ts'
 import { measureBandwidth } from './bandwidth.ts'
 import { measureCeiling } from './ceiling.ts'
+import { productsOf, productTable } from './products.ts'
 import { table } from './table.ts'
 import {
   autoencoderStep,
@@ -35,6 +38,7 @@ const targets = {
   'dit-block': ditBlock,
   sample: samplingStep,
 } satisfies Record<string, (backend: Backend) => Workload>
+type Target = keyof typeof targets
 
 interface Row {
   readonly name: string
@@ -102,16 +106,22 @@ function cells({ name, calls, ms, flops, bytes }: Row, total: number, ceiling: n
 
 await main(async () => {
   const {
-    target = 'step',
+    first = 'step',
+    model,
     threads,
     repeats,
   } = readFlags({
     command: 'npm run profile --',
     about: 'Where the time of a step goes, op by op.',
     operands: {
-      target: {
-        about: 'of what; the step of DiT-S/2 where there is none',
-        choices: Object.keys(targets) as (keyof typeof targets)[],
+      first: {
+        about: "of what; the step of DiT-S/2 where there is none; 'products' for the products of MODEL",
+        choices: ['products', ...Object.keys(targets)] as ('products' | Target)[],
+        optional: true,
+      },
+      model: {
+        about: "after 'products': the step of DiT-S/2 where there is none",
+        choices: Object.keys(targets) as Target[],
         optional: true,
       },
     },
@@ -122,24 +132,32 @@ await main(async () => {
     examples: [
       ['step', 'a training step of DiT-S/2'],
       ['mdt --threads 2', 'both passes of MDT-S/2, on two threads'],
+      ['products mdt', 'every distinct product of a step of MDT-S/2'],
     ],
   })
+  if (first !== 'products' && model !== undefined)
+    throw new UserError(`profile: expected one target, got '${first}' and '${model}'`)
+  const target = first === 'products' ? (model ?? 'step') : first
   const ceiling = await measureCeiling({ threads })
   const backend = await ready({ backend: 'wasm', threads })
   const bandwidth = await measureBandwidth(backend)
   const workload = targets[target](backend)
-  const { rows, ms } = measure(workload, repeats)
-  const heads = ['', 'calls', 'ms', 'share', '', 'of the ceiling']
-  const flops = productFlops(workload)
-  console.log(
-    `${workload.name}, ${threads} thread${threads > 1 ? 's' : ''}: ${ms.toFixed(1)} ms, ${(flops / 1e9).toFixed(1)} GFLOP in products, ` +
-      `${(flops / ms / 1e6).toFixed(1)} GFLOP/s, ${((100 * flops) / ms / 1e6 / ceiling).toFixed(0)} % of the ceiling`,
-  )
-  console.log(
-    `ceilings of this run: ${ceiling.toFixed(1)} GFLOP/s of multiply-adds, ${bandwidth.toFixed(1)} GB/s of memory`,
-  )
-  console.log('GB/s counts operands and results once each; above 100 % they came from the cache\n')
-  console.log(table([heads, ...rows.map(row => cells(row, ms, ceiling, bandwidth))]))
+  const ceilings = `${ceiling.toFixed(1)} GFLOP/s of multiply-adds, ${bandwidth.toFixed(1)} GB/s of memory`
+  if (first === 'products') {
+    console.log(`${workload.name}, ${threads} thread${threads > 1 ? 's' : ''}, ceilings of this run: ${ceilings}\n`)
+    console.log(productTable(productsOf(workload, repeats), ceiling))
+  } else {
+    const { rows, ms } = measure(workload, repeats)
+    const heads = ['', 'calls', 'ms', 'share', '', 'of the ceiling']
+    const flops = productFlops(workload)
+    console.log(
+      `${workload.name}, ${threads} thread${threads > 1 ? 's' : ''}: ${ms.toFixed(1)} ms, ${(flops / 1e9).toFixed(1)} GFLOP in products, ` +
+        `${(flops / ms / 1e6).toFixed(1)} GFLOP/s, ${((100 * flops) / ms / 1e6 / ceiling).toFixed(0)} % of the ceiling`,
+    )
+    console.log(`ceilings of this run: ${ceilings}`)
+    console.log('GB/s counts operands and results once each; above 100 % they came from the cache\n')
+    console.log(table([heads, ...rows.map(row => cells(row, ms, ceiling, bandwidth))]))
+  }
   const { fallbacks } = backend.stats()
   if (fallbacks > 0) console.log(`\n${fallbacks} kernels ran as plain loops`)
   workload.dispose()

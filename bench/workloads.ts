@@ -43,7 +43,15 @@ import { AdamW, constantDecay, Ema, type Init, type Module } from '../nn/index.t
 import { newSettings, type Settings } from '../training/index.ts'
 
 /** The ops whose work is products of matrices: their rate is held against multiply-adds, that of others against memory. */
-export const productOps: ReadonlySet<string> = new Set(['matmul', 'linear', 'selfAttention', 'selfAttentionGrad'])
+export const productOps: ReadonlySet<string> = new Set([
+  'matmul',
+  'linear',
+  'conv2d',
+  'conv2dInputGrad',
+  'conv2dWeightGrad',
+  'selfAttention',
+  'selfAttentionGrad',
+])
 
 /** A piece of a workload; `bytes` are read and written by it where it is a pass over memory that no op stands for. */
 export interface Part {
@@ -226,14 +234,16 @@ export function ditBlock(backend: Backend, N = 8): Workload {
   })
 }
 
-/**
- * Operations of the products in one run, as the ops count them, without the second computation of attention in its
- * gradient: one product of five.
- */
+/** Share of an op's operations that counts: one product of five in attention's gradient computes the forward pass again. */
+export function countedShare(op: string): number {
+  return op === 'selfAttentionGrad' ? 0.8 : 1
+}
+
+/** Operations of the products in one run, as the ops count them, without the second computation of attention. */
 export function productFlops({ run }: Workload): number {
   return profile(run)
     .filter(({ op }) => productOps.has(op))
-    .reduce((sum, { op, flops }) => sum + (op === 'selfAttentionGrad' ? 0.8 : 1) * flops, 0)
+    .reduce((sum, { op, flops }) => sum + countedShare(op) * flops, 0)
 }
 
 /** A parameter of `size` elements in 16 tensors, with gradients: what AdamW over 33 M parameters passes over. */

@@ -1,6 +1,6 @@
 /** Runs a program so that an error is one line on stderr and an exit code. Needs Node. */
 
-import { launched, quietRanks } from '../distributed/index.ts'
+import { launched, quietRanks } from '../distributed/launcher.ts'
 import { errorLine, UsageError, UserError } from '../io/user-error.ts'
 
 /** Milliseconds that another rank leaves to rank 0 to report an error that all ranks have. */

@@ -7,7 +7,7 @@
 
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
-import { launched } from '../distributed/index.ts'
+import { launched } from '../distributed/launcher.ts'
 import { main } from './main.ts'
 import { ranksIn, runRanks } from './run-ranks.ts'
 

@@ -98,20 +98,29 @@ export type ReduceName = (typeof reduceNames)[number]
 /** Result of a reduction of no elements. */
 export const reduceIdentity: Readonly<Record<ReduceName, number>> = { sum: 0, max: -Infinity, min: Infinity }
 
-/** Kernel window over an image: kernel size, stride, zero padding before and after, per axis (height, width). */
+/** Kernel window over an image: kernel size, stride, zero padding before and after, dilation, per axis (height, width). */
 export interface Window2d {
   readonly kernel: readonly [number, number]
   readonly stride: readonly [number, number]
   /** top, bottom, left, right */
   readonly padding: readonly [number, number, number, number]
+  /** Pixels from one tap of the kernel to the next. Default: 1. */
+  readonly dilation?: readonly [number, number]
+}
+
+/** A window that slides over an image, and the number of groups that channels in and out are divided into. */
+export interface Convolution {
+  readonly window: Window2d
+  readonly groups: number
 }
 
 /** Number of window positions [down, across] on an image (N, C, H, W). Below 1 where the window does not fit. */
-export function windowPositions([, , H, W]: Shape, { kernel, stride, padding }: Window2d): [number, number] {
+export function windowPositions([, , H, W]: Shape, window: Window2d): [number, number] {
+  const { stride, padding, kernel, dilation = [1, 1] } = window
   const [top, bottom, left, right] = padding
   return [
-    Math.floor((H + top + bottom - kernel[0]) / stride[0]) + 1,
-    Math.floor((W + left + right - kernel[1]) / stride[1]) + 1,
+    Math.floor((H + top + bottom - dilation[0] * (kernel[0] - 1) - 1) / stride[0]) + 1,
+    Math.floor((W + left + right - dilation[1] * (kernel[1] - 1) - 1) / stride[1]) + 1,
   ]
 }
 
@@ -268,6 +277,15 @@ export interface UpdateKernels {
 export interface FusedKernels {
   /** y = x wᵀ + b: x (…, I), w (O, I), b (O) or null. */
   linear(x: Operand, w: Operand, b: Operand | null, out: Spec): Storage
+  /**
+   * Convolution: x (N, C, H, W), w (O, C/groups, kh, kw), b (O) or null → (N, O, H', W'). Neither this kernel nor the two
+   * of its gradients is called with an operand of no elements.
+   */
+  conv2d(x: Operand, w: Operand, b: Operand | null, conv: Convolution, out: Spec): Storage
+  /** The gradient of conv2d by x: g (N, O, H', W'), w (O, C/groups, kh, kw) → (N, C, H, W). */
+  conv2dInputGrad(g: Operand, w: Operand, conv: Convolution, out: Spec): Storage
+  /** The gradient of conv2d by w: g (N, O, H', W'), x (N, C, H, W) → (O, C/groups, kh, kw). */
+  conv2dWeightGrad(g: Operand, x: Operand, conv: Convolution, out: Spec): Storage
   /** Over the last axis. */
   softmax(x: Operand, out: Spec): Storage
   /** y ⊙ (g − Σ g ⊙ y), over the last axis. */

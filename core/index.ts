@@ -56,16 +56,7 @@ export {
   logicalOr,
   notEqual,
 } from './ops/compare.ts'
-export {
-  avgPool2d,
-  type ConvOptions,
-  conv2d,
-  convTranspose2d,
-  fold,
-  maxPool2d,
-  patchify,
-  unfold,
-} from './ops/conv.ts'
+export { type ConvOptions, type ConvPadding, type ConvTransposeOptions, conv2d, convTranspose2d } from './ops/conv.ts'
 export { type Conv1dOptions, conv1d } from './ops/conv1d.ts'
 export { eye, fullLike, linspace, oneHot, onesLike, zerosLike } from './ops/creation.ts'
 export { cumsum } from './ops/cumsum.ts'
@@ -153,6 +144,7 @@ export {
   unsqueeze,
 } from './ops/movement.ts'
 export { adaLayerNorm, gatedResidual, groupNorm, layerNorm } from './ops/norm.ts'
+export { avgPool2d, maxPool2d, patchify } from './ops/pool.ts'
 export { elu, leakyRelu } from './ops/rectifiers.ts'
 export { max, mean, min, type VarianceOptions, variance } from './ops/reduce.ts'
 export type { Reduction } from './ops/reduction.ts'
@@ -162,6 +154,7 @@ export { ceil, remainder, round, trunc } from './ops/rounding.ts'
 export { dropout, multinomial } from './ops/sampling.ts'
 export { logSoftmax, softmax } from './ops/softmax.ts'
 export { argsort, type Sorted, type SortOptions, sort, topk } from './ops/sort.ts'
+export { fold, unfold } from './ops/unfold.ts'
 export {
   type AdamWAttrs,
   type AdamWRow,

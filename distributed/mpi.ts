@@ -28,7 +28,7 @@ const signatures = {
   MPI_Bcast: [P, I, H, I, H],
   MPI_Allreduce: [P, P, I, H, H, H],
   MPI_Allgather: [P, I, H, P, I, H, H],
-  MPI_Alltoall: [P, I, H, P, I, H, H],
+  MPI_Sendrecv: [P, I, H, I, I, P, I, H, I, I, H, P],
 } as const
 
 /** A request in progress: calls `test` until it returns true. */
@@ -84,10 +84,10 @@ export class Mpi {
     return this.#number[0]
   }
 
-  /** Part r of x, `count` long, goes to rank r; the part of rank r comes to place r of y. */
-  allToAll(x: Memory, y: Memory, count: number): void {
-    const { float, world } = this.#abi
-    this.#call('MPI_Alltoall', x, count, float, y, count, float, world)
+  /** Sends x to rank `to`, and receives y, as long, from rank `from`. */
+  exchange(x: Float32Array, to: number, y: Float32Array, from: number): void {
+    const { float, world, ignore } = this.#abi
+    this.#call('MPI_Sendrecv', x, x.length, float, to, 0, y, y.length, float, from, 0, world, ignore)
   }
 
   /** The x of all ranks, `count` long, in the order of ranks. */

@@ -4,14 +4,15 @@
  */
 
 import type { WasmBackend } from '../core/backends/wasm/backend.ts'
+import { addBytes } from '../core/backends/wasm/memory.ts'
 import { WasmStorage } from '../core/backends/wasm/storage.ts'
-import { add, noGrad, scope, type Tensor, tensor, zeros } from '../core/index.ts'
+import { add, noGrad, scope, Tensor, zeros } from '../core/index.ts'
 import type { Mpi, Request } from './mpi.ts'
 import { Watchdog } from './watchdog.ts'
 import type { World } from './world.ts'
 
 /** Elements that are summed at a time, over all ranks: small enough for caches, large beside a message's latency. */
-const bucket = 2 ** 20
+const bucket = 2 ** 18
 /** Fewest elements of a message. */
 const smallestShare = 2 ** 15
 /** Milliseconds between two signs of life of rank 0. */
@@ -57,39 +58,53 @@ export class Ranks implements World {
     if (this.size === 1 || tensors.length === 0) return
     const { size } = this
     const total = tensors.reduce((n, t) => n + t.size, 0)
-    const share = Math.ceil(Math.min(total, Math.max(bucket, size * smallestShare)) / size)
+    const capacity = size * Math.ceil(Math.min(total, Math.max(bucket, size * smallestShare)) / size)
     const { backend } = tensors[0]
     for (const t of tensors) elementsOf('allSum', t) // checks all before one is changed
+    const { whole, rest } = divided(tensors, size, capacity)
     noGrad(() =>
       scope(() => {
-        const mine = zeros([size * share], { backend })
-        const theirs = zeros([size * share], { backend })
-        for (const pieces of buckets(tensors, size * share)) scope(() => this.#sumBucket(pieces, mine, theirs))
+        const received = zeros([capacity], { backend })
+        for (const { of, from, length } of whole) this.#sumRange(of, from, length, received)
+        if (rest.length === 0) return
+        const staged = zeros([capacity], { backend })
+        for (const pieces of buckets(rest, capacity)) this.#sumPieces(pieces, staged, received)
       }),
     )
     for (const { storage } of tensors) storage.version++
   }
 
-  /** Every rank sums one share of the bucket, and all gather the sums. */
-  #sumBucket(pieces: readonly Piece[], mine: Tensor, theirs: Tensor): void {
+  /** Sums `length` elements of x, a multiple of the number of ranks: every rank sums one share, and all gather the sums. */
+  #sumRange(x: Tensor, from: number, length: number, received: Tensor): void {
+    const { rank, size } = this
+    const count = length / size
+    const share = (of: Tensor, r: number, start = 0) =>
+      elementsOf('allSum', of).subarray(start + r * count, start + (r + 1) * count)
+    for (let distance = 1; distance < size; distance++) {
+      const [to, source] = [(rank + distance) % size, (rank - distance + size) % size]
+      this.#waiting(() => this.#mpi.exchange(share(x, to, from), to, share(received, source), source))
+    }
+    scope(() => {
+      const terms = Array.from({ length: size }, (_, r) =>
+        r === rank ? partOf(x, from + r * count, count) : partOf(received, r * count, count),
+      )
+      const sum = pairwiseSum(terms)
+      const sums = elementsOf('allSum', x).subarray(from, from + length)
+      this.#waiting(() => this.#mpi.allGather(elementsOf('allSum', sum), sums, count))
+    })
+  }
+
+  /** Sums pieces, which are copied end to end. */
+  #sumPieces(pieces: readonly Piece[], staged: Tensor, received: Tensor): void {
     let used = 0
-    const staged = elementsOf('allSum', mine)
     for (const { of, from, length } of pieces) {
-      staged.set(elementsOf('allSum', of).subarray(from, from + length), used)
+      elementsOf('allSum', staged).set(elementsOf('allSum', of).subarray(from, from + length), used)
       used += length
     }
-    const count = Math.ceil(used / this.size)
-    this.#waiting(() => this.#mpi.allToAll(staged, elementsOf('allSum', theirs), count))
-    const received = elementsOf('allSum', theirs)
-    const terms = Array.from({ length: this.size }, (_, r) =>
-      tensor(received.subarray(r * count, (r + 1) * count), { backend: mine.backend }),
-    )
-    const sum = elementsOf('allSum', pairwiseSum(terms))
-    const sums = elementsOf('allSum', mine)
-    this.#waiting(() => this.#mpi.allGather(sum, sums, count))
+    this.#sumRange(staged, 0, Math.ceil(used / this.size) * this.size, received)
     let read = 0
     for (const { of, from, length } of pieces) {
-      elementsOf('allSum', of).set(sums.subarray(read, read + length), from)
+      elementsOf('allSum', of).set(elementsOf('allSum', staged).subarray(read, read + length), from)
       read += length
     }
   }
@@ -184,13 +199,36 @@ interface Piece {
   readonly length: number
 }
 
-/** Tensors end to end, cut into buckets of `capacity` elements. */
-function* buckets(tensors: readonly Tensor[], capacity: number): Generator<readonly Piece[]> {
+/**
+ * Divides tensors into pieces that are summed where they lie, each a multiple of `size` elements and at most `capacity`, and
+ * the rest: small tensors, and the last elements of large ones.
+ */
+function divided(
+  tensors: readonly Tensor[],
+  size: number,
+  capacity: number,
+): { readonly whole: readonly Piece[]; readonly rest: readonly Piece[] } {
+  const whole: Piece[] = []
+  const rest: Piece[] = []
+  for (const of of tensors) {
+    let from = 0
+    if (of.size >= size * smallestShare)
+      for (let length = 1; length > 0; from += length) {
+        length = Math.floor(Math.min(capacity, of.size - from) / size) * size
+        if (length > 0) whole.push({ of, from, length })
+      }
+    if (from < of.size) rest.push({ of, from, length: of.size - from })
+  }
+  return { whole, rest }
+}
+
+/** Pieces end to end, cut into buckets of `capacity` elements. */
+function* buckets(all: readonly Piece[], capacity: number): Generator<readonly Piece[]> {
   let pieces: Piece[] = []
   let free = capacity
-  for (const of of tensors)
-    for (let from = 0; from < of.size; ) {
-      const length = Math.min(free, of.size - from)
+  for (const { of, from: start, length: whole } of all)
+    for (let from = start; from < start + whole; ) {
+      const length = Math.min(free, start + whole - from)
       pieces.push({ of, from, length })
       from += length
       free -= length
@@ -200,6 +238,14 @@ function* buckets(tensors: readonly Tensor[], capacity: number): Generator<reado
       free = capacity
     }
   if (pieces.length > 0) yield pieces
+}
+
+/** `length` elements of x from `from` on, in the memory of x, which must outlive them. */
+function partOf(x: Tensor, from: number, length: number): Tensor {
+  const { backend, dtype, block, address } = x.storage as WasmStorage
+  const storage = new WasmStorage(backend, dtype, length, block, addBytes(address, 4 * from))
+  storage.holds++ // x frees the memory
+  return new Tensor(storage, [length])
 }
 
 /** The elements of a tensor where they lie, valid until memory is allocated. Throws unless they are f32 in wasm memory. */

@@ -55,13 +55,11 @@ class Residual extends Layer {
   }
 }
 
-/** The side of the pictures that it was trained on: others are resized to it. */
-const side = 32
 const widths = [32, 64, 128] as const
-/** Number of channels that are taken of the spatial layer, as in sFID. */
-const spatialChannels = 7
+/** Number of channels and side of the spatial features, as in sFID. */
+const [spatialChannels, spatialSide] = [7, 8]
 
-/** 32 × 32 → 16 × 16 → 8 × 8, then one number per channel. */
+/** 32 × 32 → 16 × 16 → 8 × 8, or half of that, then one number per channel. */
 export class EmojiFeatures extends Module implements FeatureNetwork {
   readonly stem: ConvUnit
   readonly down1: ConvUnit
@@ -69,9 +67,12 @@ export class EmojiFeatures extends Module implements FeatureNetwork {
   readonly down2: ConvUnit
   readonly block2: Residual
   readonly fc: Linear
+  readonly #sides: readonly number[]
 
-  constructor(classes: number, init: Init) {
+  /** `sides` are those of the pictures that it is trained on, rising; others are resized to the last. */
+  constructor(classes: number, init: Init, sides: readonly number[] = [32]) {
     super()
+    this.#sides = sides
     this.stem = new ConvUnit(3, widths[0], 1, init)
     this.down1 = new ConvUnit(widths[0], widths[1], 2, init)
     this.block1 = new Residual(widths[1], init)
@@ -89,11 +90,14 @@ export class EmojiFeatures extends Module implements FeatureNetwork {
     if (x.shape.length !== 4 || C !== 3)
       throw new ShapeError(`EmojiFeatures: expected pictures [N, 3, H, W], got [${x.shape.join(', ')}]`)
     return scope(() => {
-      const seen = H === side && W === side ? x : interpolate(x, [side, side], 'bilinear') // (N, 3, 32, 32)
-      const half = this.block1.forward(this.down1.forward(this.stem.forward(seen))) // (N, 64, 16, 16)
-      const quarter = this.block2.forward(this.down2.forward(half)) // (N, 128, 8, 8)
+      const S = H === W && this.#sides.includes(H) ? H : this.#sides.at(-1)!
+      const seen = H === S && W === S ? x : interpolate(x, [S, S], 'bilinear') // (N, 3, S, S)
+      const half = this.block1.forward(this.down1.forward(this.stem.forward(seen))) // (N, 64, S / 2, S / 2)
+      const quarter = this.block2.forward(this.down2.forward(half)) // (N, 128, S / 4, S / 4)
       const pool = mean(quarter, [2, 3]) // (N, 128)
-      const spatial = permute(slice(quarter, 1, 0, spatialChannels), [0, 2, 3, 1]) // (N, 8, 8, 7)
+      const some = slice(quarter, 1, 0, spatialChannels)
+      const sized = S / 4 === spatialSide ? some : interpolate(some, [spatialSide, spatialSide], 'bilinear')
+      const spatial = permute(sized, [0, 2, 3, 1]) // (N, 8, 8, 7)
       return { pool, spatial: reshape(spatial, [N, -1]), logits: this.fc.forward(pool) }
     })
   }

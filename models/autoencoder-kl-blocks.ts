@@ -1,48 +1,112 @@
 /**
  * Blocks of the encoder and decoder of autoencoder-kl.ts: residual blocks, attention over all pixels, and resampling
  * by two, with diffusers' parameter names. Intermediates are freed once the next layer has read them (under a recording
- * the tape keeps those that gradients need). Without a recording a convolution is computed in strips, so its columns are
- * never in memory as a whole.
+ * the tape keeps those that gradients need).
  */
 
 import {
   add,
-  type ConvOptions,
+  affine,
+  broadcastTo,
   concat,
   conv2d,
   gradEnabled,
   interpolate,
   linear,
+  mean,
+  mul,
   reshape,
+  rsqrt,
   scope,
   selfAttention,
   silu,
   slice,
+  split,
+  square,
+  stack,
+  sub,
   type Tensor,
   transpose,
 } from '../core/index.ts'
-import { Conv2d, type Conv2dOptions, GroupNorm, type Init, Layer, Linear, ModuleList, uniform } from '../nn/index.ts'
+import { Conv2d, GroupNorm, type Init, Layer, Linear, ModuleList, uniform } from '../nn/index.ts'
 
 /** Of every group norm; PyTorch's own default is 1e-5. */
 const eps = 1e-6
 
-/** Elements of the columns of one strip of a convolution at most, unless a single row has more. */
-const stripElements = 1 << 22
+/** Elements from which a pre-activation is computed in strips, and elements of a strip at most unless a row has more. */
+const strips = { from: 1 << 25, elements: 1 << 21 }
+
+/** A step of a network. It may free x as soon as x was read if `owned`, and else leaves x as it is. */
+type Step = (x: Tensor, owned: boolean) => Tensor
 
 /** The steps one after the other. What a step returns is freed when the next has read it; `x` is the caller's. */
-export function through(x: Tensor, ...steps: readonly ((x: Tensor) => Tensor)[]): Tensor {
+export function through(x: Tensor, ...steps: readonly Step[]): Tensor {
+  return chain(x, false, steps)
+}
+
+/** The same, which frees x too if `owned`. */
+export function chain(x: Tensor, owned: boolean, steps: readonly Step[]): Tensor {
   let y = x
+  let mine = owned
   for (const step of steps) {
-    const next = scope(() => step(y))
-    if (y !== x) y.dispose()
+    const next = scope(() => step(y, mine))
+    if (mine && !y.disposed) y.dispose()
     y = next
+    mine = true
   }
   return y
 }
 
-/** The steps of a pre-activation: group norm, SiLU, convolution. */
-export function activated(norm: GroupNorm, conv: Conv2d): ((x: Tensor) => Tensor)[] {
-  return [x => norm.forward(x), silu, x => conv.forward(x)]
+/** Group norm, SiLU and a convolution that keeps height and width. */
+export function activated(norm: GroupNorm, conv: Conv2d): Step {
+  return (x, owned) =>
+    x.size >= strips.from && !gradEnabled()
+      ? activatedInStrips(x, norm, conv)
+      : chain(x, owned, [h => norm.forward(h), silu, h => conv.forward(h)])
+}
+
+/** The same for some rows at a time, so that neither the normalised nor the activated image is in memory as a whole. */
+function activatedInStrips(x: Tensor, norm: GroupNorm, conv: Conv2d): Tensor {
+  return scope(() => {
+    const [N, C, H, W] = x.shape
+    const { mean, scale } = statistics(x, norm)
+    const shift = reshape(norm.bias, [C, 1, 1])
+    const border = (conv.weight.shape[2] - 1) / 2
+    const perStrip = Math.max(1, Math.floor(strips.elements / (N * C * W)))
+    const parts = Array.from({ length: Math.ceil(H / perStrip) }, (_, i) => {
+      const [first, end] = [i * perStrip, Math.min((i + 1) * perStrip, H)]
+      const [top, bottom] = [Math.max(first - border, 0), Math.min(end + border, H)]
+      const padding = [top - first + border, end + border - bottom, border, border] as const
+      return through(
+        x,
+        h => slice(h, 2, top, bottom), // (N, C, rows seen, W)
+        h => sub(h, mean),
+        h => mul(h, scale),
+        h => add(h, shift),
+        silu,
+        h => conv2d(h, conv.weight, conv.bias, { padding }), // (N, out, rows, W)
+      )
+    })
+    return concat(parts, 2) // (N, out, H, W)
+  })
+}
+
+/** Per picture and channel (N, C, 1, 1): the mean of its group, and the norm's weight over the group's deviation. */
+function statistics(x: Tensor, { groups, eps, weight }: GroupNorm): { readonly mean: Tensor; readonly scale: Tensor } {
+  const [N, C, H, W] = x.shape
+  const perGroup = C / groups
+  const parts = Array.from({ length: groups }, (_, group) =>
+    scope(() => {
+      const part = reshape(slice(x, 1, group * perGroup, (group + 1) * perGroup), [N, perGroup * H * W])
+      const centre = mean(part, 1, true) // (N, 1)
+      const variance = mean(square(sub(part, centre)), 1, true) // (N, 1)
+      return concat([centre, rsqrt(affine(variance, 1, eps))], 1) // (N, 2)
+    }),
+  )
+  const all = reshape(stack(parts, 1), [N, groups, 1, 2]) // (N, groups, 1, 2)
+  const perChannel = reshape(broadcastTo(all, [N, groups, perGroup, 2]), [N, C, 1, 1, 2])
+  const [centre, inverse] = split(perChannel, 2, 4).map(part => reshape(part, [N, C, 1, 1]))
+  return { mean: centre, scale: mul(inverse, reshape(weight, [C, 1, 1])) }
 }
 
 /** Group norm with affine parameters, eps 1e-6. */
@@ -50,46 +114,9 @@ export function groupNormOf(groups: number, C: number, init: Init): GroupNorm {
   return new GroupNorm(groups, C, init, { eps })
 }
 
-/** A convolution whose columns are not all there at once, unless it is recorded: the same numbers in less memory. */
-export class StripConv2d extends Conv2d {
-  readonly #window: Required<ConvOptions>
-
-  constructor(inChannels: number, outChannels: number, k: number, init: Init, options: Conv2dOptions = {}) {
-    super(inChannels, outChannels, k, init, options)
-    this.#window = { stride: 1, padding: 0, ...this.options }
-  }
-
-  /** x (N, C, H, W) → (N, out, H', W'). Throws ShapeError. */
-  override forward(x: Tensor): Tensor {
-    return scope(() => (gradEnabled() ? super.forward(x) : this.#inStrips(x)))
-  }
-
-  #inStrips(x: Tensor): Tensor {
-    const { weight, bias } = this
-    const { stride, padding } = this.#window
-    const [top, bottom, left, right] = typeof padding === 'number' ? [padding, padding, padding, padding] : padding
-    const [N, C, H, W] = x.shape
-    const k = weight.shape[2]
-    const rows = Math.floor((H + top + bottom - k) / stride) + 1
-    const columns = Math.floor((W + left + right - k) / stride) + 1
-    const perStrip = Math.max(1, Math.floor(stripElements / (N * C * k * k * columns)))
-    if (!(rows > perStrip)) return super.forward(x)
-    const strips: Tensor[] = []
-    for (let row = 0; row < rows; row += perStrip) {
-      // The rows of x that these rows of the result see; where they lie outside of x they are padding.
-      const first = row * stride - top
-      const end = (Math.min(row + perStrip, rows) - 1) * stride - top + k
-      const border = [Math.max(-first, 0), Math.max(end - H, 0), left, right] as const
-      const seen = () => slice(x, 2, Math.max(first, 0), Math.min(end, H)) // (N, C, rows seen, W)
-      strips.push(scope(() => conv2d(seen(), weight, bias, { stride, padding: border })))
-    }
-    return concat(strips, 2) // (N, out, H', W')
-  }
-}
-
 /** A 3×3 convolution that keeps height and width. */
-export function conv3(inChannels: number, outChannels: number, init: Init): StripConv2d {
-  return new StripConv2d(inChannels, outChannels, 3, init, { padding: 1 })
+export function conv3(inChannels: number, outChannels: number, init: Init): Conv2d {
+  return new Conv2d(inChannels, outChannels, 3, init, { padding: 1 })
 }
 
 /** x + conv(silu(norm(conv(silu(norm(x)))))), with a 1×1 convolution of x where the channels change. */
@@ -106,14 +133,16 @@ export class ResnetBlock extends Layer {
     this.conv1 = conv3(inChannels, outChannels, init)
     this.norm2 = groupNormOf(groups, outChannels, init)
     this.conv2 = conv3(outChannels, outChannels, init)
-    this.conv_shortcut = inChannels === outChannels ? null : new StripConv2d(inChannels, outChannels, 1, init)
+    this.conv_shortcut = inChannels === outChannels ? null : new Conv2d(inChannels, outChannels, 1, init)
   }
 
-  /** x (N, C, H, W) → (N, out, H, W) */
-  forward(x: Tensor): Tensor {
+  /** x (N, C, H, W) → (N, out, H, W); frees x after the last use of it if `owned`. */
+  forward(x: Tensor, owned = false): Tensor {
     return scope(() => {
-      const y = through(x, ...activated(this.norm1, this.conv1), ...activated(this.norm2, this.conv2)) // (N, out, H, W)
-      return add(this.conv_shortcut?.forward(x) ?? x, y)
+      const hidden = through(x, activated(this.norm1, this.conv1)) // (N, out, H, W)
+      const shortcut = this.conv_shortcut?.forward(x) ?? x
+      if (owned && shortcut !== x) x.dispose()
+      return add(shortcut, chain(hidden, true, [activated(this.norm2, this.conv2)]))
     })
   }
 }
@@ -181,7 +210,7 @@ export class Downsampler extends Layer {
 
   constructor(C: number, init: Init) {
     super()
-    this.conv = new StripConv2d(C, C, 3, init, { stride: 2, padding: [0, 1, 0, 1] })
+    this.conv = new Conv2d(C, C, 3, init, { stride: 2, padding: [0, 1, 0, 1] })
   }
 
   /** x (N, C, H, W) → (N, C, ⌊H/2⌋, ⌊W/2⌋) */
@@ -253,8 +282,19 @@ export class UpBlock extends Layer {
     this.upsamplers = upsampler && new ModuleList([upsampler])
   }
 
-  /** x (N, C, H, W) → (N, out, 2H, 2W), or (N, out, H, W) at the highest resolution */
-  forward(x: Tensor): Tensor {
-    return through(x, ...[...this.resnets, ...(this.upsamplers ?? [])].map(layer => (h: Tensor) => layer.forward(h)))
+  /** x (N, C, H, W) → (N, out, 2H, 2W), or (N, out, H, W) at the highest resolution; frees x early if `owned`. */
+  forward(x: Tensor, owned = false): Tensor {
+    return chain(x, owned, [
+      ...[...this.resnets].map(
+        (resnet): Step =>
+          (h, mine) =>
+            resnet.forward(h, mine),
+      ),
+      ...[...(this.upsamplers ?? [])].map(
+        (upsampler): Step =>
+          h =>
+            upsampler.forward(h),
+      ),
+    ])
   }
 }

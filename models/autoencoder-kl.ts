@@ -24,7 +24,7 @@ import {
   Tensor,
 } from '../core/index.ts'
 import {
-  type Conv2d,
+  Conv2d,
   type GroupNorm,
   type HostState,
   type Init,
@@ -41,7 +41,6 @@ import {
   groupNormOf,
   MidBlock,
   resnetsOf,
-  StripConv2d,
   through,
   UpBlock,
   Upsampler,
@@ -133,7 +132,7 @@ export class Encoder extends Layer {
       x,
       h => this.conv_in.forward(h),
       ...[...this.down_blocks, this.mid_block].map(block => (h: Tensor) => block.forward(h)),
-      ...activated(this.conv_norm_out, this.conv_out),
+      activated(this.conv_norm_out, this.conv_out),
     )
   }
 }
@@ -168,8 +167,9 @@ export class Decoder extends Layer {
     return through(
       z,
       h => this.conv_in.forward(h),
-      ...[this.mid_block, ...this.up_blocks].map(block => (h: Tensor) => block.forward(h)),
-      ...activated(this.conv_norm_out, this.conv_out),
+      h => this.mid_block.forward(h),
+      ...[...this.up_blocks].map(block => (h: Tensor, owned: boolean) => block.forward(h, owned)),
+      activated(this.conv_norm_out, this.conv_out),
     )
   }
 }
@@ -194,8 +194,8 @@ export class AutoencoderKL extends Module {
       )
     this.encoder = new Encoder(options, init)
     this.decoder = new Decoder(options, init)
-    this.quant_conv = new StripConv2d(2 * latentChannels, 2 * latentChannels, 1, init)
-    this.post_quant_conv = new StripConv2d(latentChannels, latentChannels, 1, init)
+    this.quant_conv = new Conv2d(2 * latentChannels, 2 * latentChannels, 1, init)
+    this.post_quant_conv = new Conv2d(latentChannels, latentChannels, 1, init)
     this.options = options
     this.scalingFactor = scalingFactor
   }

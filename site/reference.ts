@@ -1,22 +1,24 @@
 /**
- * The reference from the docstrings, docs/reference, by TypeDoc. Fails on an export without a docstring (typedoc.json), and, by
- * the check below, on a function that takes tensors and does not say their shapes. Needs Node. Used by build.ts.
+ * Writes the reference from the docstrings, docs/reference, by TypeDoc. Fails on an export without a docstring (typedoc.json),
+ * and, by the check below, on a function that takes tensors and does not state their shapes. Needs Node. Used by build.ts.
  */
 
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { JSONOutput } from 'typedoc'
+import { writePages } from './reference-pages.ts'
 
 const here = import.meta.dirname
 
-/** Makes the reference. Throws with a line for every function whose shapes are not said. */
+/** Writes the reference. Throws with the names of the functions whose docstrings lack shapes. */
 export function writeReference(): void {
   execFileSync(process.execPath, ['node_modules/typedoc/bin/typedoc'], { cwd: here, stdio: 'inherit' })
   const project: JSONOutput.ProjectReflection = JSON.parse(readFileSync(join(here, '.cache/reference.json'), 'utf8'))
   const silent = [...functionsOf(project)].filter(({ signature }) => !saysShapes(signature)).map(({ name }) => name)
   if (silent.length > 0)
     throw new Error(`reference: expected the shapes of tensors in the docstrings of ${silent.join(', ')}`)
+  writePages(project, join(here, '.cache/members'), join(here, '../docs/reference'))
 }
 
 interface Named {

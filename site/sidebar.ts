@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DefaultTheme } from 'vitepress'
+import { base } from './base.ts'
 import { root } from './regions.ts'
 
 export function sidebar(): DefaultTheme.SidebarItem[] {
@@ -23,7 +24,10 @@ export function sidebar(): DefaultTheme.SidebarItem[] {
         'dtypes',
         'ops',
         'errors',
-      ]).concat({ text: 'Reference', link: '/reference/' }, { text: 'Source', link: '/source/' }),
+      ]).concat(
+        { text: 'Reference', link: '/reference/' },
+        { text: 'Source', link: `${base}source/index.html`, target: '_self' },
+      ),
     },
   ]
 }

@@ -4,10 +4,14 @@
  */
 
 import { discs, drawPlot, imageOf, legend, polyline } from '../../training/plot.ts'
+import { multiplyAddsOf } from './costs.ts'
 import type { Point, RunRecord } from './records.ts'
+import { type AxisName, axes, type YardstickPoint } from './yardstick.ts'
 
 const colours = ['#1f6fb4', '#d9661f', '#2a9152', '#8c52b8', '#b8912a', '#c23b5a']
 const [width, height] = [520, 320]
+/** Extent of a plot of the yardstick. */
+const small = [200, 180] as const
 
 /** Columns of the table, and the measures that can be drawn. */
 export const measures = {
@@ -18,6 +22,17 @@ export const measures = {
 } as const satisfies Partial<Record<keyof Point, string>>
 
 export type MeasureName = keyof typeof measures
+
+/** Costs that a measure can be drawn over. */
+export const costs = {
+  step: { title: 'step', of: (_: RunRecord, step: number) => step },
+  work: {
+    title: 'multiply-adds, 10¹²',
+    of: ({ head }: RunRecord, step: number) => (step * multiplyAddsOf(head.command)) / 1e12,
+  },
+} as const
+
+export type CostName = keyof typeof costs
 
 /** Runs of one setting: the name of a run is that of its setting and its seed. */
 function settingsOf(records: readonly RunRecord[]): Map<string, readonly RunRecord[]> {
@@ -41,30 +56,68 @@ function stepsOf(records: readonly RunRecord[]): number[] {
 
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
 
-/** Returns an SVG of a measure over steps, logarithmic, one colour a setting. */
-export function figureOf(records: readonly RunRecord[], measure: MeasureName): string {
+/** Returns an SVG of a measure over a cost, logarithmic, one colour a setting. */
+export function figureOf(records: readonly RunRecord[], measure: MeasureName, cost: CostName): string {
   const settings = [...settingsOf(records)]
-  const all = records.flatMap(({ points }) => points)
-  const steps = all.map(({ step }) => step)
-  const values = all.map(point => point[measure])
+  const { title, of } = costs[cost]
+  const values = records.flatMap(({ points }) => points.map(point => point[measure]))
+  const ends = records.flatMap(record => record.points.map(({ step }) => of(record, step)))
   const plot = drawPlot({
     width,
     height,
-    x: { domain: [0, Math.max(...steps)], title: 'step', whole: true },
+    x: { domain: [0, Math.max(...ends)], title, whole: cost === 'step' },
     y: { domain: [0.9 * Math.min(...values), 1.1 * Math.max(...values)], title: measures[measure], logarithmic: true },
     marks: (x, y) =>
       [
         ...settings.map(([, runs], i) => {
-          const line = stepsOf(runs).map(step => [x(step), y(mean(valuesAt(runs, step, measure)))] as const)
+          const line = stepsOf(runs).map(
+            step => [x(of(runs[0], step)), y(mean(valuesAt(runs, step, measure)))] as const,
+          )
           return polyline(line, { colour: colours[i % colours.length], width: 2 })
         }),
         ...settings.map(([, runs], i) => {
-          const points = runs.flatMap(run => run.points.map(point => [x(point.step), y(point[measure])] as const))
+          const points = runs.flatMap(run =>
+            run.points.map(point => [x(of(run, point.step)), y(point[measure])] as const),
+          )
           return discs(points, colours[i % colours.length], 3)
         }),
         legend(
           settings.map(([name]) => name),
-          colours,
+          settings.map((_, i) => colours[i % colours.length]),
+          width,
+        ),
+      ].join('\n'),
+  })
+  return `${imageOf([plot], [width], height, 12)}\n`
+}
+
+/** Returns an SVG of the training losses (thin) and held-out losses (thick) of runs over steps. */
+export function lossFigureOf(records: readonly RunRecord[]): string {
+  const rows = records.map(({ points }) => points.flatMap(({ losses }) => losses))
+  const values = rows.flat().flatMap(([, loss, heldOut]) => [loss, heldOut])
+  const plot = drawPlot({
+    width,
+    height,
+    x: { domain: [0, Math.max(...rows.flat().map(([step]) => step))], title: 'step', whole: true },
+    y: { domain: [0.95 * Math.min(...values), 1.05 * Math.max(...values)], title: 'loss', logarithmic: true },
+    marks: (x, y) =>
+      [
+        ...rows.flatMap((losses, i) => {
+          const colour = colours[i % colours.length]
+          return [
+            polyline(
+              losses.map(([step, loss]) => [x(step), y(loss)] as const),
+              { colour, width: 1, opacity: 0.6 },
+            ),
+            polyline(
+              losses.map(([step, , heldOut]) => [x(step), y(heldOut)] as const),
+              { colour, width: 2 },
+            ),
+          ]
+        }),
+        legend(
+          records.map(({ head }) => head.name),
+          records.map((_, i) => colours[i % colours.length]),
           width,
         ),
       ].join('\n'),
@@ -78,12 +131,14 @@ export function tableOf(records: readonly RunRecord[]): string {
   const rows = [...settingsOf(records)].flatMap(([setting, runs]) =>
     stepsOf(runs).map(step => {
       const cells = names.map(name => rangeOf(valuesAt(runs, step, name), name === 'heldOut' ? 4 : 2))
-      return `| ${setting} | ${valuesAt(runs, step, 'distance').length} | ${step.toLocaleString('en')} | ${cells.join(' | ')} |`
+      const seeds = valuesAt(runs, step, 'distance').length
+      const work = costs.work.of(runs[0], step).toFixed(1)
+      return `| ${setting} | ${seeds} | ${step.toLocaleString('en')} | ${work} | ${cells.join(' | ')} |`
     }),
   )
   return [
-    `| setting | seeds | step | ${names.map(name => measures[name]).join(' | ')} |`,
-    `|---|---:|---:|${names.map(() => '---:').join('|')}|`,
+    `| setting | seeds | step | 10¹² multiply-adds | ${names.map(name => measures[name]).join(' | ')} |`,
+    `|---|---:|---:|---:|${names.map(() => '---:').join('|')}|`,
     ...rows,
   ].join('\n')
 }
@@ -92,4 +147,72 @@ function rangeOf(values: readonly number[], digits: number): string {
   const shown = mean(values).toFixed(digits)
   if (values.length === 1) return shown
   return `${shown} (${Math.min(...values).toFixed(digits)} to ${Math.max(...values).toFixed(digits)})`
+}
+
+// ---- the yardstick --------------------------------------------------------------------------------------------------
+
+/** Returns an SVG of the distance over axes of the yardstick, beside each other, with the range of real pictures. */
+export function yardstickFigureOf(points: readonly YardstickPoint[], kinds: readonly AxisName[]): string {
+  const [w, h] = small
+  const floor = distancesOf(points, 'real', points.find(({ kind }) => kind === kinds[0])!.samples)
+  const shown = kinds.map(kind => points.filter(point => point.kind === kind))
+  const values = [...floor, ...shown.flat().map(({ distance }) => distance)]
+  const domain = [0.8 * Math.min(...values), 1.2 * Math.max(...values)] as const
+  const plots = kinds.map((kind, i) => {
+    const { title, strengths } = axes[kind]
+    return drawPlot({
+      width: w,
+      height: h,
+      x: { domain: [0, strengths.at(-1)!], title },
+      y: { domain, logarithmic: true, ...(i === 0 && { title: 'distance' }) },
+      marks: (x, y) => {
+        const line = shown[i].map(({ strength, distance }) => [x(strength), y(distance)] as const)
+        const band = [Math.max(...floor), Math.min(...floor)].map(y)
+        return [
+          `<rect x="0" y="${band[0].toFixed(2)}" width="${w}" height="${(band[1] - band[0]).toFixed(2)}" fill="#ddd"/>`,
+          polyline(line, { colour: colours[0], width: 2 }),
+          discs(line, colours[0], 3),
+        ].join('\n')
+      },
+    })
+  })
+  return `${imageOf(
+    plots,
+    kinds.map(() => w),
+    h,
+    12,
+  )}\n`
+}
+
+function distancesOf(points: readonly YardstickPoint[], kind: YardstickPoint['kind'], samples: number): number[] {
+  return points.filter(point => point.kind === kind && point.samples === samples).map(({ distance }) => distance)
+}
+
+/** Returns a Markdown table of real pictures against the set: the floor at each number of samples. */
+export function floorTableOf(points: readonly YardstickPoint[]): string {
+  const real = points.filter(({ kind }) => kind === 'real')
+  const counts = [...new Set(real.map(({ samples }) => samples))]
+  const row = (title: string, some: readonly YardstickPoint[]) => {
+    const cells = (['distance', 'precision', 'recall'] as const).map(name =>
+      rangeOf(
+        some.map(point => point[name]),
+        2,
+      ),
+    )
+    return `| ${title} | ${some[0].samples.toLocaleString('en')} | ${some.length} | ${cells.join(' | ')} |`
+  }
+  return [
+    '| real pictures | samples | draws | distance | precision | recall |',
+    '|---|---:|---:|---:|---:|---:|',
+    ...counts.map(count =>
+      row(
+        'in the shares of the set',
+        real.filter(({ samples }) => samples === count),
+      ),
+    ),
+    row(
+      'as many of each category',
+      points.filter(({ kind }) => kind === 'even'),
+    ),
+  ].join('\n')
 }

@@ -4,14 +4,25 @@
  * runs/evidence. Needs Node and git.
  */
 
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
-import { resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { readFlags } from '../../cli/flags.ts'
 import { main } from '../../cli/main.ts'
+import { replaceFile } from '../../io/replace.ts'
 import { UserError } from '../../io/user-error.ts'
-import { type EvidenceRun, experiments, pointSamples } from './experiments.ts'
-import { commandOf, measure, type Place, trainTo } from './pieces.ts'
-import { dataFolder, type RunHead, type RunRecord, readRecord, writeRecord } from './records.ts'
+import { type EvidenceRun, experiments, samples, saveEvery } from './experiments.ts'
+import { pagesFolder } from './pages.ts'
+import { commandOf, drawGrid, lossesOf, measure, type Place, pointOf, trainTo, withData } from './pieces.ts'
+import {
+  dataFolder,
+  type LossRow,
+  type Point,
+  type RunHead,
+  type RunRecord,
+  readRecord,
+  writeRecord,
+} from './records.ts'
 import { currentCommit, root, treeOf } from './trees.ts'
 
 /** Longest piece: minutes. */
@@ -32,32 +43,73 @@ interface Open {
   readonly place: Place
 }
 
-/** Points and samples of a trial. */
-const trialPoints = [2, 4]
-const trialSamples = 8
+/** Points, samples and losses of a trial. */
+const trialSamples = { count: 8, passes: 3 }
+const trial = {
+  points: [2],
+  samples: { curve: trialSamples, end: trialSamples, grid: 2 },
+  saveEvery: 2,
+  reference: 'emoji:smileys',
+  flags: ['--batch', '4'],
+} as const
+
+/** Returns the head of a run that has no record yet; the file keeps its commit until there is one. */
+function headOf(experiment: string, run: EvidenceRun, path: string, commit: () => string): RunHead {
+  if (existsSync(path)) return JSON.parse(readFileSync(path, 'utf8'))
+  const { name, family, seed, reference } = run
+  const command = commandOf(run, run.from)
+  const processor = cpus()[0]?.model ?? 'unknown'
+  const head = { experiment, name, family, seed, reference, command, commit: commit(), processor }
+  mkdirSync(dirname(path), { recursive: true })
+  replaceFile(path, JSON.stringify(head))
+  return head
+}
 
 /** Opens a run whose record is in `records` and that trains in `folder`; in a trial, in this checkout as it is. */
-function open(experiment: string, run: EvidenceRun, records: string, folder: string, trial: boolean): Open {
+async function open(
+  experiment: string,
+  run: EvidenceRun,
+  records: string,
+  folder: string,
+  isTrial: boolean,
+): Promise<Open> {
   const stored = readRecord(records, experiment, run.name)
-  const from = run.from === undefined ? undefined : resolve(folder, experiment, run.from)
-  const { name, family, seed } = run
-  const head: RunHead = stored?.head ?? {
-    experiment,
-    name,
-    family,
-    seed,
-    command: commandOf(run, run.from),
-    commit: trial ? 'trial' : currentCommit(),
-    processor: cpus()[0]?.model ?? 'unknown',
+  const place = resolve(folder, experiment, run.name)
+  const head = stored?.head ?? headOf(experiment, run, `${place}.json`, () => (isTrial ? 'trial' : currentCommit()))
+  const tree = isTrial ? root : treeOf(head.commit, resolve(folder, 'trees'))
+  const located = {
+    ...(await withData(run, resolve(folder, 'data'))),
+    from: run.from === undefined ? undefined : resolve(folder, experiment, run.from),
+    points: isTrial ? trial.points.slice(-run.points.length) : run.points,
+    reference: isTrial ? trial.reference : run.reference,
   }
-  const tree = trial ? root : treeOf(head.commit, resolve(folder, 'trees'))
-  const place = { tree, folder: resolve(folder, experiment, name) }
-  const points = trial ? trialPoints : run.points
-  return { run: { ...run, from, points }, record: stored ?? { head, points: [] }, place }
+  return { run: located, record: stored ?? { head, points: [] }, place: { tree, folder: place } }
+}
+
+/** Measures the last step of a run, draws a grid of its samples to `path` if it is its end, and returns the point. */
+async function nextPoint(
+  { run, place }: Open,
+  losses: readonly LossRow[],
+  isTrial: boolean,
+  path: string,
+): Promise<Point> {
+  const { curve, end: more, grid } = isTrial ? trial.samples : samples
+  const { guidance: scale } = run
+  const measures = await measure(place, run, curve)
+  if (losses.at(-1)![0] < run.points.at(-1)!) return pointOf(losses, measures)
+  const end = run.end ? await measure(place, run, more) : undefined
+  const guided = scale === undefined ? undefined : await measure(place, run, { ...curve, guidance: scale })
+  if (run.seed === 0) await drawGrid(place, run, path, grid)
+  return pointOf(losses, measures, { ...(end && { end }), ...(guided && { guided: { scale: scale!, ...guided } }) })
 }
 
 await main(async () => {
-  const { name, budget, out, trial } = readFlags({
+  const {
+    name,
+    budget,
+    out,
+    trial: isTrial,
+  } = readFlags({
     command: 'npm run evidence --',
     about: 'Trains and measures the runs of an experiment of docs/evidence, and records the results.',
     operands: { name: { about: 'the experiment', choices: Object.keys(experiments) } },
@@ -71,29 +123,37 @@ await main(async () => {
       ['mdt --budget 90m', 'a part of a longer one; the same line continues it'],
     ],
   })
-  const end = performance.now() + 60_000 * minutesOf(budget)
-  const left = () => Math.min(longest, (end - performance.now()) / 60_000)
+  const until = performance.now() + 60_000 * minutesOf(budget)
+  const left = () => Math.min(longest, (until - performance.now()) / 60_000)
   const { claim, runs } = experiments[name]
   console.log(claim)
-  const records = trial ? resolve(out, 'records') : dataFolder
-  const opened = runs.map(run => open(name, run, records, out, trial))
-  const most = Math.max(...opened.map(({ run }) => run.points.length))
-  // Point by point, so that an early end leaves curves that can be compared.
-  for (let k = 0; k < most; k++)
-    for (const each of opened) {
-      const { run, place } = each
-      const step = run.points[k]
-      const { head, points } = readRecord(records, name, run.name) ?? each.record
-      if (step === undefined || points.some(point => point.step === step)) continue
-      if (left() < 0.1) return console.log(`the time is over; continue with: npm run evidence -- ${name}`)
-      console.log(`${run.name}: training to step ${step}`)
-      const finished = await trainTo(place, commandOf(run, run.from), step, left())
-      if (!finished) return console.log(`the time is over; continue with: npm run evidence -- ${name}`)
-      const point = await measure(place, points.at(-1)?.step ?? 0, trial ? trialSamples : pointSamples.count)
-      writeRecord(records, { head, points: [...points, point] })
-      console.log(
-        `${run.name}: step ${step}, held-out loss ${point.heldOut.toFixed(4)}, distance ${point.distance.toFixed(2)}`,
-      )
-    }
+  const records = isTrial ? resolve(out, 'records') : dataFolder
+  const every = isTrial ? trial.saveEvery : saveEvery
+  const over = `the time is over; continue with: npm run evidence -- ${name} --out ${out}`
+  const opened: Open[] = []
+  for (const run of runs) opened.push(await open(name, run, records, out, isTrial))
+  const longestCurve = Math.max(...runs.map(({ points }) => points.length))
+  // Point by point, so that an early end leaves curves that can be compared; runs that start from others come last.
+  const [first, second] = [false, true].map(follows => opened.filter(({ run }) => (run.from !== undefined) === follows))
+  const turns = [first, second].flatMap(some =>
+    Array.from({ length: longestCurve }, (_, k) => some.map(each => [each, k] as const)).flat(),
+  )
+  for (const [each, k] of turns) {
+    const { run, place, record } = each
+    const step = run.points[k]
+    const { head, points } = readRecord(records, name, run.name) ?? record
+    if (step === undefined || points.some(point => point.step === step)) continue
+    if (left() < 0.1) return console.log(over)
+    console.log(`${run.name}: training to step ${step}`)
+    const command = [...commandOf(run, run.from), ...(isTrial ? trial.flags : [])]
+    const finished = await trainTo(place, command, { step, minutes: left(), saveEvery: every })
+    if (!finished) return console.log(over)
+    const losses = lossesOf(place.folder, points.at(-1)?.step ?? 0, step, every)
+    const path = join(isTrial ? records : pagesFolder, 'samples', `${name}-${run.name}.png`)
+    const point = await nextPoint(each, losses, isTrial, path)
+    writeRecord(records, { head, points: [...points, point] })
+    const { heldOut, distance } = point
+    console.log(`${run.name}: step ${step}, held-out loss ${heldOut.toFixed(4)}, distance ${distance.toFixed(2)}`)
+  }
   console.log(`${name}: all points are measured`)
 })

@@ -1,37 +1,94 @@
 /**
- * `npx tsx bench/evidence/pages.ts`: writes tables and figures into docs/evidence from the records. A page has the marks
- * `<!-- table NAME -->` and `<!-- figure NAME MEASURE -->` of an experiment; what follows up to `<!-- end -->` is written
- * here. Needs Node.
+ * `npx tsx bench/evidence/pages.ts`: writes tables and figures into docs/evidence from the records. What follows a mark on a
+ * page, up to `<!-- end -->`, is written here. Marks: `<!-- table EXPERIMENT -->`, `<!-- figure EXPERIMENT MEASURE COST -->`,
+ * `<!-- losses EXPERIMENT -->`, `<!-- samples EXPERIMENT -->`, `<!-- yardstick AXIS,AXIS -->` and `<!-- floor -->`. Needs Node.
  */
 
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { figureOf, type MeasureName, measures, tableOf } from './figures.ts'
-import { recordsOf } from './records.ts'
+import { experiments } from './experiments.ts'
+import {
+  type CostName,
+  costs,
+  figureOf,
+  floorTableOf,
+  lossFigureOf,
+  type MeasureName,
+  measures,
+  tableOf,
+  yardstickFigureOf,
+} from './figures.ts'
+import { type RunRecord, recordsOf } from './records.ts'
+import { type AxisName, axes, readYardstick } from './yardstick.ts'
 
 /** Folder of the pages. */
 export const pagesFolder = fileURLToPath(new URL('../../docs/evidence', import.meta.url))
+
+const notMeasured = 'Not measured yet.'
+
+/** What a mark with these words stands for, as Markdown; figures are added to `files`. */
+type Content = (words: readonly string[], files: Map<string, string>) => string
+
+/** Markdown made of the records of an experiment, if there are any. */
+const ofRecords =
+  (content: (records: readonly RunRecord[], words: readonly string[], files: Map<string, string>) => string): Content =>
+  ([experiment, ...words], files) => {
+    const records = recordsOf(experiment)
+    return records.length === 0 ? notMeasured : content(records, words, files)
+  }
+
+/** Adds a figure, and returns its Markdown. */
+function figure(files: Map<string, string>, name: string, alt: string, svg: string): string {
+  const path = `figures/${name.toLowerCase()}.svg`
+  files.set(path, svg)
+  return `![${alt}](${path})`
+}
+
+const contents: Readonly<Record<string, Content>> = {
+  table: ofRecords(records => tableOf(records)),
+  figure: ofRecords((records, [measure, cost], files) => {
+    const { experiment } = records[0].head
+    const alt = `${measures[measure as MeasureName]} of ${experiment} over ${costs[cost as CostName].title}`
+    const svg = figureOf(records, measure as MeasureName, cost as CostName)
+    return figure(files, `${experiment}-${measure}-${cost}`, alt, svg)
+  }),
+  losses: ofRecords((records, _, files) => {
+    const { experiment } = records[0].head
+    return figure(files, `${experiment}-losses`, `losses of ${experiment} over steps`, lossFigureOf(records))
+  }),
+  samples: ofRecords(records => {
+    const { experiment } = records[0].head
+    const runs = experiments[experiment].runs.map(({ name }) => name)
+    const drawn = runs.filter(name => existsSync(join(pagesFolder, 'samples', `${experiment}-${name}.png`)))
+    if (drawn.length === 0) return notMeasured
+    const cells = drawn.map(name => `![samples of ${name}](samples/${experiment}-${name}.png)`)
+    return [drawn, drawn.map(() => '---'), cells].map(row => `| ${row.join(' | ')} |`).join('\n')
+  }),
+  yardstick: ([kinds], files) => {
+    const yardstick = readYardstick()
+    if (yardstick === null) return notMeasured
+    const names = kinds.split(',') as AxisName[]
+    const alt = `distance of real pictures over ${names.map(name => axes[name].title).join(', ')}`
+    return figure(files, `yardstick-${names.join('-')}`, alt, yardstickFigureOf(yardstick.points, names))
+  },
+  floor: () => {
+    const yardstick = readYardstick()
+    return yardstick === null ? notMeasured : floorTableOf(yardstick.points)
+  },
+}
 
 /** Files of the pages and figures as the records have them: content by path below docs/evidence. */
 export function evidenceFiles(): Map<string, string> {
   const files = new Map<string, string>()
   for (const page of readdirSync(pagesFolder).filter(name => name.endsWith('.md'))) {
     const text = readFileSync(join(pagesFolder, page), 'utf8')
-    const block = /<!-- (table|figure) (\S+?)(?: (\S+))? -->\n[\s\S]*?<!-- end -->/g
-    files.set(
-      page,
-      text.replace(block, (_, kind: string, experiment: string, measure?: string) => {
-        const records = recordsOf(experiment)
-        const mark = `<!-- ${[kind, experiment, measure].filter(Boolean).join(' ')} -->`
-        if (records.length === 0) return `${mark}\n\nNot measured yet.\n\n<!-- end -->`
-        if (kind === 'table') return `${mark}\n\n${tableOf(records)}\n\n<!-- end -->`
-        const name = measure as MeasureName
-        const figure = `figures/${experiment}-${name.toLowerCase()}.svg`
-        files.set(figure, figureOf(records, name))
-        return `${mark}\n\n![${measures[name]} of ${experiment} over steps](${figure})\n\n<!-- end -->`
-      }),
-    )
+    const block = new RegExp(`<!-- (${Object.keys(contents).join('|')})(?: ([^>]+))? -->\\n[\\s\\S]*?<!-- end -->`, 'g')
+    const written = text.replace(block, (_, kind: string, words?: string) => {
+      const mark = `<!-- ${[kind, words].filter(Boolean).join(' ')} -->`
+      return `${mark}\n\n${contents[kind](words?.split(' ') ?? [], files)}\n\n<!-- end -->`
+    })
+    files.set(page, written)
   }
   return files
 }

@@ -10,7 +10,7 @@ import { replaceFile } from '../../io/replace.ts'
 import type { EvidenceRun } from './experiments.ts'
 
 /** First line of a record. */
-export interface RunHead extends Pick<EvidenceRun, 'name' | 'family' | 'seed'> {
+export interface RunHead extends Pick<EvidenceRun, 'name' | 'family' | 'seed' | 'reference'> {
   readonly experiment: string
   /** Command line of `demask train`, without folder and length. */
   readonly command: readonly string[]
@@ -19,19 +19,30 @@ export interface RunHead extends Pick<EvidenceRun, 'name' | 'family' | 'seed'> {
   readonly processor: string
 }
 
-/** A point of a run. */
-export interface Point {
-  readonly step: number
-  /** Mean training loss since the point before. */
-  readonly loss: number
-  /** Loss on held-out pictures, the same noise each time. */
-  readonly heldOut: number
+/** Measures of samples. */
+export interface Measures {
   /** Number of samples. */
   readonly samples: number
-  /** Fréchet distance on emoji features, precision and recall of the samples against the whole set. */
+  /** Fréchet distance on emoji features, precision and recall of the samples against the reference. */
   readonly distance: number
   readonly precision: number
   readonly recall: number
+}
+
+/** Step, mean training loss since the row before, and loss on held-out pictures, with the same noise each time. */
+export type LossRow = readonly [step: number, loss: number, heldOut: number]
+
+/** A point of a run. */
+export interface Point extends Measures {
+  readonly step: number
+  /** Loss on held-out pictures at this step. */
+  readonly heldOut: number
+  /** The same model by more samples and more steps of the sampler. */
+  readonly end?: Measures
+  /** The same model with classifier-free guidance. */
+  readonly guided?: Measures & { readonly scale: number }
+  /** Losses since the point before. */
+  readonly losses: readonly LossRow[]
 }
 
 export interface RunRecord {

@@ -31,6 +31,7 @@ import { Batches, type ImageDataset, openDataset, toModelRange } from '../../dat
 import { EmojiFeatures } from '../../evaluation/emoji-features.ts'
 import { AdamW, constant, Ema, warmUp, warmUpDecay } from '../../nn/index.ts'
 import { previousRun, Run, type RunDescribed, resumePoint, writeGrid } from '../../training/index-node.ts'
+import { misclassified } from './misclassified.ts'
 
 const command = 'npx tsx bench/evidence/train-features.ts'
 const program = 'train-features'
@@ -109,7 +110,7 @@ await runInChild(async () => {
       curves: ['loss'],
       /** The unseen pictures that the averaged weights misclassify. */
       async show(path, run) {
-        const mistaken = await mistakes(ema.average, unseen)
+        const mistaken = await misclassified(ema.average, unseen)
         const right = 1 - mistaken.length / unseen.length
         run.print(`step ${run.step}: ${(100 * right).toFixed(1)} % of ${unseen.length} unseen pictures right`)
         if (mistaken.length === 0) return
@@ -154,24 +155,4 @@ function altered(x: Tensor, draw: Rng): Tensor {
   const seen = factor === 1 ? moved : interpolate(avgPool2d(moved, factor), [S, S], 'bilinear')
   const strength = 0.3 * Math.max(0, 2 * draw.uniformArray(1)[0] - 1)
   return add(seen, mul(tensor(draw.normalArray(x.size), { shape: x.shape }), strength))
-}
-
-/** Misclassified pictures of a set. */
-async function mistakes(model: EmojiFeatures, set: ImageDataset): Promise<Uint8Array[]> {
-  const found: Uint8Array[] = []
-  const classes = set.classes.length
-  for (let from = 0; from < set.length; from += 64) {
-    const pictures = await Promise.all(
-      Array.from({ length: Math.min(64, set.length - from) }, (_, k) => set.pixels(from + k)),
-    )
-    const pixels = Float32Array.from(pictures.flatMap(bytes => Array.from(bytes, toModelRange)))
-    const logits = scope(() => model.features(tensor(pixels, { shape: [pictures.length, 3, size, size] })).logits)
-    const values = await logits.data()
-    logits.dispose()
-    pictures.forEach((picture, n) => {
-      const row = values.subarray(n * classes, (n + 1) * classes)
-      if (row.indexOf(Math.max(...row)) !== set.label(from + n)) found.push(picture)
-    })
-  }
-  return found
 }

@@ -4,7 +4,7 @@
  */
 
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, symlinkSync } from 'node:fs'
+import { existsSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { UserError } from '../../io/user-error.ts'
@@ -37,7 +37,12 @@ export function currentCommit(): string {
 export function treeOf(commit: string, folder: string): string {
   const tree = join(folder, commit.slice(0, 12))
   if (!existsSync(join(tree, 'package.json'))) git('worktree', 'add', '--detach', '--force', tree, commit)
-  if (!existsSync(join(tree, 'node_modules'))) symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'))
+  const packages = join(tree, 'node_modules')
+  if (!existsSync(packages)) {
+    rmSync(packages, { force: true }) // a link to a checkout that is gone
+    symlinkSync(join(root, 'node_modules'), packages)
+  }
+  if (existsSync(join(tree, 'core/backends/wasm/generated/simd.ts'))) return tree
   const built = spawnSync(process.execPath, ['--import', 'tsx', 'core/backends/wasm/build.ts'], { cwd: tree })
   if (built.status !== 0) throw new UserError(`evidence: the wasm backend of ${commit.slice(0, 12)} does not build`)
   return tree
@@ -49,10 +54,14 @@ export interface Ended {
   readonly output: string
 }
 
-/** Runs a command of `demask` in a tree, at the lowest priority. Its errors are shown. */
+/**
+ * Runs a command of `demask` in a tree. Its errors are shown. Training of hours has the lowest priority; in this checkout, as
+ * in a trial, a command has that of its caller.
+ */
 export function demask(tree: string, words: readonly string[]): Promise<Ended> {
-  const command = ['-n', '19', process.execPath, '--import', 'tsx', 'cli/index.ts', ...words]
-  const child = spawn('nice', command, { cwd: tree, stdio: ['ignore', 'pipe', 'inherit'] })
+  const command = [process.execPath, '--import', 'tsx', 'cli/index.ts', ...words]
+  const [program, ...rest] = tree === root ? command : ['nice', '-n', '19', ...command]
+  const child = spawn(program, rest, { cwd: tree, stdio: ['ignore', 'pipe', 'inherit'] })
   let output = ''
   child.stdout.on('data', chunk => (output += chunk))
   return new Promise((resolve, reject) => {

@@ -54,6 +54,9 @@ export function createShapes({ fused = false } = {}): Backend {
 
   const fusedKernels: Partial<FusedKernels> = {
     linear: (_, __, ___, out) => like(out),
+    conv2d: (_, __, ___, ____, out) => like(out),
+    conv2dInputGrad: (_, __, ___, out) => like(out),
+    conv2dWeightGrad: (_, __, ___, out) => like(out),
     softmax: (_, out) => like(out),
     softmaxGrad: (_, __, out) => like(out),
     logSoftmax: (_, out) => like(out),

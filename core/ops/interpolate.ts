@@ -4,6 +4,7 @@
  */
 
 import { aBoolean, check, checkFloats, checkOptions, checkTensor, type Kind, numbers, oneOf } from '../arguments.ts'
+import { scope } from '../scope.ts'
 import { checkSizes, ShapeError, show } from '../shape.ts'
 import { type Tensor, tensor } from '../tensor.ts'
 import { broadcastTo } from './broadcast.ts'
@@ -52,10 +53,13 @@ export function interpolate(
   if (mode !== 'nearest') checkFloats('interpolate', { x })
   const [N, C, H, W] = x.shape
   const [down, across] = axesOf([H, W], size, alignCorners)
-  const rows = resample(reshape(x, [N * C, H, W]), down, mode, alignCorners) // (N·C, height, W)
+  const alongRows = (y: Tensor) => resample(y, down, mode, alignCorners)
   const kept = across.to === W && across.step === 1
-  const columns = kept ? rows : transpose(resample(transpose(rows), across, mode, alignCorners)) // (N·C, height, width)
-  return reshape(columns, [N, C, down.to, across.to])
+  const alongColumns = (y: Tensor) => (kept ? y : transpose(resample(transpose(y), across, mode, alignCorners)))
+  const planes = reshape(x, [N * C, H, W])
+  // A transposed copy of the smaller image is enough where the order of the axes does not change the result.
+  const y = mode === 'nearest' ? alongRows(scope(() => alongColumns(planes))) : alongColumns(alongRows(planes))
+  return reshape(y, [N, C, down.to, across.to])
 }
 
 const positive: Kind = {

@@ -1,36 +1,45 @@
 /**
- * The site: the Markdown of docs/, the source as pages, the reference from the docstrings, and the playground. VitePress
- * renders it, because it is kept, small for the reader (pages are static and hydrate), and takes Vue components and workers
- * from this repository's own source through Vite.
+ * The site: the Markdown of docs/, the reference from the docstrings, and the playground. VitePress renders it, because it is
+ * kept, small for the reader (pages are static and hydrate), and takes Vue components and workers from this repository's own
+ * source through Vite. The pages of the source are written beside it (source.ts).
  */
 
 import { join } from 'node:path'
 import { katex } from '@mdit/plugin-katex'
 import { defineConfig } from 'vitepress'
+import { address, base } from '../base.ts'
 import { isolation } from '../isolation.ts'
 import { sourceLinks } from '../links.ts'
 import { root } from '../regions.ts'
 import { sidebar } from '../sidebar.ts'
+import { tableLabels } from '../tables.ts'
+
+const description = 'Tensors, automatic differentiation and masked diffusion transformers, from scratch in TypeScript.'
 
 export default defineConfig({
   title: 'demask',
-  description: 'Tensors, automatic differentiation and masked diffusion transformers, from scratch in TypeScript.',
+  description,
   lang: 'en',
-  head: [['link', { rel: 'icon', href: '/icon.svg' }]],
+  base,
   srcDir: '../docs',
   outDir: '../site/dist',
   cacheDir: '../site/.cache',
   lastUpdated: false,
+  metaChunk: true,
+  head: [
+    ['link', { rel: 'icon', href: `${base}icon.svg` }],
+    ['meta', { property: 'og:site_name', content: 'demask' }],
+    ['meta', { property: 'og:type', content: 'website' }],
+    ['meta', { property: 'og:image', content: `${address ?? ''}${base}open-graph.png` }],
+    ['meta', { property: 'og:image:alt', content: 'Smileys that a model of demask sampled from noise' }],
+    ['meta', { name: 'twitter:card', content: 'summary_large_image' }],
+  ],
+  transformHead: ({ title, description }) => [
+    ['meta', { property: 'og:title', content: title }],
+    ['meta', { property: 'og:description', content: description }],
+  ],
   markdown: {
     theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
-    codeTransformers: [
-      {
-        name: 'anchors of lines on the pages of the source',
-        line(node, line) {
-          if (this.options.meta?.__raw?.includes('source')) node.properties.id = `L${line}`
-        },
-      },
-    ],
     config(md) {
       // VitePress and the plugin bring different versions of markdown-it's types.
       katex(md as never, {
@@ -39,6 +48,7 @@ export default defineConfig({
         output: 'htmlAndMathml',
       })
       md.use(sourceLinks)
+      md.use(tableLabels)
     },
   },
   themeConfig: {
@@ -46,14 +56,22 @@ export default defineConfig({
       { text: 'Tour', link: '/tour/' },
       { text: 'Playground', link: '/playground/' },
       { text: 'Reference', link: '/reference/' },
-      { text: 'Source', link: '/source/' },
+      { text: 'Source', link: `${base}source/index.html`, target: '_self', noIcon: true },
     ],
     sidebar: sidebar(),
     outline: [2, 3],
     search: {
       provider: 'local',
       options: {
-        _render: (source, env, md) => (env.relativePath.startsWith('source/') ? '' : md.render(source, env)),
+        miniSearch: {
+          searchOptions: {
+            fuzzy: 0.2,
+            prefix: true,
+            boost: { title: 4, text: 2, titles: 1 },
+            // Chapters first, then papers and guides, then the API.
+            boostDocument: (id: string) => (/\/reference\/|\/errors/.test(id) ? 0.25 : /\/tour\//.test(id) ? 2 : 1),
+          },
+        },
       },
     },
   },

@@ -1,6 +1,6 @@
 /**
- * The expression page: a line like `sum(a * sin(b))` becomes a computation of the package, and every value in it is shown with
- * its gradient. Acorn parses; ops are the package's functions, by name; errors are its own. Runs in the page, on `cpu`.
+ * Evaluates a line like `sum(a * sin(b))` with the package's functions, on `cpu` in f64, and returns every value with its
+ * gradient and the share of it that each reader sends back. Acorn parses; errors are the package's own. Used by Expression.vue.
  */
 
 import { type Expression, parseExpressionAt } from 'acorn'
@@ -51,6 +51,55 @@ export interface GraphNode {
   readonly values: readonly number[]
   /** Of the sum of the result by this value. */
   readonly gradient: readonly number[]
+  /** Gradient that `backward` sends from here to each operand. */
+  readonly sent: readonly (readonly number[])[]
+}
+
+/** The gradients after some steps of `backward`. */
+export interface BackwardStep {
+  /** Id of the node that has just sent its gradient on; null before the first. */
+  readonly node: number | null
+  /** Gradient that each node has received so far, or null. */
+  readonly received: readonly (readonly number[] | null)[]
+  /** Ids of the nodes whose gradient is complete. */
+  readonly complete: ReadonlySet<number>
+}
+
+/** All steps of `backward`: the result starts with ones, then each node sends on what it has received, newest first. */
+export function backwardSteps(nodes: readonly GraphNode[]): BackwardStep[] {
+  const received: (readonly number[] | null)[] = nodes.map(() => null)
+  const last = nodes.length - 1
+  received[last] = nodes[last].values.map(() => 1)
+  const waiting = nodes.map(({ id }) => nodes.filter(({ inputs }) => inputs.includes(id)).length)
+  const snapshot = (node: number | null): BackwardStep => ({
+    node,
+    received: [...received],
+    complete: new Set(nodes.filter(({ id }) => waiting[id] === 0).map(({ id }) => id)),
+  })
+  const steps = [snapshot(null)]
+  for (const { id, inputs, sent } of [...nodes].reverse()) {
+    if (inputs.length === 0) continue
+    for (const [i, input] of inputs.entries()) {
+      const before = received[input]
+      received[input] = before === null ? sent[i] : before.map((g, k) => g + sent[i][k])
+    }
+    for (const input of new Set(inputs)) waiting[input]--
+    steps.push(snapshot(id))
+  }
+  return steps
+}
+
+/** Names of the variables in an expression, in the order of their first appearance. Throws if it does not parse. */
+export function variablesOf(text: string): string[] {
+  const names = new Set<string>()
+  const visit = (node: object, key = ''): void => {
+    if ('type' in node && node.type === 'Identifier' && 'name' in node && key !== 'callee') names.add(String(node.name))
+    for (const [key, value] of Object.entries(node))
+      for (const child of Array.isArray(value) ? value : [value])
+        if (typeof child === 'object' && child !== null) visit(child, key)
+  }
+  visit(parse(text))
+  return [...names]
 }
 
 /**
@@ -60,9 +109,10 @@ export interface GraphNode {
 export function evaluate(text: string, variables: Readonly<Record<string, NestedNumbers>>): GraphNode[] {
   const tree = parse(text)
   return scope(() => {
-    const found: { name: string; inputs: number[]; value: Tensor }[] = []
+    const found: { name: string; inputs: number[]; value: Tensor; f: ((...x: Tensor[]) => Tensor) | null }[] = []
     const leaves = new Map<string, number>()
-    const keep = (name: string, inputs: number[], value: Tensor) => found.push({ name, inputs, value }) - 1
+    const keep = (name: string, inputs: number[], value: Tensor, f: (typeof found)[number]['f'] = null) =>
+      found.push({ name, inputs, value, f }) - 1
     const leaf = (name: string, values: NestedNumbers) => {
       let id = leaves.get(name)
       if (id === undefined) {
@@ -77,7 +127,7 @@ export function evaluate(text: string, variables: Readonly<Record<string, Nested
       if (operands.length !== Math.max(1, f.length))
         throw new Error(`${name}: expected ${Math.max(1, f.length)} operands, got ${operands.length}`)
       const inputs = operands.map(visit)
-      return keep(name, inputs, f(...inputs.map(i => found[i].value)))
+      return keep(name, inputs, f(...inputs.map(i => found[i].value)), f)
     }
     const visit = (node: Expression): number => {
       switch (node.type) {
@@ -114,14 +164,26 @@ export function evaluate(text: string, variables: Readonly<Record<string, Nested
       sum(result),
       found.map(({ value }) => value),
     )
-    return found.map(({ name, inputs, value }, id) => ({
-      id,
-      name,
-      inputs,
-      shape: value.shape,
-      values: Array.from(value.dataSync()),
-      gradient: Array.from(slopes[id].dataSync()),
-    }))
+    /** One op alone, from copies of its operands: the same operand twice receives two gradients. */
+    const sentBy = ({ inputs, f }: (typeof found)[number], id: number): number[][] => {
+      if (f === null) return []
+      const operands = inputs.map(i => {
+        const { value } = found[i]
+        return tensor(value.dataSync(), { shape: value.shape, dtype: 'f64', backend: cpu }).requireGrad()
+      })
+      return gradients(sum(core.mul(f(...operands), slopes[id])), operands).map(g => Array.from(g.dataSync()))
+    }
+    return found
+      .map((node, id) => ({ ...node, sent: sentBy(node, id) }))
+      .map(({ name, inputs, value, sent }, id) => ({
+        id,
+        name,
+        inputs,
+        shape: value.shape,
+        values: Array.from(value.dataSync()),
+        gradient: Array.from(slopes[id].dataSync()),
+        sent,
+      }))
   })
 }
 

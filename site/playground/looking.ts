@@ -8,6 +8,7 @@ import {
   adaLayerNorm,
   add,
   matmul,
+  mean,
   mul,
   permute,
   reshape,
@@ -15,13 +16,15 @@ import {
   scope,
   slice,
   softmax,
+  square,
+  sub,
   type Tensor,
   tensor,
 } from '../../core/index.ts'
 import { type ImageDataset, imagesOf } from '../../data/dataset.ts'
 import { type GaussianDiffusion, pMeanVariance, qSample } from '../../diffusion/index.ts'
 import { eps } from '../../models/dit.ts'
-import { type MDT, type MDTBlock, mdt, timestepDiffusion } from '../../models/index.ts'
+import { type GenerationRequest, type MDT, type MDTBlock, mdt, timestepDiffusion } from '../../models/index.ts'
 
 /** Which picture, how noised. */
 export interface Place {
@@ -35,10 +38,21 @@ export interface Place {
 export interface Glance {
   readonly clean: Uint8ClampedArray
   readonly noised: Uint8ClampedArray
-  /** The picture that the model has in mind. */
+  /** x̂₀ = (x_t − √(1 − ᾱ) ε̂) / √ᾱ, limited to [−1, 1]. */
   readonly predicted: Uint8ClampedArray
-  /** Mean squared error of the predicted noise. */
-  readonly error: number
+  /** Mean of the pictures of the class: the prediction with the least error once x_t tells nothing about the picture. */
+  readonly average: Uint8ClampedArray
+  /** Mean squared errors per value, of pictures in [−1, 1]. */
+  readonly errors: {
+    /** Of the predicted noise ε̂. */
+    readonly noise: number
+    /** Of x̂₀ before it is limited: (1 − ᾱ)/ᾱ times that of ε̂. */
+    readonly picture: number
+    readonly clippedPicture: number
+    readonly average: number
+  }
+  /** ᾱ of the step. */
+  readonly alphaBar: number
 }
 
 /** Returns a picture with the noise of step t, which the model sees. */
@@ -53,25 +67,50 @@ async function noisedAt(d: GaussianDiffusion, data: ImageDataset, { picture, t, 
 export async function glance(model: MDT, data: ImageDataset, place: Place): Promise<Glance> {
   const d = timestepDiffusion(model.options)
   const { x0, noise, xt, free } = await noisedAt(d, data, place)
-  const label = [data.label(place.picture)]
-  const { predXStart, epsilon } = scope(() => {
-    const output = model.forward(xt, [place.t], label)
+  const label = data.label(place.picture)
+  const { unclipped, clipped, epsilon } = scope(() => {
+    const output = model.forward(xt, [place.t], [label])
     return {
-      predXStart: pMeanVariance(d, output, xt, [place.t], { clip: true }).predXStart,
+      unclipped: pMeanVariance(d, output, xt, [place.t]).predXStart,
+      clipped: pMeanVariance(d, output, xt, [place.t], { clip: true }).predXStart,
       epsilon: slice(output, 1, 0, 3),
     }
   })
-  const [said, was] = [Array.from(await epsilon.data()), await noise.data()]
+  const average = await classMean(data, label) // (1, 3, S, S)
   const result = {
     clean: await pictureOf(x0),
     noised: await pictureOf(xt),
-    predicted: await pictureOf(predXStart),
-    error: said.reduce((sum, e, i) => sum + (e - was[i]) ** 2, 0) / said.length,
+    predicted: await pictureOf(clipped),
+    average: await pictureOf(average),
+    errors: {
+      noise: await squaredError(epsilon, noise),
+      picture: await squaredError(unclipped, x0),
+      clippedPicture: await squaredError(clipped, x0),
+      average: await squaredError(average, x0),
+    },
+    alphaBar: d.alphaBar[place.t],
   }
   free()
-  predXStart.dispose()
-  epsilon.dispose()
+  for (const x of [unclipped, clipped, epsilon, average]) x.dispose()
   return result
+}
+
+/** Mean of the pictures of a class, (1, 3, S, S). */
+async function classMean(data: ImageDataset, label: number): Promise<Tensor> {
+  const pixels: Uint8Array[] = []
+  for (let i = 0; i < data.length; i++) if (data.label(i) === label) pixels.push(await data.pixels(i))
+  const all = tensor(imagesOf(pixels, data.size), { shape: [pixels.length, 3, data.size, data.size] })
+  const average = scope(() => mean(all, 0, true))
+  all.dispose()
+  return average
+}
+
+/** Mean of (a − b)² over all values of a and b (…). */
+async function squaredError(a: Tensor, b: Tensor): Promise<number> {
+  const error = scope(() => mean(square(sub(a, b))))
+  const value = await error.data()
+  error.dispose()
+  return value[0]
 }
 
 /** One of these per block, in the order of the model. */
@@ -104,11 +143,14 @@ export async function look(model: MDT, data: ImageDataset, place: Place): Promis
   })
   const blocks: BlockLook[] = []
   for (const { maps, gates } of found) {
-    const mean = async (gate: Tensor) => {
+    const meanSize = async (gate: Tensor) => {
       const values = Array.from(await gate.data())
       return values.reduce((sum, g) => sum + Math.abs(g), 0) / values.length
     }
-    blocks.push({ maps: (await maps.data()) as Float32Array, gates: [await mean(gates[0]), await mean(gates[1])] })
+    blocks.push({
+      maps: (await maps.data()) as Float32Array,
+      gates: [await meanSize(gates[0]), await meanSize(gates[1])],
+    })
     for (const x of [maps, ...gates]) x.dispose()
   }
   const noised = await pictureOf(xt)
@@ -141,40 +183,42 @@ export interface PictureRequest {
   readonly sampler: 'ddim' | 'ddpm'
 }
 
-/** Generates a picture (16, 16, 4) from the noise of a seed. `onStep` sees the picture that each step predicts. */
+/** Generates a picture (16, 16, 4) from the noise of a seed. */
 export async function generate(
   model: MDT,
   { seed, label, steps, scale, sampler }: PictureRequest,
-  onStep?: (picture: Uint8ClampedArray) => void,
 ): Promise<Uint8ClampedArray> {
   const { numClasses } = model.options
   const labels = numClasses === 0 ? null : [label ?? numClasses]
   const guidance = label === null || scale === 1 ? undefined : { scale }
-  let left = steps
-  let picture: Uint8ClampedArray = new Uint8ClampedArray()
-  for (const { x, predXStart } of mdt.generation.generate(model, {
-    seeds: [seed],
-    labels,
-    sampler,
-    steps,
-    guidance,
-    clip: true,
-  })) {
-    left--
-    if (left === 0 || onStep !== undefined) picture = await pictureOf(left === 0 ? x : predXStart)
-    onStep?.(picture)
-  }
+  const [picture] = await generateAll(model, { seeds: [seed], labels, sampler, steps, guidance, clip: true })
   return picture
+}
+
+/** Generates the pictures (16, 16, 4) of a request in one batch. */
+export async function generateAll(model: MDT, request: GenerationRequest): Promise<Uint8ClampedArray[]> {
+  let pictures: Uint8ClampedArray[] = []
+  let left = request.steps
+  for (const { x } of mdt.generation.generate(model, request)) if (--left === 0) pictures = await picturesOf(x)
+  return pictures
 }
 
 /** x (1, 3, S, S) in [-1, 1] as RGBA bytes. */
 async function pictureOf(x: Tensor): Promise<Uint8ClampedArray> {
+  const [picture] = await picturesOf(x)
+  return picture
+}
+
+/** x (N, 3, S, S) in [-1, 1] as N pictures of RGBA bytes. */
+async function picturesOf(x: Tensor): Promise<Uint8ClampedArray[]> {
   const planes = await x.data()
-  const area = planes.length / 3
-  const rgba = new Uint8ClampedArray(4 * area)
-  for (let i = 0; i < area; i++) {
-    for (let c = 0; c < 3; c++) rgba[4 * i + c] = Math.round((planes[c * area + i] + 1) * 127.5)
-    rgba[4 * i + 3] = 255
-  }
-  return rgba
+  const area = x.shape[2] * x.shape[3]
+  return Array.from({ length: x.shape[0] }, (_, n) => {
+    const rgba = new Uint8ClampedArray(4 * area)
+    for (let i = 0; i < area; i++) {
+      for (let c = 0; c < 3; c++) rgba[4 * i + c] = Math.round((planes[(3 * n + c) * area + i] + 1) * 127.5)
+      rgba[4 * i + 3] = 255
+    }
+    return rgba
+  })
 }

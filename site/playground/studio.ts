@@ -8,7 +8,7 @@ import { type Backend, ready, stats } from '../../core/index.ts'
 import type { ImageDataset } from '../../data/dataset.ts'
 import { decodeSafetensors } from '../../io/safetensors.ts'
 import { type MDT, mdt } from '../../models/index.ts'
-import { type Glance, generate, glance, type Look, look, type PictureRequest } from './looking.ts'
+import { type Glance, generate, generateAll, glance, type Look, look, type PictureRequest } from './looking.ts'
 import { fetched, openSmileys } from './smileys.ts'
 import { type Metrics, Trainer } from './trainer.ts'
 
@@ -34,6 +34,12 @@ export interface Run {
   readonly losses: readonly number[]
   readonly last: Progress
 }
+
+/** Receives samples (16, 16, 4) of a training and the step after which they were generated. */
+export type Deliver = (step: number, pictures: Uint8ClampedArray[]) => void | Promise<void>
+
+/** Pictures that a running training generates each time. */
+const liveSamples = 6
 
 export class Studio {
   #base = '/'
@@ -120,27 +126,35 @@ export class Studio {
     return look(await this.#trained(), await this.#smileys(), { picture, t, seed })
   }
 
-  /** Generates a picture; `onStep` sees it take shape. */
-  async generate(request: PictureRequest, onStep?: (picture: Uint8ClampedArray) => void): Promise<Uint8ClampedArray> {
-    return generate(await this.#trained(), request, onStep)
+  async generate(request: PictureRequest): Promise<Uint8ClampedArray> {
+    return generate(await this.#trained(), request)
   }
 
   /**
-   * Starts a training with that batch, or continues the existing one, until `pause`. Resolves when it has stopped. What
-   * throws is mostly a device that was lost or memory that is full, so everything is closed then: `open` starts over.
+   * Starts a training with that batch, or continues the existing one, until `pause`. Resolves when it has stopped. `onSamples`
+   * receives samples every `sampleEvery` steps. Errors are mostly a lost device or full memory, so an error closes
+   * everything: `open` starts over.
    */
-  async train(onStep: (progress: Progress) => void, { batch }: { batch?: number } = {}): Promise<void> {
+  async train(
+    onStep: (progress: Progress) => void,
+    { batch, sampleEvery = 50 }: { batch?: number; sampleEvery?: number } = {},
+    onSamples?: Deliver,
+  ): Promise<void> {
     if (batch !== undefined && !(Number.isInteger(batch) && batch >= 1))
       throw new Error(`batch: expected a whole number from 1, got '${batch}'`)
     if (this.#training !== null) return
     this.#training = new AbortController()
     const { signal } = this.#training
-    const training = this.#stopped.then(() => this.#steps(signal, onStep, batch))
+    const training = this.#stopped.then(() => this.#steps(signal, onStep, { batch, sampleEvery, onSamples }))
     this.#stopped = training.catch(() => {})
     await training
   }
 
-  async #steps(signal: AbortSignal, onStep: (progress: Progress) => void, batch?: number): Promise<void> {
+  async #steps(
+    signal: AbortSignal,
+    onStep: (progress: Progress) => void,
+    { batch, sampleEvery, onSamples }: { batch?: number; sampleEvery: number; onSamples?: Deliver },
+  ): Promise<void> {
     try {
       const data = await this.#smileys()
       if (signal.aborted) return
@@ -154,6 +168,10 @@ export class Studio {
         since = now
         this.#last = { ...metrics, imagesPerSecond, bytes: stats(this.#backend!).bytes }
         onStep(this.#last)
+        if (onSamples !== undefined && metrics.step % sampleEvery === 0) {
+          await onSamples(metrics.step, await this.samples(liveSamples))
+          since = performance.now()
+        }
         await new Promise(resolve => setTimeout(resolve, 0)) // calls from the page are heard between steps
       }
     } catch (error) {
@@ -178,14 +196,21 @@ export class Studio {
     return { batch: settings.batch, losses: metrics.map(({ full }) => full), last: this.#last }
   }
 
-  /** Generates pictures of seeds 0, 1, … with the averaged weights of the training. */
+  /** Generates pictures of seeds 0, 1, … with the averaged weights of the training, by 10 steps of DDIM. */
   async samples(count: number): Promise<Uint8ClampedArray[]> {
     if (this.#trainer === null) return []
-    const model = this.#trainer.ema.average
-    const pictures: Uint8ClampedArray[] = []
-    for (let seed = 0; seed < count; seed++)
-      pictures.push(await generate(model, { seed, label: null, steps: 10, scale: 1, sampler: 'ddim' }))
-    return pictures
+    const seeds = Array.from({ length: count }, (_, seed) => seed)
+    const request = { seeds, labels: null, sampler: 'ddim', steps: 10, clip: true } as const
+    return generateAll(this.#trainer.ema.average, request)
+  }
+
+  /** Discards the training, after the step that it is in. */
+  async reset(): Promise<void> {
+    this.pause()
+    await this.#stopped
+    this.#trainer?.dispose()
+    this.#trainer = null
+    this.#last = null
   }
 
   /** The run as a ZIP, from which Node can resume. */

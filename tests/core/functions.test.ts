@@ -511,8 +511,8 @@ const refusals: readonly (readonly [message: string | RegExp, f: Refusal])[] = [
   ['rmsNorm: expected a weight [2] for x [2], got [1]', ({ f }) => rmsNorm(f([1, 2]), f([1]), 1e-5)],
   ['conv1d: expected x [N, C, L] and w [O, C, k], got [1] and [1, 1, 1]', ({ f }) => conv1d(f([1]), f([1], [1, 1, 1]))],
   [
-    'conv1d: expected whole numbers, kernel and stride from 1, padding from 0, and a kernel that fits, ' +
-      'got kernel 3, stride 1 and padding [0, 1] on 1',
+    'conv1d: expected whole numbers, kernel, stride and dilation from 1, padding from 0, and a kernel that fits, ' +
+      'got kernel 3, stride 1, padding [0, 1] and dilation 1 on 1',
     ({ f }) => conv1d(f([1], [1, 1, 1]), f([1, 2, 3], [1, 1, 3]), null, { padding: [0, 1] }),
   ],
   ['conv1d: expected a bias [1], got [2]', ({ f }) => conv1d(f([1], [1, 1, 1]), f([1], [1, 1, 1]), f([1, 2]))],

@@ -98,7 +98,7 @@ const floatsOnly: Readonly<Record<string, (make: Make) => unknown>> = {
   selfAttention: ({ i }) => selfAttention(i([1, 2, 3], [1, 1, 3]), null, 1),
   avgPool2d: ({ i }) => avgPool2d(i([1, 2, 3, 4], [1, 1, 2, 2]), 2),
   interpolate: ({ i }) => interpolate(i([1, 2, 3, 4], [1, 1, 2, 2]), [4, 4], 'bilinear'),
-  convTranspose2d: ({ i }) => convTranspose2d(i(1, [1, 1, 1, 1]), i(1, [1, 1, 1, 1]), null, 1, 0),
+  convTranspose2d: ({ i }) => convTranspose2d(i(1, [1, 1, 1, 1]), i(1, [1, 1, 1, 1])),
   crossEntropy: ({ i }) => crossEntropy(i([1, 2], [1, 2]), i([1])),
   attention: ({ i }) => attention(i([1], [1, 1]), i([1], [1, 1]), i([1], [1, 1])),
   mse: ({ i }) => mse(i([1]), i([2])),

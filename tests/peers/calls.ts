@@ -72,7 +72,10 @@ const layers: Record<string, Call> = {
   'layer Embedding': (ids: Tensor, weight: Tensor) =>
     withParameters(new Embedding(1, 1, init, constantZero), { weight }).forward(ids),
   'layer Conv2d': (x: Tensor, weight: Tensor, bias: Tensor | null, options: core.ConvOptions) =>
-    withParameters(new Conv2d(1, 1, 1, init, { ...options, weight: constantZero }), { weight, bias }).forward(x),
+    withParameters(new Conv2d(x.shape[1], weight.shape[0], 1, init, { ...options, weight: constantZero }), {
+      weight,
+      bias,
+    }).forward(x),
 }
 
 const init: Init = { rng: core.rng(0), backend: core.cpu }

@@ -438,29 +438,27 @@ def image(x):
 
 
 def window(kernel, stride, padding, dilation):
-    need(both(dilation, 'dilation') == 1, 'dilation')
     down, across = pair(padding)
-    return {'kernel': pair(kernel), 'stride': pair(stride), 'padding': [down, down, across, across]}
+    return {'kernel': pair(kernel), 'stride': pair(stride), 'padding': [down, down, across, across],
+            'dilation': pair(dilation)}
 
 
 @calls('nn.functional.conv2d')
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     image(x)
-    need(groups == 1 and both(dilation, 'dilation') == 1, 'groups or dilation')
-    kh, kw = weight.shape[2:]
-    if padding == 'same':
-        border = [(kh - 1) // 2, kh // 2, (kw - 1) // 2, kw // 2]
-    else:
-        down, across = (0, 0) if padding == 'valid' else pair(padding)
-        border = [down, down, across, across]
-    return Call('conv2d', x, weight, bias, {'stride': both(stride, 'stride'), 'padding': border})
+    options = {'stride': pair(stride), 'padding': padding if isinstance(padding, str) else pair(padding),
+               'dilation': pair(dilation), 'groups': groups}
+    return Call('conv2d', x, weight, bias, options)
 
 
 @calls('nn.functional.conv_transpose2d')
 def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     image(x)
-    need(groups == 1 and both(dilation, 'dilation') == 1 and both(output_padding, '') == 0, 'an option')
-    return Call('convTranspose2d', x, weight, bias, both(stride, 'stride'), both(padding, 'padding'))
+    more = zip(pair(output_padding), pair(stride))
+    need(all(n < step for n, step in more), 'an output_padding of a stride or more')
+    options = {'stride': pair(stride), 'padding': pair(padding), 'outputPadding': pair(output_padding),
+               'dilation': pair(dilation), 'groups': groups}
+    return Call('convTranspose2d', x, weight, bias, options)
 
 
 @calls('nn.functional.unfold')

@@ -286,12 +286,10 @@ def rms_norm(x, normalized_shape, weight=None, eps=None):
 
 @calls('nn.functional.conv1d')
 def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    one = lambda v: v if isinstance(v, int) else v[0]
+    one = lambda v: v if isinstance(v, (int, str)) else v[0]
     need(x.dim() == 3, 'a signal without a batch')
-    need(groups == 1 and one(dilation) == 1, 'groups or dilation')
-    k = weight.shape[2]
-    border = [(k - 1) // 2, k // 2] if padding == 'same' else 0 if padding == 'valid' else one(padding)
-    return Call('conv1d', x, weight, bias, {'stride': one(stride), 'padding': border})
+    options = {'stride': one(stride), 'padding': one(padding), 'dilation': one(dilation), 'groups': groups}
+    return Call('conv1d', x, weight, bias, options)
 
 
 def given_options(**options):

@@ -1,15 +1,25 @@
 /** The evidence: experiments, records, and pages that agree with the records. Needs Node. */
 
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { commonFlags, experiments } from '../../bench/evidence/experiments.ts'
+import { multiplyAddsOf } from '../../bench/evidence/costs.ts'
+import { blurred, damaged, damageKinds, halved, noised, shifted, specked } from '../../bench/evidence/damage.ts'
+import { experiments, fewSmileys, samples, saveEvery } from '../../bench/evidence/experiments.ts'
 import { evidenceFiles, pagesFolder } from '../../bench/evidence/pages.ts'
-import { commandOf } from '../../bench/evidence/pieces.ts'
-import { recordsOf } from '../../bench/evidence/records.ts'
+import { commandOf, withData } from '../../bench/evidence/pieces.ts'
+import { readRecord, recordsOf } from '../../bench/evidence/records.ts'
+import { root } from '../../bench/evidence/trees.ts'
 import { readTrainingCommand } from '../../cli/train-flags.ts'
+import { rng } from '../../core/index.ts'
+import { openDataset } from '../../data/index.ts'
 import { type AnyProgram, programs } from '../../training/programs.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'demask-'))
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
 
 test('every run has a name of its own, points that rise, and flags that its program takes', () => {
   for (const [name, { runs }] of Object.entries(experiments)) {
@@ -19,6 +29,8 @@ test('every run has a name of its own, points that rise, and flags that its prog
         run.points,
         [...run.points].sort((a, b) => a - b),
       )
+      // The held-out loss is known where a checkpoint is saved.
+      for (const point of run.points) assert.is(point % saveEvery, 0, `${name} ${run.name} ${point}`)
       const from = run.from === undefined ? undefined : 'runs/other'
       if (run.from !== undefined)
         assert.ok(
@@ -28,7 +40,8 @@ test('every run has a name of its own, points that rise, and flags that its prog
       const [, family, ...words] = commandOf(run, from)
       const program: AnyProgram = programs[family as keyof typeof programs]
       const { given } = readTrainingCommand(program, `demask train ${family}`, words)
-      assert.is((given as { seed?: number }).seed, run.seed)
+      const { seed, size, data } = given as { seed?: number; size?: number; data?: string }
+      assert.equal([seed, size, data], [run.seed, run.size, run.data])
     }
   }
 })
@@ -39,10 +52,25 @@ test('records are of runs of their experiment, with its flags, and at its points
       const run = runs.find(run => run.name === head.name)
       assert.ok(run !== undefined, `${name} ${head.name}`)
       assert.equal(head.command, commandOf(run, run.from))
-      assert.ok(commonFlags.every(flag => head.command.includes(flag)))
-      for (const { step } of points) assert.ok(run.points.includes(step), `${head.name} ${step}`)
+      let previous = 0
+      for (const [k, { step, losses, heldOut, samples: count, end }] of points.entries()) {
+        assert.is(step, run.points[k], head.name)
+        assert.is(count, samples.curve.count)
+        assert.is(end?.samples, run.end && k === run.points.length - 1 ? samples.end.count : undefined)
+        assert.equal([losses.at(-1)![0], losses.at(-1)![2]], [step, heldOut])
+        assert.is(losses.length, (step - previous) / saveEvery)
+        previous = step
+      }
       assert.match(head.commit, /^[0-9a-f]{40}$/)
     }
+})
+
+test('records, figures and grids take at most 3 MB', () => {
+  const sizes = readdirSync(pagesFolder, { recursive: true, withFileTypes: true })
+    .filter(entry => entry.isFile())
+    .map(entry => statSync(join(entry.parentPath, entry.name)).size)
+  const total = sizes.reduce((sum, size) => sum + size, 0)
+  assert.ok(total < 3e6, `${total} bytes`)
 })
 
 test('pages and figures are those of the records', () => {
@@ -52,6 +80,72 @@ test('pages and figures are those of the records', () => {
       content,
       `npx tsx bench/evidence/pages.ts writes ${path} anew`,
     )
+})
+
+test('costs follow masks, passes and tuning', () => {
+  const costOf = (experiment: string, name: string) => {
+    const run = experiments[experiment].runs.find(each => each.name === name)!
+    return multiplyAddsOf(commandOf(run, run.from))
+  }
+  // A DiT's step by hand: 64 tokens, 6 blocks of width 128, 64 pictures, forward and twice that backward.
+  const [D, T] = [128, 64]
+  const block = 12 * T * D ** 2 + 2 * T ** 2 * D + 6 * D ** 2
+  const forward = T * 12 * D + 256 * D + D ** 2 + 6 * block + 2 * D ** 2 + T * D * 24
+  assert.is(costOf('mdt', 'dit-0'), 3 * 64 * forward)
+  assert.is(costOf('mdt', 'full-0'), costOf('mdt', 'dit-0'))
+  const ratio = (experiment: string, a: string, b: string) => costOf(experiment, a) / costOf(experiment, b)
+  assert.ok(Math.abs(ratio('mdt', 'mdt-0', 'dit-0') - 1.9) < 0.1, String(ratio('mdt', 'mdt-0', 'dit-0')))
+  assert.ok(Math.abs(ratio('maskdit', 'half-0', 'full-0') - 0.61) < 0.01)
+  assert.is(costOf('maskdit', 'tuned-zero-0'), costOf('maskdit', 'full-0'))
+  assert.ok(ratio('maskdm', 'pretrain90-0', 'finetune90-0') < 0.2)
+})
+
+test('damage has the strength that it says', () => {
+  const size = 16
+  const flat = new Float32Array(3 * size ** 2).fill(0.25)
+  const random = rng(1)
+  const noise = noised(flat, 0.1, random).map(value => value - 0.25)
+  const deviation = Math.sqrt(noise.reduce((sum, value) => sum + value ** 2, 0) / noise.length)
+  assert.ok(Math.abs(deviation - 0.1) < 0.01, String(deviation))
+  const changed = specked(flat, 0.2, random).filter(value => value !== 0.25).length / flat.length
+  assert.ok(Math.abs(changed - 0.2) < 0.08, String(changed))
+  assert.equal(blurred(flat, 1), flat)
+  const spot = new Float32Array(3 * size ** 2)
+  spot[8 * size + 8] = 1
+  const soft = blurred(spot, 0.5)
+  assert.is(soft[8 * size + 8], 0.5 + 0.5 * (6 / 16) ** 2)
+  assert.is(soft[8 * size + 10], (0.5 * 6) / 16 ** 2)
+  const moved = shifted(spot, 2, -1)
+  assert.equal([moved[7 * size + 10], moved[8 * size + 8], moved[3 * size], moved[15 * size + 8]], [1, 0, 1, 1])
+  assert.equal(halved(Float32Array.of(1, 2, 3, 6, 0, 0, 0, 4, 8, 8, 8, 8)), Float32Array.of(3, 1, 8))
+  const { planes, strengths } = damaged(flat, rng(3))
+  assert.equal([planes.length, strengths.length], [flat.length, damageKinds.length])
+})
+
+test('a trial trains, measures and records every run of an experiment', () => {
+  const words = ['--import', 'tsx', 'bench/evidence/index.ts', 'quick', '--trial', '--out', join(folder, 'runs')]
+  const { status, stderr } = spawnSync(process.execPath, words, { cwd: root, encoding: 'utf8' })
+  assert.is(status, 0, stderr)
+  for (const { name } of experiments.quick.runs) {
+    const { head, points } = readRecord(join(folder, 'runs/records'), 'quick', name)!
+    assert.equal([head.name, points.map(({ step }) => step)], [name, [2]])
+    for (const { losses, distance, samples: count } of points) {
+      assert.is(losses.length, 1)
+      assert.ok(distance > 0 && losses[0].every(Number.isFinite))
+      assert.is(count, 8)
+    }
+    assert.ok(existsSync(join(folder, 'runs/records/samples', `quick-${name}.png`)))
+  }
+})
+
+test('a few smileys are a file of pictures', async () => {
+  const run = experiments['maskdm-transfer'].runs.find(({ data }) => data === fewSmileys.data)!
+  const { data } = await withData(run, folder)
+  const [few, all] = await Promise.all([openDataset(data, 16), openDataset('emoji:smileys', 16)])
+  assert.is(few.length, fewSmileys.count)
+  const n = 7
+  const [copy, original] = await Promise.all([few.pixels(n), all.pixels(Math.floor((n * all.length) / few.length))])
+  assert.ok(Buffer.compare(copy, original) === 0)
 })
 
 test.run()

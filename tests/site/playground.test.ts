@@ -12,6 +12,7 @@ import { cpu, profile, rng, scope, type Tensor } from '../../core/index.ts'
 import { openEmoji } from '../../data/emoji.ts'
 import { tokenMask } from '../../diffusion/masking.ts'
 import { MaskDiT, MaskedUViT, MDT, maskDiTPreset, maskdmPreset, mdtPreset } from '../../models/index.ts'
+import { layoutGraph } from '../../site/playground/graph-layout.ts'
 import { maskDiTCost, maskDMCost, mdtCost } from '../../site/playground/masking-cost.ts'
 import type { Progress, Studio } from '../../site/playground/studio.ts'
 import { root } from '../../site/regions.ts'
@@ -55,6 +56,42 @@ onSite('an expression calls the functions of the page, and no others that an obj
   for (const a of [null, true, 'x', { x: 1 }])
     assert.throws(() => evaluate('a', { a: a as never }), /^tensor: expected /, JSON.stringify(a))
   assert.equal(evaluate('square(a)', { a: [1, 2] })[1].values, [1, 4])
+})
+
+onSite('backward, step by step, ends at the gradients; a value that is read twice receives twice', async () => {
+  const { backwardSteps, evaluate, variablesOf } = await import('../../site/playground/expression.ts')
+  assert.equal(variablesOf('sum(w * sin(w)) + matmul(x, x)'), ['w', 'x'])
+  for (const [text, operands] of [
+    ['sum(a * sin(b))', { a: [1, 2, 3], b: [[0.5], [1]] }],
+    ['a * a + exp(a * 2)', { a: [0.3, -1] }],
+  ] as const) {
+    const nodes = evaluate(text, operands as never)
+    const steps = backwardSteps(nodes)
+    for (const { id, name, gradient } of nodes)
+      for (const [i, g] of gradient.entries())
+        assert.ok(Math.abs(steps.at(-1)!.received[id]![i] - g) <= 1e-12, `${text}: ${name}`)
+    assert.is(steps.at(-1)!.complete.size, nodes.length)
+    assert.is(steps[0].received.filter(g => g !== null).length, 1)
+  }
+})
+
+test('edges of the graph pass no box', () => {
+  const graph = [[], [], [0, 1], [2], [3, 0], [4, 1], [5, 2], [], [6, 7], [8, 0]]
+  const boxes = graph.map((inputs, id) => ({ id, inputs, height: 60 + 20 * (id % 3) }))
+  const [width, gap] = [100, 40]
+  const { places, edges, height } = layoutGraph(boxes, { width, gap })
+  for (const { id, y } of places) assert.ok(y >= 0 && y + boxes[id].height <= height)
+  for (const { from, to, points } of edges) {
+    assert.ok(places[from].x + width <= places[to].x, 'edges lead to the right')
+    // Straight runs through the columns between; the curves stay in the gaps.
+    for (let i = 1; i + 1 < points.length; i += 2) {
+      const [[x, y], [end]] = [points[i], points[i + 1]]
+      assert.is(end - x, width)
+      const hit = places.find(p => p.x === x && y > p.y - 1 && y < p.y + boxes[p.id].height + 1)
+      assert.is(hit, undefined, `${from} → ${to} passes ${hit?.id}`)
+    }
+    for (let i = 0; i < points.length; i += 2) assert.is(points[i + 1][0] - points[i][0], gap)
+  }
 })
 
 onSite(
@@ -109,6 +146,24 @@ onSite(
       seen.slice(2).every(line => line.startsWith('second')),
       seen.join(', '),
     )
+  }),
+)
+
+onSite(
+  'samples of a running training, and a reset',
+  withStudio(async studio => {
+    await studio.open('/')
+    const steps: number[] = []
+    const onSamples = (step: number, pictures: Uint8ClampedArray[]) => {
+      steps.push(step)
+      assert.equal([pictures.length, pictures[0].length], [6, 4 * 16 * 16])
+      assert.ok(pictures.every(rgba => rgba.some(byte => byte !== 0 && byte !== 255)))
+      studio.pause()
+    }
+    await studio.train(() => {}, { batch: 2, sampleEvery: 2 }, onSamples)
+    assert.equal(steps, [2])
+    await studio.reset()
+    assert.is(await studio.run(), null)
   }),
 )
 

@@ -78,7 +78,7 @@ onSite('a run that was left is found again, on either machine', async () => {
     assert.match(await says(page, 'status', 'Computed'), new RegExp(`: ${machine} `))
     await visit(page, 'train')
     await page.waitForSelector('[data-test=start]')
-    assert.is(await page.textContent('[data-test=start]'), 'Go on')
+    assert.is(await page.textContent('[data-test=start]'), 'Resume')
     assert.is(await page.isVisible('[data-test=batch]'), false)
     assert.is(await page.isDisabled('[data-test=export]'), false)
     assert.is(await shown(), paused)

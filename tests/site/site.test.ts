@@ -4,12 +4,15 @@
  * site:build` was not run. Needs Node.
  */
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import type { Page } from 'playwright-core'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { gradients, mul, sin, sum } from '../../core/index.ts'
+import { linearBetas, scheduleOf } from '../../diffusion/betas.ts'
+import { root } from '../../site/regions.ts'
 import { tensor64, values } from '../near.ts'
 import { browser, onSite, open, says, site, visit } from './site-browser.ts'
 import { built, dist } from './site-server.ts'
@@ -20,18 +23,54 @@ const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js')
 const pages = built
   ? readdirSync(dist, { recursive: true, encoding: 'utf8' })
       .filter(name => name.endsWith('.html') && !/^(assets|404)/.test(name))
-      .filter(name => !/^(source|reference)\//.test(name) || /index\.html$|source\/core\/op\.ts/.test(name))
+      .filter(name => !/^(source|reference)\//.test(name) || /\/(index|matmul|tensor|op\.ts)\.html$/.test(name))
       .sort()
   : []
 
-onSite('every page loads without a complaint', async () => {
+/** Code, tables and pictures of the open page that reach past their box or the window. */
+function clipped(page: Page): Promise<string[]> {
+  return page.evaluate(() => {
+    const found = [...document.querySelectorAll('pre, table, img, svg, canvas, .vp-doc p')].filter(element => {
+      const { width, right } = element.getBoundingClientRect()
+      if (width === 0 || element.closest('.drawing, .katex, nav, header') !== null) return false
+      return right > innerWidth + 1 || (element.tagName !== 'svg' && element.scrollWidth > element.clientWidth + 1)
+    })
+    if (document.documentElement.scrollWidth > innerWidth) found.push(document.documentElement)
+    return found.map(element => `${element.tagName} ${element.textContent!.trim().slice(0, 80)}`)
+  })
+}
+
+onSite('every page loads without a complaint, and nothing is cut off at 1280 and 390 pixels', async () => {
   assert.ok(pages.length > 25, `${pages.length} pages`)
+  const problems: string[] = []
   for (const path of pages) {
     const { page, said } = await open(path)
     assert.equal(said, [], path)
     assert.ok(((await page.textContent('h1')) ?? '').trim() !== '', `${path} has a heading`)
+    for (const width of [1280, 390]) {
+      await page.setViewportSize({ width, height: 800 })
+      problems.push(...(await clipped(page)).map(what => `${path} at ${width}: ${what}`))
+    }
     await page.close()
   }
+  assert.equal(problems, [])
+})
+
+onSite('the pages of the source have its text', async () => {
+  const { sources } = await import('../../site/source.ts')
+  const plain = (html: string) =>
+    html.replace(/<[^>]*>/g, '').replace(/&(lt|gt|amp);/g, (_, name: string) => ({ lt: '<', gt: '>', amp: '&' })[name]!)
+  for (const path of sources()) {
+    const html = readFileSync(join(dist, 'source', `${path}.html`), 'utf8')
+    const code = html.slice(html.indexOf('<code>') + 6, html.lastIndexOf('</code>'))
+    assert.is(plain(code), `${readFileSync(join(root, path), 'utf8').trimEnd()}\n`, path)
+  }
+})
+
+onSite('the site stays small', () => {
+  const files = readdirSync(dist, { recursive: true, encoding: 'utf8' }).map(name => statSync(join(dist, name)))
+  const bytes = files.reduce((sum, file) => sum + (file.isFile() ? file.size : 0), 0)
+  assert.ok(bytes <= 60e6, `${bytes} bytes`)
 })
 
 onSite('every link leads to a page, and to a place on it', () => {
@@ -54,29 +93,34 @@ onSite('every link leads to a page, and to a place on it', () => {
     }
 })
 
-for (const scheme of ['light', 'dark'] as const)
-  onSite(`accessibility in the ${scheme} scheme, by axe`, async () => {
-    for (const path of [
-      'index.html',
-      'tour/2-multiplication.html',
-      ...pages.filter(name => name.startsWith('playground')),
-    ]) {
-      const { page } = await open(path)
-      await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' })
+onSite('accessibility in light and dark, by axe', async () => {
+  const inspected = pages.filter(name =>
+    /^(index|ops|playground\/.*|tour\/1-.*|papers\/maskdm|reference\/core\/ops\/matmul|source\/core\/op\.ts)\.html$/.test(
+      name,
+    ),
+  )
+  assert.ok(inspected.length >= 12, inspected.join(' '))
+  for (const path of inspected) {
+    const { page } = await open(path)
+    await page.addScriptTag({ path: axe })
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
+      if (path.startsWith('source/'))
+        await page.evaluate(dark => document.documentElement.classList.toggle('dark', dark), colorScheme === 'dark')
       await page.waitForTimeout(300)
-      await page.addScriptTag({ path: axe })
       const violations = await page.evaluate(async () => {
         const { axe } = globalThis as unknown as { axe: { run(context: object): Promise<{ violations: Violation[] }> } }
         // VitePress' search button shows its key but is not named by it.
         return (await axe.run({ exclude: ['.DocSearch-Button'] })).violations
       })
       assert.equal(
-        violations.map(({ id, nodes }) => `${path}: ${id}: ${nodes[0].html.slice(0, 200)}`),
+        violations.map(({ id, nodes }) => `${path}, ${colorScheme}: ${id}: ${nodes[0].html.slice(0, 200)}`),
         [],
       )
-      await page.close()
     }
-  })
+    await page.close()
+  }
+})
 
 interface Violation {
   readonly id: string
@@ -94,6 +138,14 @@ onSite('the expression page: gradients are those of Node, errors are our own', a
     const shown = await page.getAttribute(`[data-node=${name}]`, 'data-gradient')
     assert.equal(shown!.split(' ').map(Number), values(wanted[i]))
   }
+  await page.focus('[data-test=first-step]')
+  await page.keyboard.press('Enter')
+  assert.is(await page.getAttribute('[data-node=a]', 'data-gradient'), '', 'nothing has reached a')
+  assert.is(await page.getAttribute('[data-node=sum]', 'data-gradient'), '1')
+  await page.focus('[data-test=next-step]')
+  for (let step = 0; step < 3; step++) await page.keyboard.press('Enter')
+  assert.match((await page.textContent('[data-test=story]'))!, /^All 3 steps of backward are done/)
+  assert.equal((await page.getAttribute('[data-node=a]', 'data-gradient'))!.split(' ').map(Number), values(wanted[0]))
   for (const [text, error] of [
     ['sum(a *', /does not parse/],
     ['matmul(a, b)', /^matmul: expected equal inner sizes, got \[3\] and \[2, 1\]$/],
@@ -116,9 +168,20 @@ onSite('the expression page: gradients are those of Node, errors are our own', a
 
 onSite('the model that comes with the site denoises, attends and draws', async () => {
   const noise = await open('playground/noise.html')
-  const mse = async () => Number(/noise: (\d+\.\d+)/.exec((await noise.page.textContent('[data-test=mse]'))!)![1])
-  await noise.page.waitForSelector('[data-test=mse]')
-  assert.ok((await mse()) < 0.3, `error of the noise at t = 400: ${await mse()}`)
+  const errorOf = async (name: string) => Number(await noise.page.textContent(`[data-test=${name}-error]`))
+  await noise.page.waitForSelector('[data-test=errors]')
+  assert.ok((await errorOf('noise')) < 0.3, `error of the noise at t = 400: ${await errorOf('noise')}`)
+  await noise.page.focus('[data-test=t]')
+  await noise.page.keyboard.press('End') // t = 999
+  await noise.page.waitForFunction(() => document.querySelector('[data-test=why]')?.textContent?.includes('amplifies'))
+  const { alphaBar } = scheduleOf(linearBetas(1000))
+  const factor = (await errorOf('picture')) / (await errorOf('noise'))
+  const wanted = (1 - alphaBar[999]) / alphaBar[999]
+  assert.ok(
+    Math.abs(factor / wanted - 1) < 0.01,
+    `the error of x̂₀ is ${factor} times that of the noise, wanted ${wanted}`,
+  )
+  assert.ok((await errorOf('clipped')) <= 4, 'clipped to the range of pixels')
   await noise.page.close()
 
   const attention = await open('playground/attention.html')
@@ -128,6 +191,15 @@ onSite('the model that comes with the site denoises, attends and draws', async (
   )
   assert.is(shares.length, 64)
   assert.ok(Math.abs(shares.reduce((x, y) => x + y) - 100) < 3.3, 'shares of attention add up')
+  await attention.page.focus('[data-test=token][aria-pressed=true]')
+  const before = await attention.page.textContent('[data-test=strongest]')
+  assert.match(before!, /Token 26 .* attends most to token 29 /, 'its mirror image, as the page says')
+  await attention.page.keyboard.press('ArrowRight')
+  const chosen = () =>
+    attention.page.$$eval('[data-test=token]', all => all.findIndex(token => token.ariaPressed === 'true'))
+  const token = Number(/Token (\d+)/.exec(before!)![1])
+  assert.is(await chosen(), token + 1)
+  assert.is(await attention.page.evaluate(() => document.activeElement?.getAttribute('aria-pressed')), 'true')
   await attention.page.close()
 
   const guidance = await open('playground/guidance.html')
@@ -138,6 +210,71 @@ onSite('the model that comes with the site denoises, attends and draws', async (
   )
   assert.equal(guidance.said, [])
   await guidance.page.close()
+})
+
+onSite('masks are painted by dragging and by keyboard', async () => {
+  const { page } = await open('playground/masks.html')
+  await page.waitForSelector('[data-test=mask-token]')
+  const hidden = () =>
+    page.$$eval('[data-test=mask-token]', all => all.map(token => token.getAttribute('aria-pressed') === 'true'))
+  const before = await hidden()
+  const box = (await page.locator('.grid').boundingBox())!
+  const at = (column: number) => [box.x + (34 * column + 17), box.y + 17] as const
+  await page.mouse.move(...at(0))
+  await page.mouse.down()
+  await page.mouse.move(...at(3), { steps: 12 })
+  await page.mouse.up()
+  assert.equal((await hidden()).slice(0, 5), [...Array(4).fill(!before[0]), before[4]])
+  await page.focus('[data-test=mask-token][tabindex="0"]')
+  await page.keyboard.press('ArrowDown')
+  await page.keyboard.press('Space')
+  const row = (await hidden()).slice(8, 10)
+  assert.is(row[0], !before[8])
+  await page.keyboard.press('Shift+ArrowRight')
+  assert.is((await hidden())[9], row[0])
+  await page.close()
+})
+
+onSite('a figure in a chapter loads its code when it is opened, by keyboard too', async () => {
+  const page = await browser.newPage()
+  const scripts: string[] = []
+  page.on('response', response => void (/\.js$/.test(response.url()) && scripts.push(response.url())))
+  await page.goto(`${site.address}/papers/maskdm.html`, { waitUntil: 'networkidle' })
+  assert.ok(!scripts.some(url => /\/Masks\./.test(url)), scripts.join(' '))
+  await page.focus('[data-widget=masks] [data-test=open-widget]')
+  await page.keyboard.press('Enter')
+  await page.waitForSelector('[data-test=mask-token]')
+  assert.ok(scripts.some(url => /\/Masks\./.test(url)))
+  assert.is(await page.evaluate(() => document.activeElement?.getAttribute('data-widget')), 'masks')
+  await page.close()
+})
+
+onSite('the table of ops is sorted and searched', async () => {
+  const { page } = await open('ops.html')
+  const shown = () =>
+    page.$$eval('.sortable tbody tr:not([hidden])', all => all.map(row => row.children[0].textContent))
+  await page.fill('[data-test=search]', 'softmax')
+  const found = await shown()
+  assert.ok(found.includes('softmax') && !found.includes('matmul'), found.join(' '))
+  await page.fill('[data-test=search]', '')
+  await page.focus('.sortable th button')
+  await page.keyboard.press('Enter')
+  const sorted = await shown()
+  assert.equal(
+    sorted,
+    [...sorted].sort((a, b) => a!.localeCompare(b!, 'en', { numeric: true })),
+  )
+  assert.ok((await page.$$('.sortable .katex')).length > 20, 'formulas are rendered')
+  await page.close()
+})
+
+onSite('search lists a chapter before the API', async () => {
+  const { page } = await open('index.html')
+  await page.keyboard.press('Control+K')
+  await page.fill('.VPLocalSearchBox input', 'guidance')
+  const first = await page.waitForSelector('.VPLocalSearchBox .result')
+  assert.match((await first.getAttribute('href'))!, /^\/tour\//)
+  await page.close()
 })
 
 onSite('a worker that cannot be loaded: the page says so, and the next page tries again', async () => {
@@ -154,7 +291,8 @@ onSite('a worker that cannot be loaded: the page says so, and the next page trie
 })
 
 onSite('reading takes little JavaScript, and no wasm', async () => {
-  for (const path of ['index.html', 'tour/index.html', 'tour/2-multiplication.html']) {
+  const chapter = pages.find(name => name.startsWith('tour/1-'))!
+  for (const path of ['index.html', 'tour/index.html', chapter]) {
     const page = await browser.newPage()
     let bytes = 0
     page.on('response', async response => {

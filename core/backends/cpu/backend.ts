@@ -1,8 +1,8 @@
 /**
  * The `cpu` backend: plain loops on typed arrays, in f32, f64 and i32. It is the specification: written to be read,
  * and what the other backends are tested against. Its fused kernels are there as oracles too, not for speed.
- * Read elementwise.ts, reduce.ts, matmul.ts, movement.ts, gather.ts, window.ts, softmax.ts, norm.ts, attention.ts and
- * optimizer.ts, in that order.
+ * Read elementwise.ts, reduce.ts, matmul.ts, movement.ts, gather.ts, window.ts, conv.ts, softmax.ts, norm.ts, attention.ts
+ * and optimizer.ts, in that order.
  */
 
 import type { Backend, BackendKernels, Storage } from '../../backend.ts'

@@ -4,6 +4,7 @@
 
 import type { FusedKernels, Kernels, UpdateKernels } from '../../backend.ts'
 import { attentionLoops } from './attention.ts'
+import { convLoops } from './conv.ts'
 import { elementwiseLoops } from './elementwise.ts'
 import { gatherLoops } from './gather.ts'
 import type { Host } from './host.ts'
@@ -24,6 +25,7 @@ export function createLoops(host: Host): Kernels & FusedKernels & UpdateKernels 
     ...elementwiseLoops(host),
     ...reduceLoops(host),
     ...matmulLoops(host),
+    ...convLoops(host),
     ...movementLoops(host),
     ...gatherLoops(host),
     ...scanLoops(host),

@@ -40,6 +40,7 @@ function eachTap(image: Shape, window: Window2d, each: (pixel: number, patch: nu
   const [N, C, H, W] = image
   const [kh, kw] = window.kernel
   const [dy, dx] = window.stride
+  const [down, right] = window.dilation ?? [1, 1]
   const [top, , left] = window.padding
   const [outH, outW] = windowPositions(image, window)
   let patch = 0
@@ -47,9 +48,9 @@ function eachTap(image: Shape, window: Window2d, each: (pixel: number, patch: nu
     for (let i = 0; i < kh; i++) {
       for (let j = 0; j < kw; j++) {
         for (let row = 0; row < outH; row++) {
-          const y = row * dy + i - top
+          const y = row * dy + i * down - top
           for (let column = 0; column < outW; column++, patch++) {
-            const x = column * dx + j - left
+            const x = column * dx + j * right - left
             if (y >= 0 && y < H && x >= 0 && x < W) each((plane * H + y) * W + x, patch)
           }
         }

@@ -10,6 +10,8 @@ import { type DType, type TypedArray, viewOf } from '../../dtype.ts'
 import { sizeOf } from '../../shape.ts'
 import { createLoops } from '../cpu/loops.ts'
 import { attention } from './launch/attention.ts'
+import { convolutions } from './launch/conv.ts'
+import { convWeightGrad } from './launch/conv-weight-grad.ts'
 import { wasmDoubles } from './launch/doubles.ts'
 import { elementwise } from './launch/elementwise.ts'
 import { matmul } from './launch/matmul.ts'
@@ -99,6 +101,8 @@ export async function createWasm(options: RuntimeOptions = {}): Promise<WasmBack
     ...scans(context),
     ...windows(context),
     ...matmul(context, loops, reduce),
+    ...convolutions(context),
+    ...convWeightGrad(context),
     ...norms(context, reduce),
     ...attention(context, reduce),
     ...optimizer(context),

@@ -107,7 +107,8 @@ const ops: Readonly<Record<string, Evaluate>> = {
     const padding = before === null ? p : ([0, Number(before[1]), 0, Number(before[1])] as const)
     return conv2d(x, w, b ?? null, { stride: numberAfter(text, 's') ?? 1, padding })
   },
-  conv_t: ({ x, w, b }, text) => convTranspose2d(x, w, b ?? null, setting(text, 's'), setting(text, 'p')),
+  conv_t: ({ x, w, b }, text) =>
+    convTranspose2d(x, w, b ?? null, { stride: setting(text, 's'), padding: setting(text, 'p') }),
   group_norm: ({ x, w, b }, text) => {
     const groups = /(\d+) groups/.exec(text)
     return groupNorm(x, Number(groups![1]), w, b, setting(text, 'eps'))

@@ -47,7 +47,12 @@ function transposeFour(from: usize, next: usize, to: usize, stride: usize): void
   const a = v128.load(from)
   const b = v128.load(from + next)
   const c = v128.load(from + 2 * next)
-  const d = v128.load(from + 3 * next)
+  storeTransposed(a, b, c, v128.load(from + 3 * next), to, stride)
+}
+
+/** Writes four lines of four floats interleaved, every `stride` bytes. */
+@inline
+export function storeTransposed(a: v128, b: v128, c: v128, d: v128, to: usize, stride: usize): void {
   const ab0 = v128.shuffle<f32>(a, b, 0, 4, 1, 5)
   const ab1 = v128.shuffle<f32>(a, b, 2, 6, 3, 7)
   const cd0 = v128.shuffle<f32>(c, d, 0, 4, 1, 5)

@@ -34,6 +34,9 @@ function endInside(offset: i32, stride: i32, extent: i32, n: i32): i32 {
   /** Strides of the window. */
   dy: i32
   dx: i32
+  /** Dilations: pixels from tap to tap. */
+  tapY: i32
+  tapX: i32
   /** Padding above and on the left. */
   top: i32
   left: i32
@@ -45,7 +48,7 @@ function endInside(offset: i32, stride: i32, extent: i32, n: i32): i32 {
 /** Image → patches */
 export function unfold(args: WindowArgs, chunk: i32): void {
   const H = args.H, W = args.W, kh = args.kh, kw = args.kw
-  const dy = args.dy, dx = args.dx
+  const dy = args.dy, dx = args.dx, tapY = args.tapY, tapX = args.tapX
   const outH = args.outH, outW = args.outW
   const per = args.planesPerChunk
   const end = min(args.planes, (chunk + 1) * per)
@@ -54,11 +57,11 @@ export function unfold(args: WindowArgs, chunk: i32): void {
     const from = args.image + ((<usize>plane * (H * W)) << 2)
     for (let i = 0; i < kh; ++i) {
       for (let j = 0; j < kw; ++j) {
-        const offset = j - args.left
+        const offset = j * tapX - args.left
         const stop = endInside(offset, dx, W, outW)
         const start = min(firstInside(offset, dx), stop)
         for (let row = 0; row < outH; ++row, to += <usize>outW << 2) {
-          const y = row * dy + i - args.top
+          const y = row * dy + i * tapY - args.top
           if (y < 0 || y >= H) {
             memory.fill(to, 0, <usize>outW << 2)
             continue
@@ -81,7 +84,7 @@ export function unfold(args: WindowArgs, chunk: i32): void {
 @inline
 function foldOf<T>(args: WindowArgs, chunk: i32): void {
   const H = args.H, W = args.W, kh = args.kh, kw = args.kw
-  const dy = args.dy, dx = args.dx
+  const dy = args.dy, dx = args.dx, tapY = args.tapY, tapX = args.tapX
   const outH = args.outH, outW = args.outW
   const per = args.planesPerChunk
   const end = min(args.planes, (chunk + 1) * per)
@@ -91,11 +94,11 @@ function foldOf<T>(args: WindowArgs, chunk: i32): void {
     memory.fill(to, 0, <usize>(H * W) << 2)
     for (let i = 0; i < kh; ++i) {
       for (let j = 0; j < kw; ++j) {
-        const offset = j - args.left
+        const offset = j * tapX - args.left
         const stop = endInside(offset, dx, W, outW)
         const start = min(firstInside(offset, dx), stop)
         for (let row = 0; row < outH; ++row, from += <usize>outW << 2) {
-          const y = row * dy + i - args.top
+          const y = row * dy + i * tapY - args.top
           if (y < 0 || y >= H) continue
           let pixel = to + (<usize>(y * W + start * dx + offset) << 2)
           let c = start

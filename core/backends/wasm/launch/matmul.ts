@@ -19,7 +19,7 @@ const ROW_BYTES = 1 << 20
 /** Bytes of columns of b packed at once, a multiple of 32 columns: they stay there, too. */
 const COLUMN_BYTES = 1 << 16
 /** Rows of a packed by one chunk. */
-const PACK_ROWS = 64
+export const PACK_ROWS = 64
 /** Chunks there should be, so that all threads are busy to the end. */
 const ENOUGH = 12
 
@@ -224,7 +224,7 @@ function passesOf(K: number): { readonly passes: number; readonly perPass: numbe
 }
 
 /** Rows and columns of a block: as many as the caches hold, but enough blocks. By shape only, as everywhere. */
-function blocks(
+export function blocks(
   M: number,
   N: number,
   K: number,

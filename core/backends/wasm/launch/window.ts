@@ -33,6 +33,7 @@ export function windows(context: LaunchContext): Pick<Kernels, 'unfold' | 'fold'
       kernel: [kh, kw],
       stride: [dy, dx],
       padding: [top, , left],
+      dilation: [tapY, tapX] = [1, 1],
     } = window
     const planes = N * C
     const [outH, outW] = windowPositions(shape, window)
@@ -48,6 +49,8 @@ export function windows(context: LaunchContext): Pick<Kernels, 'unfold' | 'fold'
       kw,
       dy,
       dx,
+      tapY,
+      tapX,
       top,
       left,
       outH,

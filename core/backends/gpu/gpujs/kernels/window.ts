@@ -12,16 +12,19 @@ declare function remainder(a: number, b: number): number
 declare function along(at: number, n: number, inner: number): number
 declare function element(outer: number, rows: number, row: number, width: number, column: number): number
 
-/** Image H × W, window kh × kw, strides down and right from (−top, −left), rows × columns positions. */
+/**
+ * Image H × W, window kh × kw, strides down and right from (−top, −left), taps tapY and tapX apart, rows × columns
+ * positions.
+ */
 // biome-ignore format: one group of parameters a line
 function unfold(
   this: Thread, x: Elements, H: number, W: number, kh: number, kw: number,
-  down: number, right: number, top: number, left: number, rows: number, columns: number,
+  down: number, right: number, tapY: number, tapX: number, top: number, left: number, rows: number, columns: number,
 ): number {
   const i = along(this.thread.x, kh, kw * rows * columns)
   const j = along(this.thread.x, kw, rows * columns)
-  const y = along(this.thread.x, rows, columns) * down - top + i
-  const z = remainder(this.thread.x, columns) * right - left + j
+  const y = along(this.thread.x, rows, columns) * down - top + i * tapY
+  const z = remainder(this.thread.x, columns) * right - left + j * tapX
   if (y < 0 || y >= H || z < 0 || z >= W) {
     return 0
   }
@@ -32,7 +35,7 @@ function unfold(
 // biome-ignore format: one group of parameters a line
 function fold(
   this: Thread, x: Elements, H: number, W: number, kh: number, kw: number,
-  down: number, right: number, top: number, left: number, rows: number, columns: number,
+  down: number, right: number, tapY: number, tapX: number, top: number, left: number, rows: number, columns: number,
 ): number {
   const plane = quotient(this.thread.x, H * W)
   const row = along(this.thread.x, H, W) + top
@@ -40,17 +43,17 @@ function fold(
   let total = 0
   for (let i = 0; i < kh; i++) {
     for (let j = 0; j < kw; j++) {
-      if (row >= i && column >= j) {
-        if (remainder(row - i, down) === 0 && remainder(column - j, right) === 0) {
-          if (quotient(row - i, down) < rows && quotient(column - j, right) < columns) {
+      if (row >= i * tapY && column >= j * tapX) {
+        if (remainder(row - i * tapY, down) === 0 && remainder(column - j * tapX, right) === 0) {
+          if (quotient(row - i * tapY, down) < rows && quotient(column - j * tapX, right) < columns) {
             total +=
               x[
                 element(
                   element(plane, kh, i, kw, j),
                   rows,
-                  quotient(row - i, down),
+                  quotient(row - i * tapY, down),
                   columns,
-                  quotient(column - j, right),
+                  quotient(column - j * tapX, right),
                 )
               ]
           }
@@ -71,8 +74,8 @@ export function createWindowKernels({ launch }: Launcher) {
 /** Returns the whole-number arguments of both kernels. */
 function intsOf(op: string, image: Shape, window: Window2d): number[] {
   const [N, C, H, W] = image
-  const { kernel, stride, padding } = window
+  const { kernel, stride, padding, dilation = [1, 1] } = window
   const [top, , left] = padding
   coordinate(op, N * C * kernel[0] * kernel[1])
-  return [H, W, ...kernel, ...stride, top, left, ...windowPositions(image, window)]
+  return [H, W, ...kernel, ...stride, ...dilation, top, left, ...windowPositions(image, window)]
 }
