@@ -36,6 +36,10 @@ function sizeOfCall(op: string, x: readonly Tensor[], attrs: unknown, y: Tensor)
     const [N, K] = x[1].shape
     return { size: `${x[0].size / K}×${N}×${K} x wᵀ`, batch: 1 }
   }
+  if (op === 'linearWeightGrad') {
+    const [[R, O], I] = [x[0].shape, x[1].shape[1]]
+    return { size: `${O}×${I}×${R} gᵀ x`, batch: 1 }
+  }
   if (op === 'selfAttention' || op === 'selfAttentionGrad') {
     const { heads } = attrs as { readonly heads: number }
     const [N, T, width] = x[op === 'selfAttention' ? 0 : 1].shape

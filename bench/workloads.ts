@@ -46,6 +46,7 @@ import { newSettings, type Settings } from '../training/index.ts'
 export const productOps: ReadonlySet<string> = new Set([
   'matmul',
   'linear',
+  'linearWeightGrad',
   'conv2d',
   'conv2dInputGrad',
   'conv2dWeightGrad',

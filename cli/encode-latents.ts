@@ -64,7 +64,7 @@ export async function run(words: readonly string[]): Promise<void> {
   checkRanksFlag(flags.ranks, world.size)
   const file = locateVae(vae)
   const sha256 = await sha256Of(file)
-  const backend = await ready({ ...flags, threads: flags.threads ?? threadsPerRank() })
+  const backend = await ready({ backend: flags.backend, threads: flags.threads ?? threadsPerRank() })
   const { model, size: trained } = loadVae(file)
   const { inChannels = 3, latentChannels } = model.options
   const { size = trained ?? 256 } = flags

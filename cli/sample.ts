@@ -42,7 +42,7 @@ export async function run(words: readonly string[]): Promise<void> {
   const output = world.first ? openOutput(flags.out, { seeds, labels, about }) : null
   const batch = Math.min(most, Math.ceil(seeds.length / world.size))
 
-  await ready({ ...flags, threads: flags.threads ?? threadsPerRank() })
+  await ready({ backend: flags.backend, threads: flags.threads ?? threadsPerRank() })
   console.log(`${path}: ${describe(found)}`)
   if (found.schedule === null)
     throw new UserError(

@@ -18,7 +18,9 @@ export interface Kind {
 
 const isNumber = (value: unknown) => typeof value === 'number'
 const isInteger = (value: unknown, least: number) => Number.isInteger(value) && (value as number) >= least
-const isList = (value: unknown): value is ArrayLike<unknown> => Array.isArray(value) || ArrayBuffer.isView(value)
+const isTypedArray = (value: unknown): value is ArrayLike<unknown> =>
+  ArrayBuffer.isView(value) && !(value instanceof DataView)
+const isList = (value: unknown): value is ArrayLike<unknown> => Array.isArray(value) || isTypedArray(value)
 const isListOf = (accepts: (value: unknown) => boolean) => (value: unknown) =>
   isList(value) && Array.prototype.every.call(value, accepts)
 
@@ -40,9 +42,29 @@ export const aBackend: Kind = {
   accepts: value => isObject(value) && 'kernels' in value,
 }
 export const tensors: Kind = { expected: 'a list of tensors', accepts: isListOf(isTensor) }
-export const numbers: Kind = { expected: 'a list of numbers', accepts: isListOf(isNumber) }
+export const numbers: Kind = {
+  expected: 'a list of numbers',
+  accepts: value => (isTypedArray(value) ? typeof value[0] !== 'bigint' : isListOf(isNumber)(value)),
+}
+
+export const integers: Kind = {
+  expected: 'a list of integers',
+  accepts: value => value instanceof Int32Array || isListOf(Number.isInteger)(value),
+}
+export const strings: Kind = {
+  expected: 'a list of strings',
+  accepts: isListOf(value => typeof value === 'string'),
+}
 
 export const tensorOrNumber: Kind = either(aTensor, aNumber)
+
+/** An iterable, such as an array, a Set or a generator. Its items are checked where they are read. */
+export function iterableOf(items: string): Kind {
+  return {
+    expected: `an iterable of ${items}`,
+    accepts: value => typeof value === 'object' && value !== null && Symbol.iterator in value && !isTensor(value),
+  }
+}
 
 /** One of some strings. */
 export function oneOf(values: readonly string[]): Kind {
@@ -135,6 +157,22 @@ export function checkOptions<O extends object>(
     const value = options[name]
     if (!Object.hasOwn(kinds, name))
       throw atCaller(new TypeError(`${op}: expected options among ${Object.keys(kinds).join(', ')}, got '${name}'`))
+    if (value !== undefined && !kinds[name].accepts(value)) refuse(op, name, kinds[name], value)
+  }
+}
+
+/**
+ * Throws TypeError unless `options` is an object whose properties that `kinds` names are of these kinds. Others are not looked
+ * at: for functions that take their options from the settings of a run.
+ */
+export function checkFields<O extends object>(
+  op: string,
+  options: O,
+  kinds: { readonly [K in keyof O]-?: Kind },
+): void {
+  if (!isObject(options)) refuse(op, 'options', anObject, options)
+  for (const name in kinds) {
+    const value = options[name]
     if (value !== undefined && !kinds[name].accepts(value)) refuse(op, name, kinds[name], value)
   }
 }

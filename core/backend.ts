@@ -10,6 +10,7 @@
 import type { Doubles } from './doubles.ts'
 import type { DType, TypedArray } from './dtype.ts'
 import { type Shape, show } from './shape.ts'
+import { atCaller } from './traceback.ts'
 
 /** Contiguous memory on a backend. `holds` counts handles, views and tape entries; the last one frees it. */
 export interface Storage {
@@ -127,7 +128,7 @@ export function windowPositions([, , H, W]: Shape, window: Window2d): [number, n
 /** Error of `gatherRows` and `scatterAdd` for an index outside [0, rows); `at` is its position in the index (B, K). */
 export function indexError(op: string, rows: number, got: number | string, at?: readonly number[]): RangeError {
   const place = at === undefined ? '' : ` at ${show(at)}`
-  return new RangeError(`${op}: expected indices in [0, ${rows}), got ${got}${place}`)
+  return atCaller(new RangeError(`${op}: expected indices in [0, ${rows}), got ${got}${place}`))
 }
 
 /** The required kernels. Operands of one call share backend and dtype, except index operands, which are i32. */
@@ -277,6 +278,8 @@ export interface UpdateKernels {
 export interface FusedKernels {
   /** y = x wᵀ + b: x (…, I), w (O, I), b (O) or null. */
   linear(x: Operand, w: Operand, b: Operand | null, out: Spec): Storage
+  /** [gw, gb], the gradients of w and b in `linear`, gᵀ x and Σ g over rows: g (R, O), x (R, I) → (O, I) and (O). */
+  linearWeightGrad(g: Operand, x: Operand): Storage[]
   /**
    * Convolution: x (N, C, H, W), w (O, C/groups, kh, kw), b (O) or null → (N, O, H', W'). Neither this kernel nor the two
    * of its gradients is called with an operand of no elements.

@@ -4,20 +4,18 @@
  * gradients would be those of another computation: `CheckpointReads` records it.
  */
 
-import { aFunction, check, checkTensor, type Kind, optional, tensors } from './arguments.ts'
+import { aFunction, check, checkTensor, optional, tensors } from './arguments.ts'
 import type { Storage } from './backend.ts'
 import { enableGrad, gradEnabled, Node, newestNode, noGrad } from './graph.ts'
 import { observe } from './op.ts'
 import { add } from './ops/elementwise.ts'
-import { Rng } from './random.ts'
+import { aStream, Rng } from './random.ts'
 import { scope } from './scope.ts'
 import { type SegmentRequest, walk } from './tape.ts'
 import { full, Tensor } from './tensor.ts'
 import { atCaller } from './traceback.ts'
 
 type Segment = (inputs: readonly Tensor[], rng: Rng | undefined) => Tensor
-
-const aStream: Kind = { expected: 'a stream of random numbers', accepts: value => value instanceof Rng }
 
 /**
  * Returns fn(inputs, rng), of any shapes, and saves only the inputs: `backward` runs `fn` again for the intermediates,

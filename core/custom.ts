@@ -4,6 +4,7 @@
  * is a record instead: op.ts.
  */
 
+import { aFunction, aString, check, checkOptions } from './arguments.ts'
 import { gradEnabled, Node, noGrad } from './graph.ts'
 import type { AnyOp, Op } from './op.ts'
 import { scope } from './scope.ts'
@@ -28,11 +29,11 @@ export interface CustomOp<X extends readonly Tensor[]> {
  * The function that runs `forward` and whose gradient is `backward`. It saves the inputs and the result, (…), for the
  * gradient. Throws if `forward` or `backward` return something else than they should.
  */
-export function customOp<X extends readonly Tensor[]>({
-  name = 'customOp',
-  forward,
-  backward,
-}: CustomOp<X>): (...x: X) => Tensor {
+export function customOp<X extends readonly Tensor[]>(definition: CustomOp<X>): (...x: X) => Tensor {
+  checkOptions('customOp', definition, { name: aString, forward: aFunction, backward: aFunction })
+  const { name = 'customOp', forward, backward } = definition
+  check('customOp', 'forward', forward, aFunction)
+  check('customOp', 'backward', backward, aFunction)
   const op: Pick<Op<readonly Tensor[], null, readonly Tensor[]>, 'name' | 'vjp'> = {
     name,
     vjp(g, saved, _, shapes) {

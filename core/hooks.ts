@@ -3,6 +3,7 @@
  * kept beside the graph, so that a node without hooks costs nothing. `Tensor.registerHook` is how they are added.
  */
 
+import { checkTensor } from './arguments.ts'
 import { type Node, noGrad } from './graph.ts'
 import { scope } from './scope.ts'
 import { ShapeError, sameShape, show } from './shape.ts'
@@ -61,6 +62,7 @@ export function callHooks(node: Node, index: number, g: Tensor, recorded: boolea
 // biome-ignore lint/suspicious/noConfusingVoidType: as GradientHook
 function checked(got: Tensor | void, g: Tensor): Tensor {
   if (got === undefined) return g
+  checkTensor('registerHook', 'the result of a hook', got)
   if (!sameShape(got.shape, g.shape) || got.dtype !== g.dtype || got.backend !== g.backend)
     throw new ShapeError(
       `registerHook: expected a gradient of ${g.dtype} ${show(g.shape)} on ${g.backend.name}, ` +

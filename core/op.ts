@@ -216,11 +216,3 @@ function checkOperands(
   }
   if (dtype === 'i32' && integers !== true) refuseIntegers(name)
 }
-
-/** Throws if an operand is no tensor or i32: for functions that compute in floats and are made of several ops. */
-export function checkFloat(op: string, ...xs: readonly Tensor[]): void {
-  for (const [i, x] of xs.entries()) {
-    if ((x as Tensor | undefined | null)?.disposed !== false) refuseTensor(op, `operand ${i + 1}`, x)
-    if (x.dtype === 'i32') refuseIntegers(op)
-  }
-}

@@ -6,10 +6,11 @@
  * either precision.
  */
 
+import { aBackend, aDType, aNumber, check, checkOptions, type Kind, numbers } from './arguments.ts'
 import type { Backend } from './backend.ts'
 import type { DType } from './dtype.ts'
-import { type Shape, sizeOf } from './shape.ts'
-import { type Tensor, tensor } from './tensor.ts'
+import { checkSizes, type Shape, sizeOf } from './shape.ts'
+import { createTensor, type Tensor } from './tensor.ts'
 import { atCaller } from './traceback.ts'
 
 /** Two 32-bit words, low word first. */
@@ -146,22 +147,27 @@ export class Rng {
 
   /** Uniform on [0, 1) as in `uniformArray`; f32 by default. */
   uniform(shape: Shape, options: SampleOptions = {}): Tensor {
-    return tensor(this.uniformArray(sizeOf(shape)), { shape, ...options })
+    checkSample('uniform', shape, options)
+    return createTensor('uniform', this.uniformArray(sizeOf(shape)), { shape, ...options })
   }
 
   /** Standard normal as in `normalArray`; f32 by default. */
   normal(shape: Shape, options: SampleOptions = {}): Tensor {
-    return tensor(this.normalArray(sizeOf(shape)), { shape, ...options })
+    checkSample('normal', shape, options)
+    return createTensor('normal', this.normalArray(sizeOf(shape)), { shape, ...options })
   }
 
   /** Uniform on the integers of [low, high) as in `integersArray`; i32 by default. Throws RangeError. */
   integers(low: number, high: number, shape: Shape, options: SampleOptions = {}): Tensor {
-    return tensor(this.integersArray(low, high, sizeOf(shape)), { shape, dtype: 'i32', ...options })
+    checkSample('integers', shape, options)
+    return createTensor('integers', this.integersArray(low, high, sizeOf(shape)), { shape, dtype: 'i32', ...options })
   }
 
   /** 0 … n − 1 in a random order, (n); i32 by default. */
   permutation(n: number, options: SampleOptions = {}): Tensor {
-    return tensor(this.permutationArray(n), { shape: [n], dtype: 'i32', ...options })
+    check('permutation', 'n', n, aNumber)
+    checkSample('permutation', [n], options)
+    return createTensor('permutation', this.permutationArray(n), { shape: [n], dtype: 'i32', ...options })
   }
 
   /**
@@ -201,6 +207,16 @@ export class Rng {
     this.#key = [low, high]
     this.#counter = state.counter
   }
+}
+
+/** A stream of random numbers as an argument. */
+export const aStream: Kind = { expected: 'a stream of random numbers', accepts: value => value instanceof Rng }
+
+/** Throws unless these are a shape and the options of a draw. */
+function checkSample(op: string, shape: Shape, options: SampleOptions): void {
+  check(op, 'shape', shape, numbers)
+  checkSizes(op, shape)
+  checkOptions(op, options, { dtype: aDType, backend: aBackend })
 }
 
 /** The stream of `seed`, an integer in [0, 2^53), at its beginning. Throws RangeError. */

@@ -3,10 +3,12 @@
  * falls back, that is `cpu`.
  */
 
+import { aCount, checkOptions, oneOf } from './arguments.ts'
 import type { Backend } from './backend.ts'
 import { cpu } from './backends/cpu/backend.ts'
 import { setDefaultBackend } from './default-backend.ts'
 import { showTensorsInDevtools } from './devtools.ts'
+import { atCaller } from './traceback.ts'
 
 /** `gpu` takes the best device there is; with a colon, that one. */
 export type BackendName = 'cpu' | 'wasm' | 'gpu' | 'gpu:webgpu' | 'gpu:webgl2' | 'gpu:cpu'
@@ -34,13 +36,14 @@ let opened: { readonly options: string; readonly backend: Promise<Backend> } | n
  * developer tools show tensors from now on.
  */
 export async function ready(options: ReadyOptions = {}): Promise<Backend> {
+  checkOptions('ready', options, { backend: oneOf(backendNames), threads: aCount })
   const wanted = show(options)
   const before = opened
   const first = before === null ? null : await before.backend.catch(() => null)
   if (opened !== before) return ready(options) // another call opened a backend in the meantime
   if (before !== null && first !== null && !first.disposed) {
     if (before.options !== wanted)
-      throw new Error(`ready: expected the options of the first call, ${before.options}, got ${wanted}`)
+      throw atCaller(new Error(`ready: expected the options of the first call, ${before.options}, got ${wanted}`))
     setDefaultBackend(first)
     return first
   }

@@ -5,7 +5,17 @@
  * scope.ts. A tensor made outside every scope lives until `dispose()`.
  */
 
-import { aBackend, aDType, aNumber, check, checkOptions, numbers } from './arguments.ts'
+import {
+  aBackend,
+  aBoolean,
+  aDType,
+  aFunction,
+  aNumber,
+  check,
+  checkOptions,
+  checkTensor,
+  numbers,
+} from './arguments.ts'
 import type { Backend, Operand, Storage } from './backend.ts'
 import { defaultBackend } from './default-backend.ts'
 import { type DType, type TypedArray, toNumber, toTypedArray } from './dtype.ts'
@@ -54,7 +64,7 @@ export class Tensor implements Operand, Scoped {
   /** Throws after `dispose`. */
   get storage(): Storage {
     if (this.#storage === null)
-      throw atCaller(new Error(`use after dispose of a ${this.dtype} tensor of shape ${show(this.shape)}`))
+      throw atCaller(new Error(`Tensor: use after dispose of a ${this.dtype} tensor of shape ${show(this.shape)}`))
     return this.#storage
   }
 
@@ -129,6 +139,7 @@ export class Tensor implements Operand, Scoped {
    * again and frees its gradient. Throws on integers.
    */
   requireGrad(required = true): Tensor {
+    check('requireGrad', 'required', required, aBoolean)
     if (!required) return this.#becomeConstant()
     if (this.dtype === 'i32')
       throw atCaller(new Error(`requireGrad: expected f32 or f64, got i32 of shape ${show(this.shape)}`))
@@ -156,6 +167,7 @@ export class Tensor implements Operand, Scoped {
    * requires no gradient.
    */
   registerHook(hook: GradientHook): () => void {
+    check('registerHook', 'hook', hook, aFunction)
     if (this.node === null)
       throw atCaller(
         new Error(`registerHook: expected a tensor that requires a gradient, got one of shape ${show(this.shape)}`),
@@ -213,6 +225,7 @@ export class Tensor implements Operand, Scoped {
 
   /** Takes over the memory of `source` (same shape, dtype and backend), as optimizers do with new weights. */
   replaceWith(source: Tensor): void {
+    checkTensor('replaceWith', 'source', source)
     const [before, after] = [this.storage, source.storage]
     if (after.dtype !== this.dtype || after.backend !== before.backend || !sameShape(source.shape, this.shape))
       throw new ShapeError(
@@ -228,6 +241,7 @@ export class Tensor implements Operand, Scoped {
    * dtype.
    */
   async moveTo(backend: Backend): Promise<this> {
+    check('moveTo', 'backend', backend, aBackend)
     if (this.node !== null && this.node.leaf !== this)
       throw atCaller(new Error(`moveTo: expected a leaf, got a result of ${this.node.name}; call to(x, { backend })`))
     if (this.backend === backend) return this
@@ -267,13 +281,14 @@ export type NestedNumbers = number | ArrayLike<number> | readonly NestedNumbers[
  * where the backend lacks the dtype.
  */
 export function tensor(values: NestedNumbers, options: TensorOptions = {}): Tensor {
-  return made('tensor', values, options)
+  return createTensor('tensor', values, options)
 }
 
 const optionKinds = { dtype: aDType, backend: aBackend, shape: numbers }
-const placeKinds = { dtype: aDType, backend: aBackend }
+export const placeKinds = { dtype: aDType, backend: aBackend }
 
-function made(op: string, values: NestedNumbers, options: TensorOptions): Tensor {
+/** `tensor` in the name of another function. */
+export function createTensor(op: string, values: NestedNumbers, options: TensorOptions): Tensor {
   checkOptions(op, options, optionKinds)
   const flat: ArrayLike<number> = isFlat(values) ? values : []
   const shape = options.shape ?? nestedShape(values)
@@ -334,7 +349,8 @@ export function full(shape: Shape, value: number, options: Omit<TensorOptions, '
   return filled('full', shape, value, options)
 }
 
-function filled(op: string, shape: Shape, value: number, options: Omit<TensorOptions, 'shape'>): Tensor {
+/** `full` in the name of another function. */
+export function filled(op: string, shape: Shape, value: number, options: Omit<TensorOptions, 'shape'>): Tensor {
   check(op, 'shape', shape, numbers)
   checkOptions(op, options, placeKinds)
   const { dtype = 'f32', backend = defaultBackend() } = options
@@ -357,7 +373,7 @@ export function arange(n: number, options: Omit<TensorOptions, 'shape'> = {}): T
   check('arange', 'n', n, aNumber)
   checkSizes('arange', [n])
   checkOptions('arange', options, placeKinds)
-  return made(
+  return createTensor(
     'arange',
     Float64Array.from({ length: n }, (_, i) => i),
     options,

@@ -5,7 +5,7 @@
  * two walks backwards: the gradient is linear in its cotangent, and its derivative by that is the product.
  */
 
-import { aBoolean, aFunction, check, checkOptions } from './arguments.ts'
+import { aBoolean, aFunction, check, checkOptions, checkTensor, tensors } from './arguments.ts'
 import { enableGrad, noGrad } from './graph.ts'
 import { scope } from './scope.ts'
 import { ShapeError, sameShape, show } from './shape.ts'
@@ -41,6 +41,7 @@ function differentiate<X extends readonly Tensor[], T extends { readonly value: 
   const run = () => {
     const inputs = x.map(t => independent(t, recorded))
     const y = enableGrad(() => f(...(inputs as unknown as X)))
+    checkTensor(op, 'the result of f', y)
     const results = (recorded ? enableGrad : noGrad)(() => derive(y, inputs, recorded))
     return { ...results, value: recorded ? y.alias() : y.detach() }
   }
@@ -58,8 +59,11 @@ function differentiate<X extends readonly Tensor[], T extends { readonly value: 
  */
 export function valueAndGrad<X extends readonly Tensor[]>(
   f: (...x: X) => Tensor,
-  { createGraph = false }: GradOptions = {},
+  options: GradOptions = {},
 ): (...x: X) => ValueAndGrads<X> {
+  check('valueAndGrad', 'f', f, aFunction)
+  checkOptions('valueAndGrad', options, { createGraph: aBoolean })
+  const { createGraph = false } = options
   return (...x) => gradOf('valueAndGrad', f, x, createGraph)
 }
 
@@ -106,6 +110,8 @@ export function vjp<X extends readonly Tensor[]>(
   x: Readonly<X>,
   cotangent: Tensor,
 ): ValueAndGrads<X> {
+  checkFunctionAt('vjp', f, x)
+  checkTensor('vjp', 'cotangent', cotangent)
   return differentiate('vjp', f, x, false, (value, inputs, recorded) => {
     checkLike('vjp', 'a cotangent', cotangent, value)
     return { value, grads: pull([value], [cotangent], inputs, { createGraph: recorded }) as unknown as Each<X> }
@@ -121,6 +127,7 @@ export function jvp<X extends readonly Tensor[]>(
   x: Readonly<X>,
   tangents: Each<X>,
 ): { readonly value: Tensor; readonly tangent: Tensor } {
+  checkFunctionAt('jvp', f, x)
   checkEach('jvp', 'tangent', tangents, x)
   return differentiate('jvp', f, x, false, (value, inputs, recorded) => {
     const cotangent = full(value.shape, 0, { dtype: value.dtype, backend: value.backend }).requireGrad()
@@ -140,6 +147,7 @@ export function hessianVectorProduct<X extends readonly Tensor[]>(
   x: Readonly<X>,
   vectors: Each<X>,
 ): ValueAndGrads<X> & { readonly products: Each<X> } {
+  checkFunctionAt('hessianVectorProduct', f, x)
   checkEach('hessianVectorProduct', 'vector', vectors, x)
   return differentiate('hessianVectorProduct', f, x, false, (value, inputs, recorded) => {
     const grads = enableGrad(() =>
@@ -154,10 +162,20 @@ export function hessianVectorProduct<X extends readonly Tensor[]>(
   })
 }
 
+function checkFunctionAt(op: string, f: unknown, x: readonly Tensor[]): void {
+  check(op, 'f', f, aFunction)
+  check(op, 'x', x, tensors)
+}
+
 function checkEach(op: string, what: string, got: readonly Tensor[], x: readonly Tensor[]): void {
+  check(op, `${what}s`, got, tensors)
   if (got.length !== x.length)
     throw atCaller(new RangeError(`${op}: expected a ${what} for each of ${x.length} arguments, got ${got.length}`))
-  for (const [i, t] of got.entries()) checkLike(op, `a ${what}`, t, x[i])
+  for (const [i, t] of got.entries()) {
+    checkTensor(op, `${what} ${i + 1}`, t)
+    checkTensor(op, `argument ${i + 1}`, x[i])
+    checkLike(op, `a ${what}`, t, x[i])
+  }
 }
 
 function checkLike(op: string, what: string, got: Tensor, { shape, dtype, backend }: Tensor): void {

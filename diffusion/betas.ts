@@ -5,6 +5,8 @@
  * so there is one cosine here.
  */
 
+import { aNumber, check, describe, numbers, optional } from '../core/arguments.ts'
+import { atCaller } from '../core/traceback.ts'
 import { checkCount } from './per-sample.ts'
 
 /** β_t from 1e-4 to 0.02, both scaled by 1000/T so that any T ends at about the same noise level. [DDPM §4] */
@@ -69,10 +71,17 @@ export interface Schedule {
  * in MaskDM) that of the floor. Throws RangeError unless 0 < β ≤ 1.
  */
 export function scheduleOf(betas: ArrayLike<number>, varianceFloor?: number): Schedule {
-  checkCount('scheduleOf', 'betas.length', betas.length, 1)
+  check('scheduleOf', 'varianceFloor', varianceFloor, optional(aNumber))
+  return tablesOf('scheduleOf', betas, varianceFloor)
+}
+
+/** `scheduleOf` in the name of another function. */
+export function tablesOf(op: string, betas: ArrayLike<number>, varianceFloor?: number): Schedule {
+  check(op, 'betas', betas, numbers)
+  checkCount(op, 'betas.length', betas.length, 1)
   for (let t = 0; t < betas.length; t++)
     if (!(betas[t] > 0 && betas[t] <= 1))
-      throw new RangeError(`scheduleOf: betas: expected numbers in (0, 1], got ${betas[t]} at ${t}`)
+      throw atCaller(new RangeError(`${op}: betas: expected numbers in (0, 1], got ${describe(betas[t])} at ${t}`))
   const b = Float64Array.from(betas)
   let product = 1
   const alphaBar = b.map(beta => (product *= 1 - beta))

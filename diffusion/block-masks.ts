@@ -5,8 +5,12 @@
  * equally many. Read masking.ts first; next: models/maskdm.ts.
  */
 
+import { aBackend, anObject, aSize, check, checkFields, describe, oneOf } from '../core/arguments.ts'
 import { type Backend, type Rng, ShapeError } from '../core/index.ts'
+import { aStream } from '../core/random.ts'
+import { atCaller } from '../core/traceback.ts'
 import type { Grid } from '../nn/index.ts'
+import { aGrid } from '../nn/layer-arguments.ts'
 import { keepLeast, type TokenMask } from './masking.ts'
 import { checkCount } from './per-sample.ts'
 
@@ -18,33 +22,58 @@ export type Masking =
 
 /** ⌊ratio · T⌋, the number of T tokens that are removed. Throws RangeError on a ratio outside [0, 1). */
 export function removedTokens(T: number, ratio: number): number {
-  if (!(ratio >= 0 && ratio < 1)) throw new RangeError(`masking: ratio: expected a number in [0, 1), got ${ratio}`)
+  checkCount('removedTokens', 'T', T, 0)
+  return tokensRemoved('removedTokens', T, ratio)
+}
+
+function tokensRemoved(op: string, T: number, ratio: number): number {
+  if (!(typeof ratio === 'number' && ratio >= 0 && ratio < 1))
+    throw atCaller(new RangeError(`${op}: ratio: expected a number in [0, 1), got ${describe(ratio)}`))
   return Math.trunc(ratio * T)
 }
 
 /** ⌊⌊ratio · T⌋ / size²⌋, the number of blocks that are removed. Throws RangeError on a block that does not fit the grid. */
-export function removedBlocks([rows, columns]: Grid, ratio: number, size: number): number {
-  checkCount('masking', 'block size', size, 1, Math.min(rows, columns))
+export function removedBlocks(grid: Grid, ratio: number, size: number): number {
+  check('removedBlocks', 'grid', grid, aGrid)
+  return blocksRemoved('removedBlocks', grid, ratio, size)
+}
+
+function blocksRemoved(op: string, [rows, columns]: Grid, ratio: number, size: number): number {
+  checkCount(op, 'block size', size, 1, Math.min(rows, columns))
   if (rows % size !== 0 || columns % size !== 0)
-    throw new RangeError(`masking: block size: expected one that divides a grid of ${rows}×${columns}, got ${size}`)
-  return Math.trunc(removedTokens(rows * columns, ratio) / size ** 2)
+    throw atCaller(
+      new RangeError(`${op}: block size: expected one that divides a grid of ${rows}×${columns}, got ${size}`),
+    )
+  return Math.trunc(tokensRemoved(op, rows * columns, ratio) / size ** 2)
 }
 
 /**
  * The side of the largest square whose crop removes at least a share `ratio` of the grid, but 1 at least: the 15, 11 and 5
  * of the official configurations for 10, 50 and 90 % of 16×16. Throws RangeError on a ratio outside [0, 1).
  */
-export function cropSize([rows, columns]: Grid, ratio: number): number {
-  const kept = rows * columns - removedTokens(rows * columns, ratio)
+export function cropSize(grid: Grid, ratio: number): number {
+  check('cropSize', 'grid', grid, aGrid)
+  const [rows, columns] = grid
+  const kept = rows * columns - tokensRemoved('cropSize', rows * columns, ratio)
   return Math.max(1, Math.min(rows, columns, Math.floor(Math.sqrt(kept))))
 }
 
 /** Number of the grid's tokens that a way of masking keeps, in every picture. Throws RangeError on settings that do not fit. */
 export function keptPatches(masking: Masking, grid: Grid): number {
+  return patchesKept('keptPatches', masking, grid)
+}
+
+const aWay = oneOf(['patch', 'block', 'crop'])
+
+/** `keptPatches` in the name of another function. */
+export function patchesKept(op: string, masking: Masking, grid: Grid): number {
+  check(op, 'masking', masking, anObject)
+  check(op, 'way', masking.way, aWay)
+  check(op, 'grid', grid, aGrid)
   const T = grid[0] * grid[1]
-  if (masking.way === 'patch') return T - removedTokens(T, masking.ratio)
-  if (masking.way === 'block') return T - removedBlocks(grid, masking.ratio, masking.size) * masking.size ** 2
-  checkCount('masking', 'crop size', masking.size, 1, Math.min(...grid))
+  if (masking.way === 'patch') return T - tokensRemoved(op, T, masking.ratio)
+  if (masking.way === 'block') return T - blocksRemoved(op, grid, masking.ratio, masking.size) * masking.size ** 2
+  checkCount(op, 'crop size', masking.size, 1, Math.min(...grid))
   return masking.size ** 2
 }
 
@@ -56,9 +85,12 @@ export function sampleMask(
   rng: Rng,
   options: { readonly backend?: Backend } = {},
 ): TokenMask {
+  const kept = patchesKept('sampleMask', masking, grid)
+  check('sampleMask', 'N', N, aSize)
+  check('sampleMask', 'rng', rng, aStream)
+  checkFields('sampleMask', options, { backend: aBackend })
   const [rows, columns] = grid
   const T = rows * columns
-  const kept = keptPatches(masking, grid)
   if (masking.way === 'patch') return maskOfFlags(sampleFlags(N, T, T - kept, rng), [N, T], options)
   const { size } = masking
   if (masking.way === 'block') {

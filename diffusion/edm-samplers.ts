@@ -6,7 +6,10 @@
  * generators (loop.ts), as in samplers.ts.
  */
 
+import { aFunction, aNumber, check, checkOptions, numbers } from '../core/arguments.ts'
 import { add, div, mul, sub, type Tensor } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
+import { aNoiseSource, checkAlike } from './arguments.ts'
 import type { Denoiser } from './edm.ts'
 import { finish, type NoiseSource, noiseLike, type OnStep, type Stepped, stepping } from './loop.ts'
 import { checkRange } from './per-sample.ts'
@@ -34,7 +37,7 @@ export function heunSteps(
   sigmas: Float64Array,
   options: Churn = {},
 ): Generator<SigmaStep, void> {
-  return rungeKutta(denoiser, x, sigmas, options, true)
+  return rungeKutta('heunSteps', denoiser, x, sigmas, options, true)
 }
 
 /** Euler's method from x (N, …), first order: one evaluation per step. [EDM alg. 1 without its correction] */
@@ -44,22 +47,33 @@ export function eulerSteps(
   sigmas: Float64Array,
   options: Churn = {},
 ): Generator<SigmaStep, void> {
-  return rungeKutta(denoiser, x, sigmas, options, false)
+  return rungeKutta('eulerSteps', denoiser, x, sigmas, options, false)
+}
+
+const churnKinds = {
+  churn: aNumber,
+  churnMin: aNumber,
+  churnMax: aNumber,
+  churnNoise: aNumber,
+  noise: aNoiseSource,
 }
 
 function rungeKutta(
+  op: string,
   denoiser: Denoiser,
   start: Tensor,
   sigmas: Float64Array,
   options: Churn,
   correct: boolean,
 ): Generator<SigmaStep, void> {
+  checkOptions(op, options, churnKinds)
   const { churn = 0, churnMin = 0, churnMax = Infinity, churnNoise = 1, noise } = options
-  checkRange('churn', 'churn', churn, 0)
+  checkRange(op, 'churn', churn, 0)
+  check(op, 'sigmas', sigmas, numbers)
   if (churn > 0 && noise === undefined)
-    throw new Error(`churn: noise: expected a source, as churn is ${churn}, got none`)
+    throw atCaller(new Error(`${op}: noise: expected a source, as churn is ${churn}, got none`))
   const gamma = Math.min(churn / (sigmas.length - 1), Math.SQRT2 - 1)
-  return descend(start, sigmas, (before, { sigma, next }, step) => {
+  return descend(op, denoiser, start, sigmas, (before, { sigma, next }, step) => {
     const churned = noise !== undefined && gamma > 0 && sigma >= churnMin && sigma <= churnMax
     const hat = churned ? sigma * (1 + gamma) : sigma
     const added = Math.sqrt(hat ** 2 - sigma ** 2) * churnNoise
@@ -74,9 +88,13 @@ function rungeKutta(
 }
 
 /** DPM-Solver++(2M) from x (N, …), second order: one evaluation per step and the last one's. [DPM++ alg. 2] */
-export function dpmSolverSteps(denoiser: Denoiser, start: Tensor, sigmas: Float64Array): Generator<SigmaStep, void> {
+export function dpmSolverSteps(denoiser: Denoiser, x: Tensor, sigmas: Float64Array): Generator<SigmaStep, void> {
+  return multistep('dpmSolverSteps', denoiser, x, sigmas)
+}
+
+function multistep(op: string, denoiser: Denoiser, start: Tensor, sigmas: Float64Array): Generator<SigmaStep, void> {
   // With λ = −ln σ as time the linear part is solved exactly, and D is extrapolated to the middle of the step.
-  return descend(start, sigmas, (x, { sigma, next }, step, last) => {
+  return descend(op, denoiser, start, sigmas, (x, { sigma, next }, step, last) => {
     const denoised = evaluate(denoiser, x, sigma)
     const h = Math.log(sigma / next)
     const keep = mul(x, next / sigma)
@@ -93,22 +111,34 @@ function evaluate(denoiser: Denoiser, x: Tensor, sigma: number): Tensor {
 }
 
 /** The loop over levels. Throws RangeError unless they fall, and only the last may be 0. */
-function descend(start: Tensor, sigmas: Float64Array, move: Move): Generator<SigmaStep, void> {
-  checkLevels(sigmas)
-  const plans = Array.from(sigmas.subarray(1), (next, i) => ({ sigma: sigmas[i], next }))
+function descend(
+  op: string,
+  denoiser: Denoiser,
+  start: Tensor,
+  sigmas: Float64Array,
+  move: Move,
+): Generator<SigmaStep, void> {
+  check(op, 'denoiser', denoiser, aFunction)
+  checkAlike(op, { x: start })
+  checkLevels(op, sigmas)
+  const plans = Array.from(sigmas.slice(1), (next, i) => ({ sigma: sigmas[i], next }))
   return stepping(start, plans, move)
 }
 
 type Move = Parameters<typeof stepping<{ readonly sigma: number; readonly next: number }>>[2]
 
-function checkLevels(sigmas: Float64Array): void {
-  if (sigmas.length < 2) throw new RangeError(`sigmas: expected at least 2 levels, got ${sigmas.length}`)
+function checkLevels(op: string, sigmas: Float64Array): void {
+  check(op, 'sigmas', sigmas, numbers)
+  if (sigmas.length < 2)
+    throw atCaller(new RangeError(`${op}: sigmas: expected at least 2 levels, got ${sigmas.length}`))
   for (let i = 0; i < sigmas.length; i++) {
     const last = i === sigmas.length - 1
     const falls = i === 0 || sigmas[i] < sigmas[i - 1]
     if (!falls || !(last ? sigmas[i] >= 0 : sigmas[i] > 0) || sigmas[i] === Infinity)
-      throw new RangeError(
-        `sigmas: expected falling levels above 0, of which the last may be 0, got ${sigmas[i]} at ${i}`,
+      throw atCaller(
+        new RangeError(
+          `${op}: sigmas: expected falling levels above 0, of which the last may be 0, got ${sigmas[i]} at ${i}`,
+        ),
       )
   }
 }
@@ -118,9 +148,9 @@ export function heunSample(
   denoiser: Denoiser,
   x: Tensor,
   sigmas: Float64Array,
-  { onStep, ...options }: Churn & OnStep<SigmaStep> = {},
+  options: Churn & OnStep<SigmaStep> = {},
 ): Tensor {
-  return finish(heunSteps(denoiser, x, sigmas, options), onStep)
+  return rungeKuttaSample('heunSample', denoiser, x, sigmas, options, true)
 }
 
 /** The sample of `eulerSteps`, (N, …), with a callback. */
@@ -128,9 +158,22 @@ export function eulerSample(
   denoiser: Denoiser,
   x: Tensor,
   sigmas: Float64Array,
-  { onStep, ...options }: Churn & OnStep<SigmaStep> = {},
+  options: Churn & OnStep<SigmaStep> = {},
 ): Tensor {
-  return finish(eulerSteps(denoiser, x, sigmas, options), onStep)
+  return rungeKuttaSample('eulerSample', denoiser, x, sigmas, options, false)
+}
+
+function rungeKuttaSample(
+  op: string,
+  denoiser: Denoiser,
+  x: Tensor,
+  sigmas: Float64Array,
+  options: Churn & OnStep<SigmaStep>,
+  correct: boolean,
+): Tensor {
+  checkOptions(op, options, { ...churnKinds, onStep: aFunction })
+  const { onStep, ...churn } = options
+  return finish(rungeKutta(op, denoiser, x, sigmas, churn, correct), onStep)
 }
 
 /** The sample of `dpmSolverSteps`, (N, …), with a callback. */
@@ -138,7 +181,8 @@ export function dpmSolverSample(
   denoiser: Denoiser,
   x: Tensor,
   sigmas: Float64Array,
-  { onStep }: OnStep<SigmaStep> = {},
+  options: OnStep<SigmaStep> = {},
 ): Tensor {
-  return finish(dpmSolverSteps(denoiser, x, sigmas), onStep)
+  checkOptions('dpmSolverSample', options, { onStep: aFunction })
+  return finish(multistep('dpmSolverSample', denoiser, x, sigmas), options.onStep)
 }

@@ -5,6 +5,7 @@
  * 0 … steps − 1; `timesteps` says which original timestep each one is, and that is what the network is given.
  */
 
+import { anObject, check, checkFloats, checkOptions, checkTensor } from '../core/arguments.ts'
 import {
   add,
   affine,
@@ -19,8 +20,10 @@ import {
   type Tensor,
   where,
 } from '../core/index.ts'
-import { type Schedule, scheduleOf } from './betas.ts'
-import { checkTimesteps, perSample, scaled, type Timesteps } from './per-sample.ts'
+import { atCaller } from '../core/traceback.ts'
+import { checkBatch, checkTimesteps, clipKinds, diffusionKinds } from './arguments.ts'
+import { type Schedule, tablesOf } from './betas.ts'
+import { perSample, scaled, type Timesteps } from './per-sample.ts'
 
 /** Target of the network's first C channels: ε, x_0, or v = √ᾱ ε − √(1−ᾱ) x_0 [PD §4]. */
 export type Prediction = 'epsilon' | 'xStart' | 'v'
@@ -52,10 +55,12 @@ export type Network = (x: Tensor, t: Int32Array) => Tensor
 
 /** A diffusion over all timesteps. Defaults to ε-prediction with a learned variance, as in DiT and MDT. */
 export function gaussianDiffusion(options: DiffusionOptions): GaussianDiffusion {
+  checkOptions('gaussianDiffusion', options, diffusionKinds)
   const { betas, prediction = 'epsilon', variance = 'learnedRange' } = options
+  const tables = tablesOf('gaussianDiffusion', betas)
   const steps = betas.length
   return {
-    ...scheduleOf(betas),
+    ...tables,
     steps,
     timesteps: Int32Array.from({ length: steps }, (_, t) => t),
     prediction,
@@ -64,17 +69,19 @@ export function gaussianDiffusion(options: DiffusionOptions): GaussianDiffusion 
 }
 
 /** The network's output for x (N, C, …) at steps t (N), for which it is given the original timesteps. Throws ShapeError, RangeError. */
-export function callNetwork(d: GaussianDiffusion, network: Network, x: Tensor, t: Timesteps): Tensor {
-  checkTimesteps('callNetwork', x, t, d.steps)
-  return network(
+export function callNetwork(op: string, d: GaussianDiffusion, network: Network, x: Tensor, t: Timesteps): Tensor {
+  checkTimesteps(op, x, t, d.steps)
+  const output = network(
     x,
     Int32Array.from(t, i => d.timesteps[i]),
   )
+  checkTensor(op, 'the result of the network', output)
+  return output
 }
 
 /** x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε: x0 and noise (N, …), t (N) → (N, …). [DDPM eq. 4] */
 export function qSample(d: GaussianDiffusion, x0: Tensor, t: Timesteps, noise: Tensor): Tensor {
-  checkTimesteps('qSample', x0, t, d.steps)
+  checkBatch('qSample', d, { x0, noise }, t)
   const signal = scaled(x0, t, i => Math.sqrt(d.alphaBar[i]))
   return add(
     signal,
@@ -90,7 +97,7 @@ export interface Gaussian {
 
 /** q(x_{t−1} | x_t, x_0): the mean mixes x_0 and x_t, (N, …) both; the variance is β̃_t. [DDPM eq. 6, 7] */
 export function qPosterior(d: GaussianDiffusion, x0: Tensor, xt: Tensor, t: Timesteps): Gaussian {
-  checkTimesteps('qPosterior', xt, t, d.steps)
+  checkBatch('qPosterior', d, { x0, xt }, t)
   const fromX0 = scaled(x0, t, i => d.posteriorMeanX0[i])
   const fromXt = scaled(xt, t, i => d.posteriorMeanXt[i])
   return { mean: add(fromX0, fromXt), logVariance: perSample(xt, t, i => d.posteriorLogVariance[i]) }
@@ -121,17 +128,24 @@ export function pMeanVariance(
   t: Timesteps,
   options: ClipOption = {},
 ): ReverseStep {
-  return reverseStep(d, splitOutput(d, output, xt), xt, t, options)
+  checkBatch('pMeanVariance', d, { xt }, t)
+  checkOptions('pMeanVariance', options, clipKinds)
+  return reverseStep(d, splitOutput('pMeanVariance', d, output, xt), xt, t, options)
 }
 
 /** The same from the output's parts, (N, C, …). */
 export function reverseStep(
   d: GaussianDiffusion,
-  { predicted, range }: OutputParts,
+  parts: OutputParts,
   xt: Tensor,
   t: Timesteps,
-  { clip = false }: ClipOption = {},
+  options: ClipOption = {},
 ): ReverseStep {
+  check('reverseStep', 'parts', parts, anObject)
+  const { predicted, range } = parts
+  checkBatch('reverseStep', d, { xt, predicted, ...(range && { range }) }, t)
+  checkOptions('reverseStep', options, clipKinds)
+  const { clip = false } = options
   const unclipped = xStartOf(d, predicted, xt, t)
   const predXStart = clip ? clipped(unclipped) : unclipped
   const { mean } = qPosterior(d, predXStart, xt, t)
@@ -168,12 +182,13 @@ export interface OutputParts {
 }
 
 /** Splits the output of a network that was given x (N, C, …). Throws ShapeError when it has the wrong shape. */
-export function splitOutput(d: GaussianDiffusion, output: Tensor, x: Tensor): OutputParts {
+export function splitOutput(op: string, d: GaussianDiffusion, output: Tensor, x: Tensor): OutputParts {
+  checkFloats(op, { x, output })
   const C = x.shape[1]
   const wanted = x.shape.with(1, d.variance === 'learnedRange' ? 2 * C : C)
   if (output.shape.length !== wanted.length || output.shape.some((n, i) => n !== wanted[i]))
     throw new ShapeError(
-      `splitOutput: a network with variance '${d.variance}' must give [${wanted.join(', ')}], got [${output.shape.join(', ')}]`,
+      `${op}: expected a network with variance '${d.variance}' to return [${wanted.join(', ')}], got [${output.shape.join(', ')}]`,
     )
   if (d.variance !== 'learnedRange') return { predicted: output, range: null }
   return { predicted: slice(output, 1, 0, C), range: slice(output, 1, C) } // (N, C, …) each
@@ -184,7 +199,7 @@ export function splitOutput(d: GaussianDiffusion, output: Tensor, x: Tensor): Ou
  * then noise alone, and its ε says nothing about x_0.
  */
 export function xStartOf(d: GaussianDiffusion, predicted: Tensor, xt: Tensor, t: Timesteps): Tensor {
-  checkTimesteps('xStartOf', xt, t, d.steps)
+  checkBatch('xStartOf', d, { predicted, xt }, t)
   const { alphaBar } = d
   switch (d.prediction) {
     case 'xStart':
@@ -192,8 +207,10 @@ export function xStartOf(d: GaussianDiffusion, predicted: Tensor, xt: Tensor, t:
     case 'epsilon': {
       for (const i of Array.from(t))
         if (alphaBar[i] === 0)
-          throw new RangeError(
-            `xStartOf: expected a network that predicts v or xStart where ᾱ is 0, got epsilon at step ${i}: pure noise holds nothing of x_0`,
+          throw atCaller(
+            new RangeError(
+              `xStartOf: expected a network that predicts v or xStart where ᾱ is 0, got epsilon at step ${i}: pure noise holds nothing of x_0`,
+            ),
           )
       // x_0 = x_t/√ᾱ − √(1/ᾱ − 1) ε, from [DDPM eq. 4]
       const fromXt = scaled(xt, t, i => Math.sqrt(1 / alphaBar[i]))
@@ -211,7 +228,7 @@ export function xStartOf(d: GaussianDiffusion, predicted: Tensor, xt: Tensor, t:
 
 /** ε = (x_t − √ᾱ x_0) / √(1−ᾱ), from [DDPM eq. 4]: (N, C, …) each. Where ᾱ_t is 0, x_t itself. */
 export function epsilonOf(d: GaussianDiffusion, xStart: Tensor, xt: Tensor, t: Timesteps): Tensor {
-  checkTimesteps('epsilonOf', xt, t, d.steps)
+  checkBatch('epsilonOf', d, { xStart, xt }, t)
   const signal = scaled(xStart, t, i => Math.sqrt(d.alphaBar[i]))
   return scaled(sub(xt, signal), t, i => 1 / Math.sqrt(1 - d.alphaBar[i]))
 }

@@ -4,6 +4,7 @@
  * as in the official code: the second half repeats x, with the null label.
  */
 
+import { aFunction, aNumber, check, checkOptions, checkTensor, either, oneOf } from '../core/arguments.ts'
 import { add, concat, ShapeError, slice, split, sub } from '../core/index.ts'
 import type { Network } from './gaussian.ts'
 import { checkCount, checkRange, scaled } from './per-sample.ts'
@@ -13,6 +14,7 @@ import { checkCount, checkRange, scaled } from './per-sample.ts'
  * `scale` at t = 0; a larger power rises later.
  */
 export function powerCosineScale(scale: number, power: number, t: number, T = 1000): number {
+  for (const [name, value] of Object.entries({ scale, power, t, T })) check('powerCosineScale', name, value, aNumber)
   return 1 + ((scale - 1) * (1 - Math.cos(Math.PI * (1 - t / T) ** power))) / 2
 }
 
@@ -28,6 +30,13 @@ export interface GuidanceOptions {
   readonly timesteps?: number
 }
 
+const guidanceKinds = {
+  scale: aNumber,
+  power: aNumber,
+  channels: either(aNumber, oneOf(['all'])),
+  timesteps: aNumber,
+}
+
 /**
  * The official forward_with_cfg around a network that was given labels [y; null]: a network on doubled batches
  * x (2N, C, …), whose second half is ignored and replaced by the first. Guided channels become u + s (c − u)
@@ -35,12 +44,15 @@ export interface GuidanceOptions {
  * each half. Throws RangeError on options out of range, ShapeError on an odd batch.
  */
 export function classifierFreeGuidance(network: Network, options: GuidanceOptions): Network {
+  check('classifierFreeGuidance', 'network', network, aFunction)
+  checkOptions('classifierFreeGuidance', options, guidanceKinds)
   const { scale, power, channels = 3, timesteps = 1000 } = options
   checkRange('classifierFreeGuidance', 'scale', scale, 0)
   if (power !== undefined) checkRange('classifierFreeGuidance', 'power', power, 0)
   if (channels !== 'all') checkCount('classifierFreeGuidance', 'channels', channels, 1)
   const scaleAt = (t: number) => (power === undefined ? scale : powerCosineScale(scale, power, t, timesteps))
   return (x, t) => {
+    checkTensor('classifierFreeGuidance', 'x', x)
     if (x.shape[0] % 2 !== 0)
       throw new ShapeError(`classifierFreeGuidance: expected a doubled batch [x; x], got ${x.shape[0]} samples`)
     const N = x.shape[0] / 2

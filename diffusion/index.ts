@@ -60,7 +60,9 @@ export { keepLeast, keptTokens, type TokenMask, tokenMask } from './masking.ts'
 export { meanPerSample, perSample, scaled, type Timesteps } from './per-sample.ts'
 export { maskdmTimesteps, respace, spaceTimesteps } from './respace.ts'
 export {
+  type DdimLoopOptions,
   type DdimOptions,
+  type DdpmOptions,
   ddimReverseStep,
   ddimSample,
   ddimStep,

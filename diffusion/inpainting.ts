@@ -5,7 +5,10 @@
  * Read samplers.ts first.
  */
 
+import { aNumber, aTensor, check, checkFloats, checkOptions, checkTensor } from '../core/arguments.ts'
 import { add, mul, type Rng, ShapeError, type Tensor, where } from '../core/index.ts'
+import { aStream } from '../core/random.ts'
+import { checkLoop, clipKinds } from './arguments.ts'
 import type { ClipOption, GaussianDiffusion, Network } from './gaussian.ts'
 import { type Stepped, stepping } from './loop.ts'
 import { checkCount } from './per-sample.ts'
@@ -24,10 +27,17 @@ export interface JumpOptions {
  * every multiple of `jump` but the top ones it goes up by that much, `resamplings` − 1 times. [RePaint §4.2]
  * Throws RangeError.
  */
-export function repaintLevels(steps: number, { jump = 10, resamplings = 10 }: JumpOptions = {}): number[] {
-  checkCount('repaintLevels', 'steps', steps, 1)
-  checkCount('repaintLevels', 'jump', jump, 1)
-  checkCount('repaintLevels', 'resamplings', resamplings, 1)
+export function repaintLevels(steps: number, options: JumpOptions = {}): number[] {
+  checkOptions('repaintLevels', options, jumpKinds)
+  return levelsOf('repaintLevels', steps, options)
+}
+
+const jumpKinds = { jump: aNumber, resamplings: aNumber }
+
+function levelsOf(op: string, steps: number, { jump = 10, resamplings = 10 }: JumpOptions): number[] {
+  checkCount(op, 'steps', steps, 1)
+  checkCount(op, 'jump', jump, 1)
+  checkCount(op, 'resamplings', resamplings, 1)
   const left = new Map<number, number>()
   for (let level = 0; level < steps - jump; level += jump) left.set(level, resamplings - 1)
   const levels = [steps - 1]
@@ -52,6 +62,8 @@ export interface Inpainting extends ClipOption, JumpOptions {
   readonly rng: Rng
 }
 
+const inpaintKinds = { ...clipKinds, ...jumpKinds, known: aTensor, hole: aTensor, rng: aStream }
+
 /** A loop after one of its steps: the levels it went from and to; upwards the prediction is that of the step before. */
 export type InpaintStep = Stepped<{ readonly from: number; readonly to: number }>
 
@@ -63,13 +75,18 @@ export function inpaintSteps(
   d: GaussianDiffusion,
   network: Network,
   xT: Tensor,
-  { known, hole, rng, jump, resamplings, ...clip }: Inpainting,
+  options: Inpainting,
 ): Generator<InpaintStep, void> {
+  checkLoop('inpaintSteps', d, network, xT, options, inpaintKinds)
+  const { known, hole, rng, jump, resamplings, ...clip } = options
+  check('inpaintSteps', 'rng', rng, aStream)
+  checkFloats('inpaintSteps', { xT, known })
   if (known.shape.join() !== xT.shape.join())
     throw new ShapeError(`inpaintSteps: expected known [${xT.shape.join(', ')}], got [${known.shape.join(', ')}]`)
+  checkTensor('inpaintSteps', 'hole', hole)
   const { shape, dtype, backend } = xT
   const noise = () => rng.normal(shape, { dtype, backend })
-  const levels = repaintLevels(d.steps, { jump, resamplings })
+  const levels = levelsOf('inpaintSteps', d.steps, { jump, resamplings })
   const plans = levels.slice(1).map((to, i) => ({ from: levels[i], to }))
   return stepping(xT, plans, (x, { from, to }, _, last) => {
     // x_{t+1} = √(1−β_{t+1}) x_t + √β_{t+1} ε  [DDPM eq. 2]

@@ -4,9 +4,11 @@
  * Losses stay per sample, (N); the caller takes the mean. Masked models' own losses are in models/.
  */
 
+import { aBoolean, aFunction, aNumber, anObject, check, checkOptions, oneOf } from '../core/arguments.ts'
 import { add, mul, square, sub, type Tensor } from '../core/index.ts'
+import { checkBatch, checkDiffusion } from './arguments.ts'
 import { callNetwork, type GaussianDiffusion, type Network, qSample, reverseStep, splitOutput } from './gaussian.ts'
-import { meanPerSample, scaled, type Timesteps } from './per-sample.ts'
+import { checkCount, meanPerSample, scaled, type Timesteps } from './per-sample.ts'
 import { vlbTermsOf } from './vlb.ts'
 
 /** Terms per sample, (N) each. */
@@ -30,6 +32,9 @@ export interface LossOptions {
   readonly rescaleVb?: boolean
 }
 
+/** Kinds of `LossOptions`. */
+export const lossKinds = { weighting: oneOf(['uniform', 'min-snr-5']), rescaleVb: aBoolean }
+
 /** A training example: x_t is x_0 with `noise` at step t. Shapes (N, C, …), t (N). */
 export interface Diffused {
   readonly x0: Tensor
@@ -47,8 +52,11 @@ export function trainingLoss(
   noise: Tensor,
   options: LossOptions = {},
 ): LossTerms {
+  checkBatch('trainingLoss', d, { x0, noise }, t)
+  check('trainingLoss', 'network', network, aFunction)
+  checkOptions('trainingLoss', options, lossKinds)
   const xt = qSample(d, x0, t, noise)
-  return hybridLoss(d, callNetwork(d, network, xt, t), { x0, xt, noise, t }, options)
+  return lossOf('trainingLoss', d, callNetwork('trainingLoss', d, network, xt, t), { x0, xt, noise, t }, options)
 }
 
 /**
@@ -58,12 +66,26 @@ export function trainingLoss(
 export function hybridLoss(
   d: GaussianDiffusion,
   output: Tensor,
-  { x0, xt, noise, t }: Diffused,
-  { weighting = 'uniform', rescaleVb = false }: LossOptions = {},
+  diffused: Diffused,
+  options: LossOptions = {},
 ): LossTerms {
-  const { predicted, range } = splitOutput(d, output, xt)
-  const error = meanPerSample(square(sub(predictionTarget(d, x0, noise, t), predicted))) // (N)
-  const mse = weighting === 'uniform' ? error : scaled(error, t, i => minSnrWeight(d, i))
+  check('hybridLoss', 'diffused', diffused, anObject)
+  const { x0, xt, noise, t } = diffused
+  checkBatch('hybridLoss', d, { x0, xt, noise }, t)
+  checkOptions('hybridLoss', options, lossKinds)
+  return lossOf('hybridLoss', d, output, diffused, options)
+}
+
+function lossOf(
+  op: string,
+  d: GaussianDiffusion,
+  output: Tensor,
+  { x0, xt, noise, t }: Diffused,
+  { weighting = 'uniform', rescaleVb = false }: LossOptions,
+): LossTerms {
+  const { predicted, range } = splitOutput(op, d, output, xt)
+  const error = meanPerSample(square(sub(targetOf(d, x0, noise, t), predicted))) // (N)
+  const mse = weighting === 'uniform' ? error : scaled(error, t, i => snrWeight(d, i, 5))
   if (range === null) return { mse, vb: null, loss: mse }
   const p = reverseStep(d, { predicted: predicted.detach(), range }, xt, t)
   const terms = vlbTermsOf(d, p, x0, xt, t) // (N)
@@ -73,6 +95,11 @@ export function hybridLoss(
 
 /** Target of the network's prediction: ε, x_0 or v of x0 with `noise` (both (N, C, …)) at steps t (N). */
 export function predictionTarget(d: GaussianDiffusion, x0: Tensor, noise: Tensor, t: Timesteps): Tensor {
+  checkBatch('predictionTarget', d, { x0, noise }, t)
+  return targetOf(d, x0, noise, t)
+}
+
+function targetOf(d: GaussianDiffusion, x0: Tensor, noise: Tensor, t: Timesteps): Tensor {
   if (d.prediction === 'epsilon') return noise
   if (d.prediction === 'xStart') return x0
   // v = √ᾱ ε − √(1−ᾱ) x_0  [PD §4]
@@ -88,6 +115,13 @@ export function predictionTarget(d: GaussianDiffusion, x0: Tensor, noise: Tensor
  * SNR = ᾱ/(1−ᾱ). [Min-SNR §3.4] For v it is that of ε, as in MDT v2's code. In pure noise, SNR = 0, they are 1 and 0.
  */
 export function minSnrWeight(d: GaussianDiffusion, t: number, gamma = 5): number {
+  checkDiffusion('minSnrWeight', d)
+  checkCount('minSnrWeight', 't', t, 0, d.steps - 1)
+  check('minSnrWeight', 'gamma', gamma, aNumber)
+  return snrWeight(d, t, gamma)
+}
+
+function snrWeight(d: GaussianDiffusion, t: number, gamma: number): number {
   const snr = d.alphaBar[t] / (1 - d.alphaBar[t])
   return d.prediction === 'xStart' ? Math.min(snr, gamma) : Math.min(1, gamma / snr)
 }

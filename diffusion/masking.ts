@@ -4,7 +4,9 @@
  * order of the noise, not of the picture: positions are added before.
  */
 
+import { aBackend, aSize, check, checkFields, describe, type Kind, numbers } from '../core/arguments.ts'
 import { type Backend, ShapeError, type Tensor, tensor } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
 
 /** Which of T tokens are kept, per sample; the tensors are i32. */
 export interface TokenMask {
@@ -22,7 +24,13 @@ export interface TokenMask {
 
 /** ⌊T (1 − ratio)⌋ tokens are kept: none of 10 at ratio 0.9, as 1 − 0.9 is just below 0.1. Throws RangeError. */
 export function keptTokens(T: number, ratio: number): number {
-  if (!(ratio >= 0 && ratio < 1)) throw new RangeError(`keptTokens: ratio: expected a number in [0, 1), got ${ratio}`)
+  return tokensKept('keptTokens', T, ratio)
+}
+
+function tokensKept(op: string, T: number, ratio: number): number {
+  check(op, 'T', T, aSize)
+  if (!(typeof ratio === 'number' && ratio >= 0 && ratio < 1))
+    throw atCaller(new RangeError(`${op}: ratio: expected a number in [0, 1), got ${describe(ratio)}`))
   return Math.trunc(T * (1 - ratio))
 }
 
@@ -32,22 +40,44 @@ export function keptTokens(T: number, ratio: number): number {
  */
 export function tokenMask(
   noise: ArrayLike<number>,
-  [N, T]: readonly [N: number, T: number],
+  size: readonly [N: number, T: number],
   ratio: number,
   options: { readonly backend?: Backend } = {},
 ): TokenMask {
-  return keepLeast(noise, [N, T], keptTokens(T, ratio), options)
+  check('tokenMask', 'size', size, aSizeOfTokens)
+  return maskOf('tokenMask', noise, size, tokensKept('tokenMask', size[1], ratio), options)
 }
 
 /** The mask that keeps the K tokens of least noise. Throws ShapeError as above. */
 export function keepLeast(
   noise: ArrayLike<number>,
+  size: readonly [N: number, T: number],
+  K: number,
+  options: { readonly backend?: Backend } = {},
+): TokenMask {
+  check('keepLeast', 'size', size, aSizeOfTokens)
+  check('keepLeast', 'K', K, aSize)
+  return maskOf('keepLeast', noise, size, K, options)
+}
+
+const aSizeOfTokens: Kind = {
+  expected: '[N, T]',
+  accepts: value => Array.isArray(value) && value.length === 2 && value.every(aSize.accepts),
+}
+
+function maskOf(
+  op: string,
+  noise: ArrayLike<number>,
   [N, T]: readonly [N: number, T: number],
   K: number,
-  { backend }: { readonly backend?: Backend } = {},
+  options: { readonly backend?: Backend },
 ): TokenMask {
+  check(op, 'noise', noise, numbers)
+  checkFields(op, options, { backend: aBackend })
+  const { backend } = options
+  if (K > T) throw new ShapeError(`${op}: expected at most ${T} kept tokens, got ${K}`)
   if (noise.length !== N * T)
-    throw new ShapeError(`tokenMask: expected noise for ${N} samples of ${T} tokens, got ${noise.length} numbers`)
+    throw new ShapeError(`${op}: expected noise for ${N} samples of ${T} tokens, got ${noise.length} numbers`)
   const keep = new Int32Array(N * K)
   const restore = new Int32Array(N * T)
   const mask = new Int32Array(N * T)

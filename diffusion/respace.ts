@@ -4,7 +4,10 @@
  * timesteps. [iDDPM §4] The notations are those of the official code.
  */
 
-import { scheduleOf } from './betas.ts'
+import { aString, check, numbers } from '../core/arguments.ts'
+import { atCaller } from '../core/traceback.ts'
+import { checkDiffusion } from './arguments.ts'
+import { tablesOf } from './betas.ts'
 import type { GaussianDiffusion } from './gaussian.ts'
 import { checkCount } from './per-sample.ts'
 
@@ -15,11 +18,14 @@ import { checkCount } from './per-sample.ts'
  */
 export function spaceTimesteps(T: number, spacing: string): Int32Array {
   checkCount('spaceTimesteps', 'T', T, 1)
+  check('spaceTimesteps', 'spacing', spacing, aString)
   if (spacing === '') return Int32Array.from({ length: T }, (_, t) => t)
   const ddim = /^ddim(\d+)$/.exec(spacing)
   if (ddim !== null) return everyKth(T, Number(ddim[1]))
   if (!/^\d+(,\d+)*$/.test(spacing))
-    throw new RangeError(`spaceTimesteps: spacing: expected '', '250', '10,15,20' or 'ddim50', got '${spacing}'`)
+    throw atCaller(
+      new RangeError(`spaceTimesteps: spacing: expected '', '250', '10,15,20' or 'ddim50', got '${spacing}'`),
+    )
   const counts = spacing.split(',').map(Number)
   const kept: number[] = []
   let start = 0
@@ -37,8 +43,10 @@ export function spaceTimesteps(T: number, spacing: string): Int32Array {
 /** [DDIM §D.2] */
 function everyKth(T: number, count: number): Int32Array {
   for (let k = 1; k < T; k++) if (Math.ceil(T / k) === count) return Int32Array.from({ length: count }, (_, i) => i * k)
-  throw new RangeError(
-    `spaceTimesteps: spacing: no stride k keeps ⌈T/k⌉ = ${count} of T = ${T} timesteps, as 'ddim${count}' wants`,
+  throw atCaller(
+    new RangeError(
+      `spaceTimesteps: spacing: no stride k keeps ⌈T/k⌉ = ${count} of T = ${T} timesteps, as 'ddim${count}' wants`,
+    ),
   )
 }
 
@@ -65,6 +73,8 @@ export function maskdmTimesteps(T: number, steps: number): Int32Array {
 
 /** The diffusion over some steps of `d`, given rising. Throws RangeError on a step out of range or out of order. */
 export function respace(d: GaussianDiffusion, kept: ArrayLike<number>): GaussianDiffusion {
+  checkDiffusion('respace', d)
+  check('respace', 'kept', kept, numbers)
   checkCount('respace', 'number of steps', kept.length, 1, d.steps)
   const betas = new Float64Array(kept.length)
   let before = 1
@@ -74,5 +84,11 @@ export function respace(d: GaussianDiffusion, kept: ArrayLike<number>): Gaussian
     before = d.alphaBar[kept[i]]
   }
   const timesteps = Int32Array.from(betas, (_, i) => d.timesteps[kept[i]])
-  return { ...scheduleOf(betas), steps: kept.length, timesteps, prediction: d.prediction, variance: d.variance }
+  return {
+    ...tablesOf('respace', betas),
+    steps: kept.length,
+    timesteps,
+    prediction: d.prediction,
+    variance: d.variance,
+  }
 }

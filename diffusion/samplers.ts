@@ -5,14 +5,17 @@
  * steps the diffusion (respace.ts). Samplers over noise levels σ: edm-samplers.ts.
  */
 
+import { aBoolean, aFunction, aNumber, check, checkOptions } from '../core/arguments.ts'
 import { add, exp, mul, type Tensor } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
+import { aNoiseSource, checkBatch, checkLoop, clipKinds } from './arguments.ts'
 import {
   type ClipOption,
   callNetwork,
   epsilonOf,
   type GaussianDiffusion,
   type Network,
-  pMeanVariance,
+  reverseStep,
   splitOutput,
 } from './gaussian.ts'
 import { finish, type NoiseSource, noiseLike, type OnStep, type Sampled, type Stepped, stepping } from './loop.ts'
@@ -30,7 +33,23 @@ export function ddpmStep(
   noise: Tensor,
   options: ClipOption = {},
 ): Sampled {
-  const { mean, logVariance, predXStart } = pMeanVariance(d, callNetwork(d, network, x, t), x, t, options)
+  checkBatch('ddpmStep', d, { x, noise }, t)
+  check('ddpmStep', 'network', network, aFunction)
+  checkOptions('ddpmStep', options, clipKinds)
+  return ancestralStep('ddpmStep', d, network, x, t, noise, options)
+}
+
+function ancestralStep(
+  op: string,
+  d: GaussianDiffusion,
+  network: Network,
+  x: Tensor,
+  t: Timesteps,
+  noise: Tensor,
+  options: ClipOption,
+): Sampled {
+  const parts = splitOutput(op, d, callNetwork(op, d, network, x, t), x)
+  const { mean, logVariance, predXStart } = reverseStep(d, parts, x, t, options)
   const spread = mul(exp(mul(logVariance, 0.5)), notAtStart(x, t))
   return { x: add(mean, mul(spread, noise)), predXStart }
 }
@@ -58,14 +77,29 @@ export function ddimStep(
   x: Tensor,
   t: Timesteps,
   noise: Tensor | null,
-  { eta = 0, keepEpsilon = false, ...clip }: DdimOptions = {},
+  options: DdimOptions = {},
 ): Sampled {
-  checkRange('ddimStep', 'eta', eta, 0, 1)
+  checkBatch('ddimStep', d, noise === null ? { x } : { x, noise }, t)
+  check('ddimStep', 'network', network, aFunction)
+  checkOptions('ddimStep', options, ddimKinds)
+  return implicitStep('ddimStep', d, network, x, t, noise, options)
+}
+
+function implicitStep(
+  op: string,
+  d: GaussianDiffusion,
+  network: Network,
+  x: Tensor,
+  t: Timesteps,
+  noise: Tensor | null,
+  { eta = 0, keepEpsilon = false, ...clip }: DdimOptions,
+): Sampled {
+  checkRange(op, 'eta', eta, 0, 1)
   const { alphaBar, alphaBarPrev, betas } = d
-  const output = callNetwork(d, network, x, t)
-  const { predXStart } = pMeanVariance(d, output, x, t, clip)
+  const parts = splitOutput(op, d, callNetwork(op, d, network, x, t), x)
+  const { predXStart } = reverseStep(d, parts, x, t, clip)
   const keep = keepEpsilon && d.prediction === 'epsilon'
-  const epsilon = keep ? splitOutput(d, output, x).predicted : epsilonOf(d, predXStart, x, t)
+  const epsilon = keep ? parts.predicted : epsilonOf(d, predXStart, x, t)
   // β_t is 1 − ᾱ_t/ᾱ_{t−1} without a division by a ᾱ that may be 0.
   const variance = (i: number) => eta ** 2 * ((1 - alphaBarPrev[i]) / (1 - alphaBar[i])) * betas[i]
   const rest = (i: number) => Math.max(0, 1 - alphaBarPrev[i] - variance(i))
@@ -73,7 +107,7 @@ export function ddimStep(
   const direction = scaled(epsilon, t, i => Math.sqrt(rest(i)))
   const mean = add(towards, direction)
   if (eta === 0) return { x: mean, predXStart }
-  if (noise === null) throw new Error(`ddimStep: noise: expected a tensor, as eta is ${eta}, got null`)
+  if (noise === null) throw atCaller(new Error(`${op}: noise: expected a tensor, as eta is ${eta}, got null`))
   // The variance is 0 at t = 0, where ᾱ_{t−1} = 1.
   const random = scaled(noise, t, i => Math.sqrt(variance(i)))
   return { x: add(mean, random), predXStart }
@@ -87,10 +121,25 @@ export function ddimReverseStep(
   t: Timesteps,
   options: ClipOption = {},
 ): Sampled {
-  const { predXStart } = pMeanVariance(d, callNetwork(d, network, x, t), x, t, options)
+  checkBatch('ddimReverseStep', d, { x }, t)
+  check('ddimReverseStep', 'network', network, aFunction)
+  checkOptions('ddimReverseStep', options, clipKinds)
+  const parts = splitOutput('ddimReverseStep', d, callNetwork('ddimReverseStep', d, network, x, t), x)
+  const { predXStart } = reverseStep(d, parts, x, t, options)
   const towards = scaled(predXStart, t, i => Math.sqrt(d.alphaBarNext[i]))
   const direction = scaled(epsilonOf(d, predXStart, x, t), t, i => Math.sqrt(1 - d.alphaBarNext[i]))
   return { x: add(towards, direction), predXStart }
+}
+
+/** Options of ancestral sampling. */
+export interface DdpmOptions extends ClipOption {
+  readonly noise: NoiseSource
+}
+
+/** Options of a DDIM loop. */
+export interface DdimLoopOptions extends DdimOptions {
+  /** Needed where eta is above 0. */
+  readonly noise?: NoiseSource
 }
 
 /** A loop after one of its steps: number and original timestep, x and prediction. */
@@ -104,9 +153,24 @@ export function ddpmSteps(
   d: GaussianDiffusion,
   network: Network,
   xT: Tensor,
-  { noise, ...options }: ClipOption & { readonly noise: NoiseSource },
+  options: DdpmOptions,
 ): Generator<SampleStep, void> {
-  return descend(d, xT, (x, t, step) => ddpmStep(d, network, x, t, noiseLike(x, noise, step), options))
+  return ddpmLoop('ddpmSteps', d, network, xT, options)
+}
+
+const ddpmKinds = { ...clipKinds, noise: aNoiseSource }
+
+function ddpmLoop(
+  op: string,
+  d: GaussianDiffusion,
+  network: Network,
+  xT: Tensor,
+  options: DdpmOptions,
+): Generator<SampleStep, void> {
+  checkLoop(op, d, network, xT, options, ddpmKinds)
+  const { noise, ...clip } = options
+  check(op, 'noise', noise, aNoiseSource)
+  return descend(d, xT, (x, t, step) => ancestralStep(op, d, network, x, t, noiseLike(x, noise, step), clip))
 }
 
 /** DDIM sampling from x_T (N, C, …) in the same way; `noise` is needed where eta is above 0. */
@@ -114,10 +178,36 @@ export function ddimSteps(
   d: GaussianDiffusion,
   network: Network,
   xT: Tensor,
-  { noise, ...options }: DdimOptions & { readonly noise?: NoiseSource } = {},
+  options: DdimLoopOptions = {},
 ): Generator<SampleStep, void> {
-  const draws = noise !== undefined && options.eta !== undefined && options.eta > 0
-  return descend(d, xT, (x, t, step) => ddimStep(d, network, x, t, draws ? noiseLike(x, noise, step) : null, options))
+  return ddimLoop('ddimSteps', d, network, xT, options)
+}
+
+/** Throws unless there is a source of noise where eta is above 0. */
+export function checkNoise(op: string, eta: number, noise: NoiseSource | undefined): void {
+  if (eta > 0 && noise === undefined)
+    throw atCaller(new Error(`${op}: noise: expected a source, as eta is ${eta}, got none`))
+}
+
+const ddimKinds = { ...clipKinds, eta: aNumber, keepEpsilon: aBoolean }
+const ddimLoopKinds = { ...ddimKinds, noise: aNoiseSource }
+
+function ddimLoop(
+  op: string,
+  d: GaussianDiffusion,
+  network: Network,
+  xT: Tensor,
+  options: DdimLoopOptions,
+): Generator<SampleStep, void> {
+  checkLoop(op, d, network, xT, options, ddimLoopKinds)
+  const { noise, ...rest } = options
+  const { eta = 0 } = rest
+  checkRange(op, 'eta', eta, 0, 1)
+  checkNoise(op, eta, noise)
+  const draws = noise !== undefined && eta > 0
+  return descend(d, xT, (x, t, step) =>
+    implicitStep(op, d, network, x, t, draws ? noiseLike(x, noise, step) : null, rest),
+  )
 }
 
 /** All steps of d, the noisiest first. */
@@ -135,9 +225,11 @@ export function ddpmSample(
   d: GaussianDiffusion,
   network: Network,
   xT: Tensor,
-  { onStep, ...options }: ClipOption & OnStep<SampleStep> & { readonly noise: NoiseSource },
+  options: DdpmOptions & OnStep<SampleStep>,
 ): Tensor {
-  return finish(ddpmSteps(d, network, xT, options), onStep)
+  checkOptions('ddpmSample', options, { ...ddpmKinds, onStep: aFunction })
+  const { onStep, ...rest } = options
+  return finish(ddpmLoop('ddpmSample', d, network, xT, rest), onStep)
 }
 
 /** The sample of `ddimSteps`, (N, C, …), with a callback. */
@@ -145,7 +237,9 @@ export function ddimSample(
   d: GaussianDiffusion,
   network: Network,
   xT: Tensor,
-  { onStep, ...options }: DdimOptions & OnStep<SampleStep> & { readonly noise?: NoiseSource } = {},
+  options: DdimLoopOptions & OnStep<SampleStep> = {},
 ): Tensor {
-  return finish(ddimSteps(d, network, xT, options), onStep)
+  checkOptions('ddimSample', options, { ...ddimLoopKinds, onStep: aFunction })
+  const { onStep, ...rest } = options
+  return finish(ddimLoop('ddimSample', d, network, xT, rest), onStep)
 }

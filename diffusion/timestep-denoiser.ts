@@ -4,9 +4,19 @@
  * over these levels is DDIM. Only levels that are timesteps can be asked for, so nothing is interpolated.
  */
 
+import { aFunction, check, checkFloats, checkOptions, numbers } from '../core/arguments.ts'
 import type { Tensor } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
+import { checkAlike, checkDiffusion, clipKinds } from './arguments.ts'
 import type { Denoiser } from './edm.ts'
-import { type ClipOption, callNetwork, type GaussianDiffusion, type Network, pMeanVariance } from './gaussian.ts'
+import {
+  type ClipOption,
+  callNetwork,
+  type GaussianDiffusion,
+  type Network,
+  reverseStep,
+  splitOutput,
+} from './gaussian.ts'
 import { checkCount, scaled } from './per-sample.ts'
 
 /** σ_t of every step of d, the noisiest first, then 0: d.steps + 1 levels. Throws RangeError where ᾱ ends at 0. */
@@ -15,10 +25,14 @@ export function timestepSigmas(d: GaussianDiffusion): Float64Array {
 }
 
 /** σ_t of every step, rising. */
-function sigmasOf(where: string, { alphaBar, steps }: GaussianDiffusion): Float64Array {
+function sigmasOf(where: string, d: GaussianDiffusion): Float64Array {
+  checkDiffusion(where, d)
+  const { alphaBar, steps } = d
   if (alphaBar[steps - 1] === 0)
-    throw new RangeError(
-      `${where}: expected a schedule with ᾱ above 0, got 0 at the last step: its noise level is infinite. Sample with DDIM or DDPM, or respace without that step`,
+    throw atCaller(
+      new RangeError(
+        `${where}: expected a schedule with ᾱ above 0, got 0 at the last step: its noise level is infinite. Sample with DDIM or DDPM, or respace without that step`,
+      ),
     )
   return Float64Array.from(alphaBar, each => Math.sqrt((1 - each) / each))
 }
@@ -26,21 +40,29 @@ function sigmasOf(where: string, { alphaBar, steps }: GaussianDiffusion): Float6
 /** x̃ for the first level, from x_T (N, C, …), which is noise of variance 1: x_T/√ᾱ_T. Throws RangeError where ᾱ_T is 0. */
 export function fromNoise(d: GaussianDiffusion, xT: Tensor): Tensor {
   sigmasOf('fromNoise', d)
+  checkAlike('fromNoise', { xT })
   return scaled(xT, new Float64Array(xT.shape[0]).fill(d.alphaBar[d.steps - 1]), alphaBar => 1 / Math.sqrt(alphaBar))
 }
 
 /** D(x̃; σ): the x_0 that a network of timesteps predicts. Calling it throws RangeError on a σ that is no step's of d. */
 export function timestepDenoiser(d: GaussianDiffusion, network: Network, options: ClipOption = {}): Denoiser {
   const steps = new Map(Array.from(sigmasOf('timestepDenoiser', d), (sigma, t) => [sigma, t]))
+  check('timestepDenoiser', 'network', network, aFunction)
+  checkOptions('timestepDenoiser', options, clipKinds)
   return (x, sigma) => {
+    checkFloats('timestepDenoiser', { x })
+    check('timestepDenoiser', 'sigma', sigma, numbers)
     const t = Int32Array.from(sigma, level => {
       const step = steps.get(level)
       if (step === undefined)
-        throw new RangeError(`timestepDenoiser: sigma: expected one of the ${d.steps} steps' levels, got ${level}`)
+        throw atCaller(
+          new RangeError(`timestepDenoiser: sigma: expected one of the ${d.steps} steps' levels, got ${level}`),
+        )
       return step
     })
     const xt = scaled(x, t, i => Math.sqrt(d.alphaBar[i]))
-    return pMeanVariance(d, callNetwork(d, network, xt, t), xt, t, options).predXStart
+    const output = callNetwork('timestepDenoiser', d, network, xt, t)
+    return reverseStep(d, splitOutput('timestepDenoiser', d, output, xt), xt, t, options).predXStart
   }
 }
 
@@ -50,6 +72,7 @@ export function timestepDenoiser(d: GaussianDiffusion, network: Network, options
  * One step is the last timestep. Throws RangeError on steps outside [1, d.steps].
  */
 export function logSnrTimesteps(d: GaussianDiffusion, steps: number): Int32Array {
+  checkDiffusion('logSnrTimesteps', d)
   checkCount('logSnrTimesteps', 'steps', steps, 1, d.steps)
   const logs = Array.from(sigmasOf('logSnrTimesteps', d), Math.log)
   const nearest = (wanted: number) =>

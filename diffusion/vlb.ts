@@ -5,6 +5,7 @@
  * here the difference is written as a product.
  */
 
+import { anObject, check, checkFloats, checkOptions } from '../core/arguments.ts'
 import {
   add,
   affine,
@@ -24,11 +25,28 @@ import {
   tensor,
   where,
 } from '../core/index.ts'
-import { type ClipOption, type Gaussian, type GaussianDiffusion, pMeanVariance, qPosterior } from './gaussian.ts'
+import { checkAlike, checkBatch, checkDiffusion, clipKinds } from './arguments.ts'
+import {
+  type ClipOption,
+  type Gaussian,
+  type GaussianDiffusion,
+  qPosterior,
+  reverseStep,
+  splitOutput,
+} from './gaussian.ts'
 import { meanPerSample, type Timesteps } from './per-sample.ts'
+
+/** Throws unless a Gaussian has a mean and a logarithm of its variance, floats both. */
+function checkGaussian(op: string, name: string, gaussian: Gaussian): void {
+  check(op, name, gaussian, anObject)
+  const { mean, logVariance } = gaussian
+  checkFloats(op, { [`${name}.mean`]: mean, [`${name}.logVariance`]: logVariance })
+}
 
 /** KL(p ‖ q) of elementwise Gaussians in nats; shapes broadcast. */
 export function gaussianKl(p: Gaussian, q: Gaussian): Tensor {
+  for (const [name, each] of Object.entries({ p, q })) checkGaussian('gaussianKl', name, each)
+  checkFloats('gaussianKl', { 'p.mean': p.mean, 'q.mean': q.mean })
   // ½ (log σ_q² − log σ_p² + σ_p²/σ_q² + (μ_p − μ_q)²/σ_q² − 1)
   const logRatio = sub(q.logVariance, p.logVariance)
   const distance = mul(square(sub(p.mean, q.mean)), exp(neg(q.logVariance)))
@@ -47,7 +65,10 @@ function logit(z: Tensor): Tensor {
  * log P(x) in nats where x is one of 256 levels from −1 to 1 and P the share of the Gaussian within half a level of it;
  * the outermost levels take the tails. P is not taken below 1e-12. x (N, …) → (N, …). [DDPM eq. 13]
  */
-export function discretizedLogLikelihood(x: Tensor, { mean, logVariance }: Gaussian): Tensor {
+export function discretizedLogLikelihood(x: Tensor, gaussian: Gaussian): Tensor {
+  checkGaussian('discretizedLogLikelihood', 'gaussian', gaussian)
+  const { mean, logVariance } = gaussian
+  checkAlike('discretizedLogLikelihood', { x, mean })
   const centred = sub(x, mean)
   const precision = exp(mul(logVariance, -0.5))
   const above = mul(precision, affine(centred, 1, 1 / 255))
@@ -82,7 +103,10 @@ export function vlbTerms(
   t: Timesteps,
   options: ClipOption = {},
 ): Tensor {
-  return vlbTermsOf(d, pMeanVariance(d, output, xt, t, options), x0, xt, t)
+  checkBatch('vlbTerms', d, { x0, xt }, t)
+  checkOptions('vlbTerms', options, clipKinds)
+  const parts = splitOutput('vlbTerms', d, output, xt)
+  return vlbTermsOf(d, reverseStep(d, parts, xt, t, options), x0, xt, t)
 }
 
 /** The same from p(x_{t−1} | x_t), x0 and x_t (N, …). */
@@ -98,6 +122,8 @@ export function vlbTermsOf(d: GaussianDiffusion, p: Gaussian, x0: Tensor, xt: Te
 
 /** KL(q(x_T | x_0) ‖ N(0, 1)), which no network can change: x0 (N, …) → (N), bits per dimension. [DDPM eq. 5] */
 export function priorTerm(d: GaussianDiffusion, x0: Tensor): Tensor {
+  checkDiffusion('priorTerm', d)
+  checkAlike('priorTerm', { x0 })
   // ½ (ᾱ_T x_0² − ᾱ_T − log(1−ᾱ_T)): gaussianKl with its constants, which nearly cancel, summed in f64
   const signal = d.alphaBar[d.steps - 1]
   return bitsPerDim(affine(square(x0), signal / 2, -(signal + Math.log1p(-signal)) / 2))

@@ -4,6 +4,7 @@
  * published number, and are named for what they are wherever they are printed.
  */
 
+import { check, numbers } from '../core/arguments.ts'
 import {
   add,
   interpolate,
@@ -18,6 +19,7 @@ import {
   type Tensor,
 } from '../core/index.ts'
 import { Conv2d, GroupNorm, type Init, Layer, Linear, Module, normal } from '../nn/index.ts'
+import { checkLayer } from '../nn/layer-arguments.ts'
 import type { FeatureNetwork, PictureFeatures } from './index.ts'
 
 const groups = 8
@@ -72,6 +74,8 @@ export class EmojiFeatures extends Module implements FeatureNetwork {
   /** `sides` are those of the pictures that it is trained on, rising; others are resized to the last. */
   constructor(classes: number, init: Init, sides: readonly number[] = [32]) {
     super()
+    checkLayer('EmojiFeatures', { classes }, init)
+    check('EmojiFeatures', 'sides', sides, numbers)
     this.#sides = sides
     this.stem = new ConvUnit(3, widths[0], 1, init)
     this.down1 = new ConvUnit(widths[0], widths[1], 2, init)

@@ -4,10 +4,23 @@
  * network it is neither, and must not be called so.
  */
 
+import { anObject, aSize, check, numbers } from '../core/arguments.ts'
 import { ShapeError } from '../core/shape.ts'
 import { covarianceFactor, timesTransposed } from './matrix.ts'
 import { singularValueSum } from './singular-values.ts'
 import type { FeatureGaussian } from './statistics.ts'
+
+/** Throws TypeError unless this is a Gaussian of features. */
+function checkGaussian(name: string, gaussian: FeatureGaussian): void {
+  const op = 'frechetDistance'
+  check(op, name, gaussian, anObject)
+  check(op, `${name}.mean`, gaussian.mean, numbers)
+  check(op, `${name}.covariance`, gaussian.covariance, anObject)
+  const { rows, columns, data } = gaussian.covariance
+  check(op, `${name}.covariance.rows`, rows, aSize)
+  check(op, `${name}.covariance.columns`, columns, aSize)
+  check(op, `${name}.covariance.data`, data, numbers)
+}
 
 /**
  * |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½)  [FID], which is symmetric and not negative: what rounding leaves below 0 is 0.
@@ -18,6 +31,8 @@ import type { FeatureGaussian } from './statistics.ts'
  * 1e-8 of its terms is what any method can give there.
  */
 export function frechetDistance(a: FeatureGaussian, b: FeatureGaussian): number {
+  checkGaussian('a', a)
+  checkGaussian('b', b)
   const D = a.mean.length
   const sizes = [b.mean.length, a.covariance.rows, a.covariance.columns, b.covariance.rows, b.covariance.columns]
   if (sizes.some(size => size !== D))

@@ -3,6 +3,8 @@
  * precision-recall.ts.
  */
 
+import { aNumber, check } from '../core/arguments.ts'
+import { atCaller } from '../core/traceback.ts'
 import { type Features, sizeOfFeatures } from './matrix.ts'
 
 /**
@@ -12,7 +14,9 @@ import { type Features, sizeOfFeatures } from './matrix.ts'
  */
 export function inceptionScore(logits: Features, splitSize = Number.POSITIVE_INFINITY): number {
   const [N, K] = sizeOfFeatures('inceptionScore', logits)
-  if (!(splitSize >= 1)) throw new RangeError(`inceptionScore: expected a split of 1 picture or more, got ${splitSize}`)
+  check('inceptionScore', 'splitSize', splitSize, aNumber)
+  if (!(splitSize >= 1))
+    throw atCaller(new RangeError(`inceptionScore: expected a split of 1 picture or more, got ${splitSize}`))
   let sum = 0
   let splits = 0
   for (let from = 0; from < N; from += splitSize, splits++)

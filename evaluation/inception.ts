@@ -6,6 +6,7 @@
  * evaluation/features.ts.
  */
 
+import { checkFloats } from '../core/arguments.ts'
 import {
   avgPool2d,
   type ConvOptions,
@@ -26,6 +27,7 @@ import {
   type Tensor,
 } from '../core/index.ts'
 import { BatchNorm, Conv2d, type Init, Layer, Linear, Module, normal, type StateSource } from '../nn/index.ts'
+import { checkInit } from '../nn/layer-arguments.ts'
 import type { FeatureNetwork, PictureFeatures } from './index.ts'
 
 type Kernel = number | readonly [height: number, width: number]
@@ -301,6 +303,7 @@ export class InceptionV3 extends Module implements FeatureNetwork {
 
   constructor(init: Init) {
     super()
+    checkInit('InceptionV3', init)
     this.Conv2d_1a_3x3 = new BasicConv2d(3, 32, 3, init, { stride: 2 })
     this.Conv2d_2a_3x3 = new BasicConv2d(32, 32, 3, init)
     this.Conv2d_2b_3x3 = keeping(32, 64, [3, 3], init)
@@ -325,6 +328,7 @@ export class InceptionV3 extends Module implements FeatureNetwork {
    * width by channel, and `logits` (N, 1008), as ADM's evaluator without the bias. Not recorded. Throws ShapeError.
    */
   features(x: Tensor): PictureFeatures<Tensor> {
+    checkFloats('InceptionV3', { x })
     if (x.shape.length !== 4 || x.shape[1] !== 3)
       throw new ShapeError(`InceptionV3: expected pictures [N, 3, H, W], got [${x.shape.join(', ')}]`)
     const [N] = x.shape

@@ -4,6 +4,7 @@
  * is always in f64, whatever made the features.
  */
 
+import { anObject, check, numbers } from '../core/arguments.ts'
 import { type Shape, ShapeError, show } from '../core/shape.ts'
 import { doubles } from './doubles.ts'
 
@@ -26,7 +27,11 @@ export function zeroMatrix(rows: number, columns: number): Matrix {
 }
 
 /** [N, D] of features. Throws ShapeError, naming `what` they are, unless they are two-dimensional and there is one. */
-export function sizeOfFeatures(what: string, { data, shape }: Features): [N: number, D: number] {
+export function sizeOfFeatures(what: string, features: Features): [N: number, D: number] {
+  check(what, 'features', features, anObject)
+  const { data, shape } = features
+  check(what, 'data', data, numbers)
+  check(what, 'shape', shape, numbers)
   const [N, D] = shape
   if (shape.length !== 2 || N < 1 || D < 1 || data.length !== N * D)
     throw new ShapeError(`${what}: expected features [N, D], got ${show(shape)} with ${data.length} elements`)

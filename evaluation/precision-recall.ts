@@ -4,7 +4,9 @@
  * samples cover. As in ADM's evaluator, from which figures in the papers come, radii are kept in f32.
  */
 
+import { describe } from '../core/arguments.ts'
 import { ShapeError } from '../core/shape.ts'
+import { atCaller } from '../core/traceback.ts'
 import { type Features, type Matrix, matrixOfFeatures, timesTransposed } from './matrix.ts'
 
 /** So many rows of distances are in memory at a time. */
@@ -15,9 +17,12 @@ const rowsAtATime = 512
  * ShapeError, and RangeError unless there are more than k features.
  */
 export function manifoldRadii(features: Features, k = 3): Float32Array {
-  const x = matrixOfFeatures('manifoldRadii', features)
+  return radiiOf('manifoldRadii', matrixOfFeatures('manifoldRadii', features), k)
+}
+
+function radiiOf(op: string, x: Matrix, k: number): Float32Array {
   if (!(Number.isInteger(k) && k >= 1 && k < x.rows))
-    throw new RangeError(`manifoldRadii: expected k in [1, ${x.rows - 1}] for ${x.rows} features, got ${k}`)
+    throw atCaller(new RangeError(`${op}: expected k in [1, ${x.rows - 1}] for ${x.rows} features, got ${describe(k)}`))
   const radii = new Float32Array(x.rows)
   eachRow(x, x, (i, distances) => {
     distances[i] = Number.POSITIVE_INFINITY
@@ -37,8 +42,10 @@ export interface PrecisionRecall {
  * and RangeError.
  */
 export function precisionRecall(reference: Features, samples: Features, k = 3): PrecisionRecall {
-  const ref = { x: matrixOfFeatures('precisionRecall', reference), radii: manifoldRadii(reference, k) }
-  const sample = { x: matrixOfFeatures('precisionRecall', samples), radii: manifoldRadii(samples, k) }
+  const [ref, sample] = [reference, samples].map(features => {
+    const x = matrixOfFeatures('precisionRecall', features)
+    return { x, radii: radiiOf('precisionRecall', x, k) }
+  })
   const covered = new Uint8Array(ref.x.rows)
   let inside = 0
   eachRow(sample.x, ref.x, (i, distances) => {

@@ -5,6 +5,7 @@
  */
 
 import type { Doubles } from '../core/doubles.ts'
+import { atCaller } from '../core/traceback.ts'
 import { doubles } from './doubles.ts'
 import { type Matrix, roomFor, transposed } from './matrix.ts'
 
@@ -171,7 +172,8 @@ function reflection(x: Float64Array, from: number, to: number): { scale: number;
 function eigenvalues(d: Float64Array, e: Float64Array): Float64Array {
   const n = d.length
   const largest = e.reduce((most, x) => Math.max(most, Math.abs(x)), 0)
-  if (!Number.isFinite(largest)) throw new RangeError(`singularValueSum: expected finite elements, got ${largest}`)
+  if (!Number.isFinite(largest))
+    throw atCaller(new RangeError(`singularValueSum: expected finite elements, got ${largest}`))
   const nothing = Number.EPSILON * largest
   for (let first = 0; first < n; first++) {
     for (let step = 0; ; step++) {
@@ -179,7 +181,9 @@ function eigenvalues(d: Float64Array, e: Float64Array): Float64Array {
       while (last + 1 < n && Math.abs(e[last]) > nothing) last++
       if (last === first) break
       if (step === 100)
-        throw new Error(`singularValueSum: expected convergence within 100 steps, got e[${first}] = ${e[first]}`)
+        throw atCaller(
+          new Error(`singularValueSum: expected convergence within 100 steps, got e[${first}] = ${e[first]}`),
+        )
       shiftedStep(d, e, first, last)
     }
   }

@@ -5,8 +5,10 @@
  * whatever order. A feature moves by at most 2⁻³³, far less than by rounding in a network whose features are of size 1.
  */
 
+import { aCount, anObject, aSize, check, describe, numbers } from '../core/arguments.ts'
 import type { ExactSums } from '../core/doubles.ts'
 import { ShapeError } from '../core/shape.ts'
+import { atCaller } from '../core/traceback.ts'
 import { addExact, doubles } from './doubles.ts'
 import { type Features, type Matrix, mirror, roomFor, sizeOfFeatures, zeroMatrix } from './matrix.ts'
 
@@ -50,6 +52,7 @@ export class FeatureStatistics {
   readonly #products: ExactSums
 
   constructor(D: number) {
+    check('FeatureStatistics', 'D', D, aCount)
     this.#sums = [new Float64Array(D), new Float64Array(D)]
     this.#products = { high: new Float64Array(D * D), low: new Float64Array(D * D), stride: D }
   }
@@ -64,10 +67,12 @@ export class FeatureStatistics {
    * above 2¹⁵, and where squares add up to more than 2³⁶ (a million of features that reach 256).
    */
   add(features: Features): void {
-    if (features.shape[0] === 0) return
-    const [N, D] = sizeOfFeatures('FeatureStatistics.add', features)
-    this.#check(D)
-    this.#grow(sizeOf(features.data, N, D)) // looks at all before anything is taken in
+    const op = 'FeatureStatistics.add'
+    check(op, 'features', features, anObject)
+    if (features.shape?.[0] === 0) return
+    const [N, D] = sizeOfFeatures(op, features)
+    this.#check(op, D)
+    this.#grow(op, sizeOf(op, features.data, N, D)) // looks at all before anything is taken in
     const kernels = doubles()
     const stride = roomFor(D)
     const sums = { high: kernels.alloc(stride * stride), low: kernels.alloc(stride * stride), stride }
@@ -92,8 +97,10 @@ export class FeatureStatistics {
 
   /** Takes in what other statistics have seen. Throws ShapeError on another D, and RangeError as `add`. */
   merge(other: FeatureStatistics): void {
-    this.#check(other.width)
-    this.#grow(other.#size)
+    if (!(other instanceof FeatureStatistics))
+      throw atCaller(new TypeError(`FeatureStatistics.merge: expected other FeatureStatistics, got ${describe(other)}`))
+    this.#check('FeatureStatistics.merge', other.width)
+    this.#grow('FeatureStatistics.merge', other.#size)
     this.count += other.count
     for (const part of [0, 1] as const) for (let i = 0; i < this.width; i++) this.#sums[part][i] += other.#sums[part][i]
     const { high, low, stride } = other.#products
@@ -109,7 +116,7 @@ export class FeatureStatistics {
   /** Unbiased, (D, D), as numpy.cov. Throws RangeError on fewer than two features. */
   covariance(): Matrix {
     const { count: N, width: D } = this
-    if (N < 2) throw new RangeError(`covariance: expected at least 2 features, got ${N}`)
+    if (N < 2) throw atCaller(new RangeError(`FeatureStatistics.covariance: expected at least 2 features, got ${N}`))
     const S = zeroMatrix(D, D)
     const [high, low] = this.#sums
     for (let i = 0; i < D; i++)
@@ -139,13 +146,19 @@ export class FeatureStatistics {
   }
 
   /** Statistics as they were when `state` gave this. Throws ShapeError on parts that do not fit each other. */
-  static from({ count, size, sums, products }: StatisticsState): FeatureStatistics {
+  static from(state: StatisticsState): FeatureStatistics {
+    check('FeatureStatistics.from', 'state', state, anObject)
+    const { count, size, sums, products } = state
+    check('FeatureStatistics.from', 'count', count, aSize)
+    check('FeatureStatistics.from', 'size', size, aSize)
+    check('FeatureStatistics.from', 'sums', sums, numbers)
+    check('FeatureStatistics.from', 'products', products, numbers)
     const D = sums.length / 2
     if (products.length !== D * (D + 1))
       throw new ShapeError(`FeatureStatistics: expected ${D * (D + 1)} products for ${D} sums, got ${products.length}`)
     const statistics = new FeatureStatistics(D)
     statistics.count = count
-    statistics.#grow(size)
+    statistics.#grow('FeatureStatistics.from', size)
     statistics.#sums[0].set(sums.subarray(0, D))
     statistics.#sums[1].set(sums.subarray(D))
     // Row i of the triangle begins behind D + (D − 1) + … numbers.
@@ -162,28 +175,29 @@ export class FeatureStatistics {
   }
 
   /** Throws RangeError where high sums could be rounded. */
-  #grow(size: number): void {
+  #grow(op: string, size: number): void {
     if (!(this.#size + size <= largestSize))
-      throw new RangeError(
-        `FeatureStatistics: expected features whose squares add up to at most 2^36, got ${(this.#size + size) * 2 ** -16}`,
+      throw atCaller(
+        new RangeError(
+          `${op}: expected features whose squares add up to at most 2^36, got ${(this.#size + size) * 2 ** -16}`,
+        ),
       )
     this.#size += size
   }
 
-  #check(D: number): void {
-    if (D !== this.width)
-      throw new ShapeError(`FeatureStatistics: expected features of ${this.width} numbers, got ${D}`)
+  #check(op: string, D: number): void {
+    if (D !== this.width) throw new ShapeError(`${op}: expected features of ${this.width} numbers, got ${D}`)
   }
 }
 
 /** A bound of what features add to a high sum: Σ (largest high digit)². Throws RangeError. */
-function sizeOf(data: ArrayLike<number>, N: number, D: number): number {
+function sizeOf(op: string, data: ArrayLike<number>, N: number, D: number): number {
   let size = 0
   for (let n = 0; n < N; n++) {
     let largest = 0
     for (let i = 0; i < D; i++) {
       const x = Math.abs(data[n * D + i])
-      if (!(x < largestFeature)) refuse(data[n * D + i], n, i)
+      if (!(x < largestFeature)) refuse(op, data[n * D + i], n, i)
       if (x > largest) largest = x
     }
     size += Math.ceil(largest * (1 / (digit * unit)) + 1) ** 2
@@ -191,9 +205,9 @@ function sizeOf(data: ArrayLike<number>, N: number, D: number): number {
   return size
 }
 
-function refuse(x: number, n: number, i: number): never {
+function refuse(op: string, x: number, n: number, i: number): never {
   const wanted = Number.isFinite(x) ? `features below ${largestFeature}` : 'finite features'
-  throw new RangeError(`FeatureStatistics.add: expected ${wanted}, got ${x} at [${n}, ${i}]`)
+  throw atCaller(new RangeError(`${op}: expected ${wanted}, got ${x} at [${n}, ${i}]`))
 }
 
 /** Numbers [from, from + length) in whole units, as digits of at most 2²³ in size. */
@@ -249,7 +263,10 @@ function halves(x: number): [number, number] {
 
 /** The normal distribution with the moments of features (N, D), N ≥ 2. Throws ShapeError and RangeError. */
 export function featureGaussian(features: Features): FeatureGaussian {
-  const statistics = new FeatureStatistics(features.shape[1])
+  const [N, D] = sizeOfFeatures('featureGaussian', features)
+  if (N < 2) throw atCaller(new RangeError(`featureGaussian: expected at least 2 features, got ${N}`))
+  sizeOf('featureGaussian', features.data, N, D)
+  const statistics = new FeatureStatistics(D)
   statistics.add(features)
   return statistics.gaussian()
 }

@@ -6,6 +6,7 @@
  * safetensors-node.ts.
  */
 
+import { anObject, aSize, aString, check, type Kind, numbers, optional } from '../core/arguments.ts'
 import type { TypedArray } from '../core/dtype.ts'
 import { type Shape, show, sizeOf } from '../core/shape.ts'
 import {
@@ -61,6 +62,9 @@ const largestHeader = 100_000_000
  * file could not hold it.
  */
 export function safetensorsHeaderLength(start: Uint8Array, fileLength: number, file: string): number {
+  check('safetensorsHeaderLength', 'start', start, bytesKind)
+  check('safetensorsHeaderLength', 'fileLength', fileLength, aSize)
+  check('safetensorsHeaderLength', 'file', file, aString)
   if (fileLength < lengthBytes || start.length < lengthBytes)
     fail(file, `expected at least ${lengthBytes} bytes, got ${fileLength}: not a safetensors file, or cut short`)
   const view = new DataView(start.buffer, start.byteOffset, lengthBytes)
@@ -74,6 +78,9 @@ export function safetensorsHeaderLength(start: Uint8Array, fileLength: number, f
 
 /** Parses and checks the JSON header of a file of `fileLength` bytes. Throws SafetensorsError. */
 export function parseSafetensorsHeader(json: Uint8Array, fileLength: number, file: string): SafetensorsHeader {
+  check('parseSafetensorsHeader', 'json', json, bytesKind)
+  check('parseSafetensorsHeader', 'fileLength', fileLength, aSize)
+  check('parseSafetensorsHeader', 'file', file, aString)
   const header = parseObject(json, file)
   const dataBegin = lengthBytes + json.length
   const metadata = new Map<string, string>()
@@ -166,6 +173,7 @@ export function encodeSafetensorsHeader(
   tensors: ReadonlyMap<string, Omit<HostTensor, 'data'> | RawTensor>,
   metadata: ReadonlyMap<string, string> = new Map(),
 ): { bytes: Uint8Array; order: string[] } {
+  checkTensors('encodeSafetensorsHeader', tensors, metadata)
   const width = (dtype: string) => (isSafetensorsDType(dtype) ? safetensorsBytes[dtype] : 0)
   const order = [...tensors].sort(([, a], [, b]) => width(b.dtype) - width(a.dtype))
   const header: [string, unknown][] = metadata.size > 0 ? [['__metadata__', Object.fromEntries(metadata)]] : []
@@ -192,6 +200,8 @@ export function decodeSafetensors(
   bytes: Uint8Array,
   file = 'safetensors',
 ): { tensors: Map<string, HostTensor>; metadata: ReadonlyMap<string, string> } {
+  check('decodeSafetensors', 'bytes', bytes, bytesKind)
+  check('decodeSafetensors', 'file', file, aString)
   const length = safetensorsHeaderLength(bytes, bytes.length, file)
   const json = bytes.subarray(lengthBytes, lengthBytes + length)
   const header = parseSafetensorsHeader(json, bytes.length, file)
@@ -211,6 +221,8 @@ export function encodeSafetensors(
   tensors: ReadonlyMap<string, HostTensor<ArrayLike<number>>>,
   metadata?: ReadonlyMap<string, string>,
 ): Uint8Array {
+  checkTensors('encodeSafetensors', tensors, metadata)
+  for (const [name, { data }] of tensors) check('encodeSafetensors', `data of ${quote(name)}`, data, numbers)
   const header = encodeSafetensorsHeader(tensors, metadata)
   const parts = [header.bytes]
   for (const name of header.order) {
@@ -227,6 +239,24 @@ export function encodeSafetensors(
     at += part.length
   }
   return out
+}
+
+const bytesKind: Kind = { expected: 'a Uint8Array', accepts: value => value instanceof Uint8Array }
+const aMap: Kind = { expected: 'a Map by name', accepts: value => value instanceof Map }
+
+/** Throws TypeError unless these are tensors by name, each with a dtype and a shape, and metadata, a Map of strings or undefined. */
+function checkTensors(
+  op: string,
+  tensors: ReadonlyMap<string, { readonly dtype: string; readonly shape: Shape }>,
+  metadata: ReadonlyMap<string, string> | undefined,
+): void {
+  check(op, 'tensors', tensors, aMap)
+  for (const [name, tensor] of tensors) {
+    check(op, `tensor ${quote(name)}`, tensor, anObject)
+    check(op, `dtype of ${quote(name)}`, tensor.dtype, aString)
+    check(op, `shape of ${quote(name)}`, tensor.shape, numbers)
+  }
+  check(op, 'metadata', metadata, optional(aMap))
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -44,7 +44,7 @@ export function through(x: Tensor, ...steps: readonly Step[]): Tensor {
   return chain(x, false, steps)
 }
 
-/** The same, which frees x too if `owned`. */
+/** The same from x (…) on, which frees x too if `owned`. */
 export function chain(x: Tensor, owned: boolean, steps: readonly Step[]): Tensor {
   let y = x
   let mine = owned
@@ -57,7 +57,7 @@ export function chain(x: Tensor, owned: boolean, steps: readonly Step[]): Tensor
   return y
 }
 
-/** Group norm, SiLU and a convolution that keeps height and width. */
+/** Returns the step x (N, C, H, W) → (N, out, H, W) of group norm, SiLU and a convolution that keeps height and width. */
 export function activated(norm: GroupNorm, conv: Conv2d): Step {
   return (x, owned) =>
     x.size >= strips.from && !gradEnabled()
@@ -65,14 +65,17 @@ export function activated(norm: GroupNorm, conv: Conv2d): Step {
       : chain(x, owned, [h => norm.forward(h), silu, h => conv.forward(h)])
 }
 
-/** The same for some rows at a time, so that neither the normalised nor the activated image is in memory as a whole. */
-function activatedInStrips(x: Tensor, norm: GroupNorm, conv: Conv2d): Tensor {
+/**
+ * The same of x (N, C, H, W) for some rows at a time, `elements` of x, so that neither the normalised nor the activated
+ * image is in memory as a whole → (N, out, H, W).
+ */
+export function activatedInStrips(x: Tensor, norm: GroupNorm, conv: Conv2d, elements = strips.elements): Tensor {
   return scope(() => {
     const [N, C, H, W] = x.shape
     const { mean, scale } = statistics(x, norm)
     const shift = reshape(norm.bias, [C, 1, 1])
     const border = (conv.weight.shape[2] - 1) / 2
-    const perStrip = Math.max(1, Math.floor(strips.elements / (N * C * W)))
+    const perStrip = Math.max(1, Math.floor(elements / (N * C * W)))
     const parts = Array.from({ length: Math.ceil(H / perStrip) }, (_, i) => {
       const [first, end] = [i * perStrip, Math.min((i + 1) * perStrip, H)]
       const [top, bottom] = [Math.max(first - border, 0), Math.min(end + border, H)]

@@ -5,7 +5,8 @@
  */
 
 import type { Shape } from '../core/index.ts'
-import { type AutoencoderKLOptions, stableDiffusionVae } from './autoencoder-kl.ts'
+import { atCaller } from '../core/traceback.ts'
+import { type AutoencoderKLOptions, checkAutoencoder, stableDiffusionVae } from './autoencoder-kl.ts'
 
 /** Autoencoders by name, small to large. */
 export const autoencoderPresets = {
@@ -25,6 +26,7 @@ export const autoencoderPresetNames = Object.keys(autoencoderPresets) as readonl
 
 /** Returns config.json for these sizes, under diffusers' names. */
 export function autoencoderConfig(options: AutoencoderKLOptions): Record<string, unknown> {
+  checkAutoencoder('autoencoderConfig', options)
   const { inChannels = 3, outChannels = 3, scalingFactor = 0.18215 } = options
   const { latentChannels, blockOutChannels, layersPerBlock, normGroups } = options
   return {
@@ -70,19 +72,22 @@ const fixed: readonly (readonly [name: string, only: unknown])[] = [
 /** The sizes in a diffusers config. Throws RangeError on one that is of another kind of network, or no config at all. */
 export function autoencoderOptions(config: unknown): AutoencoderKLOptions {
   if (typeof config !== 'object' || config === null || Array.isArray(config))
-    throw new RangeError(`config: expected an object, got ${JSON.stringify(config)}`)
+    throw atCaller(new RangeError(`config: expected an object, got ${JSON.stringify(config)}`))
   const given: Readonly<Record<string, unknown>> = { ...config }
   for (const [name, only] of fixed) {
     const other = [given[name] ?? only].flat().find(value => value !== only)
-    if (other !== undefined) throw new RangeError(`config: ${name}: expected ${only}, got ${JSON.stringify(other)}`)
+    if (other !== undefined)
+      throw atCaller(new RangeError(`config: ${name}: expected ${only}, got ${JSON.stringify(other)}`))
   }
   const numbers = (name: keyof typeof defaults, least: number): number[] => {
     const values = [given[name] ?? defaults[name]].flat()
     const whole = least === 1
     if (values.every(n => typeof n === 'number' && n >= least && (Number.isSafeInteger(n) || !whole)))
       return values as number[]
-    throw new RangeError(
-      `config: ${name}: expected ${whole ? 'whole numbers from 1' : 'numbers above 0'}, got ${JSON.stringify(values)}`,
+    throw atCaller(
+      new RangeError(
+        `config: ${name}: expected ${whole ? 'whole numbers from 1' : 'numbers above 0'}, got ${JSON.stringify(values)}`,
+      ),
     )
   }
   const number = (name: keyof typeof defaults, least = 1) => numbers(name, least)[0]
@@ -108,7 +113,7 @@ export function autoencoderOptionsOfShapes(
     const shape = state.get(name)?.shape
     if (shape?.length === 4) return shape
     const got = shape === undefined ? 'none' : `[${shape.join(', ')}]`
-    throw new RangeError(`expected the weights of an AutoencoderKL: ${name} with 4 axes, got ${got}`)
+    throw atCaller(new RangeError(`expected the weights of an AutoencoderKL: ${name} with 4 axes, got ${got}`))
   }
   const count = (name: (i: number) => string) => {
     let n = 0

@@ -4,8 +4,12 @@
  * perceptual and adversarial losses, which need networks of their own.
  */
 
+import { aFiniteNumber, check } from '../core/arguments.ts'
 import { add, l1, mean, mul, type Rng, type Tensor } from '../core/index.ts'
-import type { AutoencoderKL } from './autoencoder-kl.ts'
+import { aModelOf, checkSample } from './arguments.ts'
+import { AutoencoderKL } from './autoencoder-kl.ts'
+
+const anAutoencoder = aModelOf('an AutoencoderKL', AutoencoderKL)
 
 /** Terms of the loss, scalars. */
 export interface AutoencoderLoss {
@@ -19,6 +23,9 @@ export interface AutoencoderLoss {
 
 /** Loss of pictures x (N, C, H, W) at weight `klWeight`, λ, of the KL term. Samples latents from the posterior by `rng`. */
 export function autoencoderLoss(model: AutoencoderKL, x: Tensor, klWeight: number, rng: Rng): AutoencoderLoss {
+  check('autoencoderLoss', 'model', model, anAutoencoder)
+  checkSample('autoencoderLoss', x, null, rng)
+  check('autoencoderLoss', 'klWeight', klWeight, aFiniteNumber)
   const posterior = model.encode(x)
   const z = posterior.sample(rng.normal(posterior.mean.shape)) // (N, latents, h, w)
   const error = l1(model.decode(z), x)

@@ -5,6 +5,7 @@
  * out the perceptual and adversarial losses that those weights were trained with. Its blocks are autoencoder-kl-blocks.ts.
  */
 
+import { aCount, aFiniteNumber, check, checkFloats, checkOptions, numbers } from '../core/arguments.ts'
 import {
   add,
   affine,
@@ -23,6 +24,7 @@ import {
   sum,
   Tensor,
 } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
 import {
   Conv2d,
   type GroupNorm,
@@ -33,6 +35,7 @@ import {
   ModuleList,
   type StateSource,
 } from '../nn/index.ts'
+import { checkInit } from '../nn/layer-arguments.ts'
 import {
   activated,
   conv3,
@@ -62,6 +65,23 @@ export interface AutoencoderKLOptions {
   readonly scalingFactor?: number
 }
 
+const autoencoderKinds = {
+  inChannels: aCount,
+  outChannels: aCount,
+  latentChannels: aCount,
+  blockOutChannels: numbers,
+  layersPerBlock: aCount,
+  normGroups: aCount,
+  scalingFactor: aFiniteNumber,
+}
+
+/** Throws TypeError unless the options of an autoencoder are of their kinds, and none is missing or unknown. */
+export function checkAutoencoder(op: string, options: AutoencoderKLOptions): void {
+  checkOptions(op, options, autoencoderKinds)
+  for (const name of ['latentChannels', 'layersPerBlock', 'normGroups'] as const) check(op, name, options[name], aCount)
+  check(op, 'blockOutChannels', options.blockOutChannels, numbers)
+}
+
 /** sd-vae-ft-mse and sd-vae-ft-ema: 83,653,863 parameters, latents of 4 channels at an eighth of height and width. */
 export const stableDiffusionVae: AutoencoderKLOptions = {
   latentChannels: 4,
@@ -79,6 +99,9 @@ export class DiagonalGaussian {
 
   /** moments (N, 2C, h, w): means, then logarithms of variances. Throws ShapeError on an odd number of channels. */
   constructor(moments: Tensor) {
+    checkFloats('DiagonalGaussian', { moments })
+    if (moments.shape.length !== 4 || moments.shape[1] % 2 !== 0)
+      throw new ShapeError(`DiagonalGaussian: expected moments [N, 2·C, h, w], got [${moments.shape.join(', ')}]`)
     const [mean, logvar] = split(moments, 2, 1) // (N, C, h, w) each
     this.mean = mean
     this.logvar = clamp(logvar, -30, 20)
@@ -186,11 +209,15 @@ export class AutoencoderKL extends Module {
   /** Throws RangeError on channels that do not divide into groups. */
   constructor(options: AutoencoderKLOptions, init: Init) {
     super()
+    checkAutoencoder('AutoencoderKL', options)
+    checkInit('AutoencoderKL', init)
     const { latentChannels, blockOutChannels, normGroups, scalingFactor = 0.18215 } = options
     const odd = blockOutChannels.find(C => C % normGroups !== 0)
     if (blockOutChannels.length === 0 || odd !== undefined)
-      throw new RangeError(
-        `AutoencoderKL: expected channels divisible into ${normGroups} groups at one resolution or more, got ${odd ?? 'none'}`,
+      throw atCaller(
+        new RangeError(
+          `AutoencoderKL: expected channels divisible into ${normGroups} groups at one resolution or more, got ${odd ?? 'none'}`,
+        ),
       )
     this.encoder = new Encoder(options, init)
     this.decoder = new Decoder(options, init)

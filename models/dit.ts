@@ -5,8 +5,20 @@
  * out the in-context and cross-attention variants that the paper compares with.
  */
 
+import {
+  aBoolean,
+  aCount,
+  aFiniteNumber,
+  anObject,
+  check,
+  checkFloats,
+  numbers,
+  optional,
+  orNull,
+} from '../core/arguments.ts'
 import { adaLayerNorm, add, gatedResidual, ShapeError, scope, type Tensor } from '../core/index.ts'
 import { show } from '../core/shape.ts'
+import { atCaller } from '../core/traceback.ts'
 import {
   Attention,
   constantZero,
@@ -25,6 +37,8 @@ import {
   TimestepEmbedder,
   unpatchify,
 } from '../nn/index.ts'
+import { checkLayer } from '../nn/layer-arguments.ts'
+import { checkTransformer, transformerKinds } from './arguments.ts'
 
 /** Sizes of DiT and MDT. Pictures are square. */
 export interface TransformerOptions {
@@ -54,9 +68,9 @@ export interface TransformerOptions {
 export const eps = 1e-6
 
 /** Throws RangeError on options that fit no model; what layers check themselves is left to them. */
-export function checkOptions(model: string, { inputSize, patchSize, depth, numClasses }: TransformerOptions): void {
+export function checkSizes(model: string, { inputSize, patchSize, depth, numClasses }: TransformerOptions): void {
   const wanted = (what: string, ok: boolean, got: number) => {
-    if (!ok) throw new RangeError(`${model}: expected ${what}, got ${got}`)
+    if (!ok) throw atCaller(new RangeError(`${model}: expected ${what}, got ${got}`))
   }
   wanted('patchSize: an integer from 1', Number.isInteger(patchSize) && patchSize >= 1, patchSize)
   wanted(`inputSize: a multiple of patchSize ${patchSize}`, inputSize > 0 && inputSize % patchSize === 0, inputSize)
@@ -88,12 +102,14 @@ export function condition(
   y: ArrayLike<number> | null,
 ): Tensor {
   const { t_embedder, y_embedder } = model
+  check('forward', 't', t, numbers)
+  check('forward', 'y', y, orNull(numbers))
   if (t.length !== N) throw new ShapeError(`forward: expected a timestep for each of ${N} pictures, got ${t.length}`)
   if (y !== null && y.length !== N)
     throw new ShapeError(`forward: expected a label for each of ${N} pictures, got ${y.length}`)
   const time = t_embedder.forward(t) // (N, D)
   if (y_embedder === null) {
-    if (y !== null) throw new RangeError('forward: expected no labels, as the model has no classes, got some')
+    if (y !== null) throw atCaller(new RangeError('forward: expected no labels, as the model has no classes, got some'))
     return time
   }
   return add(time, y_embedder.forward(y ?? new Int32Array(N).fill(y_embedder.classes)))
@@ -101,9 +117,22 @@ export function condition(
 
 /** Throws ShapeError unless x is (N, C, H, W) as the model was built for. */
 export function checkInput(model: string, x: Tensor, { inChannels, inputSize }: TransformerOptions): void {
+  checkFloats(model, { x })
   const [, C, H, W] = x.shape
   if (x.shape.length !== 4 || C !== inChannels || H !== inputSize || W !== inputSize)
     throw new ShapeError(`${model}: expected x [N, ${inChannels}, ${inputSize}, ${inputSize}], got ${show(x.shape)}`)
+}
+
+/** Throws TypeError unless the options of a block and `init` are of their kinds, RangeError unless the heads divide the width. */
+export function checkBlock(
+  block: string,
+  options: Pick<TransformerOptions, 'hiddenSize' | 'numHeads' | 'mlpRatio'>,
+  init: Init,
+): void {
+  check(block, 'options', options, anObject)
+  const { hiddenSize, numHeads, mlpRatio } = options
+  checkLayer(block, { hiddenSize, numHeads }, init)
+  check(block, 'mlpRatio', mlpRatio, optional(aFiniteNumber))
 }
 
 /** One transformer block with adaLN-Zero. [DiT §3.2] */
@@ -119,6 +148,8 @@ export class DiTBlock extends Module {
     conditionSize?: number,
   ) {
     super()
+    checkBlock('DiTBlock', options, init)
+    check('DiTBlock', 'conditionSize', conditionSize, optional(aCount))
     const { hiddenSize: D, numHeads, mlpRatio = 4 } = options
     this.attn = new Attention(D, numHeads, init)
     this.mlp = new Mlp(D, Math.trunc(D * mlpRatio), init)
@@ -147,7 +178,11 @@ export class FinalLayer extends Module {
     conditionSize?: number,
   ) {
     super()
+    check('FinalLayer', 'options', options, anObject)
     const { hiddenSize: D, patchSize: P, inChannels: C, learnSigma = true } = options
+    checkLayer('FinalLayer', { hiddenSize: D, patchSize: P, inChannels: C }, init)
+    check('FinalLayer', 'learnSigma', learnSigma, aBoolean)
+    check('FinalLayer', 'conditionSize', conditionSize, optional(aCount))
     this.linear = new Linear(D, P * P * (learnSigma ? 2 * C : C), init, { weight: constantZero })
     this.adaLN_modulation = new Modulation(conditionSize ?? D, D, 2, init)
   }
@@ -173,7 +208,8 @@ export class DiT extends Module {
   /** Throws RangeError on sizes that do not fit. */
   constructor(options: TransformerOptions, init: Init) {
     super()
-    checkOptions('DiT', options)
+    checkTransformer('DiT', options, transformerKinds, init)
+    checkSizes('DiT', options)
     const { patchSize, inChannels, hiddenSize: D, depth } = options
     const grid = gridOf(options)
     this.options = options
@@ -190,6 +226,7 @@ export class DiT extends Module {
    * learnSigma. Throws ShapeError and RangeError.
    */
   forward(x: Tensor, t: ArrayLike<number>, y: ArrayLike<number> | null = null): Tensor {
+    checkInput('DiT', x, this.options)
     const c = this.condition(x.shape[0], t, y) // (N, D)
     let tokens = this.embed(x) // (N, T, D)
     for (const block of this.blocks) tokens = block.forward(tokens, c)

@@ -1,5 +1,7 @@
 /** The families of models, one record each. To add one, write its record beside its model and list it here. */
 
+import { describe } from '../core/arguments.ts'
+import { atCaller } from '../core/traceback.ts'
 import { dit } from './dit-family.ts'
 import type { Family } from './family.ts'
 import { maskDiT } from './maskdit-family.ts'
@@ -13,5 +15,7 @@ export const families: readonly Family[] = [dit, mdt, mdtV2, maskDiT, maskDM]
 export function familyOf(name: string): Family {
   const family = families.find(each => each.name === name)
   if (family !== undefined) return family
-  throw new RangeError(`familyOf: expected one of ${families.map(each => each.name).join(', ')}, got '${name}'`)
+  throw atCaller(
+    new RangeError(`familyOf: expected one of ${families.map(each => each.name).join(', ')}, got ${describe(name)}`),
+  )
 }

@@ -4,7 +4,10 @@
  * records of the families call these; the samplers are diffusion/samplers.ts and edm-samplers.ts.
  */
 
+import { aBoolean, aFunction, anObject, check, iterableOf, numbers, optional } from '../core/arguments.ts'
 import { concat, mul, rng, scope, slice, type Tensor, tensor } from '../core/index.ts'
+import { checkSizes } from '../core/shape.ts'
+import { atCaller } from '../core/traceback.ts'
 import {
   classifierFreeGuidance,
   type Denoiser,
@@ -30,6 +33,12 @@ import type { Generation, GenerationRequest, SamplerName } from './family.ts'
 
 /** Returns a source of standard normal noise (N, …shape), fresh at every call, from one random stream per seed. */
 export function seedNoise(seeds: readonly number[], shape: readonly number[]): () => Tensor {
+  check('seedNoise', 'seeds', seeds, numbers)
+  const wrong = seeds.find(seed => !(Number.isSafeInteger(seed) && seed >= 0))
+  if (wrong !== undefined)
+    throw atCaller(new RangeError(`seedNoise: seeds: expected integers in [0, 2^53), got ${wrong}`))
+  check('seedNoise', 'shape', shape, numbers)
+  checkSizes('seedNoise', shape)
   const size = shape.reduce((product, n) => product * n, 1)
   const streams = seeds.map(seed => rng(seed))
   return () => {
@@ -47,7 +56,10 @@ const learned = gaussianDiffusion({ betas: linearBetas(1000) })
 const fixed = gaussianDiffusion({ betas: linearBetas(1000), variance: 'fixedLarge' })
 
 /** Returns the diffusion of DiT and MDT: 1000 timesteps, linear schedule. */
-export function timestepDiffusion({ learnSigma = true }: Pick<TransformerOptions, 'learnSigma'>): GaussianDiffusion {
+export function timestepDiffusion(options: Pick<TransformerOptions, 'learnSigma'>): GaussianDiffusion {
+  check('timestepDiffusion', 'options', options, anObject)
+  const { learnSigma = true } = options
+  check('timestepDiffusion', 'learnSigma', learnSigma, aBoolean)
   return learnSigma ? learned : fixed
 }
 
@@ -131,7 +143,7 @@ export function* generateByDenoiser(
   steps: number,
 ): Generation {
   if (sampler === 'ddim' || sampler === 'ddpm')
-    throw new RangeError(`generate: expected one of ${levelSamplers.join(', ')}, got ${sampler}`)
+    throw atCaller(new RangeError(`generate: expected one of ${levelSamplers.join(', ')}, got ${sampler}`))
   const levels = sigmaSteps(steps)
   using x0 = scope(() => mul(noise(), levels[0]))
   yield* solvers[sampler](denoiser, x0, levels)
@@ -142,6 +154,8 @@ export async function readGenerated(
   generation: Generation,
   stop?: () => Promise<boolean>,
 ): Promise<Float32Array | null> {
+  check('readGenerated', 'generation', generation, iterableOf('steps'))
+  check('readGenerated', 'stop', stop, optional(aFunction))
   let last: Tensor | null = null
   try {
     for (const { x } of generation) {

@@ -56,6 +56,7 @@ export {
   type MaskDiTLoss,
   type MaskRatio,
   type MaskRatioName,
+  type MaskRatioOptions,
   maskDiTLoss,
   maskRatioSchedule,
   sampleMaskDiTInputs,

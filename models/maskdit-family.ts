@@ -1,5 +1,6 @@
 /** MaskDiT's record. */
 
+import { aNumber, anObject, check, oneOf, orNull } from '../core/arguments.ts'
 import { mean, scope } from '../core/index.ts'
 import { optimizerOf, warmUpDecay } from '../nn/index.ts'
 import { maskDiTCost } from './cost.ts'
@@ -27,8 +28,14 @@ const settings = {
   from: { type: 'text', value: 'DIR', help: 'the run to tune' },
 } as const satisfies SettingsTable
 
+const aTuning = orNull(oneOf(settings.tune.choices))
+
 /** The mask ratio over a run: constant in training, zero or falling in tuning. */
-export function maskRatioOf({ maskRatio, tune }: Pick<SettingsOf<typeof settings>, 'maskRatio' | 'tune'>): MaskRatio {
+export function maskRatioOf(chosen: Pick<SettingsOf<typeof settings>, 'maskRatio' | 'tune'>): MaskRatio {
+  check('maskRatioOf', 'settings', chosen, anObject)
+  const { maskRatio, tune } = chosen
+  check('maskRatioOf', 'maskRatio', maskRatio, aNumber)
+  check('maskRatioOf', 'tune', tune ?? null, aTuning)
   return tune == null ? maskRatioSchedule('constant', { ratio: maskRatio }) : unmaskingTuning(tune, maskRatio)
 }
 

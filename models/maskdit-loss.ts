@@ -4,6 +4,7 @@
  * tuning, in which the mask ratio is 0 or falls to it. Read maskdit.ts first.
  */
 
+import { aNumber, check, checkOptions, describe, numbers, oneOf } from '../core/arguments.ts'
 import {
   add,
   div,
@@ -11,6 +12,7 @@ import {
   mul,
   patchify,
   type Rng,
+  ShapeError,
   sqrt,
   square,
   sub,
@@ -20,11 +22,13 @@ import {
   where,
   zeros,
 } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
 import { logNormalSigma, lossWeight } from '../diffusion/edm.ts'
 import type { TokenMask } from '../diffusion/masking.ts'
 import { meanPerSample, scaled } from '../diffusion/per-sample.ts'
 import { dropLabels } from '../nn/index.ts'
-import type { PreconditionedMaskDiT } from './maskdit.ts'
+import { aModelOf, checkInputs, checkSample } from './arguments.ts'
+import { PreconditionedMaskDiT } from './maskdit.ts'
 
 /** Random inputs of a training step on N pictures. */
 export interface MaskDiTInputs {
@@ -38,6 +42,8 @@ export interface MaskDiTInputs {
   readonly mask: TokenMask | null
 }
 
+const aMaskDiT = aModelOf('a PreconditionedMaskDiT', PreconditionedMaskDiT)
+
 /**
  * Samples the inputs of a step for pictures y (N, C, H, W) with N labels, or null. The mask removes a share `ratio` of the
  * tokens, in [0, 1). Throws RangeError.
@@ -49,6 +55,10 @@ export function sampleMaskDiTInputs(
   ratio: number,
   rng: Rng,
 ): MaskDiTInputs {
+  check('sampleMaskDiTInputs', 'net', net, aMaskDiT)
+  checkSample('sampleMaskDiTInputs', y, labels, rng)
+  if (!(typeof ratio === 'number' && ratio >= 0 && ratio < 1))
+    throw atCaller(new RangeError(`sampleMaskDiTInputs: ratio: expected a number in [0, 1), got ${describe(ratio)}`))
   const { numClasses, classDropoutProb = 0.1 } = net.model.options
   const [N] = y.shape
   return {
@@ -70,11 +80,13 @@ export interface MaskDiTLoss {
 }
 
 /** The loss of clean pictures y (N, C, H, W). Throws ShapeError and RangeError. */
-export function maskDiTLoss(
-  net: PreconditionedMaskDiT,
-  y: Tensor,
-  { sigma, noise, labels, mask }: MaskDiTInputs,
-): MaskDiTLoss {
+export function maskDiTLoss(net: PreconditionedMaskDiT, y: Tensor, inputs: MaskDiTInputs): MaskDiTLoss {
+  check('maskDiTLoss', 'net', net, aMaskDiT)
+  checkInputs('maskDiTLoss', y, inputs)
+  const { sigma, noise, labels, mask } = inputs
+  check('maskDiTLoss', 'sigma', sigma, numbers)
+  if (sigma.length !== y.shape[0])
+    throw new ShapeError(`maskDiTLoss: expected a sigma for each of ${y.shape[0]} pictures, got ${sigma.length}`)
   const { patchSize: P, maeLossCoef = 0.1 } = net.model.options
   const noised = add(
     y,
@@ -112,8 +124,10 @@ function visibleDenoisingError(denoised: Tensor, y: Tensor, mask: TokenMask, P: 
 export function maskedReconstruction(denoised: Tensor, noised: Tensor, mask: TokenMask, P: number): Tensor {
   const patches = patchify(noised, P) // (N, T, C·P·P)
   const [, T, size] = patches.shape
-  if (size < 2) throw new RangeError(`maskedReconstruction: expected patches of at least 2 numbers, got ${size}`)
-  if (mask.kept === T) throw new RangeError(`maskedReconstruction: expected a mask that removes a token, got ${T} kept`)
+  if (size < 2)
+    throw atCaller(new RangeError(`maskedReconstruction: expected patches of at least 2 numbers, got ${size}`))
+  if (mask.kept === T)
+    throw atCaller(new RangeError(`maskedReconstruction: expected a mask that removes a token, got ${T} kept`))
   const deviation = sqrt(add(variance(patches, 2, { ddof: 1, keepDims: true }), 1e-6)) // (N, T, 1)
   const target = div(sub(patches, mean(patches, 2, true)), deviation)
   return meanOverTokens(mean(square(sub(patchify(denoised, P), target)), 2), mask, 'removed')
@@ -152,21 +166,38 @@ const shares: Readonly<Record<MaskRatioName, MaskRatio>> = {
  * The official schedules, from `ratio` (default 0.5) towards `least` (default 0), which 'constant' ignores. Throws
  * RangeError on another name or on ratios outside [0, 1), and when called with a progress outside [0, 1].
  */
-export function maskRatioSchedule(name: MaskRatioName, { ratio = 0.5, least = 0 } = {}): MaskRatio {
-  if (!Object.hasOwn(shares, name))
-    throw new RangeError(`maskRatioSchedule: name: expected one of ${Object.keys(shares).join(', ')}, got ${name}`)
+export function maskRatioSchedule(name: MaskRatioName, options: MaskRatioOptions = {}): MaskRatio {
+  checkOptions('maskRatioSchedule', options, { ratio: aNumber, least: aNumber })
+  return scheduleOf('maskRatioSchedule', name, options)
+}
+
+/** Options of `maskRatioSchedule`. */
+export interface MaskRatioOptions {
+  /** In [0, 1). Default 0.5. */
+  readonly ratio?: number
+  /** In [0, 1). Default 0. */
+  readonly least?: number
+}
+
+function scheduleOf(op: string, name: MaskRatioName, { ratio = 0.5, least = 0 }: MaskRatioOptions): MaskRatio {
+  if (typeof name !== 'string' || !Object.hasOwn(shares, name))
+    throw atCaller(
+      new RangeError(`${op}: name: expected one of ${Object.keys(shares).join(', ')}, got ${describe(name)}`),
+    )
   for (const [what, value] of Object.entries({ ratio, least }))
-    if (!(value >= 0 && value < 1))
-      throw new RangeError(`maskRatioSchedule: ${what}: expected a number in [0, 1), got ${value}`)
+    if (!(typeof value === 'number' && value >= 0 && value < 1))
+      throw atCaller(new RangeError(`${op}: ${what}: expected a number in [0, 1), got ${describe(value)}`))
   const end = name === 'constant' ? 0 : least
   return progress => {
     if (!(progress >= 0 && progress <= 1))
-      throw new RangeError(`maskRatioSchedule: progress: expected a number in [0, 1], got ${progress}`)
+      throw atCaller(new RangeError(`${op}: progress: expected a number in [0, 1], got ${progress}`))
     return (ratio - end) * shares[name](progress) + end
   }
 }
 
 /** The paper's two ways to tune a model that was trained masked: no mask at all, or half a cosine's fourth power. */
 export function unmaskingTuning(way: 'zero' | 'cosine', ratio = 0.5): MaskRatio {
-  return way === 'zero' ? maskRatioSchedule('constant', { ratio: 0 }) : maskRatioSchedule('cosine4', { ratio })
+  const op = 'unmaskingTuning'
+  check(op, 'way', way, oneOf(['zero', 'cosine']))
+  return way === 'zero' ? scheduleOf(op, 'constant', { ratio: 0 }) : scheduleOf(op, 'cosine4', { ratio })
 }

@@ -6,6 +6,7 @@
  * and features as conditions, which no published model has. Read dit.ts first; samplers are diffusion/edm-samplers.ts.
  */
 
+import { aFiniteNumber, check } from '../core/arguments.ts'
 import {
   adaLayerNorm,
   add,
@@ -23,6 +24,7 @@ import {
   type Tensor,
   tensor,
 } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
 import { type Denoiser, precondition } from '../diffusion/edm.ts'
 import { keptTokens, type TokenMask, tokenMask } from '../diffusion/masking.ts'
 import {
@@ -41,7 +43,8 @@ import {
   TimestepEmbedder,
   unpatchify,
 } from '../nn/index.ts'
-import { checkInput, checkOptions, DiTBlock, eps, FinalLayer, gridOf, type TransformerOptions } from './dit.ts'
+import { checkMaskDiT } from './arguments.ts'
+import { checkInput, checkSizes, DiTBlock, eps, FinalLayer, gridOf, type TransformerOptions } from './dit.ts'
 
 /** The blocks behind the mask token. */
 export interface DecoderOptions {
@@ -87,7 +90,7 @@ export function oneHot(labels: ArrayLike<number>, classes: number): Float32Array
   for (let n = 0; n < labels.length; n++) {
     const label = labels[n]
     if (!Number.isInteger(label) || label < 0 || label > classes)
-      throw new RangeError(`labels: expected integers in [0, ${classes}], got ${label}`)
+      throw atCaller(new RangeError(`MaskDiT: labels: expected integers in [0, ${classes}], got ${label}`))
     if (label < classes) rows[n * classes + label] = 1
   }
   return rows
@@ -130,13 +133,14 @@ export class MaskDiT extends Module {
   /** Throws RangeError on sizes that do not fit. */
   constructor(options: MaskDiTOptions, init: Init) {
     super()
-    checkOptions('MaskDiT', options)
+    checkMaskDiT('MaskDiT', options, init)
+    checkSizes('MaskDiT', options)
     const { patchSize, inChannels, hiddenSize: D, depth, numClasses, mlpRatio } = options
     const { decoder = officialDecoder, maeLossCoef = 0.1 } = options
     if (!(maeLossCoef >= 0 && maeLossCoef < Infinity))
-      throw new RangeError(`MaskDiT: maeLossCoef: expected a number from 0, got ${maeLossCoef}`)
+      throw atCaller(new RangeError(`MaskDiT: maeLossCoef: expected a number from 0, got ${maeLossCoef}`))
     if (decoder !== null && !(Number.isInteger(decoder.depth) && decoder.depth >= 1))
-      throw new RangeError(`MaskDiT: expected decoder.depth: an integer from 1, got ${decoder.depth}`)
+      throw atCaller(new RangeError(`MaskDiT: expected decoder.depth: an integer from 1, got ${decoder.depth}`))
     const grid = gridOf(options)
     const positions = (width: number) => frozen(given(sinCos2d(width, grid))([1, grid[0] * grid[1], width], init))
     this.options = options
@@ -173,9 +177,10 @@ export class MaskDiT extends Module {
   /** F guided on all channels, F(none) + scale · (F(y) − F(none)) [CFG eq. 6]: y are N labels. Throws as `forward`. */
   guided(x: Tensor, cNoise: ArrayLike<number>, y: ArrayLike<number>, scale: number): Tensor {
     const { numClasses } = this.options
-    if (numClasses === 0) throw new RangeError('MaskDiT: guidance: expected a model with classes, got one without')
+    if (numClasses === 0)
+      throw atCaller(new RangeError('MaskDiT: guidance: expected a model with classes, got one without'))
     if (!(scale >= 0 && scale < Infinity))
-      throw new RangeError(`MaskDiT: guidance: scale: expected a number from 0, got ${scale}`)
+      throw atCaller(new RangeError(`MaskDiT: guidance: scale: expected a number from 0, got ${scale}`))
     const [c, labels] = [Array.from(cNoise), Array.from(y)]
     const all = [...labels, ...labels.map(() => numClasses)]
     const both = this.forward(concat([x, x], 0), [...c, ...c], all) // (2N, C, H, W)
@@ -198,14 +203,15 @@ export class MaskDiT extends Module {
     const time = this.t_embedder.forward(cNoise) // (N, D)
     if (y === null) return time
     if (this.y_embedder === null)
-      throw new RangeError('MaskDiT: expected no labels, as the model has no classes, got some')
+      throw atCaller(new RangeError('MaskDiT: expected no labels, as the model has no classes, got some'))
     return add(time, this.y_embedder.forward(y))
   }
 
   /** x (N, C, H, W), c (N, D) → encoded tokens (N, T, D), or those that a mask keeps (N, K, D). [MaskDiT §2.2] */
   encode(x: Tensor, c: Tensor, mask: TokenMask | null): Tensor {
     checkInput('MaskDiT', x, this.options)
-    if (mask?.kept === 0) throw new RangeError('MaskDiT: expected a mask that keeps a token, got one that keeps none')
+    if (mask?.kept === 0)
+      throw atCaller(new RangeError('MaskDiT: expected a mask that keeps a token, got one that keeps none'))
     const embedded = add(this.x_embedder.forward(x), this.pos_embed) // (N, T, D)
     const visible = mask === null ? embedded : gatherRows(embedded, mask.idsKeep) // (N, K, D)
     return this.blocks.items.reduce((y, block) => block.forward(y, c), visible)
@@ -249,6 +255,8 @@ export class PreconditionedMaskDiT extends Module {
   /** Throws RangeError on sizes that do not fit. */
   constructor(options: MaskDiTOptions, init: Init, sigmaData = 0.5) {
     super()
+    checkMaskDiT('PreconditionedMaskDiT', options, init)
+    check('PreconditionedMaskDiT', 'sigmaData', sigmaData, aFiniteNumber)
     this.model = new MaskDiT(options, init)
     this.sigmaData = sigmaData
   }
@@ -271,7 +279,7 @@ export class PreconditionedMaskDiT extends Module {
   denoiser(y: ArrayLike<number> | null = null, scale?: number): Denoiser {
     const { model, sigmaData } = this
     if (scale === undefined) return precondition((x, cNoise) => model.forward(x, cNoise, y), sigmaData)
-    if (y === null) throw new RangeError('MaskDiT: guidance: expected labels, got none')
+    if (y === null) throw atCaller(new RangeError('MaskDiT: guidance: expected labels, got none'))
     return precondition((x, cNoise) => model.guided(x, cNoise, y, scale), sigmaData)
   }
 

@@ -5,6 +5,7 @@
  * ε beside it is kept, and the pictures come out in [0, 1]. Read maskdm.ts first; masks are diffusion/block-masks.ts.
  */
 
+import { aFunction, aNumber, check, checkOptions, numbers, oneOf, orNull } from '../core/arguments.ts'
 import {
   abs,
   affine,
@@ -17,8 +18,9 @@ import {
   sub,
   type Tensor,
 } from '../core/index.ts'
+import { aNoiseSource, checkBatch, checkLoop } from '../diffusion/arguments.ts'
 import { cosineBetas, linearBetas, scheduleOf, shiftedCosineBetas } from '../diffusion/betas.ts'
-import { type Masking, sampleMask } from '../diffusion/block-masks.ts'
+import { type Masking, patchesKept, sampleMask } from '../diffusion/block-masks.ts'
 import {
   callNetwork,
   type GaussianDiffusion,
@@ -30,11 +32,12 @@ import {
 import { finish, type NoiseSource, type OnStep } from '../diffusion/loop.ts'
 import { predictionTarget } from '../diffusion/losses.ts'
 import type { TokenMask } from '../diffusion/masking.ts'
-import { meanPerSample, type Timesteps } from '../diffusion/per-sample.ts'
+import { checkCount, meanPerSample, type Timesteps } from '../diffusion/per-sample.ts'
 import { maskdmTimesteps, respace } from '../diffusion/respace.ts'
-import { ddimSteps, type SampleStep } from '../diffusion/samplers.ts'
+import { checkNoise, ddimSteps, type SampleStep } from '../diffusion/samplers.ts'
+import { aModelOf, checkInputs, checkSample } from './arguments.ts'
 import { gridOf } from './dit.ts'
-import type { MaskedUViT } from './maskdm.ts'
+import { MaskedUViT } from './maskdm.ts'
 
 /** The process that MaskDM undoes. */
 export interface MaskDMDiffusionOptions {
@@ -48,8 +51,16 @@ export interface MaskDMDiffusionOptions {
   readonly prediction?: Prediction
 }
 
+const maskdmDiffusionKinds = {
+  schedule: oneOf(['cosine', 'linear']),
+  shiftTo: aNumber,
+  T: aNumber,
+  prediction: oneOf(['epsilon', 'xStart', 'v']),
+}
+
 /** The official diffusion: no learned variance, and log β̃_0 is that of a floor of 1e-20. Throws RangeError. */
 export function maskdmDiffusion(options: MaskDMDiffusionOptions = {}): GaussianDiffusion {
+  checkOptions('maskdmDiffusion', options, maskdmDiffusionKinds)
   const { schedule = 'cosine', shiftTo, T = 1000, prediction = 'epsilon' } = options
   const cosine = () => (shiftTo === undefined ? cosineBetas(T) : shiftedCosineBetas(T, shiftTo))
   const betas = schedule === 'cosine' ? cosine() : linearBetas(T)
@@ -64,8 +75,13 @@ export interface MaskDMInputs {
   readonly mask: TokenMask | null
 }
 
+const aMaskDM = aModelOf('a MaskedUViT', MaskedUViT)
+
 /** Samples the inputs of a step for pictures x0 (N, C, H, W), with a mask of that kind, or null for none. Throws RangeError. */
 export function sampleMaskDMInputs(model: MaskedUViT, x0: Tensor, masking: Masking | null, rng: Rng): MaskDMInputs {
+  check('sampleMaskDMInputs', 'model', model, aMaskDM)
+  checkSample('sampleMaskDMInputs', x0, null, rng)
+  if (masking !== null) patchesKept('sampleMaskDMInputs', masking, gridOf(model.options))
   const { dtype, backend } = x0
   return {
     noise: rng.normal(x0.shape, { dtype, backend }),
@@ -91,11 +107,18 @@ export function maskedDenoisingScoreMatching(
   d: GaussianDiffusion,
   x0: Tensor,
   t: Timesteps,
-  { noise, mask }: MaskDMInputs,
-  { labels = null, error = 'l2' }: MaskDMLossOptions = {},
+  inputs: MaskDMInputs,
+  options: MaskDMLossOptions = {},
 ): Tensor {
+  const op = 'maskedDenoisingScoreMatching'
+  check(op, 'model', model, aMaskDM)
+  checkBatch(op, d, { x0 }, t)
+  checkInputs(op, x0, inputs)
+  checkOptions(op, options, { labels: orNull(numbers), error: oneOf(['l2', 'l1']) })
+  const { noise, mask } = inputs
+  const { labels = null, error = 'l2' } = options
   const network: Network = (x, time) => model.patches(x, time, labels, mask)
-  const predicted = callNetwork(d, network, qSample(d, x0, t, noise), t) // (N, K, P·P·C)
+  const predicted = callNetwork(op, d, network, qSample(d, x0, t, noise), t) // (N, K, P·P·C)
   const wanted = visiblePatches(predictionTarget(d, x0, noise, t), model.options.patchSize, mask) // (N, K, P·P·C)
   const difference = sub(predicted, wanted)
   return meanPerSample(error === 'l2' ? square(difference) : abs(difference)) // (N)
@@ -127,8 +150,23 @@ export function maskdmSteps(
   d: GaussianDiffusion,
   network: Network,
   xT: Tensor,
+  options: MaskDMSampling,
+): Generator<SampleStep, void> {
+  checkLoop('maskdmSteps', d, network, xT, options, samplingKinds)
+  return loopOf('maskdmSteps', d, network, xT, options)
+}
+
+const samplingKinds = { steps: aNumber, eta: aNumber, noise: aNoiseSource }
+
+function loopOf(
+  op: string,
+  d: GaussianDiffusion,
+  network: Network,
+  xT: Tensor,
   { steps, eta = 1, noise }: MaskDMSampling,
 ): Generator<SampleStep, void> {
+  checkCount(op, 'steps', steps, 1, d.steps)
+  checkNoise(op, eta, noise)
   const few = respace(d, maskdmTimesteps(d.steps, steps))
   return ddimSteps(few, network, xT, { eta, clip: true, keepEpsilon: true, noise })
 }
@@ -138,9 +176,11 @@ export function maskdmSample(
   d: GaussianDiffusion,
   network: Network,
   xT: Tensor,
-  { onStep, ...options }: MaskDMSampling & OnStep<SampleStep>,
+  options: MaskDMSampling & OnStep<SampleStep>,
 ): Tensor {
-  const x = finish(maskdmSteps(d, network, xT, options), onStep)
+  checkLoop('maskdmSample', d, network, xT, options, { ...samplingKinds, onStep: aFunction })
+  const { onStep, ...sampling } = options
+  const x = finish(loopOf('maskdmSample', d, network, xT, sampling), onStep)
   const pictures = affine(x, 0.5, 0.5)
   x.dispose()
   return pictures

@@ -1,5 +1,6 @@
 /** MaskDM's record. Training has two stages: on masked pictures, then on whole ones. */
 
+import { aNumber, anObject, check, oneOf } from '../core/arguments.ts'
 import { mean, scope } from '../core/index.ts'
 import { cropSize, logSnrTimesteps, type Masking, maskdmTimesteps, type Network, respace } from '../diffusion/index.ts'
 import { UserError } from '../io/index.ts'
@@ -71,13 +72,14 @@ const ownSettings = {
 type Settings = OwnSettings<typeof ownSettings>
 
 /** The mask of a step: null in fine-tuning. `keptPatches` throws if it does not fit a grid. */
-export function maskingOf({
-  stage,
-  mask,
-  maskRatio: ratio,
-  maskSize: size,
-}: Pick<Settings, 'stage' | 'mask' | 'maskRatio' | 'maskSize'>): Masking | null {
+export function maskingOf(settings: Pick<Settings, 'stage' | 'mask' | 'maskRatio' | 'maskSize'>): Masking | null {
+  check('maskingOf', 'settings', settings, anObject)
+  const { stage, mask, maskRatio: ratio, maskSize: size } = settings
+  check('maskingOf', 'stage', stage, oneOf(ownSettings.stage.choices))
   if (stage === 'finetune') return null
+  check('maskingOf', 'mask', mask, oneOf(ownSettings.mask.choices))
+  check('maskingOf', 'maskRatio', ratio, aNumber)
+  check('maskingOf', 'maskSize', size, aNumber)
   const kinds = {
     patch: { way: 'patch', ratio },
     block: { way: 'block', ratio, size },

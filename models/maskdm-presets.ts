@@ -4,6 +4,8 @@
  * pre-training it is compared with. The other models' sizes are presets.ts.
  */
 
+import { describe } from '../core/arguments.ts'
+import { atCaller } from '../core/traceback.ts'
 import type { Masking } from '../diffusion/block-masks.ts'
 import type { MaskDMOptions } from './maskdm.ts'
 
@@ -111,7 +113,9 @@ export const maskdmPresets: Readonly<Record<string, MaskDMPreset>> = {
 
 /** The configuration of that name. Throws RangeError on an unknown one. */
 export function maskdmPreset(name: string): MaskDMPreset {
-  if (!Object.hasOwn(maskdmPresets, name))
-    throw new RangeError(`MaskDM: preset: expected one of ${Object.keys(maskdmPresets).join(', ')}, got '${name}'`)
+  if (typeof name !== 'string' || !Object.hasOwn(maskdmPresets, name))
+    throw atCaller(
+      new RangeError(`maskdmPreset: expected one of ${Object.keys(maskdmPresets).join(', ')}, got ${describe(name)}`),
+    )
   return maskdmPresets[name]
 }

@@ -6,6 +6,7 @@
  * from pre-training to other pictures is transfer.ts. Leaves out dropout, which is 0 in every official model.
  */
 
+import { aBoolean, anObject, aSize, check, checkOptions } from '../core/arguments.ts'
 import {
   add,
   concat,
@@ -24,6 +25,7 @@ import {
   tensor,
   zeros,
 } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
 import type { TokenMask } from '../diffusion/masking.ts'
 import {
   Activation,
@@ -42,7 +44,8 @@ import {
   timestepEmbedding,
   unpatchify,
 } from '../nn/index.ts'
-import { checkInput, checkOptions, gridOf, type TransformerOptions } from './dit.ts'
+import { checkTransformer, maskdmKinds } from './arguments.ts'
+import { checkBlock, checkInput, checkSizes, gridOf, type TransformerOptions } from './dit.ts'
 
 /** `depth` counts the blocks, of which an even number gets one more: there is always one in the middle. */
 export interface MaskDMOptions extends Omit<TransformerOptions, 'classDropoutProb' | 'learnSigma'> {
@@ -56,7 +59,10 @@ export interface MaskDMOptions extends Omit<TransformerOptions, 'classDropoutPro
 const weight = normal(0.02)
 
 /** Tokens before the patches: label (where there are classes) and time. */
-export function extraTokens({ numClasses }: Pick<MaskDMOptions, 'numClasses'>): number {
+export function extraTokens(options: Pick<MaskDMOptions, 'numClasses'>): number {
+  check('extraTokens', 'options', options, anObject)
+  const { numClasses } = options
+  check('extraTokens', 'numClasses', numClasses, aSize)
   return numClasses > 0 ? 2 : 1
 }
 
@@ -69,9 +75,13 @@ export class UViTAttention extends Module {
   readonly proj: Linear
   readonly heads: number
 
-  constructor({ hiddenSize: D, numHeads, qkvBias = false }: MaskDMOptions, init: Init) {
+  constructor(options: MaskDMOptions, init: Init) {
     super()
-    if (D % numHeads !== 0) throw new RangeError(`MaskDM: expected a width divisible by ${numHeads} heads, got ${D}`)
+    checkBlock('UViTAttention', options, init)
+    const { hiddenSize: D, numHeads, qkvBias = false } = options
+    check('UViTAttention', 'qkvBias', qkvBias, aBoolean)
+    if (D % numHeads !== 0)
+      throw atCaller(new RangeError(`MaskDM: expected a width divisible by ${numHeads} heads, got ${D}`))
     this.q_bias = qkvBias ? parameter(constantZero([D], init)) : null
     this.v_bias = qkvBias ? parameter(constantZero([D], init)) : null
     this.qkv = new Linear(D, 3 * D, init, { bias: false, weight })
@@ -101,8 +111,11 @@ export class UViTBlock extends Module {
   /** Joins tokens and skip, in blocks that have one. */
   readonly skip_linear: Linear | null
 
-  constructor(options: MaskDMOptions, init: Init, { skip = false } = {}) {
+  constructor(options: MaskDMOptions, init: Init, place: { readonly skip?: boolean } = {}) {
     super()
+    checkBlock('UViTBlock', options, init)
+    checkOptions('UViTBlock', place, { skip: aBoolean })
+    const { skip = false } = place
     const { hiddenSize: D, mlpRatio = 4 } = options
     this.norm1 = new LayerNorm(D, init)
     this.attn = new UViTAttention(options, init)
@@ -141,6 +154,7 @@ export class UViTEncoder extends Module {
 
   constructor(options: MaskDMOptions, init: Init) {
     super()
+    checkTransformer('UViTEncoder', options, maskdmKinds, init)
     const { patchSize: P, inChannels: C, hiddenSize: D, depth, numClasses, mlpTimeEmbed = false } = options
     const [rows, columns] = gridOf(options)
     const half = Math.floor(depth / 2)
@@ -223,7 +237,8 @@ export class MaskedUViT extends Module {
   /** Throws RangeError on sizes that do not fit. */
   constructor(options: MaskDMOptions, init: Init) {
     super()
-    checkOptions('MaskDM', options)
+    checkTransformer('MaskedUViT', options, maskdmKinds, init)
+    checkSizes('MaskDM', options)
     const { patchSize: P, inChannels: C, hiddenSize: D } = options
     this.options = options
     this.encoder = new UViTEncoder(options, init)
@@ -258,9 +273,10 @@ export class MaskedUViT extends Module {
       throw new ShapeError(`MaskDM: expected a mask [${N}, ${rows * columns}], got [${mask.mask.shape.join(', ')}]`)
     if (y === null) return
     if (y.length !== N) throw new ShapeError(`MaskDM: expected a label for each of ${N} pictures, got ${y.length}`)
-    if (numClasses === 0) throw new RangeError('MaskDM: expected no labels, as the model has no classes, got some')
+    if (numClasses === 0)
+      throw atCaller(new RangeError('MaskDM: expected no labels, as the model has no classes, got some'))
     const bad = Array.from(y).find(label => !Number.isInteger(label) || label < 0 || label >= numClasses)
     if (bad !== undefined)
-      throw new RangeError(`MaskDM: labels: expected integers in [0, ${numClasses - 1}], got ${bad}`)
+      throw atCaller(new RangeError(`MaskDM: labels: expected integers in [0, ${numClasses - 1}], got ${bad}`))
   }
 }

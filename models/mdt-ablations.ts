@@ -5,6 +5,7 @@
  * parts are removed from, or added to, the finished model. Read mdt.ts and mdt-loss.ts first.
  */
 
+import { aBoolean, aNumber, aString, check, checkOptions, oneOf } from '../core/arguments.ts'
 import {
   add,
   broadcastTo,
@@ -19,13 +20,24 @@ import {
   where,
   zeros,
 } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
 import { callNetwork, type GaussianDiffusion, qSample } from '../diffusion/gaussian.ts'
 import { type Diffused, hybridLoss, type LossOptions, type LossTerms } from '../diffusion/losses.ts'
 import type { TokenMask } from '../diffusion/masking.ts'
 import { frozen, type Init, type Module, ModuleList } from '../nn/index.ts'
+import { aModelOf, checkTransformer, mdtKinds } from './arguments.ts'
 import type { LossPass, Part } from './family.ts'
 import { MDT, MDTBlock, type MDTOptions } from './mdt.ts'
-import { type MDTInputs, type PassInputs, passLoss, passTerms, sampleMDTInputs } from './mdt-loss.ts'
+import {
+  checkPart,
+  checkStep,
+  lossOf,
+  type MDTInputs,
+  optionsOf,
+  type PassInputs,
+  passTerms,
+  sampleMDTInputs,
+} from './mdt-loss.ts'
 
 /** One option for each row; the defaults are the paper's model. */
 export interface MDTAblation {
@@ -54,6 +66,20 @@ export interface MDTAblation {
   readonly learnablePos?: boolean
   /** false: attention without a bias, in all blocks. [MDT table 5i] */
   readonly relativePosBias?: boolean
+}
+
+const ablationKinds = {
+  maskingRatio: aNumber,
+  decoderPosition: aString,
+  asymmetricStructure: aBoolean,
+  sideInterpolator: aBoolean,
+  maskedShortcut: aBoolean,
+  latentType: oneOf(['full+masked', 'full', 'masked']),
+  supervisedParts: oneOf(['all', 'masked']),
+  interpolatorBlocks: aNumber,
+  interpolatorPosEmbed: aBoolean,
+  learnablePos: aBoolean,
+  relativePosBias: aBoolean,
 }
 
 const maskingRatios = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8] as const
@@ -93,6 +119,8 @@ export class AblatedMDT extends MDT {
 
   /** Throws RangeError on sizes that do not fit, and on rows that contradict each other. */
   constructor(options: MDTOptions, ablation: MDTAblation, init: Init) {
+    checkTransformer('AblatedMDT', options, mdtKinds, init)
+    checkOptions('AblatedMDT', ablation, ablationKinds)
     const chosen = resolved(options, ablation)
     const decodeLayer = Number(chosen.decoderPosition.slice('Last'.length))
     // MDT itself wants a decoder; where it begins is no matter while the model is made.
@@ -164,12 +192,14 @@ function resolved({ maskRatio, decodeLayer, depth }: MDTOptions, ablation: MDTAb
   const { decoderPosition, interpolatorBlocks } = chosen
   const last = /^Last(\d+)$/.exec(decoderPosition)?.[1]
   if (last === undefined || Number(last) > depth)
-    throw new RangeError(`MDT: decoderPosition: expected Last0 … Last${depth}, got ${decoderPosition}`)
+    throw atCaller(new RangeError(`AblatedMDT: decoderPosition: expected Last0 … Last${depth}, got ${decoderPosition}`))
   if (!(Number.isInteger(interpolatorBlocks) && interpolatorBlocks >= 1))
-    throw new RangeError(`MDT: interpolatorBlocks: expected an integer from 1, got ${interpolatorBlocks}`)
+    throw atCaller(
+      new RangeError(`AblatedMDT: interpolatorBlocks: expected an integer from 1, got ${interpolatorBlocks}`),
+    )
   const without = (['asymmetricStructure', 'sideInterpolator'] as const).find(row => !chosen[row])
   if (without !== undefined && (interpolatorBlocks !== 1 || !chosen.maskedShortcut))
-    throw new RangeError(`MDT: ${without}: false leaves no side-interpolator to change`)
+    throw atCaller(new RangeError(`AblatedMDT: ${without}: false leaves no side-interpolator to change`))
   return chosen
 }
 
@@ -187,12 +217,14 @@ export function ablatedLoss(
   diffusion: GaussianDiffusion,
   x0: Tensor,
   t: ArrayLike<number>,
-  { full, masked }: MDTInputs,
+  inputs: MDTInputs,
   given: LossOptions = {},
 ): AblatedLoss {
+  check('ablatedLoss', 'model', model, anAblatedMDT)
+  const { full, masked } = checkStep('ablatedLoss', diffusion, x0, t, inputs, given)
   const { latentType } = model.ablation
   const terms = {
-    full: latentType === 'masked' ? null : passLoss(model, diffusion, x0, t, full, given),
+    full: latentType === 'masked' ? null : lossOf(model, diffusion, x0, t, full, given),
     masked: latentType === 'full' ? null : maskedPassLoss(model, diffusion, x0, t, masked, given),
   }
   const means = [terms.full, terms.masked].flatMap(term => (term === null ? [] : mean(term.loss)))
@@ -208,26 +240,37 @@ function maskedPassLoss(
   inputs: PassInputs,
   given: LossOptions,
 ): LossTerms {
-  if (model.ablation.supervisedParts === 'all') return passLoss(model, diffusion, x0, t, inputs, given)
+  if (model.ablation.supervisedParts === 'all') return lossOf(model, diffusion, x0, t, inputs, given)
   const { noise, labels, mask } = inputs
-  const options: LossOptions = { weighting: model.weighting, ...given }
   const xt = qSample(diffusion, x0, t, noise)
-  const output = callNetwork(diffusion, (x, time) => model.forward(x, time, labels, mask), xt, t)
-  return lossOfRemoved(model, diffusion, output, { x0, xt, noise, t }, mask, options)
+  const output = callNetwork('ablatedLoss', diffusion, (x, time) => model.forward(x, time, labels, mask), xt, t)
+  return lossOfRemoved(model, diffusion, output, { x0, xt, noise, t }, mask, optionsOf(model, given))
 }
 
 /** `mdtPasses` of an ablated model: those passes that its row trains on, with the same random numbers. */
-export function* ablatedPasses(
+export function ablatedPasses(
+  model: AblatedMDT,
+  diffusion: GaussianDiffusion,
+  part: Part,
+  options: LossOptions = {},
+): Generator<LossPass, void> {
+  check('ablatedPasses', 'model', model, anAblatedMDT)
+  checkPart('ablatedPasses', diffusion, part, options)
+  return passesOf(model, diffusion, part, options)
+}
+
+const anAblatedMDT = aModelOf('an AblatedMDT', AblatedMDT)
+
+function* passesOf(
   model: AblatedMDT,
   diffusion: GaussianDiffusion,
   { images, labels, rng }: Part,
-  options: LossOptions = {},
+  options: LossOptions,
 ): Generator<LossPass, void> {
   const t = rng.integersArray(0, diffusion.steps, images.shape[0])
   const { full, masked } = sampleMDTInputs(model, images, labels, rng)
   const { latentType } = model.ablation
-  if (latentType !== 'masked')
-    yield passTerms(['mse', 'vb'], () => passLoss(model, diffusion, images, t, full, options))
+  if (latentType !== 'masked') yield passTerms(['mse', 'vb'], () => lossOf(model, diffusion, images, t, full, options))
   if (latentType !== 'full')
     yield passTerms(['maskedMse', 'maskedVb'], () => maskedPassLoss(model, diffusion, images, t, masked, options))
 }
@@ -242,7 +285,9 @@ function lossOfRemoved(
   options: LossOptions,
 ): LossTerms {
   if (mask === null || mask.kept === mask.mask.shape[1])
-    throw new RangeError("MDT: supervisedParts: 'masked' wants a masked pass that removes a token, got one without")
+    throw atCaller(
+      new RangeError("MDT: supervisedParts: 'masked' wants a masked pass that removes a token, got one without"),
+    )
   const [N, T] = mask.mask.shape
   const { patchSize: P } = model.options
   const patches = (x: Tensor) => reshape(patchify(x, P), [N * T, x.shape[1], P, P])

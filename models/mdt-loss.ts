@@ -4,13 +4,16 @@
  * runs `mdtPasses`. Read mdt.ts first.
  */
 
+import { anObject, check, checkFields, checkOptions } from '../core/arguments.ts'
 import { add, mean, type Rng, scope, type Tensor } from '../core/index.ts'
+import { checkBatch, checkDiffusion } from '../diffusion/arguments.ts'
 import type { GaussianDiffusion, Network } from '../diffusion/gaussian.ts'
-import { type LossOptions, type LossTerms, trainingLoss } from '../diffusion/losses.ts'
+import { type LossOptions, type LossTerms, lossKinds, trainingLoss } from '../diffusion/losses.ts'
 import type { TokenMask } from '../diffusion/masking.ts'
 import { dropLabels } from '../nn/index.ts'
+import { aModelOf, checkInputs, checkSample } from './arguments.ts'
 import type { LossPass, Part } from './family.ts'
-import type { MaskedDiffusionTransformer } from './mdt.ts'
+import { MaskedDiffusionTransformer } from './mdt.ts'
 
 /** Random inputs of one of the two passes. */
 export interface PassInputs {
@@ -28,6 +31,32 @@ export interface MDTInputs {
   readonly masked: PassInputs
 }
 
+const anMDT = aModelOf('an MDT or MDTv2', MaskedDiffusionTransformer as new (...args: never[]) => unknown)
+
+/** Throws unless these are a diffusion, pictures with their timesteps, the inputs of both passes and options of a loss. */
+export function checkStep(
+  op: string,
+  diffusion: GaussianDiffusion,
+  x0: Tensor,
+  t: ArrayLike<number>,
+  inputs: MDTInputs,
+  options: LossOptions,
+): MDTInputs {
+  checkBatch(op, diffusion, { x0 }, t)
+  check(op, 'inputs', inputs, anObject)
+  for (const pass of ['full', 'masked'] as const) checkInputs(op, x0, inputs[pass])
+  checkOptions(op, options, lossKinds)
+  return inputs
+}
+
+/** Throws unless these are a diffusion, part of a batch and options of a loss. */
+export function checkPart(op: string, diffusion: GaussianDiffusion, part: Part, options: LossOptions): void {
+  checkDiffusion(op, diffusion)
+  check(op, 'part', part, anObject)
+  checkSample(op, part.images, part.labels, part.rng)
+  checkFields(op, options, lossKinds)
+}
+
 /** Samples the inputs of both passes for pictures x0 (N, C, H, W) with N labels, or null. */
 export function sampleMDTInputs(
   model: MaskedDiffusionTransformer,
@@ -35,6 +64,8 @@ export function sampleMDTInputs(
   labels: ArrayLike<number> | null,
   rng: Rng,
 ): MDTInputs {
+  check('sampleMDTInputs', 'model', model, anMDT)
+  checkSample('sampleMDTInputs', x0, labels, rng)
   const { numClasses, classDropoutProb = 0.1 } = model.options
   const [N] = x0.shape
   const sample = (mask: () => TokenMask | null): PassInputs => ({
@@ -55,11 +86,35 @@ export function passLoss(
   diffusion: GaussianDiffusion,
   x0: Tensor,
   t: ArrayLike<number>,
-  { noise, labels, mask }: PassInputs,
+  inputs: PassInputs,
   options: LossOptions = {},
 ): LossTerms {
+  check('passLoss', 'model', model, anMDT)
+  checkBatch('passLoss', diffusion, { x0 }, t)
+  checkInputs('passLoss', x0, inputs)
+  checkOptions('passLoss', options, lossKinds)
+  return lossOf(model, diffusion, x0, t, inputs, options)
+}
+
+/** `passLoss` of arguments that were checked. */
+export function lossOf(
+  model: MaskedDiffusionTransformer,
+  diffusion: GaussianDiffusion,
+  x0: Tensor,
+  t: ArrayLike<number>,
+  { noise, labels, mask }: PassInputs,
+  options: LossOptions,
+): LossTerms {
   const network: Network = (xt, time) => model.forward(xt, time, labels, mask)
-  return trainingLoss(diffusion, network, x0, t, noise, { weighting: model.weighting, ...options })
+  return trainingLoss(diffusion, network, x0, t, noise, optionsOf(model, options))
+}
+
+/** The options of a loss, with the weighting of the model's version by default. */
+export function optionsOf(
+  model: MaskedDiffusionTransformer,
+  { weighting = model.weighting, rescaleVb }: LossOptions,
+): LossOptions {
+  return { weighting, rescaleVb }
 }
 
 /** The loss of a step. */
@@ -78,10 +133,12 @@ export function mdtLoss(
   x0: Tensor,
   t: ArrayLike<number>,
   inputs: MDTInputs,
-  options?: LossOptions,
+  options: LossOptions = {},
 ): MDTLoss {
-  const full = passLoss(model, diffusion, x0, t, inputs.full, options)
-  const masked = passLoss(model, diffusion, x0, t, inputs.masked, options)
+  check('mdtLoss', 'model', model, anMDT)
+  checkStep('mdtLoss', diffusion, x0, t, inputs, options)
+  const full = lossOf(model, diffusion, x0, t, inputs.full, options)
+  const masked = lossOf(model, diffusion, x0, t, inputs.masked, options)
   return { full, masked, loss: add(mean(full.loss), mean(masked.loss)) }
 }
 
@@ -92,16 +149,27 @@ export const mdtTerms = ['mse', 'vb', 'maskedMse', 'maskedVb'] as const
  * The two passes of a training step on a part of a batch, at timesteps that both share. Inside a pass, intermediates that no
  * gradient needs are freed at once; backward frees the others, so the second pass begins with gradients alone in memory.
  */
-export function* mdtPasses(
+export function mdtPasses(
+  model: MaskedDiffusionTransformer,
+  diffusion: GaussianDiffusion,
+  part: Part,
+  options: LossOptions = {},
+): Generator<LossPass, void> {
+  check('mdtPasses', 'model', model, anMDT)
+  checkPart('mdtPasses', diffusion, part, options)
+  return passesOf(model, diffusion, part, options)
+}
+
+function* passesOf(
   model: MaskedDiffusionTransformer,
   diffusion: GaussianDiffusion,
   { images, labels, rng }: Part,
-  options: LossOptions = {},
+  options: LossOptions,
 ): Generator<LossPass, void> {
   const t = rng.integersArray(0, diffusion.steps, images.shape[0])
   const { full, masked } = sampleMDTInputs(model, images, labels, rng)
-  yield passTerms(['mse', 'vb'], () => passLoss(model, diffusion, images, t, full, options))
-  yield passTerms(['maskedMse', 'maskedVb'], () => passLoss(model, diffusion, images, t, masked, options))
+  yield passTerms(['mse', 'vb'], () => lossOf(model, diffusion, images, t, full, options))
+  yield passTerms(['maskedMse', 'maskedVb'], () => lossOf(model, diffusion, images, t, masked, options))
 }
 
 /** A pass that reports the means of its terms, (N) each, under these names. */

@@ -6,6 +6,7 @@
  * mdt-loss.ts. Read dit.ts first; guidance is diffusion/guidance.ts.
  */
 
+import { aBoolean, aCount, check, checkOptions } from '../core/arguments.ts'
 import {
   adaLayerNorm,
   add,
@@ -19,6 +20,7 @@ import {
   type Tensor,
   where,
 } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
 import { type TokenMask, tokenMask } from '../diffusion/masking.ts'
 import {
   Attention,
@@ -41,9 +43,11 @@ import {
   TimestepEmbedder,
   unpatchify,
 } from '../nn/index.ts'
+import { checkTransformer, mdtKinds } from './arguments.ts'
 import {
+  checkBlock,
   checkInput,
-  checkOptions,
+  checkSizes,
   condition,
   eps,
   FinalLayer,
@@ -67,8 +71,12 @@ export class MDTBlock extends Module {
   /** Joins tokens and skip, in blocks that have one. */
   readonly skip_linear: Linear | null
 
-  constructor(options: TransformerOptions, init: Init, { skip = false } = {}) {
+  constructor(options: TransformerOptions, init: Init, place: { readonly skip?: boolean } = {}) {
     super()
+    checkBlock('MDTBlock', options, init)
+    for (const name of ['inputSize', 'patchSize'] as const) check('MDTBlock', name, options[name], aCount)
+    checkOptions('MDTBlock', place, { skip: aBoolean })
+    const { skip = false } = place
     const { hiddenSize: D, numHeads, mlpRatio = 4 } = options
     this.attn = new Attention(D, numHeads, init, { grid: gridOf(options) })
     this.mlp = new Mlp(D, Math.trunc(D * mlpRatio), init)
@@ -105,14 +113,15 @@ export abstract class MaskedDiffusionTransformer extends Module {
   readonly options: MDTOptions
   readonly grid: Grid
 
-  constructor(options: MDTOptions, init: Init) {
+  constructor(options: MDTOptions, init: Init, model = 'MDT') {
     super()
-    checkOptions('MDT', options)
+    checkTransformer(model, options, mdtKinds, init)
+    checkSizes('MDT', options)
     const { patchSize, inChannels, hiddenSize: D, depth, decodeLayer, maskRatio } = options
     if (!(Number.isInteger(decodeLayer) && decodeLayer >= 1 && decodeLayer <= depth))
-      throw new RangeError(`MDT: decodeLayer: expected an integer in [1, ${depth}], got ${decodeLayer}`)
+      throw atCaller(new RangeError(`MDT: decodeLayer: expected an integer in [1, ${depth}], got ${decodeLayer}`))
     if (maskRatio !== null && !(maskRatio >= 0 && maskRatio < 1))
-      throw new RangeError(`MDT: maskRatio: expected a number in [0, 1) or null, got ${maskRatio}`)
+      throw atCaller(new RangeError(`MDT: maskRatio: expected a number in [0, 1) or null, got ${maskRatio}`))
     this.options = options
     this.grid = gridOf(options)
     const positions = given(sinCos2d(D, this.grid))
@@ -164,8 +173,9 @@ export abstract class MaskedDiffusionTransformer extends Module {
   /** Encoder on the kept ones of all tokens (N, T, D), then the side-interpolator. → (N, T, D) */
   encodeMasked(embedded: Tensor, c: Tensor, mask: TokenMask): Tensor {
     const { maskRatio } = this.options
-    if (maskRatio === null) throw new RangeError('MDT: expected no mask, as maskRatio is null, got one')
-    if (mask.kept === 0) throw new RangeError('MDT: expected a mask that keeps a token, got one that keeps none')
+    if (maskRatio === null) throw atCaller(new RangeError('MDT: expected no mask, as maskRatio is null, got one'))
+    if (mask.kept === 0)
+      throw atCaller(new RangeError('MDT: expected a mask that keeps a token, got one that keeps none'))
     const x = this.encode(gatherRows(embedded, mask.idsKeep), c, this.pairsOf(mask)) // (N, K, D)
     return this.sideInterpolator(x, c, mask)
   }
@@ -256,10 +266,10 @@ export class MDTv2 extends MaskedDiffusionTransformer {
 
   /** Throws RangeError on sizes that do not fit. */
   constructor(options: MDTOptions, init: Init) {
-    super(options, init)
+    super(options, init, 'MDTv2')
     const { maskRatio } = options
     if (maskRatio !== null && maskRatio > 0.8)
-      throw new RangeError(`MDTv2: maskRatio: expected at most 0.8, as up to 0.2 is added, got ${maskRatio}`)
+      throw atCaller(new RangeError(`MDTv2: maskRatio: expected at most 0.8, as up to 0.2 is added, got ${maskRatio}`))
     const half = Math.floor((options.depth - options.decodeLayer) / 2)
     this.en_inblocks = blocks(half, options, init)
     this.en_outblocks = blocks(half, options, init, true)

@@ -4,6 +4,9 @@
  * defaults of each.
  */
 
+import { aCount, aString, check } from '../core/arguments.ts'
+import { atCaller } from '../core/traceback.ts'
+import { checkPreset } from './arguments.ts'
 import type { TransformerOptions } from './dit.ts'
 import type { TrainingDefaults } from './family.ts'
 import { type MaskDiTOptions, officialDecoder } from './maskdit.ts'
@@ -57,33 +60,40 @@ function tinyPatch(name: TinyName): number {
  * that divides the side and leaves at most 64 tokens, else the largest that divides it. 16 → tiny, 32 → tiny/4, 64 → tiny/8.
  */
 export function tinyFor(side: number): TinyName {
+  check('tinyFor', 'side', side, aCount)
   const dividing = patches.filter(P => side % P === 0)
   return tinyNames[dividing.find(P => side / P <= 8) ?? dividing.at(-1) ?? 2]
 }
 
 /** Depth, width, heads and patch of a preset. Throws RangeError on an unknown name. */
-function bodyOf(name: string): Pick<TransformerOptions, 'depth' | 'hiddenSize' | 'numHeads' | 'patchSize'> {
+function bodyOf(op: string, name: string): Pick<TransformerOptions, 'depth' | 'hiddenSize' | 'numHeads' | 'patchSize'> {
   if (isTiny(name)) return { ...tinySizes, patchSize: tinyPatch(name) }
   if (!presetNames.includes(name as PresetName))
-    throw new RangeError(`preset: expected one of ${presetNames.join(', ')}, got '${name}'`)
+    throw atCaller(new RangeError(`${op}: preset: expected one of ${presetNames.join(', ')}, got '${name}'`))
   const [size, P] = name.split('/')
   return { ...sizes[size as keyof typeof sizes], patchSize: Number(P) }
 }
 
 /** DiT-S/2 … DiT-XL/8, or tiny. [DiT table 1] Throws RangeError on an unknown name. */
 export function ditPreset(name: string, pictures: Pictures): TransformerOptions {
-  return { ...bodyOf(name), ...pictures, classDropoutProb: dropoutOf(pictures) }
+  return presetOf('ditPreset', name, pictures)
+}
+
+function presetOf(op: string, name: string, pictures: Pictures): TransformerOptions {
+  checkPreset(op, name, pictures)
+  return { ...bodyOf(op, name), ...pictures, classDropoutProb: dropoutOf(pictures) }
 }
 
 /** MDT-S/2 … MDT-XL/8, or tiny: N₂ = 2, mask ratio 0.3. [MDT §4.1] Throws RangeError on an unknown name. */
 export function mdtPreset(name: string, pictures: Pictures): MDTOptions {
-  return { ...ditPreset(name, pictures), maskRatio: 0.3, decodeLayer: 2 }
+  return { ...presetOf('mdtPreset', name, pictures), maskRatio: 0.3, decodeLayer: 2 }
 }
 
 /** The same sizes for MDTv2; S has 6 decoder blocks, others 4, as its authors train them. Throws RangeError. */
 export function mdtV2Preset(name: string, pictures: Pictures): MDTOptions {
+  const options = presetOf('mdtV2Preset', name, pictures)
   const decodeLayer = isTiny(name) ? 2 : name.startsWith('S/') ? 6 : 4
-  return { ...ditPreset(name, pictures), maskRatio: 0.3, decodeLayer }
+  return { ...options, maskRatio: 0.3, decodeLayer }
 }
 
 /** MaskDiT's: those, and H, which only MaskDiT has. */
@@ -95,9 +105,10 @@ export const maskDiTPresetNames: readonly string[] = [...presetNames, ...patches
  * Throws RangeError on an unknown name.
  */
 export function maskDiTPreset(name: string, pictures: Pictures): MaskDiTOptions {
+  checkPreset('maskDiTPreset', name, pictures)
   const decoder = isTiny(name) ? { hiddenSize: 128, depth: 2, numHeads: 4 } : officialDecoder
   const huge = { depth: 32, hiddenSize: 1280, numHeads: 16, patchSize: Number(name.slice('H/'.length)) }
-  const body = maskDiTPresetNames.includes(name) && name.startsWith('H/') ? huge : bodyOf(name)
+  const body = maskDiTPresetNames.includes(name) && name.startsWith('H/') ? huge : bodyOf('maskDiTPreset', name)
   return { ...body, ...pictures, classDropoutProb: dropoutOf(pictures), decoder, maeLossCoef: 0.1 }
 }
 
@@ -112,7 +123,8 @@ function dropoutOf({ numClasses }: Pictures): number {
  * unknown name.
  */
 export function trainingDefaults(name: string): TrainingDefaults {
-  if (!maskDiTPresetNames.includes(name)) bodyOf(name)
+  check('trainingDefaults', 'name', name, aString)
+  if (!maskDiTPresetNames.includes(name)) bodyOf('trainingDefaults', name)
   const large: TrainingDefaults = {
     size: 16,
     batch: 16,

@@ -4,8 +4,11 @@
  * record recognises its own.
  */
 
+import { aNumber, anObject, aString, check, checkOptions, oneOf } from '../core/arguments.ts'
 import { UserError } from '../io/index.ts'
 import type { Init, Module } from '../nn/index.ts'
+import { aStateSource } from '../nn/module.ts'
+import { checkSizesOf } from './arguments.ts'
 import { families } from './families.ts'
 import type { Recognised, State, Told } from './family.ts'
 import { fromDiffusers, isDiffusersDiT, networkNames } from './network-names.ts'
@@ -18,8 +21,21 @@ export interface RecognisedModel extends Recognised {
   make(init: Init): Module
 }
 
+const toldKinds = {
+  heads: aNumber,
+  decoderHeads: aNumber,
+  classes: aNumber,
+  config: aString,
+  preset: aString,
+  schedule: oneOf(['cosine', 'linear']),
+  ablation: aString,
+}
+
 /** Recognises a state dict. Throws UserError where the tensors are those of no family; `path` is their name in errors. */
 export function recognise(given: State, path: string, told: Told = {}): RecognisedModel {
+  check('recognise', 'given', given, aStateSource)
+  check('recognise', 'path', path, aString)
+  checkOptions('recognise', told, toldKinds)
   if (isDiffusersDiT(given)) {
     const { state, heads } = fromDiffusers(given, told.config, path)
     return recognise(state, path, { ...told, heads: told.heads ?? heads })
@@ -34,7 +50,12 @@ export function recognise(given: State, path: string, told: Told = {}): Recognis
 }
 
 /** A model in a line. */
-export function describe({ family, preset, options }: Recognised): string {
+export function describe(recognised: Recognised): string {
+  check('describe', 'recognised', recognised, anObject)
+  const { family, preset, options } = recognised
+  check('describe', 'family', family, anObject)
+  check('describe', 'family.name', family.name, aString)
+  checkSizesOf('describe', options)
   const { inputSize: S, inChannels: C, numClasses, depth, hiddenSize, numHeads, patchSize } = options
   const sizes = `${depth} blocks × ${hiddenSize}, ${numHeads} heads, patch ${patchSize}`
   const classes = numClasses > 0 ? `${numClasses} classes` : 'no classes'

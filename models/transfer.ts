@@ -4,9 +4,13 @@
  * (transfer-rules.ts); all others are copied. Nothing is dropped silently: the report says what became of every tensor.
  */
 
+import { aFunction, anObject, aString, check, type Kind, optional, strings } from '../core/arguments.ts'
 import type { Shape } from '../core/index.ts'
 import { sameShape, show } from '../core/shape.ts'
+import { atCaller } from '../core/traceback.ts'
 import type { HostState, Module, StateSource } from '../nn/index.ts'
+import { aModule, aStateSource } from '../nn/module.ts'
+import { checkSizesOf } from './arguments.ts'
 import type { TransformerOptions } from './dit.ts'
 import type { Family, Recognised } from './family.ts'
 
@@ -70,6 +74,14 @@ export type TransferRule = (
 /** Rules by the names that they are for; the first match counts. */
 export type TransferRules = readonly (readonly [name: RegExp, rule: TransferRule])[]
 
+const aFamily: Kind = {
+  expected: 'the record of a family',
+  accepts: value => {
+    const { name, recognise, training } = Object(value) as Partial<Family>
+    return aString.accepts(name) && aFunction.accepts(recognise) && anObject.accepts(training)
+  },
+}
+
 /**
  * Puts pretrained weights into a model of `family`, and returns what became of each tensor. Class rows are taken by name
  * if both sides name their classes, else by index if there are as many. Rejects with RangeError on weights of another
@@ -81,8 +93,20 @@ export async function transferWeights(
   target: TransferTarget,
   from: Pretrained,
 ): Promise<readonly TransferredTensor[]> {
+  check('transferWeights', 'family', family, aFamily)
+  check('transferWeights', 'model', model, aModule)
+  check('transferWeights', 'target', target, anObject)
+  checkSizesOf('transferWeights', target.options)
+  check('transferWeights', 'target.classes', target.classes, optional(strings))
+  check('transferWeights', 'from', from, anObject)
+  check('transferWeights', 'from.family', from.family, aFamily)
+  checkSizesOf('transferWeights', from.options)
+  check('transferWeights', 'from.classes', from.classes, optional(strings))
+  check('transferWeights', 'from.state', from.state, aStateSource)
   if (from.family.name !== family.name)
-    throw new RangeError(`transfer: expected weights of ${family.name}, got those of ${from.family.name}`)
+    throw atCaller(
+      new RangeError(`transferWeights: expected weights of ${family.name}, got those of ${from.family.name}`),
+    )
   const rules = family.training.transfer ?? []
   const own = model.stateDict()
   const context: TransferContext = {
@@ -154,7 +178,7 @@ function mismatch(
   const shapes = new Map(Array.from(model.stateDict(), ([name, { shape }]) => [name, { shape, data: [] }]))
   const to = family.recognise(shapes, 'the model', { heads: numHeads, decoderHeads: 1 })?.options
   const keys = (Object.keys(fixedSizes) as (keyof typeof fixedSizes)[]).filter(key => to && to[key] !== from[key])
-  const expected = `transfer: expected ${family.name} weights with`
+  const expected = `transferWeights: expected ${family.name} weights with`
   if (to === undefined || keys.length === 0) {
     const more = problems.length > 4 ? ` and ${problems.length - 4} more` : ''
     return new RangeError(`${expected} ${problems.slice(0, 4).join('; ')}${more}`)
@@ -163,11 +187,17 @@ function mismatch(
   return new RangeError(`${expected} ${say(to)}, got ${say(from)}`)
 }
 
+const aReport: Kind = {
+  expected: 'a list of transferred tensors',
+  accepts: value => Array.isArray(value) && value.every(each => anObject.accepts(each) && 'fate' in each),
+}
+
 /**
  * Lists a report as a table of lines, fate first: numbers in names become `*`, and tensors that share name and fate one line.
  * Tensors that were taken as they are become one line of their count.
  */
 export function transferTable(report: readonly TransferredTensor[]): string[] {
+  check('transferTable', 'report', report, aReport)
   const size = (shape: Shape) => shape.reduce((a, b) => a * b, 1)
   const lines: string[] = []
   const row = (fate: string, text: string) => lines.push(`  ${fate.padEnd(9)} ${text}`)

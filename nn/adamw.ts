@@ -3,6 +3,7 @@
  * group that took the same number of steps.
  */
 
+import { aBoolean, aNumber, checkOptions, numbers } from '../core/arguments.ts'
 import { adamW, copy, type Tensor, zeros } from '../core/index.ts'
 import type { StateSource } from './module.ts'
 import {
@@ -51,7 +52,7 @@ const corrections = ['correction1', 'correction2'] as const
 /** PyTorch's AdamW and its defaults. */
 export class AdamW extends Optimizer<Settled> {
   constructor(parameters: OptimizerParameters<AdamWOptions>, options: AdamWOptions = {}) {
-    super('adamW', parameters, defaults, options)
+    super(new.target === Adam ? 'Adam' : 'AdamW', parameters, defaults, options)
   }
 
   // The corrections are 1 − β^t. t counts a parameter's own steps; those that took the same steps share two scalars.
@@ -125,9 +126,12 @@ export class AdamW extends Optimizer<Settled> {
 /** Settings of Adam, with PyTorch's defaults. */
 export type AdamOptions = Omit<AdamWOptions, 'weightDecay'>
 
+const adamKinds = { lr: aNumber, betas: numbers, eps: aNumber, amsgrad: aBoolean, maximize: aBoolean }
+
 /** PyTorch's Adam without weight decay, which is AdamW without it. */
 export class Adam extends AdamW {
   constructor(parameters: OptimizerParameters<AdamOptions>, options: AdamOptions = {}) {
+    checkOptions('Adam', options, adamKinds)
     super(parameters, { ...options, weightDecay: 0 })
   }
 }

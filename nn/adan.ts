@@ -42,8 +42,8 @@ const slots: SlotKinds = {
 /** Adan: a Nesterov momentum of gradients and of their differences. [Adan alg. 1] */
 export class Adan extends Optimizer<Settled> {
   constructor(parameters: OptimizerParameters<AdanOptions>, options: AdanOptions = {}) {
-    super('adan', parameters, defaults, options)
-    for (const { options } of this.groups) check('adan', 'decay', options.decay, oneOf(['before', 'after']))
+    super('Adan', parameters, defaults, options)
+    for (const { options } of this.groups) check('Adan', 'decay', options.decay, oneOf(['before', 'after']))
     for (const group of this.groups)
       for (const key of correctionsOf(group)) this.shared[key] = zeros([], this.place).persist()
   }

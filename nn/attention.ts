@@ -3,17 +3,14 @@
  * tokens are kept, the bias is that between the kept ones. The arithmetic is core/ops/attention.ts.
  */
 
-import { aCount, aFunction, check, checkOptions, type Kind } from '../core/arguments.ts'
+import { aCount, aFunction, check, checkOptions, checkTensor, integers, numbers } from '../core/arguments.ts'
 import { embedding, permute, selfAttention, type Tensor, tensor } from '../core/index.ts'
+import { createTensor } from '../core/tensor.ts'
+import { atCaller } from '../core/traceback.ts'
 import { type Init, type Initializer, normal } from './init.ts'
-import { checkLayer } from './layer-arguments.ts'
+import { aGrid, checkLayer } from './layer-arguments.ts'
 import { Linear } from './linear.ts'
 import { buffer, Module, parameter } from './module.ts'
-
-const aGrid: Kind = {
-  expected: '[rows, columns]',
-  accepts: value => Array.isArray(value) && value.length === 2 && value.every(aCount.accepts),
-}
 
 /** Rows and columns of a grid of tokens, which are numbered row by row. */
 export type Grid = readonly [rows: number, columns: number]
@@ -22,7 +19,15 @@ export type Grid = readonly [rows: number, columns: number]
  * For each pair (i, j) of tokens of each of N lists of K tokens, the row of the bias table that their offset names:
  * (r_i − r_j + rows − 1)(2 columns − 1) + (c_i − c_j + columns − 1). tokens: N·K token numbers → N·K·K.
  */
-export function relativePositions(tokens: ArrayLike<number>, K: number, [rows, columns]: Grid): Int32Array {
+export function relativePositions(tokens: ArrayLike<number>, K: number, grid: Grid): Int32Array {
+  return offsetsOf('relativePositions', tokens, K, grid)
+}
+
+function offsetsOf(op: string, tokens: ArrayLike<number>, K: number, grid: Grid): Int32Array {
+  check(op, 'tokens', tokens, integers)
+  check(op, 'K', K, aCount)
+  check(op, 'grid', grid, aGrid)
+  const [rows, columns] = grid
   const out = new Int32Array(tokens.length * K)
   // With both coordinates in one number, offsets subtract in one step.
   const at = Int32Array.from(tokens, t => Math.floor(t / columns) * (2 * columns - 1) + (t % columns))
@@ -68,8 +73,20 @@ export class RelativePositionBias extends Module {
  * Pair indices of kept tokens for `RelativePositionBias` and `Attention`: ids N·K token numbers → i32 (N, K, K). All
  * blocks of a model share them, so they are computed once per forward pass.
  */
-export function keptPairs(ids: ArrayLike<number>, [N, K]: readonly [number, number], grid: Grid, like: Tensor): Tensor {
-  return tensor(relativePositions(ids, K, grid), { shape: [N, K, K], dtype: 'i32', backend: like.backend })
+export function keptPairs(
+  ids: ArrayLike<number>,
+  sizes: readonly [N: number, K: number],
+  grid: Grid,
+  like: Tensor,
+): Tensor {
+  check('keptPairs', 'sizes', sizes, numbers)
+  checkTensor('keptPairs', 'like', like)
+  const [N, K] = sizes
+  return createTensor('keptPairs', offsetsOf('keptPairs', ids, K, grid), {
+    shape: [N, K, K],
+    dtype: 'i32',
+    backend: like.backend,
+  })
 }
 
 /** Options of an attention. */
@@ -91,7 +108,8 @@ export class Attention extends Module {
     checkLayer('Attention', { D, heads }, init)
     checkOptions('Attention', options, { grid: aGrid, weight: aFunction })
     const { grid, weight } = options
-    if (D % heads !== 0) throw new RangeError(`Attention: expected a width divisible by ${heads} heads, got ${D}`)
+    if (D % heads !== 0)
+      throw atCaller(new RangeError(`Attention: expected a width divisible by ${heads} heads, got ${D}`))
     this.heads = heads
     this.qkv = new Linear(D, 3 * D, init, { weight })
     this.proj = new Linear(D, D, init, { weight })

@@ -22,6 +22,7 @@ import {
   zeros,
 } from '../core/index.ts'
 import { show, sizeOf } from '../core/shape.ts'
+import { atCaller } from '../core/traceback.ts'
 import { constantOne, constantZero, type Init } from './init.ts'
 import { checkLayer } from './layer-arguments.ts'
 import { buffer, Layer, parameter } from './module.ts'
@@ -60,7 +61,7 @@ export class BatchNorm extends Layer {
     checkOptions('BatchNorm', options, { eps: aNumber, momentum: aNumber, affine: aBoolean, countsBatches: aBoolean })
     const { eps = 1e-5, momentum = 0.1, affine = true, countsBatches = true } = options
     if (!(momentum >= 0 && momentum <= 1))
-      throw new RangeError(`BatchNorm: expected a momentum in [0, 1], got ${momentum}`)
+      throw atCaller(new RangeError(`BatchNorm: expected a momentum in [0, 1], got ${momentum}`))
     this.weight = affine ? parameter(constantOne([C], init)) : null
     this.bias = affine ? parameter(constantZero([C], init)) : null
     this.running_mean = buffer(constantZero([C], init))

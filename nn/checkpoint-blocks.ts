@@ -1,7 +1,8 @@
 /** Activation checkpointing of a model's blocks: less memory for a second forward pass. */
 
+import { check } from '../core/arguments.ts'
 import { checkpoint, Tensor } from '../core/index.ts'
-import { type Module, ModuleList, Sequential } from './module.ts'
+import { aModule, type Module, ModuleList, Sequential } from './module.ts'
 
 /** A module whose forward takes tensors, or null in place of one, and gives a tensor. */
 type Block = Module & { forward(...inputs: readonly (Tensor | null)[]): Tensor }
@@ -12,6 +13,7 @@ type Block = Module & { forward(...inputs: readonly (Tensor | null)[]): Tensor }
  * block are not treated.
  */
 export function checkpointBlocks(model: Module): void {
+  check('checkpointBlocks', 'model', model, aModule)
   for (const [, child] of model.children()) {
     if (child instanceof Sequential) continue // layers, not blocks
     if (!(child instanceof ModuleList)) checkpointBlocks(child)

@@ -4,6 +4,7 @@
 
 import { aNumber, check } from '../core/arguments.ts'
 import { dropout, type Rng, type Tensor } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
 import { Layer } from './module.ts'
 
 /** Replaces elements by 0 with probability p and divides the others by 1 − p, in training alone. */
@@ -14,7 +15,7 @@ export class Dropout extends Layer {
   constructor(p = 0.5) {
     super()
     check('Dropout', 'p', p, aNumber)
-    if (!(p >= 0 && p <= 1)) throw new RangeError(`Dropout: expected a probability in [0, 1], got ${p}`)
+    if (!(p >= 0 && p <= 1)) throw atCaller(new RangeError(`Dropout: expected a probability in [0, 1], got ${p}`))
     this.p = p
   }
 

@@ -3,20 +3,30 @@
  * step. The average is a second module of the same architecture, used directly.
  */
 
+import { aBoolean, aFunction, aNumber, check, checkOptions, checkTensor, describe } from '../core/arguments.ts'
 import { lerp, type Tensor } from '../core/index.ts'
 import { atCaller } from '../core/traceback.ts'
-import type { Module } from './module.ts'
+import { aModule, type Module } from './module.ts'
 
 /** The decay of an update, counted from 0. */
 export type Decay = (update: number) => number
 
-/** The same at every update, as in DiT, MDT and MaskDiT. */
+/** Throws unless a decay is a number in [0, 1]. */
+function checkDecay(op: string, decay: number): void {
+  check(op, 'decay', decay, aNumber)
+  if (!(decay >= 0 && decay <= 1))
+    throw atCaller(new RangeError(`${op}: expected a decay in [0, 1], got ${describe(decay)}`))
+}
+
+/** The same at every update, as in DiT, MDT and MaskDiT. Throws RangeError unless it is in [0, 1], as below. */
 export function constantDecay(decay: number): Decay {
+  checkDecay('constantDecay', decay)
   return () => decay
 }
 
 /** min(decay, (1 + update) / (10 + update)): short memory at first, so that the beginning is soon forgotten. */
 export function warmUpDecay(decay: number): Decay {
+  checkDecay('warmUpDecay', decay)
   return update => Math.min(decay, (1 + update) / (10 + update))
 }
 
@@ -25,6 +35,8 @@ export function warmUpDecay(decay: number): Decay {
  * n-th update after those, at most `decay`.
  */
 export function powerDecay(decay: number, after = 100): Decay {
+  checkDecay('powerDecay', decay)
+  check('powerDecay', 'after', after, aNumber)
   return update => (update <= after ? 0 : Math.min(decay, 1 - (1 + update - after) ** (-2 / 3)))
 }
 
@@ -55,7 +67,12 @@ export class Ema<M extends Module> {
    * `average` is a module like `model`, whose state is overwritten with that of `model`; build it with `rng: null`.
    * Throws ShapeError when the two differ in names or shapes.
    */
-  constructor(model: M, average: M, { decay, skipFrozen = false }: EmaOptions) {
+  constructor(model: M, average: M, options: EmaOptions) {
+    check('Ema', 'model', model, aModule)
+    check('Ema', 'average', average, aModule)
+    checkOptions('Ema', options, { decay: aFunction, skipFrozen: aBoolean })
+    const { decay, skipFrozen = false } = options
+    check('Ema', 'decay', decay, aFunction)
     average.loadStateDict(model.stateDict())
     const targets = average.stateDict()
     const pairs = new Map<Tensor, Tensor>() // a tied target moves once
@@ -72,8 +89,9 @@ export class Ema<M extends Module> {
    * Throws RangeError on a decay outside [0, 1].
    */
   update(finite?: Tensor): void {
+    if (finite !== undefined) checkTensor('Ema', 'finite', finite)
     const decay = this.decay(this.updates)
-    if (!(decay >= 0 && decay <= 1)) throw atCaller(new RangeError(`ema: expected a decay in [0, 1], got ${decay}`))
+    checkDecay('Ema', decay)
     this.updates++
     lerp(this.#targets, this.#sources, 1 - decay, finite)
   }

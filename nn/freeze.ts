@@ -1,6 +1,8 @@
 /** Freezing of parameters by name, for fine-tuning: a frozen one gets no gradient, no optimizer state and no decay. */
 
-import { type Module, StateTensor } from './module.ts'
+import { check, strings } from '../core/arguments.ts'
+import { atCaller } from '../core/traceback.ts'
+import { aModule, type Module, StateTensor } from './module.ts'
 
 /**
  * Freezes the parameters of a module whose names match one of `patterns`, and returns their names in order. A pattern is the
@@ -8,13 +10,17 @@ import { type Module, StateTensor } from './module.ts'
  * it before the optimizer is made. Throws RangeError on a pattern that matches nothing; then none is frozen.
  */
 export function freezeParameters(module: Module, patterns: readonly string[]): string[] {
+  check('freezeParameters', 'module', module, aModule)
+  check('freezeParameters', 'patterns', patterns, strings)
   const parameters = [...module.namedParameters()]
   const matchers = patterns.map(matcherOf)
   const idle = matchers.findIndex(matcher => !parameters.some(([name]) => matcher.test(name)))
   if (idle >= 0) {
     const known = [...new Set(parameters.map(([name]) => name.split('.')[0]))]
-    throw new RangeError(
-      `freeze: expected the name or a glob of parameters below ${known.join(', ')}, got '${patterns[idle]}'`,
+    throw atCaller(
+      new RangeError(
+        `freezeParameters: expected the name or a glob of parameters below ${known.join(', ')}, got '${patterns[idle]}'`,
+      ),
     )
   }
   return parameters.flatMap(([name, tensor]) => {

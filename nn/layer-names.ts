@@ -3,14 +3,17 @@
  * so modules and their `forward` hold no code for it, and it costs nothing otherwise.
  */
 
+import { aFunction, check } from '../core/arguments.ts'
 import { labelled } from '../core/index.ts'
-import { Module } from './module.ts'
+import { aModule, Module } from './module.ts'
 
 /**
  * Runs `fn`, in which every op that a module of `model` dispatches is `labelled` with the module's dotted name, as in
  * its state dict (`blocks.3.attn.qkv`), and the model's own with the name of its class. Gradients are labelled with it.
  */
 export function withLayerNames<T>(model: Module, fn: () => T): T {
+  check('withLayerNames', 'model', model, aModule)
+  check('withLayerNames', 'fn', fn, aFunction)
   const wrapped: [module: Module, method: string][] = []
   try {
     for (const [name, module] of namedModules(model))

@@ -5,7 +5,17 @@
  * between the two (label drops, masks) is an argument of `forward`.
  */
 
-import { aFunction, check } from '../core/arguments.ts'
+import {
+  aBackend,
+  aBoolean,
+  aFunction,
+  check,
+  checkFloats,
+  checkOptions,
+  checkTensor,
+  iterableOf,
+  type Kind,
+} from '../core/arguments.ts'
 import { toTypedArray } from '../core/dtype.ts'
 import { assign, type Backend, cast, noGrad, type Shape, ShapeError, scope, Tensor } from '../core/index.ts'
 import { atCaller } from '../core/traceback.ts'
@@ -41,16 +51,19 @@ export class StateTensor extends Tensor {
 
 /** A trainable parameter with this value and shape, whose handle it takes over. */
 export function parameter(value: Tensor): Tensor {
+  checkFloats('parameter', { value })
   return new StateTensor(value, 'parameter')
 }
 
 /** A parameter of any shape that is counted and saved as one but is never trained, such as DiT's `pos_embed`. */
 export function frozen(value: Tensor): Tensor {
+  checkTensor('frozen', 'value', value)
   return new StateTensor(value, 'frozen')
 }
 
 /** A saved tensor of any shape that is no parameter, such as an index table. */
 export function buffer(value: Tensor): Tensor {
+  checkTensor('buffer', 'value', value)
   return new StateTensor(value, 'buffer')
 }
 
@@ -144,7 +157,10 @@ export abstract class Module {
    * that names the tensors that are missing, extra (`strict: false` allows these two), of another shape, or with more or
    * fewer values than their shape says; of many of a kind the first few.
    */
-  loadStateDict(source: StateSource, { strict = true } = {}): void {
+  loadStateDict(source: StateSource, options: { readonly strict?: boolean } = {}): void {
+    check('loadStateDict', 'source', source, aStateSource)
+    checkOptions('loadStateDict', options, { strict: aBoolean })
+    const { strict = true } = options
     loadInto(this.stateDict(), source, { strict, what: this.constructor.name })
   }
 
@@ -153,6 +169,7 @@ export abstract class Module {
    * afterwards: theirs stays where it is. Throws before anything is moved where the backend lacks a dtype.
    */
   async to(backend: Backend): Promise<this> {
+    check(`${this.constructor.name}.to`, 'backend', backend, aBackend)
     const state = [...this.#tensors()]
     for (const [name, { dtype }] of state)
       if (!backend.dtypes.includes(dtype))
@@ -190,6 +207,25 @@ export abstract class Module {
   }
 }
 
+/** A module as an argument. */
+export const aModule: Kind = { expected: 'a module', accepts: value => value instanceof Module }
+const modules: Kind = {
+  expected: 'a list of modules',
+  accepts: value => Array.isArray(value) && value.every(aModule.accepts),
+}
+const layers: Kind = {
+  expected: 'a list of layers',
+  accepts: value => Array.isArray(value) && value.every(each => aModule.accepts(each) && 'forward' in each),
+}
+/** A source of a state dict as an argument. */
+export const aStateSource: Kind = {
+  expected: 'a Map of tensors by name',
+  accepts: value =>
+    ['get', 'has', 'keys'].every(
+      name => typeof (value as Readonly<Record<string, unknown>> | null | undefined)?.[name] === 'function',
+    ),
+}
+
 /** The tensors and modules in a module's fields: themselves, or in arrays and plain records, as `layers.0`. */
 function* membersOf(container: object, prefix = ''): Generator<[name: string, member: StateTensor | Module]> {
   for (const [key, value] of Object.entries(container)) {
@@ -204,7 +240,9 @@ function isPlain(value: unknown): value is object {
 
 /** Drops the gradients of these tensors. */
 export function zeroGrad(parameters: Iterable<Tensor>): void {
+  check('zeroGrad', 'parameters', parameters, iterableOf('tensors'))
   for (const tensor of parameters) {
+    checkTensor('zeroGrad', 'a parameter', tensor)
     tensor.grad?.dispose()
     tensor.grad = null
   }
@@ -254,6 +292,7 @@ export class ModuleList<M extends Module> extends Module implements Iterable<M> 
 
   constructor(items: readonly M[]) {
     super()
+    check('ModuleList', 'items', items, modules)
     this.items = items
   }
 
@@ -279,6 +318,11 @@ export abstract class Layer extends Module {
 
 /** Layers one after the other, named '0', '1', … */
 export class Sequential extends ModuleList<Layer> {
+  constructor(items: readonly Layer[]) {
+    check('Sequential', 'items', items, layers)
+    super(items)
+  }
+
   /** x through all layers, in order; shapes are theirs. */
   forward(x: Tensor): Tensor {
     return this.items.reduce((y, layer) => layer.forward(y), x)

@@ -22,6 +22,7 @@ import {
   zeros,
 } from '../core/index.ts'
 import { show } from '../core/shape.ts'
+import { atCaller } from '../core/traceback.ts'
 import { constantZero, type Init, uniform, xavierUniform } from './init.ts'
 import { checkLayer } from './layer-arguments.ts'
 import { Linear } from './linear.ts'
@@ -63,7 +64,7 @@ export class MultiHeadAttention extends Module {
     checkLayer('MultiHeadAttention', { D, heads }, init)
     checkOptions('MultiHeadAttention', options, { bias: aBoolean, kdim: aCount, vdim: aCount })
     if (!(Number.isInteger(heads) && heads >= 1 && D % heads === 0))
-      throw new RangeError(`MultiHeadAttention: expected heads that divide the width ${D}, got ${heads}`)
+      throw atCaller(new RangeError(`MultiHeadAttention: expected heads that divide the width ${D}, got ${heads}`))
     const { bias = true, kdim = D, vdim = D } = options
     const packed = kdim === D && vdim === D
     const weight = (rows: number, columns: number) => parameter(xavierUniform([rows, columns], init))

@@ -4,6 +4,7 @@
 
 import { aBoolean, aNumber, check, checkOptions } from '../core/arguments.ts'
 import { groupNorm, layerNorm, rmsNorm, type Tensor } from '../core/index.ts'
+import { atCaller } from '../core/traceback.ts'
 import { constantOne, constantZero, type Init } from './init.ts'
 import { checkLayer } from './layer-arguments.ts'
 import { Layer, parameter } from './module.ts'
@@ -57,7 +58,7 @@ export class GroupNorm extends Layer {
     checkOptions('GroupNorm', options, { eps: aNumber })
     const { eps = 1e-5 } = options
     if (!(groups > 0 && C % groups === 0))
-      throw new RangeError(`GroupNorm: expected groups that divide the ${C} channels, got ${groups}`)
+      throw atCaller(new RangeError(`GroupNorm: expected groups that divide the ${C} channels, got ${groups}`))
     this.weight = parameter(constantOne([C], init))
     this.bias = parameter(constantZero([C], init))
     this.groups = groups

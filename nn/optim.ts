@@ -15,9 +15,13 @@ import {
   aString,
   aTensor,
   check,
+  checkFloats,
   checkOptions,
+  checkTensor,
+  iterableOf,
   type Kind,
   numbers,
+  tensors,
 } from '../core/arguments.ts'
 import {
   abs,
@@ -48,7 +52,8 @@ import {
   zeros,
 } from '../core/index.ts'
 import { checkHyperparameters } from '../core/ops/update.ts'
-import { type StateSource, zeroGrad } from './module.ts'
+import { atCaller } from '../core/traceback.ts'
+import { aStateSource, type StateSource, zeroGrad } from './module.ts'
 import { shapeMismatch } from './shape-mismatch.ts'
 
 /** Parameters under the names that an optimizer's state is saved by. */
@@ -144,12 +149,15 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
     })
     this.parameters = new Map(members.flatMap(own => [...own]))
     const [first] = this.parameters.values()
-    if (first === undefined) throw new Error('optimizer: expected at least one parameter that requires a gradient')
-    for (const [name, p] of this.parameters)
+    if (first === undefined)
+      throw atCaller(new Error(`${name}: expected at least one parameter that requires a gradient`))
+    for (const [parameter, p] of this.parameters)
       if (p.dtype !== first.dtype || p.backend !== first.backend)
-        throw new Error(
-          `optimizer: expected parameters of one dtype and backend, got ${name} in ${p.dtype} on ${p.backend.name} ` +
-            `and others in ${first.dtype} on ${first.backend.name}`,
+        throw atCaller(
+          new Error(
+            `${name}: expected parameters of one dtype and backend, got ${parameter} in ${p.dtype} on ${p.backend.name} ` +
+              `and others in ${first.dtype} on ${first.backend.name}`,
+          ),
         )
   }
 
@@ -163,13 +171,15 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
    * Moves the parameters that have gradients. The gradients stay; call `zeroGrad` before the next backward. Throws
    * RangeError on a learning rate or norm that is negative or not finite.
    */
-  step({ lr, maxNorm, losses = [] }: StepOptions = {}): StepInfo {
+  step(options: StepOptions = {}): StepInfo {
+    checkOptions(this.#name, options, stepKinds)
+    const { lr, maxNorm, losses = [] } = options
     checkHyperparameters(this.#name, { lr })
     if (maxNorm !== undefined) checkMaxNorm(this.#name, maxNorm)
     return noGrad(() =>
       scope(() => {
         const gradients = [...this.parameters.values()].flatMap(({ grad }) => grad ?? [])
-        const norm = gradients.length === 0 ? zeros([], this.place) : gradNorm(gradients)
+        const norm = gradients.length === 0 ? zeros([], this.place) : normOfSquares(gradients)
         const finite = losses.reduce((all, loss) => mul(all, finiteOf(loss)), finiteOf(norm))
         for (const group of this.groups) {
           const { options, ownLr } = group
@@ -246,6 +256,7 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
    * wanted, of another shape, or with more or fewer values than its shape says.
    */
   loadStateDict(source: StateSource): void {
+    check(this.#name, 'source', source, aStateSource)
     const started = this.groups.flatMap(({ parameters, options }) => {
       const slots = Object.entries(this.slotsOf(options))
       const saved = ([name]: readonly [string, Tensor]) => slots.some(([slot]) => source.has(`${slot}.${name}`))
@@ -254,7 +265,7 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
     const wanted = new Map<string, Shape>(Object.keys(this.shared).map(name => [name, []]))
     for (const { name, shape, slots } of started)
       for (const [slot, kind] of slots) wanted.set(`${slot}.${name}`, kind === 'like' ? shape : [])
-    checkState(wanted, source)
+    checkState(this.#name, wanted, source)
     const load = (name: string) => stateTensor(valuesOf(source, name), wanted.get(name)!, this.place)
     const shared = Object.fromEntries(Object.keys(this.shared).map(name => [name, load(name)]))
     const kept = started.filter(({ name }) => this.#owns(this.parameters.get(name)!))
@@ -278,7 +289,7 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
   }
 }
 
-function checkState(wanted: ReadonlyMap<string, Shape>, source: StateSource): void {
+function checkState(op: string, wanted: ReadonlyMap<string, Shape>, source: StateSource): void {
   const problems: string[] = []
   for (const [name, shape] of wanted) {
     const got = source.get(name)
@@ -287,7 +298,7 @@ function checkState(wanted: ReadonlyMap<string, Shape>, source: StateSource): vo
     else if (problem !== undefined) problems.push(`${name}: ${problem}`)
   }
   for (const name of source.keys()) if (!wanted.has(name)) problems.push(`${name} is unexpected`)
-  if (problems.length > 0) throw new ShapeError(`optimizer: loadStateDict: ${problems.join('; ')}`)
+  if (problems.length > 0) throw new ShapeError(`${op}: loadStateDict: ${problems.join('; ')}`)
 }
 
 /** The values of one entry, on the host. */
@@ -310,10 +321,8 @@ function given<O extends object>(options: O): O {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as O
 }
 
-const iterable: Kind = {
-  expected: 'pairs of a name and a parameter, or groups',
-  accepts: value => typeof (value as Iterable<unknown> | null | undefined)?.[Symbol.iterator] === 'function',
-}
+const stepKinds = { lr: aNumber, maxNorm: aNumber, losses: tensors }
+const parametersKind = iterableOf('pairs of a name and a parameter, or of groups')
 const aParameter: Kind = {
   expected: 'a pair of a name and a tensor, as namedParameters() has them, or a group with params',
   accepts: item =>
@@ -345,7 +354,7 @@ interface GroupParts<O> {
 
 /** The groups; parameters that are in none are one. */
 function groupsOf<O extends object>(op: string, parameters: OptimizerParameters<O>): GroupParts<O>[] {
-  check(op, 'parameters', parameters, iterable)
+  check(op, 'parameters', parameters, parametersKind)
   const groups: GroupParts<O>[] = []
   const loose: (readonly [string, Tensor])[] = []
   for (const item of parameters) {
@@ -371,11 +380,12 @@ function trainable(op: string, groups: readonly { readonly params: NamedParamete
     for (const [name, p] of params) {
       if (!p.requiresGrad) continue
       if ((names.get(name) ?? p) !== p)
-        throw new Error(`${op}: expected a name for each parameter, got two named '${name}'`)
+        throw atCaller(new Error(`${op}: expected a name for each parameter, got two named '${name}'`))
       names.set(name, p)
       const owner = owners.get(p)
       if (owner === undefined) own.set(name, p)
-      else if (owner !== index) throw new Error(`${op}: expected each parameter in one group, got '${name}' in two`)
+      else if (owner !== index)
+        throw atCaller(new Error(`${op}: expected each parameter in one group, got '${name}' in two`))
       owners.set(p, index)
     }
     return own
@@ -390,6 +400,13 @@ export function countStep(corrections: readonly Tensor[], betas: readonly number
 
 /** √Σ g² over all elements of all gradients: a scalar on the device. */
 export function gradNorm(gradients: readonly Tensor[]): Tensor {
+  check('gradNorm', 'gradients', gradients, tensors)
+  if (gradients.length === 0) throw new ShapeError('gradNorm: expected at least one gradient, got none')
+  checkFloats('gradNorm', Object.fromEntries(gradients.map((g, i) => [`gradient ${i + 1}`, g])))
+  return normOfSquares(gradients)
+}
+
+function normOfSquares(gradients: readonly Tensor[]): Tensor {
   return sqrt(sumOfSquares(gradients))
 }
 
@@ -400,13 +417,14 @@ function clipCoefficient(norm: Tensor, maxNorm: number, eps: number): Tensor {
 }
 
 function checkMaxNorm(op: string, maxNorm: number): void {
+  check(op, 'maxNorm', maxNorm, aNumber)
   if (!(maxNorm >= 0 && maxNorm < Infinity))
-    throw new RangeError(`${op}: expected a finite maxNorm ≥ 0, got ${maxNorm}`)
+    throw atCaller(new RangeError(`${op}: expected a finite maxNorm ≥ 0, got ${maxNorm}`))
 }
 
 /** (Σ |g|^p)^(1/p) over all elements of all gradients, or the largest |g| for p = ∞: a scalar on the device. */
 function normOf(gradients: readonly Tensor[], p: number): Tensor {
-  if (p === 2) return gradNorm(gradients)
+  if (p === 2) return normOfSquares(gradients)
   const sizes = gradients.map(abs)
   if (p === Infinity) return sizes.map(size => max(size)).reduce((a, b) => maximum(a, b))
   const powers = sizes.map(size => sum(p === 1 ? size : pow(size, p))).reduce((a, b) => add(a, b))
@@ -424,13 +442,16 @@ export interface ClipOptions {
  * clip_grad_norm_. Throws RangeError on a maxNorm that is negative or not finite, and on a norm type that is not above 0.
  */
 export function clipGradNorm(parameters: Iterable<Tensor>, maxNorm: number, options: ClipOptions = {}): Tensor {
+  check('clipGradNorm', 'parameters', parameters, iterableOf('tensors'))
   checkMaxNorm('clipGradNorm', maxNorm)
   checkOptions('clipGradNorm', options, { normType: aNumber })
   const { normType = 2 } = options
-  if (!(normType > 0)) throw new RangeError(`clipGradNorm: expected a norm type above 0, got ${normType}`)
+  if (!(normType > 0)) throw atCaller(new RangeError(`clipGradNorm: expected a norm type above 0, got ${normType}`))
   return noGrad(() =>
     scope(() => {
-      const gradients = [...new Set(parameters)].flatMap(({ grad }) => grad ?? [])
+      const given = [...new Set(parameters)]
+      for (const p of given) checkTensor('clipGradNorm', 'a parameter', p)
+      const gradients = given.flatMap(({ grad }) => grad ?? [])
       if (gradients.length === 0) return zeros([])
       const norm = normOf(gradients, normType)
       const coefficient = clipCoefficient(norm, maxNorm, 1e-6)

@@ -3,11 +3,11 @@
  * patches; the weight keeps the convolution's shape, as checkpoints have it. [ViT §3.1]
  */
 
-import { aFunction, checkOptions } from '../core/arguments.ts'
+import { aCount, aFunction, check, checkOptions, checkTensor } from '../core/arguments.ts'
 import { linear, patchify, permute, reshape, ShapeError, type Tensor } from '../core/index.ts'
 import { Conv2d, type Conv2dOptions } from './conv.ts'
 import { constantZero, type Init, xavierUniform } from './init.ts'
-import { anInitializerOrFalse, checkLayer } from './layer-arguments.ts'
+import { aGrid, anInitializerOrFalse, checkLayer } from './layer-arguments.ts'
 import { Layer } from './module.ts'
 
 /** One token of width D for each patch of P × P pixels, row by row over the image. */
@@ -48,10 +48,14 @@ export class PatchEmbed extends Layer {
  * x (N, T, P·P·C), T = H/P · W/P → (N, C, H, W). A token holds its patch by (row, column, channel): not the order in
  * which `PatchEmbed` reads one. Throws ShapeError.
  */
-export function unpatchify(x: Tensor, P: number, [H, W]: readonly [number, number]): Tensor {
+export function unpatchify(x: Tensor, P: number, size: readonly [H: number, W: number]): Tensor {
+  checkTensor('unpatchify', 'x', x)
+  check('unpatchify', 'P', P, aCount)
+  check('unpatchify', 'size', size, aGrid)
+  const [H, W] = size
   const [N, T, width] = x.shape
   const [rows, columns, C] = [H / P, W / P, width / (P * P)]
-  if (rows * columns !== T || !Number.isInteger(C))
+  if (x.shape.length !== 3 || rows * columns !== T || !Number.isInteger(C))
     throw new ShapeError(`unpatchify: expected ${rows * columns} tokens of ${P}·${P}·C, got [${x.shape.join(', ')}]`)
   const grid = reshape(x, [N, rows, columns, P, P, C]) // (N, H/P, W/P, P, P, C)
   return reshape(permute(grid, [0, 5, 1, 3, 2, 4]), [N, C, H, W]) // (N, C, H, W)

@@ -40,7 +40,7 @@ const defaults: Settled = {
 /** b ← momentum · b + (1 − dampening) · g;  p ← p − lr · b. As PyTorch's SGD. */
 export class Sgd extends Optimizer<Settled> {
   constructor(parameters: OptimizerParameters<SgdOptions>, options: SgdOptions = {}) {
-    super('sgd', parameters, defaults, options)
+    super('Sgd', parameters, defaults, options)
   }
 
   // `started` is 1 once the buffer holds a gradient: the first one is not dampened.

@@ -3,6 +3,7 @@
  * MLP. [DiT §3.2]; the sinusoids are GLIDE's.
  */
 
+import { aCount, check, numbers } from '../core/arguments.ts'
 import { silu, type Tensor, tensor } from '../core/index.ts'
 import { type Init, normal } from './init.ts'
 import { checkLayer } from './layer-arguments.ts'
@@ -14,6 +15,8 @@ import { Activation, Module, Sequential } from './module.ts'
  * real number: an integer timestep, or ln(σ)/4 in EDM.
  */
 export function timestepEmbedding(t: ArrayLike<number>, D: number): Float64Array {
+  check('timestepEmbedding', 't', t, numbers)
+  check('timestepEmbedding', 'D', D, aCount)
   const half = Math.floor(D / 2)
   const out = new Float64Array(t.length * D)
   for (let k = 0; k < half; k++) {
@@ -45,6 +48,7 @@ export class TimestepEmbedder extends Module {
 
   /** t: N numbers → (N, D) */
   forward(t: ArrayLike<number>): Tensor {
+    check('TimestepEmbedder', 't', t, numbers)
     const { dtype, backend } = (this.mlp.items[0] as Linear).weight
     const shape = [t.length, this.frequencies]
     return this.mlp.forward(tensor(timestepEmbedding(t, this.frequencies), { shape, dtype, backend })) // (N, D)

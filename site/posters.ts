@@ -29,16 +29,6 @@ const figures: Readonly<Record<string, (page: Page) => Promise<unknown>>> = {
       undefined,
       { timeout: 120_000 },
     ),
-  train: async page => {
-    await page.click('[data-test=start]')
-    await page.waitForFunction(
-      () => Number(document.querySelector('[data-test=progress]')?.getAttribute('data-step')) >= 200,
-      undefined,
-      { timeout: 1_200_000 },
-    )
-    await page.click('[data-test=pause]')
-    await page.waitForSelector('[data-test=start]')
-  },
 }
 
 await main(async () => {
@@ -56,6 +46,7 @@ await main(async () => {
       await page.goto(`${site.address}/playground/${name}.html`)
       await page.waitForSelector(`[data-test=${name}]`)
       await prepare(page)
+      await page.addStyleTag({ content: '.VPNav, .VPLocalNav { display: none }' }) // they would cover the figure
       await page.waitForTimeout(300)
       const picture = await page.locator(`[data-test=${name}]`).screenshot()
       await sharp(picture)

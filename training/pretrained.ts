@@ -48,19 +48,26 @@ export async function startFrom<Model extends Module, Options, Own extends Setti
     return [`begins with ${path} (${describe(found)}):`, ...transferTable(report)]
   } catch (error) {
     const preset = found.family.name === family.name && found.preset !== null ? `. It is a ${found.preset}` : ''
-    throw new UserError(`${flag}: ${path}: ${reason(error)}${preset}`, { cause: error })
+    throw new UserError(`${flag}: ${path}: ${reason(error).replace(/^transferWeights: /, '')}${preset}`, {
+      cause: error,
+    })
   }
 }
 
 /** Freezes parameters. Returns a line about them. Throws UserError on a pattern without a match, and if none is left to train. */
 export function freeze(model: Module, patterns: readonly string[]): string {
+  const names = frozenBy(model, patterns)
+  const { total, trainable } = model.countParameters()
+  if (trainable === 0) throw new UserError('--freeze: expected parameters that are left to train, got none')
+  const millions = (count: number) => `${(count / 1e6).toFixed(1)} M`
+  return `frozen: ${names.length} tensors; ${millions(trainable)} of ${millions(total)} parameters are trained`
+}
+
+/** `freezeParameters`, whose errors are those of the flag. */
+function frozenBy(model: Module, patterns: readonly string[]): string[] {
   try {
-    const names = freezeParameters(model, patterns)
-    const { total, trainable } = model.countParameters()
-    if (trainable === 0) throw new RangeError('freeze: expected parameters that are left to train, got none')
-    const millions = (count: number) => `${(count / 1e6).toFixed(1)} M`
-    return `frozen: ${names.length} tensors; ${millions(trainable)} of ${millions(total)} parameters are trained`
+    return freezeParameters(model, patterns)
   } catch (error) {
-    throw new UserError(`--${reason(error)}`, { cause: error })
+    throw new UserError(`--freeze: ${reason(error).replace(/^freezeParameters: /, '')}`, { cause: error })
   }
 }

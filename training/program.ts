@@ -266,7 +266,7 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
     throw changeOf('--steps', settings.steps, flags.steps, folder)
   const steps = settings.steps ?? flags.steps ?? usualSteps
 
-  const backend = await ready({ ...flags, threads: flags.threads ?? threadsPerRank() })
+  const backend = await ready({ backend: flags.backend, threads: flags.threads ?? threadsPerRank() })
   const { training: data, heldOut, pictures } = await openTrainingSets(settings, previous, flags)
   const decode = await decoderOf(spaceOf(data), flags.vae) // null for a model of pictures
   const numClasses = settings.labels === 'yes' ? data.classes.length : 0

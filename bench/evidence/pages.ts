@@ -27,7 +27,7 @@ export const pagesFolder = fileURLToPath(new URL('../../docs/evidence', import.m
 
 const notMeasured = 'Not measured yet.'
 
-/** What a mark with these words stands for, as Markdown; figures are added to `files`. */
+/** Returns the Markdown of a mark with these words; figures are added to `files`. */
 type Content = (words: readonly string[], files: Map<string, string>) => string
 
 /** Markdown made of the records of an experiment, if there are any. */

@@ -100,7 +100,7 @@ export function lossesOf(folder: string, previous: number, step: number, every: 
 
 /** Flags of `demask sample` for `count` pictures, whose classes have the shares that they have in the data. */
 async function samplingFlags({ family, flags, data, size }: EvidenceRun, count: number, passes: number) {
-  // Heun takes two passes a step, but for the last.
+  // Heun takes two passes a step, and one in the last.
   const solver = family === 'maskdit' ? ['heun', (passes + 1) / 2] : ['ddim', passes]
   const common = ['--count', String(count), '--sampler', String(solver[0]), '--steps', String(solver[1])]
   if (flags.includes('no')) return common

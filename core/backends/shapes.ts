@@ -5,7 +5,7 @@
  * memory that it would need. `shapes` has no fused kernels: ops run as their decompositions.
  */
 
-import type { Backend, FusedKernels, Kernels, Operand, Spec, Storage, UpdateKernels } from '../backend.ts'
+import type { Backend, FusedKernels, Kernels, Spec, Storage, UpdateKernels } from '../backend.ts'
 import { bytesPerElement, type DType } from '../dtype.ts'
 import { sizeOf } from '../shape.ts'
 
@@ -30,7 +30,7 @@ export function createShapes({ fused = false } = {}): Backend {
   }
 
   const like = ({ dtype, shape }: Spec) => alloc(dtype, sizeOf(shape))
-  const likeAll = (...xs: readonly (Operand | null)[]) => xs.flatMap(x => (x === null ? [] : like(x)))
+  const likeAll = (...xs: readonly (Spec | null)[]) => xs.flatMap(x => (x === null ? [] : like(x)))
 
   const required: Kernels = {
     fill: (_, out) => like(out),
@@ -54,6 +54,8 @@ export function createShapes({ fused = false } = {}): Backend {
 
   const fusedKernels: Partial<FusedKernels> = {
     linear: (_, __, ___, out) => like(out),
+    linearWeightGrad: ({ shape: [, O], dtype }, { shape: [, I] }) =>
+      likeAll({ shape: [O, I], dtype }, { shape: [O], dtype }),
     conv2d: (_, __, ___, ____, out) => like(out),
     conv2dInputGrad: (_, __, ___, out) => like(out),
     conv2dWeightGrad: (_, __, ___, out) => like(out),

@@ -7,6 +7,7 @@ import { checkFloats, describe } from '../arguments.ts'
 import { apply, type Binary, defineOp, type None } from '../op.ts'
 import { checkShape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
+import { atCaller } from '../traceback.ts'
 import { add, affine, div, erf, exp, lessEqual, mul, square, tanh, unary } from './elementwise.ts'
 import { zero, zeroWhere } from './where.ts'
 
@@ -36,7 +37,7 @@ export function softplus(x: Tensor, beta = 1): Tensor {
   if (beta === 1) return apply(softplusOp, [x], none)
   checkFloats('softplus', { x })
   if (!(Number.isFinite(beta) && beta !== 0))
-    throw new RangeError(`softplus: expected a finite beta other than 0, got ${describe(beta)}`)
+    throw atCaller(new RangeError(`softplus: expected a finite beta other than 0, got ${describe(beta)}`))
   return div(apply(softplusOp, [mul(x, beta)], none), beta)
 }
 

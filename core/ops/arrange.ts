@@ -2,9 +2,10 @@
  * Arrangements of elements made of movement.ts: squeeze, flatten, flip, roll, tile, repeat and triangles.
  */
 
+import { aNumber, check, checkTensor, optional } from '../arguments.ts'
 import { axesOf, axisOf, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
 import { arange, type Tensor, tensor } from '../tensor.ts'
-import { type Axes, broadcastTo } from './broadcast.ts'
+import { type Axes, aNumberOrNumbers, broadcastTo } from './broadcast.ts'
 import { less } from './elementwise.ts'
 import { gatherRows } from './gather.ts'
 import { concat, permute, reshape, slice } from './movement.ts'
@@ -12,6 +13,8 @@ import { where, zero } from './where.ts'
 
 /** x (…, 1, …) without these axes of size 1; without `axes`, without all of size 1. Shares memory. Throws ShapeError. */
 export function squeeze(x: Tensor, axes?: Axes): Tensor {
+  checkTensor('squeeze', 'x', x)
+  check('squeeze', 'axes', axes, optional(aNumberOrNumbers))
   const given = axesOf('squeeze', axes, x.shape.length)
   const dropped = axes === undefined ? given.filter(axis => x.shape[axis] === 1) : given
   const long = dropped.find(axis => x.shape[axis] !== 1)
@@ -24,10 +27,11 @@ export function squeeze(x: Tensor, axes?: Axes): Tensor {
 
 /** x with axes `first` to `last`, both included, as one: (…) → (…, product, …). Shares memory. Throws ShapeError. */
 export function flatten(x: Tensor, first = 0, last = -1): Tensor {
-  const rank = x.shape.length
-  if (rank === 0) return reshape(x, [1])
+  checkTensor('flatten', 'x', x)
+  const rank = Math.max(1, x.shape.length) // a scalar counts as one axis
   const [from, to] = [axisOf('flatten', first, rank), axisOf('flatten', last, rank)]
   if (from > to) throw new ShapeError(`flatten: expected a first axis before the last, got ${first} and ${last}`)
+  if (x.shape.length === 0) return reshape(x, [1])
   return reshape(x, [...x.shape.slice(0, from), sizeOf(x.shape.slice(from, to + 1)), ...x.shape.slice(to + 1)])
 }
 
@@ -46,6 +50,8 @@ export function pickAlong(x: Tensor, axis: number, rows: readonly number[]): Ten
 
 /** x in reverse order along these axes: (…) → (…). Throws ShapeError. */
 export function flip(x: Tensor, axes: Axes): Tensor {
+  checkTensor('flip', 'x', x)
+  check('flip', 'axes', axes, aNumberOrNumbers)
   return axesOf('flip', axes, x.shape.length).reduce((y, axis) => {
     const n = y.shape[axis]
     const backwards = Array.from({ length: n }, (_, i) => n - 1 - i)
@@ -58,6 +64,9 @@ export function flip(x: Tensor, axes: Axes): Tensor {
  * without an axis, elements move in row-major order. Throws ShapeError.
  */
 export function roll(x: Tensor, shift: number | readonly number[], axis?: Axes): Tensor {
+  checkTensor('roll', 'x', x)
+  check('roll', 'shift', shift, aNumberOrNumbers)
+  check('roll', 'axis', axis, optional(aNumberOrNumbers))
   const shifts = typeof shift === 'number' ? [shift] : shift
   const whole = shifts.find(n => !Number.isInteger(n))
   if (whole !== undefined) throw new ShapeError(`roll: expected a shift that is an integer, got ${whole}`)
@@ -75,6 +84,7 @@ function rolled(x: Tensor, shift: number, axis: number): Tensor {
   return concat([slice(x, axis, cut, n), slice(x, axis, 0, cut)], axis)
 }
 
+/** Throws unless the counts are integers from 0. */
 function checkCounts(op: string, counts: readonly number[]): void {
   if (!counts.every(n => Number.isInteger(n) && n >= 0))
     throw new ShapeError(`${op}: expected counts that are integers from 0, got ${show(counts)}`)
@@ -85,6 +95,8 @@ function checkCounts(op: string, counts: readonly number[]): void {
  * tile(x, [2]) repeats the last axis. It is `torch.tile` and `numpy.tile`. Throws ShapeError.
  */
 export function tile(x: Tensor, counts: number | readonly number[]): Tensor {
+  checkTensor('tile', 'x', x)
+  check('tile', 'counts', counts, aNumberOrNumbers)
   const given = typeof counts === 'number' ? [counts] : counts
   checkCounts('tile', given)
   const rank = Math.max(x.shape.length, given.length)
@@ -109,6 +121,8 @@ export function tile(x: Tensor, counts: number | readonly number[]): Tensor {
  * `torch.repeat_interleave`; PyTorch's `Tensor.repeat` is `tile`. Throws ShapeError.
  */
 export function repeat(x: Tensor, count: number, axis: number): Tensor {
+  checkTensor('repeat', 'x', x)
+  check('repeat', 'count', count, aNumber)
   checkCounts('repeat', [count])
   const i = axisOf('repeat', axis, x.shape.length)
   const [before, n, after] = [x.shape.slice(0, i), x.shape[i], x.shape.slice(i + 1)]
@@ -118,6 +132,8 @@ export function repeat(x: Tensor, count: number, axis: number): Tensor {
 
 /** 1 below a diagonal of the last two axes of x, and on it where `extra` is 1; else 0: i32 (M, N). */
 function below(op: string, x: Tensor, diagonal: number, extra: 0 | 1): Tensor {
+  checkTensor(op, 'x', x)
+  check(op, 'diagonal', diagonal, aNumber)
   if (x.shape.length < 2) throw new ShapeError(`${op}: expected two axes or more, got ${show(x.shape)}`)
   if (!Number.isInteger(diagonal)) throw new ShapeError(`${op}: expected an integer diagonal, got ${diagonal}`)
   const place = { dtype: 'i32', backend: x.backend } as const

@@ -10,6 +10,7 @@ import { apply, applyMany, type Binary, defineManyOp, defineOp, type Unary } fro
 import { broadcastShapes, checkShape, type Shape, ShapeError, sameShape, show } from '../shape.ts'
 import { vjpOf } from '../tape.ts'
 import { type Tensor, tensor } from '../tensor.ts'
+import { atCaller } from '../traceback.ts'
 import { add, mul } from './elementwise.ts'
 import { matmul } from './matmul.ts'
 import { permute, reshape, split } from './movement.ts'
@@ -88,7 +89,7 @@ function selfAttentionOf([qkv, bias]: readonly Tensor[], heads: number): Tensor 
 function checkShapes(op: string, qkv: Shape, bias: Shape | undefined, heads: number): void {
   const [N, T, D3] = qkv
   if (!(Number.isInteger(heads) && heads >= 1))
-    throw new RangeError(`${op}: expected a number of heads from 1, got ${heads}`)
+    throw atCaller(new RangeError(`${op}: expected a number of heads from 1, got ${heads}`))
   if (qkv.length !== 3 || D3 % (3 * heads) !== 0)
     throw new ShapeError(`${op}: expected qkv [N, T, 3·${heads}·d], got ${show(qkv)}`)
   if (bias === undefined) return

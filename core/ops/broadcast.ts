@@ -2,7 +2,7 @@
  * Sums over axes and broadcasting, each the adjoint of the other.
  */
 
-import { aBoolean, aNumber, check, checkTensor, either, numbers, optional } from '../arguments.ts'
+import { aBoolean, aNumber, check, checkTensor, either, type Kind, numbers, optional } from '../arguments.ts'
 import { addLoops } from '../backends/cpu/backend.ts'
 import { reduceLoops } from '../backends/cpu/reduce.ts'
 import { apply, defineOp, type Unary } from '../op.ts'
@@ -55,7 +55,9 @@ export function sum(x: Tensor, axes?: Axes, keepDims = false): Tensor {
   return apply(sumOp, [x], reductionOf('sum', x, axes, keepDims))
 }
 
-const axesKind = optional(either(aNumber, numbers))
+/** One number or several: an axis and axes, a count and counts. */
+export const aNumberOrNumbers: Kind = either(aNumber, numbers)
+const axesKind = optional(aNumberOrNumbers)
 
 /** Attributes of a reduction of x. Throws unless the arguments are of their kinds. */
 export function reductionOf(op: string, x: Tensor, axes: Axes | undefined, keepDims: boolean): ReduceAttrs {

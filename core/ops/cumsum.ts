@@ -3,6 +3,7 @@
  * shifted by twice as much as the pass before.
  */
 
+import { checkTensor } from '../arguments.ts'
 import { addLoops } from '../backends/cpu/backend.ts'
 import { scanLoops } from '../backends/cpu/scan.ts'
 import { apply, defineOp, type Unary } from '../op.ts'
@@ -60,5 +61,6 @@ function shifted(x: Tensor, axis: number, step: number): Tensor {
 
 /** Sums of the elements up to each one along an axis: (…) → (…). Sums of i32 wrap around. Throws ShapeError. */
 export function cumsum(x: Tensor, axis: number): Tensor {
+  checkTensor('cumsum', 'x', x)
   return scan(x, axisOf('cumsum', axis, x.shape.length), false)
 }

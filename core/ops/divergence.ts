@@ -2,19 +2,15 @@
  * Losses between probabilities: binary cross-entropy, of probabilities or logits, and the Kullback–Leibler divergence.
  */
 
-import { checkFloat } from '../op.ts'
+import { aBoolean, aTensor, checkFloats, checkOptions, oneOf } from '../arguments.ts'
 import { broadcastShapes, ShapeError, sameShape, show } from '../shape.ts'
 import { full, type Tensor } from '../tensor.ts'
-import { atCaller } from '../traceback.ts'
 import { softplus } from './activation.ts'
 import { sum } from './broadcast.ts'
 import { log1p } from './elementary.ts'
 import { add, affine, div, equal, exp, lessEqual, log, maximum, mul, neg, sub } from './elementwise.ts'
-import { mean } from './reduce.ts'
+import { aReduction, type Reduction, reduced } from './reduction.ts'
 import { where, zero, zeroWhere } from './where.ts'
-
-/** How losses become one number: their mean, their sum, or not at all. */
-type Reduction = 'mean' | 'sum' | 'none'
 
 /** Options of the binary cross-entropies. */
 export interface BinaryCrossEntropyOptions {
@@ -38,17 +34,16 @@ export interface KlDivergenceOptions {
   readonly reduction?: Reduction | 'batchMean'
 }
 
-function checkPair(op: string, x: Tensor, target: Tensor): void {
-  checkFloat(op, x, target)
+const lossOptions = { weight: aTensor, reduction: aReduction }
+const logitsOptions = { ...lossOptions, positiveWeight: aTensor }
+const klOptions = { logTarget: aBoolean, reduction: oneOf(['none', 'mean', 'sum', 'batchMean']) }
+
+/** Throws unless these are float tensors of one dtype and backend, x and the target of one shape. */
+function checkPair(op: string, x: Tensor, target: Tensor, weights: Readonly<Record<string, Tensor | undefined>>): void {
+  const given = Object.entries(weights).filter((entry): entry is [string, Tensor] => entry[1] !== undefined)
+  checkFloats(op, { x, target, ...Object.fromEntries(given) })
   if (!sameShape(x.shape, target.shape))
     throw new ShapeError(`${op}: expected operands of one shape, got ${show(x.shape)} and ${show(target.shape)}`)
-}
-
-function reduced(op: string, losses: Tensor, reduction: Reduction): Tensor {
-  if (reduction === 'none') return losses
-  if (reduction === 'sum') return sum(losses)
-  if (reduction === 'mean') return mean(losses)
-  throw atCaller(new RangeError(`${op}: expected a reduction 'mean', 'sum' or 'none', got '${reduction}'`))
 }
 
 /** Losses times a weight that broadcasts to them. */
@@ -69,42 +64,46 @@ function limitedLog(f: (x: Tensor) => Tensor, x: Tensor, atPole: Tensor, safe: n
 /**
  * −(t log p + (1 − t) log(1 − p)) of probabilities p and targets t in [0, 1], both (…). Logarithms are at least −100, as in
  * PyTorch. Reduced to one number or, with reduction 'none', (…). `binaryCrossEntropyWithLogits` is more accurate. Throws
- * ShapeError, RangeError.
+ * ShapeError.
  */
 export function binaryCrossEntropy(p: Tensor, target: Tensor, options: BinaryCrossEntropyOptions = {}): Tensor {
   const op = 'binaryCrossEntropy'
-  checkPair(op, p, target)
+  checkOptions(op, options, lossOptions)
+  const { weight, reduction = 'mean' } = options
+  checkPair(op, p, target, { weight })
   const one = full([], 1, { dtype: p.dtype, backend: p.backend })
   const logp = limitedLog(log, p, lessEqual(p, zero(p)), 1)
   const logq = limitedLog(x => log1p(neg(x)), p, lessEqual(one, p), 0)
   const losses = neg(add(mul(target, logp), mul(affine(target, -1, 1), logq)))
-  return reduced(op, weighted(op, losses, options.weight), options.reduction ?? 'mean')
+  return reduced(weighted(op, losses, weight), reduction)
 }
 
 /**
  * `binaryCrossEntropy` of p = sigmoid(x), from logits x and targets t in [0, 1], both (…), without overflow. Reduced to one
- * number or, with reduction 'none', (…). Throws ShapeError, RangeError.
+ * number or, with reduction 'none', (…). Throws ShapeError.
  */
 export function binaryCrossEntropyWithLogits(x: Tensor, target: Tensor, options: LogitsOptions = {}): Tensor {
   const op = 'binaryCrossEntropyWithLogits'
-  checkPair(op, x, target)
+  checkOptions(op, options, logitsOptions)
   const { positiveWeight, weight, reduction = 'mean' } = options
+  checkPair(op, x, target, { weight, positiveWeight })
   const positives = mul(weighted(op, target, positiveWeight), softplus(neg(x))) // −log σ(x)
   const negatives = mul(affine(target, -1, 1), softplus(x)) // −log(1 − σ(x))
   const losses = add(positives, negatives)
-  return reduced(op, weighted(op, losses, weight), reduction)
+  return reduced(weighted(op, losses, weight), reduction)
 }
 
 /**
  * Σ t (log t − x), the divergence of a model's distribution from a target's: log-probabilities x and probabilities t, both
- * (…). Reduced to one number or, with reduction 'none', the terms (…). A term of target 0 is 0. Throws ShapeError, RangeError.
+ * (…). Reduced to one number or, with reduction 'none', the terms (…). A term of target 0 is 0. Throws ShapeError.
  */
 export function klDivergence(x: Tensor, target: Tensor, options: KlDivergenceOptions = {}): Tensor {
   const op = 'klDivergence'
-  checkPair(op, x, target)
+  checkOptions(op, options, klOptions)
+  checkPair(op, x, target, {})
   const { logTarget = false, reduction = 'mean' } = options
   const terms = logTarget ? mul(exp(target), sub(target, x)) : sub(entropyTerms(target), mul(target, x))
-  if (reduction !== 'batchMean') return reduced(op, terms, reduction)
+  if (reduction !== 'batchMean') return reduced(terms, reduction)
   if (x.shape.length === 0) throw new ShapeError(`${op}: expected a batch axis for 'batchMean', got ${show(x.shape)}`)
   return div(sum(terms), x.shape[0])
 }

@@ -3,6 +3,7 @@
  * that no later operand and no result needs are summed on the way, in a matrix product where both operands have them.
  */
 
+import { tensors as aList, aString, check, checkOneDType } from '../arguments.ts'
 import { type Shape, ShapeError, show, sizeOf } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { ordered } from './arrange.ts'
@@ -30,6 +31,9 @@ interface Equation {
  * equal, or 1 and broadcast. Tensors (…) → (…). Throws ShapeError.
  */
 export function einsum(equation: string, ...tensors: readonly Tensor[]): Tensor {
+  check('einsum', 'equation', equation, aString)
+  check('einsum', 'tensors', tensors, aList)
+  checkOneDType('einsum', Object.fromEntries(tensors.map((x, i) => [`tensor ${i + 1}`, x])))
   const { inputs, output } = parse(equation, tensors)
   const sizes = sizesOf(inputs, tensors)
   const operands = tensors.map((x, i) => withoutOnes(diagonal({ x, labels: inputs[i] }), sizes))

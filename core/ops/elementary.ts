@@ -2,7 +2,8 @@
  * Elementary functions beside those of elementwise.ts.
  */
 
-import { apply, type Binary, checkFloat, defineOp, type None } from '../op.ts'
+import { checkFloats } from '../arguments.ts'
+import { apply, type Binary, defineOp, type None } from '../op.ts'
 import { broadcastShapes } from '../shape.ts'
 import { full, type Tensor } from '../tensor.ts'
 import { add, affine, cos, div, equal, exp, mul, neg, reciprocal, sin, square, unary } from './elementwise.ts'
@@ -50,7 +51,7 @@ export function expm1(x: Tensor): Tensor {
 
 /** The tangent of x, in radians: (…) → (…). */
 export function tan(x: Tensor): Tensor {
-  checkFloat('tan', x)
+  checkFloats('tan', { x })
   return div(sin(x), cos(x))
 }
 

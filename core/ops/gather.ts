@@ -7,9 +7,10 @@
 import { checkOneDType, checkOptions, checkTensor, checkTensors, isTensor, oneOf, refuseMixed } from '../arguments.ts'
 import { axisOf, type Shape, ShapeError, sameShape, show, sizeOf } from '../shape.ts'
 import { ones, type Tensor } from '../tensor.ts'
+import { atCaller } from '../traceback.ts'
 import { add, mul } from './elementwise.ts'
 import { pad, permute, reshape, slice, unsqueeze } from './movement.ts'
-import { gatherRows, scatterAdd } from './rows.ts'
+import { gatherRows, inNameOf, scatterAdd } from './rows.ts'
 import { where } from './where.ts'
 
 export { gatherRows, scatterAdd } from './rows.ts'
@@ -28,7 +29,7 @@ export function scatterRows(x: Tensor, index: Tensor, source: Tensor): Tensor {
       `scatterRows: expected x [B, R, D], index [B, K] and source [B, K, D], ` +
         `got ${show(x.shape)}, ${show(index.shape)} and ${show(source.shape)}`,
     )
-  return named('scatterRows', () => {
+  return inNameOf('scatterRows', () => {
     const hit = scatterAdd(index, ones([B, K, 1], { dtype: x.dtype, backend: x.backend }), R) // (B, R, 1)
     return where(hit, scatterAdd(index, source, R), x) // (B, R, D)
   })
@@ -39,7 +40,7 @@ export function embedding(table: Tensor, ids: Tensor): Tensor {
   checkTensors('embedding', { table, ids })
   if (table.shape.length !== 2) throw new ShapeError(`embedding: expected a table [V, D], got ${show(table.shape)}`)
   const [V, D] = table.shape
-  const rows = named('embedding', () => gatherRows(reshape(table, [1, V, D]), reshape(ids, [1, ids.size]))) // (1, n, D)
+  const rows = inNameOf('embedding', () => gatherRows(reshape(table, [1, V, D]), reshape(ids, [1, ids.size]))) // (1, n, D)
   return reshape(rows, [...ids.shape, D])
 }
 
@@ -54,18 +55,8 @@ export function pickOf(op: string, x: Tensor, ids: Tensor): Tensor {
   if (x.shape.length === 0 || !sameShape(x.shape.slice(0, -1), ids.shape))
     throw new ShapeError(`${op}: expected x [..., C] and ids [...], got ${show(x.shape)} and ${show(ids.shape)}`)
   const C = x.shape.at(-1)!
-  const picked = named(op, () => gatherRows(reshape(x, [ids.size, C, 1]), reshape(ids, [ids.size, 1]))) // (n, 1, 1)
+  const picked = inNameOf(op, () => gatherRows(reshape(x, [ids.size, C, 1]), reshape(ids, [ids.size, 1]))) // (n, 1, 1)
   return reshape(picked, ids.shape)
-}
-
-/** Runs `f` in the name of a function: its error of an index, or of dtypes, is that function's. */
-function named(op: string, f: () => Tensor): Tensor {
-  try {
-    return f()
-  } catch (error) {
-    if (error instanceof Error) error.message = error.message.replace(/^(gatherRows|scatterAdd):/, `${op}:`)
-    throw error
-  }
 }
 
 // ---- element by element ---------------------------------------------------------------------------------------------
@@ -79,7 +70,7 @@ export function gather(x: Tensor, axis: number, index: Tensor): Tensor {
   const at = elementAxis('gather', x, axis, index)
   const box = cropped(x, index.shape, at)
   const [rows, ids] = [lastAxis(box, at), lastAxis(index, at)] // (…, n), (…, K)
-  const picked = named('gather', () => gatherRows(columnsOf(rows), rowsOf(ids))) // (B, K, 1)
+  const picked = inNameOf('gather', () => gatherRows(columnsOf(rows), rowsOf(ids))) // (B, K, 1)
   return fromLastAxis(reshape(picked, ids.shape), at)
 }
 
@@ -111,7 +102,7 @@ export function scatter(
   const values = sourceOf(x, index, source)
   const summed = (values: Tensor) => {
     const [rows, ids] = [lastAxis(values, at), lastAxis(index, at)] // (…, K)
-    const sums = named('scatter', () => scatterAdd(rowsOf(ids), columnsOf(rows), x.shape[at])) // (B, n, 1)
+    const sums = inNameOf('scatter', () => scatterAdd(rowsOf(ids), columnsOf(rows), x.shape[at])) // (B, n, 1)
     const placed = fromLastAxis(reshape(sums, [...ids.shape.slice(0, -1), x.shape[at]]), at) // box
     return sameShape(box, x.shape)
       ? placed
@@ -141,7 +132,7 @@ function sourceOf(x: Tensor, index: Tensor, source: Tensor | number): Tensor {
 /** The axis, from the front. Throws ShapeError unless the index fits x. */
 function elementAxis(op: string, x: Tensor, axis: number, index: Tensor): number {
   const at = axisOf(op, axis, x.shape.length)
-  if (index.dtype !== 'i32') throw new Error(`${op}: expected an index in i32, got ${index.dtype}`)
+  if (index.dtype !== 'i32') throw atCaller(new Error(`${op}: expected an index in i32, got ${index.dtype}`))
   const fits = index.shape.length === x.shape.length && index.shape.every((n, i) => i === at || n <= x.shape[i])
   if (!fits)
     throw new ShapeError(

@@ -2,15 +2,16 @@
  * Reading parts of a tensor as NumPy and PyTorch do with x[…]: positions, ranges, new axes and tensors of indices.
  */
 
+import { aNumber, anObject, checkOptions, checkTensor, describe, isTensor } from '../arguments.ts'
 import { broadcastShapes, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
-import { full, Tensor } from '../tensor.ts'
+import { full, type Tensor } from '../tensor.ts'
 import { atCaller } from '../traceback.ts'
 import { ordered, pickAlong } from './arrange.ts'
 import { broadcastTo } from './broadcast.ts'
 import { greaterEqual, logicalOr } from './compare.ts'
 import { add, less, mul } from './elementwise.ts'
-import { gatherRows } from './gather.ts'
 import { reshape, slice } from './movement.ts'
+import { gatherRows, inNameOf } from './rows.ts'
 import { where } from './where.ts'
 
 /** Elements start, start + step, … before end. Bounds below 0 count from the back; those beyond an end mean that end. */
@@ -36,6 +37,8 @@ export type IndexItem = number | IndexRange | ':' | null | '...' | Tensor
  * where elements came from. x (…) → (…). Throws ShapeError, and RangeError on an index out of range.
  */
 export function index(x: Tensor, ...items: readonly IndexItem[]): Tensor {
+  checkTensor('index', 'x', x)
+  for (const [i, item] of items.entries()) checkItem(item, i)
   const all = expanded(x.shape, items)
   let y: Tensor = x.alias()
   const shape: number[] = [] // of the result, before index tensors are applied
@@ -50,7 +53,7 @@ export function index(x: Tensor, ...items: readonly IndexItem[]): Tensor {
       const at = positionOf(item, axis, x.shape)
       y = slice(y, axis, at, at + 1)
     } else {
-      if (item instanceof Tensor) chosen.push({ axis: shape.length, ids: indices(item, x) })
+      if (isTensor(item)) chosen.push({ axis: shape.length, ids: indices(item, x) })
       else if (item !== ':' && item !== '...') y = ranged(y, axis, item)
       shape.push(y.shape[axis])
     }
@@ -58,6 +61,22 @@ export function index(x: Tensor, ...items: readonly IndexItem[]): Tensor {
   }
   y = reshape(y, shape)
   return chosen.length === 0 ? y : picked(y, chosen)
+}
+
+const rangeKinds = { start: aNumber, end: aNumber, step: aNumber }
+
+/** Throws unless an item of `index` is of one of its kinds. */
+function checkItem(item: unknown, i: number): void {
+  if (item === null || item === ':' || item === '...' || typeof item === 'number') return
+  if (isTensor(item)) checkTensor('index', `item ${i + 1}`, item)
+  else if (anObject.accepts(item)) checkOptions<IndexRange>('index', item as IndexRange, rangeKinds)
+  else
+    throw atCaller(
+      new TypeError(
+        `index: expected item ${i + 1} to be a number, { start, end, step }, ':', '...', null or a tensor of i32, ` +
+          `got ${describe(item)}`,
+      ),
+    )
 }
 
 /** One item for each axis, besides new axes. */
@@ -124,7 +143,11 @@ function picked(y: Tensor, chosen: readonly { readonly axis: number; readonly id
   // An index beyond its own axis may still be one of another row: −1 is refused for certain.
   const checked = bounded.length === 1 ? flat : where(outside.reduce(logicalOr), number(-1), flat)
   const first = reshape(ordered(y, [...axes, ...others]), [1, R, D])
-  const rows = reshape(gatherRows(first, reshape(broadcastTo(checked, S), [1, K])), [...S, ...rest])
+  const ids = reshape(broadcastTo(checked, S), [1, K])
+  const rows = reshape(
+    inNameOf('index', () => gatherRows(first, ids)),
+    [...S, ...rest],
+  )
   const adjacent = axes.every((axis, i) => i === 0 || axis === axes[i - 1] + 1)
   const before = adjacent ? axes[0] : 0
   const order = [

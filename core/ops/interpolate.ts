@@ -7,6 +7,7 @@ import { aBoolean, check, checkFloats, checkOptions, checkTensor, type Kind, num
 import { scope } from '../scope.ts'
 import { checkSizes, ShapeError, show } from '../shape.ts'
 import { type Tensor, tensor } from '../tensor.ts'
+import { atCaller } from '../traceback.ts'
 import { broadcastTo } from './broadcast.ts'
 import { add, mul } from './elementwise.ts'
 import { reshape, transpose } from './movement.ts'
@@ -49,7 +50,7 @@ export function interpolate(
   checkOptions('interpolate', options, { alignCorners: aBoolean })
   const { alignCorners = false } = options
   if (alignCorners && mode === 'nearest')
-    throw new Error("interpolate: expected alignCorners with 'bilinear' or 'bicubic', got 'nearest'")
+    throw atCaller(new Error("interpolate: expected alignCorners with 'bilinear' or 'bicubic', got 'nearest'"))
   if (mode !== 'nearest') checkFloats('interpolate', { x })
   const [N, C, H, W] = x.shape
   const [down, across] = axesOf([H, W], size, alignCorners)

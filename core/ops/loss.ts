@@ -6,6 +6,7 @@
 import { aNumber, anInteger, aTensor, checkFloats, checkOptions, checkTensors } from '../arguments.ts'
 import { ShapeError, sameShape, show } from '../shape.ts'
 import { ones, type Tensor } from '../tensor.ts'
+import { atCaller } from '../traceback.ts'
 import { broadcastTo, sum } from './broadcast.ts'
 import { abs, add, affine, div, equal, lessEqual, mul, neg, square, sub } from './elementwise.ts'
 import { pickOf } from './gather.ts'
@@ -55,7 +56,7 @@ export interface SmoothL1Options extends LossOptions {
 export function smoothL1(a: Tensor, b: Tensor, options: SmoothL1Options = {}): Tensor {
   checkOptions('smoothL1', options, { ...lossOptions, beta: aNumber })
   const { beta = 1, reduction = 'mean' } = options
-  if (!(beta >= 0)) throw new RangeError(`smoothL1: expected beta ≥ 0, got ${beta}`)
+  if (!(beta >= 0)) throw atCaller(new RangeError(`smoothL1: expected beta ≥ 0, got ${beta}`))
   const d = difference('smoothL1', a, b)
   const size = abs(d)
   if (beta === 0) return reduced(size, reduction) // d²/0 is no branch to take a gradient of
@@ -92,7 +93,7 @@ export function crossEntropy(x: Tensor, target: Tensor, options: CrossEntropyOpt
   })
   const { ignoreIndex, labelSmoothing = 0, reduction = 'mean' } = options
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1))
-    throw new RangeError(`crossEntropy: expected label smoothing in [0, 1], got ${labelSmoothing}`)
+    throw atCaller(new RangeError(`crossEntropy: expected label smoothing in [0, 1], got ${labelSmoothing}`))
   const soft = target.dtype !== 'i32'
   const axis = x.shape.length === 1 ? 0 : 1
   const fits = x.shape.length > 0 && sameShape(target.shape, soft ? x.shape : x.shape.toSpliced(axis, 1))
@@ -110,7 +111,7 @@ export function crossEntropy(x: Tensor, target: Tensor, options: CrossEntropyOpt
   const weighted = weight === null ? logp : mul(logp, weight.detach())
   if (soft) {
     if (ignoreIndex !== undefined)
-      throw new Error(`crossEntropy: expected no ignoreIndex with soft targets, got ${ignoreIndex}`)
+      throw atCaller(new Error(`crossEntropy: expected no ignoreIndex with soft targets, got ${ignoreIndex}`))
     const p = last(target)
     const smoothed = labelSmoothing === 0 ? p : affine(p, 1 - labelSmoothing, labelSmoothing / C)
     return reduced(neg(sum(mul(weighted, smoothed), -1)), reduction)

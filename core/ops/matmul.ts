@@ -6,7 +6,7 @@
 import { aBoolean, checkOptions, checkTensors } from '../arguments.ts'
 import { addLoops } from '../backends/cpu/backend.ts'
 import { matmulLoops } from '../backends/cpu/matmul.ts'
-import { apply, type Binary, defineOp, type None } from '../op.ts'
+import { apply, applyMany, type Binary, defineManyOp, defineOp, type None } from '../op.ts'
 import { broadcastShapes, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { sum } from './broadcast.ts'
@@ -126,17 +126,45 @@ const linearOp = defineOp<Binary | readonly [Tensor, Tensor, Tensor], None, Bina
     return reshape(b === undefined ? y : add(y, b), [...x.shape.slice(0, -1), w.shape[0]])
   },
   save: ([x, w]) => [x, w],
-  vjp: (g, [x, w], _, [shape]) => [
-    () => reshape(matmul(rows(g), w), shape),
-    () => matmul(rows(g), rows(x), { transposeA: true }),
-    () => sum(rows(g), 0),
-  ],
+  vjp: (g, [x, w], _, [shape, , bias]) => {
+    let both: readonly Tensor[] | undefined
+    return [
+      () => reshape(matmul(rows(g), w), shape),
+      () => {
+        if (bias === undefined) return matmul(rows(g), rows(x), { transposeA: true })
+        both = applyMany(linearWeightGradOp, [rows(g), rows(x)], {})
+        return both[0]
+      },
+      // A weight that needs no gradient leaves the sum alone.
+      () => both?.[1] ?? sum(rows(g), 0),
+    ]
+  },
   flops: ([x, w]) => 2 * x.size * w.shape[0],
   samples: r => [
     { x: [r(2, 3, 5), r(7, 5), r(7)], attrs: {} },
     { x: [r(3, 1031), r(2, 1031)], attrs: {} },
     { x: [r(1, 1), r(1, 1), r(1)], attrs: {} },
     { x: [r(5), r(3, 5), r(3)], attrs: {} },
+  ],
+})
+
+/** [gᵀ x, Σ g]: the gradients of w and b in one pass over g. */
+const linearWeightGradOp = defineManyOp<Binary, None>({
+  name: 'linearWeightGrad',
+  many: true,
+  infer: ([g, x]) => {
+    if (g.length !== 2 || x.length !== 2 || g[0] !== x[0])
+      throw new ShapeError(`linearWeightGrad: expected g [R, O] and x [R, I], got ${show(g)} and ${show(x)}`)
+    return [[g[1], x[1]], [g[1]]]
+  },
+  forward: (k, [g, x]) => k.linearWeightGrad?.(g, x),
+  decompose: ([g, x]) => [matmul(g, x, { transposeA: true }), sum(g, 0)],
+  flops: ([g, x]) => 2 * g.size * x.shape[1],
+  samples: r => [
+    { x: [r(6, 7), r(6, 5)], attrs: {} },
+    { x: [r(3, 9), r(3, 1)], attrs: {} },
+    { x: [r(1031, 10), r(1031, 2)], attrs: {} },
+    { x: [r(1, 1), r(1, 1)], attrs: {} },
   ],
 })
 

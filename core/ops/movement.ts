@@ -9,6 +9,7 @@ import { toNumber } from '../dtype.ts'
 import { apply, defineOp, type None, type Unary } from '../op.ts'
 import { axisOf, type Shape, ShapeError, sameShape, show, sizeOf } from '../shape.ts'
 import { type Tensor, tensor } from '../tensor.ts'
+import { atCaller } from '../traceback.ts'
 import { gatherRows } from './rows.ts'
 
 addLoops(movementLoops)
@@ -132,7 +133,7 @@ export function slice(x: Tensor, axis: number, start?: number, end?: number, ste
   const n = x.shape[i]
   check('slice', 'step', step, aNumber)
   if (!(Number.isInteger(step) && step !== 0))
-    throw new RangeError(`slice: expected a step that is an integer and not 0, got ${step}`)
+    throw atCaller(new RangeError(`slice: expected a step that is an integer and not 0, got ${step}`))
   check('slice', 'start', start, optional(aNumber))
   check('slice', 'end', end, optional(aNumber))
   const bound = (given: number | undefined, open: number) =>

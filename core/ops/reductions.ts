@@ -3,16 +3,16 @@
  * textbook's gradient is 0 · ∞, a branch stands aside, as in PyTorch.
  */
 
-import { checkFloat } from '../op.ts'
-import { axesOf, axisOf, reducedShape, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
+import { aBoolean, aNumber, check, checkFloats, checkOptions, checkTensor } from '../arguments.ts'
+import { axisOf, reducedShape, type Shape, ShapeError, show, sizeOf } from '../shape.ts'
 import { arange, full, type Tensor } from '../tensor.ts'
 import { atCaller } from '../traceback.ts'
 import { ordered } from './arrange.ts'
-import { type Axes, sum } from './broadcast.ts'
+import { type Axes, reductionOf, sum } from './broadcast.ts'
 import { isNaN as isNan, isTrue } from './compare.ts'
 import { abs, add, equal, exp, log, maximum, mul, pow, sqrt, square, sub } from './elementwise.ts'
 import { concat, reshape, slice } from './movement.ts'
-import { max, min, variance } from './reduce.ts'
+import { max, min, type VarianceOptions, variance } from './reduce.ts'
 import { where, zero, zeroWhere } from './where.ts'
 
 /** `value` in the dtype and on the backend of x, of `shape`. */
@@ -30,19 +30,31 @@ function exceptZero(x: Tensor, f: (x: Tensor) => Tensor): Tensor {
  * Standard deviation over axes (default: all) of floats: the root of `variance`, whose options and shapes it shares. Its
  * gradient where all elements are equal is 0. Throws ShapeError.
  */
-export function std(x: Tensor, axes?: Axes, { ddof = 0, keepDims = false } = {}): Tensor {
-  checkFloat('std', x)
-  return exceptZero(variance(x, axesOf('std', axes, x.shape.length), { ddof, keepDims }), sqrt)
+export function std(x: Tensor, axes?: Axes, options: VarianceOptions = {}): Tensor {
+  checkFloats('std', { x })
+  checkOptions('std', options, { ddof: aNumber, keepDims: aBoolean })
+  const { axes: over } = reductionOf('std', x, axes, false)
+  return exceptZero(variance(x, over, options), sqrt)
+}
+
+/** Options of `norm`. */
+export interface NormOptions {
+  /** Any number, ±Infinity among them. Default 2. */
+  readonly p?: number
+  /** True if the axes stay, with size 1. Default false. */
+  readonly keepDims?: boolean
 }
 
 /**
  * The p-norm over axes (default: all) of floats, (Σ |x|^p)^(1/p), shapes as of `sum`. p is 2 unless given; ∞ and −∞ give the
  * largest and smallest |x|, 0 the number of elements that are not 0. Its gradient at 0 is 0. Throws ShapeError.
  */
-export function norm(x: Tensor, axes?: Axes, { p = 2, keepDims = false } = {}): Tensor {
-  checkFloat('norm', x)
+export function norm(x: Tensor, axes?: Axes, options: NormOptions = {}): Tensor {
+  checkFloats('norm', { x })
+  checkOptions('norm', options, { p: aNumber, keepDims: aBoolean })
+  const { p = 2, keepDims = false } = options
   if (Number.isNaN(p)) throw atCaller(new RangeError(`norm: expected p to be a number or ±Infinity, got ${p}`))
-  const over = axesOf('norm', axes, x.shape.length)
+  const { axes: over } = reductionOf('norm', x, axes, keepDims)
   if (p === 2) return exceptZero(sum(square(x), over, keepDims), sqrt)
   if (p === 1) return sum(abs(x), over, keepDims)
   if (p === Number.POSITIVE_INFINITY) return max(abs(x), over, keepDims)
@@ -55,8 +67,8 @@ export function norm(x: Tensor, axes?: Axes, { p = 2, keepDims = false } = {}): 
 
 /** log Σ eˣ over axes (default: all) of floats, without overflow; shapes as of `sum`. Throws ShapeError. */
 export function logsumexp(x: Tensor, axes?: Axes, keepDims = false): Tensor {
-  checkFloat('logsumexp', x)
-  const over = axesOf('logsumexp', axes, x.shape.length)
+  checkFloats('logsumexp', { x })
+  const { axes: over } = reductionOf('logsumexp', x, axes, keepDims)
   if (x.size === 0) return constant(x, -Infinity, reducedShape(x.shape, over, keepDims))
   const largest = max(x.detach(), over, true)
   // The shift changes no value, only the range. An infinite one would: ∞ − ∞ is NaN.
@@ -77,7 +89,7 @@ function rowsOf(x: Tensor, axes: readonly number[]): Tensor {
  * Throws ShapeError.
  */
 export function prod(x: Tensor, axes?: Axes, keepDims = false): Tensor {
-  const over = axesOf('prod', axes, x.shape.length)
+  const { axes: over } = reductionOf('prod', x, axes, keepDims)
   const shape = reducedShape(x.shape, over, keepDims)
   let rows = rowsOf(x, over) // (R, rest)
   if (rows.shape[0] === 0) return constant(x, 1, shape)
@@ -92,13 +104,13 @@ export function prod(x: Tensor, axes?: Axes, keepDims = false): Tensor {
 
 /** 1 if an element over axes (default: all) is not 0, else 0; shapes as of `sum`, dtype of x. No gradient. Throws ShapeError. */
 export function any(x: Tensor, axes?: Axes, keepDims = false): Tensor {
-  const over = axesOf('any', axes, x.shape.length)
+  const { axes: over } = reductionOf('any', x, axes, keepDims)
   return x.size === 0 ? empty(x, over, keepDims, 0) : max(isTrue(x), over, keepDims)
 }
 
 /** 1 if no element over axes (default: all) is 0, else 0; shapes as of `sum`, dtype of x. No gradient. Throws ShapeError. */
 export function all(x: Tensor, axes?: Axes, keepDims = false): Tensor {
-  const over = axesOf('all', axes, x.shape.length)
+  const { axes: over } = reductionOf('all', x, axes, keepDims)
   return x.size === 0 ? empty(x, over, keepDims, 1) : min(isTrue(x), over, keepDims)
 }
 
@@ -108,6 +120,8 @@ function empty(x: Tensor, axes: readonly number[], keepDims: boolean, value: num
 
 /** The first position along an axis (default: of all elements) at which x is its extremum, or NaN. */
 function position(op: string, extremum: typeof max, x: Tensor, axis: number | undefined, keepDims: boolean): Tensor {
+  checkTensor(op, 'x', x)
+  check(op, 'keepDims', keepDims, aBoolean)
   if (axis === undefined) {
     const shape = keepDims ? x.shape.map(() => 1) : []
     return reshape(position(op, extremum, reshape(x, [x.size]), 0, false), shape)

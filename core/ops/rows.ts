@@ -60,3 +60,17 @@ export function gatherRows(x: Tensor, index: Tensor): Tensor {
 export function scatterAdd(index: Tensor, source: Tensor, rows: number): Tensor {
   return apply(scatterAddOp, [index, source], { rows })
 }
+
+/** Runs `f` in the name of the function `op`: errors of an index or of dtypes name `op`, their stacks too. */
+export function inNameOf(op: string, f: () => Tensor): Tensor {
+  try {
+    return f()
+  } catch (error) {
+    if (error instanceof Error) {
+      const message = error.message.replace(/^(gatherRows|scatterAdd):/, `${op}:`)
+      error.stack = error.stack?.replace(error.message, message)
+      error.message = message
+    }
+    throw error
+  }
+}

@@ -3,8 +3,8 @@
  * function of the seed on every backend.
  */
 
-import { checkFloat } from '../op.ts'
-import type { Rng } from '../random.ts'
+import { aBoolean, aNumber, check, checkFloats, checkOptions } from '../arguments.ts'
+import { aStream, type Rng } from '../random.ts'
 import { ShapeError, show } from '../shape.ts'
 import { full, type Tensor } from '../tensor.ts'
 import { atCaller } from '../traceback.ts'
@@ -20,7 +20,9 @@ import { where, zero } from './where.ts'
  * none where p is 0. Throws RangeError unless p is in [0, 1].
  */
 export function dropout(x: Tensor, p: number, rng: Rng): Tensor {
-  checkFloat('dropout', x)
+  checkFloats('dropout', { x })
+  check('dropout', 'p', p, aNumber)
+  check('dropout', 'rng', rng, aStream)
   if (!(p >= 0 && p <= 1)) throw atCaller(new RangeError(`dropout: expected a probability in [0, 1], got ${p}`))
   if (p === 0) return x.alias()
   const { backend } = x
@@ -28,13 +30,23 @@ export function dropout(x: Tensor, p: number, rng: Rng): Tensor {
   return where(kept, mul(x, p === 1 ? 0 : 1 / (1 - p)), zero(x))
 }
 
+/** Options of `multinomial`. */
+export interface MultinomialOptions {
+  /** True if a category may come more than once. Default false. */
+  readonly replacement?: boolean
+}
+
 /**
  * n categories of each row, drawn in proportion to weights (…, C) ≥ 0, which need not sum to 1: i32 (…, n) in [0, C). Without
  * replacement, the default, a category comes once at most. A row needs as many weights above 0 as draws that differ. Throws
  * ShapeError.
  */
-export function multinomial(weights: Tensor, n: number, rng: Rng, { replacement = false } = {}): Tensor {
-  checkFloat('multinomial', weights)
+export function multinomial(weights: Tensor, n: number, rng: Rng, options: MultinomialOptions = {}): Tensor {
+  checkFloats('multinomial', { weights })
+  check('multinomial', 'n', n, aNumber)
+  check('multinomial', 'rng', rng, aStream)
+  checkOptions('multinomial', options, { replacement: aBoolean })
+  const { replacement = false } = options
   const C = weights.shape.at(-1)
   if (C === undefined || C === 0)
     throw new ShapeError(`multinomial: expected weights [..., C] with C from 1, got ${show(weights.shape)}`)

@@ -4,6 +4,7 @@
  * come before: n² comparisons, block by block.
  */
 
+import { aBoolean, aNumber, check, checkOptions, checkTensor } from '../arguments.ts'
 import { addLoops } from '../backends/cpu/backend.ts'
 import { scanLoops } from '../backends/cpu/scan.ts'
 import { noGrad } from '../graph.ts'
@@ -26,6 +27,12 @@ addLoops(scanLoops)
 export interface SortOptions {
   /** Largest first. Default false. */
   readonly descending?: boolean
+}
+
+/** Options of `topk`. */
+export interface TopkOptions {
+  /** False for the smallest elements. Default true. */
+  readonly largest?: boolean
 }
 
 /** Sorted values, and the positions along the axis that they came from, i32 of the same shape. */
@@ -87,8 +94,15 @@ function swapped(shape: Shape, axis: number): number[] {
   return shape.map((_, i) => (i === axis ? last : i === last ? axis : i))
 }
 
+function checked(op: string, x: Tensor, options: SortOptions): SortOptions {
+  checkTensor(op, 'x', x)
+  checkOptions(op, options, { descending: aBoolean })
+  return options
+}
+
 /** Positions along an axis that sort x: (…) → i32 (…). NaN counts as the largest; equal elements keep their order. Throws ShapeError. */
-export function argsort(x: Tensor, axis = -1, { descending = false }: SortOptions = {}): Tensor {
+export function argsort(x: Tensor, axis = -1, options: SortOptions = {}): Tensor {
+  const { descending = false } = checked('argsort', x, options)
   const order = swapped(x.shape, axisOf('argsort', axis, x.shape.length))
   return ordered(apply(argsortOp, [ordered(x, order)], { descending }), order)
 }
@@ -97,7 +111,8 @@ export function argsort(x: Tensor, axis = -1, { descending = false }: SortOption
  * x sorted along an axis: (…) → values and indices (…). NaN counts as the largest; equal elements keep their order. The
  * gradient goes to where the values came from. Throws ShapeError.
  */
-export function sort(x: Tensor, axis = -1, { descending = false }: SortOptions = {}): Sorted {
+export function sort(x: Tensor, axis = -1, options: SortOptions = {}): Sorted {
+  const { descending = false } = checked('sort', x, options)
   return firstSorted(x, axisOf('sort', axis, x.shape.length), undefined, descending)
 }
 
@@ -105,7 +120,11 @@ export function sort(x: Tensor, axis = -1, { descending = false }: SortOptions =
  * The k largest elements along an axis, largest first, or the k smallest where `largest` is false: (…, n, …) → values and
  * indices (…, k, …). NaN counts as the largest; of equal elements the first come first. Throws ShapeError.
  */
-export function topk(x: Tensor, k: number, axis = -1, { largest = true } = {}): Sorted {
+export function topk(x: Tensor, k: number, axis = -1, options: TopkOptions = {}): Sorted {
+  checkTensor('topk', 'x', x)
+  check('topk', 'k', k, aNumber)
+  checkOptions('topk', options, { largest: aBoolean })
+  const { largest = true } = options
   const i = axisOf('topk', axis, x.shape.length)
   if (!(Number.isInteger(k) && k >= 0 && k <= x.shape[i]))
     throw new ShapeError(`topk: expected k from 0 to ${x.shape[i]}, the size of axis ${axis}, got ${k}`)

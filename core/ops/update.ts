@@ -39,6 +39,8 @@ export type {
   SgdRow,
 } from '../backend.ts'
 
+import { atCaller } from '../traceback.ts'
+
 // ---- hyperparameters ------------------------------------------------------------------------------------------------
 
 /** Hyperparameters of an update that are numbers; those it does not have are absent. */
@@ -58,15 +60,18 @@ export function checkHyperparameters(op: string, hyperparameters: Hyperparameter
   for (const name of ['lr', 'eps', 'weightDecay', 'momentum'] as const) {
     const value = hyperparameters[name]
     if (value !== undefined && !(value >= 0 && value < Infinity))
-      throw new RangeError(`${op}: expected a finite ${name} ≥ 0, got ${value}`)
+      throw atCaller(new RangeError(`${op}: expected a finite ${name} ≥ 0, got ${value}`))
   }
   check(op, 'betas', betas, numbers)
   if (!betas.every(beta => beta >= 0 && beta < 1))
-    throw new RangeError(`${op}: expected betas in [0, 1), got ${betas.join(', ')}`)
-  if (!Number.isFinite(dampening)) throw new RangeError(`${op}: expected a finite dampening, got ${dampening}`)
+    throw atCaller(new RangeError(`${op}: expected betas in [0, 1), got ${betas.join(', ')}`))
+  if (!Number.isFinite(dampening))
+    throw atCaller(new RangeError(`${op}: expected a finite dampening, got ${dampening}`))
   if (nesterov && (momentum === 0 || dampening !== 0))
-    throw new RangeError(
-      `${op}: expected nesterov with momentum > 0 and dampening 0, got momentum ${momentum} and dampening ${dampening}`,
+    throw atCaller(
+      new RangeError(
+        `${op}: expected nesterov with momentum > 0 and dampening 0, got momentum ${momentum} and dampening ${dampening}`,
+      ),
     )
 }
 
@@ -83,7 +88,7 @@ const lerpUpdate = defineUpdate<AssignRow<Tensor>, object, LerpAttrs>({
   name: 'lerp',
   fields: { target: 'written', source: 'read' },
   check({ weight }) {
-    if (!Number.isFinite(weight)) throw new RangeError(`lerp: expected a finite weight, got ${weight}`)
+    if (!Number.isFinite(weight)) throw atCaller(new RangeError(`lerp: expected a finite weight, got ${weight}`))
   },
   kernel: k => k.lerp,
   decompose: ({ target, source }, _, { weight }) => ({ target: add(target, mul(sub(source, target), weight)) }),

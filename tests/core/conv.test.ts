@@ -227,15 +227,14 @@ test('the decomposition has strips of columns in memory, unless it is recorded',
   const record = untyped(registry().get('conv2d')!)
   for (const [x, options, strips] of [
     [[1, 700, 3, 701], { padding: 1 }, 3],
-    [[1, 128, 8, 1600], { stride: 2, padding: [0, 1, 0, 1] }, 1],
     [[1, 256, 8, 1600], { stride: 2, padding: [0, 1, 0, 1] }, 2],
-    [[1, 128, 9, 1001], { padding: [20, 0, 3, 1], dilation: [3, 1] }, 8],
+    [[1, 256, 2, 503], { padding: [20, 0, 3, 1], dilation: [3, 1] }, 6],
     [[1, 2, 3, 4], { padding: 1 }, 1],
   ] as const) {
     scope(() => {
       const random = rng(1)
       const image = random.normal(x, { backend: cpu })
-      const w = random.normal([2, x[1], 3, 3], { backend: cpu })
+      const w = random.normal([1, x[1], 3, 3], { backend: cpu })
       const seen: [readonly Tensor[], unknown][] = []
       const wanted = observe(
         (op, x, attrs) => void (op.name === 'conv2d' && seen.push([x, attrs])),

@@ -184,6 +184,7 @@ Object.assign(complaints, {
   'adaLayerNormGrad ': () => run('adaLayerNormGrad', [x234, x234, zeros([2, 3])], { eps: 1e-6 }),
   gatedResidualGrad: () => run('gatedResidualGrad', [zeros([2, 2, 4]), rows24, x234]),
   'gatedResidualGrad ': () => run('gatedResidualGrad', [x234, zeros([3, 4]), x234]),
+  linearWeightGrad: () => run('linearWeightGrad', [rows24, zeros([3, 4])]),
   selfAttentionGrad: () => run('selfAttentionGrad', [zeros([2, 5, 12]), zeros([2, 5, 12])], { heads: 2 }),
   'selfAttentionGrad ': () => run('selfAttentionGrad', [zeros([2, 5, 4]), zeros([2, 5, 12]), longer], { heads: 2 }),
 })

@@ -525,7 +525,7 @@ const refusals: readonly (readonly [message: string | RegExp, f: Refusal])[] = [
     ({ f }) => binaryCrossEntropy(f([1]), f([1]), { weight: f([1, 2]) }),
   ],
   [
-    "klDivergence: expected a reduction 'mean', 'sum' or 'none', got 'all'",
+    "klDivergence: expected reduction to be one of 'none', 'mean', 'sum', 'batchMean', got 'all'",
     ({ f }) => klDivergence(f([1]), f([1]), { reduction: 'all' as 'sum' }),
   ],
   [

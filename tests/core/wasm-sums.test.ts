@@ -135,6 +135,32 @@ test('matmul and linear', () => {
       )
 })
 
+test('the gradients of a linear layer by its weight and bias', () => {
+  for (const [R, O, I] of [
+    [37, 29, 15],
+    [1031, 70, 33],
+    [2, 9, 300],
+    [520, 8, 40],
+    [70, 1, 3],
+    [12, 20, 0],
+    [0, 20, 5],
+    [0, 3, 5],
+  ])
+    check(
+      `linearWeightGrad ${R} ${O} ${I}`,
+      [floats([R, O]), floats([R, I])],
+      (k, [g, x]) => k.linearWeightGrad(g, x),
+      { tolerance: 1e-5 * Math.sqrt(R + 1) },
+    )
+  // The sums of rows are as exact as those of `reduce`.
+  check(
+    'linearWeightGrad of many rows',
+    [floats([40000, 12], 0, 1), floats([40000, 2], 0, 1)],
+    (k, [g, x]) => k.linearWeightGrad(g, x),
+    { tolerance: 6e-7, floor: 0 },
+  )
+})
+
 test('gatherRows and scatterAdd', () => {
   for (const [B, R, K, D] of [
     [3, 11, 8, 37],

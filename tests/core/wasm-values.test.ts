@@ -1,6 +1,6 @@
 /**
  * Values of the wasm kernels at their edges: the sign of zero, the bounds of erf, the lower tail of GELU, and layer norm of
- * numbers whose squares overflow. The right values are those of cpu in f64.
+ * numbers whose squares overflow; and the errors of exponentials. The right values are those of cpu in f64.
  */
 
 import { test } from 'uvu'
@@ -10,11 +10,13 @@ import {
   type Backend,
   cpu,
   erf,
+  exp,
   gelu,
   geluTanh,
   gradients,
   layerNorm,
   scope,
+  sigmoid,
   silu,
   sin,
   sum,
@@ -107,6 +109,52 @@ for (const [build, wasm] of Object.entries(builds)) {
       const error = Math.abs(v / right[i] - 1)
       assert.ok(error < 3e-6 + 1e-7 * x[i] ** 2, `gelu′(${x[i]}) is ${v}, right is ${right[i]}`)
     })
+  })
+
+  test(`${build}: errors of exponentials in units of the last place`, () => {
+    const bounds: readonly (readonly [(x: Tensor) => Tensor, bound: number, low: number, high: number])[] = [
+      [exp, 1.3, -80, 80],
+      [sigmoid, 2.3, -80, 80],
+      [silu, 2.7, -80, 80],
+      [geluTanh, 2.5, -1, 80],
+    ]
+    for (const [f, bound, low, high] of bounds) {
+      const x = [...f32Between(1e-3, high, 20_011), ...f32Between(1e-3, -low, 20_011).map(v => -v)]
+      const right = valuesOf(cpu, f, x)
+      valuesOf(wasm, f, x).forEach((v, i) => {
+        const ulp = 2 ** (Math.floor(Math.log2(Math.max(Math.abs(right[i]), 2 ** -126))) - 23)
+        const error = Math.abs(v - right[i]) / ulp
+        assert.ok(error <= bound, `${f.name}(${x[i]}) is ${v}, right is ${right[i]}: ${error} ulp`)
+      })
+    }
+  })
+
+  test(`${build}: the tanh form of GELU keeps its digits in the lower tail`, () => {
+    // The argument of the exponential, 2u, is rounded.
+    const x = [...f32Between(1, 9, 2_011)].map(v => -v)
+    const right = valuesOf(cpu, geluTanh, x)
+    valuesOf(wasm, geluTanh, x).forEach((v, i) => {
+      const argument = 2 * Math.sqrt(2 / Math.PI) * -(x[i] + 0.044715 * x[i] ** 3)
+      const error = Math.abs(v / right[i] - 1)
+      assert.ok(error < 1.2e-7 * (3 + 2.5 * argument), `geluTanh(${x[i]}) is ${v}, right is ${right[i]}`)
+    })
+    const [infinite, large, small, nan] = valuesOf(wasm, geluTanh, [Infinity, 1e30, -1e30, Number.NaN])
+    assert.equal([infinite, large, nan], [Infinity, Math.fround(1e30), Number.NaN])
+    assert.is(Math.abs(small), 0)
+  })
+
+  test(`${build}: the gradient of the tanh form of GELU`, () => {
+    const x = [...f32Between(1e-3, 12, 20_011)].flatMap(v => [v, -v])
+    const gradient = (backend: Backend, numbers: readonly number[]) =>
+      valuesOf(backend, x => gradientOf(geluTanh, x), numbers)
+    const right = gradient(cpu, x)
+    gradient(wasm, x).forEach((v, i) => {
+      assert.ok(Math.abs(v - right[i]) < 4e-7, `geluTanh′(${x[i]}) is ${v}, right is ${right[i]}`)
+    })
+    assert.equal(
+      gradient(wasm, [1e30, -1e30]).map(v => v + 0),
+      [1, 0],
+    )
   })
 
   for (const size of [2 ** 60, 2 ** 64, 2 ** 100, 2 ** 127])

@@ -114,7 +114,8 @@ export async function badAnswers(name: string, right: RightCall): Promise<string
     if (accepted.delete(label)) {
       if (message !== null) bad.push(`${name} (${label}): expected no error, got ${message}`)
     } else if (message === null) bad.push(`${name} (${label}): no error`)
-    else if (!message.startsWith(`${name}: `) || native.test(message)) bad.push(`${name} (${label}): ${message}`)
+    else if (!message.startsWith(`${name}: `) || message.includes('\n') || native.test(message))
+      bad.push(`${name} (${label}): ${message}`)
   }
   for (const label of accepted) bad.push(`${name} (${label}): no such wrong call`)
   return bad

@@ -189,17 +189,17 @@ test('bad settings are one line that says what was wanted and what came', () => 
     () =>
       sampleMask(masking, 2, grid, rng(0), place)
   const wrong: readonly [() => unknown, RegExp][] = [
-    [draw({ way: 'patch', ratio: 1 }), /^masking: ratio: expected a number in \[0, 1\), got 1$/],
+    [draw({ way: 'patch', ratio: 1 }), /^sampleMask: ratio: expected a number in \[0, 1\), got 1$/],
     [draw({ way: 'patch', ratio: -0.1 }), /ratio: .*got -0\.1$/],
     [draw({ way: 'block', ratio: Number.NaN, size: 2 }), /ratio: .*got NaN$/],
-    [draw({ way: 'block', ratio: 0.5, size: 8 }), /^masking: block size: expected an integer in \[1, 4\], got 8$/],
+    [draw({ way: 'block', ratio: 0.5, size: 8 }), /^sampleMask: block size: expected an integer in \[1, 4\], got 8$/],
     [draw({ way: 'block', ratio: 0.5, size: 0 }), /block size: .*got 0$/],
     [
       draw({ way: 'block', ratio: 0.5, size: 3 }),
-      /^masking: block size: expected one that divides a grid of 4×4, got 3$/,
+      /^sampleMask: block size: expected one that divides a grid of 4×4, got 3$/,
     ],
     [draw({ way: 'block', ratio: 0.5, size: 2 }, [4, 3]), /divides a grid of 4×3, got 2$/],
-    [draw({ way: 'crop', size: 5 }), /^masking: crop size: expected an integer in \[1, 4\], got 5$/],
+    [draw({ way: 'crop', size: 5 }), /^sampleMask: crop size: expected an integer in \[1, 4\], got 5$/],
     [draw({ way: 'crop', size: 1.5 }), /crop size: .*got 1\.5$/],
     [() => spreadBlocks([0, 1, 0], 1, [4, 4], 2), /^spreadBlocks: expected 4 blocks for each of 1 pictures, got 3$/],
     [() => cropFlags([0, 1, 0], 2, [4, 4], 2), /^cropFlags: expected row and column of 2 corners, got 3 numbers$/],

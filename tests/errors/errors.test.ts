@@ -342,14 +342,14 @@ table([
   [
     'nothing to train',
     () => new AdamW(new Map([['w', ones([1])]])),
-    /^optimizer: expected at least one parameter that requires/,
+    /^AdamW: expected at least one parameter that requires/,
   ],
   [
     'patches',
     () => unpatchify(ones([1, 3, 4]), 2, [4, 4]),
     /^unpatchify: expected 4 tokens of 2·2·C, got \[1, 3, 4\]$/,
   ],
-  ['levels', noLevels, /^sigmas: expected at least 2 levels, got 1$/],
+  ['levels', noLevels, /^eulerSample: sigmas: expected at least 2 levels, got 1$/],
   [
     'patches of a number',
     () => maskedReconstruction(ones([1, 1, 2, 2]), ones([1, 1, 2, 2]), kept(), 1),
@@ -360,7 +360,7 @@ table([
     () => new MaskDiT(options as never, { rng: rng(0) }).guided(ones([1, 1, 4, 4]), [0], [0], 2),
     /^MaskDiT: guidance: expected a model with classes, got one without$/,
   ],
-  ['a preset', () => maskdmPreset('huge'), /^MaskDM: preset: expected one of .*, got 'huge'$/],
+  ['a preset', () => maskdmPreset('huge'), /^maskdmPreset: expected one of .*, got 'huge'$/],
   [
     'no images',
     () => writeGrid(at('grid.png'), [], [0, 3, 2, 2]),

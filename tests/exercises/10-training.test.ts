@@ -10,7 +10,7 @@ import { f64, near, normal, values } from '../near.ts'
 test("1: Adam's first two steps", () => {
   const [first, second] = adamSteps([2, -1])
   near([first.m, first.v], [0.2, 0.004], 1e-15)
-  near(first.p, 1 - 0.1, 1e-8, 'the first step is the rate') // except for eps = 1e-8 beside a root of 2
+  near(first.p, 1 - 0.1, 1e-8, 'the first step is the rate') // up to eps = 1e-8 beside a root of 2
   near([second.m, second.v], [0.9 * 0.2 - 0.1, 0.999 * 0.004 + 0.001], 1e-15)
   const [m, v] = [0.08 / (1 - 0.81), 0.004996 / (1 - 0.998001)]
   near(second.p, first.p - (0.1 * m) / Math.sqrt(v), 1e-8)

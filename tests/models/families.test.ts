@@ -367,7 +367,7 @@ for (const family of families) {
     const model = family.make(options, { rng: null, backend })
     const counted = (run: () => void) =>
       profile(run)
-        .filter(({ op }) => ['matmul', 'linear', 'selfAttention', 'selfAttentionGrad'].includes(op))
+        .filter(({ op }) => ['matmul', 'linear', 'linearWeightGrad', 'selfAttention', 'selfAttentionGrad'].includes(op))
         // Attention's gradient computes its logits again: 5 products, of which 4 are those of a gradient.
         .reduce((sum, { op, flops }) => sum + (op === 'selfAttentionGrad' ? 0.8 : 1) * flops, 0)
     const images = rng(1).normal([N, 3, 16, 16], { backend })

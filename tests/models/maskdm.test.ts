@@ -74,7 +74,7 @@ test('every preset but the tiny ones is an official one', () => {
   const flipped = Object.keys(maskdmPresets).filter(name => maskdmPreset(name).training.flip)
   assert.equal(flipped, [...tiny, 'church256_base', 'transfer/celebahq_small_0.1', 'transfer/celebahq_small_0.01'])
   assert.equal(maskdmPreset('tiny').masking, { way: 'block', size: 2, ratio: 0.5 })
-  assert.throws(() => maskdmPreset('celebahq'), /^MaskDM: preset: expected one of tiny, .*got 'celebahq'$/)
+  assert.throws(() => maskdmPreset('celebahq'), /^maskdmPreset: expected one of tiny, .*got 'celebahq'$/)
   assert.throws(() => maskdmPreset('constructor'), RangeError)
 })
 
@@ -301,15 +301,18 @@ test('bad input is one line that says what was wanted and what came', () => {
       () => plain.patches(x, [1, 2], null, maskOfFlags(new Int32Array(8), [2, 4], f64)),
       /^MaskDM: expected a mask \[2, 16\], got \[2, 4\]$/,
     ],
-    [draw({ way: 'patch', ratio: 1 }), /^masking: ratio: expected a number in \[0, 1\), got 1$/],
-    [draw({ way: 'block', ratio: 0.5, size: 5 }), /^masking: block size: expected an integer in \[1, 4\], got 5$/],
+    [draw({ way: 'patch', ratio: 1 }), /^sampleMaskDMInputs: ratio: expected a number in \[0, 1\), got 1$/],
+    [
+      draw({ way: 'block', ratio: 0.5, size: 5 }),
+      /^sampleMaskDMInputs: block size: expected an integer in \[1, 4\], got 5$/,
+    ],
     [
       () => maskedDenoisingScoreMatching(plain, d, x, [0, 50], sampleMaskDMInputs(plain, x, null, rng(0))),
       /t: expected integers in \[0, 50\), got 50 for sample 1$/,
     ],
-    [sample(51), /^maskdmTimesteps: steps: expected an integer in \[1, 50\], got 51$/],
+    [sample(51), /^maskdmSample: steps: expected an integer in \[1, 50\], got 51$/],
     [sample(0), /steps: expected an integer in \[1, 50\], got 0$/],
-    [() => maskdmSample(d, z => z, x, { steps: 5 }), /^ddimStep: noise: expected a tensor, as eta is 1, got null$/],
+    [() => maskdmSample(d, z => z, x, { steps: 5 }), /^maskdmSample: noise: expected a source, as eta is 1, got none$/],
     [() => maskdmDiffusion({ schedule: 'linear', T: 10 }), /^linearBetas: T: expected an integer from 20, got 10$/],
   ]
   for (const [run, message] of wrong) assert.throws(run, message)

@@ -364,9 +364,9 @@ test('table 5e: the masked pass is judged by removed tokens only', () => {
 
 test('what contradicts itself or fits no model is refused', () => {
   const wrong: readonly [MDTAblation, RegExp][] = [
-    [{ decoderPosition: 'Last5' }, /^MDT: decoderPosition: expected Last0 … Last4, got Last5$/],
+    [{ decoderPosition: 'Last5' }, /^AblatedMDT: decoderPosition: expected Last0 … Last4, got Last5$/],
     [{ decoderPosition: 'Last1.5' as 'Last1' }, /decoderPosition/],
-    [{ interpolatorBlocks: 0 }, /^MDT: interpolatorBlocks: expected an integer from 1, got 0$/],
+    [{ interpolatorBlocks: 0 }, /^AblatedMDT: interpolatorBlocks: expected an integer from 1, got 0$/],
     [{ maskingRatio: 1 }, /maskRatio: expected a number in \[0, 1\)/],
     [{ sideInterpolator: false, interpolatorBlocks: 2 }, /sideInterpolator: false leaves no side-interpolator/],
     [{ asymmetricStructure: false, maskedShortcut: false }, /asymmetricStructure: false leaves/],

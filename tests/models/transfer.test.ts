@@ -202,14 +202,14 @@ for (const family of families) {
       const before = contents(model)
       await rejects(
         transferWeights(family, model, { options: small(family, change) }, from),
-        `transfer: expected ${family.name} weights with ${message}`,
+        `transferWeights: expected ${family.name} weights with ${message}`,
       )
       assert.equal(contents(model), before)
     }
     const other = families.find(each => each !== family)!
     await rejects(
       transferWeights(other, other.make(small(other), { rng: null }), { options: small(other) }, from),
-      `transfer: expected weights of ${other.name}, got those of ${family.name}`,
+      `transferWeights: expected weights of ${other.name}, got those of ${family.name}`,
     )
   })
 }
@@ -313,7 +313,7 @@ test('MDT: tables that are no square of offsets are refused', async () => {
   )
   await rejects(
     transferWeights(mdt as unknown as Family, model, { options: small(mdt as unknown as Family) }, { ...from, state }),
-    `transfer: expected MDT weights with ${name} [52, 2], got [50, 2]`,
+    `transferWeights: expected MDT weights with ${name} [52, 2], got [50, 2]`,
   )
 })
 

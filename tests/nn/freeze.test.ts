@@ -32,7 +32,7 @@ test('a pattern that matches nothing is refused, and then nothing is frozen', ()
   for (const pattern of ['', 'bias', 'blocks.12', 'embed.b', 'e.bed', 'blocks.1+', '(', '*.weights'])
     assert.throws(
       () => freezeParameters(net, ['embed', pattern]),
-      `freeze: expected the name or a glob of parameters below embed, blocks, got '${pattern}'`,
+      `freezeParameters: expected the name or a glob of parameters below embed, blocks, got '${pattern}'`,
     )
   assert.is(net.countParameters().trainable, net.countParameters().total)
 })

@@ -182,11 +182,11 @@ test('parameters of one name, and one parameter in two groups, are refused', () 
         ['w', a],
         ['w', p(2)],
       ]),
-    /^adamW: expected a name for each parameter, got two named 'w'$/,
+    /^AdamW: expected a name for each parameter, got two named 'w'$/,
   )
   assert.throws(
     () => new Sgd([{ params: [['w', a]] }, { params: [['w', a]] }]),
-    /^sgd: expected each parameter in one group, got 'w' in two$/,
+    /^Sgd: expected each parameter in one group, got 'w' in two$/,
   )
 })
 
@@ -202,34 +202,35 @@ test('numbers that are not, infinite or negative are refused, at construction, i
     )
   for (const value of bad) {
     const [lr, eps, weightDecay, maxNorm] = ['lr', 'eps', 'weightDecay', 'maxNorm'].map(name => `a finite ${name} ≥ 0`)
-    refuses(() => new AdamW(one, { lr: value }), 'adamW', lr, value)
-    refuses(() => new AdamW([{ params: one, lr: value }]), 'adamW', lr, value)
-    refuses(() => new AdamW(one).step({ lr: value }), 'adamW', lr, value)
-    refuses(() => new AdamW(one, { eps: value }), 'adamW', eps, value)
-    refuses(() => new AdamW(one, { weightDecay: value }), 'adamW', weightDecay, value)
-    refuses(() => new Adan(one, { eps: value }), 'adan', eps, value)
-    refuses(() => new Sgd(one, { weightDecay: value }), 'sgd', weightDecay, value)
-    refuses(() => new Sgd(one, { momentum: value }), 'sgd', 'a finite momentum ≥ 0', value)
-    refuses(() => new Sgd(one).step({ maxNorm: value }), 'sgd', maxNorm, value)
+    refuses(() => new AdamW(one, { lr: value }), 'AdamW', lr, value)
+    refuses(() => new AdamW([{ params: one, lr: value }]), 'AdamW', lr, value)
+    refuses(() => new AdamW(one).step({ lr: value }), 'AdamW', lr, value)
+    refuses(() => new AdamW(one, { eps: value }), 'AdamW', eps, value)
+    refuses(() => new AdamW(one, { weightDecay: value }), 'AdamW', weightDecay, value)
+    refuses(() => new Adan(one, { eps: value }), 'Adan', eps, value)
+    refuses(() => new Sgd(one, { weightDecay: value }), 'Sgd', weightDecay, value)
+    refuses(() => new Sgd(one, { momentum: value }), 'Sgd', 'a finite momentum ≥ 0', value)
+    refuses(() => new Sgd(one).step({ maxNorm: value }), 'Sgd', maxNorm, value)
     refuses(() => clipGradNorm([], value), 'clipGradNorm', maxNorm, value)
   }
   for (const value of [...bad, 1]) {
-    refuses(() => new AdamW(one, { betas: [value, 0.9] }), 'adamW', 'betas in [0, 1)', `${value}, 0.9` as never)
-    refuses(() => new Adan(one, { betas: [0, 0, value] }), 'adan', 'betas in [0, 1)', `0, 0, ${value}` as never)
+    refuses(() => new AdamW(one, { betas: [value, 0.9] }), 'AdamW', 'betas in [0, 1)', `${value}, 0.9` as never)
+    refuses(() => new Adan(one, { betas: [0, 0, value] }), 'Adan', 'betas in [0, 1)', `0, 0, ${value}` as never)
   }
-  refuses(() => new Sgd(one, { dampening: Number.NaN }), 'sgd', 'a finite dampening', Number.NaN)
+  refuses(() => new Sgd(one, { dampening: Number.NaN }), 'Sgd', 'a finite dampening', Number.NaN)
   for (const options of [{ nesterov: true }, { nesterov: true, momentum: 0.9, dampening: 0.1 }])
     assert.throws(
       () => new Sgd(one, options),
-      /^sgd: expected nesterov with momentum > 0 and dampening 0, got momentum/,
+      /^Sgd: expected nesterov with momentum > 0 and dampening 0, got momentum/,
     )
 })
 
 test('an average whose decay is outside [0, 1] is refused, and moves nothing', () => {
   const model = new Linear(1, 1, { rng: null, ...f64 })
   for (const value of [Number.NaN, -0.1, 1.1, Infinity]) {
-    const ema = new Ema(model, new Linear(1, 1, { rng: null, ...f64 }), { decay: constantDecay(value) })
-    const text = `ema: expected a decay in [0, 1], got ${value}`
+    const ema = new Ema(model, new Linear(1, 1, { rng: null, ...f64 }), { decay: () => value })
+    const text = `Ema: expected a decay in [0, 1], got ${value}`
+    assert.throws(() => constantDecay(value), /^constantDecay: expected a decay in \[0, 1\], got /)
     assert.throws(
       () => ema.update(),
       (error: Error) => error instanceof RangeError && error.message === text,

@@ -301,13 +301,13 @@ test('a state that does not fit is refused in one line, and nothing changes', ()
   state.set('exp_avg.c', model.b)
   const before = optimizer.stateDict().get('exp_avg.a')!.dataSync()
   const message =
-    /^optimizer: loadStateDict: exp_avg_sq\.a: expected \[3\], got \[2\]; exp_avg\.b is missing; exp_avg\.c is unexpected$/
+    /^AdamW: loadStateDict: exp_avg_sq\.a: expected \[3\], got \[2\]; exp_avg\.b is missing; exp_avg\.c is unexpected$/
   assert.throws(() => optimizer.loadStateDict(state), message)
   assert.equal(optimizer.stateDict().get('exp_avg.a')!.dataSync(), before)
   const hosts = new Map([...optimizer.stateDict()].map(([name, { shape }]) => [name, { shape, data: [1, 2] }]))
   assert.throws(
     () => optimizer.loadStateDict(hosts),
-    /^optimizer: loadStateDict: exp_avg\.a: expected 3 values for \[3\], got 2; .*correction2\.b: expected 1 values for \[\], got 2$/,
+    /^AdamW: loadStateDict: exp_avg\.a: expected 3 values for \[3\], got 2; .*correction2\.b: expected 1 values for \[\], got 2$/,
   )
   assert.equal(optimizer.stateDict().get('exp_avg.a')!.dataSync(), before)
 })

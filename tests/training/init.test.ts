@@ -98,12 +98,9 @@ for (const family of families) {
       [`--init ${folder}/nowhere`, /^--init: no such file or folder: \S+nowhere$/],
       [
         `--init ${run}`,
-        /^--init: \S+ema\.safetensors: transfer: expected \w+ weights with a width of 128, .*heads 4, got a width of 32, .*heads 2/,
+        /^--init: \S+ema\.safetensors: expected \w+ weights with a width of 128, .*heads 4, got a width of 32, .*heads 2/,
       ],
-      [
-        `--init ${foreign}`,
-        new RegExp(`ema\\.safetensors: transfer: expected weights of ${name}, got those of ${other.name}$`),
-      ],
+      [`--init ${foreign}`, new RegExp(`ema\\.safetensors: expected weights of ${name}, got those of ${other.name}$`)],
       ['--freeze nothing', /^--freeze: expected the name or a glob of parameters below \w+.*, got 'nothing'$/],
       ['--freeze *', /^--freeze: expected parameters that are left to train, got none$/],
     ]

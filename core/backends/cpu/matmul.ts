@@ -36,6 +36,18 @@ export function matmulLoops(host: Host) {
       product(host.view(x.storage), 0, false, rows, bias, host.view(y), 0, R, I, O)
       return y
     },
+
+    linearWeightGrad(g, x) {
+      const [[R, O], I] = [g.shape, x.shape[1]]
+      const gw = host.alloc(g.dtype, O * I)
+      const gb = host.alloc(g.dtype, O)
+      const [G, GB] = [host.view(g.storage), host.view(gb)]
+      product(G, 0, true, rowsOf(host.view(x.storage), 0, R, I, false), null, host.view(gw), 0, O, R, I)
+      const sums = new Float64Array(O)
+      for (let r = 0; r < R; r++) for (let o = 0; o < O; o++) sums[o] += G[r * O + o]
+      GB.set(sums)
+      return [gw, gb]
+    },
   } satisfies Partial<BackendKernels>
 }
 

@@ -5,7 +5,7 @@
  */
 
 import { Address, OptionalAddress } from './arguments.as'
-import { VEC, WORD, firstLanes, madd, maxLane, splat, sumLanes } from './simd.as'
+import { VEC, WORD, firstLanes, madd, maxLane, splat, storeFirst, sumLanes } from './simd.as'
 import { expNegative, select } from './math.as'
 import { multiplyPacked, packColumns, packRows } from './gemm.as'
 import { thread } from './threads.as'
@@ -16,27 +16,36 @@ import { thread } from './threads.as'
  */
 function softmaxRow(s: usize, bias: usize, T: i32, scale: v128): f32 {
   // A NaN is passed over by pmax and comes back with its exponential.
-  let top = splat(-Infinity)
+  let top = splat(-Infinity), other = top
   let at: usize = 0
   let left = T
-  for (; left >= 4; left -= 4, at += VEC) {
-    let v = v128.load(s + at)
-    v = bias != 0 ? madd(v, scale, v128.load(bias + at)) : f32x4.mul(v, scale)
-    v128.store(s + at, v)
-    top = f32x4.pmax(top, v)
+  if (bias != 0) {
+    for (; left >= 4; left -= 4, at += VEC) {
+      const v = madd(v128.load(s + at), scale, v128.load(bias + at))
+      v128.store(s + at, v)
+      top = f32x4.pmax(top, v)
+    }
+  } else {
+    for (; left >= 8; left -= 8, at += 2 * VEC) {
+      top = f32x4.pmax(top, v128.load(s + at))
+      other = f32x4.pmax(other, v128.load(s + at, VEC))
+    }
+    for (; left >= 4; left -= 4, at += VEC) top = f32x4.pmax(top, v128.load(s + at))
   }
   if (left > 0) {
     let v = v128.load(s + at)
-    v = bias != 0 ? madd(v, scale, v128.load(bias + at)) : f32x4.mul(v, scale)
+    if (bias != 0) v = madd(v, scale, v128.load(bias + at))
     v = select(firstLanes(left), v, splat(-Infinity))
     v128.store(s + at, v)
     top = f32x4.pmax(top, v)
     at += VEC
   }
-  top = splat(maxLane(top))
+  top = splat(maxLane(f32x4.pmax(top, other)))
+  // With a bias the scale is in the scores already.
+  const rest = bias != 0 ? splat(1) : scale
   let sum = splat(0)
   for (let end = s + at; s < end; s += VEC) {
-    const e = expNegative(f32x4.sub(v128.load(s), top))
+    const e = expNegative(f32x4.mul(f32x4.sub(v128.load(s), top), rest))
     v128.store(s, e)
     sum = f32x4.add(sum, e)
   }
@@ -115,34 +124,41 @@ export function attention(args: AttentionArgs, chunk: i32): void {
   }
 }
 
-/** P ← rows of probabilities, gP ← P ⊙ (gP − Σ P ⊙ gP): the gradient of the scores, before the scale. */
-function softmaxGradRow(p: usize, gp: usize, T: i32): void {
+/**
+ * p: a row of exponentials → probabilities P, times `factor`. gp: the gradient by P → that of the products q·k,
+ * P ⊙ (gP − Σ P ⊙ gP)·scale; before the scale it is the gradient of the bias, which is written to gbias or added there.
+ * gbias = 0: none.
+ */
+function softmaxGradRow(p: usize, gp: usize, T: i32, factor: v128, scale: v128, gbias: usize, accumulate: bool): void {
   let dot = splat(0)
   let at: usize = 0
   let left = T
-  for (; left >= 4; left -= 4, at += VEC) dot = madd(v128.load(p + at), v128.load(gp + at), dot)
+  for (; left >= 4; left -= 4, at += VEC) {
+    const v = f32x4.mul(v128.load(p + at), factor)
+    v128.store(p + at, v)
+    dot = madd(v, v128.load(gp + at), dot)
+  }
   if (left > 0) {
     const g = v128.and(v128.load(gp + at), firstLanes(left))
+    const v = f32x4.mul(v128.load(p + at), factor)
     v128.store(gp + at, g)
-    dot = madd(v128.load(p + at), g, dot)
+    v128.store(p + at, v)
+    dot = madd(v, g, dot)
     at += VEC
   }
   const total = splat(sumLanes(dot))
-  for (const end = gp + at; gp < end; gp += VEC, p += VEC) {
-    v128.store(gp, f32x4.mul(v128.load(p), f32x4.sub(v128.load(gp), total)))
+  if (gbias == 0) {
+    for (const end = gp + at; gp < end; gp += VEC, p += VEC) {
+      v128.store(gp, f32x4.mul(f32x4.mul(v128.load(p), scale), f32x4.sub(v128.load(gp), total)))
+    }
+    return
   }
-}
-
-/** to = from, or to += from, n floats. */
-function addRow(from: usize, to: usize, n: i32, accumulate: bool): void {
-  let i = 0
-  for (; i + 4 <= n; i += 4, from += VEC, to += VEC) {
-    const v = v128.load(from)
-    v128.store(to, accumulate ? f32x4.add(v, v128.load(to)) : v)
-  }
-  for (; i < n; ++i, from += WORD, to += WORD) {
-    const v = load<f32>(from)
-    store<f32>(to, accumulate ? v + load<f32>(to) : v)
+  for (left = T; left > 0; left -= 4, gp += VEC, p += VEC, gbias += VEC) {
+    const v = f32x4.mul(v128.load(p), f32x4.sub(v128.load(gp), total))
+    const sum = accumulate ? f32x4.add(v, v128.load(gbias)) : v
+    if (left >= 4) v128.store(gbias, sum)
+    else storeFirst(gbias, sum, left)
+    v128.store(gp, f32x4.mul(v, scale))
   }
 }
 
@@ -221,18 +237,13 @@ export function attentionGrad(args: AttentionGradArgs, chunk: i32): void {
       for (let r = 0; r < rows; ++r) {
         const row = P + <usize>r * scoreStep
         const sum = softmaxRow(row, bias != 0 ? bias + <usize>(i + r) * biasStep : 0, T, scale)
-        scaleRow(row, T, 1 / sum)
-        softmaxGradRow(row, gP + <usize>r * scoreStep, T)
+        const to = gbias != 0 ? gbias + <usize>(i + r) * biasStep : 0
+        softmaxGradRow(row, gP + <usize>r * scoreStep, T, splat(1 / sum), scale, to, n > group * perGroup)
       }
       // gv += Pᵀ g
       packRows(P, WORD, scoreStep, T, rows, packed)
       packColumns(gi, WORD, width, d, rows, few)
       multiplyPacked(packed, few, T, d, rows, gq + 2 * width, token, 0, i > 0)
-      for (let r = 0; r < rows; ++r) {
-        const row = gP + <usize>r * scoreStep
-        if (gbias != 0) addRow(row, gbias + <usize>(i + r) * biasStep, T, n > group * perGroup)
-        scaleRow(row, T, args.scale)
-      }
       // gk += gSᵀ q·scale
       packRows(gP, WORD, scoreStep, T, rows, packed)
       packColumns(qi, WORD, token, d, rows, few)

@@ -34,12 +34,17 @@ export function unary<F>(args: UnaryArgs, chunk: i32): void {
   const q = splat(args.q)
   let x = args.x + shift
   let y = args.y + shift
-  const end = y + <usize>min(args.vectors - <i32>first, per) * VEC
+  const vectors = min(args.vectors - <i32>first, per)
+  // Two places at once: the processor fetches ahead within a page only, so it waits at the start of each page of a stream.
+  const half = <usize>(vectors >> 1) * VEC
+  const end = y + half
   while (y < end) {
     v128.store(y, changetype<F>(0).of(v128.load(x), p, q))
+    v128.store(y + half, changetype<F>(0).of(v128.load(x + half), p, q))
     x += VEC
     y += VEC
   }
+  if ((vectors & 1) != 0) v128.store(y + half, changetype<F>(0).of(v128.load(x + half), p, q))
 }
 
 @unary @final @unmanaged export class Neg { @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.neg(x) } }
@@ -77,7 +82,7 @@ export function unary<F>(args: UnaryArgs, chunk: i32): void {
 }
 /** x·s, s = 1/(1 + e^(−2u)) */
 @unary @final @unmanaged export class GeluTanh {
-  @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.div(x, f32x4.add(ones(), geluExp(x))) }
+  @inline of(x: v128, p: v128, q: v128): v128 { return f32x4.div(x, f32x4.add(ones(), geluExp(x, f32x4.mul(x, x)))) }
 }
 @unary @final @unmanaged export class IsFinite {
   @inline of(x: v128, p: v128, q: v128): v128 { return v128.and(f32x4.lt(f32x4.abs(x), splat(Infinity)), splat(1)) }
@@ -128,10 +133,26 @@ function fillWords(y: usize, vectors: i32, per: i32, chunk: i32, word: v128): vo
   for (; y < end; y += VEC) v128.store(y, word)
 }
 
+/** Elements of a row from which two places are taken at once. */
+const FAR: i32 = 4096
+
 /** One row of n results; an operand whose step is 0 stands still. */
 function zipRow<F>(a: usize, aStep: i32, b: usize, bStep: i32, y: usize, n: i32): void {
   let i = 0
   if (aStep & bStep) {
+    if (n >= FAR) {
+      // Two places at once, as in unary.
+      const half = (n >> 3) << 2
+      const gap = <usize>half << 2
+      for (; i < half; i += 4, a += VEC, b += VEC, y += VEC) {
+        v128.store(y, changetype<F>(0).of(v128.load(a), v128.load(b)))
+        v128.store(y + gap, changetype<F>(0).of(v128.load(a + gap), v128.load(b + gap)))
+      }
+      i = 2 * half
+      a += gap
+      b += gap
+      y += gap
+    }
     for (; i + 4 <= n; i += 4, a += VEC, b += VEC, y += VEC) {
       v128.store(y, changetype<F>(0).of(v128.load(a), v128.load(b)))
     }
@@ -229,9 +250,10 @@ function one(mask: v128): v128 {
 /** g (s + x·s(1 − s)·2u′), 1 − s = s·e^(−2u); in an order in which 0 meets an infinity only where x is one. */
 @binary @final @unmanaged export class GeluTanhGrad {
   @inline of(g: v128, x: v128): v128 {
-    const e = geluExp(x)
+    const square = f32x4.mul(x, x)
+    const e = geluExp(x, square)
     const s = f32x4.div(ones(), f32x4.add(ones(), e))
-    return f32x4.mul(f32x4.mul(g, s), madd(f32x4.mul(x, f32x4.mul(s, finite(e))), geluSlope(x), ones()))
+    return f32x4.mul(f32x4.mul(g, s), madd(f32x4.mul(x, f32x4.mul(s, finite(e))), geluSlope(square), ones()))
   }
 }
 

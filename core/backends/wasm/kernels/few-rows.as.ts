@@ -12,6 +12,22 @@ import { VEC, WORD, firstLanes, madd, splat, storeFirst } from './simd.as'
 /** Steps of k in a pass of `fewRows`: each of four lanes sums every fourth product. */
 const PASS: i32 = 2048
 
+/** Rows of a weight that are fetched at once. */
+const FETCHED: i32 = 16
+
+/**
+ * Reads one word of each cache line of `rows` rows of `bytes` bytes, `step` bytes apart, the rows in turns. A weight comes
+ * from memory, and sixteen streams at once bring it sooner than the two or four of a tile.
+ */
+function fetch(from: usize, rows: i32, step: usize, bytes: usize): i32 {
+  let seen: i32 = 0
+  for (let at: usize = 0; at < bytes; at += 64) {
+    let line = from + at
+    for (let i = 0; i < rows; ++i, line += step) seen |= load<i32>(line)
+  }
+  return seen
+}
+
 /** The sums of four vectors' lanes, as one vector. */
 @inline
 function sums(a: v128, b: v128, c: v128, d: v128): v128 {
@@ -127,7 +143,9 @@ export function fewRows(args: FewRowsArgs, chunk: i32): void {
   const step = <usize>K << 2
   const outStep = <usize>N << 2
   const end = min(N, (chunk + 1) * args.columnsPerChunk)
-  for (let n = chunk * args.columnsPerChunk; n < end; n += 2) {
+  const first = chunk * args.columnsPerChunk
+  for (let n = first; n < end; n += 2) {
+    if (((n - first) & (FETCHED - 1)) == 0) fetch(args.w + <usize>n * step, min(end - n, FETCHED), step, <usize>min(K, PASS) << 2)
     const two = n + 1 < N
     const column = <usize>n << 2
     let bias = args.bias != 0 ? args.bias + column : 0
@@ -213,8 +231,9 @@ export function fewRowsAlong(args: FewRowsAlongArgs, chunk: i32): void {
   }
   let k = pass * args.stepsPerPass
   const end = min(args.K, k + args.stepsPerPass)
-  for (; k + 4 <= end; k += 4) {
+  for (const first = k; k + 4 <= end; k += 4) {
     const b = args.b + <usize>k * step + shift
+    if (((k - first) & (FETCHED - 1)) == 0) fetch(b, min(end - k, FETCHED), step, <usize>columns << 2)
     let a = args.a + <usize>k * kStep
     let to = out
     for (let m = 0; m < M; ++m, a += rowStep, to += outStep) {

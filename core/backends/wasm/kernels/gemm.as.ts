@@ -9,7 +9,7 @@
  */
 
 import { Address, Flag, OptionalAddress } from './arguments.as'
-import { VEC, WORD, madd, storeFirst } from './simd.as'
+import { VEC, WORD, madd, splat, storeFirst } from './simd.as'
 import { thread } from './threads.as'
 
 /** Rows and columns of a tile. */
@@ -204,20 +204,31 @@ function tile(
   if (rows > 3) storeRow(out + 3 * outStep, c30, c31, columns)
 }
 
-/** out (M, N) = packed rows × packed columns; as `tile` says. One panel of b at a time meets all rows. */
+/**
+ * out (M, N) = packed rows × packed columns; as `tile` says. Two panels of b at a time meet all rows: a panel of a is read
+ * from the second-level cache once for both, and a cache line of the result, 16 columns, is written at once.
+ */
 export function multiplyPacked(
   a: usize, b: usize, M: i32, N: i32, K: i32, out: usize, outStep: usize, bias: usize, accumulate: bool,
 ): void {
-  for (let n = 0; n < N; n += COLS) {
+  const panelBytes = <usize>K * (2 * VEC)
+  for (let n = 0; n < N; n += 2 * COLS) {
     let panel = a
-    const column = out + (<usize>n << 2)
+    let to = out + (<usize>n << 2)
     const columnBias = bias != 0 ? bias + (<usize>n << 2) : 0
-    for (let m = 0; m < M; m += ROWS) {
-      const to = column + <usize>m * outStep
-      tile(panel, b, K, to, outStep, min(M - m, ROWS), min(N - n, COLS), columnBias, accumulate)
+    const left = min(N - n, COLS)
+    const right = min(N - n - COLS, COLS)
+    for (let m = M; m > 0; m -= ROWS) {
+      const rows = min(m, ROWS)
+      tile(panel, b, K, to, outStep, rows, left, columnBias, accumulate)
+      if (right > 0) {
+        const rightBias = bias != 0 ? columnBias + 2 * VEC : 0
+        tile(panel, b + panelBytes, K, to + 2 * VEC, outStep, rows, right, rightBias, accumulate)
+      }
       panel += <usize>K * VEC
+      to += ROWS * outStep
     }
-    b += <usize>K * (2 * VEC)
+    b += 2 * panelBytes
   }
 }
 
@@ -235,9 +246,32 @@ export function multiplyPacked(
   /** Rows per chunk, a multiple of 4. */
   rowsPerChunk: i32
   chunksPerMatrix: i32
+  /** The sum of each row of a, for a single matrix. */
+  sums: OptionalAddress
+  /** Adds to the values of sums. */
+  accumulate: Flag
 }
 
-/** Packs rows of all matrices a of a batch. */
+/** Sums of the 4 rows of each panel: sums (rows) = Σ_k, or plus what they held. Pairwise over eight steps of k. */
+function sumPanels(panel: usize, rows: i32, K: i32, sums: usize, accumulate: bool): void {
+  for (; rows > 0; rows -= ROWS, sums += VEC) {
+    let total = splat(0)
+    let k = K
+    for (; k >= 8; k -= 8, panel += 8 * VEC) {
+      const a = f32x4.add(v128.load(panel), v128.load(panel, VEC))
+      const b = f32x4.add(v128.load(panel, 2 * VEC), v128.load(panel, 3 * VEC))
+      const c = f32x4.add(v128.load(panel, 4 * VEC), v128.load(panel, 5 * VEC))
+      const d = f32x4.add(v128.load(panel, 6 * VEC), v128.load(panel, 7 * VEC))
+      total = f32x4.add(total, f32x4.add(f32x4.add(a, b), f32x4.add(c, d)))
+    }
+    for (; k > 0; --k, panel += VEC) total = f32x4.add(total, v128.load(panel))
+    if (accumulate) total = f32x4.add(v128.load(sums), total)
+    if (rows >= ROWS) v128.store(sums, total)
+    else storeFirst(sums, total, rows)
+  }
+}
+
+/** Packs rows of all matrices a of a batch, and sums them where that is wanted. */
 export function gemmPack(args: GemmPackArgs, chunk: i32): void {
   const M = args.M
   const K = args.K
@@ -248,6 +282,8 @@ export function gemmPack(args: GemmPackArgs, chunk: i32): void {
   const from = args.a + <usize>matrix * args.matrixStep + <usize>m * args.rowStep
   const to = args.packed + <usize>matrix * args.packedStep + <usize>m * <usize>K * WORD
   packRows(from, args.rowStep, args.kStep, min(M - m, rows), K, to)
+  // The panels lie in the cache.
+  if (args.sums != 0) sumPanels(to, min(M - m, rows), K, args.sums + (<usize>m << 2), args.accumulate != 0)
 }
 
 @unmanaged class GemmArgs {

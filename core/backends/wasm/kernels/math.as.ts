@@ -1,7 +1,8 @@
 /**
  * exp, log, tanh, erf and the activations that use them, four lanes at a time, to about 1e-7 of the true value (1e-6 at
- * worst). Polynomials are those of Cephes (S. Moshier, single precision); erf is the rational minimax approximation that
- * Eigen uses. NaN and infinities propagate as in IEEE 754.
+ * worst). The polynomials of exponentials are minimax, by Remez' algorithm; the others are those of Cephes (S. Moshier,
+ * single precision), and erf is the rational minimax approximation that Eigen uses. NaN and infinities propagate as in
+ * IEEE 754. tests/core/wasm-values.test.ts holds the errors in units of the last place.
  * Constants are read from memory: V8 loads a vector of four equal floats in one instruction, but builds a constant in
  * three, in every iteration of a loop.
  */
@@ -27,31 +28,42 @@ const LOG2_E = memory.data<f32>([1.44269504088896341])
 const LN2 = memory.data<f32>([0.693359375, -2.12194440e-4])
 /** Adding 1.5·2²³ rounds to the nearest whole number and leaves it in the low bits. */
 const ROUND = memory.data<f32>([12582912])
+/** The same with the exponent's bias: the low bits are those of 2ⁿ before the shift. */
+const ROUND_BIASED = memory.data<f32>([12582912 + 127])
 const EXP_RANGE = memory.data<f32>([-104, 89])
-const NORMAL_RANGE = memory.data<f32>([-87.3])
 /** Here 2ⁿ, put together from bits, is exactly 0 and infinity. */
 const FLUSHED_RANGE = memory.data<f32>([-88, 89])
+const FLUSHED_RANGE2 = memory.data<f32>([-127, 128])
 const LARGEST = memory.data<f32>([3.4028234663852886e38])
+/** (eʳ − 1 − r)/r² for |r| ≤ ½ ln 2: minimax, to 3.1e-9 of eʳ. */
 const EXP = memory.data<f32>([
-  1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
+  1.3814540580e-3, 8.3687454462e-3, 4.1668388993e-2, 1.6666521132e-1, 4.9999994040e-1,
+])
+/** (2ʳ − 1)/r for |r| ≤ ½: minimax, to 2.0e-9 of 2ʳ. */
+const EXP2 = memory.data<f32>([
+  1.5353258641e-4, 1.3399003074e-3, 9.6184387803e-3, 5.5503319949e-2, 2.4022647738e-1, 6.9314718246e-1,
 ])
 const BIAS = memory.data<i32>([127])
+
+/** (eʳ − 1 − r)/r² for |r| ≤ ½ ln 2. */
+@inline
+function expPolynomial(r: v128): v128 {
+  let p = madd(c(EXP), r, c(EXP, 1))
+  p = madd(p, r, c(EXP, 2))
+  p = madd(p, r, c(EXP, 3))
+  return madd(p, r, c(EXP, 4))
+}
 
 /** eʳ − 1 for |r| ≤ ½ ln 2. */
 @inline
 function expm1Fraction(r: v128): v128 {
-  let p = madd(c(EXP), r, c(EXP, 1))
-  p = madd(p, r, c(EXP, 2))
-  p = madd(p, r, c(EXP, 3))
-  p = madd(p, r, c(EXP, 4))
-  p = madd(p, r, c(EXP, 5))
-  return madd(p, f32x4.mul(r, r), r)
+  return madd(expPolynomial(r), f32x4.mul(r, r), r)
 }
 
 /** eʳ for |r| ≤ ½ ln 2. */
 @inline
 function expFraction(r: v128): v128 {
-  return f32x4.add(expm1Fraction(r), c(ONE))
+  return madd(madd(expPolynomial(r), r, c(ONE)), r, c(ONE))
 }
 
 /** 2ⁿ for whole numbers −126 … 127 in the low bits of each lane; for −127 it is 0, for 128 infinity. */
@@ -73,10 +85,10 @@ export function exp(x: v128): v128 {
   return f32x4.mul(f32x4.mul(p, power2(half)), power2(i32x4.sub(whole, half)))
 }
 
-/** The same for x ≤ 0, as softmax needs it: from −87.3 on down it is 0. */
+/** The same for x ≤ 0, as softmax needs it: from −87.7 on down it is 0. */
 @inline
 export function expNegative(x: v128): v128 {
-  return v128.andnot(expNormal(f32x4.pmax(x, c(NORMAL_RANGE))), f32x4.lt(x, c(NORMAL_RANGE)))
+  return expNormal(f32x4.pmax(x, c(FLUSHED_RANGE)))
 }
 
 /** The same for x of which 1 + eˣ is wanted: 0 from −87.7 on down, infinity from 88.4 on up. */
@@ -88,9 +100,23 @@ function expFlushed(x: v128): v128 {
 /** The same for −88 ≤ x ≤ 89, with 2ⁿ in one part. */
 @inline
 function expNormal(x: v128): v128 {
-  const rounded = madd(x, c(LOG2_E), c(ROUND))
-  const n = f32x4.sub(rounded, c(ROUND))
-  return f32x4.mul(expFraction(nmadd(n, c(LN2, 1), nmadd(n, c(LN2), x))), power2(rounded))
+  const rounded = madd(x, c(LOG2_E), c(ROUND_BIASED))
+  const n = f32x4.sub(rounded, c(ROUND_BIASED))
+  return f32x4.mul(expFraction(nmadd(n, c(LN2, 1), nmadd(n, c(LN2), x))), i32x4.shl(rounded, 23))
+}
+
+/** 2ˣ where 1 + 2ˣ is wanted: 0 from −126.5 on down, infinity from 127.5 on up. */
+@inline
+function exp2Flushed(x: v128): v128 {
+  const clamped = f32x4.pmin(f32x4.pmax(x, c(FLUSHED_RANGE2)), c(FLUSHED_RANGE2, 1))
+  const rounded = f32x4.add(clamped, c(ROUND_BIASED))
+  const r = f32x4.sub(clamped, f32x4.sub(rounded, c(ROUND_BIASED)))
+  let p = madd(c(EXP2), r, c(EXP2, 1))
+  p = madd(p, r, c(EXP2, 2))
+  p = madd(p, r, c(EXP2, 3))
+  p = madd(p, r, c(EXP2, 4))
+  p = madd(p, r, c(EXP2, 5))
+  return f32x4.mul(madd(p, r, c(ONE)), i32x4.shl(rounded, 23))
 }
 
 /** Below the first of these eˣ − 1 is −1, above the second it is eˣ. */
@@ -297,26 +323,25 @@ export function normalDensity(x: v128): v128 {
   return f32x4.mul(expNegative(f32x4.mul(f32x4.mul(x, x), c(NORMAL, 1))), c(NORMAL, 2))
 }
 
-/** −2√(2/π) times 0.044715 and 1; 2√(2/π) times 3·0.044715 and 1. */
+/** −2√(2/π)·log₂e times 0.044715 and 1; 2√(2/π) times 3·0.044715 and 1. */
 const GELU = memory.data<f32>([
-  -2 * 0.044715 * 0.7978845608028654, -2 * 0.7978845608028654, 6 * 0.044715 * 0.7978845608028654,
-  2 * 0.7978845608028654,
+  -2 * 0.044715 * 0.7978845608028654 * 1.44269504088896341, -2 * 0.7978845608028654 * 1.44269504088896341,
+  6 * 0.044715 * 0.7978845608028654, 2 * 0.7978845608028654,
 ])
 
 /**
- * e^(−2u) with u = √(2/π)(x + 0.044715x³). The tanh form of gelu is x·s with s = ½(1 + tanh u) = 1/(1 + e^(−2u)), which
- * keeps its digits where tanh is near −1.
+ * e^(−2u) with u = √(2/π)(x + 0.044715x³), of x and x². The tanh form of gelu is x·s with s = ½(1 + tanh u) =
+ * 1/(1 + e^(−2u)), which keeps its digits where tanh is near −1.
  */
 @inline
-export function geluExp(x: v128): v128 {
-  const cubic = madd(f32x4.mul(x, x), c(GELU), c(GELU, 1))
-  return expFlushed(f32x4.mul(x, cubic))
+export function geluExp(x: v128, square: v128): v128 {
+  return exp2Flushed(f32x4.mul(x, madd(square, c(GELU), c(GELU, 1))))
 }
 
-/** 2u′ = 2√(2/π)(1 + 3·0.044715x²), or the largest finite number. */
+/** 2u′ = 2√(2/π)(1 + 3·0.044715x²) of x², or the largest finite number. */
 @inline
-export function geluSlope(x: v128): v128 {
-  return finite(madd(f32x4.mul(x, x), c(GELU, 2), c(GELU, 3)))
+export function geluSlope(square: v128): v128 {
+  return finite(madd(square, c(GELU, 2), c(GELU, 3)))
 }
 
 /** x, where it is infinity the largest finite number: 0 times that is 0. */

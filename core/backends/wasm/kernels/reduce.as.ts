@@ -6,7 +6,7 @@
  */
 
 import { Address } from './arguments.as'
-import { VEC, firstLanes, splat, storeFirst, sumLanes } from './simd.as'
+import { VEC, firstLanes, madd, splat, storeFirst, sumLanes } from './simd.as'
 import { select } from './math.as'
 
 /** Elements summed in f32 before f64 takes over. */
@@ -34,9 +34,27 @@ export function rowSum(x: usize, n: i32): f64 {
   return total + <f64>sumLanes(rest)
 }
 
-/** Σ x² of n floats. */
+/** Σ x² of n floats. Quarters are read side by side: four streams of memory are faster than one. */
 export function rowSquares(x: usize, n: i32): f64 {
   let total: f64 = 0
+  const quarter = (n >> 2) & ~3
+  const far = <usize>quarter << 2
+  for (let left = quarter; left > 0; left -= BLOCK / 2) {
+    let a = splat(0), b = a, c = a, d = a
+    for (const end = x + (<usize>min(left, BLOCK / 2) << 2); x < end; x += VEC) {
+      const v0 = v128.load(x)
+      const v1 = v128.load(x + far)
+      const v2 = v128.load(x + 2 * far)
+      const v3 = v128.load(x + 3 * far)
+      a = madd(v0, v0, a)
+      b = madd(v1, v1, b)
+      c = madd(v2, v2, c)
+      d = madd(v3, v3, d)
+    }
+    total += <f64>sumLanes(f32x4.add(f32x4.add(a, b), f32x4.add(c, d)))
+  }
+  x += 3 * far
+  n -= 4 * quarter
   while (n > 0) {
     const block = min(n, BLOCK)
     const end = x + (<usize>(block & ~7) << 2)

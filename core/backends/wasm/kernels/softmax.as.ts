@@ -27,7 +27,14 @@ import { rowSum } from './reduce.as'
 
 /** The largest of n floats. A NaN is passed over here and comes back with its exponential. */
 function rowTop(x: usize, n: i32): f32 {
-  let top = splat(-Infinity)
+  let top = splat(-Infinity), b = top, c = top, d = top
+  for (; n >= 16; n -= 16, x += 4 * VEC) {
+    top = f32x4.pmax(top, v128.load(x))
+    b = f32x4.pmax(b, v128.load(x, VEC))
+    c = f32x4.pmax(c, v128.load(x, 2 * VEC))
+    d = f32x4.pmax(d, v128.load(x, 3 * VEC))
+  }
+  top = f32x4.pmax(f32x4.pmax(top, b), f32x4.pmax(c, d))
   for (; n >= 4; n -= 4, x += VEC) top = f32x4.pmax(top, v128.load(x))
   if (n > 0) top = f32x4.pmax(top, select(firstLanes(n), v128.load(x), splat(-Infinity)))
   return maxLane(top)

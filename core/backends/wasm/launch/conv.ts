@@ -144,6 +144,8 @@ export function convolutions(context: LaunchContext): Pick<FusedKernels, 'conv2d
           packedStep,
           rowsPerChunk: PACK_ROWS,
           chunksPerMatrix: chunksPerGroup,
+          sums: null,
+          accumulate: false,
         })
     }
   }
@@ -296,6 +298,8 @@ export function convolutions(context: LaunchContext): Pick<FusedKernels, 'conv2d
           packedStep: pictureBytes,
           rowsPerChunk: PACK_ROWS,
           chunksPerMatrix: ceilDiv(P, PACK_ROWS),
+          sums: null,
+          accumulate: false,
         })
       runtime.launch(convTallAdjoint, ceilDiv(M, channelsPerChunk), {
         packed,

@@ -48,13 +48,15 @@ interface Product {
   /** Per batch element: which matrix of a and which of b. */
   readonly offsets: readonly (readonly [number, number])[] | null
   readonly bias: Address | null
+  /** Where the sums of a's rows go; null if they are not wanted. */
+  readonly sums: Address | null
 }
 
 export function matmul(
   context: LaunchContext,
   loops: Kernels,
   reduce: Reduce,
-): Pick<Kernels, 'matmul'> & Pick<FusedKernels, 'linear'> {
+): Pick<Kernels, 'matmul'> & Pick<FusedKernels, 'linear' | 'linearWeightGrad'> {
   const { runtime } = context
   const { gemm, gemmPack, fewRows, fewRowsAlong } = runtime.kernels
 
@@ -118,7 +120,8 @@ export function matmul(
       })
   }
 
-  function multiplyPacked({ M, N, K, batch, a, b, countA, offsets, bias }: Product, out: WasmStorage): void {
+  function multiplyPacked(product: Product, out: WasmStorage): void {
+    const { M, N, K, batch, a, b, countA, offsets, bias, sums } = product
     const { passes, perPass } = passesOf(K)
     const { rowsPerBlock, columnsPerBlock } = blocks(M, N, perPass, batch)
     const [rowBlocks, columnBlocks] = [ceilDiv(M, rowsPerBlock), ceilDiv(N, columnsPerBlock)]
@@ -150,6 +153,8 @@ export function matmul(
           packedStep: packedBytes,
           rowsPerChunk: PACK_ROWS,
           chunksPerMatrix,
+          sums,
+          accumulate: pass > 0,
         })
         runtime.launch(gemm, batch * rowBlocks * columnBlocks, {
           packedA: packed,
@@ -190,7 +195,7 @@ export function matmul(
       const batchShape = out.shape.slice(0, -2)
       const batch = sizeOf(batchShape)
       const [countA, countB] = [a, b].map(x => sizeOf(x.shape.slice(0, -2)))
-      const product = { N, K, a: matrix(a, transposeA), b: matrix(b, transposeB), bias: null }
+      const product = { N, K, a: matrix(a, transposeA), b: matrix(b, transposeB), bias: null, sums: null }
       // One b for all: the rows of all a's are the rows of one matrix.
       if (countB === 1 && !transposeA && countA === batch)
         multiply({ ...product, M: batch * M, batch: 1, countA: 1, offsets: null }, y)
@@ -204,8 +209,23 @@ export function matmul(
       const M = N === 0 ? 0 : y.length / N
       const bias = addressOf(b)
       const a = { address: addressOf(x), rowStep: 4 * K, columnStep: 4 }
-      multiply({ M, N, K, batch: 1, a, b: matrix(w, true), countA: 1, offsets: null, bias }, y)
+      multiply({ M, N, K, batch: 1, a, b: matrix(w, true), countA: 1, offsets: null, bias, sums: null }, y)
       return y
+    },
+
+    linearWeightGrad(g, x) {
+      const [R, M] = g.shape
+      const N = x.shape[1]
+      const gw = context.output({ shape: [M, N], dtype: 'f32' })
+      const gb = context.output({ shape: [M], dtype: 'f32' })
+      // Rows of gᵀ are summed while they are packed.
+      const packs = M > FEW_ROWS && N > 0
+      const sums = packs ? gb.address : null
+      const operands = { a: matrix(g, true), b: matrix(x, false), countA: 1, offsets: null, bias: null, sums }
+      multiply({ ...operands, M, N, K: R, batch: 1 }, gw)
+      if (!packs && R === 0) runtime.floats(gb.address, M).fill(0)
+      else if (!packs && M > 0) reduce('sum', addressOf(g), gb.address, 1, R, M)
+      return [gw, gb]
     },
   }
 }
