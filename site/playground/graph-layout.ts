@@ -13,7 +13,7 @@ export interface Box {
 }
 
 export interface Sizes {
-  /** Of a box and its column. */
+  /** Width of a box and its column. */
   readonly width: number
   /** Between columns. */
   readonly gap: number

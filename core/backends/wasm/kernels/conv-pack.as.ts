@@ -171,7 +171,7 @@ export function packTaps(
   /** Bytes from picture to picture. */
   pictureBytes: usize
   quadsPerPicture: i32
-  /** Of all pictures. */
+  /** First of the quads of all pictures. */
   firstQuad: i32
   quads: i32
   quadsPerChunk: i32
@@ -203,7 +203,7 @@ export function convLocate(args: ConvLocateArgs, chunk: i32): void {
   M: i32
   P: i32
   quadsPerPicture: i32
-  /** Of all pictures. */
+  /** First of the quads of all pictures. */
   firstQuad: i32
   quads: i32
   /** Groups of packed rows, `packedStep` bytes apart. */
@@ -245,7 +245,7 @@ export function convPackPlanes(args: ConvPackPlanesArgs, chunk: i32): void {
 @unmanaged class ConvPackAdjointArgs {
   /** (groups, O, C, kernel) */
   w: Address
-  /** Of a group. */
+  /** Output channels of a group. */
   O: i32
   C: i32
   /** Taps of the kernel, and those that are packed: `tapCount` of them, in the kernel's order. */
