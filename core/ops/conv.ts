@@ -230,7 +230,8 @@ export interface ConvOptions {
   readonly groups?: number
 }
 
-const listOf = (...lengths: readonly number[]): Kind => ({
+/** A list of numbers that has one of these lengths. */
+export const listOf = (...lengths: readonly number[]): Kind => ({
   expected: `a list of ${lengths.join(' or ')} numbers`,
   accepts: value =>
     Array.isArray(value) && lengths.includes(value.length) && value.every(item => aNumber.accepts(item)),

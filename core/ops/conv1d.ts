@@ -2,10 +2,10 @@
  * Convolution along one axis: that of an image one pixel high.
  */
 
-import { aCount, aNumber, checkOneDType, checkOptions, either, numbers, oneOf } from '../arguments.ts'
+import { aCount, aNumber, checkFloats, checkOptions, either, oneOf } from '../arguments.ts'
 import { ShapeError, show } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
-import { conv2d } from './conv.ts'
+import { conv2d, listOf } from './conv.ts'
 import { reshape, unsqueeze } from './movement.ts'
 
 /** Options of `conv1d`. */
@@ -23,7 +23,7 @@ export interface Conv1dOptions {
 /** Kinds of the options of `conv1d`. */
 export const conv1dOptionKinds = {
   stride: aNumber,
-  padding: either(aNumber, oneOf(['same', 'valid']), numbers),
+  padding: either(aNumber, oneOf(['same', 'valid']), listOf(2)),
   dilation: aNumber,
   groups: aCount,
 }
@@ -33,7 +33,7 @@ export const conv1dOptionKinds = {
  * with the padding of both ends. Throws ShapeError.
  */
 export function conv1d(x: Tensor, w: Tensor, b: Tensor | null = null, options: Conv1dOptions = {}): Tensor {
-  checkOneDType('conv1d', b === null ? { x, w } : { x, w, b })
+  checkFloats('conv1d', b === null ? { x, w } : { x, w, b })
   checkOptions('conv1d', options, conv1dOptionKinds)
   const { stride = 1, padding = 0, dilation = 1, groups = 1 } = options
   const perGroup = groups === 1 ? 'C' : `C/${groups}`
