@@ -32,18 +32,16 @@ async function masked(at: Point, side: number, hidden: ArrayLike<number>, outlin
 const T = tokens * tokens
 const grid = [tokens, tokens] as const
 
-/** 1 for hidden tokens, by a paper's way of masking, with seed 3. */
-export function hiddenBy(way: 'MaskDiT' | 'MDT' | Masking): Float64Array {
+/** 1 for hidden tokens, a share of single ones or by one of MaskDM's ways, with seed 3. */
+export function hiddenBy(way: number | Masking): Float64Array {
   const mask =
-    typeof way === 'string'
-      ? tokenMask(rng(3).uniformArray(T), [1, T], way === 'MaskDiT' ? 0.5 : 0.3)
-      : sampleMask(way, 1, grid, rng(3))
+    typeof way === 'number' ? tokenMask(rng(3).uniformArray(T), [1, T], way) : sampleMask(way, 1, grid, rng(3))
   return Float64Array.from(mask.mask.dataSync())
 }
 
-const ways: readonly (readonly [string, 'MaskDiT' | 'MDT' | Masking])[] = [
-  ['MaskDiT: 50 %', 'MaskDiT'],
-  ['MDT: 30 %', 'MDT'],
+const ways: readonly (readonly [string, number | Masking])[] = [
+  ['MaskDiT: 50 %', 0.5],
+  ['MDT: 30 %', 0.3],
   ['MaskDM, patches: 90 %', { way: 'patch', ratio: 0.9 }],
   ['MaskDM, blocks: 50 %', { way: 'block', ratio: 0.5, size: 2 }],
   ['MaskDM, crop of 4 × 4', { way: 'crop', size: 4 }],
@@ -66,8 +64,8 @@ async function maskGrid(): Promise<string> {
 /** For each paper the tokens whose error enters a loss: green denoised, orange reconstructed, none in grey. */
 async function losses(): Promise<string> {
   const rows: readonly (readonly [string, string, Float64Array, (hidden: boolean) => string | null])[] = [
-    ['MaskDiT', 'visible: denoise; hidden: reconstruct', hiddenBy('MaskDiT'), hidden => (hidden ? orange : green)],
-    ['MDT, masked pass', 'all: denoise, the hidden ones too', hiddenBy('MDT'), () => green],
+    ['MaskDiT', 'visible: denoise; hidden: reconstruct', hiddenBy(0.5), hidden => (hidden ? orange : green)],
+    ['MDT, masked pass', 'all: denoise, the hidden ones too', hiddenBy(0.3), () => green],
     [
       'MaskDM',
       'visible: denoise; hidden: nothing',
