@@ -2,7 +2,7 @@
  * Convolution along one axis: that of an image one pixel high.
  */
 
-import { aCount, aNumber, checkFloats, checkOptions, either, oneOf } from '../arguments.ts'
+import { aCount, aNumber, checkOneDType, checkOptions, either, oneOf } from '../arguments.ts'
 import { ShapeError, show } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { conv2d, listOf } from './conv.ts'
@@ -33,7 +33,7 @@ export const conv1dOptionKinds = {
  * with the padding of both ends. Throws ShapeError.
  */
 export function conv1d(x: Tensor, w: Tensor, b: Tensor | null = null, options: Conv1dOptions = {}): Tensor {
-  checkFloats('conv1d', b === null ? { x, w } : { x, w, b })
+  checkOneDType('conv1d', b === null ? { x, w } : { x, w, b })
   checkOptions('conv1d', options, conv1dOptionKinds)
   const { stride = 1, padding = 0, dilation = 1, groups = 1 } = options
   const perGroup = groups === 1 ? 'C' : `C/${groups}`
