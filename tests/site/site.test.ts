@@ -270,7 +270,7 @@ onSite('the table of ops is sorted and searched', async () => {
 
 onSite('search lists a chapter before the API', async () => {
   const { page } = await open('index.html')
-  await page.keyboard.press('Control+K')
+  await page.keyboard.press('Control+k')
   await page.fill('.VPLocalSearchBox input', 'guidance')
   const first = await page.waitForSelector('.VPLocalSearchBox .result')
   assert.match((await first.getAttribute('href'))!, /^\/tour\//)
