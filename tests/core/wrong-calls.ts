@@ -129,3 +129,9 @@ export function testCalls(test: typeof uvuTest, calls: Readonly<Record<string, R
       assert.equal(await badAnswers(name, right), [])
     })
 }
+
+/** A constructor as a function that needs as many arguments. */
+export function constructing(Class: RightCall['call']): RightCall['call'] {
+  const call = (...args: unknown[]) => Reflect.construct(Class, args)
+  return Object.defineProperty(call, 'length', { value: Class.length })
+}

@@ -7,7 +7,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { shapes } from '../../core/index.ts'
 import * as evaluation from '../../evaluation/index.ts'
-import { type RightCall, testCalls } from '../core/wrong-calls.ts'
+import { constructing, type RightCall, testCalls } from '../core/wrong-calls.ts'
 
 const features = () => ({ data: Float64Array.of(1, 2, 3, 5, 8, 13), shape: [3, 2] })
 const gaussian = () => evaluation.featureGaussian(features())
@@ -31,17 +31,14 @@ const classes: Record<string, Row> = {
 
 const named = evaluation as unknown as Readonly<Record<string, RightCall['call']>>
 
-/** A constructor as a function that needs as many arguments. */
-function maker(name: string): RightCall['call'] {
-  const call = (...args: unknown[]) => Reflect.construct(named[name], args)
-  return Object.defineProperty(call, 'length', { value: named[name].length })
-}
-
 testCalls(
   test,
   Object.fromEntries([
     ...Object.entries(functions).map(([name, [args, accepts]]) => [name, { call: named[name], args, accepts }]),
-    ...Object.entries(classes).map(([name, [args, accepts]]) => [name, { call: maker(name), args, accepts }]),
+    ...Object.entries(classes).map(([name, [args, accepts]]) => [
+      name,
+      { call: constructing(named[name]), args, accepts },
+    ]),
   ]),
 )
 

@@ -7,7 +7,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cpu, rng, shapes } from '../../core/index.ts'
 import * as models from '../../models/index.ts'
-import { floats, type RightCall, testCalls } from '../core/wrong-calls.ts'
+import { constructing, floats, type RightCall, testCalls } from '../core/wrong-calls.ts'
 
 const init = () => ({ rng: rng(0), dtype: 'f32', backend: cpu }) as const
 const pictures = { inputSize: 4, inChannels: 1, numClasses: 2 }
@@ -167,17 +167,14 @@ const classes: Record<string, Row> = {
 
 const named = models as unknown as Readonly<Record<string, RightCall['call']>>
 
-/** A constructor as a function that needs as many arguments. */
-function maker(name: string): RightCall['call'] {
-  const call = (...args: unknown[]) => Reflect.construct(named[name], args)
-  return Object.defineProperty(call, 'length', { value: named[name].length })
-}
-
 testCalls(
   test,
   Object.fromEntries([
     ...Object.entries(functions).map(([name, [args, accepts]]) => [name, { call: named[name], args, accepts }]),
-    ...Object.entries(classes).map(([name, [args, accepts]]) => [name, { call: maker(name), args, accepts }]),
+    ...Object.entries(classes).map(([name, [args, accepts]]) => [
+      name,
+      { call: constructing(named[name]), args, accepts },
+    ]),
   ]),
 )
 

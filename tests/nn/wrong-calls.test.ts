@@ -7,7 +7,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cpu, rng } from '../../core/index.ts'
 import * as nn from '../../nn/index.ts'
-import { floats, type RightCall, testCalls } from '../core/wrong-calls.ts'
+import { constructing, floats, type RightCall, testCalls } from '../core/wrong-calls.ts'
 
 const init = () => ({ rng: rng(0), dtype: 'f32', backend: cpu })
 const parameters = () => [['w', floats(2).requireGrad()]]
@@ -91,12 +91,6 @@ const functions: typeof calls = {
   zeroGrad: [() => [[floats(2)]]],
 }
 
-/** A constructor as a function that needs as many arguments. */
-function maker(make: unknown): RightCall['call'] {
-  const call = (...args: unknown[]) => Reflect.construct(make as new () => unknown, args)
-  return Object.defineProperty(call, 'length', { value: (make as { length: number }).length })
-}
-
 const named = nn as unknown as Readonly<Record<string, RightCall['call']>>
 
 const rightCalls = (rows: typeof calls, callOf: (name: string) => RightCall['call']) =>
@@ -108,7 +102,7 @@ const rightCalls = (rows: typeof calls, callOf: (name: string) => RightCall['cal
 testCalls(
   test,
   Object.fromEntries([
-    ...rightCalls({ ...calls, ...more }, name => maker(named[name])),
+    ...rightCalls({ ...calls, ...more }, name => constructing(named[name] as RightCall['call'])),
     ...rightCalls(functions, name => named[name]),
   ]),
 )
