@@ -57,19 +57,26 @@ function pathOf(folder: string, experiment: string, run: string): string {
   return join(folder, experiment, `${run}.jsonl`)
 }
 
-/** Returns the record of a run; undefined if there is none. */
-export function readRecord(folder: string, experiment: string, run: string): RunRecord | undefined {
+/** Returns the values of a JSONL file, a line each; undefined if there is no file. */
+export function readLines(path: string): unknown[] | undefined {
   let text: string
   try {
-    text = readFileSync(pathOf(folder, experiment, run), 'utf8')
+    text = readFileSync(path, 'utf8')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error
   }
-  const [head, ...points] = text
+  return text
     .trim()
     .split('\n')
     .map(line => JSON.parse(line))
+}
+
+/** Returns the record of a run; undefined if there is none. */
+export function readRecord(folder: string, experiment: string, run: string): RunRecord | undefined {
+  const lines = readLines(pathOf(folder, experiment, run)) as [RunHead, ...Point[]] | undefined
+  if (lines === undefined) return undefined
+  const [head, ...points] = lines
   return { head, points }
 }
 

@@ -15,7 +15,7 @@ import { type ImageDataset, imagesOf, openDataset } from '../../data/index.ts'
 import { type Features, featureGaussian, frechetDistance, precisionRecall } from '../../evaluation/index.ts'
 import { replaceFile } from '../../io/replace.ts'
 import { blurred, noised, shifted, specked } from './damage.ts'
-import { dataFolder } from './records.ts'
+import { dataFolder, readLines } from './records.ts'
 import { root } from './trees.ts'
 
 const size = 16
@@ -86,17 +86,9 @@ export const yardstickPath = join(dataFolder, 'yardstick.jsonl')
 
 /** The record; null if nothing was measured. */
 export function readYardstick(): { readonly head: YardstickHead; readonly points: readonly YardstickPoint[] } | null {
-  let text: string
-  try {
-    text = readFileSync(yardstickPath, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
-  }
-  const [head, ...points] = text
-    .trim()
-    .split('\n')
-    .map(line => JSON.parse(line))
+  const lines = readLines(yardstickPath) as [YardstickHead, ...YardstickPoint[]] | undefined
+  if (lines === undefined) return null
+  const [head, ...points] = lines
   return { head, points }
 }
 
