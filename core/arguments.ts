@@ -66,6 +66,14 @@ export function iterableOf(items: string): Kind {
   }
 }
 
+/** A list of numbers that has one of these lengths. */
+export function listOf(...lengths: readonly number[]): Kind {
+  return {
+    expected: `a list of ${lengths.join(' or ')} numbers`,
+    accepts: value => Array.isArray(value) && lengths.includes(value.length) && value.every(isNumber),
+  }
+}
+
 /** One of some strings. */
 export function oneOf(values: readonly string[]): Kind {
   return {

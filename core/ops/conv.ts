@@ -4,7 +4,7 @@
  * kernel unfolds the image and multiplies matrices.
  */
 
-import { aCount, aNumber, checkFloats, checkOneDType, checkOptions, either, type Kind, oneOf } from '../arguments.ts'
+import { aCount, aNumber, checkFloats, checkOneDType, checkOptions, either, listOf, oneOf } from '../arguments.ts'
 import type { Convolution, Spec, Window2d } from '../backend.ts'
 import { addLoops } from '../backends/cpu/backend.ts'
 import { convLoops } from '../backends/cpu/conv.ts'
@@ -229,13 +229,6 @@ export interface ConvOptions {
   /** Groups of channels: output channels of a group see its input channels only. Default: 1. */
   readonly groups?: number
 }
-
-/** A list of numbers that has one of these lengths. */
-export const listOf = (...lengths: readonly number[]): Kind => ({
-  expected: `a list of ${lengths.join(' or ')} numbers`,
-  accepts: value =>
-    Array.isArray(value) && lengths.includes(value.length) && value.every(item => aNumber.accepts(item)),
-})
 
 /** Kinds of the options of `conv2d`. */
 export const convOptionKinds = {

@@ -2,10 +2,10 @@
  * Convolution along one axis: that of an image one pixel high.
  */
 
-import { aCount, aNumber, checkOneDType, checkOptions, either, oneOf } from '../arguments.ts'
+import { aCount, aNumber, checkOneDType, checkOptions, either, listOf, oneOf } from '../arguments.ts'
 import { ShapeError, show } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
-import { conv2d, listOf } from './conv.ts'
+import { conv2d } from './conv.ts'
 import { reshape, unsqueeze } from './movement.ts'
 
 /** Options of `conv1d`. */
