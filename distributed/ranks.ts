@@ -211,13 +211,9 @@ function divided(
   const whole: Piece[] = []
   const rest: Piece[] = []
   for (const of of tensors) {
-    let from = 0
-    if (of.size >= size * smallestShare)
-      for (let length = 1; length > 0; from += length) {
-        length = Math.floor(Math.min(capacity, of.size - from) / size) * size
-        if (length > 0) whole.push({ of, from, length })
-      }
-    if (from < of.size) rest.push({ of, from, length: of.size - from })
+    const end = of.size >= size * smallestShare ? of.size - (of.size % size) : 0
+    for (let from = 0; from < end; from += capacity) whole.push({ of, from, length: Math.min(capacity, end - from) })
+    if (end < of.size) rest.push({ of, from: end, length: of.size - end })
   }
   return { whole, rest }
 }
