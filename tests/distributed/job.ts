@@ -56,23 +56,21 @@ export function runJob(ranks: number, words: readonly string[], options: JobOpti
   const { env, nodeFlags = [], act, when } = options
   const node = [process.execPath, '--import', 'tsx', ...nodeFlags, ...words]
   const command = ranks === 0 ? node : [mpirun, '-n', String(ranks), ...node]
-  // Without a launcher this process takes the place of the one that waits (cli/run-in-child.ts).
-  const waiting = ranks === 0 ? { DEMASK_STARTED_BY: String(process.pid) } : {}
   const child = spawn(command[0], command.slice(1), {
     cwd: repository,
-    env: { ...process.env, ...jobEnvironment, DEMASK_DEBUG: '', ...waiting, ...env },
-    stdio: ['ignore', 'pipe', 'pipe', ...(ranks === 0 ? (['ipc'] as const) : [])],
+    env: { ...process.env, ...jobEnvironment, DEMASK_DEBUG: '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
   })
   let [stdout, stderr, began] = ['', '', performance.now()]
   let pids: readonly number[] = []
-  child.stdout!.on('data', chunk => (stdout += chunk))
+  child.stdout.on('data', chunk => (stdout += chunk))
   const watch = setInterval(() => {
     if (act === undefined || pids.length > 0 || !when!(stdout)) return
     pids = nodesBelow(child.pid!)
     began = performance.now()
     act(child, pids)
   }, 20)
-  child.stderr!.on('data', chunk => (stderr += chunk))
+  child.stderr.on('data', chunk => (stderr += chunk))
   return new Promise(resolve =>
     child.on('close', async code => {
       clearInterval(watch)
