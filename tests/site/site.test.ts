@@ -173,10 +173,13 @@ onSite('the model that comes with the site denoises, attends and draws', async (
   assert.ok((await errorOf('noise')) < 0.3, `error of the noise at t = 400: ${await errorOf('noise')}`)
   await noise.page.focus('[data-test=t]')
   await noise.page.keyboard.press('End') // t = 999
-  await noise.page.waitForFunction(() => document.querySelector('[data-test=why]')?.textContent?.includes('amplifies'))
   const { alphaBar } = scheduleOf(linearBetas(1000))
-  const factor = (await errorOf('picture')) / (await errorOf('noise'))
   const wanted = (1 - alphaBar[999]) / alphaBar[999]
+  await noise.page.waitForFunction(
+    text => document.querySelector('[data-test=why]')?.textContent?.includes(text),
+    `(1 − ᾱ)/ᾱ = ${wanted.toFixed(0)}`,
+  )
+  const factor = (await errorOf('picture')) / (await errorOf('noise'))
   assert.ok(
     Math.abs(factor / wanted - 1) < 0.01,
     `the error of x̂₀ is ${factor} times that of the noise, wanted ${wanted}`,
