@@ -13,6 +13,7 @@ import { evidenceFiles, pagesFolder } from '../../bench/evidence/pages.ts'
 import { commandOf, withData } from '../../bench/evidence/pieces.ts'
 import { readRecord, recordsOf } from '../../bench/evidence/records.ts'
 import { root } from '../../bench/evidence/trees.ts'
+import { axes, featuresHash, readYardstick } from '../../bench/evidence/yardstick.ts'
 import { readTrainingCommand } from '../../cli/train-flags.ts'
 import { rng } from '../../core/index.ts'
 import { openDataset } from '../../data/index.ts'
@@ -98,6 +99,23 @@ test('costs follow masks, passes and tuning', () => {
   assert.ok(Math.abs(ratio('maskdit', 'half-0', 'full-0') - 0.61) < 0.01)
   assert.is(costOf('maskdit', 'tuned-zero-0'), costOf('maskdit', 'full-0'))
   assert.ok(ratio('maskdm', 'pretrain90-0', 'finetune90-0') < 0.2)
+})
+
+test('the distance rises with every fault, with the features that demask has', () => {
+  const { head, points } = readYardstick()!
+  assert.is(head.features, featuresHash(), 'npx tsx bench/evidence/yardstick.ts measures anew')
+  for (const [kind, { strengths }] of Object.entries(axes)) {
+    const some = points.filter(point => point.kind === kind)
+    assert.equal(
+      some.map(({ strength }) => strength),
+      strengths,
+    )
+    for (const [i, { distance }] of some.entries())
+      assert.ok(i === 0 || distance > some[i - 1].distance, `${kind} ${strengths[i]}: ${distance}`)
+  }
+  const floor = (count: number) => points.filter(({ kind, samples: n }) => kind === 'real' && n === count)
+  const distances = [samples.curve.count, samples.end.count].map(count => floor(count).map(({ distance }) => distance))
+  assert.ok(distances.every(some => some.length === 10) && Math.max(...distances[1]) < Math.min(...distances[0]))
 })
 
 test('damage has the strength that it says', () => {
