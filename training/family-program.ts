@@ -1,11 +1,15 @@
 /** The training program of a family: everything follows from its record. Needs Node. */
 
+import { arrayOf, aString, check, objectWith } from '../core/arguments.ts'
 import type { Family, SettingsTable } from '../models/family.ts'
 import { readGenerated, type TransformerOptions } from '../models/index.ts'
 import type { Module } from '../nn/index.ts'
+import { checkTrainable } from './arguments.ts'
 import { showGenerated } from './latents.ts'
 import type { TrainingProgram } from './program.ts'
 import { checkPatches, folderOf } from './settings.ts'
+
+const help = objectWith('help about and examples', { about: aString, examples: arrayOf('', arrayOf('', aString)) })
 
 /** Makes a family's program; `more` holds its help and what is special about its runs. */
 export function familyProgram<Model extends Module, Options extends TransformerOptions, Own extends SettingsTable>(
@@ -13,6 +17,8 @@ export function familyProgram<Model extends Module, Options extends TransformerO
   more: Pick<TrainingProgram<Model, Options, Own>, 'about' | 'examples'> &
     Partial<TrainingProgram<Model, Options, Own>>,
 ): TrainingProgram<Model, Options, Own> {
+  checkTrainable('familyProgram', family)
+  check('familyProgram', 'more', more, help)
   return {
     family,
     folder: given => folderOf(family, given.preset),
@@ -28,7 +34,8 @@ export function familyProgram<Model extends Module, Options extends TransformerO
       const request = { seeds, labels, ...generation.defaults, clip: decode === null, schedule }
       const stop = () => run.isDrawingOver()
       const values = await readGenerated(generation.generate(average, request), stop)
-      if (values !== null) await showGenerated(path, { values, shape: [count, C, S, S] }, decode, stop)
+      if (values !== null)
+        await showGenerated(path, { values, shape: [count, C, S, S] }, decode, stop)
     },
     ...more,
   }
