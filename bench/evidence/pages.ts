@@ -51,7 +51,7 @@ const contents: Readonly<Record<string, Content>> = {
     const { experiment } = records[0].head
     const alt = `${measures[measure as MeasureName]} of ${experiment} over ${costs[cost as CostName].title}`
     const svg = figureOf(records, measure as MeasureName, cost as CostName)
-    return figure(files, `${experiment}-${measure}-${cost}`, alt, svg)
+    return svg === null ? notMeasured : figure(files, `${experiment}-${measure}-${cost}`, alt, svg)
   }),
   losses: ofRecords((records, _, files) => {
     const { experiment } = records[0].head
