@@ -34,8 +34,7 @@ export function familyProgram<Model extends Module, Options extends TransformerO
       const request = { seeds, labels, ...generation.defaults, clip: decode === null, schedule }
       const stop = () => run.isDrawingOver()
       const values = await readGenerated(generation.generate(average, request), stop)
-      if (values !== null)
-        await showGenerated(path, { values, shape: [count, C, S, S] }, decode, stop)
+      if (values !== null) await showGenerated(path, { values, shape: [count, C, S, S] }, decode, stop)
     },
     ...more,
   }
