@@ -24,17 +24,19 @@ export function familyProgram<Model extends Module, Options extends TransformerO
     folder: given => folderOf(family, given.preset),
     title: ({ preset }) => `${family.name}-${preset}`,
     check: checkPatches,
-    /** Pictures of seeds 0, 1, …, of all classes in turn, as `demask sample` generates them. */
+    /** Pictures of seeds 0, 1, …, of all classes in turn. */
     async show(path, run, { settings, options, decode, average, samples: count }) {
       const { inputSize: S, inChannels: C, numClasses } = options
-      const { generation } = family
+      const { generation, training } = family
+      const drawing = { ...generation.defaults, ...training.grid?.(settings.preset, numClasses > 0) }
       const seeds = Array.from({ length: count }, (_, i) => i)
       const labels = numClasses > 0 ? seeds.map(i => i % numClasses) : null
       const schedule = generation.schedule?.(settings.preset)
-      const request = { seeds, labels, ...generation.defaults, clip: decode === null, schedule }
+      const request = { seeds, labels, ...drawing, clip: decode === null, schedule }
       const stop = () => run.isDrawingOver()
       const values = await readGenerated(generation.generate(average, request), stop)
-      if (values !== null) await showGenerated(path, { values, shape: [count, C, S, S] }, decode, stop)
+      if (values !== null)
+        await showGenerated(path, { values, shape: [count, C, S, S] }, { decode, classes: numClasses }, stop)
     },
     ...more,
   }

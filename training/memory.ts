@@ -141,7 +141,10 @@ export function countTraining<Model extends Module, Options, Own extends Setting
       values.dispose()
     }
     const step = backend.stats().peakBytes - before
-    const drawing = samples > 0 && isFamily(family) ? drawingBytes(family, options, average, samples, labelled) : null
+    const drawing =
+      samples > 0 && isFamily(family)
+        ? drawingBytes(family, settings.preset, options, average, samples, labelled)
+        : null
     const saved = [model.stateDict(), average.stateDict(), optimizer.stateDict()]
     const needs = {
       parameters: model.countParameters().total,
@@ -156,13 +159,27 @@ export function countTraining<Model extends Module, Options, Own extends Setting
 }
 
 /** Bytes of the default backend at the peak of a grid of `samples` pictures. */
-function drawingBytes(family: Family, options: unknown, model: Module, samples: number, labelled: boolean): number {
+function drawingBytes(
+  family: Family,
+  preset: string,
+  options: unknown,
+  model: Module,
+  samples: number,
+  labelled: boolean,
+): number {
   const backend = defaultBackend()
   const { numClasses } = options as TransformerOptions
   const seeds = Array.from({ length: samples }, (_, i) => i)
   const labels = labelled ? seeds.map(i => i % numClasses) : null
   backend.resetPeak()
-  const request = { seeds, labels, ...family.generation.defaults, steps: 2, clip: true }
+  const request = {
+    seeds,
+    labels,
+    ...family.generation.defaults,
+    ...family.training.grid?.(preset, labelled),
+    steps: 2,
+    clip: true,
+  }
   for (const _ of family.generation.generate(model, request));
   return backend.stats().peakBytes
 }

@@ -28,7 +28,7 @@ import { tokenMask } from '../../diffusion/masking.ts'
 import { DiT, DiTBlock, type TransformerOptions } from '../../models/dit.ts'
 import { MDT, type MDTOptions, MDTv2 } from '../../models/mdt.ts'
 import { mdtLoss, mdtPasses, mdtTerms, sampleMDTInputs } from '../../models/mdt-loss.ts'
-import { mdtPreset, presetNames, tinyFor, trainingDefaults } from '../../models/presets.ts'
+import { gridIn, mdtPreset, presetNames, samplesIn, tinyFor, trainingDefaults } from '../../models/presets.ts'
 import { shapesOnly } from '../../nn/index.ts'
 import { near } from '../near.ts'
 import { opened } from './opened.ts'
@@ -52,7 +52,11 @@ test('presets', () => {
   const common = { size: 16, weightDecay: 0, maxNorm: null, flip: true }
   const tinys = { ...common, batch: 64, lr: 2e-3, warmUpSteps: 100, emaDecay: 0.999, labels: 'no' }
   assert.equal(trainingDefaults('tiny'), tinys)
-  assert.equal(trainingDefaults('tiny/8'), { ...tinys, size: 64, labels: 'yes' })
+  assert.equal(trainingDefaults('tiny/8'), { ...tinys, size: 64, batch: 16, labels: 'yes' })
+  assert.equal(['tiny', 'tiny/4', 'S/2'].map(samplesIn), [96, 48, 24])
+  assert.equal(gridIn('tiny/4', true), { sampler: 'ddpm', guidance: { scale: 3 } })
+  assert.equal(gridIn('tiny/8', false), { sampler: 'ddpm' })
+  for (const name of ['tiny', 'S/2']) assert.equal(gridIn(name, true), {})
   const chosen = {
     1: 'tiny',
     8: 'tiny',
