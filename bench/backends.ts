@@ -1,46 +1,27 @@
 /**
- * One matrix product, 512³ in f32, wherever it can be computed here: GFLOP/s, best of some seconds, and for the
+ * One matrix product, 512³ in f32, every way that is possible here (product.ts): GFLOP/s, best of two seconds, and for the
  * relaxed build the fraction of the multiply-adds that as many threads can do (ceiling.ts). Run: npx tsx bench/backends.ts. It is the table of
  * docs/tour/5-backends.md.
  */
 
-import { type Backend, cpu, matmul, rng, scope } from '../core/index.ts'
 import { measureCeiling } from './ceiling.ts'
+import { measure, ways } from './product.ts'
 import { table } from './table.ts'
 
-const n = 512
-const budget = 2000
-
-/** GFLOP/s of the fastest product; reading one element back waits for it. */
-async function measure(backend: Backend): Promise<number> {
-  const [a, b] = [rng(1).normal([n, n], { backend }), rng(2).normal([n, n], { backend })]
-  let best = Infinity
-  for (const end = performance.now() + budget; performance.now() < end; ) {
-    const start = performance.now()
-    const y = scope(() => matmul(a, b))
-    if (backend.readSync === undefined) await y.data()
-    best = Math.min(best, performance.now() - start)
-    y.dispose()
-    await new Promise(resolve => setTimeout(resolve, 1)) // a turn for workers that are still starting
-  }
-  backend.dispose()
-  return (2 * n ** 3) / best / 1e6
+const ceilings: Readonly<Record<string, () => Promise<number>>> = {
+  'wasm: SIMD with relaxed multiply-add': () => measureCeiling(),
+  'the same on two threads': () => measureCeiling({ threads: 2 }),
 }
 
-const { createWasm } = await import('../core/backends/wasm/index.ts')
-const { gpu } = await import('../core/backends/gpu/index.ts')
-const ways: readonly [what: string, open: () => Backend | Promise<Backend>, ceiling?: () => Promise<number>][] = [
-  ['cpu: loops in JavaScript', () => cpu],
-  ['gpu.js in its CPU mode', () => gpu({ device: 'cpu' })],
-  ['wasm, SIMD', () => createWasm({ threads: 1, build: 'simd' })],
-  ['wasm, SIMD with relaxed multiply-add', () => createWasm({ threads: 1 }), () => measureCeiling()],
-  ['the same on two threads', () => createWasm({ threads: 2 }), () => measureCeiling({ threads: 2 })],
-]
-
-const rows = [['', 'GFLOP/s', 'of the ceiling']]
-for (const [what, open, ceiling] of ways) {
-  const speed = await measure(await open())
-  const share = ceiling === undefined ? '–' : `${((100 * speed) / (await ceiling())).toFixed(0)} %`
-  rows.push([what, speed.toFixed(1), share])
+const rows = [['', 'GFLOP/s', 'of the ceiling', 'device']]
+for (const way of ways) {
+  try {
+    const { gflops, device } = await measure(way)
+    const ceiling = await ceilings[way.name]?.()
+    const share = ceiling === undefined ? '–' : `${((100 * gflops) / ceiling).toFixed(0)} %`
+    rows.push([way.name, gflops.toPrecision(2 + Number(gflops >= 10)), share, device ?? ''])
+  } catch (error) {
+    rows.push([way.name, '–', '–', (error as Error).message])
+  }
 }
 console.log(table(rows))

@@ -23,12 +23,23 @@ const figures: Readonly<Record<string, (page: Page) => Promise<unknown>>> = {
     await page.fill('[data-test=ratio]', '0.75')
   },
   attention: page => page.waitForSelector('[data-test=strongest]'),
+  block: page => page.waitForSelector('[data-test=value-panel]'),
   guidance: page =>
     page.waitForFunction(
       () => (document.querySelector('[data-test=draw]') as HTMLButtonElement | null)?.disabled === false,
       undefined,
       { timeout: 120_000 },
     ),
+  train: async page => {
+    await page.fill('[data-test=batch]', '16')
+    await page.click('[data-test=start]')
+    const trained = () => Number(document.querySelector('[data-test=progress]')?.getAttribute('data-step')) >= 150
+    await page.waitForFunction(trained, undefined, { timeout: 1_200_000 })
+    await page.click('[data-test=pause]')
+    await page.waitForSelector('[data-test=start]')
+    await page.click('[data-test=samples]')
+    await page.waitForSelector('[data-test=samples]:not(:disabled)')
+  },
 }
 
 await main(async () => {
@@ -42,7 +53,7 @@ await main(async () => {
   try {
     for (const [name, prepare] of Object.entries(figures)) {
       if (asked.length > 0 && !asked.includes(name)) continue
-      const page = await browser.newPage({ viewport: { width: 860, height: 900 }, deviceScaleFactor: 1.5 })
+      const page = await browser.newPage({ viewport: { width: 920, height: 900 }, deviceScaleFactor: 1.5 })
       await page.goto(`${site.address}/playground/${name}.html`)
       await page.waitForSelector(`[data-test=${name}]`)
       await prepare(page)

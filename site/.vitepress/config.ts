@@ -6,7 +6,7 @@
 
 import { join } from 'node:path'
 import { katex } from '@mdit/plugin-katex'
-import { defineConfig } from 'vitepress'
+import { defineConfig, type MarkdownEnv } from 'vitepress'
 import { address, base } from '../base.ts'
 import { isolation } from '../isolation.ts'
 import { sourceLinks } from '../links.ts'
@@ -15,6 +15,31 @@ import { sidebar } from '../sidebar.ts'
 import { tableLabels } from '../tables.ts'
 
 const description = 'Tensors, automatic differentiation and masked diffusion transformers, from scratch in TypeScript.'
+
+/** Part of markdown-it that the search index needs; VitePress and the plugins bring different versions of its types. */
+interface Renderer {
+  readonly options: { highlight?: unknown }
+  render(markdown: string, env: MarkdownEnv): string
+}
+
+/** HTML of each page for the search index, which VitePress builds once for the browser and once for the server. */
+const searchablePages = new Map<string, string>()
+
+/** Renders a page for the search index: without colours of code, which take most of the time and are not searched. */
+function searchable(markdown: string, env: MarkdownEnv, md: Renderer): string {
+  let html = searchablePages.get(env.path)
+  if (html === undefined) {
+    const { highlight } = md.options
+    md.options.highlight = null
+    try {
+      html = md.render(markdown, env)
+    } finally {
+      md.options.highlight = highlight
+    }
+    searchablePages.set(env.path, html)
+  }
+  return html
+}
 
 export default defineConfig({
   title: 'demask',
@@ -63,6 +88,7 @@ export default defineConfig({
     search: {
       provider: 'local',
       options: {
+        _render: searchable,
         miniSearch: {
           searchOptions: {
             fuzzy: 0.2,

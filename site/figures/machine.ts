@@ -27,6 +27,8 @@ import {
 interface Measurements {
   readonly backends: {
     readonly gflops: readonly (readonly [string, number])[]
+    /** Device of a way, if it is not the processor's own cores. */
+    readonly devices: Readonly<Record<string, string>>
     readonly shareOfCeiling: Readonly<Record<string, number>>
   }
   readonly masking: { readonly shares: readonly (readonly [string, number, number])[] }
@@ -140,12 +142,13 @@ function bars(title: string, rows: readonly (readonly [string, number, string, s
 }
 
 function speeds(): string {
-  const { gflops } = measurements().backends
-  const colours = [orange, grey, blue, blue, green]
+  const { gflops, devices } = measurements().backends
+  const colours = [orange, grey, blue, blue, green, purple, purple]
   const most = Math.max(...gflops.map(([, value]) => value))
+  const title = (name: string) => (devices[name] === undefined ? name : `${name}: ${devices[name]}`)
   return bars(
     'GFLOP/s of one product',
-    gflops.map(([name, value], i) => [name, value, `${value} GFLOP/s`, colours[i]] as const),
+    gflops.map(([name, value], i) => [title(name), value, `${value} GFLOP/s`, colours[i]] as const),
     most * 1.25,
   )
 }
@@ -250,10 +253,11 @@ function tree(): string {
 }
 
 function speedTable(): string {
-  const { gflops, shareOfCeiling } = measurements().backends
+  const { gflops, shareOfCeiling, devices } = measurements().backends
   const rows = gflops.map(([name, value]) => {
     const share = shareOfCeiling[name]
-    return `| ${name} | ${value.toFixed(1)} | ${share === undefined ? '' : `${(100 * share).toFixed(0)} %`} |`
+    const device = devices[name] === undefined ? '' : `: ${devices[name]}`
+    return `| ${name}${device} | ${value} | ${share === undefined ? '' : `${(100 * share).toFixed(0)} %`} |`
   })
   return ['| | GFLOP/s | of the ceiling of that build |', '|---|---:|---:|', ...rows].join('\n')
 }

@@ -25,6 +25,8 @@ import { type ImageDataset, imagesOf } from '../../data/dataset.ts'
 import { type GaussianDiffusion, pMeanVariance, qSample } from '../../diffusion/index.ts'
 import { eps } from '../../models/dit.ts'
 import { type GenerationRequest, type MDT, type MDTBlock, mdt, timestepDiffusion } from '../../models/index.ts'
+import { runBlock } from './block.ts'
+import type { BlockRun } from './block-graph.ts'
 
 /** Which picture, how noised. */
 export interface Place {
@@ -170,6 +172,16 @@ function attentionOf({ attn, adaLN_modulation }: MDTBlock, x: Tensor, c: Tensor)
   const logits = mul(matmul(part(0), part(1), { transposeB: true }), 1 / Math.sqrt(d)) // (1, h, T, T)
   const bias = attn.rel_pos_bias?.forward()
   return { maps: softmax(bias === undefined ? logits : add(logits, bias)), gates: [gate, mlpGate] }
+}
+
+/** Values and gradients of one block. The loss is the error of the noise that was added. */
+export async function insideBlock(model: MDT, data: ImageDataset, place: Place, index: number): Promise<BlockRun> {
+  const { noise, xt, free } = await noisedAt(timestepDiffusion(model.options), data, place)
+  const example = { xt, noise, t: place.t, label: data.label(place.picture) }
+  const found = await runBlock(model, example, index)
+  const noised = await pictureOf(xt)
+  free()
+  return { ...found, depth: model.options.depth, noised }
 }
 
 /** A picture to generate. */

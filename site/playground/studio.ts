@@ -4,11 +4,22 @@
  */
 
 import { transfer } from 'comlink'
+import { type Measured, measure, ways } from '../../bench/product.ts'
 import { type Backend, ready, stats } from '../../core/index.ts'
 import type { ImageDataset } from '../../data/dataset.ts'
 import { decodeSafetensors } from '../../io/safetensors.ts'
 import { type MDT, mdt } from '../../models/index.ts'
-import { type Glance, generate, generateAll, glance, type Look, look, type PictureRequest } from './looking.ts'
+import type { BlockRun } from './block-graph.ts'
+import {
+  type Glance,
+  generate,
+  generateAll,
+  glance,
+  insideBlock,
+  type Look,
+  look,
+  type PictureRequest,
+} from './looking.ts'
 import { fetched, openSmileys } from './smileys.ts'
 import { type Metrics, Trainer } from './trainer.ts'
 
@@ -124,6 +135,18 @@ export class Studio {
   /** Attention maps and gates of the trained model on a noised picture. */
   async look(picture: number, t: number, seed: number): Promise<Look> {
     return look(await this.#trained(), await this.#smileys(), { picture, t, seed })
+  }
+
+  /** All values of a block of the trained model on a noised picture, with the gradients of the loss by them. */
+  async block(picture: number, t: number, seed: number, index: number): Promise<BlockRun> {
+    return insideBlock(await this.#trained(), await this.#smileys(), { picture, t, seed }, index)
+  }
+
+  /** Measures one matrix product in a way of bench/product.ts. Throws, in one line, if that is not possible here. */
+  async product(name: string): Promise<Measured> {
+    const way = ways.find(each => each.name === name)
+    if (way === undefined) throw new Error(`product: expected a way of bench/product.ts, got '${name}'`)
+    return measure(way)
   }
 
   async generate(request: PictureRequest): Promise<Uint8ClampedArray> {

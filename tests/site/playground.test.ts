@@ -4,10 +4,11 @@
  * with the site's, for the same reason.
  */
 
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { ways } from '../../bench/product.ts'
 import { cpu, profile, rng, scope, type Tensor } from '../../core/index.ts'
 import { openEmoji } from '../../data/emoji.ts'
 import { tokenMask } from '../../diffusion/masking.ts'
@@ -16,6 +17,7 @@ import { layoutGraph } from '../../site/playground/graph-layout.ts'
 import { maskDiTCost, maskDMCost, mdtCost } from '../../site/playground/masking-cost.ts'
 import type { Progress, Studio } from '../../site/playground/studio.ts'
 import { root } from '../../site/regions.ts'
+import { read } from '../repo/markdown.ts'
 
 const installed = existsSync(join(root, 'site/node_modules/comlink'))
 const onSite = installed ? test : test.skip
@@ -183,6 +185,45 @@ onSite(
     assert.is((await studio.look(3, 300, 0)).tokens, 64)
   }),
 )
+
+test('each interactive figure of a page has a picture for GitHub, and each kind a page of its own', () => {
+  const kinds = [...read('site/components/Widget.vue').matchAll(/^ {2}(\w+): \(\) => import\(/gm)].map(
+    ([, kind]) => kind,
+  )
+  assert.ok(kinds.length >= 8, kinds.join(' '))
+  const pages = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' }).filter(
+    name => name.endsWith('.md') && !name.startsWith('reference'),
+  )
+  const [shown, large] = [new Set<string>(), new Set<string>()]
+  for (const page of pages)
+    for (const [figure, kind, open] of read(`docs/${page}`).matchAll(
+      /<Widget name="(\w+)"[^>]*?( open \/)?>(?:.*?<\/Widget>)?/gs,
+    )) {
+      assert.ok(kinds.includes(kind), `${page}: ${kind}`)
+      if (open !== undefined) {
+        assert.is(page, `playground/${kind}.md`)
+        large.add(kind)
+        continue
+      }
+      shown.add(kind)
+      const picture = /^<Widget [^>]*>\n\n!\[[^\]]{20,}\]\(([^)]+)\)\n\n<\/Widget>$/.exec(figure)?.[1]
+      assert.ok(picture !== undefined, `${page}: ${figure}`)
+      assert.ok(existsSync(join(root, 'docs', dirname(page), picture)), `${page}: ${picture}`)
+    }
+  assert.equal([...shown].sort(), [...kinds].sort())
+  assert.equal([...large].sort(), [...kinds].sort())
+})
+
+test('recorded speeds of a product are those of the ways that are measured', () => {
+  const { backends } = JSON.parse(read('docs/tour/figures/measurements.json'))
+  const names = ways.map(({ name }) => name)
+  assert.equal(
+    backends.gflops.map(([name]: [string]) => name),
+    names,
+  )
+  for (const name of [...Object.keys(backends.devices), ...Object.keys(backends.shareOfCeiling)])
+    assert.ok(names.includes(name), name)
+})
 
 /** Operations of a pass that masking-cost.ts counts. */
 function products(pass: () => Tensor): number {

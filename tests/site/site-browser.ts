@@ -3,7 +3,7 @@
  * site-training.test.ts. Needs Node.
  */
 
-import { type Browser, chromium, type Page } from 'playwright-core'
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
 import { test } from 'uvu'
 import { executable, quietFlags, webGpuFlags } from '../core/browser-host.ts'
 import { built, type SiteServer, serveSite } from './site-server.ts'
@@ -12,6 +12,8 @@ const ready = executable !== undefined && built
 
 export const onSite = ready ? test : test.skip
 export let browser: Browser
+/** Of all pages that `open` opens: they share what the browser has fetched and compiled. */
+let context: BrowserContext
 /** With the headers that let a page share memory, and without. */
 export let site: SiteServer
 export let plain: SiteServer
@@ -23,6 +25,7 @@ test.before(async () => {
     executablePath: executable,
     args: [...quietFlags, ...webGpuFlags],
   })
+  context = await browser.newContext()
 })
 
 test.after(async () => {
@@ -31,14 +34,38 @@ test.after(async () => {
   plain?.close()
 })
 
-/** Opens a page, and collects what it complains of. */
-export async function open(path: string, server = site): Promise<{ page: Page; said: string[] }> {
-  const page = await browser.newPage()
+/** A page, and what it complains of. */
+export interface Opened {
+  readonly page: Page
+  readonly said: string[]
+}
+
+/** Opens an empty page. */
+export async function blank(): Promise<Opened> {
+  const page = await context.newPage()
   const said: string[] = []
   page.on('console', message => message.type() !== 'debug' && said.push(message.text()))
   page.on('pageerror', error => said.push(error.message))
-  await page.goto(`${server.address}/${path}`, { waitUntil: 'networkidle' })
   return { page, said }
+}
+
+/** Opens a page of the site, and waits as `load` does. */
+export async function open(path: string, server = site): Promise<Opened> {
+  const opened = await blank()
+  await load(opened.page, path, server)
+  return opened
+}
+
+/** Loads a page of the site, and waits until its application runs and its interactive figures are there. */
+export async function load(page: Page, path: string, server = site): Promise<void> {
+  await page.goto(`${server.address}/${path}`)
+  await page.waitForFunction(() => {
+    const app = document.querySelector('#app')
+    if (app === null) return document.readyState === 'complete' // a page of the source
+    const figures = [...document.querySelectorAll('.widget')]
+    return '__vue_app__' in app && figures.every(figure => figure.querySelector('.playground, [data-test=open-widget]'))
+  })
+  await page.evaluate(() => document.fonts.ready)
 }
 
 /** Goes to another page of the playground as a reader does, without loading the site anew. */

@@ -36,7 +36,9 @@ export async function serveSite({ isolated }: { readonly isolated: boolean }): P
     const file = statSync(path, { throwIfNoEntry: false })?.isDirectory() ? join(path, 'index.html') : path
     const found = existsSync(file)
     const type = types[extname(file)] ?? 'application/octet-stream'
-    response.writeHead(found ? 200 : 404, { 'Content-Type': type, ...(isolated ? isolation : {}) })
+    // Names of these files change with their content.
+    const kept = url!.startsWith('/assets/') ? { 'Cache-Control': 'max-age=3600' } : {}
+    response.writeHead(found ? 200 : 404, { 'Content-Type': type, ...kept, ...(isolated ? isolation : {}) })
     response.end(found ? readFileSync(file) : '')
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))

@@ -40,20 +40,109 @@ function clipped(page: Page): Promise<string[]> {
   })
 }
 
-onSite('every page loads without a complaint, and nothing is cut off at 1280 and 390 pixels', async () => {
-  assert.ok(pages.length > 25, `${pages.length} pages`)
-  const problems: string[] = []
-  for (const path of pages) {
-    const { page, said } = await open(path)
-    assert.equal(said, [], path)
-    assert.ok(((await page.textContent('h1')) ?? '').trim() !== '', `${path} has a heading`)
-    for (const width of [1280, 390]) {
-      await page.setViewportSize({ width, height: 800 })
-      problems.push(...(await clipped(page)).map(what => `${path} at ${width}: ${what}`))
-    }
-    await page.close()
+/** Pages of which axe inspects all that they have: one of each kind, and all with an interactive figure. */
+const inspected = pages.filter(name =>
+  /^(index|ops|playground\/.*|tour\/(1|7)-.*|papers\/maskdm|reference\/core\/ops\/matmul|source\/core\/op\.ts)\.html$/.test(
+    name,
+  ),
+)
+
+interface Violation {
+  readonly id: string
+  readonly nodes: readonly { readonly html: string }[]
+}
+
+/** Violations that axe finds on the open page: of all rules in light, of those about colours in dark. */
+async function violations(page: Page, path: string): Promise<string[]> {
+  await page.addScriptTag({ path: axe })
+  await page.addStyleTag({ content: '* { transition: none !important }' })
+  const found: string[] = []
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
+    if (path.startsWith('source/'))
+      await page.evaluate(dark => document.documentElement.classList.toggle('dark', dark), colorScheme === 'dark')
+    await page.waitForFunction(
+      dark => document.documentElement.classList.contains('dark') === dark,
+      colorScheme === 'dark',
+    )
+    const rules = colorScheme === 'dark' ? ['color-contrast', 'link-in-text-block'] : null
+    const violated = await page.evaluate(async rules => {
+      const { axe } = globalThis as unknown as {
+        axe: { run(context: object, options: object): Promise<{ violations: Violation[] }> }
+      }
+      const options = { resultTypes: ['violations'], ...(rules !== null && { runOnly: rules }) }
+      // VitePress' search button shows its key but is not named by it.
+      return (await axe.run({ exclude: ['.DocSearch-Button'] }, options)).violations
+    }, rules)
+    found.push(...violated.map(({ id, nodes }) => `${path}, ${colorScheme}: ${id}: ${nodes[0].html.slice(0, 200)}`))
   }
-  assert.equal(problems, [])
+  await page.emulateMedia({ colorScheme: null, reducedMotion: null })
+  return found
+}
+
+interface Visit {
+  readonly path: string
+  readonly heading: string
+  readonly said: readonly string[]
+  readonly clipped: readonly string[]
+  readonly violations: readonly string[]
+}
+
+let visited: Promise<Visit[]> | undefined
+
+/** Visits all pages once for the tests that follow, two at a time. */
+function visits(): Promise<Visit[]> {
+  visited ??= visitAll()
+  return visited
+}
+
+async function visitAll(): Promise<Visit[]> {
+  const left = [...pages]
+  const found: Visit[] = []
+  const visitor = async () => {
+    for (let path = left.shift(); path !== undefined; path = left.shift()) found.push(await visitOf(path))
+  }
+  await Promise.all([visitor(), visitor()])
+  return found
+}
+
+async function visitOf(path: string): Promise<Visit> {
+  const { page, said } = await open(path)
+  const cut: string[] = []
+  for (const width of [390, 1280]) {
+    await page.setViewportSize({ width, height: 800 })
+    cut.push(...(await clipped(page)).map(what => `${path} at ${width}: ${what}`))
+  }
+  const heading = ((await page.textContent('h1')) ?? '').trim()
+  const violated = inspected.includes(path) ? await violations(page, path) : []
+  await page.close()
+  return { path, heading, said: said.map(line => `${path}: ${line}`), clipped: cut, violations: violated }
+}
+
+onSite('every page loads without a complaint', async () => {
+  assert.ok(pages.length > 25, `${pages.length} pages`)
+  const all = await visits()
+  assert.is(all.length, pages.length)
+  assert.equal(
+    all.flatMap(({ said }) => said),
+    [],
+  )
+  for (const { path, heading } of all) assert.ok(heading !== '', `${path} has a heading`)
+})
+
+onSite('nothing is cut off at 1280 and 390 pixels', async () => {
+  assert.equal(
+    (await visits()).flatMap(({ clipped }) => clipped),
+    [],
+  )
+})
+
+onSite('accessibility in light and dark, by axe', async () => {
+  assert.ok(inspected.length >= 15, inspected.join(' '))
+  assert.equal(
+    (await visits()).flatMap(({ violations }) => violations),
+    [],
+  )
 })
 
 onSite('the pages of the source have its text', async () => {
@@ -92,40 +181,6 @@ onSite('every link leads to a page, and to a place on it', () => {
       if (url.hash !== '') assert.ok(idsOf(target).has(decodeURIComponent(url.hash.slice(1))), `${path}: ${href}`)
     }
 })
-
-onSite('accessibility in light and dark, by axe', async () => {
-  const inspected = pages.filter(name =>
-    /^(index|ops|playground\/.*|tour\/1-.*|papers\/maskdm|reference\/core\/ops\/matmul|source\/core\/op\.ts)\.html$/.test(
-      name,
-    ),
-  )
-  assert.ok(inspected.length >= 12, inspected.join(' '))
-  for (const path of inspected) {
-    const { page } = await open(path)
-    await page.addScriptTag({ path: axe })
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
-      if (path.startsWith('source/'))
-        await page.evaluate(dark => document.documentElement.classList.toggle('dark', dark), colorScheme === 'dark')
-      await page.waitForTimeout(300)
-      const violations = await page.evaluate(async () => {
-        const { axe } = globalThis as unknown as { axe: { run(context: object): Promise<{ violations: Violation[] }> } }
-        // VitePress' search button shows its key but is not named by it.
-        return (await axe.run({ exclude: ['.DocSearch-Button'] })).violations
-      })
-      assert.equal(
-        violations.map(({ id, nodes }) => `${path}, ${colorScheme}: ${id}: ${nodes[0].html.slice(0, 200)}`),
-        [],
-      )
-    }
-    await page.close()
-  }
-})
-
-interface Violation {
-  readonly id: string
-  readonly nodes: readonly { readonly html: string }[]
-}
 
 onSite('the expression page: gradients are those of Node, errors are our own', async () => {
   const { page } = await open('playground/expression.html')
@@ -249,6 +304,67 @@ onSite('a figure in a chapter loads its code when it is opened, by keyboard too'
   await page.waitForSelector('[data-test=mask-token]')
   assert.ok(scripts.some(url => /\/Masks\./.test(url)))
   assert.is(await page.evaluate(() => document.activeElement?.getAttribute('data-widget')), 'masks')
+  await page.close()
+})
+
+onSite('a block, value by value: by keyboard and touch, with the numbers of Node', async () => {
+  const page = await browser.newPage({ hasTouch: true, viewport: { width: 390, height: 800 } })
+  await page.goto(`${site.address}/playground/block.html`)
+  await page.focus('[data-test=value][aria-pressed=true]')
+  const chosen = () => page.getAttribute('[data-test=value][aria-pressed=true]', 'data-value')
+  assert.is(await chosen(), 'modulated1')
+  for (const [key, value] of [
+    ['ArrowUp', 'normed1'],
+    ['ArrowRight', 'beta1'],
+    ['ArrowUp', 'c'],
+    ['ArrowLeft', 'x'],
+  ]) {
+    await page.keyboard.press(key)
+    assert.is(await chosen(), value, key)
+    assert.is(await page.evaluate(() => document.activeElement?.getAttribute('data-value')), value)
+  }
+  await page.tap('[data-value=logits]')
+  const panel = page.locator('[data-test=value-panel]')
+  assert.match((await panel.textContent())!, /s, shape \(4, 64, 64\).*Value, .* to .*Gradient ∂L\/∂s, .* to /)
+  await page.waitForFunction(() => {
+    const { top } = document.querySelector('[data-test=value-panel]')!.getBoundingClientRect()
+    return top < innerHeight / 2
+  })
+  await page.tap('[data-test=next-value]')
+  assert.is(await chosen(), 'weights')
+
+  const { insideBlock } = await import('../../site/playground/looking.ts')
+  const { trained } = await import('../../site/figures/trained.ts')
+  const { model, data, backend } = await trained()
+  const { loss, values } = await insideBlock(model, data, { picture: 3, t: 400, seed: 0 }, 3)
+  backend.dispose()
+  const shown = Number(await page.textContent('[data-test=block-loss]'))
+  assert.ok(Math.abs(shown - loss) < 1e-4, `loss ${shown}, in Node ${loss}`)
+  const few = await panel.locator('.few code').allTextContents()
+  for (const [i, numbers] of [values.weights.values, values.weights.gradient].entries()) {
+    const row = Number(/\d+/.exec((await panel.locator('.few span').allTextContents())[i])![0])
+    const wanted = Array.from(numbers.subarray(64 * row, 64 * row + 6))
+    const got = few[i].replaceAll('−', '-').split(/\s+/).slice(0, 6).map(Number)
+    const largest = Math.max(...wanted.map(Math.abs))
+    assert.ok(
+      wanted.every((v, k) => Math.abs(v - got[k]) <= 0.06 * Math.abs(v) + 1e-3 * largest),
+      `${got}, in Node ${wanted}`,
+    )
+  }
+  await page.close()
+})
+
+onSite('the speed of a product in this browser, or why it cannot be measured', async () => {
+  const { page } = await open('playground/product.html')
+  await page.waitForSelector('[data-test=measure]:not(:disabled)')
+  await page.click('[data-test=measure]')
+  const { ways } = await import('../../bench/product.ts')
+  await page.waitForFunction(n => document.querySelectorAll('[data-test=here]').length === n, ways.length, {
+    timeout: 120_000,
+  })
+  const here = await page.locator('[data-test=here]').allTextContents()
+  for (const text of here) assert.match(text, /^ *[\d.]+ GFLOP\/s here|^ *not here: \w+: expected/)
+  assert.match(here[1], /GFLOP\/s here/)
   await page.close()
 })
 
