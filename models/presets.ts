@@ -124,7 +124,7 @@ export function samplesIn(preset: string): number {
 }
 
 /**
- * How that grid is drawn. A model of minutes errs most where almost all is noise: DDIM keeps these errors, as wrong colours of
+ * Settings of that grid's generation. A model of minutes errs most where almost all is noise: DDIM keeps these errors, as wrong colours of
  * whole pictures, and ancestral sampling corrects them. Guidance shows what the pictures of a class have in common.
  */
 export function gridIn(preset: string, labelled: boolean): Partial<Pick<GenerationRequest, 'sampler' | 'guidance'>> {
