@@ -95,13 +95,16 @@ await main(async () => {
   const timed = new Map<string, number[][][]>()
   for (let round = 0; round < rounds; round++) {
     const { sides, works } = await startSides(root, threads, round)
-    const unknown = names.find(name => !works.includes(name))
-    if (unknown !== undefined) throw new UserError(`bench: expected ${works.join(', ')}, got '${unknown}'`)
-    for (const work of names.length > 0 ? names : works) {
-      process.stderr.write(`round ${round + 1} of ${rounds}: ${work}\n`)
-      timed.set(work, [...(timed.get(work) ?? []), await timePairs(sides, work, seconds)])
+    try {
+      const unknown = names.find(name => !works.includes(name))
+      if (unknown !== undefined) throw new UserError(`bench: expected ${works.join(', ')}, got '${unknown}'`)
+      for (const work of names.length > 0 ? names : works) {
+        process.stderr.write(`round ${round + 1} of ${rounds}: ${work}\n`)
+        timed.set(work, [...(timed.get(work) ?? []), await timePairs(sides, work, seconds)])
+      }
+    } finally {
+      for (const side of sides) side.disconnect()
     }
-    for (const side of sides) side.disconnect()
   }
   const rows = [['work', 'pairs', 'there ms', 'here ms', 'there / here', '95 %']]
   for (const [work, all] of timed) {

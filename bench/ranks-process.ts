@@ -1,6 +1,6 @@
 /**
  * One rank of bench/ranks.ts, or a process beside it. `sum` times the sum of the gradients of MDT-S/2 over the ranks and a copy
- * of as many floats; `step` times training steps of MDT-S/2, each rank with its part of a batch of 8. Rank 0 prints JSON.
+ * of as many floats; `step` times training steps of MDT-S/2, each rank with its part of a batch. Rank 0 prints JSON.
  */
 
 import { backward, ready, rng, type Tensor, zeros } from '../core/index.ts'
@@ -11,8 +11,7 @@ import { newSettings, runStep } from '../training/index.ts'
 import { OptimizerShards } from '../training/optimizer-shards.ts'
 import { median } from './table.ts'
 
-const [, , what, threads, sharded] = process.argv
-const N = 8
+const [, , what, threads, batch, sharded] = process.argv
 const world = await init()
 const backend = await ready({ backend: 'wasm', threads: Number(threads) })
 const settings = newSettings(mdt, { preset: 'S/2' })
@@ -47,7 +46,7 @@ async function steps(): Promise<object> {
   const ema = new Ema(model, mdt.make(options, { rng: null }), { decay: warmUpDecay(0.999) })
   const optimizer = mdt.training.optimizer(model.namedParameters(), settings)
   const shards = sharded === 'sharded' ? new OptimizerShards(world, { ema, optimizer }) : null
-  const own = N / world.size
+  const own = Number(batch) / world.size
   const images = random.uniformArray(own * 3 * 16 * 16)
   const schedule = constant(1e-4)
   const ms: number[] = []

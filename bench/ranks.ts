@@ -17,6 +17,9 @@ import { median, table } from './table.ts'
 
 const program = fileURLToPath(new URL('./ranks-process.ts', import.meta.url))
 
+/** Settings of MDT-S/2 as `demask train mdt` has them. */
+const preset = newSettings(mdt, { preset: 'S/2' })
+
 /** Runs ranks-process.ts on some ranks, or without a launcher on none, and returns what it printed. */
 function measured<T>(ranks: number, ...words: string[]): T {
   const node = [process.execPath, ...process.execArgv, program, ...words]
@@ -45,10 +48,13 @@ function sums(): void {
   console.log(table(rows))
 }
 
-function steps(rounds: number): void {
-  const rows = [['MDT-S/2, batch 8, ms a step', '2 ranks × 1 thread', '1 process × 2 threads', 'speed']]
+function steps(rounds: number, batch: number): void {
+  const rows = [[`MDT-S/2, batch ${batch}, ms a step`, '2 ranks × 1 thread', '1 process × 2 threads', 'speed']]
   const ratios = Array.from({ length: rounds }, (_, round) => {
-    const [ranks, threads] = [measured<Step>(2, 'step', '1').ms, measured<Step>(0, 'step', '2').ms]
+    const [ranks, threads] = [
+      measured<Step>(2, 'step', '1', `${batch}`).ms,
+      measured<Step>(0, 'step', '2', `${batch}`).ms,
+    ]
     rows.push([`round ${round + 1}`, ranks.toFixed(0), threads.toFixed(0), (threads / ranks).toFixed(3)])
     return threads / ranks
   })
@@ -80,7 +86,7 @@ function memory(): void {
   console.log(`${table(rows)}\n`)
   const checks = [['MDT-S/2, 2 ranks, MiB', 'counted', 'measured between steps and gradients']]
   for (const shared of [false, true]) {
-    const { parameters, bytes } = measured<Step>(2, 'step', '1', ...(shared ? ['sharded'] : []))
+    const { parameters, bytes } = measured<Step>(2, 'step', '1', `${preset.batch}`, ...(shared ? ['sharded'] : []))
     const counted = bytesOf(parameters, 2, shared)
     const found = bytes + 4 * parameters // gradients are freed after a step
     checks.push([shared ? '--shard-optimizer' : 'without', ...[counted, found].map(n => (n / 2 ** 20).toFixed(0))])
@@ -89,14 +95,17 @@ function memory(): void {
 }
 
 await main(() => {
-  const { what, rounds } = readFlags({
+  const { what, rounds, batch } = readFlags({
     command: 'npx tsx bench/ranks.ts',
     about: 'What several processes over MPI cost.',
     operands: { what: { about: 'which figures (default all)', choices: ['sum', 'step', 'memory'], optional: true } },
-    flags: { rounds: { type: 'integer', min: 1, default: 5, about: 'rounds of steps in turns' } },
+    flags: {
+      rounds: { type: 'integer', min: 1, default: 5, about: 'rounds of steps in turns' },
+      batch: { type: 'integer', min: 2, default: preset.batch, about: 'pictures of a step, an even number' },
+    },
     examples: [['sum', 'the sum of gradients alone']],
   })
   if (what === undefined || what === 'sum') sums()
-  if (what === undefined || what === 'step') steps(rounds)
+  if (what === undefined || what === 'step') steps(rounds, batch)
   if (what === undefined || what === 'memory') memory()
 })

@@ -188,11 +188,11 @@ export async function emoji(): Promise<Measure> {
   if (path === undefined) throw new UserError(`${places[0]}: expected the weights that come with demask: no such file`)
   using file = await openWeights(path)
   const [classes] = file.state.get('fc.weight')?.shape ?? [0]
-  const network = new EmojiFeatures(classes, { rng: null })
+  const network = new EmojiFeatures(classes, { rng: null }, [16, 32])
   load(network, file.state, path)
   return {
     network,
-    features: 'emoji',
+    features: 'emoji-2', // 'emoji' are those of version 0.1
     title: 'emoji features, which are not those of FID (--inception FILE for FID)',
     names: {
       distance: 'Fréchet distance of emoji features (not FID)',

@@ -4,7 +4,7 @@ import { launched, quietRanks } from '../distributed/launcher.ts'
 import { errorLine, UsageError, UserError } from '../io/user-error.ts'
 
 /** Milliseconds that another rank leaves to rank 0 to report an error that all ranks have. */
-const courtesyMs = 2000
+const courtesyMs = 3000
 
 /**
  * Runs a program. An error ends it with its message on one line of stderr and an exit code: 2 for a mistake in the command

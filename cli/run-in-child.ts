@@ -9,7 +9,7 @@ import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { launched } from '../distributed/launcher.ts'
 import { main } from './main.ts'
-import { ranksIn, runRanks } from './run-ranks.ts'
+import { ranksIn, runRanks, stopWithStarter } from './run-ranks.ts'
 
 const mark = 'DEMASK_STARTED_BY'
 const sameSignalMs = 1000
@@ -19,7 +19,11 @@ const sameSignalMs = 1000
  * launcher. Under a launcher, which waits itself and knows only this process, `main` runs here.
  */
 export async function runInChild(program: () => void | Promise<void>): Promise<void> {
-  if (launched() !== null) return main(program)
+  const place = launched()
+  if (place !== null) {
+    if (place.rank === 0) stopWithStarter()
+    return main(program)
+  }
   const waiting = process.env[mark]
   if (waiting !== undefined) {
     delete process.env[mark] // it is about this process, not about those that it starts

@@ -11,6 +11,8 @@ import { UserError } from '../io/user-error.ts'
 
 /** Signals within this many milliseconds of the first are copies of it, repeated by a wrapper. */
 const sameSignalMs = 1000
+/** Environment variable of ranks whose launcher was started here. */
+const mark = 'DEMASK_RANKS_OF'
 
 /** Returns the N of `--ranks N` among words, if it is at least 2; else null. */
 export function ranksIn(words: readonly string[]): number | null {
@@ -27,8 +29,8 @@ export function ranksIn(words: readonly string[]): number | null {
 export async function runRanks(ranks: number): Promise<void> {
   const command = ['-n', String(ranks), process.execPath, ...process.execArgv, ...process.argv.slice(1)]
   const child = spawn(findLauncher(process.env.PATH), command, {
-    stdio: ['ignore', 'inherit', 'inherit'],
-    env: { ...launcherEnvironment(ranks), ...process.env },
+    stdio: ['pipe', 'inherit', 'inherit'], // the launcher passes the end of the pipe on to rank 0
+    env: { ...launcherEnvironment(ranks), ...process.env, [mark]: String(process.pid) },
     detached: true, // a key press reaches this process alone, and as the signal that the launcher passes on
   })
   let asked = Number.POSITIVE_INFINITY
@@ -46,6 +48,13 @@ export async function runRanks(ranks: number): Promise<void> {
   })
   for (const signal of signals) process.off(signal, pass)
   process.exitCode = code ?? 128 + constants.signals[signal!]
+}
+
+/** On rank 0: saves and stops the run if the process that started the launcher is killed, whose end of stdin then closes. */
+export function stopWithStarter(): void {
+  if (process.env[mark] === undefined) return
+  process.stdin.once('end', () => process.kill(process.pid, 'SIGTERM')).resume()
+  process.stdin.unref()
 }
 
 /** Returns the path of mpirun or mpiexec. Throws UserError if there is none. */

@@ -41,6 +41,9 @@ export const aBackend: Kind = {
   expected: 'a backend',
   accepts: value => isObject(value) && 'kernels' in value,
 }
+/** Named tensors, for example. */
+export const aMap: Kind = { expected: 'a Map by name', accepts: value => value instanceof Map }
+export const aUint8Array: Kind = { expected: 'a Uint8Array', accepts: value => value instanceof Uint8Array }
 export const tensors: Kind = { expected: 'a list of tensors', accepts: isListOf(isTensor) }
 export const numbers: Kind = {
   expected: 'a list of numbers',
@@ -66,6 +69,11 @@ export function iterableOf(items: string): Kind {
   }
 }
 
+/** An array of things of a kind. */
+export function arrayOf(expected: string, kind: Kind): Kind {
+  return { expected, accepts: value => Array.isArray(value) && value.every(kind.accepts) }
+}
+
 /** A list of numbers that has one of these lengths. */
 export function listOf(...lengths: readonly number[]): Kind {
   return {
@@ -79,6 +87,21 @@ export function oneOf(values: readonly string[]): Kind {
   return {
     expected: `one of ${values.map(value => `'${value}'`).join(', ')}`,
     accepts: value => values.includes(value as string),
+  }
+}
+
+/** An instance of a class; `expected` names it, with its article. */
+export function instanceOf(expected: string, type: abstract new (...args: never[]) => unknown): Kind {
+  return { expected, accepts: value => value instanceof type }
+}
+
+/** An object with properties of these kinds, and any others. */
+export function objectWith(expected: string, kinds: Readonly<Record<string, Kind>>): Kind {
+  const properties = Object.entries(kinds)
+  return {
+    expected,
+    accepts: value =>
+      isObject(value) && properties.every(([name, kind]) => kind.accepts((value as Record<string, unknown>)[name])),
   }
 }
 
@@ -154,11 +177,12 @@ export function checkFloats(op: string, named: Readonly<Record<string, Tensor>>)
   for (const name in named) if (named[name].dtype === 'i32') refuseIntegers(op)
 }
 
-/** Throws TypeError unless `options` is an object whose properties are among `kinds` and of these kinds. */
+/** Throws TypeError unless `options` is an object whose properties are among `kinds` and of these kinds, and that has those of `required`. */
 export function checkOptions<O extends object>(
   op: string,
   options: O,
   kinds: { readonly [K in keyof O]-?: Kind },
+  required: readonly (keyof O & string)[] = [],
 ): void {
   if (!isObject(options)) refuse(op, 'options', anObject, options)
   for (const name in options) {
@@ -167,6 +191,7 @@ export function checkOptions<O extends object>(
       throw atCaller(new TypeError(`${op}: expected options among ${Object.keys(kinds).join(', ')}, got '${name}'`))
     if (value !== undefined && !kinds[name].accepts(value)) refuse(op, name, kinds[name], value)
   }
+  for (const name of required) check(op, name, options[name], kinds[name])
 }
 
 /**

@@ -63,7 +63,7 @@ export interface Op<X extends readonly Tensor[], A, S extends readonly Tensor[]>
   vjp?(g: Tensor, saved: S, attrs: A, inputShapes: Shapes<X>): readonly (() => Tensor)[]
 }
 
-/** An op with several results: the gradient of a fused op. It has no vjp: second derivatives go through `decompose`. */
+/** An op with several results: the gradient of a fused op, or a split. */
 export interface ManyOp<X extends readonly Tensor[], A> extends Common<X, A> {
   readonly many: true
   /** Returns the shapes of the results. Throws ShapeError. */
@@ -72,6 +72,11 @@ export interface ManyOp<X extends readonly Tensor[], A> extends Common<X, A> {
   forward(k: BackendKernels, x: X, attrs: A): readonly Storage[] | undefined
   /** Computes the same results, each of the shape that `infer` returns, in plain ops. */
   decompose(x: X, attrs: A): readonly Tensor[]
+  /**
+   * Per input a thunk for its gradient; gs are the gradients of the results, undefined where there is none. Nothing is
+   * saved for it. Without a vjp the gradient goes through `decompose`.
+   */
+  vjp?(gs: readonly (Tensor | undefined)[], attrs: A, inputShapes: Shapes<X>): readonly (() => Tensor)[]
 }
 
 // The registry and the tape hold ops of all types; `never` inputs make every record assignable without `any`.
@@ -178,7 +183,7 @@ export function applyMany<X extends readonly Tensor[], A>(op: ManyOp<X, A>, x: X
   const storages = op.forward(x[0].backend.kernels, x, attrs)
   if (storages === undefined) return op.decompose(x, attrs)
   const node = wantsGrad(x) ? new Node(op as unknown as AnyOp, attrs, x) : null
-  node?.save(x)
+  if (op.vjp === undefined) node?.save(x)
   const ys = storages.map((storage, i) => new Tensor(storage, shapes[i], node, i))
   if (observer !== null) observer(op as unknown as AnyOp, x, attrs, ys, performance.now() - start)
   return ys

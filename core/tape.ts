@@ -131,8 +131,11 @@ function inputGradients(node: Node, slots: Slots, plan: Walk, captured: Captured
   const wanted = inputs.map((x, i) => x !== null && (plan.isTarget(x, inputIndex[i]) || plan.leadsToTarget(x)))
   if (node.segment !== null) return node.segment.inputGradients(node, slots[0]!, { plan, wanted, captured })
   const op = untyped(node.op!)
-  if (op.many === undefined && op.vjp !== undefined) {
-    const thunks = op.vjp(slots[0]!, node.saved, node.attrs, inputShapes)
+  const thunks =
+    op.many === undefined
+      ? op.vjp?.(slots[0]!, node.saved, node.attrs, inputShapes)
+      : op.vjp?.(slots, node.attrs, inputShapes)
+  if (thunks !== undefined) {
     // A rule may hand on its argument, or one tensor twice: what is sent on must be handles of their own.
     return wanted.map((want, i) => (want ? ofShape(thunks[i](), inputShapes[i]).alias() : null))
   }

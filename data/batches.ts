@@ -4,8 +4,10 @@
  * are decoded in the background while the step before computes.
  */
 
-import type { Rng } from '../core/random.ts'
+import { aBoolean, aCount, aFiniteNumber, aSize, check, checkOptions, type Kind } from '../core/arguments.ts'
+import { aStream, type Rng } from '../core/random.ts'
 import { sizeOf } from '../core/shape.ts'
+import { aTrainingSet } from './arguments.ts'
 import { type ImageDataset, imagesOf } from './dataset.ts'
 import type { LatentDataset, Posterior } from './latents.ts'
 import type { LatentIndex } from './latents-index.ts'
@@ -34,6 +36,12 @@ export interface Batch {
 /** Batches that are being made before they are asked for. */
 const ahead = 2
 
+const batchKinds = { batch: aCount, rng: aStream, flip: aBoolean, replacement: aBoolean }
+const aRange: Kind = {
+  expected: 'the ends of a range, [from, to]',
+  accepts: value => Array.isArray(value) && value.length === 2 && value.every(aSize.accepts),
+}
+
 /** Part [from, to) of a batch. */
 export type BatchRange = readonly [from: number, to: number]
 
@@ -49,6 +57,8 @@ export class Batches {
   #range: BatchRange
 
   constructor(dataset: ImageDataset | LatentDataset, options: BatchOptions) {
+    check('Batches', 'dataset', dataset, aTrainingSet)
+    checkOptions('Batches', options, batchKinds, ['batch', 'rng'])
     this.#dataset = dataset
     this.#options = options
     this.#range = [0, options.batch]
@@ -59,6 +69,8 @@ export class Batches {
    * picture threw.
    */
   async at(step: number, range: BatchRange = [0, this.#options.batch]): Promise<Batch> {
+    check('Batches.at', 'step', step, aSize)
+    check('Batches.at', 'range', range, aRange)
     const start = performance.now()
     if (range.join() !== this.#range.join()) this.#pending.clear()
     this.#range = range
@@ -78,12 +90,14 @@ export class Batches {
 
   /** Returns the share of `seconds` of training that was spent on data, in words. */
   shareOf(seconds: number): string {
+    check('Batches.shareOf', 'seconds', seconds, aFiniteNumber)
     const percent = (part: number) => `${((100 * part) / seconds).toFixed(2)} %`
     return `of the time, steps waited for data ${percent(this.waited)}, and batches took ${percent(this.worked)} to make`
   }
 
   /** Which pictures batch `step` holds, (N). Without replacement, epochs follow each other without a gap. */
   indices(step: number): Int32Array {
+    check('Batches.indices', 'step', step, aSize)
     const { batch, rng, replacement } = this.#options
     const { length } = this.#dataset
     if (replacement) return rng.fork('picture').fork(step).integersArray(0, length, batch)

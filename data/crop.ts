@@ -1,5 +1,7 @@
 /** Square windows of pictures, for random crops. */
 
+import { aCount, check } from '../core/arguments.ts'
+import { aPictureSet } from './arguments.ts'
 import type { ImageDataset } from './dataset.ts'
 
 /**
@@ -7,9 +9,10 @@ import type { ImageDataset } from './dataset.ts'
  * Throws RangeError if its own are smaller.
  */
 export function withCrops(set: ImageDataset, size: number): ImageDataset {
+  check('withCrops', 'set', set, aPictureSet)
+  check('withCrops', 'size', size, aCount)
   const { size: S, pixels } = set
-  if (!(Number.isInteger(size) && size >= 1 && size <= S))
-    throw new RangeError(`withCrops: expected a size in [1, ${S}], got ${size}`)
+  if (size > S) throw new RangeError(`withCrops: expected a size in [1, ${S}], got ${size}`)
   const window = async (i: number, top: number, left: number) => windowOf(await pixels(i), S, size, top, left)
   const middle = (S - size) >> 1
   return { ...set, size, margin: S - size, window, pixels: i => window(i, middle, middle) }

@@ -3,6 +3,7 @@
  * and folder.ts; latents: latents.ts; batches: batches.ts.
  */
 
+import { aCount, aFunction, aNumber, arrayOf, aUint8Array, check } from '../core/arguments.ts'
 import type { Skipped } from './unreadable.ts'
 
 /** Training examples: squares of some channels, pictures or their latents, with one class each. */
@@ -38,8 +39,11 @@ export interface ImageDataset extends TrainingSet {
 
 /** Bytes in [0, 255] to [-1, 1]. */
 export function toModelRange(byte: number): number {
+  check('toModelRange', 'byte', byte, aNumber)
   return byte / 127.5 - 1
 }
+
+const pictureBytes = arrayOf('a list of Uint8Arrays', aUint8Array)
 
 /** Pictures as bytes, each (3, size, size), to what models see: (N, 3, size, size) in [-1, 1], some mirrored. */
 export function imagesOf(
@@ -47,6 +51,9 @@ export function imagesOf(
   size: number,
   mirrored: (i: number) => boolean = () => false,
 ): Float32Array {
+  check('imagesOf', 'pictures', pictures, pictureBytes)
+  check('imagesOf', 'size', size, aCount)
+  check('imagesOf', 'mirrored', mirrored, aFunction)
   const images = new Float32Array(pictures.length * 3 * size * size)
   for (const [i, bytes] of pictures.entries()) {
     const mirror = mirrored(i)
@@ -59,11 +66,14 @@ export function imagesOf(
 
 /** [-1, 1] to bytes, clipped and rounded: ADM truncates, which makes pictures darker by half a level. */
 export function toByte(value: number): number {
+  check('toByte', 'value', value, aNumber)
   return Math.round(Math.min(Math.max((value + 1) * 127.5, 0), 255))
 }
 
 /** Interleaved pixels (H, W, C) with at least 3 channels to planes (3, H, W). */
 export function planesOf(pixels: Uint8Array, channels: number): Uint8Array {
+  check('planesOf', 'pixels', pixels, aUint8Array)
+  check('planesOf', 'channels', channels, aCount)
   const area = pixels.length / channels
   const planes = new Uint8Array(3 * area)
   for (let c = 0; c < 3; c++) for (let i = 0; i < area; i++) planes[c * area + i] = pixels[i * channels + c]

@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
+import { aCount, check, oneOf } from '../core/arguments.ts'
 import { readCached, writeCached } from '../io/cache-node.ts'
 import { UserError } from '../io/user-error.ts'
 import type { ImageDataset } from './dataset.ts'
@@ -26,8 +27,9 @@ interface Emoji extends Picture {
   readonly skin_variations?: Readonly<Record<string, Picture>>
 }
 
+const emojiSets = ['smileys', 'others', 'all'] as const
 /** A part of the emoji, by their category. */
-export type EmojiSet = 'smileys' | 'others' | 'all'
+export type EmojiSet = (typeof emojiSets)[number]
 
 const pictureSize = 64
 /** The sheet's pictures have a border of one transparent pixel each. */
@@ -39,8 +41,9 @@ const cell = pictureSize + 2
  * have a handedness. Throws UserError on a size that does not divide 64, or where the package is not installed.
  */
 export async function openEmoji(set: EmojiSet, size: number): Promise<ImageDataset> {
-  if (!Number.isInteger(size) || size < 1 || pictureSize % size !== 0)
-    throw new UserError(`emoji: expected a size that divides ${pictureSize}, got ${size}`)
+  check('openEmoji', 'set', set, oneOf(emojiSets))
+  check('openEmoji', 'size', size, aCount)
+  if (pictureSize % size !== 0) throw new UserError(`emoji: expected a size that divides ${pictureSize}, got ${size}`)
   const { labels, groups, classes, pixels } = await decodedSet(set, size)
   const each = 3 * size * size
   return {

@@ -6,7 +6,9 @@
 
 import { constants, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
+import { aCount, aString, aUint8Array, check, checkOptions, either } from '../core/arguments.ts'
 import { reason, UserError } from '../io/user-error.ts'
+import { openKinds } from './arguments.ts'
 import { type ImageDataset, planesOf } from './dataset.ts'
 import type { ClassFrom } from './help.ts'
 import { type Listing, listPictures, type Path, type PictureFile, shown } from './list-pictures.ts'
@@ -31,6 +33,9 @@ const mostPixels = 2 ** 27
  * question, on a folder without pictures or a bad row, and where `strict` on the first picture that cannot be read.
  */
 export async function openFolder(path: string, size: number, options: OpenOptions = {}): Promise<ImageDataset> {
+  check('openFolder', 'path', path, aString)
+  check('openFolder', 'size', size, aCount)
+  checkOptions('openFolder', options, openKinds)
   return openListing(path, listingOf(path, options.classFrom), size, options)
 }
 
@@ -42,6 +47,8 @@ export async function openFolderAtCommonSize(
   path: string,
   options: OpenOptions = {},
 ): Promise<{ readonly set: ImageDataset; readonly sides: readonly [least: number, largest: number] }> {
+  check('openFolderAtCommonSize', 'path', path, aString)
+  checkOptions('openFolderAtCommonSize', options, openKinds)
   const listing = listingOf(path, options.classFrom)
   const { counts, encoded } = await shorterSides(listing)
   const [[size] = [1, 0]] = [...counts].sort(([a, n], [b, m]) => m - n || a - b) // of 1 px, if no picture can be read
@@ -111,8 +118,12 @@ async function readable(
   return found
 }
 
+const aPath = either(aString, aUint8Array)
+
 /** The picture in a file as bytes, (3, size, size); of several frames the first. Rejects with UnreadablePicture. */
 export async function readPicture(path: Path, size: number): Promise<Uint8Array> {
+  check('readPicture', 'path', path, aPath)
+  check('readPicture', 'size', size, aCount)
   return decodeFile(path, await readRegular(path), size)
 }
 

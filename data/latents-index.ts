@@ -8,6 +8,7 @@
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { aString, check } from '../core/arguments.ts'
 import { sha256Of } from '../io/checksum.ts'
 import { wholeText } from '../io/open-node.ts'
 import { SafetensorsFile } from '../io/safetensors-node.ts'
@@ -76,6 +77,7 @@ export const about =
 
 /** The index of a folder; undefined where there is none. Throws UserError on one that cannot be read or is of something else. */
 export function readIndex(folder: string): LatentIndex | undefined {
+  check('readIndex', 'folder', folder, aString)
   const path = join(folder, indexFile)
   if (!existsSync(path)) return undefined
   let index: LatentIndex

@@ -8,6 +8,19 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { copyFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import {
+  aBoolean,
+  aCount,
+  aFiniteNumber,
+  aFunction,
+  aString,
+  check,
+  checkOptions,
+  type Kind,
+  listOf,
+  objectWith,
+  strings,
+} from '../core/arguments.ts'
 import { sizeOf } from '../core/shape.ts'
 import { alone, type World } from '../distributed/world.ts'
 import { writeAside } from '../io/aside.ts'
@@ -16,6 +29,7 @@ import { replaceFile } from '../io/replace.ts'
 import type { HostTensor } from '../io/safetensors.ts'
 import { writeSafetensors } from '../io/safetensors-node.ts'
 import { errorLine, UserError } from '../io/user-error.ts'
+import { aPictureSet, aWorld } from './arguments.ts'
 import { type ImageDataset, imagesOf } from './dataset.ts'
 import {
   about,
@@ -53,6 +67,28 @@ export interface EncodeOptions {
   readonly world?: World
 }
 
+const sourceKinds: { readonly [K in keyof LatentSource]: Kind } = {
+  data: aString,
+  size: aCount,
+  pictures: aCount,
+  classes: strings,
+  mirrored: aBoolean,
+  shape: listOf(3),
+  vae: objectWith('an encoder', { file: aString, sha256: aString, from: aString, scalingFactor: aFiniteNumber }),
+  arithmetic: aString,
+}
+const aSource = objectWith('a description of the pictures and their encoder', sourceKinds)
+
+const encodeKinds: { readonly [K in keyof EncodeOptions]-?: Kind } = {
+  encode: aFunction,
+  together: aCount,
+  shardBytes: aCount,
+  stop: aFunction,
+  say: aFunction,
+  done: aFunction,
+  world: aWorld,
+}
+
 /**
  * Writes the latents of `data` to `folder`, or what is missing of them. The index that is returned is complete unless
  * `stop` said so. A picture that cannot be read is left out, as `readableFrom` does, or on a strict set an error. Throws
@@ -64,6 +100,10 @@ export async function writeLatents(
   source: LatentSource,
   options: EncodeOptions,
 ): Promise<LatentIndex> {
+  check('writeLatents', 'folder', folder, aString)
+  check('writeLatents', 'data', data, aPictureSet)
+  check('writeLatents', 'source', source, aSource)
+  checkOptions('writeLatents', options, encodeKinds, ['encode', 'together'])
   const { together, shardBytes = 2 ** 24, say = () => {}, world = alone } = options
   const batchBytes = together * sizeOf(source.shape) * (source.mirrored ? 16 : 8)
   const perShard = together * Math.max(1, Math.floor(shardBytes / batchBytes))

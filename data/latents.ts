@@ -7,6 +7,7 @@
 import { closeSync, read } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { aFunction, aString, check } from '../core/arguments.ts'
 import { sizeOf } from '../core/shape.ts'
 import { openRegular } from '../io/open-node.ts'
 import { reason, UserError } from '../io/user-error.ts'
@@ -39,6 +40,8 @@ const mostOpen = 64
  * missing, cut short, damaged or not finished.
  */
 export async function openLatents(folder: string, done: (bytes: number) => void = () => {}): Promise<LatentDataset> {
+  check('openLatents', 'folder', folder, aString)
+  check('openLatents', 'done', done, aFunction)
   const index = readIndex(folder)
   if (index === undefined) throw new UserError(`${folder}: expected a folder of latents, got none: no ${indexFile}`)
   const { shards, classes, mirrored, shape } = index

@@ -6,6 +6,7 @@
 
 import { readFileSync } from 'node:fs'
 import { basename, dirname, extname, resolve } from 'node:path'
+import { aString, check } from '../core/arguments.ts'
 import { reason, UserError } from '../io/user-error.ts'
 import { csvRecords } from './csv.ts'
 import { isPicture, type Listing } from './list-pictures.ts'
@@ -15,6 +16,7 @@ const labelColumn = 'label'
 
 /** True for the path of a list of pictures. */
 export function isList(path: string): boolean {
+  check('isList', 'path', path, aString)
   return /\.(csv|jsonl)$/i.test(path)
 }
 

@@ -3,7 +3,8 @@
  * values tell. Needs Node. The data set: npz-pictures.ts; the file: io/npz.ts.
  */
 
-import type { NpzFile } from '../io/npz.ts'
+import { aFunction, check, type Kind } from '../core/arguments.ts'
+import { NpzFile } from '../io/npz.ts'
 import { decodeElements } from '../io/safetensors-elements.ts'
 import { UserError } from '../io/user-error.ts'
 
@@ -18,6 +19,8 @@ export interface NpzPixels {
   rgb(row: Uint8Array): Uint8Array
 }
 
+const anNpzFile: Kind = { expected: 'an open .npz', accepts: value => value instanceof NpzFile }
+
 /**
  * Layout and range of the pictures in arr_0. Floats are read once for their range: 0 … 255, 0 … 1 or −1 … 1,
  * which is reported. Rejects with UserError on another shape or range.
@@ -26,6 +29,8 @@ export async function npzPixels(
   file: NpzFile,
   report: (line: string) => void = line => console.error(line),
 ): Promise<NpzPixels> {
+  check('npzPixels', 'file', file, anNpzFile)
+  check('npzPixels', 'report', report, aFunction)
   const { dtype, shape } = file.header(pictures)
   const where = `${file.path}: ${pictures}`
   const layout = layoutOf(shape)

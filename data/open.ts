@@ -1,7 +1,9 @@
 /** From what a person writes after `--data` to a set of pictures. Needs Node. */
 
 import { statSync } from 'node:fs'
+import { aCount, aString, check, checkOptions } from '../core/arguments.ts'
 import { UserError } from '../io/user-error.ts'
+import { openKinds } from './arguments.ts'
 import { openCifar } from './cifar.ts'
 import type { ImageDataset } from './dataset.ts'
 import { openEdmZip } from './edm-zip.ts'
@@ -29,7 +31,9 @@ const kinds: Readonly<Record<string, Opener>> = {
  * a file as EDM has them, or such a file's path alone; a .csv or .jsonl that lists pictures; or the path of a folder (one called emoji is `./emoji`). Rejects with UserError, and with one line on a damaged file.
  */
 export async function openDataset(spec: string, size: number, options: OpenOptions = {}): Promise<ImageDataset> {
-  if (!Number.isInteger(size) || size < 1) throw new UserError(`${spec}: expected a size of at least 1, got ${size}`)
+  check('openDataset', 'spec', spec, aString)
+  check('openDataset', 'size', size, aCount)
+  checkOptions('openDataset', options, openKinds)
   if (options.classFrom === 'prefix' && !isFolder(spec))
     throw new UserError(`--class-from: expected a folder of pictures for 'prefix', got ${spec}`)
   if (spec === 'emoji') return openEmoji('all', size)

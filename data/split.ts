@@ -3,13 +3,17 @@
  * pictures. The split follows from the set alone, so that runs of any seed and family can be compared.
  */
 
+import { aFunction, aNumber, check, integers, optional } from '../core/arguments.ts'
 import { rng } from '../core/random.ts'
 import { UserError } from '../io/user-error.ts'
+import { aTrainingSet } from './arguments.ts'
 import type { ImageDataset } from './dataset.ts'
 import type { LatentDataset } from './latents.ts'
 
 /** The pictures of a set at these indices, in this order, as a set. */
 export function subsetOf<S extends ImageDataset | LatentDataset>(set: S, indices: ArrayLike<number>): S {
+  check('subsetOf', 'set', set, aTrainingSet)
+  check('subsetOf', 'indices', indices, integers)
   const { group } = set
   const common = {
     ...set,
@@ -33,11 +37,15 @@ export function subsetOf<S extends ImageDataset | LatentDataset>(set: S, indices
 export function holdOut<S extends ImageDataset | LatentDataset>(
   set: S,
   share: number,
-  group: (i: number) => number = set.group ?? (i => i),
+  group?: (i: number) => number,
 ): { readonly training: S; readonly heldOut: S } {
+  check('holdOut', 'set', set, aTrainingSet)
+  check('holdOut', 'share', share, aNumber)
+  check('holdOut', 'group', group, optional(aFunction))
+  const groupOf = group ?? set.group ?? (i => i)
   const groups = new Map<number, number[]>()
   for (let i = 0; i < set.length; i++) {
-    const key = group(i)
+    const key = groupOf(i)
     const members = groups.get(key)
     if (members === undefined) groups.set(key, [i])
     else members.push(i)

@@ -3,7 +3,9 @@
  * unless a set is opened as strict.
  */
 
+import { aFunction, aSize, check, instanceOf, objectWith, optional } from '../core/arguments.ts'
 import { UserError } from '../io/user-error.ts'
+import { aPictureSet } from './arguments.ts'
 import type { ImageDataset } from './dataset.ts'
 import type { ClassFrom } from './help.ts'
 
@@ -31,6 +33,7 @@ export class Skipped {
   readonly #report: (line: string) => void
 
   constructor(report: (line: string) => void = line => console.error(line)) {
+    check('Skipped', 'report', report, aFunction)
     this.#report = report
   }
 
@@ -48,8 +51,12 @@ export class Skipped {
   }
 }
 
+const aSet = objectWith('a set of pictures', { skipped: optional(instanceOf('', Skipped)) })
+
 /** Notes a picture that cannot be read. Throws the reason where it is another, or where the set is strict. */
-export function leaveOut({ skipped }: Pick<ImageDataset, 'skipped'>, reason: unknown): void {
+export function leaveOut(set: Pick<ImageDataset, 'skipped'>, reason: unknown): void {
+  check('leaveOut', 'set', set, aSet)
+  const { skipped } = set
   if (skipped === undefined || !(reason instanceof UnreadablePicture)) throw reason
   skipped.add(reason)
 }
@@ -63,6 +70,9 @@ export async function readableFrom(
   i: number,
   read: (i: number) => Uint8Array | Promise<Uint8Array> = index => dataset.pixels(index),
 ): Promise<{ readonly index: number; readonly pixels: Uint8Array }> {
+  check('readableFrom', 'dataset', dataset, aPictureSet)
+  check('readableFrom', 'i', i, aSize)
+  check('readableFrom', 'read', read, aFunction)
   for (let tried = 0; tried < dataset.length; tried++) {
     const index = (i + tried) % dataset.length
     try {

@@ -7,12 +7,12 @@ import {
   aBoolean,
   aCount,
   aFunction,
-  anObject,
   check,
   checkFloats,
   checkOptions,
   type Kind,
   numbers,
+  objectWith,
   oneOf,
 } from '../core/arguments.ts'
 import { Rng, ShapeError, type Tensor } from '../core/index.ts'
@@ -42,12 +42,7 @@ const fields: { readonly [K in keyof GaussianDiffusion]: Kind } = {
   steps: aCount,
 }
 
-const aDiffusion: Kind = {
-  expected: 'a diffusion, as gaussianDiffusion returns one',
-  accepts: value =>
-    anObject.accepts(value) &&
-    Object.entries(fields).every(([name, kind]) => kind.accepts((value as Readonly<Record<string, unknown>>)[name])),
-}
+const aDiffusion = objectWith('a diffusion, as gaussianDiffusion returns one', fields)
 
 /** A source of noise: a stream, or a function of the step. */
 export const aNoiseSource: Kind = {

@@ -130,7 +130,7 @@ export function pMeanVariance(
 ): ReverseStep {
   checkBatch('pMeanVariance', d, { xt }, t)
   checkOptions('pMeanVariance', options, clipKinds)
-  return reverseStep(d, splitOutput('pMeanVariance', d, output, xt), xt, t, options)
+  return reverseStepOf('pMeanVariance', d, splitOutput('pMeanVariance', d, output, xt), xt, t, options)
 }
 
 /** The same from the output's parts, (N, C, …). */
@@ -145,8 +145,19 @@ export function reverseStep(
   const { predicted, range } = parts
   checkBatch('reverseStep', d, { xt, predicted, ...(range && { range }) }, t)
   checkOptions('reverseStep', options, clipKinds)
-  const { clip = false } = options
-  const unclipped = xStartOf(d, predicted, xt, t)
+  return reverseStepOf('reverseStep', d, parts, xt, t, options)
+}
+
+/** `reverseStep` for a function `op` that has checked its arguments. */
+export function reverseStepOf(
+  op: string,
+  d: GaussianDiffusion,
+  { predicted, range }: OutputParts,
+  xt: Tensor,
+  t: Timesteps,
+  { clip = false }: ClipOption,
+): ReverseStep {
+  const unclipped = xStartIn(op, d, predicted, xt, t)
   const predXStart = clip ? clipped(unclipped) : unclipped
   const { mean } = qPosterior(d, predXStart, xt, t)
   if (range === null) return { mean, predXStart, ...fixedVariance(d, xt, t) }
@@ -200,6 +211,10 @@ export function splitOutput(op: string, d: GaussianDiffusion, output: Tensor, x:
  */
 export function xStartOf(d: GaussianDiffusion, predicted: Tensor, xt: Tensor, t: Timesteps): Tensor {
   checkBatch('xStartOf', d, { predicted, xt }, t)
+  return xStartIn('xStartOf', d, predicted, xt, t)
+}
+
+function xStartIn(op: string, d: GaussianDiffusion, predicted: Tensor, xt: Tensor, t: Timesteps): Tensor {
   const { alphaBar } = d
   switch (d.prediction) {
     case 'xStart':
@@ -209,7 +224,7 @@ export function xStartOf(d: GaussianDiffusion, predicted: Tensor, xt: Tensor, t:
         if (alphaBar[i] === 0)
           throw atCaller(
             new RangeError(
-              `xStartOf: expected a network that predicts v or xStart where ᾱ is 0, got epsilon at step ${i}: pure noise holds nothing of x_0`,
+              `${op}: expected a network that predicts v or xStart where ᾱ is 0, got epsilon at step ${i}: pure noise holds nothing of x_0`,
             ),
           )
       // x_0 = x_t/√ᾱ − √(1/ᾱ − 1) ε, from [DDPM eq. 4]

@@ -7,7 +7,7 @@
 import { aBoolean, aFunction, aNumber, anObject, check, checkOptions, oneOf } from '../core/arguments.ts'
 import { add, mul, square, sub, type Tensor } from '../core/index.ts'
 import { checkBatch, checkDiffusion } from './arguments.ts'
-import { callNetwork, type GaussianDiffusion, type Network, qSample, reverseStep, splitOutput } from './gaussian.ts'
+import { callNetwork, type GaussianDiffusion, type Network, qSample, reverseStepOf, splitOutput } from './gaussian.ts'
 import { checkCount, meanPerSample, scaled, type Timesteps } from './per-sample.ts'
 import { vlbTermsOf } from './vlb.ts'
 
@@ -87,7 +87,7 @@ function lossOf(
   const error = meanPerSample(square(sub(targetOf(d, x0, noise, t), predicted))) // (N)
   const mse = weighting === 'uniform' ? error : scaled(error, t, i => snrWeight(d, i, 5))
   if (range === null) return { mse, vb: null, loss: mse }
-  const p = reverseStep(d, { predicted: predicted.detach(), range }, xt, t)
+  const p = reverseStepOf(op, d, { predicted: predicted.detach(), range }, xt, t, {})
   const terms = vlbTermsOf(d, p, x0, xt, t) // (N)
   const vb = rescaleVb ? mul(terms, d.steps / 1000) : terms
   return { mse, vb, loss: add(mse, vb) }

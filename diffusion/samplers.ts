@@ -15,7 +15,7 @@ import {
   epsilonOf,
   type GaussianDiffusion,
   type Network,
-  reverseStep,
+  reverseStepOf,
   splitOutput,
 } from './gaussian.ts'
 import { finish, type NoiseSource, noiseLike, type OnStep, type Sampled, type Stepped, stepping } from './loop.ts'
@@ -49,7 +49,7 @@ function ancestralStep(
   options: ClipOption,
 ): Sampled {
   const parts = splitOutput(op, d, callNetwork(op, d, network, x, t), x)
-  const { mean, logVariance, predXStart } = reverseStep(d, parts, x, t, options)
+  const { mean, logVariance, predXStart } = reverseStepOf(op, d, parts, x, t, options)
   const spread = mul(exp(mul(logVariance, 0.5)), notAtStart(x, t))
   return { x: add(mean, mul(spread, noise)), predXStart }
 }
@@ -97,7 +97,7 @@ function implicitStep(
   checkRange(op, 'eta', eta, 0, 1)
   const { alphaBar, alphaBarPrev, betas } = d
   const parts = splitOutput(op, d, callNetwork(op, d, network, x, t), x)
-  const { predXStart } = reverseStep(d, parts, x, t, clip)
+  const { predXStart } = reverseStepOf(op, d, parts, x, t, clip)
   const keep = keepEpsilon && d.prediction === 'epsilon'
   const epsilon = keep ? parts.predicted : epsilonOf(d, predXStart, x, t)
   // β_t is 1 − ᾱ_t/ᾱ_{t−1} without a division by a ᾱ that may be 0.
@@ -125,7 +125,7 @@ export function ddimReverseStep(
   check('ddimReverseStep', 'network', network, aFunction)
   checkOptions('ddimReverseStep', options, clipKinds)
   const parts = splitOutput('ddimReverseStep', d, callNetwork('ddimReverseStep', d, network, x, t), x)
-  const { predXStart } = reverseStep(d, parts, x, t, options)
+  const { predXStart } = reverseStepOf('ddimReverseStep', d, parts, x, t, options)
   const towards = scaled(predXStart, t, i => Math.sqrt(d.alphaBarNext[i]))
   const direction = scaled(epsilonOf(d, predXStart, x, t), t, i => Math.sqrt(1 - d.alphaBarNext[i]))
   return { x: add(towards, direction), predXStart }

@@ -14,7 +14,7 @@ import {
   callNetwork,
   type GaussianDiffusion,
   type Network,
-  reverseStep,
+  reverseStepOf,
   splitOutput,
 } from './gaussian.ts'
 import { checkCount, scaled } from './per-sample.ts'
@@ -62,7 +62,8 @@ export function timestepDenoiser(d: GaussianDiffusion, network: Network, options
     })
     const xt = scaled(x, t, i => Math.sqrt(d.alphaBar[i]))
     const output = callNetwork('timestepDenoiser', d, network, xt, t)
-    return reverseStep(d, splitOutput('timestepDenoiser', d, output, xt), xt, t, options).predXStart
+    const parts = splitOutput('timestepDenoiser', d, output, xt)
+    return reverseStepOf('timestepDenoiser', d, parts, xt, t, options).predXStart
   }
 }
 

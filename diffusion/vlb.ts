@@ -31,7 +31,7 @@ import {
   type Gaussian,
   type GaussianDiffusion,
   qPosterior,
-  reverseStep,
+  reverseStepOf,
   splitOutput,
 } from './gaussian.ts'
 import { meanPerSample, type Timesteps } from './per-sample.ts'
@@ -106,7 +106,7 @@ export function vlbTerms(
   checkBatch('vlbTerms', d, { x0, xt }, t)
   checkOptions('vlbTerms', options, clipKinds)
   const parts = splitOutput('vlbTerms', d, output, xt)
-  return vlbTermsOf(d, reverseStep(d, parts, xt, t, options), x0, xt, t)
+  return vlbTermsOf(d, reverseStepOf('vlbTerms', d, parts, xt, t, options), x0, xt, t)
 }
 
 /** The same from p(x_{t−1} | x_t), x0 and x_t (N, …). */

@@ -6,6 +6,7 @@
 import { rmSync } from 'node:fs'
 import { open, rename } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { aFunction, aString, check } from '../core/arguments.ts'
 import { reason, UserError } from './user-error.ts'
 
 /**
@@ -13,6 +14,8 @@ import { reason, UserError } from './user-error.ts'
  * and whatever else `write` throws; then what was at `path` is as it was.
  */
 export async function writeAside(path: string, write: (aside: string) => Promise<void>): Promise<void> {
+  check('writeAside', 'path', path, aString)
+  check('writeAside', 'write', write, aFunction)
   const aside = join(dirname(path), `.tmp-${process.pid}-${basename(path)}`)
   try {
     await write(aside)

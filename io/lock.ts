@@ -21,6 +21,7 @@ import {
 } from 'node:fs'
 import { constants, hostname } from 'node:os'
 import { join } from 'node:path'
+import { aString, check } from '../core/arguments.ts'
 import { wholeText } from './open-node.ts'
 import { reason, UserError } from './user-error.ts'
 
@@ -52,6 +53,7 @@ const textWithinMs = 1000
  * UserError where another process has it, and where nothing can be written.
  */
 export function lockFolder(folder: string): () => void {
+  check('lockFolder', 'folder', folder, aString)
   let made: string | undefined
   let own: Lock
   try {

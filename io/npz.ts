@@ -9,6 +9,7 @@
 import { closeSync, createWriteStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { aString, check, optional, strings } from '../core/arguments.ts'
 import { show, sizeOf } from '../core/shape.ts'
 import { writeAside } from './aside.ts'
 import {
@@ -22,7 +23,7 @@ import {
   parseNpyHeader,
 } from './npy.ts'
 import { openRegular, readBytes } from './open-node.ts'
-import { type HostTensor, type SafetensorsDType, SafetensorsError } from './safetensors.ts'
+import { checkHostTensors, type HostTensor, type SafetensorsDType, SafetensorsError } from './safetensors.ts'
 import { decodeElements, encodeElements } from './safetensors-elements.ts'
 import { ZipFile } from './zip-node.ts'
 
@@ -69,6 +70,7 @@ export class NpzFile {
 
   /** Rejects with ZipError or SafetensorsError on a file that is damaged or holds what is no array. */
   static async open(path: string): Promise<NpzFile> {
+    check('NpzFile.open', 'path', path, aString)
     const { bytes, close } = (await arrayAlone(path)) ?? (await arraysOfZip(path))
     try {
       const arrays = new Map<string, NpyHeader>()
@@ -242,6 +244,8 @@ async function firstBytes(array: ArrayBytes): Promise<Uint8Array> {
 
 /** The arrays of numbers in an .npz: those called `names`, as far as it has them, or all. Rejects as NpzFile does. */
 export async function readNpz(path: string, names?: readonly string[]): Promise<Map<string, HostTensor>> {
+  check('readNpz', 'path', path, aString)
+  check('readNpz', 'names', names, optional(strings))
   using file = await NpzFile.open(path)
   const arrays = new Map<string, HostTensor>()
   for (const [name, { size }] of file.arrays)
@@ -254,6 +258,8 @@ export async function readNpz(path: string, names?: readonly string[]): Promise<
  * at all. Rejects with SafetensorsError where elements do not fit shape or type, and UserError where the disk refuses.
  */
 export async function writeNpz(path: string, arrays: ReadonlyMap<string, NpzSource>): Promise<void> {
+  check('writeNpz', 'path', path, aString)
+  checkHostTensors('writeNpz', arrays)
   const { ZipFile: ZipWriter } = await import('yazl')
   await writeAside(path, async aside => {
     const zip = new ZipWriter()

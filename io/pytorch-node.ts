@@ -6,6 +6,7 @@
  * memory.
  */
 
+import { aString, check } from '../core/arguments.ts'
 import { weightsFormat } from './format-node.ts'
 import { openLegacy } from './pytorch/legacy-node.ts'
 import { PickleError, unpickle } from './pytorch/pickle.ts'
@@ -44,6 +45,7 @@ export class PyTorchFile {
 
   /** Rejects with ZipError or PickleError on a file that is none, is damaged, or asks for what runs code. */
   static async open(path: string): Promise<PyTorchFile> {
+    check('PyTorchFile.open', 'path', path, aString)
     const { format, what } = weightsFormat(path)
     if (format === 'zip') return new PyTorchFile(path, await openZip(path))
     if (format === 'legacy') return new PyTorchFile(path, openLegacy(path))

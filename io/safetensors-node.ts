@@ -7,10 +7,12 @@
 
 import { closeSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
+import { aMap, anObject, aString, aTensor, check, either } from '../core/arguments.ts'
 import { show, sizeOf } from '../core/shape.ts'
 import { Tensor } from '../core/tensor.ts'
 import { largestTransfer, openRegular, readBytes } from './open-node.ts'
 import {
+  checkHostTensors,
   decoded,
   encodeSafetensorsHeader,
   type HostTensor,
@@ -30,6 +32,7 @@ export class SafetensorsFile {
 
   /** Throws SafetensorsError on a header that is wrong, and Node's error on a file that cannot be opened. */
   constructor(path: string) {
+    check('SafetensorsFile', 'path', path, aString)
     this.path = path
     const { descriptor, size } = openRegular(path)
     this.#descriptor = descriptor
@@ -86,6 +89,7 @@ export function readSafetensors(path: string): {
   tensors: Map<string, HostTensor>
   metadata: ReadonlyMap<string, string>
 } {
+  check('readSafetensors', 'path', path, aString)
   const file = new SafetensorsFile(path)
   try {
     const { tensors, metadata } = file.header
@@ -98,6 +102,8 @@ export function readSafetensors(path: string): {
 /** Elements, or what fetches them when it is their turn, so that one tensor at a time is on the host. */
 export type LazyData = ArrayLike<number> | (() => ArrayLike<number> | Promise<ArrayLike<number>>)
 
+const aStorable = either(aTensor, anObject)
+
 /**
  * Tensors, such as a module's state dict, as `writeSafetensors` takes them; each is read when it is its turn. Those that are on
  * the host are left as they are.
@@ -105,8 +111,10 @@ export type LazyData = ArrayLike<number> | (() => ArrayLike<number> | Promise<Ar
 export function storable(
   tensors: ReadonlyMap<string, Tensor | HostTensor<LazyData>>,
 ): Map<string, HostTensor<LazyData>> {
+  check('storable', 'tensors', tensors, aMap)
   return new Map(
     Array.from(tensors, ([name, tensor]) => {
+      check('storable', `tensor ${quote(name)}`, tensor, aStorable)
       if (!(tensor instanceof Tensor)) return [name, tensor]
       const { shape, dtype } = tensor
       return [name, { dtype: safetensorsDType[dtype], shape, data: () => tensor.data() }]
@@ -123,6 +131,8 @@ export async function writeSafetensors(
   tensors: ReadonlyMap<string, HostTensor<LazyData> | RawTensor>,
   metadata?: ReadonlyMap<string, string>,
 ): Promise<void> {
+  check('writeSafetensors', 'path', path, aString)
+  checkHostTensors('writeSafetensors', tensors, metadata)
   const header = encodeSafetensorsHeader(tensors, metadata)
   const file = await open(path, 'w')
   try {

@@ -6,7 +6,7 @@
  * safetensors-node.ts.
  */
 
-import { anObject, aSize, aString, check, type Kind, numbers, optional } from '../core/arguments.ts'
+import { aMap, anObject, aSize, aString, aUint8Array, check, numbers, optional } from '../core/arguments.ts'
 import type { TypedArray } from '../core/dtype.ts'
 import { type Shape, show, sizeOf } from '../core/shape.ts'
 import {
@@ -62,7 +62,7 @@ const largestHeader = 100_000_000
  * file could not hold it.
  */
 export function safetensorsHeaderLength(start: Uint8Array, fileLength: number, file: string): number {
-  check('safetensorsHeaderLength', 'start', start, bytesKind)
+  check('safetensorsHeaderLength', 'start', start, aUint8Array)
   check('safetensorsHeaderLength', 'fileLength', fileLength, aSize)
   check('safetensorsHeaderLength', 'file', file, aString)
   if (fileLength < lengthBytes || start.length < lengthBytes)
@@ -78,7 +78,7 @@ export function safetensorsHeaderLength(start: Uint8Array, fileLength: number, f
 
 /** Parses and checks the JSON header of a file of `fileLength` bytes. Throws SafetensorsError. */
 export function parseSafetensorsHeader(json: Uint8Array, fileLength: number, file: string): SafetensorsHeader {
-  check('parseSafetensorsHeader', 'json', json, bytesKind)
+  check('parseSafetensorsHeader', 'json', json, aUint8Array)
   check('parseSafetensorsHeader', 'fileLength', fileLength, aSize)
   check('parseSafetensorsHeader', 'file', file, aString)
   const header = parseObject(json, file)
@@ -173,7 +173,7 @@ export function encodeSafetensorsHeader(
   tensors: ReadonlyMap<string, Omit<HostTensor, 'data'> | RawTensor>,
   metadata: ReadonlyMap<string, string> = new Map(),
 ): { bytes: Uint8Array; order: string[] } {
-  checkTensors('encodeSafetensorsHeader', tensors, metadata)
+  checkHostTensors('encodeSafetensorsHeader', tensors, metadata)
   const width = (dtype: string) => (isSafetensorsDType(dtype) ? safetensorsBytes[dtype] : 0)
   const order = [...tensors].sort(([, a], [, b]) => width(b.dtype) - width(a.dtype))
   const header: [string, unknown][] = metadata.size > 0 ? [['__metadata__', Object.fromEntries(metadata)]] : []
@@ -200,7 +200,7 @@ export function decodeSafetensors(
   bytes: Uint8Array,
   file = 'safetensors',
 ): { tensors: Map<string, HostTensor>; metadata: ReadonlyMap<string, string> } {
-  check('decodeSafetensors', 'bytes', bytes, bytesKind)
+  check('decodeSafetensors', 'bytes', bytes, aUint8Array)
   check('decodeSafetensors', 'file', file, aString)
   const length = safetensorsHeaderLength(bytes, bytes.length, file)
   const json = bytes.subarray(lengthBytes, lengthBytes + length)
@@ -221,7 +221,7 @@ export function encodeSafetensors(
   tensors: ReadonlyMap<string, HostTensor<ArrayLike<number>>>,
   metadata?: ReadonlyMap<string, string>,
 ): Uint8Array {
-  checkTensors('encodeSafetensors', tensors, metadata)
+  checkHostTensors('encodeSafetensors', tensors, metadata)
   for (const [name, { data }] of tensors) check('encodeSafetensors', `data of ${quote(name)}`, data, numbers)
   const header = encodeSafetensorsHeader(tensors, metadata)
   const parts = [header.bytes]
@@ -241,14 +241,11 @@ export function encodeSafetensors(
   return out
 }
 
-const bytesKind: Kind = { expected: 'a Uint8Array', accepts: value => value instanceof Uint8Array }
-const aMap: Kind = { expected: 'a Map by name', accepts: value => value instanceof Map }
-
 /** Throws TypeError unless these are tensors by name, each with a dtype and a shape, and metadata, a Map of strings or undefined. */
-function checkTensors(
+export function checkHostTensors(
   op: string,
   tensors: ReadonlyMap<string, { readonly dtype: string; readonly shape: Shape }>,
-  metadata: ReadonlyMap<string, string> | undefined,
+  metadata?: ReadonlyMap<string, string>,
 ): void {
   check(op, 'tensors', tensors, aMap)
   for (const [name, tensor] of tensors) {

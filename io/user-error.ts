@@ -20,7 +20,7 @@ export function errorLine(error: unknown): string {
 
 /** Returns an operating system's error code in words; for other errors their message. */
 export function reason(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException
+  const { code, message } = Object(error) as NodeJS.ErrnoException
   if (code === 'ENOSPC') return 'no space left on the disk'
   if (code === 'EDQUOT') return 'the disk quota is used up'
   if (code === 'ENOENT') return 'no such file or folder'

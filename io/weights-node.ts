@@ -6,6 +6,7 @@
 
 import { existsSync, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import { aString, check, checkOptions } from '../core/arguments.ts'
 import type { TypedArray } from '../core/dtype.ts'
 import { weightsFormat } from './format-node.ts'
 import { firstBytes } from './open-node.ts'
@@ -41,6 +42,8 @@ export function isPyTorch(path: string): boolean {
 
 /** Opens a file of weights, or the one in a folder. Rejects with one line that names the path on one that is none, or damaged. */
 export async function openWeights(path: string, which: WhichDict = {}): Promise<WeightsFile> {
+  check('openWeights', 'path', path, aString)
+  checkOptions('openWeights', which, { part: aString, weights: aString })
   const kind = statSync(path, { throwIfNoEntry: false })
   if (kind === undefined) throw new UserError(`${path}: expected a file of weights: no such file`)
   const at = kind.isDirectory() ? weightsIn(path) : path

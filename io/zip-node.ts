@@ -10,6 +10,7 @@ import { closeSync } from 'node:fs'
 import { Readable } from 'node:stream'
 import { crc32, createInflateRaw } from 'node:zlib'
 import type { Entry } from 'yauzl'
+import { aString, check } from '../core/arguments.ts'
 import { openRegular, readBytes } from './open-node.ts'
 
 /** A container that is not what it should be, on one line. */
@@ -49,6 +50,7 @@ export class ZipFile {
 
   /** Rejects with ZipError on a directory that is wrong, and Node's error on a file that cannot be opened. */
   static async open(path: string): Promise<ZipFile> {
+    check('ZipFile.open', 'path', path, aString)
     const { descriptor, size } = openRegular(path)
     try {
       return new ZipFile(path, descriptor, await readDirectory(path, descriptor, size))

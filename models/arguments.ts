@@ -91,11 +91,6 @@ export function checkMaskDiT(
   for (const name of ['hiddenSize', 'numHeads'] as const) check(model, `decoder.${name}`, decoder[name], aCount)
 }
 
-/** A model as an argument. */
-export function aModelOf(name: string, make: new (...args: never[]) => unknown): Kind {
-  return { expected: name, accepts: value => value instanceof make }
-}
-
 const labelsOrNull = orNull(integers)
 
 /** Throws unless these are pictures (N, C, H, W), their labels or null, and a stream. */

@@ -4,12 +4,12 @@
  * perceptual and adversarial losses, which need networks of their own.
  */
 
-import { aFiniteNumber, check } from '../core/arguments.ts'
+import { aFiniteNumber, check, instanceOf } from '../core/arguments.ts'
 import { add, l1, mean, mul, type Rng, type Tensor } from '../core/index.ts'
-import { aModelOf, checkSample } from './arguments.ts'
+import { checkSample } from './arguments.ts'
 import { AutoencoderKL } from './autoencoder-kl.ts'
 
-const anAutoencoder = aModelOf('an AutoencoderKL', AutoencoderKL)
+const anAutoencoder = instanceOf('an AutoencoderKL', AutoencoderKL)
 
 /** Terms of the loss, scalars. */
 export interface AutoencoderLoss {

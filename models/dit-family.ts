@@ -7,7 +7,7 @@ import { ditCost } from './cost.ts'
 import { DiT, type TransformerOptions } from './dit.ts'
 import { type Family, type FamilyGeneration, type SettingsTable, samplerNames } from './family.ts'
 import { generateOverTimesteps, guidedChannels, type TimestepModel, timestepDiffusion } from './generate.ts'
-import { ditPreset, isTiny, presetNames, tinyFor, trainingDefaults } from './presets.ts'
+import { ditPreset, gridIn, presetNames, samplesIn, tinyFor, trainingDefaults } from './presets.ts'
 import { presetOf, publishedPictures, StateShapes } from './state-shapes.ts'
 import { ditRules } from './transfer-rules.ts'
 
@@ -67,7 +67,8 @@ export const dit: Family<DiT, TransformerOptions, typeof timestepLossSettings> =
   training: {
     settings: timestepLossSettings,
     defaults: trainingDefaults,
-    samples: preset => (isTiny(preset) ? 96 : 24), // larger models take their time
+    samples: samplesIn,
+    grid: gridIn,
     optimizer: optimizerOf,
     decay: ({ emaDecay }) => warmUpDecay(emaDecay),
     lrStep: 'from 1',

@@ -26,6 +26,7 @@ import {
   type Grid,
   given,
   type Init,
+  type Initializer,
   LabelEmbedder,
   Linear,
   Mlp,
@@ -68,19 +69,28 @@ export interface TransformerOptions {
 export const eps = 1e-6
 
 /** Throws RangeError on options that fit no model; what layers check themselves is left to them. */
-export function checkSizes(model: string, { inputSize, patchSize, depth, numClasses }: TransformerOptions): void {
+export function checkSizes(model: string, options: TransformerOptions): void {
+  const { inputSize, patchSize, depth, hiddenSize, numHeads, numClasses } = options
   const wanted = (what: string, ok: boolean, got: number) => {
     if (!ok) throw atCaller(new RangeError(`${model}: expected ${what}, got ${got}`))
   }
   wanted('patchSize: an integer from 1', Number.isInteger(patchSize) && patchSize >= 1, patchSize)
   wanted(`inputSize: a multiple of patchSize ${patchSize}`, inputSize > 0 && inputSize % patchSize === 0, inputSize)
   wanted('depth: an integer from 1', Number.isInteger(depth) && depth >= 1, depth)
+  const isDivided = Number.isInteger(numHeads) && numHeads >= 1 && hiddenSize % numHeads === 0
+  wanted(`a width divisible by ${numHeads} heads`, isDivided, hiddenSize)
   wanted('numClasses: an integer from 0', Number.isInteger(numClasses) && numClasses >= 0, numClasses)
 }
 
 /** Rows and columns of the tokens. */
 export function gridOf({ inputSize, patchSize }: TransformerOptions): Grid {
   return [inputSize / patchSize, inputSize / patchSize]
+}
+
+/** An initializer of positions, (1, T, D) sinusoids of a grid. Throws RangeError unless the width D is a multiple of 4. */
+export function sinusoids(model: string, D: number, grid: Grid): Initializer {
+  if (D % 4 !== 0) throw atCaller(new RangeError(`${model}: expected a width divisible by 4, got ${D}`))
+  return given(sinCos2d(D, grid))
 }
 
 /** The label table: none where it would have no row. */
@@ -91,25 +101,28 @@ export function labelEmbedder(options: TransformerOptions, init: Init): LabelEmb
     : null
 }
 
+const numbersOrNull = orNull(numbers)
+
 /**
  * c = embedding of t + embedding of y: (N, D). Without y every picture gets the row for 'no label'. Throws RangeError on
  * labels that have no row, and ShapeError when there is not one t, or not one y, per picture.
  */
 export function condition(
+  op: string,
   model: { readonly t_embedder: TimestepEmbedder; readonly y_embedder: LabelEmbedder | null },
   N: number,
   t: ArrayLike<number>,
   y: ArrayLike<number> | null,
 ): Tensor {
   const { t_embedder, y_embedder } = model
-  check('forward', 't', t, numbers)
-  check('forward', 'y', y, orNull(numbers))
-  if (t.length !== N) throw new ShapeError(`forward: expected a timestep for each of ${N} pictures, got ${t.length}`)
+  check(op, 't', t, numbers)
+  check(op, 'y', y, numbersOrNull)
+  if (t.length !== N) throw new ShapeError(`${op}: expected a timestep for each of ${N} pictures, got ${t.length}`)
   if (y !== null && y.length !== N)
-    throw new ShapeError(`forward: expected a label for each of ${N} pictures, got ${y.length}`)
+    throw new ShapeError(`${op}: expected a label for each of ${N} pictures, got ${y.length}`)
   const time = t_embedder.forward(t) // (N, D)
   if (y_embedder === null) {
-    if (y !== null) throw atCaller(new RangeError('forward: expected no labels, as the model has no classes, got some'))
+    if (y !== null) throw atCaller(new RangeError(`${op}: expected no labels, as the model has no classes, got some`))
     return time
   }
   return add(time, y_embedder.forward(y ?? new Int32Array(N).fill(y_embedder.classes)))
@@ -133,6 +146,8 @@ export function checkBlock(
   const { hiddenSize, numHeads, mlpRatio } = options
   checkLayer(block, { hiddenSize, numHeads }, init)
   check(block, 'mlpRatio', mlpRatio, optional(aFiniteNumber))
+  if (hiddenSize % numHeads !== 0)
+    throw atCaller(new RangeError(`${block}: expected a width divisible by ${numHeads} heads, got ${hiddenSize}`))
 }
 
 /** One transformer block with adaLN-Zero. [DiT §3.2] */
@@ -213,7 +228,7 @@ export class DiT extends Module {
     const { patchSize, inChannels, hiddenSize: D, depth } = options
     const grid = gridOf(options)
     this.options = options
-    this.pos_embed = frozen(given(sinCos2d(D, grid))([1, grid[0] * grid[1], D], init))
+    this.pos_embed = frozen(sinusoids('DiT', D, grid)([1, grid[0] * grid[1], D], init))
     this.x_embedder = new PatchEmbed(patchSize, inChannels, D, init)
     this.t_embedder = new TimestepEmbedder(D, init)
     this.y_embedder = labelEmbedder(options, init)
@@ -241,7 +256,7 @@ export class DiT extends Module {
 
   /** t and y, one each per picture → c (N, D). Throws as the function of this name. */
   condition(N: number, t: ArrayLike<number>, y: ArrayLike<number> | null): Tensor {
-    return condition(this, N, t, y)
+    return condition('DiT', this, N, t, y)
   }
 
   /** (N, T, P·P·Cout) → (N, Cout, H, W) */

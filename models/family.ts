@@ -133,6 +133,8 @@ export interface FamilyTraining<Model extends Module, Own extends SettingsTable>
   ): SettingsOf<Own>
   /** Pictures in the grid of samples that a run writes. */
   samples(preset: string): number
+  /** How the grid is drawn, where that differs from `generation.defaults`. */
+  grid?(preset: string, labelled: boolean): Partial<Pick<GenerationRequest, 'sampler' | 'steps' | 'guidance'>>
   /** Creates the optimizer that `settings` name, by default the paper's, with the paper's betas. */
   optimizer(parameters: NamedParameters, settings: NamedOptimizerOptions): Optimizer
   /** Decay of the moving average of weights. */

@@ -4,7 +4,7 @@
  * tuning, in which the mask ratio is 0 or falls to it. Read maskdit.ts first.
  */
 
-import { aNumber, check, checkOptions, describe, numbers, oneOf } from '../core/arguments.ts'
+import { aNumber, check, checkOptions, describe, instanceOf, numbers, oneOf } from '../core/arguments.ts'
 import {
   add,
   div,
@@ -27,7 +27,7 @@ import { logNormalSigma, lossWeight } from '../diffusion/edm.ts'
 import type { TokenMask } from '../diffusion/masking.ts'
 import { meanPerSample, scaled } from '../diffusion/per-sample.ts'
 import { dropLabels } from '../nn/index.ts'
-import { aModelOf, checkInputs, checkSample } from './arguments.ts'
+import { checkInputs, checkSample } from './arguments.ts'
 import { PreconditionedMaskDiT } from './maskdit.ts'
 
 /** Random inputs of a training step on N pictures. */
@@ -42,7 +42,7 @@ export interface MaskDiTInputs {
   readonly mask: TokenMask | null
 }
 
-const aMaskDiT = aModelOf('a PreconditionedMaskDiT', PreconditionedMaskDiT)
+const aMaskDiT = instanceOf('a PreconditionedMaskDiT', PreconditionedMaskDiT)
 
 /**
  * Samples the inputs of a step for pictures y (N, C, H, W) with N labels, or null. The mask removes a share `ratio` of the

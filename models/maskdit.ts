@@ -30,7 +30,6 @@ import { keptTokens, type TokenMask, tokenMask } from '../diffusion/masking.ts'
 import {
   constantZero,
   frozen,
-  given,
   type Init,
   Linear,
   Modulation,
@@ -39,12 +38,11 @@ import {
   normal,
   PatchEmbed,
   parameter,
-  sinCos2d,
   TimestepEmbedder,
   unpatchify,
 } from '../nn/index.ts'
 import { checkMaskDiT } from './arguments.ts'
-import { checkInput, checkSizes, DiTBlock, eps, FinalLayer, gridOf, type TransformerOptions } from './dit.ts'
+import { checkInput, checkSizes, DiTBlock, eps, FinalLayer, gridOf, sinusoids, type TransformerOptions } from './dit.ts'
 
 /** The blocks behind the mask token. */
 export interface DecoderOptions {
@@ -142,7 +140,7 @@ export class MaskDiT extends Module {
     if (decoder !== null && !(Number.isInteger(decoder.depth) && decoder.depth >= 1))
       throw atCaller(new RangeError(`MaskDiT: expected decoder.depth: an integer from 1, got ${decoder.depth}`))
     const grid = gridOf(options)
-    const positions = (width: number) => frozen(given(sinCos2d(width, grid))([1, grid[0] * grid[1], width], init))
+    const positions = (width: number) => frozen(sinusoids('MaskDiT', width, grid)([1, grid[0] * grid[1], width], init))
     this.options = options
     this.pos_embed = positions(D)
     this.decoder_pos_embed = decoder && positions(decoder.hiddenSize)

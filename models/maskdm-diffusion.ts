@@ -5,7 +5,7 @@
  * ε beside it is kept, and the pictures come out in [0, 1]. Read maskdm.ts first; masks are diffusion/block-masks.ts.
  */
 
-import { aFunction, aNumber, check, checkOptions, numbers, oneOf, orNull } from '../core/arguments.ts'
+import { aFunction, aNumber, check, checkOptions, instanceOf, numbers, oneOf, orNull } from '../core/arguments.ts'
 import {
   abs,
   affine,
@@ -35,7 +35,7 @@ import type { TokenMask } from '../diffusion/masking.ts'
 import { checkCount, meanPerSample, type Timesteps } from '../diffusion/per-sample.ts'
 import { maskdmTimesteps, respace } from '../diffusion/respace.ts'
 import { checkNoise, ddimSteps, type SampleStep } from '../diffusion/samplers.ts'
-import { aModelOf, checkInputs, checkSample } from './arguments.ts'
+import { checkInputs, checkSample } from './arguments.ts'
 import { gridOf } from './dit.ts'
 import { MaskedUViT } from './maskdm.ts'
 
@@ -75,7 +75,7 @@ export interface MaskDMInputs {
   readonly mask: TokenMask | null
 }
 
-const aMaskDM = aModelOf('a MaskedUViT', MaskedUViT)
+const aMaskDM = instanceOf('a MaskedUViT', MaskedUViT)
 
 /** Samples the inputs of a step for pictures x0 (N, C, H, W), with a mask of that kind, or null for none. Throws RangeError. */
 export function sampleMaskDMInputs(model: MaskedUViT, x0: Tensor, masking: Masking | null, rng: Rng): MaskDMInputs {

@@ -80,8 +80,6 @@ export class UViTAttention extends Module {
     checkBlock('UViTAttention', options, init)
     const { hiddenSize: D, numHeads, qkvBias = false } = options
     check('UViTAttention', 'qkvBias', qkvBias, aBoolean)
-    if (D % numHeads !== 0)
-      throw atCaller(new RangeError(`MaskDM: expected a width divisible by ${numHeads} heads, got ${D}`))
     this.q_bias = qkvBias ? parameter(constantZero([D], init)) : null
     this.v_bias = qkvBias ? parameter(constantZero([D], init)) : null
     this.qkv = new Linear(D, 3 * D, init, { bias: false, weight })

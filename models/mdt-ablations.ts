@@ -5,7 +5,7 @@
  * parts are removed from, or added to, the finished model. Read mdt.ts and mdt-loss.ts first.
  */
 
-import { aBoolean, aNumber, aString, check, checkOptions, oneOf } from '../core/arguments.ts'
+import { aBoolean, aNumber, aString, check, checkOptions, instanceOf, oneOf } from '../core/arguments.ts'
 import {
   add,
   broadcastTo,
@@ -25,7 +25,7 @@ import { callNetwork, type GaussianDiffusion, qSample } from '../diffusion/gauss
 import { type Diffused, hybridLoss, type LossOptions, type LossTerms } from '../diffusion/losses.ts'
 import type { TokenMask } from '../diffusion/masking.ts'
 import { frozen, type Init, type Module, ModuleList } from '../nn/index.ts'
-import { aModelOf, checkTransformer, mdtKinds } from './arguments.ts'
+import { checkTransformer, mdtKinds } from './arguments.ts'
 import type { LossPass, Part } from './family.ts'
 import { MDT, MDTBlock, type MDTOptions } from './mdt.ts'
 import {
@@ -259,7 +259,7 @@ export function ablatedPasses(
   return passesOf(model, diffusion, part, options)
 }
 
-const anAblatedMDT = aModelOf('an AblatedMDT', AblatedMDT)
+const anAblatedMDT = instanceOf('an AblatedMDT', AblatedMDT)
 
 function* passesOf(
   model: AblatedMDT,

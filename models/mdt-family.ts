@@ -16,7 +16,7 @@ import {
   mdtAblations,
 } from './mdt-ablations.ts'
 import { mdtPasses, mdtTerms } from './mdt-loss.ts'
-import { isTiny, mdtPreset, mdtV2Preset, presetNames, tinyFor, trainingDefaults } from './presets.ts'
+import { gridIn, mdtPreset, mdtV2Preset, presetNames, samplesIn, tinyFor, trainingDefaults } from './presets.ts'
 import { presetOf, publishedPictures, StateShapes } from './state-shapes.ts'
 import { mdtRules } from './transfer-rules.ts'
 
@@ -48,7 +48,8 @@ const v2Settings = {
 const training: FamilyTraining<MaskedDiffusionTransformer, typeof settings> = {
   settings,
   defaults: trainingDefaults,
-  samples: preset => (isTiny(preset) ? 96 : 24), // larger models take their time
+  samples: samplesIn,
+  grid: gridIn,
   optimizer: optimizerOf,
   decay: ({ emaDecay }) => warmUpDecay(emaDecay),
   lrStep: 'from 1',

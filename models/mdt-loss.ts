@@ -4,14 +4,14 @@
  * runs `mdtPasses`. Read mdt.ts first.
  */
 
-import { anObject, check, checkFields, checkOptions } from '../core/arguments.ts'
+import { anObject, check, checkFields, checkOptions, instanceOf } from '../core/arguments.ts'
 import { add, mean, type Rng, scope, type Tensor } from '../core/index.ts'
 import { checkBatch, checkDiffusion } from '../diffusion/arguments.ts'
 import type { GaussianDiffusion, Network } from '../diffusion/gaussian.ts'
 import { type LossOptions, type LossTerms, lossKinds, trainingLoss } from '../diffusion/losses.ts'
 import type { TokenMask } from '../diffusion/masking.ts'
 import { dropLabels } from '../nn/index.ts'
-import { aModelOf, checkInputs, checkSample } from './arguments.ts'
+import { checkInputs, checkSample } from './arguments.ts'
 import type { LossPass, Part } from './family.ts'
 import { MaskedDiffusionTransformer } from './mdt.ts'
 
@@ -31,7 +31,7 @@ export interface MDTInputs {
   readonly masked: PassInputs
 }
 
-const anMDT = aModelOf('an MDT or MDTv2', MaskedDiffusionTransformer as new (...args: never[]) => unknown)
+const anMDT = instanceOf('an MDT or MDTv2', MaskedDiffusionTransformer)
 
 /** Throws unless these are a diffusion, pictures with their timesteps, the inputs of both passes and options of a loss. */
 export function checkStep(

@@ -27,7 +27,6 @@ import {
   constantZero,
   frozen,
   type Grid,
-  given,
   type Init,
   keptPairs,
   type LabelEmbedder,
@@ -39,7 +38,6 @@ import {
   normal,
   PatchEmbed,
   parameter,
-  sinCos2d,
   TimestepEmbedder,
   unpatchify,
 } from '../nn/index.ts'
@@ -53,6 +51,7 @@ import {
   FinalLayer,
   gridOf,
   labelEmbedder,
+  sinusoids,
   type TransformerOptions,
 } from './dit.ts'
 
@@ -116,15 +115,15 @@ export abstract class MaskedDiffusionTransformer extends Module {
   constructor(options: MDTOptions, init: Init, model = 'MDT') {
     super()
     checkTransformer(model, options, mdtKinds, init)
-    checkSizes('MDT', options)
+    checkSizes(model, options)
     const { patchSize, inChannels, hiddenSize: D, depth, decodeLayer, maskRatio } = options
     if (!(Number.isInteger(decodeLayer) && decodeLayer >= 1 && decodeLayer <= depth))
-      throw atCaller(new RangeError(`MDT: decodeLayer: expected an integer in [1, ${depth}], got ${decodeLayer}`))
+      throw atCaller(new RangeError(`${model}: decodeLayer: expected an integer in [1, ${depth}], got ${decodeLayer}`))
     if (maskRatio !== null && !(maskRatio >= 0 && maskRatio < 1))
-      throw atCaller(new RangeError(`MDT: maskRatio: expected a number in [0, 1) or null, got ${maskRatio}`))
+      throw atCaller(new RangeError(`${model}: maskRatio: expected a number in [0, 1) or null, got ${maskRatio}`))
     this.options = options
     this.grid = gridOf(options)
-    const positions = given(sinCos2d(D, this.grid))
+    const positions = sinusoids(model, D, this.grid)
     const shape = [1, this.grid[0] * this.grid[1], D]
     this.pos_embed = parameter(positions(shape, init))
     this.decoder_pos_embed = parameter(positions(shape, init))
@@ -188,7 +187,7 @@ export abstract class MaskedDiffusionTransformer extends Module {
 
   /** t and y, one each per picture → c (N, D). Throws as `condition` of dit.ts. */
   condition(N: number, t: ArrayLike<number>, y: ArrayLike<number> | null): Tensor {
-    return condition(this, N, t, y)
+    return condition('MDT', this, N, t, y)
   }
 
   /** For the relative position bias among the tokens that a mask keeps. */

@@ -8,7 +8,7 @@ import { aCount, aString, check } from '../core/arguments.ts'
 import { atCaller } from '../core/traceback.ts'
 import { checkPreset } from './arguments.ts'
 import type { TransformerOptions } from './dit.ts'
-import type { TrainingDefaults } from './family.ts'
+import type { GenerationRequest, TrainingDefaults } from './family.ts'
 import { type MaskDiTOptions, officialDecoder } from './maskdit.ts'
 import type { MDTOptions } from './mdt.ts'
 
@@ -117,9 +117,24 @@ function dropoutOf({ numClasses }: Pictures): number {
   return numClasses > 0 ? 0.1 : 0
 }
 
+/** Pictures in the grid that a run of DiT or MDT writes with its checkpoints: as many as are drawn in seconds. */
+export function samplesIn(preset: string): number {
+  if (!isTiny(preset)) return 24
+  return preset === 'tiny' ? 96 : 48
+}
+
+/**
+ * How that grid is drawn. A model of minutes errs most where almost all is noise: DDIM keeps these errors, as wrong colours of
+ * whole pictures, and ancestral sampling corrects them. Guidance shows what the pictures of a class have in common.
+ */
+export function gridIn(preset: string, labelled: boolean): Partial<Pick<GenerationRequest, 'sampler' | 'guidance'>> {
+  if (preset === 'tiny' || !isTiny(preset)) return {}
+  return { sampler: 'ddpm', ...(labelled && { guidance: { scale: 3 } }) }
+}
+
 /**
  * Training settings of DiT, MDT and MaskDiT on small pictures. The paper's rate, 3e-4, is for batches of 256; S and tiny
- * have rates at which faces take shape within minutes. `tiny` learns smileys faster without labels. Throws RangeError on an
+ * have rates at which faces take shape within minutes. `tiny/4` and `tiny/8` learn more from many steps than from large batches. `tiny` learns smileys faster without labels. Throws RangeError on an
  * unknown name.
  */
 export function trainingDefaults(name: string): TrainingDefaults {
@@ -137,8 +152,8 @@ export function trainingDefaults(name: string): TrainingDefaults {
     flip: true,
   }
   if (isTiny(name)) {
-    const tiny = { ...large, size: 8 * tinyPatch(name), batch: 64, lr: 2e-3, warmUpSteps: 100, emaDecay: 0.999 }
-    return { ...tiny, labels: name === 'tiny' ? 'no' : 'yes' }
+    const tiny: TrainingDefaults = { ...large, size: 8 * tinyPatch(name), lr: 2e-3, warmUpSteps: 100, emaDecay: 0.999 }
+    return name === 'tiny' ? { ...tiny, batch: 64, labels: 'no' } : tiny
   }
   return name.startsWith('S/') ? { ...large, lr: 6e-4 } : large
 }

@@ -93,9 +93,8 @@ function ruleAt(text: string, from: number): string | null {
 }
 
 function gradientOf(op: AnyOp, rule: string | null): string {
-  const { differentiable, many, ...record } = untyped(op)
+  const { differentiable, ...record } = untyped(op)
   if (differentiable === 'none') return 'none'
-  if (many) return 'that of its decomposition'
   const gradient = 'vjp' in record && record.vjp !== undefined ? (rule ?? 'in the record') : 'that of its decomposition'
   return differentiable === 'once' ? `${gradient}, once (kinks)` : gradient
 }

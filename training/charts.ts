@@ -3,6 +3,8 @@
  * the system for the labels. plot.ts has the axes.
  */
 
+import { arrayOf, aString, check, numbers, objectWith, optional, strings } from '../core/arguments.ts'
+import { rows as someRows } from './arguments.ts'
 import type { Row } from './metrics.ts'
 import { writePng } from './pictures.ts'
 import { discs, drawPlot, imageOf, legend, polyline } from './plot.ts'
@@ -18,6 +20,9 @@ const mostPoints = 1200
  * UserError where the file cannot be written.
  */
 export async function writeLossCurve(path: string, rows: readonly Row[], terms: readonly string[]): Promise<void> {
+  check('writeLossCurve', 'path', path, aString)
+  check('writeLossCurve', 'rows', rows, someRows)
+  check('writeLossCurve', 'terms', terms, strings)
   const svg = curves(rows, terms, { width: 720, height: 400, padding: 16, title: 'loss', named: true })
   await writeSvgAsPng(path, svg)
 }
@@ -88,8 +93,15 @@ export interface Scatter {
   readonly classes?: ArrayLike<number>
 }
 
+const scatters = arrayOf(
+  'panels with a title and points',
+  objectWith('', { title: aString, points: numbers, classes: optional(numbers) }),
+)
+
 /** Writes point clouds as panels side by side, on one scale that is the same in both directions. Throws as above. */
 export async function writeScatter(path: string, panels: readonly Scatter[]): Promise<void> {
+  check('writeScatter', 'path', path, aString)
+  check('writeScatter', 'panels', panels, scatters)
   const bound =
     1.05 * panels.reduce((most, { points }) => Array.from(points).reduce((m, x) => Math.max(m, Math.abs(x)), most), 0)
   const side = 320

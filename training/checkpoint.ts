@@ -7,11 +7,13 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
+import { aSize, aString, check, objectWith } from '../core/arguments.ts'
 import type { Tensor } from '../core/tensor.ts'
 import { wholeText } from '../io/open-node.ts'
 import type { HostTensor } from '../io/safetensors.ts'
 import { readSafetensors, storable, writeSafetensors } from '../io/safetensors-node.ts'
 import { reason, UserError } from '../io/user-error.ts'
+import { savedTensors } from './arguments.ts'
 
 /** Sets of tensors in a checkpoint, one file each. */
 const parts = ['model', 'ema', 'optimizer'] as const
@@ -28,6 +30,7 @@ export interface CheckpointState {
 
 /** Checkpoints of a run that are kept. */
 const kept = 2
+const aState = objectWith('a state with its step', { step: aSize })
 const named = /^checkpoint-(\d{8,})$/
 const unfinished = '.tmp-checkpoint-'
 
@@ -40,6 +43,9 @@ export async function saveCheckpoint<State extends CheckpointState>(
   tensors: Readonly<Record<(typeof parts)[number], SavedTensors>>,
   state: State,
 ): Promise<string> {
+  check('saveCheckpoint', 'run', run, aString)
+  check('saveCheckpoint', 'tensors', tensors, savedTensors)
+  check('saveCheckpoint', 'state', state, aState)
   const name = `checkpoint-${String(state.step).padStart(8, '0')}`
   const path = join(run, name)
   const aside = join(run, unfinished + name)
@@ -71,6 +77,7 @@ export interface Checkpoint {
 
 /** The checkpoint of the most steps in `run`, if there is one. */
 export function latestCheckpoint(run: string): Checkpoint | undefined {
+  check('latestCheckpoint', 'run', run, aString)
   return checkpoints(run).at(-1)
 }
 
@@ -81,6 +88,7 @@ export function latestCheckpoint(run: string): Checkpoint | undefined {
 export function loadCheckpoint<State extends CheckpointState>(
   path: string,
 ): Tensors<HostTensor> & { readonly state: State } {
+  check('loadCheckpoint', 'path', path, aString)
   const read = (part: string) => {
     const file = join(path, `${part}.safetensors`)
     if (!existsSync(file)) throw new UserError(`${file}: expected a part of a checkpoint: no such file`)
@@ -91,6 +99,7 @@ export function loadCheckpoint<State extends CheckpointState>(
 
 /** Reads only a checkpoint's state.json. Throws UserError. */
 export function readState<State extends CheckpointState>(path: string): State {
+  check('readState', 'path', path, aString)
   const file = join(path, 'state.json')
   let state: State
   try {

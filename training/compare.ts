@@ -5,6 +5,7 @@
 
 import { readFileSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
+import { aString, check, strings } from '../core/arguments.ts'
 import { replaceFile } from '../io/replace.ts'
 import { UserError } from '../io/user-error.ts'
 import { curveSvg } from './charts.ts'
@@ -20,6 +21,8 @@ const compared = ['loss', 'heldOut', 'gradNorm'] as const
 
 /** Writes the comparison of the runs in `folders` to `path`. Throws UserError on a folder that is no run, or on fewer than two. */
 export async function writeComparison(path: string, folders: readonly string[]): Promise<void> {
+  check('writeComparison', 'path', path, aString)
+  check('writeComparison', 'folders', folders, strings)
   if (folders.length < 2) throw new UserError(`compare: expected two runs or more, got ${folders.length}`)
   const runs = folders.map(folder => readRun(folder))
   const names = namesOf(folders)

@@ -5,6 +5,7 @@
  */
 
 import { constants } from 'node:os'
+import { aFunction, check } from '../core/arguments.ts'
 
 /** The last one is what mpirun and Slurm pass on to all ranks: a request that went well. */
 const signals = ['SIGINT', 'SIGTERM', 'SIGUSR1'] as const
@@ -16,6 +17,7 @@ export class Interrupt {
 
   /** `onAsked` tells the person what will happen; it is called at the first signal. */
   constructor(onAsked: () => void = () => {}) {
+    check('Interrupt', 'onAsked', onAsked, aFunction)
     this.#listener = signal => {
       if (this.#askedAt !== null) return
       this.#askedAt = performance.now()

@@ -145,17 +145,19 @@ async function decoded(
 }
 
 /**
- * Writes a grid of what a model generated, decoded if it generated latents, in rows of 12; nothing if `stop` becomes true
- * meanwhile. Throws UserError where the file cannot be written.
+ * Writes a grid of what a model generated, decoded if it generated latents; nothing if `stop` becomes true meanwhile. A row has
+ * at most 12 pictures. Pictures of classes 0, 1, … in turn have a column for each class, if there are at most 12 classes.
+ * Throws UserError where the file cannot be written.
  */
 export async function showGenerated(
   path: string,
   drawn: Generated,
-  decode: Decode | null,
+  { decode, classes = 0 }: { readonly decode: Decode | null; readonly classes?: number },
   stop?: () => Promise<boolean>,
 ): Promise<void> {
   const pictures = decode === null ? drawn : await decode(drawn, stop)
   if (pictures === null) return
   const { values, shape } = pictures
-  await writeGrid(path, values, shape, { columns: Math.min(12, shape[0]), magnify: Math.ceil(48 / shape[2]) })
+  const most = classes > 0 && classes <= 12 ? 12 - (12 % classes) : 12
+  await writeGrid(path, values, shape, { columns: Math.min(most, shape[0]), magnify: Math.ceil(48 / shape[2]) })
 }

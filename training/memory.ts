@@ -5,6 +5,19 @@
  */
 
 import {
+  aBackend,
+  aBoolean,
+  aCount,
+  anObject,
+  aSize,
+  check,
+  checkOptions,
+  numbers,
+  objectWith,
+  oneOf,
+  orNull,
+} from '../core/arguments.ts'
+import {
   type Backend,
   backward,
   createShapes,
@@ -13,9 +26,17 @@ import {
   setDefaultBackend,
   type Tensor,
 } from '../core/index.ts'
-import type { Family, GenerationRequest, SettingsTable, Trainable } from '../models/family.ts'
+import { checkSizesOf } from '../models/arguments.ts'
+import {
+  type Family,
+  type GenerationRequest,
+  type SettingsTable,
+  samplerNames,
+  type Trainable,
+} from '../models/family.ts'
 import type { TransformerOptions } from '../models/index.ts'
 import { checkpointBlocks, Ema, type Init, type Module } from '../nn/index.ts'
+import { checkTrainable } from './arguments.ts'
 import type { Settings } from './settings.ts'
 import { dispatchStep, type StepInputs } from './step.ts'
 
@@ -56,11 +77,31 @@ function on<T>(backend: Backend, use: () => T): T {
   }
 }
 
+const aModelInTraining = objectWith('a model and how it is trained', {
+  options: anObject,
+  settings: objectWith('', { batch: aCount, parts: aCount }),
+  images: objectWith('', { channels: aCount, size: aCount }),
+  labelled: aBoolean,
+})
+const aRequest = objectWith('a request for pictures', {
+  seeds: numbers,
+  labels: orNull(numbers),
+  sampler: oneOf(samplerNames),
+  steps: aCount,
+  clip: aBoolean,
+})
+
 /** Counts what training needs, with a grid of `samples` pictures. `backend` is given to compare with another one's count. */
 export function countTraining<Model extends Module, Options, Own extends SettingsTable>(
-  { family, options, settings, images: { channels: C, size: S }, labelled }: ModelInTraining<Model, Options, Own>,
-  { samples = 0, backend = createShapes({ fused: true }) }: { samples?: number; backend?: Backend } = {},
+  trained: ModelInTraining<Model, Options, Own>,
+  counted: { samples?: number; backend?: Backend } = {},
 ): Needs {
+  check('countTraining', 'trained', trained, aModelInTraining)
+  checkOptions('countTraining', counted, { samples: aSize, backend: aBackend })
+  const { family, options, settings, images, labelled } = trained
+  checkTrainable('countTraining', family)
+  const { channels: C, size: S } = images
+  const { samples = 0, backend = createShapes({ fused: true }) } = counted
   return on(backend, () => {
     const { training } = family
     const { batch: N, parts } = settings
@@ -100,7 +141,10 @@ export function countTraining<Model extends Module, Options, Own extends Setting
       values.dispose()
     }
     const step = backend.stats().peakBytes - before
-    const drawing = samples > 0 && isFamily(family) ? drawingBytes(family, options, average, samples, labelled) : null
+    const drawing =
+      samples > 0 && isFamily(family)
+        ? drawingBytes(family, settings.preset, options, average, samples, labelled)
+        : null
     const saved = [model.stateDict(), average.stateDict(), optimizer.stateDict()]
     const needs = {
       parameters: model.countParameters().total,
@@ -115,13 +159,27 @@ export function countTraining<Model extends Module, Options, Own extends Setting
 }
 
 /** Bytes of the default backend at the peak of a grid of `samples` pictures. */
-function drawingBytes(family: Family, options: unknown, model: Module, samples: number, labelled: boolean): number {
+function drawingBytes(
+  family: Family,
+  preset: string,
+  options: unknown,
+  model: Module,
+  samples: number,
+  labelled: boolean,
+): number {
   const backend = defaultBackend()
   const { numClasses } = options as TransformerOptions
   const seeds = Array.from({ length: samples }, (_, i) => i)
   const labels = labelled ? seeds.map(i => i % numClasses) : null
   backend.resetPeak()
-  const request = { seeds, labels, ...family.generation.defaults, steps: 2, clip: true }
+  const request = {
+    seeds,
+    labels,
+    ...family.generation.defaults,
+    ...family.training.grid?.(preset, labelled),
+    steps: 2,
+    clip: true,
+  }
   for (const _ of family.generation.generate(model, request));
   return backend.stats().peakBytes
 }
@@ -132,6 +190,9 @@ export function countGeneration(
   options: TransformerOptions,
   request: GenerationRequest,
 ): { readonly bytes: number; readonly parameters: number } {
+  checkTrainable('countGeneration', family)
+  checkSizesOf('countGeneration', options)
+  check('countGeneration', 'request', request, aRequest)
   const backend = createShapes({ fused: true })
   return on(backend, () => {
     const model = family.make(options, init)

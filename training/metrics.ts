@@ -7,10 +7,12 @@
 
 import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { aSize, aString, check } from '../core/arguments.ts'
 import { wholeFile, wholeText } from '../io/open-node.ts'
 import { replaceFile } from '../io/replace.ts'
 import { UserError } from '../io/user-error.ts'
 import { AppendedFile } from './append.ts'
+import { aRow } from './arguments.ts'
 import { samplesOf } from './pictures.ts'
 import { imageEvent, openEvents, scalarsEvent } from './tensorboard.ts'
 
@@ -31,6 +33,8 @@ export class MetricsLog {
    * Throws UserError on a line before the last that is no row.
    */
   constructor(run: string, step: number) {
+    check('MetricsLog', 'run', run, aString)
+    check('MetricsLog', 'step', step, aSize)
     mkdirSync(run, { recursive: true })
     const [metrics, timing] = ['metrics.jsonl', 'timing.jsonl'].map(name => cutBack(join(run, name), step))
     const times = new Map(timing.rows.map(row => [row.step, row.time]))
@@ -45,6 +49,8 @@ export class MetricsLog {
 
   /** One line to each log. Throws UserError where the disk is full. */
   write(metrics: Row, timing: Row): void {
+    check('MetricsLog.write', 'metrics', metrics, aRow)
+    check('MetricsLog.write', 'timing', timing, aRow)
     this.#metrics.write(`${JSON.stringify(metrics)}\n`)
     this.#timing.write(`${JSON.stringify(timing)}\n`)
     this.#events.write(scalarsEvent({ step: metrics.step, time: timing.time ?? 0 }, numbersOf(metrics)))
@@ -52,6 +58,8 @@ export class MetricsLog {
 
   /** Shows a picture of samples to TensorBoard too: a PNG that is in the folder. */
   picture(path: string, step: number): void {
+    check('MetricsLog.picture', 'path', path, aString)
+    check('MetricsLog.picture', 'step', step, aSize)
     this.#events.write(pictureEvent(path, step))
   }
 
@@ -83,6 +91,7 @@ function pictureEvent(path: string, step: number): Uint8Array {
 
 /** The rows of a log, without a last line that was cut off. Throws UserError on another line that is no row. */
 export function readRows(path: string): Row[] {
+  check('readRows', 'path', path, aString)
   return readLines(path).map(({ row }) => row)
 }
 

@@ -5,6 +5,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { SharpOptions } from 'sharp'
+import { aCount, aString, check, checkOptions, listOf, numbers } from '../core/arguments.ts'
 import { toByte } from '../data/dataset.ts'
 import { replaceFile } from '../io/replace.ts'
 
@@ -19,6 +20,8 @@ export interface GridOptions {
 /** Grey level of the 1-pixel gaps between images. */
 const gap = 0xd0
 
+const fourSizes = listOf(4)
+
 /**
  * Writes images (N, C, H, W) in [-1, 1], C = 1 (grey) or 3 (RGB) or more (the first 3 are shown), row by row as a PNG
  * with 1-pixel gaps. Values outside are clipped. Throws UserError where the file cannot be written.
@@ -26,9 +29,15 @@ const gap = 0xd0
 export async function writeGrid(
   path: string,
   images: ArrayLike<number>,
-  [N, C, H, W]: readonly [number, number, number, number],
-  { columns = Math.ceil(Math.sqrt(N)), magnify = 1 }: GridOptions = {},
+  shape: readonly [N: number, C: number, H: number, W: number],
+  options: GridOptions = {},
 ): Promise<void> {
+  check('writeGrid', 'path', path, aString)
+  check('writeGrid', 'images', images, numbers)
+  check('writeGrid', 'shape', shape, fourSizes)
+  checkOptions('writeGrid', options, { columns: aCount, magnify: aCount })
+  const [N, C, H, W] = shape
+  const { columns = Math.ceil(Math.sqrt(N)), magnify = 1 } = options
   if (images.length !== N * C * H * W || N === 0)
     throw new RangeError(`writeGrid: expected at least one image and ${N * C * H * W} values, got ${images.length}`)
   const across = Math.min(columns, N)

@@ -12,6 +12,7 @@ import type { SettingsOf, SettingsTable, Trainable } from '../models/family.ts'
 import { checkpointBlocks, type Module } from '../nn/index.ts'
 import { type Advised, timeAdvice } from './advice.ts'
 import { advisedRun } from './advised-run.ts'
+import { checkProgram } from './arguments.ts'
 import { type Checkpoint, latestCheckpoint, presetOfRun } from './checkpoint.ts'
 import { DryRun, memoryOf, printMemory, usableBytes } from './dry-run.ts'
 import { HeldOut } from './held-out.ts'
@@ -155,6 +156,7 @@ export async function openRun<Model extends Module, Options, Own extends Setting
   program: TrainingProgram<Model, Options, Own>,
   command: TrainingCommand<Own>,
 ): Promise<OpenedRun<Model, Options, Own>> {
+  checkProgram('openRun', program, command)
   const { given, flags } = command
   const folder = flags.out ?? folderOf(program, given)
   const world = await init(flags)
@@ -210,6 +212,7 @@ export async function openDryRun<Model extends Module, Options, Own extends Sett
   program: TrainingProgram<Model, Options, Own>,
   command: TrainingCommand<Own>,
 ): Promise<OpenedRun<Model, Options, Own>> {
+  checkProgram('openDryRun', program, command)
   let checkpoint = 0
   return openAt(program, command, lookAt(program, command), {
     look(advised, { title, samples, backend }) {
@@ -230,6 +233,7 @@ export async function describeRun<Model extends Module, Options, Own extends Set
   program: TrainingProgram<Model, Options, Own>,
   command: TrainingCommand<Own>,
 ): Promise<string> {
+  checkProgram('describeRun', program, command)
   const { description } = await openAt(program, command, lookAt(program, command), { run: realRun.run })
   return runFileText(description)
 }

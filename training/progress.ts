@@ -4,6 +4,7 @@
 
 import { createRequire } from 'node:module'
 import type { SingleBar } from 'cli-progress'
+import { aFunction, aNumber, aSize, aString, check, checkOptions, objectWith, orNull } from '../core/arguments.ts'
 
 /** Extent of a progress bar. */
 export interface ProgressOptions {
@@ -27,6 +28,10 @@ const lineEvery = 10
 /** Number of steps over which speed and loss are averaged. */
 const window = 20
 
+const aStream = objectWith('a stream', { write: aFunction })
+const progressKinds = { total: aSize, done: aSize, minutes: aNumber, stream: aStream }
+const aLoss = orNull(aNumber)
+
 /** A progress bar with loss, speed and ETA. */
 export class Progress {
   readonly #total: number
@@ -42,7 +47,9 @@ export class Progress {
   #summary = ''
   #note = ''
 
-  constructor({ total, done = 0, minutes = Infinity, stream = process.stdout }: ProgressOptions) {
+  constructor(options: ProgressOptions) {
+    checkOptions('Progress', options, progressKinds, ['total'])
+    const { total, done = 0, minutes = Infinity, stream = process.stdout } = options
     this.#total = total
     this.#first = done
     this.#step = done
@@ -69,6 +76,9 @@ export class Progress {
    * steps have none.
    */
   update(step: number, loss: number | null, pictures: number): void {
+    check('Progress.update', 'step', step, aSize)
+    check('Progress.update', 'loss', loss, aLoss)
+    check('Progress.update', 'pictures', pictures, aNumber)
     const now = performance.now()
     // Means with exponential weights, the plain mean of the first few steps.
     const weight = Math.max(1 / (step - this.#first), 1 / window)
@@ -86,11 +96,13 @@ export class Progress {
 
   /** A few words behind the figures, until others replace them. */
   note(text: string): void {
+    check('Progress.note', 'text', text, aString)
     this.#note = `  ${text}`
   }
 
   /** A line of text above the bar. */
   log(text: string): void {
+    check('Progress.log', 'text', text, aString)
     // On a terminal: clear the bar's line, and remember the cursor's new place, where cli-progress returns in the end.
     this.#stream.write(this.#bar === null ? `${text}\n` : `\r\u001b[K${text}\n\u001b7`)
     this.#bar?.render()
@@ -115,6 +127,7 @@ export class Progress {
 
 /** Seconds as people say them: 42s, 3m 20s, 2h 05m. */
 export function duration(seconds: number): string {
+  check('duration', 'seconds', seconds, aNumber)
   const s = Math.round(seconds)
   if (s < 60) return `${s}s`
   if (s < 3600) return `${Math.floor(s / 60)}m ${String(s % 60).padStart(2, '0')}s`

@@ -4,6 +4,7 @@
 
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { anObject, arrayOf, aSize, aString, check, checkOptions } from '../core/arguments.ts'
 import { wholeText } from '../io/open-node.ts'
 import { replaceFile } from '../io/replace.ts'
 import { versions } from './version.ts'
@@ -46,19 +47,21 @@ export interface RunFile extends Pick<RunDescription, 'title' | 'command' | 'res
   readonly versions?: Readonly<Record<string, string>>
 }
 
+const descriptionKinds = {
+  title: aString,
+  command: aString,
+  resume: aString,
+  steps: aSize,
+  described: anObject,
+  pictures: aString,
+  also: arrayOf('pairs of names and words', arrayOf('', aString)),
+}
+
 /** Writes `run`/README.md and run.json, replacing earlier ones. Throws UserError where it cannot be written. */
-export function writeRunReadme(
-  run: string,
-  {
-    title,
-    command,
-    resume,
-    steps,
-    described,
-    pictures = 'pictures drawn with the averaged weights',
-    also = [],
-  }: RunDescription,
-): void {
+export function writeRunReadme(run: string, description: RunDescription): void {
+  check('writeRunReadme', 'run', run, aString)
+  checkOptions('writeRunReadme', description, descriptionKinds, ['title', 'command', 'resume', 'steps', 'described'])
+  const { title, command, resume, pictures = 'pictures drawn with the averaged weights', also = [] } = description
   const text = `# ${title}
 
 Started with \`${command}\`.
@@ -84,7 +87,7 @@ such a folder over by itself.
 `
   mkdirSync(run, { recursive: true })
   replaceFile(join(run, 'README.md'), text)
-  replaceFile(join(run, runFile), runFileText({ title, command, resume, steps, described }))
+  replaceFile(join(run, runFile), runFileText(description))
 }
 
 /** The text of a run.json. */

@@ -5,7 +5,9 @@
  */
 
 import { basename, join } from 'node:path'
+import { aString, check, optional } from '../core/arguments.ts'
 import { replaceFile } from '../io/replace.ts'
+import { rows as someRows } from './arguments.ts'
 import { curveSvg } from './charts.ts'
 import { inWords } from './column-words.ts'
 import type { Row } from './metrics.ts'
@@ -25,6 +27,8 @@ export function reportPath(run: string): string {
 
 /** Writes `run`/report.html and returns its path. Throws UserError on a folder that is no run, and where the disk refuses. */
 export async function writeReport(run: string, known?: readonly Row[]): Promise<string> {
+  check('writeReport', 'run', run, aString)
+  check('writeReport', 'known', known, optional(someRows))
   const { title, rows, timing, checkpoints, state, file } = readRun(run, known)
   const step = rows.at(-1)?.step ?? 0
   const path = reportPath(run)

@@ -5,15 +5,29 @@
 
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
+import {
+  aBackend,
+  aBoolean,
+  anObject,
+  aSize,
+  aString,
+  check,
+  checkOptions,
+  instanceOf,
+  objectWith,
+  optional,
+  strings,
+} from '../core/arguments.ts'
 import type { Backend } from '../core/index.ts'
 import { lockFolder } from '../io/lock.ts'
 import { UserError } from '../io/user-error.ts'
 import type { Ema, Module, Optimizer } from '../nn/index.ts'
+import { aCheckpoint, checkTrained } from './arguments.ts'
 import { type Checkpoint, type CheckpointState, latestCheckpoint, loadCheckpoint, readState } from './checkpoint.ts'
 import { samplesPath } from './pictures.ts'
 import { readRunFile } from './readme.ts'
 import { reportPath } from './report.ts'
-import type { StepGuard } from './step-guard.ts'
+import { StepGuard } from './step-guard.ts'
 
 /** Everything that a step changes. */
 export interface TrainingState {
@@ -62,6 +76,8 @@ export interface ResumePoint {
  * there is nothing to resume, if a new run would overwrite the steps of another, and if the folder is locked.
  */
 export function resumePoint(folder: string, resume: boolean): ResumePoint {
+  check('resumePoint', 'folder', folder, aString)
+  check('resumePoint', 'resume', resume, aBoolean)
   const nothing = () => new UserError(`${folder}: expected a checkpoint to resume from, got none`)
   if (resume && !holdsRun(folder)) throw nothing() // before a folder is made
   const release = lockFolder(folder)
@@ -97,8 +113,12 @@ function holdsSteps(folder: string): boolean {
 export function previousRun<Own extends RunDescribed>(
   folder: string,
   from: Checkpoint | undefined,
-  { resume, program }: { readonly resume: boolean; readonly program: string },
+  options: { readonly resume: boolean; readonly program: string },
 ): (Own & Partial<Pick<RunState<unknown>, 'backend'>>) | undefined {
+  check('previousRun', 'folder', folder, aString)
+  check('previousRun', 'from', from, optional(aCheckpoint))
+  checkOptions('previousRun', options, { resume: aBoolean, program: aString }, ['resume', 'program'])
+  const { resume, program } = options
   if (!resume) return undefined
   const before =
     from === undefined ? (readRunFile(folder)?.described as Own | undefined) : readState<RunState<Own>>(from.path)
@@ -107,6 +127,13 @@ export function previousRun<Own extends RunDescribed>(
   return before
 }
 
+const aDescription = objectWith('a description with settings', {
+  program: optional(aString),
+  pictures: optional(aSize),
+  classes: optional(strings),
+  settings: anObject,
+})
+
 /**
  * Returns a warning if the number of pictures changed since the checkpoint, else null. Throws UserError if the classes
  * changed and the model is conditioned on them, and if a data set at another path has another number of pictures.
@@ -114,9 +141,14 @@ export function previousRun<Own extends RunDescribed>(
 export function checkSameData(
   folder: string,
   before: OnPictures | undefined,
-  { settings, classes = [], pictures }: OnPictures,
+  now: OnPictures,
   labelled = false,
 ): string | null {
+  check('checkSameData', 'folder', folder, aString)
+  check('checkSameData', 'before', before, optional(aDescription))
+  check('checkSameData', 'now', now, aDescription)
+  check('checkSameData', 'labelled', labelled, aBoolean)
+  const { settings, classes = [], pictures } = now
   const { classes: had, pictures: hadPictures = pictures } = before ?? {}
   if (labelled && had !== undefined && had.join('\n') !== classes.join('\n'))
     throw new UserError(
@@ -135,7 +167,12 @@ function listed(names: readonly string[]): string {
 }
 
 /** Loads a checkpoint. Throws UserError or SafetensorsError if it is damaged or of another model. */
-export function restore({ path }: Pick<Checkpoint, 'path'>, { model, ema, optimizer, guard }: TrainingState): void {
+export function restore(from: Pick<Checkpoint, 'path'>, trained: TrainingState): void {
+  check('restore', 'from', from, aCheckpoint)
+  checkTrained('restore', trained)
+  check('restore', 'guard', trained.guard, instanceOf('a StepGuard', StepGuard))
+  const { path } = from
+  const { model, ema, optimizer, guard } = trained
   const { state, ...saved } = loadCheckpoint<RunState<unknown>>(path)
   const load = (part: keyof typeof saved, into: Pick<Module | Optimizer, 'loadStateDict'>) => {
     try {
@@ -153,12 +190,15 @@ export function restore({ path }: Pick<Checkpoint, 'path'>, { model, ema, optimi
 
 /** Returns a warning if the run used another backend or build so far, else null. */
 export function backendWarning(before: { readonly backend?: string } | undefined, backend: Backend): string | null {
+  check('backendWarning', 'before', before, optional(anObject))
+  check('backendWarning', 'backend', backend, aBackend)
   if (before?.backend === undefined || before.backend === arithmetic(backend)) return null
   return `the run was on ${before.backend} until now: expect other last digits`
 }
 
 /** Names a backend and its build, 'wasm relaxed' or 'cpu'. Two of them may differ in the last bits of their results. */
 export function arithmetic(backend: Backend): string {
+  check('arithmetic', 'backend', backend, aBackend)
   return 'build' in backend ? `${backend.name} ${backend.build}` : backend.name
 }
 

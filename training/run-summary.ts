@@ -5,6 +5,7 @@
 
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
+import { aString, check } from '../core/arguments.ts'
 import { isLocked } from '../io/lock.ts'
 import { UserError } from '../io/user-error.ts'
 import { type Checkpoint, checkpoints, readState } from './checkpoint.ts'
@@ -94,6 +95,7 @@ export interface ListedRun {
 
 /** The runs in a folder, by name. Throws UserError if there is no such folder. */
 export function listRuns(folder: string): ListedRun[] {
+  check('listRuns', 'folder', folder, aString)
   if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true)
     throw new UserError(`${folder}: expected a folder of runs: no such folder`)
   const names = readdirSync(folder).filter(name => existsSync(join(folder, name, 'metrics.jsonl')))

@@ -6,10 +6,12 @@
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { aFunction, aSize, aString, check, checkOptions, objectWith } from '../core/arguments.ts'
 import type { Backend, Rng, Tensor } from '../core/index.ts'
 import type { Batch, BatchRange } from '../data/index.ts'
 import { alone, type World } from '../distributed/world.ts'
 import { UserError } from '../io/user-error.ts'
+import { checkTrained, runKinds } from './arguments.ts'
 import { writeLossCurve } from './charts.ts'
 import { type Checkpoint, type SavedTensors, saveCheckpoint } from './checkpoint.ts'
 import { Interrupt } from './interrupt.ts'
@@ -93,6 +95,22 @@ export interface BatchSource {
   shareOf(seconds: number): string
 }
 
+const aBatchSource = objectWith('a source of batches', { at: aFunction, shareOf: aFunction })
+const requiredOptions = [
+  'folder',
+  'steps',
+  'settings',
+  'rng',
+  'backend',
+  'data',
+  'labelled',
+  'described',
+  'readme',
+  'columns',
+  'curves',
+  'show',
+] as const
+
 /** Seconds that the picture of the last save may take once the run was asked to end. */
 const drawingSeconds = 20
 
@@ -125,6 +143,8 @@ export class Run {
    * a checkpoint that is damaged or of another model.
    */
   constructor(options: RunOptions, trained: Omit<TrainingState, 'guard'>) {
+    checkOptions('Run', options, runKinds, requiredOptions)
+    checkTrained('Run', trained)
     const { folder, steps, minutes, settings, from, start = from, previous, described, readme, notes = [] } = options
     const { world = alone } = options
     this.#options = options
@@ -157,6 +177,7 @@ export class Run {
 
   /** Prints a line above the progress. */
   print(line: string): void {
+    check('Run.print', 'line', line, aString)
     this.#progress.log(line)
   }
 
@@ -216,6 +237,10 @@ export class Run {
    * a gradient is not finite and the run does not skip such steps: the message names the op that produced the value.
    */
   async commit(step: number, batches: BatchSource, compute: ComputePart, update: Update): Promise<void> {
+    check('Run.commit', 'step', step, aSize)
+    check('Run.commit', 'batches', batches, aBatchSource)
+    check('Run.commit', 'compute', compute, aFunction)
+    check('Run.commit', 'update', update, aFunction)
     const { settings, data, labelled, rng, steps, columns, speed = inSeconds, advice } = this.#options
     const { batch, parts } = settings
     this.#batches = batches

@@ -4,6 +4,7 @@
  * them. Runs in a browser, too; cli/train-flags.ts reads them from a command line.
  */
 
+import { aCount, check, optional } from '../core/arguments.ts'
 import { backendNames } from '../core/index.ts'
 import { type ClassFrom, classFromHelp, classSources, dataHelp } from '../data/help.ts'
 import { keptTokens } from '../diffusion/index.ts'
@@ -21,6 +22,7 @@ import {
   scheduleOf,
   warmUp,
 } from '../nn/index.ts'
+import { checkGiven, checkTrainable } from './arguments.ts'
 
 /** Clipping, and what happens to steps that are not finite. */
 export interface GuardSettings {
@@ -103,11 +105,19 @@ export const lookTable = {
 } as const satisfies SettingsTable
 
 /** The common settings and a family's own, which may redefine a common one. */
-export function settingsTable<Model extends Module, Options, Own extends SettingsTable>({
+export function settingsTable<Model extends Module, Options, Own extends SettingsTable>(
+  family: Trainable<Model, Options, Own>,
+): SettingsTable {
+  checkTrainable('settingsTable', family)
+  const { without = [] } = family
+  return Object.fromEntries(Object.entries(allSettings(family)).filter(([name]) => !without.includes(name)))
+}
+
+/** The common settings and a family's own, those among them that have no meaning for it. */
+function allSettings<Model extends Module, Options, Own extends SettingsTable>({
   presets,
   defaultPreset,
   training,
-  without = [],
 }: Trainable<Model, Options, Own>): SettingsTable {
   const byPreset =
     <K extends keyof TrainingDefaults>(name: K) =>
@@ -244,8 +254,7 @@ export function settingsTable<Model extends Module, Options, Own extends Setting
     },
     seed: { type: 'integer', min: 0, default: 0, help: 'the same seed gives the same run' },
   }
-  const all = Object.entries({ ...common, ...training.settings })
-  return Object.fromEntries(all.filter(([name]) => !without.includes(name)))
+  return { ...common, ...training.settings }
 }
 
 /** Name of a setting on the command line: --mask-ratio, or STAGE for an operand. */
@@ -298,6 +307,9 @@ export function newSettings<Model extends Module, Options, Own extends SettingsT
   given: Partial<Settings<Own>> = {},
   inputSize?: number,
 ): Settings<Own> {
+  checkTrainable('newSettings', family)
+  checkGiven('newSettings', given, [allSettings(family), { steps: runTable.steps }])
+  check('newSettings', 'inputSize', inputSize, optional(aCount))
   const { preset = family.defaultPreset(given.size ?? usualSize) } = given
   const settings = { ...defaultsOf(family, preset), preset, ...defined(given) } as Settings<Own>
   checkParts(settings)

@@ -3,8 +3,10 @@
  * record. Needs Node. examples/train-your-own.ts is a whole program. The loop's `steps` and `commit` are run.ts.
  */
 
+import { aBoolean, aCount, aString, checkOptions, objectWith } from '../core/arguments.ts'
 import type { Rng } from '../core/index.ts'
 import type { Ema, Module, Optimizer } from '../nn/index.ts'
+import { checkTrained, runKinds } from './arguments.ts'
 import { checkSameData, holdsRun, previousRun, type RunDescribed, resumePoint } from './resume.ts'
 import { Run, type RunOptions } from './run.ts'
 import { changeOf, type RunSettings } from './settings.ts'
@@ -39,6 +41,14 @@ export interface OwnTrained {
   readonly optimizer: Optimizer
 }
 
+const { folder, steps, minutes, rng, notes, heldOut, labelled, curves, data, columns, show } = runKinds
+const ownKinds = {
+  ...{ folder, steps, minutes, rng, notes, heldOut, labelled, curves, data, columns, show },
+  title: aString,
+  settings: objectWith('settings with a batch', { batch: aCount }),
+  resume: aBoolean,
+}
+
 /**
  * Starts a run in a folder, or resumes the one that is there: the weights, the average and the optimizer's state are then
  * those of its last checkpoint. Locks the folder until `run.steps()` has ended. By default the columns of the log are the
@@ -46,6 +56,8 @@ export interface OwnTrained {
  * folder, and on a run of other settings, classes or model.
  */
 export function startRun(own: OwnRun, trained: OwnTrained): Run {
+  checkOptions('startRun', own, ownKinds, ['folder', 'steps', 'rng', 'title', 'settings', 'data'])
+  checkTrained('startRun', trained)
   const { folder, title, settings, data, labelled = false, resume = holdsRun(folder), notes = [], ...rest } = own
   const { from, release } = resumePoint(folder, resume)
   try {

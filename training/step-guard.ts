@@ -4,11 +4,25 @@
  * layer and the op that produced the first such value, and skips the step if the run allows it.
  */
 
+import {
+  aBoolean,
+  aFunction,
+  aNumber,
+  anObject,
+  aSize,
+  aString,
+  check,
+  instanceOf,
+  objectWith,
+  optional,
+  orNull,
+} from '../core/arguments.ts'
 import { firstNonFinite, labelled, type NonFinite, scope } from '../core/index.ts'
 import { UserError } from '../io/user-error.ts'
 import { type Module, withLayerNames } from '../nn/index.ts'
+import { aModule } from '../nn/module.ts'
 import { latestCheckpoint } from './checkpoint.ts'
-import type { Progress } from './progress.ts'
+import { Progress } from './progress.ts'
 import type { GuardSettings } from './settings.ts'
 
 /** A step that is done. */
@@ -25,6 +39,14 @@ export interface GuardedStep {
   readonly agree?: (found: string | null) => string | null
 }
 
+const aStep = objectWith('a step that is done', {
+  step: aSize,
+  gradNorm: aNumber,
+  finite: aBoolean,
+  replay: aFunction,
+  agree: optional(aFunction),
+})
+
 /** Watches the steps of a run. */
 export class StepGuard {
   /** Number of latest steps in a row that were skipped. A resumed run restores it. */
@@ -35,7 +57,13 @@ export class StepGuard {
   readonly #model: Module
   readonly #options: GuardSettings
 
-  constructor(run: string, model: Module, { maxNorm, skipNonfinite }: GuardSettings) {
+  constructor(run: string, model: Module, settings: GuardSettings) {
+    check('StepGuard', 'run', run, aString)
+    check('StepGuard', 'model', model, aModule)
+    check('StepGuard', 'settings', settings, anObject)
+    const { maxNorm, skipNonfinite } = settings
+    check('StepGuard', 'maxNorm', maxNorm, orNull(aNumber))
+    check('StepGuard', 'skipNonfinite', skipNonfinite, aSize)
     this.#run = run
     this.#model = model
     this.#options = { maxNorm, skipNonfinite }
@@ -47,6 +75,8 @@ export class StepGuard {
    * names the layer and the op that produced the first value that is not finite.
    */
   async judge(outcome: GuardedStep, progress: Progress): Promise<{ skipped?: number; clip?: number }> {
+    check('StepGuard.judge', 'outcome', outcome, aStep)
+    check('StepGuard.judge', 'progress', progress, instanceOf('a Progress', Progress))
     const { step, gradNorm, finite } = outcome
     const { maxNorm, skipNonfinite } = this.#options
     this.#seen++

@@ -8,6 +8,7 @@
 import { add, copy, full, mul, type Rng, scope, stack, type Tensor, tensor } from '../core/index.ts'
 import type { Part } from '../models/family.ts'
 import type { StepInfo } from '../nn/index.ts'
+import { checkStep } from './arguments.ts'
 
 /** Parts [from, to) of a batch. */
 export type PartRange = readonly [from: number, to: number]
@@ -64,6 +65,7 @@ export async function runStep(
   compute: ComputePart,
   update: Update,
 ): Promise<StepOutcome> {
+  checkStep('runStep', inputs, parameters, compute, update)
   const { names, values, lr } = dispatchStep(inputs, parameters, compute, update)
   const read = [...(await values.data())]
   values.dispose()
@@ -82,6 +84,7 @@ export function dispatchStep(
   compute: ComputePart,
   update: Update,
 ): { readonly names: readonly string[]; readonly values: Tensor; readonly lr: number } {
+  checkStep('dispatchStep', inputs, parameters, compute, update)
   return scope(() => {
     const terms = sumOverParts(inputs, parameters, compute)
     const losses = [...terms.values()]

@@ -3,10 +3,12 @@
  * examples/train-mdt-s.ts spells the same loop out for one paper. Needs Node. What surrounds the loop is run.ts.
  */
 
+import { aFunction, check } from '../core/arguments.ts'
 import { backward } from '../core/index.ts'
 import { Batches } from '../data/index.ts'
 import type { SettingsTable } from '../models/family.ts'
 import { Ema, type Module } from '../nn/index.ts'
+import { checkProgram } from './arguments.ts'
 import { openRun, type TrainingCommand, type TrainingProgram } from './program.ts'
 import { learningRateOf } from './settings.ts'
 
@@ -18,6 +20,8 @@ export async function train<Model extends Module, Options, Own extends SettingsT
   command: TrainingCommand<Own>,
   open: typeof openRun = openRun,
 ): Promise<void> {
+  checkProgram('train', program, command)
+  check('train', 'open', open, aFunction)
   const { family } = program
   const { training } = family
   const { settings, options, data, random, prepare, begin } = await open(program, command)

@@ -53,7 +53,7 @@ export async function openTrainingSet(
   before?: { readonly latents?: LatentSpace | null },
   options?: OpenOptions,
 ): Promise<ImageDataset | LatentDataset> {
-  if (latents === null) return openDataset(data, size, { ...options, classFrom })
+  if (latents === null) return openDataset(data, size, { strict: options?.strict, report: options?.report, classFrom })
   const total = readIndex(latents)?.shards.reduce((sum, { bytes }) => sum + bytes, 0) ?? 0
   const gigabytes = (bytes: number) => (bytes / 1e9).toFixed(1)
   let said = performance.now()

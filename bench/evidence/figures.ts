@@ -4,7 +4,7 @@
  */
 
 import { discs, drawPlot, imageOf, legend, polyline } from '../../training/plot.ts'
-import { multiplyAddsOf } from './costs.ts'
+import { costOf, minutesOf, multiplyAddsOf } from './costs.ts'
 import type { Point, RunRecord } from './records.ts'
 import { type AxisName, axes, type YardstickPoint } from './yardstick.ts'
 
@@ -23,12 +23,17 @@ export const measures = {
 
 export type MeasureName = keyof typeof measures
 
-/** Costs that a measure can be drawn over. */
+/** Costs that a measure can be drawn over; null where one is not known. */
 export const costs = {
-  step: { title: 'step', of: (_: RunRecord, step: number) => step },
+  step: { title: 'step', of: (_: RunRecord, step: number): number | null => step },
   work: {
     title: 'multiply-adds, 10¹²',
-    of: ({ head }: RunRecord, step: number) => (step * multiplyAddsOf(head.command)) / 1e12,
+    of: ({ head }: RunRecord, step: number): number | null =>
+      costOf(head, step, command => multiplyAddsOf(command) / 1e12),
+  },
+  time: {
+    title: 'processor minutes',
+    of: ({ head }: RunRecord, step: number): number | null => costOf(head, step, command => minutesOf(command)),
   },
 } as const
 
@@ -56,10 +61,12 @@ function stepsOf(records: readonly RunRecord[]): number[] {
 
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
 
-/** Returns an SVG of a measure over a cost, logarithmic, one colour a setting. */
-export function figureOf(records: readonly RunRecord[], measure: MeasureName, cost: CostName): string {
+/** Returns an SVG of a measure over a cost, logarithmic, one colour a setting; null where a cost is not known. */
+export function figureOf(records: readonly RunRecord[], measure: MeasureName, cost: CostName): string | null {
   const settings = [...settingsOf(records)]
-  const { title, of } = costs[cost]
+  const { title } = costs[cost]
+  if (records.some(record => costs[cost].of(record, 0) === null)) return null
+  const of = (record: RunRecord, step: number) => costs[cost].of(record, step)!
   const values = records.flatMap(({ points }) => points.map(point => point[measure]))
   const ends = records.flatMap(record => record.points.map(({ step }) => of(record, step)))
   const plot = drawPlot({
@@ -132,13 +139,13 @@ export function tableOf(records: readonly RunRecord[]): string {
     stepsOf(runs).map(step => {
       const cells = names.map(name => rangeOf(valuesAt(runs, step, name), name === 'heldOut' ? 4 : 2))
       const seeds = valuesAt(runs, step, 'distance').length
-      const work = costs.work.of(runs[0], step).toFixed(1)
-      return `| ${setting} | ${seeds} | ${step.toLocaleString('en')} | ${work} | ${cells.join(' | ')} |`
+      const [work, minutes] = [costs.work, costs.time].map(({ of }) => of(runs[0], step)?.toFixed(1) ?? '')
+      return `| ${setting} | ${seeds} | ${step.toLocaleString('en')} | ${work} | ${minutes} | ${cells.join(' | ')} |`
     }),
   )
   return [
-    `| setting | seeds | step | 10¹² multiply-adds | ${names.map(name => measures[name]).join(' | ')} |`,
-    `|---|---:|---:|---:|${names.map(() => '---:').join('|')}|`,
+    `| setting | seeds | step | 10¹² multiply-adds | minutes | ${names.map(name => measures[name]).join(' | ')} |`,
+    `|---|---:|---:|---:|---:|${names.map(() => '---:').join('|')}|`,
     ...rows,
   ].join('\n')
 }

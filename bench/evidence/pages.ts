@@ -38,10 +38,10 @@ const ofRecords =
     return records.length === 0 ? notMeasured : content(records, words, files)
   }
 
-/** Adds a figure, and returns its Markdown. */
+/** Adds a figure with a title, which is read aloud in place of it, and returns its Markdown. */
 function figure(files: Map<string, string>, name: string, alt: string, svg: string): string {
   const path = `figures/${name.toLowerCase()}.svg`
-  files.set(path, svg)
+  files.set(path, svg.replace('>', ` role="img">\n<title>${alt}</title>`))
   return `![${alt}](${path})`
 }
 
@@ -51,7 +51,7 @@ const contents: Readonly<Record<string, Content>> = {
     const { experiment } = records[0].head
     const alt = `${measures[measure as MeasureName]} of ${experiment} over ${costs[cost as CostName].title}`
     const svg = figureOf(records, measure as MeasureName, cost as CostName)
-    return figure(files, `${experiment}-${measure}-${cost}`, alt, svg)
+    return svg === null ? notMeasured : figure(files, `${experiment}-${measure}-${cost}`, alt, svg)
   }),
   losses: ofRecords((records, _, files) => {
     const { experiment } = records[0].head

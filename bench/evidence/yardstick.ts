@@ -144,6 +144,13 @@ export function chosenFor(
   return order.filter(i => left.has(set.label(i))).slice(0, count)
 }
 
+/** Means of points that differ in their draw only. A few missing pictures move the distance less than a draw does. */
+function meanOf(points: readonly YardstickPoint[]): YardstickPoint {
+  const mean = (key: 'distance' | 'precision' | 'recall') =>
+    points.reduce((sum, point) => sum + point[key], 0) / points.length
+  return { ...points[0], distance: mean('distance'), precision: mean('precision'), recall: mean('recall') }
+}
+
 /** Measures all points, in the order of the record. */
 async function* measured(measure: Measure, set: ImageDataset): AsyncGenerator<YardstickPoint> {
   const pictures = await planesOfSet(set)
@@ -157,10 +164,12 @@ async function* measured(measure: Measure, set: ImageDataset): AsyncGenerator<Ya
     ...precisionRecall(all, features, neighbours),
   })
   const random = rng(0).fork('yardstick')
-  const orderOf = (draw: number) => [...random.fork('order').fork(draw).permutationArray(set.length)]
+  const orders = Array.from({ length: draws }, (_, draw) => [
+    ...random.fork('order').fork(draw).permutationArray(set.length),
+  ])
   for (const count of counts)
-    for (let draw = 0; draw < draws; draw++) yield point('real', draw, rowsOf(all, orderOf(draw).slice(0, count)))
-  const order = orderOf(0)
+    for (const [draw, order] of orders.entries()) yield point('real', draw, rowsOf(all, order.slice(0, count)))
+  const [order] = orders
   const [count] = counts
   const byClass = set.classes.map((_, c) => order.filter(i => set.label(i) === c))
   const even = Array.from({ length: count }, (_, n) => byClass[n % byClass.length])
@@ -174,7 +183,7 @@ async function* measured(measure: Measure, set: ImageDataset): AsyncGenerator<Ya
   )
   for (const kind of Object.keys(losses) as (keyof typeof losses)[])
     for (const strength of losses[kind].strengths)
-      yield point(kind, strength, rowsOf(all, chosenFor(kind, strength, order, set, count)))
+      yield meanOf(orders.map(each => point(kind, strength, rowsOf(all, chosenFor(kind, strength, each, set, count)))))
   for (const kind of Object.keys(damages) as (keyof typeof damages)[]) {
     const { strengths, of } = damages[kind]
     for (const strength of strengths) {

@@ -6,9 +6,9 @@ import { aNumber, check, checkTensor, either, numbers, oneOf, optional, tensors 
 import { addLoops } from '../backends/cpu/backend.ts'
 import { movementLoops } from '../backends/cpu/movement.ts'
 import { toNumber } from '../dtype.ts'
-import { apply, defineOp, type None, type Unary } from '../op.ts'
+import { apply, applyMany, defineManyOp, defineOp, type None, type Unary } from '../op.ts'
 import { axisOf, type Shape, ShapeError, sameShape, show, sizeOf } from '../shape.ts'
-import { type Tensor, tensor } from '../tensor.ts'
+import { full, type Tensor, tensor } from '../tensor.ts'
 import { atCaller } from '../traceback.ts'
 import { gatherRows } from './rows.ts'
 
@@ -168,15 +168,47 @@ function taken(x: Tensor, axis: number, at: readonly number[]): Tensor {
   return reshape(gatherRows(reshape(x, [before, x.shape[axis], after]), index), x.shape.with(axis, at.length))
 }
 
+const splitOp = defineManyOp<Unary, { readonly parts: number; readonly axis: number }>({
+  name: 'split',
+  many: true,
+  integers: true,
+  infer: ([x], { parts, axis }) => Array<Shape>(parts).fill(x.with(axis, x[axis] / parts)),
+  forward: (k, [x], { parts, axis }) => {
+    const shape = x.shape.with(axis, x.shape[axis] / parts)
+    return startsOf(x.shape, parts, axis).map(starts => k.slice(x, starts, { shape, dtype: x.dtype }))
+  },
+  decompose: ([x], { parts, axis }) =>
+    startsOf(x.shape, parts, axis).map(starts => box(x, axis, starts[axis], starts[axis] + x.shape[axis] / parts)),
+  // One concatenation in place of a padded gradient per part and their sum.
+  vjp: (gs, { parts, axis }) => [
+    () => {
+      const { shape, dtype, backend } = gs.find(g => g !== undefined)!
+      return concat(
+        Array.from({ length: parts }, (_, k) => gs[k] ?? full(shape, 0, { dtype, backend })),
+        axis,
+      )
+    },
+  ],
+  samples: r => [
+    { x: [r(3, 4, 5)], attrs: { parts: 2, axis: 1 } },
+    { x: [r(1031, 3)], attrs: { parts: 3, axis: 1 } },
+    { x: [r(6)], attrs: { parts: 6, axis: 0 } },
+  ],
+})
+
+/** Where each of `parts` equal parts of a tensor of this shape begins. */
+function startsOf(shape: Shape, parts: number, axis: number): number[][] {
+  return Array.from({ length: parts }, (_, k) => shape.map((n, i) => (i === axis ? (k * n) / parts : 0)))
+}
+
 /** Equal parts of x (…) along an axis. Throws ShapeError when it does not divide. */
 export function split(x: Tensor, parts: number, axis: number): Tensor[] {
   checkTensor('split', 'x', x)
   check('split', 'parts', parts, aNumber)
   const i = axisOf('split', axis, x.shape.length)
-  const width = x.shape[i] / parts
-  if (!(Number.isInteger(width) && Number.isInteger(parts) && parts >= 1))
+  if (!(Number.isInteger(x.shape[i] / parts) && Number.isInteger(parts) && parts >= 1))
     throw new ShapeError(`split: expected ${parts} equal parts of axis ${axis}, got ${show(x.shape)}`)
-  return Array.from({ length: parts }, (_, k) => box(x, i, k * width, (k + 1) * width))
+  return parts === 1 ? [x.alias()] : [...applyMany(splitOp, [x], { parts, axis: i })]
 }
 
 const padOp = defineOp<Unary, { readonly before: readonly number[]; readonly shape: Shape; readonly value: number }>({

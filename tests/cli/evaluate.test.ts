@@ -169,7 +169,7 @@ test('what cannot be compared is one line, and an earlier file stays as it was',
       ['sigma', { dtype: 'F64', shape: [64, 64], data: gaussian.sigma }],
     ]),
   )
-  await refused([samples, inceptions], /expected statistics of emoji features, of 128 numbers, got 64 n/)
+  await refused([samples, inceptions], /expected statistics of emoji-2 features, of 128 numbers, got 64 n/)
   const old = join(place, 'old.npz')
   writeFileSync(old, 'mine')
   await refused([samples, '--inception', old, '--save', old], /old\.npz/)

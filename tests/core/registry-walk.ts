@@ -104,19 +104,22 @@ async function compareIntegers(op: AnyOp, { x, attrs }: Sample, backend: Backend
   const run = (on: Backend, dtype: DType) => {
     const inputs = () =>
       x.map((t, i) => tensor(whole[i], { shape: t.shape, dtype: t.dtype === 'i32' ? 'i32' : dtype, backend: on }))
-    return scope(() => noGrad(() => f(...inputs()))) as Tensor
+    return scope(() => noGrad(() => [f(...inputs())].flat()))
   }
   if (untyped(op).integers !== true) {
     const wanted = `${op.name}: expected a float dtype, got i32; convert with to(x, { dtype: 'f32' })`
     return refusal(() => run(backend, 'i32')) === wanted ? [] : ['does not refuse i32']
   }
   const [got, wanted] = [run(backend, 'i32'), run(cpu, 'f64')]
-  if (x.every(t => t.dtype !== 'i32') && got.dtype !== 'i32' && op.name !== 'cast') return [`${got.dtype} of i32`]
-  const [values, reference] = [await got.data(), wanted.dataSync().map(Math.trunc)]
-  const wrong = values.findIndex((v, i) => v !== reference[i])
-  const found = wrong < 0 ? [] : [`i32 element ${wrong}: expected ${reference[wrong]}, got ${values[wrong]}`]
-  got.dispose()
-  wanted.dispose()
+  const found: string[] = []
+  for (let i = 0; i < got.length; i++) {
+    const { dtype } = got[i]
+    if (x.every(t => t.dtype !== 'i32') && dtype !== 'i32' && op.name !== 'cast') found.push(`${dtype} of i32`)
+    const [values, reference] = [await got[i].data(), wanted[i].dataSync().map(Math.trunc)]
+    const wrong = values.findIndex((v, k) => v !== reference[k])
+    if (wrong >= 0) found.push(`i32 element ${wrong}: expected ${reference[wrong]}, got ${values[wrong]}`)
+  }
+  for (const t of [...got, ...wanted]) t.dispose()
   return found
 }
 

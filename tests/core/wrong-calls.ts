@@ -1,7 +1,7 @@
 /**
  * Wrong calls of public functions: from one right call of each, every argument is replaced by values of other kinds, left
  * out, or given an unknown option. Each wrong call must throw one line that begins with the function's name. Used by
- * wrong-calls.test.ts here and in nn/ and diffusion/.
+ * wrong-calls.test.ts here and in the other rooms.
  */
 
 import type { test as uvuTest } from 'uvu'
@@ -15,6 +15,8 @@ export interface RightCall {
   readonly args: () => readonly unknown[]
   /** Wrong calls that are right after all, as `label` names them. */
   readonly accepts?: readonly string[]
+  /** Wrong calls whose error begins with the value, a path where nothing is. */
+  readonly paths?: readonly string[]
 }
 
 /** A float tensor on `cpu`, and one of i32. */
@@ -100,10 +102,16 @@ function isPlain(value: unknown): value is Record<string, unknown> {
 
 const native = /Cannot read|Cannot destructure|is not a function|not iterable|is not defined|is not a constructor/
 
+/** True if an error begins with the function's name, or that of a file. */
+function isNamed(message: string, name: string, byPath: boolean): boolean {
+  return byPath ? /^unknown\b|^ENOENT: .*'unknown'$/.test(message) : message.startsWith(`${name}: `)
+}
+
 /** Returns the bad answers to the wrong calls of `name`: silence, another name, or the engine's own message. */
 export async function badAnswers(name: string, right: RightCall): Promise<string[]> {
   const bad: string[] = []
   const accepted = new Set(right.accepts)
+  const paths = new Set(right.paths)
   for (const [label, args] of wrongCalls(right)) {
     let message: string | null = null
     try {
@@ -114,10 +122,10 @@ export async function badAnswers(name: string, right: RightCall): Promise<string
     if (accepted.delete(label)) {
       if (message !== null) bad.push(`${name} (${label}): expected no error, got ${message}`)
     } else if (message === null) bad.push(`${name} (${label}): no error`)
-    else if (!message.startsWith(`${name}: `) || message.includes('\n') || native.test(message))
+    else if (!isNamed(message, name, paths.delete(label)) || message.includes('\n') || native.test(message))
       bad.push(`${name} (${label}): ${message}`)
   }
-  for (const label of accepted) bad.push(`${name} (${label}): no such wrong call`)
+  for (const label of [...accepted, ...paths]) bad.push(`${name} (${label}): no such wrong call`)
   return bad
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { latestCheckpoint, loadCheckpoint } from '../../training/index-node.ts'
 import { bytesOf, inFolder } from '../programs/example.ts'
 import { runJob, testUnderMpi } from './job.ts'
 
@@ -71,6 +72,21 @@ testUnderMpi('--ranks starts the launcher, whose ranks do the work', () =>
     const { code, errors } = await runJob(2, [...run, '--out', join(folder, 'other'), '--ranks', '3'])
     assert.is.not(code, 0)
     assert.equal(errors, ['error: --ranks: expected 2, as the launcher started, got 3'])
+  }),
+)
+
+testUnderMpi('ranks whose starter is killed save and stop', () =>
+  inFolder(async folder => {
+    const out = join(folder, 'run')
+    const run = ['examples/train-mdt-s.ts', '--preset', 'tiny', '--size', '8', '--batch', '2', '--threads', '1']
+    const { stdout, left, seconds } = await runJob(0, [...run, '--steps', '100000', '--out', out, '--ranks', '2'], {
+      when: printed => / s a step/.test(printed),
+      act: starter => void starter.kill('SIGKILL'),
+    })
+    assert.equal(left, [])
+    assert.ok(seconds < 10, `${seconds} s`)
+    assert.match(stdout, /saving after this step/)
+    loadCheckpoint(latestCheckpoint(out)!.path)
   }),
 )
 

@@ -12,12 +12,13 @@ import * as assert from 'uvu/assert'
 import { latestCheckpoint, loadCheckpoint } from '../../training/index-node.ts'
 import { decided } from '../crash/life.ts'
 import { inFolder } from '../programs/example.ts'
-import { type Ended, type JobOptions, runJob, testUnderMpi } from './job.ts'
+import { type Ended, isOpenMpi, type JobOptions, runJob, testUnderMpi } from './job.ts'
 
 const failing = fileURLToPath(new URL('./failing.ts', import.meta.url))
 
-function checkEnd({ code, seconds, left, stdout, stderr }: Ended, within: number): void {
-  assert.is.not(code, 0, stdout)
+function checkEnd({ code, seconds, left, stdout, stderr }: Ended, within: number, saved = false): void {
+  // After SIGINT, MPICH's mpiexec ends with 0 at times, although all ranks ended with 130.
+  if (isOpenMpi || !saved) assert.is.not(code, 0, stdout)
   assert.ok(seconds < within, `ended after ${seconds} s: ${stderr}`)
   assert.equal(left, [], 'processes left')
 }
@@ -89,7 +90,7 @@ testUnderMpi(
       assert.is((await train(2, out, 1)).code, 0)
       for (const [what, act] of ends) {
         const ended = await train(2, out, 100_000, midway(act), '--timeout', '10')
-        checkEnd(ended, what.startsWith('SIGSTOP') ? 10 + 5 : 5)
+        checkEnd(ended, what.startsWith('SIGSTOP') ? 10 + 5 : 5, what.startsWith('SIGINT'))
         if (what.startsWith('SIGSTOP'))
           assert.equal(ended.errors, ['error: rank 0 of 2: expected an answer of all ranks within 10 s, got none'])
         assert.ok(isWhole(out), what)

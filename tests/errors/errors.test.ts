@@ -319,7 +319,7 @@ table([
     },
     /number\.npz: x: expected an array with rows, got a number$/,
   ],
-  ['no size', () => openDataset('emoji', 0), /^emoji: expected a size of at least 1, got 0$/],
+  ['no size', () => openDataset('emoji', 0), /^openDataset: expected size to be an integer from 1, got 0$/],
 ])
 
 // ---- layers, diffusion, models, folders -----------------------------------------------------------------------------

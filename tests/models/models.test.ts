@@ -25,10 +25,10 @@ import { linearBetas } from '../../diffusion/betas.ts'
 import { gaussianDiffusion } from '../../diffusion/gaussian.ts'
 import type { LossOptions } from '../../diffusion/losses.ts'
 import { tokenMask } from '../../diffusion/masking.ts'
-import { DiT, type TransformerOptions } from '../../models/dit.ts'
+import { DiT, DiTBlock, type TransformerOptions } from '../../models/dit.ts'
 import { MDT, type MDTOptions, MDTv2 } from '../../models/mdt.ts'
 import { mdtLoss, mdtPasses, mdtTerms, sampleMDTInputs } from '../../models/mdt-loss.ts'
-import { mdtPreset, presetNames, tinyFor, trainingDefaults } from '../../models/presets.ts'
+import { gridIn, mdtPreset, presetNames, samplesIn, tinyFor, trainingDefaults } from '../../models/presets.ts'
 import { shapesOnly } from '../../nn/index.ts'
 import { near } from '../near.ts'
 import { opened } from './opened.ts'
@@ -52,7 +52,11 @@ test('presets', () => {
   const common = { size: 16, weightDecay: 0, maxNorm: null, flip: true }
   const tinys = { ...common, batch: 64, lr: 2e-3, warmUpSteps: 100, emaDecay: 0.999, labels: 'no' }
   assert.equal(trainingDefaults('tiny'), tinys)
-  assert.equal(trainingDefaults('tiny/8'), { ...tinys, size: 64, labels: 'yes' })
+  assert.equal(trainingDefaults('tiny/8'), { ...tinys, size: 64, batch: 16, labels: 'yes' })
+  assert.equal(['tiny', 'tiny/4', 'S/2'].map(samplesIn), [96, 48, 24])
+  assert.equal(gridIn('tiny/4', true), { sampler: 'ddpm', guidance: { scale: 3 } })
+  assert.equal(gridIn('tiny/8', false), { sampler: 'ddpm' })
+  for (const name of ['tiny', 'S/2']) assert.equal(gridIn(name, true), {})
   const chosen = {
     1: 'tiny',
     8: 'tiny',
@@ -183,8 +187,14 @@ test('bad input is one line that says what was wanted and what came', () => {
     [make({ patchSize: 0 }), /^MDT: expected patchSize: an integer from 1, got 0$/],
     [make({ depth: 0 }), /^MDT: expected depth: an integer from 1, got 0$/],
     [make({ numClasses: -1 }), /^MDT: expected numClasses: an integer from 0, got -1$/],
-    [make({ numHeads: 3 }), /divisible by 3 heads, got 16/],
-    [make({ hiddenSize: 18, numHeads: 2 }), /divisible by 4, got 18/],
+    [make({ numHeads: 3 }), /^MDT: expected a width divisible by 3 heads, got 16$/],
+    [make({ hiddenSize: 18, numHeads: 2 }), /^MDT: expected a width divisible by 4, got 18$/],
+    [() => new DiT({ ...small, hiddenSize: 18, numHeads: 2 }, init), /^DiT: expected a width divisible by 4, got 18$/],
+    [() => new MDTv2({ ...small, numHeads: 3 }, init), /^MDTv2: expected a width divisible by 3 heads, got 16$/],
+    [
+      () => new DiTBlock({ hiddenSize: 6, numHeads: 4 }, init),
+      /^DiTBlock: expected a width divisible by 4 heads, got 6$/,
+    ],
     [make({ maskRatio: 1 }), /^MDT: maskRatio: expected a number in \[0, 1\) or null, got 1$/],
     [make({ maskRatio: -0.1 }), /maskRatio.*got -0\.1/],
     [make({ maskRatio: Number.NaN }), /maskRatio.*got NaN/],
@@ -202,8 +212,8 @@ test('bad input is one line that says what was wanted and what came', () => {
   assert.is(none.kept, 0)
   const given: readonly [() => unknown, RegExp][] = [
     [() => model.forward(few, t), /^MDT: expected x \[N, 3, 8, 8\], got \[2, 3, 4, 4\]$/],
-    [() => model.forward(x, [1]), /^forward: expected a timestep for each of 2 pictures, got 1$/],
-    [() => model.forward(x, t, [0]), /^forward: expected a label for each of 2 pictures, got 1$/],
+    [() => model.forward(x, [1]), /^MDT: expected a timestep for each of 2 pictures, got 1$/],
+    [() => model.forward(x, t, [0]), /^MDT: expected a label for each of 2 pictures, got 1$/],
     [() => model.forward(x, t, [0, 6]), /labels: expected integers in \[0, 5\], got 6/],
     [() => model.forward(x, t, [-1, 0]), /got -1/],
     [() => model.forward(x, t, null, none), /^MDT: expected a mask that keeps a token, got one that keeps none$/],

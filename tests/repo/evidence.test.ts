@@ -6,13 +6,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { multiplyAddsOf } from '../../bench/evidence/costs.ts'
+import { costOf, multiplyAddsOf, readSeconds, settingOf } from '../../bench/evidence/costs.ts'
 import { blurred, damaged, damageKinds, halved, noised, shifted, specked } from '../../bench/evidence/damage.ts'
 import { experiments, fewSmileys, samples, saveEvery } from '../../bench/evidence/experiments.ts'
 import { evidenceFiles, pagesFolder } from '../../bench/evidence/pages.ts'
 import { commandOf, withData } from '../../bench/evidence/pieces.ts'
 import { readRecord, recordsOf } from '../../bench/evidence/records.ts'
 import { root } from '../../bench/evidence/trees.ts'
+import { axes, featuresHash, readYardstick } from '../../bench/evidence/yardstick.ts'
 import { readTrainingCommand } from '../../cli/train-flags.ts'
 import { rng } from '../../core/index.ts'
 import { openDataset } from '../../data/index.ts'
@@ -83,7 +84,7 @@ test('pages and figures are those of the records', () => {
 })
 
 test('costs follow masks, passes and tuning', () => {
-  const costOf = (experiment: string, name: string) => {
+  const workOf = (experiment: string, name: string) => {
     const run = experiments[experiment].runs.find(each => each.name === name)!
     return multiplyAddsOf(commandOf(run, run.from))
   }
@@ -91,13 +92,58 @@ test('costs follow masks, passes and tuning', () => {
   const [D, T] = [128, 64]
   const block = 12 * T * D ** 2 + 2 * T ** 2 * D + 6 * D ** 2
   const forward = T * 12 * D + 256 * D + D ** 2 + 6 * block + 2 * D ** 2 + T * D * 24
-  assert.is(costOf('mdt', 'dit-0'), 3 * 64 * forward)
-  assert.is(costOf('mdt', 'full-0'), costOf('mdt', 'dit-0'))
-  const ratio = (experiment: string, a: string, b: string) => costOf(experiment, a) / costOf(experiment, b)
+  assert.is(workOf('mdt', 'dit-0'), 3 * 64 * forward)
+  assert.is(workOf('mdt', 'full-0'), workOf('mdt', 'dit-0'))
+  const ratio = (experiment: string, a: string, b: string) => workOf(experiment, a) / workOf(experiment, b)
   assert.ok(Math.abs(ratio('mdt', 'mdt-0', 'dit-0') - 1.9) < 0.1, String(ratio('mdt', 'mdt-0', 'dit-0')))
   assert.ok(Math.abs(ratio('maskdit', 'half-0', 'full-0') - 0.61) < 0.01)
-  assert.is(costOf('maskdit', 'tuned-zero-0'), costOf('maskdit', 'full-0'))
+  assert.is(workOf('maskdit', 'tuned-zero-0'), workOf('maskdit', 'full-0'))
   assert.ok(ratio('maskdm', 'pretrain90-0', 'finetune90-0') < 0.2)
+})
+
+test('a run costs what it and the run that it starts from cost', () => {
+  const stepsOf = (experiment: string, name: string, step: number) => {
+    const run = experiments[experiment].runs.find(each => each.name === name)!
+    const head = { experiment, ...run, command: commandOf(run, run.from), commit: '', processor: '' }
+    return costOf(head, step, () => 1)
+  }
+  assert.is(stepsOf('maskdm', 'scratch-0', 500), 500)
+  assert.is(stepsOf('maskdm', 'finetune90-0', 100), 4800)
+  assert.is(stepsOf('maskdit', 'tuned-zero-0', 500), 5200)
+})
+
+test('seconds of a step are those of settings of the experiments, each once', () => {
+  const settings = new Set(
+    Object.values(experiments).flatMap(({ runs }) => runs.map(run => settingOf(commandOf(run, run.from)))),
+  )
+  const rows = readSeconds()
+  assert.is(new Set(rows.map(({ setting }) => setting)).size, rows.length)
+  for (const { setting, seconds, commit } of rows) {
+    assert.ok(settings.has(setting), setting)
+    assert.ok(seconds > 0.01 && seconds < 100, `${seconds} s`)
+    assert.match(commit, /^[0-9a-f]{40}$/)
+  }
+  const [first, second] = [0, 1].map(
+    seed => experiments['maskdm-transfer'].runs.find(run => run.name === `transfer-40-${seed}`)!,
+  )
+  assert.is(settingOf(commandOf(first, first.from)), settingOf(commandOf(second, second.from)))
+})
+
+test('the distance rises with every fault, with the features that demask has', () => {
+  const { head, points } = readYardstick()!
+  assert.is(head.features, featuresHash(), 'npx tsx bench/evidence/yardstick.ts measures anew')
+  for (const [kind, { strengths }] of Object.entries(axes)) {
+    const some = points.filter(point => point.kind === kind)
+    assert.equal(
+      some.map(({ strength }) => strength),
+      strengths,
+    )
+    for (const [i, { distance }] of some.entries())
+      assert.ok(i === 0 || distance > some[i - 1].distance, `${kind} ${strengths[i]}: ${distance}`)
+  }
+  const floor = (count: number) => points.filter(({ kind, samples: n }) => kind === 'real' && n === count)
+  const distances = [samples.curve.count, samples.end.count].map(count => floor(count).map(({ distance }) => distance))
+  assert.ok(distances.every(some => some.length === 10) && Math.max(...distances[1]) < Math.min(...distances[0]))
 })
 
 test('damage has the strength that it says', () => {

@@ -3,6 +3,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cpu, rng, setDefaultBackend, type Tensor } from '../../core/index.ts'
@@ -10,7 +11,7 @@ import { UserError } from '../../io/user-error.ts'
 import { AutoencoderKL, maskDM } from '../../models/index.ts'
 import type { HostState } from '../../nn/index.ts'
 import { newSettings } from '../../training/index.ts'
-import { momentsOf, picturesOf } from '../../training/latents.ts'
+import { momentsOf, picturesOf, showGenerated } from '../../training/latents.ts'
 
 setDefaultBackend(cpu)
 
@@ -47,6 +48,26 @@ test("a crop by its ratio is sized on the latents' grid, not on that of the pict
     const given = { ...pictures, preset: 'tiny', mask: 'crop', maskRatio: 0.5 } as const
     assert.is(newSettings(maskDM, given, inputSize).maskSize, 5) // 25 of 8 × 8 patches of 2
     assert.is(newSettings(maskDM, { ...given, latents: null }).maskSize, 22) // 484 of 32 × 32
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('pictures of classes stand in columns of their own, as long as a row has room for them', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'demask-grid-'))
+  try {
+    const path = join(folder, 'grid.png')
+    const drawn = { values: new Float32Array(24 * 3 * 48 * 48), shape: [24, 3, 48, 48] } as const
+    for (const [classes, columns] of [
+      [0, 12],
+      [5, 10],
+      [7, 7],
+      [12, 12],
+      [13, 12],
+    ]) {
+      await showGenerated(path, drawn, { decode: null, classes })
+      assert.is((await sharp(path).metadata()).width, 49 * columns - 1, `${classes} classes`)
+    }
   } finally {
     rmSync(folder, { recursive: true })
   }

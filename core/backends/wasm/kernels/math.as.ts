@@ -29,18 +29,18 @@ const LN2 = memory.data<f32>([0.693359375, -2.12194440e-4])
 /** Adding 1.5·2²³ rounds to the nearest whole number and leaves it in the low bits. */
 const ROUND = memory.data<f32>([12582912])
 /** The same with the exponent's bias: the low bits are those of 2ⁿ before the shift. */
-const ROUND_BIASED = memory.data<f32>([12582912 + 127])
+export const ROUND_BIASED = memory.data<f32>([12582912 + 127])
 const EXP_RANGE = memory.data<f32>([-104, 89])
 /** Here 2ⁿ, put together from bits, is exactly 0 and infinity. */
 const FLUSHED_RANGE = memory.data<f32>([-88, 89])
-const FLUSHED_RANGE2 = memory.data<f32>([-127, 128])
+export const FLUSHED_RANGE2 = memory.data<f32>([-127, 128])
 const LARGEST = memory.data<f32>([3.4028234663852886e38])
 /** (eʳ − 1 − r)/r² for |r| ≤ ½ ln 2: minimax, to 3.1e-9 of eʳ. */
 const EXP = memory.data<f32>([
   1.3814540580e-3, 8.3687454462e-3, 4.1668388993e-2, 1.6666521132e-1, 4.9999994040e-1,
 ])
 /** (2ʳ − 1)/r for |r| ≤ ½: minimax, to 2.0e-9 of 2ʳ. */
-const EXP2 = memory.data<f32>([
+export const EXP2 = memory.data<f32>([
   1.5353258641e-4, 1.3399003074e-3, 9.6184387803e-3, 5.5503319949e-2, 2.4022647738e-1, 6.9314718246e-1,
 ])
 const BIAS = memory.data<i32>([127])

@@ -120,8 +120,24 @@ export function matmul(
       })
   }
 
+  /** Multiplies as many rows at a time as stay in the second-level cache from their packing to their last use. */
   function multiplyPacked(product: Product, out: WasmStorage): void {
-    const { M, N, K, batch, a, b, countA, offsets, bias, sums } = product
+    const { M, N, K, batch, a, sums } = product
+    const most = batch === 1 ? mostRows(passesOf(K).perPass) : M
+    const rows = ceilDiv(M, 4 * Math.max(1, ceilDiv(M, most))) * 4
+    for (let m = 0; m < M; m += rows)
+      multiplyRows(
+        {
+          ...product,
+          M: Math.min(rows, M - m),
+          a: { ...a, address: addBytes(a.address, m * a.rowStep) },
+          sums: sums && addBytes(sums, 4 * m),
+        },
+        addBytes(out.address, 4 * m * N),
+      )
+  }
+
+  function multiplyRows({ M, N, K, batch, a, b, countA, offsets, bias, sums }: Product, out: Address): void {
     const { passes, perPass } = passesOf(K)
     const { rowsPerBlock, columnsPerBlock } = blocks(M, N, perPass, batch)
     const [rowBlocks, columnBlocks] = [ceilDiv(M, rowsPerBlock), ceilDiv(N, columnsPerBlock)]
@@ -161,7 +177,7 @@ export function matmul(
           b: addBytes(b.address, k * b.rowStep),
           columnStep: b.columnStep,
           kStep: b.rowStep,
-          out: out.address,
+          out,
           bias: k === 0 ? bias : null,
           M,
           N,
@@ -243,6 +259,11 @@ function passesOf(K: number): { readonly passes: number; readonly perPass: numbe
   return { passes, perPass: passes === 1 ? K : ceilDiv(K, 4 * passes) * 4 }
 }
 
+/** Rows of a whose packed panels of K steps stay in the second-level cache. */
+function mostRows(K: number): number {
+  return Math.max(4, Math.floor(ROW_BYTES / (16 * Math.max(K, 1))) * 4)
+}
+
 /** Rows and columns of a block: as many as the caches hold, but enough blocks. By shape only, as everywhere. */
 export function blocks(
   M: number,
@@ -253,7 +274,7 @@ export function blocks(
   const fit = Math.max(32, Math.floor(COLUMN_BYTES / (128 * Math.max(K, 1))) * 32)
   const columnsPerBlock = Math.min(fit, ceilDiv(N, 8) * 8)
   // Where k is short, the result is what fills the cache.
-  const most = K <= 64 ? 64 : Math.floor(ROW_BYTES / (16 * K)) * 4
+  const most = K <= 64 ? 64 : mostRows(K)
   const wanted = Math.min(ceilDiv(ENOUGH, ceilDiv(N, columnsPerBlock) * batch), ceilDiv(M, 64))
   const rows = ceilDiv(M, Math.max(ceilDiv(M, most), wanted))
   return { rowsPerBlock: ceilDiv(rows, 4) * 4, columnsPerBlock }
