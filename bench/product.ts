@@ -7,8 +7,6 @@ import type { GpuBackend } from '../core/backends/gpu/index.ts'
 import { type Backend, cpu, matmul, rng, scope } from '../core/index.ts'
 
 const n = 512
-/** Milliseconds for each way. */
-const budget = 2000
 
 /** A way to compute the product. */
 export interface Way {
@@ -40,10 +38,10 @@ export interface Measured {
 }
 
 /**
- * GFLOP/s of the fastest product in two seconds. A device takes several products between two reads, so that it is not the
+ * GFLOP/s of the fastest product in `budget` milliseconds. A device takes several products between two reads, so that it is not the
  * way there and back that is measured. Throws, in one line, if the way is not possible here.
  */
-export async function measure({ open, threads = 1 }: Way): Promise<Measured> {
+export async function measure({ open, threads = 1 }: Way, budget = 2000): Promise<Measured> {
   const backend = await open()
   try {
     if ('threads' in backend && Number(backend.threads) < threads)

@@ -73,8 +73,8 @@ export interface ManyOp<X extends readonly Tensor[], A> extends Common<X, A> {
   /** Computes the same results, each of the shape that `infer` returns, in plain ops. */
   decompose(x: X, attrs: A): readonly Tensor[]
   /**
-   * Per input a thunk for its gradient; gs are the gradients of the results, undefined where there is none. Nothing is
-   * saved for it. Without a vjp the gradient goes through `decompose`.
+   * Per input a thunk for its gradient; gs are the gradients of the results, each of its result's shape, undefined where
+   * there is none. Nothing is saved for it. Without a vjp the gradient goes through `decompose`.
    */
   vjp?(gs: readonly (Tensor | undefined)[], attrs: A, inputShapes: Shapes<X>): readonly (() => Tensor)[]
 }

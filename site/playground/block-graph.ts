@@ -261,7 +261,7 @@ export interface BlockRun {
   readonly loss: number
   /** Number of blocks of the model. */
   readonly depth: number
-  /** What the model receives, RGBA (16, 16, 4). */
+  /** Input of the model, RGBA (16, 16, 4). */
   readonly noised: Uint8ClampedArray
 }
 

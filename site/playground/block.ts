@@ -72,7 +72,7 @@ export function blockValues(block: MDTBlock, x: Tensor, c: Tensor): Record<Block
   }
 }
 
-/** How a block is run: value by value, or fused. Returns its output (1, T, D). */
+/** Runs a block, value by value or fused. Returns its output (1, T, D). */
 export type RunBlock = (block: MDTBlock, x: Tensor, c: Tensor) => Tensor
 
 /**

@@ -142,11 +142,11 @@ export class Studio {
     return insideBlock(await this.#trained(), await this.#smileys(), { picture, t, seed }, index)
   }
 
-  /** Measures one matrix product in a way of bench/product.ts. Throws, in one line, if that is not possible here. */
+  /** Measures one matrix product in a way of bench/product.ts, for half a second. Throws, in one line, if that is not possible here. */
   async product(name: string): Promise<Measured> {
     const way = ways.find(each => each.name === name)
     if (way === undefined) throw new Error(`product: expected a way of bench/product.ts, got '${name}'`)
-    return measure(way)
+    return measure(way, 500)
   }
 
   async generate(request: PictureRequest): Promise<Uint8ClampedArray> {

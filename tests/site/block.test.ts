@@ -121,7 +121,7 @@ test('each rule of the diagram gives the gradient that the tape gives', () => {
     branch2: () => mul(v.alpha2, g.out),
     alpha2: () => overTokens(mul(g.out, v.branch2)),
   }
-  // x, c, r and o also receive what lies outside of one rule.
+  // Gradients of x, c, r and o have parts from a layer norm or from other blocks.
   assert.equal(
     blockKeys.filter(key => rules[key] === undefined),
     ['x', 'c', 'middle', 'out'],
