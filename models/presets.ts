@@ -124,8 +124,8 @@ export function samplesIn(preset: string): number {
 }
 
 /**
- * Settings of that grid's generation. After minutes of training on pictures of five classes, ancestral sampling with guidance drew clearer
- * pictures than DDIM, whose whole pictures had wrong colours.
+ * Settings of that grid's generation. After minutes of training on pictures of five classes, ancestral sampling with guidance
+ * drew clearer pictures than DDIM, whose whole pictures had wrong colours.
  */
 export function gridIn(preset: string, labelled: boolean): Partial<Pick<GenerationRequest, 'sampler' | 'guidance'>> {
   if (preset === 'tiny' || !isTiny(preset)) return {}
@@ -134,8 +134,8 @@ export function gridIn(preset: string, labelled: boolean): Partial<Pick<Generati
 
 /**
  * Training settings of DiT, MDT and MaskDiT on small pictures. The paper's rate, 3e-4, is for batches of 256; S and tiny
- * have rates at which faces take shape within minutes. `tiny/4` and `tiny/8` learn more from many steps than from large batches. `tiny` learns smileys faster without labels. Throws RangeError on an
- * unknown name.
+ * have rates at which faces take shape within minutes. `tiny/4` and `tiny/8` learn more from many steps than from large batches.
+ * `tiny` learns smileys faster without labels. Throws RangeError on an unknown name.
  */
 export function trainingDefaults(name: string): TrainingDefaults {
   check('trainingDefaults', 'name', name, aString)

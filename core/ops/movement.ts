@@ -3,6 +3,7 @@
  */
 
 import { aNumber, check, checkTensor, either, numbers, oneOf, optional, tensors } from '../arguments.ts'
+import type { Storage } from '../backend.ts'
 import { addLoops } from '../backends/cpu/backend.ts'
 import { movementLoops } from '../backends/cpu/movement.ts'
 import { toNumber } from '../dtype.ts'
@@ -175,7 +176,14 @@ const splitOp = defineManyOp<Unary, { readonly parts: number; readonly axis: num
   infer: ([x], { parts, axis }) => Array<Shape>(parts).fill(x.with(axis, x[axis] / parts)),
   forward: (k, [x], { parts, axis }) => {
     const shape = x.shape.with(axis, x.shape[axis] / parts)
-    return startsOf(x.shape, parts, axis).map(starts => k.slice(x, starts, { shape, dtype: x.dtype }))
+    const made: Storage[] = []
+    try {
+      for (const starts of startsOf(x.shape, parts, axis)) made.push(k.slice(x, starts, { shape, dtype: x.dtype }))
+    } catch (error) {
+      for (const storage of made) x.backend.free(storage) // there was no room for all
+      throw error
+    }
+    return made
   },
   decompose: ([x], { parts, axis }) =>
     startsOf(x.shape, parts, axis).map(starts => box(x, axis, starts[axis], starts[axis] + x.shape[axis] / parts)),

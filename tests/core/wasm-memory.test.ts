@@ -11,6 +11,7 @@ import * as assert from 'uvu/assert'
 import type { Storage } from '../../core/backend.ts'
 import { createWasm } from '../../core/backends/wasm/index.ts'
 import { Allocator } from '../../core/backends/wasm/memory.ts'
+import { full, split } from '../../core/index.ts'
 import type { Shape } from '../../core/shape.ts'
 import { check, disposeAll, floats, relaxed, spec } from './wasm-helpers.ts'
 
@@ -53,6 +54,7 @@ test('addresses beyond 2 GiB', () => {
 test('a kernel for which there is no room leaves nothing behind', () => {
   const on = (...shape: Shape) => floats(shape).on.get(relaxed)!
   const [a, b, x, row, wide] = [on(4000, 64), on(64, 1), on(5, 3000), on(3000), on(2000, 3000)]
+  const whole = full([4000, 64], 1, { backend: relaxed })
   const hole = relaxed.alloc('f32', 2 ** 14)
   const taken: Storage[] = []
   for (let n = 2 ** 29; n >= 16; ) {
@@ -69,6 +71,7 @@ test('a kernel for which there is no room leaves nothing behind', () => {
     () => kernels.matmul(a, b, false, false, spec([4000, 1], 'f32')), // no room for packed rows
     () => kernels.reduce('sum', wide, [0], spec([3000], 'f32')), // for slots of segments
     () => kernels.layerNormGrad!(x, x, row, 1e-6), // for the second result
+    () => split(whole, 32, 0), // for the third part
   ]) {
     assert.throws(run, /wasm: out of memory/)
     assert.is(relaxed.stats().bytes, before.bytes)
@@ -76,6 +79,7 @@ test('a kernel for which there is no room leaves nothing behind', () => {
   }
   relaxed.free(kernels.unary('neg', row, row))
   for (const storage of taken) relaxed.free(storage)
+  whole.dispose()
 })
 
 test('threads: wanted, from the environment, and never what keeps the process alive', async () => {
