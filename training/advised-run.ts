@@ -43,12 +43,15 @@ export function advisedRun<Model extends Module, Options, Own extends SettingsTa
   const vary = (change: Change) => {
     const names = kept.filter(name => name in table && !(name === 'size' && settings.latents !== null))
     const same = Object.fromEntries(names.map(name => [name, settings[name]]))
-    const [plain, full] = [change, { ...same, ...change }].map(each => settle({ ...given, ...each }))
-    const own = names.filter(name => !(name in change) && plain[name] !== settings[name])
-    const flags = [...Object.entries(change), ...own.map(name => [name, settings[name]] as const)]
+    // A flag for each that would change too; one may bring others back, as a preset its batch.
+    let changed: Readonly<Record<string, unknown>> = change
+    for (const name of names) {
+      const isSame = name in change || settle({ ...given, ...changed })[name] === settings[name]
+      if (!isSame) changed = { ...changed, [name]: settings[name] }
+    }
     return {
-      run: withSettings(full),
-      flags: flags
+      run: withSettings(settle({ ...given, ...same, ...change })),
+      flags: Object.entries(changed)
         .map(([name, value]) => (value === true ? flagOf(name, table[name]) : `${flagOf(name, table[name])} ${value}`))
         .join(' '),
     }

@@ -80,11 +80,11 @@ function ofFlags(given: Partial<Settings<Own>>) {
 
 test('flags that make a variant: its own, and what a person must add for the rest to stay', () => {
   const slow = timeAdvice(ofFlags({ data: 'cats', preset: 'tiny', size: 32 }), 25.6)
-  assert.match(slow[1], /^ {2}--preset tiny\/4 --labels no: 64 tokens instead of 256, about 4\.\d × faster$/)
+  assert.match(slow[1], /^ {2}--preset tiny\/4 --labels no --batch 64: 64 tokens instead of 256, about 4\.\d × faster$/)
   const own = ofFlags({ data: 'cats' })
   assert.equal([own.run.settings.preset, own.run.settings.size, own.run.labelled], ['tiny/4', 32, true])
   assert.is(own.vary({ preset: 'tiny/8' })?.flags, '--preset tiny/8 --size 32')
-  assert.is(own.vary({ preset: 'tiny' })?.flags, '--preset tiny --size 32 --labels yes')
+  assert.is(own.vary({ preset: 'tiny' })?.flags, '--preset tiny --size 32 --labels yes --batch 16')
   assert.is(own.vary({ size: 16 })?.flags, '--size 16 --preset tiny/4')
   assert.is(own.vary({ batch: 32, checkpointBlocks: true })?.flags, '--batch 32 --checkpoint-blocks')
   const smaller = own.vary({ batch: 32 })!.run
