@@ -6,7 +6,7 @@
 import fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { FusedKernels, Kernels, Operand, Spec, Storage } from '../../core/backend.ts'
+import type { FusedKernels, Kernels, Operand, Spec, Storage, UpdateKernels } from '../../core/backend.ts'
 import { gridOf, type Plan } from '../../core/backends/gpu/program.ts'
 import { selfAttentionPlan } from '../../core/backends/gpu/webgpu/wgsl/attention.ts'
 import { selfAttentionGradPlan } from '../../core/backends/gpu/webgpu/wgsl/attention-grad.ts'
@@ -20,7 +20,7 @@ import { openWebGpu } from './device.ts'
 const device = await openWebGpu()
 const onDevice = device === null ? test.skip : test
 
-type All = Kernels & FusedKernels
+type All = Kernels & FusedKernels & UpdateKernels
 type Operands = Record<string, Operand>
 type Call = (k: All, x: Operands, spec: (...shape: number[]) => Spec) => Storage | readonly Storage[]
 
@@ -137,9 +137,65 @@ onDevice('reductions of many thousand terms, along rows and down columns', async
   }
 })
 
-onDevice('sums of squares of many arrays', () =>
-  agree({ a: [1], b: [5003], c: [7, 3], d: [70_001] }, (k, x, spec) => k.sumOfSquares(Object.values(x), spec()), 1e-6),
-)
+onDevice('sums of squares of few and of many arrays', async () => {
+  const sizes = [1, 5003, 21, 70_001, 16_384, 16_385, 3, 2, 999]
+  for (const count of [1, 7, 9])
+    await agree(
+      Object.fromEntries(sizes.slice(0, count).map((size, i) => [`x${i}`, [size]])),
+      (k, x, spec) => k.sumOfSquares(Object.values(x), spec()),
+      1e-6,
+    )
+})
+
+onDevice('concatenation of few and of many arrays, along any axis', async () => {
+  for (const [count, axis] of [
+    [2, 0],
+    [6, 1],
+    [7, 2],
+    [8, 1],
+  ] as const) {
+    const shapes = Array.from({ length: count }, (_, i) => [3, 5, 7].with(axis, 1 + 3 * i))
+    const length = shapes.reduce((sum, shape) => sum + shape[axis], 0)
+    await agree(
+      Object.fromEntries(shapes.map((shape, i) => [`x${i}`, shape])),
+      (k, x, spec) => k.concat(Object.values(x), axis, spec(...[3, 5, 7].with(axis, length))),
+      1e-7,
+    )
+  }
+})
+
+onDevice('updates of several tensors, at the edges of workgroups', async () => {
+  const sizes = [1, 1023, 1025, 2, 70_001]
+  const fields = (names: string) =>
+    Object.fromEntries(sizes.flatMap((size, i) => [...names].map(name => [`${name}${i}`, [size]])))
+  const rowsOf = (x: Operands) =>
+    sizes.map((_, i) => ({ p: x[`p${i}`], g: x[`g${i}`], m: x[`m${i}`], v: x[`v${i}`], t: x[`t${i}`], s: x[`s${i}`] }))
+  await agree(
+    { ...fields('ts'), finite: [] },
+    (k, x) => {
+      const rows = rowsOf(x).map(({ t, s }) => ({ target: t, source: s }))
+      k.lerp(rows, { weight: 0.3 }, { finite: x.finite })
+      return rows.map(({ target }) => k.copy(target))
+    },
+    1e-6,
+  )
+  await agree(
+    { ...fields('pgmv'), clip: [], finite: [] },
+    (k, x, spec) => {
+      const one = { ...spec(), storage: k.fill(1, spec()) }
+      const half = { ...spec(), storage: k.fill(0.5, spec()) }
+      const rows = rowsOf(x).map(row => {
+        const v = { ...row.v, storage: k.unary('square', row.v, row.v) }
+        return { p: row.p, g: row.g, m: row.m, v }
+      })
+      const attrs = { lr: 0.01, betas: [0.9, 0.99], eps: 1e-3, weightDecay: 0.1, maximize: true } as const
+      k.adamW(rows, attrs, { clip: x.clip, correction1: half, correction2: one, finite: x.finite })
+      for (const { storage } of [one, half]) storage.backend.free(storage)
+      return rows.flatMap(({ p, m, v }) => [k.copy(p), k.copy(m), v.storage])
+    },
+    2e-6,
+  )
+})
 
 const widths = fc.constantFrom(1, 2, 8, 9, 31, 33, 128, 513, 1031, 5003)
 const rows = fc.constantFrom(1, 3, 65)

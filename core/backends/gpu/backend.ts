@@ -112,13 +112,20 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
       replace(storage, device.run(program, storage.length, operands.map(handleOf), ints, floats))
     },
     plan(plan, named, results) {
-      const handles = Object.fromEntries(Object.entries(named).map(([name, x]) => [name, handleOf(x)]))
-      const made = Object.entries(results).map(([name, { dtype, shape }]) => ({ name, y: alloc(dtype, sizeOf(shape)) }))
-      const found = device.plan!(plan, handles, Object.fromEntries(made.map(({ name, y }) => [name, y.length])))
-      return made.map(({ name, y }) => {
-        y.handle = found[name]
-        return y
-      })
+      const buffers: Record<string, Handle> = {}
+      for (const name in named) buffers[name] = handleOf(named[name])
+      const sizes: Record<string, number> = {}
+      const made: GpuStorage[] = []
+      for (const name in results) {
+        const { dtype, shape } = results[name]
+        const y = alloc(dtype, sizeOf(shape))
+        sizes[name] = y.length
+        made.push(y)
+      }
+      device.plan!(plan, buffers, sizes)
+      let i = 0
+      for (const name in results) made[i++].handle = buffers[name]
+      return made
     },
     free,
     checkIndices(op, index, R) {
@@ -191,7 +198,7 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
       const range = storage.dtype === 'i32' ? rangeOf(data) : null
       if (range !== null && Math.max(-range[0], range[1]) > largestInteger)
         throw new RangeError(`gpu: i32 is exact up to ±${largestInteger}, got a larger value`)
-      replace(storage as GpuStorage, device.upload(Float32Array.from(data)))
+      replace(storage as GpuStorage, device.upload(new Float32Array(data)))
       ;(storage as GpuStorage).range = range
       storage.version++
     },

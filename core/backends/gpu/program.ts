@@ -90,12 +90,8 @@ export interface Device {
     ints: readonly number[],
     floats: readonly number[],
   ): Handle
-  /** Runs a plan on `named` handles and returns new handles for `results`, elements by name. Only WebGPU has it. */
-  plan?(
-    plan: Plan,
-    named: Readonly<Record<string, Handle>>,
-    results: Readonly<Record<string, number>>,
-  ): Record<string, Handle>
+  /** Runs a plan on `handles` by name, and adds new ones for `results`, elements by name. Only WebGPU has it. */
+  plan?(plan: Plan, handles: Record<string, Handle>, results: Readonly<Record<string, number>>): void
   /** Returns copies of the first `sizes[i]` elements of each handle. Rejects with an error of an earlier dispatch. */
   download(handles: readonly Handle[], sizes: readonly number[]): Promise<Float32Array[]>
   release(handle: Handle): void

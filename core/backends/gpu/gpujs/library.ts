@@ -360,10 +360,25 @@ export function offsetHelper(rank: number): Helper {
   return { name: 'offset', source, settings: { argumentTypes, returnType: 'Integer' } }
 }
 
-/** Returns the source of a function `name` of `count` numbers, from an arrow that takes the first of them. */
+const sources = new Map<unknown, Map<string, string>>()
+
+/** Returns the source of a function `name` of `count` numbers, from an arrow that takes the first of them. Sources are kept. */
 export function functionOf(name: string, count: number, arrow: (...values: never[]) => number): string {
-  const source = arrow.toString()
-  const [head, body] = [source.slice(0, source.indexOf('=>')), source.slice(source.indexOf('=>') + 2)]
+  let own = sources.get(arrow)
+  if (own === undefined) {
+    own = new Map()
+    sources.set(arrow, own)
+  }
+  let source = own.get(name)
+  if (source === undefined) {
+    source = sourceOf(name, count, arrow.toString())
+    own.set(name, source)
+  }
+  return source
+}
+
+function sourceOf(name: string, count: number, arrow: string): string {
+  const [head, body] = [arrow.slice(0, arrow.indexOf('=>')), arrow.slice(arrow.indexOf('=>') + 2)]
   const own = head
     .replace(/[()\s]/g, '')
     .split(',')

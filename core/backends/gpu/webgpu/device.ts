@@ -69,9 +69,10 @@ export function openWebGpu(translate: Translator, { device, name }: Opened, abou
       return result
     },
 
-    plan({ steps, scratch }, named, results) {
-      const buffers = { ...named } as Record<string, PooledBuffer>
-      for (const [name, size] of Object.entries({ ...scratch, ...results })) buffers[name] = pool.take(4 * size)
+    plan({ steps, scratch }, handles, results) {
+      const buffers = handles as Record<string, PooledBuffer>
+      for (const name in scratch) buffers[name] = pool.take(4 * scratch[name])
+      for (const name in results) buffers[name] = pool.take(4 * results[name])
       for (const { program, buffers: names } of steps) {
         if (program.workgroups === 0) continue
         const bound = names.map(name => {
@@ -80,8 +81,7 @@ export function openWebGpu(translate: Translator, { device, name }: Opened, abou
         })
         dispatch(program, bound)
       }
-      for (const name of Object.keys(scratch)) pool.give(buffers[name])
-      return Object.fromEntries(Object.keys(results).map(name => [name, buffers[name]]))
+      for (const name in scratch) pool.give(buffers[name])
     },
 
     async download(handles, sizes) {

@@ -31,7 +31,8 @@ export class Encoder {
   /** Number of the current batch. A buffer with this `batch` is used by commands not yet submitted. */
   batch = 0
   readonly #device: GPUDevice
-  readonly #groups = new Map<string, GPUBindGroup>()
+  readonly #groups = new Map<number, Groups>()
+  #made = 0
   readonly #blocks = new Uint32Array((blockBytes / 4) * batchSize)
   readonly #uniforms: GPUBuffer
   #used = 0
@@ -144,18 +145,34 @@ export class Encoder {
   }
 
   #group({ id, layout }: Shader, buffers: readonly PooledBuffer[]): GPUBindGroup {
-    let key = `${id}`
-    for (let i = 0; i < buffers.length; i++) key += `,${buffers[i].id}`
-    let group = this.#groups.get(key)
-    if (group === undefined) {
-      if (this.#groups.size >= mostGroups) this.#groups.clear()
-      const uniforms = { binding: 0, resource: { buffer: this.#uniforms, size: blockBytes } }
-      const storages = buffers.map(({ gpu }, i) => ({ binding: i + 1, resource: { buffer: gpu } }))
-      group = this.#device.createBindGroup({ layout, entries: [uniforms, ...storages] })
-      this.#groups.set(key, group)
-    }
+    let groups = groupsAt(this.#groups, id)
+    for (const buffer of buffers) groups = groupsAt(groups.next, buffer.id)
+    if (groups.group !== null) return groups.group
+    const uniforms = { binding: 0, resource: { buffer: this.#uniforms, size: blockBytes } }
+    const storages = buffers.map(({ gpu }, i) => ({ binding: i + 1, resource: { buffer: gpu } }))
+    const group = this.#device.createBindGroup({ layout, entries: [uniforms, ...storages] })
+    groups.group = group
+    if (++this.#made < mostGroups) return group
+    this.#groups.clear()
+    this.#made = 0
     return group
   }
+}
+
+/** Bind groups whose shader and first buffers are the same, by the next buffer. */
+interface Groups {
+  /** The group of no further buffer. */
+  group: GPUBindGroup | null
+  readonly next: Map<number, Groups>
+}
+
+function groupsAt(map: Map<number, Groups>, id: number): Groups {
+  let found = map.get(id)
+  if (found === undefined) {
+    found = { group: null, next: new Map() }
+    map.set(id, found)
+  }
+  return found
 }
 
 /** Time stamps around dispatches, read batch by batch. */

@@ -3,11 +3,12 @@
  * shape, so a repeated step makes none.
  */
 
-import type { BackendKernels, FusedKernels, Kernels, Operand, Spec, Storage } from '../../../backend.ts'
+import type { BackendKernels, FusedKernels, Kernels, Operand, Spec, Storage, UpdateKernels } from '../../../backend.ts'
 import { type Shape, sizeOf } from '../../../shape.ts'
 import type { Launcher, Plan } from '../program.ts'
 import { fits, selfAttentionPlan } from './wgsl/attention.ts'
 import { selfAttentionGradPlan } from './wgsl/attention-grad.ts'
+import { adamWPlan, concatPlan, lerpPlan, operandsTogether, pairsTogether, sumOfSquaresPlan } from './wgsl/many.ts'
 import { linearPlan, matmulPlan } from './wgsl/matmul.ts'
 import {
   adaLayerNormGradPlan,
@@ -16,7 +17,7 @@ import {
   layerNormGradPlan,
   layerNormPlan,
 } from './wgsl/norm.ts'
-import { reducePlan, sumOfSquaresPlan } from './wgsl/reduce.ts'
+import { reducePlan } from './wgsl/reduce.ts'
 import { softmaxGradPlan, softmaxPlan } from './wgsl/softmax.ts'
 
 type Named = Readonly<Record<string, Operand>>
@@ -25,7 +26,9 @@ type Specs = Readonly<Record<string, Spec>>
 const mostPlans = 4096
 
 /** Kernels that the hand-written ones fall back on, for empty arrays and large heads. */
-type Fallbacks = Kernels & Pick<FusedKernels, 'linear' | 'selfAttention' | 'selfAttentionGrad'>
+type Fallbacks = Kernels &
+  Pick<FusedKernels, 'linear' | 'selfAttention' | 'selfAttentionGrad'> &
+  Pick<UpdateKernels, 'adamW' | 'lerp'>
 
 /** Returns `kernels` with some replaced by hand-written shaders. */
 export function createWgslKernels({ plan }: Launcher, kernels: Fallbacks): BackendKernels {
@@ -115,6 +118,45 @@ export function createWgslKernels({ plan }: Launcher, kernels: Fallbacks): Backe
       const sizes = xs.map(x => sizeOf(x.shape))
       const named = Object.fromEntries(xs.map((x, i) => [`x${i}`, x]))
       return run(`sumOfSquares ${sizes}`, () => sumOfSquaresPlan(sizes), named, { y: out })[0]
+    },
+
+    concat(xs, axis, out) {
+      if (xs.length > operandsTogether || xs.some(isEmpty)) return kernels.concat(xs, axis, out)
+      const shapes = xs.map(x => x.shape)
+      const named = Object.fromEntries(xs.map((x, i) => [`x${i}`, x]))
+      return run(`concat ${shapes.join('/')} / ${axis}`, () => concatPlan(shapes, axis), named, { y: out })[0]
+    },
+
+    // Hyperparameters change from step to step, so these plans are not kept.
+    adamW(rows, attrs, scalars) {
+      for (const { p, g, m, v, vmax } of rows) {
+        if (vmax !== undefined) kernels.adamW([{ p, g, m, v, vmax }], attrs, scalars)
+        else if (!isEmpty(p)) plan(adamWPlan(sizeOf(p.shape), attrs), { p, g, m, v, ...scalars }, {})
+      }
+    },
+    lerp(rows, attrs, scalars) {
+      const targets = new Set(rows.map(({ target }) => target.storage))
+      // A buffer that a shader writes must not be bound a second time.
+      if (targets.size < rows.length || rows.some(({ source }) => targets.has(source.storage)))
+        return kernels.lerp(rows, attrs, scalars)
+      const full = rows.filter(({ target }) => !isEmpty(target))
+      for (let from = 0; from < full.length; from += pairsTogether) {
+        const some = full.slice(from, from + pairsTogether)
+        const pairs = Object.fromEntries(
+          some.flatMap(({ target, source }, k) => [
+            [`t${k}`, target],
+            [`s${k}`, source],
+          ]),
+        )
+        plan(
+          lerpPlan(
+            some.map(({ target }) => sizeOf(target.shape)),
+            attrs.weight,
+          ),
+          { ...pairs, ...scalars },
+          {},
+        )
+      }
     },
   }
 }

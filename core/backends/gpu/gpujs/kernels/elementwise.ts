@@ -5,7 +5,7 @@
  */
 
 import type { BackendKernels, Kernels, Spec } from '../../../../backend.ts'
-import { broadcastStrides, collapseAxes, type Shape } from '../../../../shape.ts'
+import { broadcastStrides, collapseAxes, type Shape, sameShape } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
 import type { Elements, Thread } from '../kernel.ts'
 import { functionOf, maxRank } from '../library.ts'
@@ -76,10 +76,10 @@ export function createElementwiseKernels({ launch }: Launcher) {
 
     binary(name, a, b, out) {
       const functions = { binaryOp: functionOf('binaryOp', 2, binaryScalars[name]), ...storeOf(out) }
-      const { ints, rank } = walk(out.shape, [a, b])
       const key = `${name} ${out.dtype}`
-      if (rank === 1 && ints[maxRank - 1] === 1 && ints[2 * maxRank - 1] === 1)
+      if (sameShape(a.shape, out.shape) && sameShape(b.shape, out.shape))
         return launch({ key: `${key} aligned`, kernel: aligned, functions }, [a, b], out)
+      const { ints, rank } = walk(out.shape, [a, b])
       return launch({ key, kernel: binary, functions, rank }, [a, b], out, ints)
     },
 

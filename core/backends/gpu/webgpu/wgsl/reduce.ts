@@ -1,5 +1,5 @@
 /**
- * Sum, maximum and minimum over any axes, and the sum of squares of a gradient norm. Adjacent reduced axes make x an
+ * Sum, maximum and minimum over any axes. Adjacent reduced axes make x an
  * (outer, length, inner) box; groups of axes are reduced one after another. A long `length` is split into chunks whose
  * results are reduced again, which occupies the device and keeps sums short.
  */
@@ -32,9 +32,10 @@ export interface Layout {
 export function layoutOf(outer: number, length: number, inner: number): Layout {
   const lanes = inner === 1 ? lanesFor(length) : length > leastTerms ? 8 : 1
   const slotsPerGroup = threads / lanes
+  const needed = ceilDiv(length, mostTerms * lanes)
   const wanted = Math.ceil((enough * slotsPerGroup) / Math.max(outer * inner, 1))
-  const most = ceilDiv(length, leastTerms * lanes)
-  const chunks = Math.max(1, Math.min(most, Math.max(wanted, ceilDiv(length, mostTerms * lanes))))
+  // A second dispatch to add up chunks takes longer than a lane with a few more terms.
+  const chunks = needed <= 1 ? 1 : Math.max(needed, Math.min(ceilDiv(length, leastTerms * lanes), wanted))
   const slots = outer * chunks * inner
   return { outer, length, inner, lanes, chunks, slots, workgroups: ceilDiv(slots, slotsPerGroup) }
 }
@@ -81,19 +82,19 @@ export function reduceSteps(
 ): Step[] {
   const layout = layoutOf(outer, length, inner)
   const { chunks, slots } = layout
-  if (chunks === 1) return [pass(name, layout, 'x[at]', x, y)]
+  if (chunks === 1) return [pass(name, layout, x, y)]
   const partial = `partial${Object.keys(scratch).length}`
   scratch[partial] = slots
-  return [pass(name, layout, 'x[at]', x, partial), ...reduceSteps(name, [outer, chunks, inner], partial, y, scratch)]
+  return [pass(name, layout, x, partial), ...reduceSteps(name, [outer, chunks, inner], partial, y, scratch)]
 }
 
-/** Returns one dispatch over the slots of `layout`: reduces `term` of x into y from element `to`. */
-function pass(name: ReduceName, layout: Layout, term: string, x: string, y: string, to = 0): Step {
+/** Returns one dispatch over the slots of `layout`: reduces x into y. */
+function pass(name: ReduceName, layout: Layout, x: string, y: string): Step {
   return step(
     {
       name: 'reduce',
-      variant: [name, term, layout.lanes, layout.inner === 1],
-      params: { ...layoutParams(layout), to, identity: float(reduceIdentity[name]) },
+      variant: [name, layout.lanes, layout.inner === 1],
+      params: { ...layoutParams(layout), identity: float(reduceIdentity[name]) },
       reads: { x: 'f32' },
       writes: { y: 'f32' },
       workgroups: layout.workgroups,
@@ -102,11 +103,10 @@ function pass(name: ReduceName, layout: Layout, term: string, x: string, y: stri
       body: () => `${find(layout)}
   var total = params.identity;
   for (var l = first + lane; l < end; l += ${layout.lanes}u) {
-    let at = (outer * params.len + l) * params.inner + column;
-    total = join(total, ${term});
+    total = join(total, x[(outer * params.len + l) * params.inner + column]);
   }
   total = all(total, thread);
-  if (lane == 0u && slot < params.slots) { y[params.to + slot] = total; }`,
+  if (lane == 0u && slot < params.slots) { y[slot] = total; }`,
     },
     { x, y },
   )
@@ -133,16 +133,4 @@ export function reducePlan(name: ReduceName, shape: Shape, axes: readonly number
     return reduceSteps(name, box, from, source, scratch)
   })
   return { steps, scratch }
-}
-
-/** x0, x1, … of `sizes` elements → y: the sum of all squares. */
-export function sumOfSquaresPlan(sizes: readonly number[]): Plan {
-  let count = 0
-  const squares = sizes.map((size, i) => {
-    const layout = layoutOf(1, size, 1)
-    count += layout.chunks
-    return pass('sum', layout, 'x[at] * x[at]', `x${i}`, 'squares', count - layout.chunks)
-  })
-  const scratch: Record<string, number> = { squares: count }
-  return { steps: [...squares, ...reduceSteps('sum', [1, count, 1], 'squares', 'y', scratch)], scratch }
 }
