@@ -6,7 +6,7 @@
 /** Bytes and dispatches of the programs with one label. */
 export interface Counted {
   dispatches: number
-  /** Of all buffers that were bound, each once a dispatch. */
+  /** Sizes of the bound buffers, each once a dispatch. */
   bytes: number
 }
 

@@ -71,7 +71,7 @@ test('a folder imports only from itself and those before it', () => {
   assert.equal(wrong, [])
 })
 
-/** Those of `imports` in a file that are packages or of Node; gpu.js is loaded on demand. */
+/** The `imports` of a file that are packages or modules of Node; gpu.js is loaded on demand. */
 function packagesOf(path: string, imports: readonly string[]): string[] {
   return imports.filter(
     target => !target.startsWith('.') && !(path.startsWith('core/backends/gpu/') && target === 'gpu.js'),

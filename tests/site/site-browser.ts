@@ -12,7 +12,7 @@ const ready = executable !== undefined && built
 
 export const onSite = ready ? test : test.skip
 export let browser: Browser
-/** Of all pages that `open` opens: they share what the browser has fetched and compiled. */
+/** The browser context of all pages that `open` opens: they share what was fetched and compiled. */
 let context: BrowserContext
 /** With the headers that let a page share memory, and without. */
 export let site: SiteServer
