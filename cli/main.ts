@@ -19,10 +19,11 @@ export async function main(program: () => void | Promise<void>): Promise<void> {
     await program()
   } catch (error) {
     process.exitCode = isUsage(error) ? 2 : 1
-    // An error of all ranks is one line: rank 0 ends the others meanwhile.
+    // An error of all ranks is one line: rank 0 ends the others meanwhile, except under MPICH before it is initialised.
     if (place !== null && place.rank > 0) await new Promise(next => setTimeout(next, courtesyMs))
-    console.error(errorLine(error))
-    if (process.env.DEMASK_DEBUG === '1') console.error(error)
+    const told = place !== null && place.rank > 0 && isUsage(error) // every rank has the same command line
+    if (!told) console.error(errorLine(error))
+    if (!told && process.env.DEMASK_DEBUG === '1') console.error(error)
     if (place !== null) process.exit()
   }
 }
