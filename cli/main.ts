@@ -19,13 +19,18 @@ export async function main(program: () => void | Promise<void>): Promise<void> {
     await program()
   } catch (error) {
     process.exitCode = isUsage(error) ? 2 : 1
-    // An error of all ranks is one line: rank 0 ends the others meanwhile, except under MPICH before it is initialised.
-    if (place !== null && place.rank > 0) await new Promise(next => setTimeout(next, courtesyMs))
-    const told = place !== null && place.rank > 0 && isUsage(error) // every rank has the same command line
-    if (!told) console.error(errorLine(error))
-    if (!told && process.env.DEMASK_DEBUG === '1') console.error(error)
+    // An error of all ranks is one line: rank 0 ends the others meanwhile. MPICH does not before it is initialised, but a
+    // mistake in the command line, which is that of all ranks, is told by rank 0 alone.
+    const follows = place !== null && place.rank > 0
+    if (follows) await new Promise(next => setTimeout(next, courtesyMs))
+    if (!(follows && isUsage(error))) report(error)
     if (place !== null) process.exit()
   }
+}
+
+function report(error: unknown): void {
+  console.error(errorLine(error))
+  if (process.env.DEMASK_DEBUG === '1') console.error(error)
 }
 
 /** True for a mistake in the command line. A message about a flag begins with the flag. */

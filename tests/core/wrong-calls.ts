@@ -1,9 +1,12 @@
 /**
  * Wrong calls of public functions: from one right call of each, every argument is replaced by values of other kinds, left
  * out, or given an unknown option. Each wrong call must throw one line that begins with the function's name. Used by
- * wrong-calls.test.ts here and in the other rooms.
+ * wrong-calls.test.ts here and in the other rooms. Needs Node.
  */
 
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { test as uvuTest } from 'uvu'
 import * as assert from 'uvu/assert'
 import { isTensor } from '../../core/arguments.ts'
@@ -136,6 +139,22 @@ export function testCalls(test: typeof uvuTest, calls: Readonly<Record<string, R
       await (right.call as (...args: readonly unknown[]) => unknown)(...right.args())
       assert.equal(await badAnswers(name, right), [])
     })
+}
+
+/**
+ * Makes a folder the working directory of a file of tests, so that a path that is only a name, as wrong calls have, is
+ * written there. It is removed after the tests. Returns the directory before.
+ */
+export function workInOwnFolder(test: typeof uvuTest, room: string): string {
+  const before = process.cwd()
+  const folder = mkdtempSync(join(tmpdir(), `demask-${room}-`))
+  process.chdir(folder)
+  test.after(() => {
+    process.chdir(before)
+    rmSync(folder, { recursive: true })
+  })
+  test.before.each(() => rmSync('unknown', { recursive: true, force: true }))
+  return before
 }
 
 /** A constructor as a function that needs as many arguments. */

@@ -3,25 +3,16 @@
  * file that is not there. One that has no right call here fails the test. Needs Node.
  */
 
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { mkdirSync } from 'node:fs'
 import sharp from 'sharp'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { rng } from '../../core/index.ts'
 import * as data from '../../data/index.ts'
 import { sha256Of, writeNpz } from '../../io/index-node.ts'
-import { constructing, type RightCall, testCalls } from '../core/wrong-calls.ts'
+import { constructing, type RightCall, testCalls, workInOwnFolder } from '../core/wrong-calls.ts'
 
-const before = process.cwd()
-const folder = mkdtempSync(join(tmpdir(), 'demask-data-'))
-process.chdir(folder) // where a path that is only a name is written
-test.after(() => {
-  process.chdir(before)
-  rmSync(folder, { recursive: true })
-})
-test.before.each(() => rmSync('unknown', { recursive: true, force: true }))
+workInOwnFolder(test, 'data')
 
 const S = 4
 const [pictures, picture, arrays, latents] = ['pictures', 'pictures/grey.png', 'pictures.npz', 'latents']

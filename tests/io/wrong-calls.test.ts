@@ -1,24 +1,10 @@
-/**
- * Every public function and class of io answers wrong calls in one line that begins with its name, or with the path of a file
- * that is not there. One that has no right call here fails the test. Needs Node.
- */
-
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import * as io from '../../io/index-node.ts'
-import { constructing, type RightCall, testCalls } from '../core/wrong-calls.ts'
+import { constructing, type RightCall, testCalls, workInOwnFolder } from '../core/wrong-calls.ts'
 
-const before = process.cwd()
-const folder = mkdtempSync(join(tmpdir(), 'demask-io-'))
-process.chdir(folder) // where a path that is only a name is written
-test.after(() => {
-  process.chdir(before)
-  rmSync(folder, { recursive: true })
-})
-test.before.each(() => rmSync('unknown', { recursive: true, force: true }))
+const before = workInOwnFolder(test, 'io')
 
 const tensors = () => new Map([['w', { dtype: 'F32', shape: [2], data: Float32Array.of(1, 2) }]] as const)
 const metadata = () => new Map([['format', 'pt']])

@@ -3,9 +3,6 @@
  * a run that is not there. One that has no right call here fails the test. Needs Node.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { readTrainingCommand } from '../../cli/train-flags.ts'
@@ -13,18 +10,11 @@ import { backward, cpu, createShapes, mean, ready, reshape, rng, scope, square, 
 import { mdt } from '../../models/index.ts'
 import { AdamW, Ema, Linear } from '../../nn/index.ts'
 import * as training from '../../training/index-node.ts'
-import { constructing, type RightCall, testCalls } from '../core/wrong-calls.ts'
+import { constructing, type RightCall, testCalls, workInOwnFolder } from '../core/wrong-calls.ts'
 import { quietly } from './printed.ts'
 
 await ready({ backend: 'wasm', threads: 1 })
-const before = process.cwd()
-const folder = mkdtempSync(join(tmpdir(), 'demask-training-'))
-process.chdir(folder) // where a path that is only a name is written
-test.after(() => {
-  process.chdir(before)
-  rmSync(folder, { recursive: true })
-})
-test.before.each(() => rmSync('unknown', { recursive: true, force: true }))
+workInOwnFolder(test, 'training')
 
 /** The same object as one that is replaced as a whole. */
 const opaque = <T extends object>(value: T): T => Object.assign(Object.create({}), value)

@@ -46,6 +46,7 @@ export function createWgslKernels({ plan }: Launcher, kernels: Fallbacks): Backe
 
   const isEmpty = ({ shape }: { readonly shape: Shape }) => sizeOf(shape) === 0
   const operand = (name: string, x: Operand | null): Named => (x === null ? {} : { [name]: x })
+  const numbered = (xs: readonly Operand[]): Named => Object.fromEntries(xs.map((x, i) => [`x${i}`, x]))
 
   return {
     ...kernels,
@@ -116,15 +117,13 @@ export function createWgslKernels({ plan }: Launcher, kernels: Fallbacks): Backe
 
     sumOfSquares(xs, out) {
       const sizes = xs.map(x => sizeOf(x.shape))
-      const named = Object.fromEntries(xs.map((x, i) => [`x${i}`, x]))
-      return run(`sumOfSquares ${sizes}`, () => sumOfSquaresPlan(sizes), named, { y: out })[0]
+      return run(`sumOfSquares ${sizes}`, () => sumOfSquaresPlan(sizes), numbered(xs), { y: out })[0]
     },
 
     concat(xs, axis, out) {
       if (xs.length > operandsTogether || xs.some(isEmpty)) return kernels.concat(xs, axis, out)
       const shapes = xs.map(x => x.shape)
-      const named = Object.fromEntries(xs.map((x, i) => [`x${i}`, x]))
-      return run(`concat ${shapes.join('/')} / ${axis}`, () => concatPlan(shapes, axis), named, { y: out })[0]
+      return run(`concat ${shapes.join('/')} / ${axis}`, () => concatPlan(shapes, axis), numbered(xs), { y: out })[0]
     },
 
     // Hyperparameters change from step to step, so these plans are not kept.

@@ -34,7 +34,7 @@ export function layoutOf(outer: number, length: number, inner: number): Layout {
   const slotsPerGroup = threads / lanes
   const needed = ceilDiv(length, mostTerms * lanes)
   const wanted = Math.ceil((enough * slotsPerGroup) / Math.max(outer * inner, 1))
-  // A second dispatch to add up chunks takes longer than a lane with a few more terms.
+  // Chunks need a second dispatch, so a length that one pass can do has one chunk.
   const chunks = needed <= 1 ? 1 : Math.max(needed, Math.min(ceilDiv(length, leastTerms * lanes), wanted))
   const slots = outer * chunks * inner
   return { outer, length, inner, lanes, chunks, slots, workgroups: ceilDiv(slots, slotsPerGroup) }
