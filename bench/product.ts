@@ -38,8 +38,8 @@ export interface Measured {
 }
 
 /**
- * GFLOP/s of the fastest product in `budget` milliseconds. A device takes several products between two reads, so that it is not the
- * way there and back that is measured. Throws, in one line, if the way is not possible here.
+ * GFLOP/s of the fastest product in `budget` milliseconds. A device takes several products between two reads, so that the way
+ * there and back counts little. Throws, in one line, if the way is not possible here.
  */
 export async function measure({ open, threads = 1 }: Way, budget = 2000): Promise<Measured> {
   const backend = await open()

@@ -19,8 +19,8 @@ export async function main(program: () => void | Promise<void>): Promise<void> {
     await program()
   } catch (error) {
     process.exitCode = isUsage(error) ? 2 : 1
-    // An error of all ranks is one line: rank 0 ends the others meanwhile. MPICH does not before it is initialised, but a
-    // mistake in the command line, which is that of all ranks, is told by rank 0 alone.
+    // An error of all ranks is one line: rank 0 ends the others meanwhile, which MPICH cannot before it is initialised. All ranks
+    // have one command line, so rank 0 alone reports a mistake in it.
     const follows = place !== null && place.rank > 0
     if (follows) await new Promise(next => setTimeout(next, courtesyMs))
     if (!(follows && isUsage(error))) report(error)
