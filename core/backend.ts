@@ -320,6 +320,8 @@ export interface FusedKernels {
    * order in either direction.
    */
   argsort(x: Operand, descending: boolean, out: Spec): Storage
+  /** x in `parts` equal parts along an axis. Undefined where the backend does it by slices. */
+  split(x: Operand, parts: number, axis: number): Storage[] | undefined
   /** Σ of squares of all elements of all operands, as one scalar. */
   sumOfSquares(xs: readonly Operand[], out: Spec): Storage
 }

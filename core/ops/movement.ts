@@ -175,6 +175,8 @@ const splitOp = defineManyOp<Unary, { readonly parts: number; readonly axis: num
   integers: true,
   infer: ([x], { parts, axis }) => Array<Shape>(parts).fill(x.with(axis, x[axis] / parts)),
   forward: (k, [x], { parts, axis }) => {
+    const together = k.split?.(x, parts, axis)
+    if (together !== undefined) return together
     const shape = x.shape.with(axis, x.shape[axis] / parts)
     const made: Storage[] = []
     try {

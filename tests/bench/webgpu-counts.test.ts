@@ -5,23 +5,23 @@ import * as assert from 'uvu/assert'
 import { GpuCounts, installCountingGpu } from '../../bench/counting-gpu.ts'
 import { ditBlock } from '../../bench/workloads.ts'
 import { gpu } from '../../core/backends/gpu/index.ts'
-import { add, ones, scope } from '../../core/index.ts'
+import { add, tensor } from '../../core/index.ts'
 
 const counts = new GpuCounts()
 installCountingGpu(counts)
 const backend = await gpu({ device: 'webgpu' })
 test.after(() => backend.dispose())
 
-test('a dispatch, the buffers that it binds, and what was uploaded', () => {
+test('a dispatch, the buffers that it binds, and what was uploaded', async () => {
+  const [a, b] = [0, 1].map(() => tensor(new Float32Array(3 * 1024), { shape: [3, 1024], backend }))
   counts.reset()
-  scope(() => {
-    const [a, b] = [ones([3, 1024], { backend }), ones([3, 1024], { backend })]
-    counts.reset()
-    add(a, b)
-  })
+  const y = add(a, b)
+  await backend.device.settled()
   assert.is(counts.dispatches, 1)
   assert.is(counts.bytes, 3 * 3 * 4096)
-  assert.equal([...counts.kernels], [['add', { dispatches: 1, bytes: 3 * 3 * 4096 }]])
+  assert.equal([...counts.kernels], [['elementwise', { dispatches: 1, bytes: 3 * 3 * 4096 }]])
+  for (const t of [a, b, y]) t.dispose()
+  counts.reset()
   backend.write(backend.alloc('f32', 100), new Float32Array(100))
   assert.is(counts.uploaded, 400)
 })

@@ -208,7 +208,8 @@ run('settled submits what was dispatched, and waits until the device has done it
   }
   await device.download([], []) // what is left of earlier tests
   order.length = 0
-  const x = full([3], 1, { backend: written! })
+  const x = tensor([1, 2, 3], { backend: written! })
+  const y = add(x, 1)
   const settled = device.settled().then(() => order.push('settled'))
   await new Promise(resolve => setTimeout(resolve, 20))
   assert.equal(order, ['submitted', 'asked'])
@@ -216,23 +217,24 @@ run('settled submits what was dispatched, and waits until the device has done it
   await settled
   Object.assign(queue, { submit, onSubmittedWorkDone })
   assert.equal(order, ['submitted', 'asked', 'settled'])
-  x.dispose()
+  for (const t of [x, y]) t.dispose()
 })
 
 run('a buffer that the device could not make is told once, and nothing is left of it', async () => {
   const backend = (await openWebGpu())!
   const { gpu } = backend.device as WebGpuDevice
   const own = gpu.createBuffer
-  full([1000], 1, { backend }).dispose() // waits in the pool, for others of its size
+  const uploaded = (n: number) => tensor(new Float32Array(n).fill(1), { backend })
+  uploaded(1000).dispose() // waits in the pool, for others of its size
   gpu.createBuffer = d => own.call(gpu, { ...d, size: gpu.limits.maxBufferSize + 4 })
-  const [broken, dropped] = [full([3000], 1, { backend }), full([5000], 1, { backend })]
+  const [broken, dropped] = [uploaded(3000), uploaded(5000)]
   gpu.createBuffer = own
   dropped.dispose()
   assert.match(await rejection(broken.data()), /^gpu: expected a buffer of 0.0 MiB, got \S.*$/)
   broken.dispose()
   assert.is(backend.device.counters().reserved, 0)
   for (const n of [1000, 3000, 5000]) {
-    const x = full([n], 1, { backend })
+    const x = uploaded(n)
     assert.is(await scope(() => sum(x)).item(), n)
   }
   backend.dispose()

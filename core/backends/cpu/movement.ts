@@ -1,5 +1,5 @@
 /**
- * Kernels that move elements and compute nothing: permute, slice, pad, concat.
+ * Kernels that move elements and compute nothing: permute, slice, pad, concat, split.
  */
 
 import type { BackendKernels } from '../../backend.ts'
@@ -60,6 +60,19 @@ export function movementLoops(host: Host) {
         at += chunk
       }
       return y
+    },
+
+    split(x, parts, axis) {
+      const X = host.view(x.storage)
+      const chunk = sizeOf(x.shape.slice(axis)) / parts
+      const shape = x.shape.with(axis, x.shape[axis] / parts)
+      return Array.from({ length: parts }, (_, k) => {
+        const y = output(host, { dtype: x.dtype, shape })
+        const Y = host.view(y)
+        for (let at = 0; at < Y.length; at += chunk)
+          Y.set(X.subarray(parts * at + k * chunk, parts * at + (k + 1) * chunk), at)
+        return y
+      })
     },
   } satisfies Partial<BackendKernels>
 }

@@ -1,13 +1,14 @@
 /**
  * The gpu backend. Kernels are flat functions that gpu.js translates (gpujs/). On WebGPU, hand-written shaders replace
- * those that gain from workgroup memory (webgpu/wgsl/). Dispatch is synchronous; only `read` is asynchronous. An error
+ * those that gain from workgroup memory (webgpu/wgsl/), and elementwise kernels wait until another needs their result
+ * (webgpu/expressions.ts). Dispatch is synchronous; only `read` is asynchronous. An error
  * on the device, such as an index out of range, is thrown by the next read and names the op. Elements are f32. i32 is
  * held as f32, exact up to ±2^24; `write` refuses larger integers.
  */
 
 import { type Backend, type BackendKernels, indexError, type Operand, type Storage } from '../../backend.ts'
 import { bytesPerElement, type DType, type TypedArray, toTypedArray } from '../../dtype.ts'
-import { sizeOf } from '../../shape.ts'
+import { broadcastStrides, collapseAxes, type Shape, sizeOf } from '../../shape.ts'
 import { openDevice } from './device.ts'
 import { createAttentionKernels } from './gpujs/kernels/attention.ts'
 import { createElementwiseKernels } from './gpujs/kernels/elementwise.ts'
@@ -19,7 +20,7 @@ import { createUpdateKernels } from './gpujs/kernels/optimizer.ts'
 import { createReduceKernels, createReduceMiddle } from './gpujs/kernels/reduce.ts'
 import { createSoftmaxKernels } from './gpujs/kernels/softmax.ts'
 import { createWindowKernels } from './gpujs/kernels/window.ts'
-import type { Device, DeviceMode, Handle, Launcher } from './program.ts'
+import type { Access, Device, DeviceMode, Handle, Launcher } from './program.ts'
 import { createWgslKernels } from './webgpu/kernels.ts'
 
 const largestInteger = 2 ** 24
@@ -65,6 +66,7 @@ interface Check {
 /** Opens the backend. Throws if the device is missing or the package gpu.js is not installed. */
 export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Promise<GpuBackend> {
   const device = await openDevice(wanted)
+  const deferred = wgsl && device.express !== undefined
   let disposed = false
   let [bytes, peakBytes, storages, reads] = [0, 0, 0, 0]
   const checks = new Map<string, Check>()
@@ -107,24 +109,44 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
       y.handle = device.run(program, y.length, operands.map(handleOf), ints, floats)
       return y
     },
+    express(kernel, operands, out, numbers) {
+      const size = sizeOf(out.shape)
+      if (!deferred || size === 0) return undefined
+      const accesses: Access[] = []
+      for (const { shape } of operands) {
+        const access = accessOf(shape, out.shape)
+        if (access === undefined) return undefined
+        accesses.push(access)
+      }
+      const handles = operands.map(handleOf)
+      const y = alloc(out.dtype, size)
+      y.handle = device.express!(kernel, size, handles, accesses, numbers)
+      return y
+    },
+    constant(value, out) {
+      const size = sizeOf(out.shape)
+      if (!deferred || size === 0) return undefined
+      const y = alloc(out.dtype, size)
+      y.handle = device.constant!(size, Math.fround(out.dtype === 'i32' ? Math.trunc(value) : value))
+      return y
+    },
     update(target, program, operands, ints = [], floats = []) {
       const storage = target.storage as GpuStorage
       replace(storage, device.run(program, storage.length, operands.map(handleOf), ints, floats))
     },
     plan(plan, named, results) {
-      const buffers: Record<string, Handle> = {}
-      for (const name in named) buffers[name] = handleOf(named[name])
-      const sizes: Record<string, number> = {}
+      const inputs: Handle[] = []
+      for (const name in named) inputs.push(handleOf(named[name]))
+      const sizes: number[] = []
       const made: GpuStorage[] = []
       for (const name in results) {
         const { dtype, shape } = results[name]
         const y = alloc(dtype, sizeOf(shape))
-        sizes[name] = y.length
+        sizes.push(y.length)
         made.push(y)
       }
-      device.plan!(plan, buffers, sizes)
-      let i = 0
-      for (const name in results) made[i++].handle = buffers[name]
+      const handles = device.plan!(plan, named, inputs, results, sizes)
+      for (let i = 0; i < made.length; i++) made[i].handle = handles[i]
       return made
     },
     free,
@@ -229,6 +251,20 @@ export async function gpu({ device: wanted, wgsl = true }: GpuOptions = {}): Pro
     },
   }
   return backend
+}
+
+/** How an operand is read where it broadcasts to `out`; undefined where that is no `Access`. */
+function accessOf(shape: Shape, out: Shape): Access | undefined {
+  const count = sizeOf(shape)
+  if (count === sizeOf(out)) return 'each'
+  if (count === 1) return 'one'
+  const { extents, strides } = collapseAxes(out, [broadcastStrides(shape, out)])
+  const walked = strides[0].flatMap((stride, axis) => (stride === 0 ? [] : axis))
+  const below = (axis: number) => sizeOf(extents.slice(axis + 1))
+  if (walked.length === 1 && walked[0] === 0) return { step: below(0), unit: 1, inner: 1 }
+  if (walked.length > 2 || (walked.length === 2 && walked[0] !== 0)) return undefined
+  const last = walked[walked.length - 1]
+  return { step: walked.length === 2 ? below(0) : sizeOf(out), unit: below(last), inner: extents[last] }
 }
 
 function rangeOf(data: TypedArray): readonly [number, number] {

@@ -17,7 +17,11 @@ export interface Program {
   readonly code: () => string
   /** Uniform block, at binding 0 of group 0. */
   readonly params: Uint32Array
-  /** Numbers of storage buffers read and written, at bindings 1, 2, … of group 0; those written come last. */
+  /**
+   * Numbers of buffers of one element, of storage buffers read, and of storage buffers written, at bindings 1, 2, … of group 0 in
+   * this order. Those of one element are uniforms, which do not count among storage buffers, of which devices bind few.
+   */
+  readonly scalars: number
   readonly reads: number
   readonly writes: number
   /** Number of workgroups, laid out by `gridOf`. */
@@ -58,6 +62,22 @@ export type Translator = (
   floats: readonly number[],
 ) => Program
 
+/**
+ * Element of an operand that element i of an elementwise result reads: i, the only one, or
+ * ⌊i / step⌋ · inner + ⌊i / unit⌋ mod inner.
+ */
+export type Access = 'each' | 'one' | { readonly step: number; readonly unit: number; readonly inner: number }
+
+/** An elementwise function in WGSL. */
+export interface Term {
+  /** Terms with the same name have the same code. */
+  readonly name: string
+  /** WGSL functions that it needs, by name. */
+  readonly functions: ReadonlyMap<string, string>
+  /** WGSL of its result. Its arguments are the operands and then the numbers. */
+  call(values: readonly string[]): string
+}
+
 /** Elements on a device, as the host holds them. Each device has a type of its own. */
 export type Handle = object
 
@@ -90,8 +110,24 @@ export interface Device {
     ints: readonly number[],
     floats: readonly number[],
   ): Handle
-  /** Runs a plan on `handles` by name, and adds new ones for `results`, elements by name. Only WebGPU has it. */
-  plan?(plan: Plan, handles: Record<string, Handle>, results: Readonly<Record<string, number>>): void
+  /**
+   * Returns a new handle of `size` elements, each a flat kernel's function of the elements of `operands` and of `numbers`, computed
+   * when another kernel or a download needs it. Only WebGPU has it.
+   */
+  express?(
+    kernel: FlatKernel,
+    size: number,
+    operands: readonly Handle[],
+    accesses: readonly Access[],
+    numbers: readonly number[],
+  ): Handle
+  /** Returns a new handle of `size` elements that are all the same number. Only WebGPU has it. */
+  constant?(size: number, value: number): Handle
+  /**
+   * Runs a plan on `inputs` and returns new handles of as many elements as `sizes` says. They have the names of the fields of
+   * `named` and `results`, the same for all calls of a plan. Only WebGPU has it.
+   */
+  plan?(plan: Plan, named: object, inputs: readonly Handle[], results: object, sizes: readonly number[]): Handle[]
   /** Returns copies of the first `sizes[i]` elements of each handle. Rejects with an error of an earlier dispatch. */
   download(handles: readonly Handle[], sizes: readonly number[]): Promise<Float32Array[]>
   release(handle: Handle): void
@@ -112,6 +148,13 @@ export interface Launcher {
     ints?: readonly number[],
     floats?: readonly number[],
   ): Storage
+  /**
+   * Applies the function of a flat kernel to each element of operands that broadcast to `out`, in a new storage that a device may
+   * compute later. Undefined where it computes at once; then `launch` does.
+   */
+  express(kernel: FlatKernel, operands: readonly Operand[], out: Spec, numbers: readonly number[]): Storage | undefined
+  /** A new storage for `out` with `value` in every element; undefined as `express`. */
+  constant(value: number, out: Spec): Storage | undefined
   /** Runs a flat kernel whose result replaces the elements of `target`. */
   update(
     target: Operand,

@@ -7,7 +7,7 @@
 
 import type { GPU } from 'gpu.js'
 import { ceilDiv } from '../../../shape.ts'
-import { gridOf, type Program, type Translator } from '../program.ts'
+import { gridOf, type Program, type Term, type Translator } from '../program.ts'
 import { kernelSettings } from './device.ts'
 import { type FlatKernel, keyOf } from './kernel.ts'
 import { library } from './library.ts'
@@ -89,7 +89,7 @@ function translate(gpu: GPU, kernel: FlatKernel, arrays: number, ints: number, f
   const wordsOf = (isInt: boolean) =>
     paramsLayout.scalarArgs.flatMap(({ type, offset }) => ((type === 'Integer') === isInt ? [offset / 4] : []))
   return {
-    program: { key: `gpu.js ${keyOf(kernel)}`, code: () => code, params, reads: arrays, writes: 1 },
+    program: { key: `gpu.js ${keyOf(kernel)}`, code: () => code, params, scalars: 0, reads: arrays, writes: 1 },
     floatParams: new Float32Array(params.buffer),
     ints: wordsOf(true),
     floats: wordsOf(false),
@@ -100,6 +100,31 @@ function otherVersion(missing: string): Error {
   return new Error(
     `gpu: expected gpu.js ${gpuJsVersion}, got one without ${missing}: npm install gpu.js@${gpuJsVersion}`,
   )
+}
+
+/**
+ * The function of an elementwise kernel, as WGSL that other shaders can call: of the operands' elements, then of the numbers,
+ * in the dtype of the result. Takes it from the translation of the whole kernel.
+ */
+export function functionsOf(kernel: FlatKernel, translate: Translator, arrays: number): Term {
+  const code = translate(kernel, 1, arrays, [], Array<number>(kernel.kernel.length - arrays).fill(0)).code()
+  const name = kernel.key.replace(/\W/g, '_')
+  const own = (text: string) =>
+    Object.keys(kernel.functions ?? {}).reduce((t, each) => t.replaceAll(`fn_${each}(`, `fn_${each}_${name}(`), text)
+  const functions = new Map<string, string>()
+  for (const text of own(code.slice(0, code.indexOf('@compute'))).split(/^(?=fn )/m)) {
+    const found = /^fn (\w+)\(/.exec(text)
+    if (found !== null && !found[1].startsWith('get_user_')) functions.set(found[1], text.trimEnd()) // not access to an array
+  }
+  const entry = Object.keys(kernel.functions ?? {}).find(each => each !== 'store')!
+  const definition = functions.get(`fn_${entry}_${name}`)
+  if (definition === undefined) throw otherVersion(`a definition of fn_${entry}`)
+  const parameters = definition.slice(0, definition.indexOf(')')).split(',').length
+  const call = (values: readonly string[]) => {
+    const padded = Array.from({ length: parameters }, (_, i) => values[i] ?? '0.0')
+    return `fn_store_${name}(fn_${entry}_${name}(${padded.join(', ')}))`
+  }
+  return { name, functions, call }
 }
 
 /** Replaces the bodies of library functions that have one in WGSL. gpu.js names a function `name` fn_name. */

@@ -3,11 +3,23 @@
  * buffers and one encoder. Dispatch is synchronous; the next download reports errors of the device.
  */
 
-import { type Device, type Handle, lostDevice, type Program, type Translator } from '../program.ts'
+import type { FlatKernel } from '../gpujs/kernel.ts'
+import { functionsOf } from '../gpujs/translate.ts'
+import {
+  type Device,
+  type Handle,
+  lostDevice,
+  type Plan,
+  type Program,
+  type Term,
+  type Translator,
+} from '../program.ts'
 import { closeAdapter, type Opened } from './adapter.ts'
 import { Encoder, type Shader } from './encoder.ts'
+import { Expressions } from './expressions.ts'
 import { mapRead, usage } from './flags.ts'
 import { BufferPool, type PooledBuffer } from './pool.ts'
+import type { Value } from './value.ts'
 
 export interface WebGpuDevice extends Device {
   readonly gpu: GPUDevice
@@ -38,13 +50,31 @@ export function openWebGpu(translate: Translator, { device, name }: Opened, abou
     if (!closed) failed(lostDevice(name, message || reason))
   })
 
-  function dispatch(program: Program, buffers: readonly PooledBuffer[]): void {
+  function shaderOf(program: Program): Shader {
     let shader = shaders.get(program.key)
     if (shader === undefined) {
       shader = encoder.shader(program)
       shaders.set(program.key, shader)
     }
-    encoder.dispatch(shader, program, buffers)
+    return shader
+  }
+
+  function dispatch(program: Program, buffers: readonly PooledBuffer[]): void {
+    encoder.dispatch(shaderOf(program), program, buffers)
+  }
+
+  const expressions = new Expressions(pool, dispatch)
+  const terms = new Map<FlatKernel, Term>()
+  const boundPlans = new WeakMap<Plan, BoundPlan>()
+
+  /** The function of an elementwise kernel of `arrays` operands. */
+  function termOf(kernel: FlatKernel, arrays: number): Term {
+    let term = terms.get(kernel)
+    if (term === undefined) {
+      term = functionsOf(kernel, translate, arrays)
+      terms.set(kernel, term)
+    }
+    return term
   }
 
   return {
@@ -59,29 +89,57 @@ export function openWebGpu(translate: Translator, { device, name }: Opened, abou
       // writeBuffer precedes all commands not yet submitted, so those that use the buffer are submitted first.
       if (buffer.batch === encoder.batch) encoder.flush()
       device.queue.writeBuffer(buffer.gpu, 0, data as Float32Array<ArrayBuffer>)
-      return buffer
+      return expressions.inBuffer(data.length, buffer)
     },
 
     run(kernel, size, arrays, ints, floats) {
+      const values = arrays as Value[]
+      expressions.compute(values)
       const result = pool.take(4 * size)
-      if (size > 0)
-        dispatch(translate(kernel, size, arrays.length, ints, floats), [...(arrays as PooledBuffer[]), result])
-      return result
+      if (size > 0) {
+        const bound = values.map(value => value.buffer!)
+        bound.push(result)
+        dispatch(translate(kernel, size, arrays.length, ints, floats), bound)
+      }
+      return expressions.inBuffer(size, result)
     },
 
-    plan({ steps, scratch }, handles, results) {
-      const buffers = handles as Record<string, PooledBuffer>
-      for (const name in scratch) buffers[name] = pool.take(4 * scratch[name])
-      for (const name in results) buffers[name] = pool.take(4 * results[name])
-      for (const { program, buffers: names } of steps) {
-        if (program.workgroups === 0) continue
-        const bound = names.map(name => {
-          if (buffers[name] === undefined) throw new Error(`${program.key}: expected a buffer '${name}', got none`)
-          return buffers[name]
-        })
-        dispatch(program, bound)
+    express(kernel, size, operands, accesses, numbers) {
+      return expressions.express(termOf(kernel, operands.length), size, operands as Value[], accesses, numbers)
+    },
+
+    constant: (size, value) => expressions.constant(size, value),
+
+    plan(plan, named, inputs, results, sizes) {
+      let bound = boundPlans.get(plan)
+      if (bound === undefined) {
+        bound = boundPlan(plan, Object.keys(named), Object.keys(results))
+        boundPlans.set(plan, bound)
       }
-      for (const name in scratch) pool.give(buffers[name])
+      const values = inputs as Value[]
+      expressions.compute(values)
+      for (const i of bound.written) expressions.beforeWrite(values[i])
+      const buffers: PooledBuffer[] = []
+      for (const value of values) buffers.push(value.buffer!)
+      const made: Value[] = []
+      for (const size of sizes) {
+        const buffer = pool.take(4 * size)
+        buffers.push(buffer)
+        made.push(expressions.inBuffer(size, buffer))
+      }
+      const own = buffers.length
+      for (const size of bound.scratch) buffers.push(pool.take(4 * size))
+      for (const step of bound.steps) {
+        if (step.program.workgroups === 0) continue
+        step.shader ??= shaderOf(step.program)
+        encoder.dispatch(
+          step.shader,
+          step.program,
+          step.from.map(i => buffers[i]),
+        )
+      }
+      for (let i = own; i < buffers.length; i++) pool.give(buffers[i])
+      return made
     },
 
     async download(handles, sizes) {
@@ -95,8 +153,10 @@ export function openWebGpu(translate: Translator, { device, name }: Opened, abou
         size: Math.max(bytes, 4),
         usage: usage.copyTarget | usage.mapRead,
       })
-      handles.forEach((handle, i) => {
-        if (sizes[i] > 0) encoder.copy(handle as PooledBuffer, staging, offsets[i], 4 * sizes[i])
+      const values = handles as Value[]
+      expressions.compute(values)
+      values.forEach(({ buffer }, i) => {
+        if (sizes[i] > 0) encoder.copy(buffer!, staging, offsets[i], 4 * sizes[i])
       })
       encoder.flush()
       try {
@@ -116,9 +176,10 @@ export function openWebGpu(translate: Translator, { device, name }: Opened, abou
       return sizes.map((size, i) => all.subarray(offsets[i] / 4, offsets[i] / 4 + size))
     },
 
-    release: (handle: Handle) => pool.give(handle as PooledBuffer),
+    release: (handle: Handle) => expressions.release(handle as Value),
 
     async settled() {
+      expressions.computeAll()
       encoder.flush()
       await device.queue.onSubmittedWorkDone()
     },
@@ -138,5 +199,32 @@ export function openWebGpu(translate: Translator, { device, name }: Opened, abou
       device.destroy()
       closeAdapter()
     },
+  }
+}
+
+/** A plan whose buffers have numbers: those of its inputs, then of its results, then of its intermediate values. */
+interface BoundPlan {
+  readonly steps: { readonly program: Program; readonly from: readonly number[]; shader: Shader | null }[]
+  /** Elements of the buffers of intermediate values. */
+  readonly scratch: readonly number[]
+  /** Inputs that a step writes. */
+  readonly written: readonly number[]
+}
+
+function boundPlan({ steps, scratch }: Plan, inputs: readonly string[], results: readonly string[]): BoundPlan {
+  const numbers = new Map([...inputs, ...results, ...Object.keys(scratch)].map((name, i) => [name, i]))
+  const bound = steps.map(({ program, buffers }) => {
+    const from = buffers.map(name => {
+      const i = numbers.get(name)
+      if (i === undefined) throw new Error(`${program.key}: expected a buffer '${name}', got none`)
+      return i
+    })
+    return { program, from, shader: null }
+  })
+  const written = bound.flatMap(({ program, from }) => from.slice(program.scalars + program.reads))
+  return {
+    steps: bound,
+    scratch: Object.values(scratch),
+    written: [...new Set(written)].filter(i => i < inputs.length),
   }
 }

@@ -9,21 +9,27 @@ import { gridOf, type Program } from '../program.ts'
 import { computeStage, mapRead, usage } from './flags.ts'
 import type { PooledBuffer } from './pool.ts'
 
-/** A compiled shader: its uniform block at binding 0 of group 0, then storage buffers. */
+/** A compiled shader: its uniform block at binding 0 of group 0, then buffers of one element, then storage buffers. */
 export interface Shader {
   readonly label: string
   readonly id: number
   readonly pipeline: GPUComputePipeline
   readonly layout: GPUBindGroupLayout
+  /** Number of buffers of one element. */
+  readonly scalars: number
 }
 
 /** Distance between uniform blocks: an alignment that every device accepts. */
 const blockBytes = 256
+/** Bytes that a shader sees of a buffer of one element: a uniform has at least 16. */
+const scalarBytes = 16
 /** Most dispatches of a batch. */
 const batchSize = 256
 /** Most cached bind groups; beyond it the cache is cleared. */
 const mostGroups = 20_000
 const mostTimed = 2048
+/** Multiplier of the hash of bind groups: odd and large, so that small numbers are spread over all words. */
+const hashFactor = 0x9e3779b1
 
 export class Encoder {
   dispatches = 0
@@ -31,7 +37,8 @@ export class Encoder {
   /** Number of the current batch. A buffer with this `batch` is used by commands not yet submitted. */
   batch = 0
   readonly #device: GPUDevice
-  readonly #groups = new Map<number, Groups>()
+  /** Bind groups by a hash of the shader and the buffers. */
+  readonly #groups = new Map<number, Group[]>()
   #made = 0
   readonly #blocks = new Uint32Array((blockBytes / 4) * batchSize)
   readonly #uniforms: GPUBuffer
@@ -55,7 +62,7 @@ export class Encoder {
   }
 
   /** Compiles the code of a program. The device reports errors. */
-  shader({ key: label, code, params, reads, writes }: Program): Shader {
+  shader({ key: label, code, params, scalars, reads, writes }: Program): Shader {
     const layout = this.#device.createBindGroupLayout({
       entries: [
         {
@@ -63,10 +70,13 @@ export class Encoder {
           visibility: computeStage,
           buffer: { type: 'uniform', hasDynamicOffset: true, minBindingSize: 16 * ceilDiv(params.byteLength, 16) },
         },
-        ...Array.from({ length: reads + writes }, (_, i) => ({
+        ...Array.from({ length: scalars + reads + writes }, (_, i) => ({
           binding: i + 1,
           visibility: computeStage,
-          buffer: { type: i < reads ? ('read-only-storage' as const) : ('storage' as const) },
+          buffer:
+            i < scalars
+              ? { type: 'uniform' as const, minBindingSize: scalarBytes }
+              : { type: i < scalars + reads ? ('read-only-storage' as const) : ('storage' as const) },
         })),
       ],
     })
@@ -75,7 +85,7 @@ export class Encoder {
       layout: this.#device.createPipelineLayout({ bindGroupLayouts: [layout] }),
       compute: { module: this.#device.createShaderModule({ label, code: code() }) },
     })
-    return { label, id: this.#shaders++, pipeline, layout }
+    return { label, id: this.#shaders++, pipeline, layout, scalars }
   }
 
   /** Appends a dispatch of `program`, compiled as `shader`, whose uniform block has at most 256 bytes. */
@@ -144,14 +154,20 @@ export class Encoder {
     this.#pass = null
   }
 
-  #group({ id, layout }: Shader, buffers: readonly PooledBuffer[]): GPUBindGroup {
-    let groups = groupsAt(this.#groups, id)
-    for (const buffer of buffers) groups = groupsAt(groups.next, buffer.id)
-    if (groups.group !== null) return groups.group
+  #group(shader: Shader, buffers: readonly PooledBuffer[]): GPUBindGroup {
+    let hash = shader.id
+    for (let i = 0; i < buffers.length; i++) hash = (Math.imul(hash, hashFactor) + buffers[i].id) | 0
+    const groups = this.#groups.get(hash)
+    if (groups !== undefined) for (const each of groups) if (isOf(each, shader, buffers)) return each.group
     const uniforms = { binding: 0, resource: { buffer: this.#uniforms, size: blockBytes } }
-    const storages = buffers.map(({ gpu }, i) => ({ binding: i + 1, resource: { buffer: gpu } }))
-    const group = this.#device.createBindGroup({ layout, entries: [uniforms, ...storages] })
-    groups.group = group
+    const others = buffers.map(({ gpu }, i) => ({
+      binding: i + 1,
+      resource: i < shader.scalars ? { buffer: gpu, size: scalarBytes } : { buffer: gpu },
+    }))
+    const group = this.#device.createBindGroup({ layout: shader.layout, entries: [uniforms, ...others] })
+    const made = { shader, buffers, group }
+    if (groups === undefined) this.#groups.set(hash, [made])
+    else groups.push(made)
     if (++this.#made < mostGroups) return group
     this.#groups.clear()
     this.#made = 0
@@ -159,20 +175,17 @@ export class Encoder {
   }
 }
 
-/** Bind groups whose shader and first buffers are the same, by the next buffer. */
-interface Groups {
-  /** The group of no further buffer. */
-  group: GPUBindGroup | null
-  readonly next: Map<number, Groups>
+/** A bind group and what it was made of. */
+interface Group {
+  readonly shader: Shader
+  readonly buffers: readonly PooledBuffer[]
+  readonly group: GPUBindGroup
 }
 
-function groupsAt(map: Map<number, Groups>, id: number): Groups {
-  let found = map.get(id)
-  if (found === undefined) {
-    found = { group: null, next: new Map() }
-    map.set(id, found)
-  }
-  return found
+function isOf({ shader, buffers }: Group, wanted: Shader, among: readonly PooledBuffer[]): boolean {
+  if (shader !== wanted) return false
+  for (let i = 0; i < buffers.length; i++) if (buffers[i] !== among[i]) return false
+  return true
 }
 
 /** Time stamps around dispatches, read batch by batch. */

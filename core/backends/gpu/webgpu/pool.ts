@@ -89,7 +89,7 @@ export class BufferPool {
     this.#device.pushErrorScope('out-of-memory')
     const gpu = this.#device.createBuffer({
       size: bytes,
-      usage: usage.storage | usage.copySource | usage.copyTarget,
+      usage: usage.storage | usage.uniform | usage.copySource | usage.copyTarget,
     })
     const buffer = { gpu, bytes, id: this.#nextId++, batch: -1 }
     const before = this.reserved

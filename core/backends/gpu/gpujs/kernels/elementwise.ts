@@ -4,16 +4,17 @@
  * strides of each operand, last axis first.
  */
 
-import type { BackendKernels, Kernels, Spec } from '../../../../backend.ts'
+import type { BackendKernels, Kernels, Operand, Spec, Storage } from '../../../../backend.ts'
 import { broadcastStrides, collapseAxes, type Shape, sameShape } from '../../../../shape.ts'
 import type { Launcher } from '../../program.ts'
-import type { Elements, Thread } from '../kernel.ts'
+import type { Elements, FlatKernel, Thread } from '../kernel.ts'
 import { functionOf, maxRank } from '../library.ts'
 import { binaryScalars, saturate, stores, unaryScalars } from '../scalars.ts'
 
 declare function offset(at: number, ...sizesAndStrides: number[]): number
 declare function unaryOp(x: number, p: number, q: number): number
 declare function binaryOp(a: number, b: number): number
+declare function choose(condition: number, a: number, b: number): number
 declare function store(x: number): number
 
 function fill(this: Thread, value: number): number {
@@ -43,6 +44,10 @@ function binary(
   )
 }
 
+function alignedWhere(this: Thread, condition: Elements, a: Elements, b: Elements): number {
+  return store(choose(condition[this.thread.x], a[this.thread.x], b[this.thread.x]))
+}
+
 // biome-ignore format: one group of parameters a line
 function where(
   this: Thread, condition: Elements, a: Elements, b: Elements,
@@ -57,38 +62,80 @@ function where(
   return b[offset(this.thread.x, n1, n2, n3, n4, n5, b1, b2, b3, b4, b5, b6)]
 }
 
-export function createElementwiseKernels({ launch }: Launcher) {
-  const map: Kernels['unary'] = (name, x, out, p = 0, q = 0) => {
-    const functions = { unaryOp: functionOf('unaryOp', 3, unaryScalars[name]), ...storeOf(out) }
-    return launch({ key: `${name} ${out.dtype}`, kernel: unary, functions }, [x], out, [], [p, q])
+const choice = (condition: number, a: number, b: number) => (condition !== 0 ? a : b)
+
+/** Flat kernels by function and dtype of the result: a device keeps what it made of each. */
+const flatKernels = new Map<string, FlatKernel>()
+
+function flatKernel(key: string, kernel: FlatKernel['kernel'], functions: () => Record<string, string>): FlatKernel {
+  let found = flatKernels.get(key)
+  if (found === undefined) {
+    found = { key, kernel, functions: functions() }
+    flatKernels.set(key, found)
+  }
+  return found
+}
+
+export function createElementwiseKernels({ launch, express, constant }: Launcher) {
+  /** A function of one operand, some of whose numbers `p` and `q` it reads. */
+  function map(
+    name: string,
+    scalar: (x: number, p: number, q: number) => number,
+    x: Operand,
+    out: Spec,
+    p: number,
+    q: number,
+    numbers: readonly number[],
+  ): Storage {
+    const kernel = flatKernel(`${name} ${out.dtype}`, unary, () => ({
+      unaryOp: functionOf('unaryOp', 3, scalar),
+      ...storeOf(out),
+    }))
+    return express(kernel, [x], out, numbers) ?? launch(kernel, [x], out, [], [p, q])
+  }
+
+  const unaryKernel: Kernels['unary'] = (name, x, out, p = 0, q = 0) => {
+    const scalar = unaryScalars[name]
+    const count = scalar.length - 1
+    return map(name, scalar, x, out, p, q, count === 2 ? [p, q] : count === 1 ? [p] : none)
   }
   return {
-    unary: map,
+    unary: unaryKernel,
     cast(x, out) {
-      if (out.dtype !== 'i32') return map('affine', x, out, 1, 0)
+      if (out.dtype !== 'i32') return unaryKernel('affine', x, out, 1, 0)
       // f32 has no 2³¹ − 1: 2³¹ stands for it, and a read converts it.
-      const functions = { unaryOp: functionOf('unaryOp', 3, saturate), ...storeOf(out) }
-      return launch({ key: 'cast i32', kernel: unary, functions }, [x], out, [], [-(2 ** 31), 2 ** 31])
+      return map('cast', saturate, x, out, -(2 ** 31), 2 ** 31, [-(2 ** 31), 2 ** 31])
     },
-    copy: x => map('affine', x, x, 1, 0),
+    copy: x => unaryKernel('affine', x, x, 1, 0),
     fill: (value, out) =>
+      constant(value, out) ??
       launch({ key: `fill ${out.dtype}`, kernel: fill, functions: storeOf(out) }, [], out, [], [value]),
 
     binary(name, a, b, out) {
-      const functions = { binaryOp: functionOf('binaryOp', 2, binaryScalars[name]), ...storeOf(out) }
-      const key = `${name} ${out.dtype}`
-      if (sameShape(a.shape, out.shape) && sameShape(b.shape, out.shape))
-        return launch({ key: `${key} aligned`, kernel: aligned, functions }, [a, b], out)
+      const functions = () => ({ binaryOp: functionOf('binaryOp', 2, binaryScalars[name]), ...storeOf(out) })
+      const kernel = flatKernel(`${name} ${out.dtype} aligned`, aligned, functions)
+      const expressed = express(kernel, [a, b], out, none)
+      if (expressed !== undefined) return expressed
+      if (sameShape(a.shape, out.shape) && sameShape(b.shape, out.shape)) return launch(kernel, [a, b], out)
       const { ints, rank } = walk(out.shape, [a, b])
-      return launch({ key, kernel: binary, functions, rank }, [a, b], out, ints)
+      const key = `${name} ${out.dtype}`
+      return launch({ key, kernel: binary, functions: functions(), rank }, [a, b], out, ints)
     },
 
     where(condition, a, b, out) {
+      const kernel = flatKernel(`where ${out.dtype} aligned`, alignedWhere, () => ({
+        choose: functionOf('choose', 3, choice),
+        ...storeOf(out),
+      }))
+      const expressed = express(kernel, [condition, a, b], out, none)
+      if (expressed !== undefined) return expressed
       const { ints, rank } = walk(out.shape, [condition, a, b])
       return launch({ key: 'where', kernel: where, rank }, [condition, a, b], out, ints)
     },
   } satisfies Partial<BackendKernels>
 }
+
+const none: readonly number[] = []
 
 function walk(shape: Shape, operands: readonly { readonly shape: Shape }[]) {
   return offsetArguments(

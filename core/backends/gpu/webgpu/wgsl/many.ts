@@ -1,6 +1,6 @@
 /**
- * Shaders over several tensors at once: updates of weights in place, the sum of squares of all gradients, and
- * concatenation. A dispatch binds as many tensors as every device allows, and its workgroups are shared out among them.
+ * Shaders over several tensors at once: updates of weights in place, the sum of squares of all gradients,
+ * concatenation and its inverse. A dispatch binds as many tensors as every device allows, and its workgroups are shared out among them.
  */
 
 import type { AdamWAttrs } from '../../../../backend.ts'
@@ -12,8 +12,10 @@ import { joins, threads, tree } from './tree.ts'
 
 /** Storage buffers that a shader may bind on every device. */
 const mostBuffers = 8
-/** Pairs of target and source beside `finite`. */
-export const pairsTogether = Math.floor((mostBuffers - 1) / 2)
+/** Pairs of target and source. */
+export const pairsTogether = mostBuffers / 2
+/** Rows of p, g, m and v. */
+export const rowsTogether = mostBuffers / 4
 /** Operands beside one result. */
 export const operandsTogether = mostBuffers - 1
 
@@ -45,40 +47,60 @@ function eachElement(count: number, perThread: number, use: (k: number) => strin
 const named = (count: number, name: string) =>
   Object.fromEntries(Array.from({ length: count }, (_, k) => [`${name}${k}`, 'f32' as const]))
 
-/** p, m and v of `size` elements ← AdamW's step by g; nothing where `finite` is 0. */
-export function adamWPlan(size: number, { lr, betas, eps, weightDecay, maximize }: AdamWAttrs): Plan {
-  const { params, workgroups } = sharedOut([size], written * threads)
+/** Parameters of AdamW's shader, after the sizes. */
+const adamWParams = ['sign', 'beta1', 'beta2', 'rest1', 'rest2', 'lr', 'eps', 'keep'] as const
+
+/** Their values. */
+function adamWNumbers({ lr, betas, eps, weightDecay, maximize }: AdamWAttrs): number[] {
+  return [maximize ? -1 : 1, betas[0], betas[1], 1 - betas[0], 1 - betas[1], lr, eps, 1 - lr * weightDecay]
+}
+
+/** Writes hyperparameters, which may change from step to step, to a plan of `adamWPlan`. */
+export function setAdamW(plan: Plan, attrs: AdamWAttrs): void {
+  setLast(plan, adamWNumbers(attrs))
+}
+
+/** Writes the weight to a plan of `lerpPlan`. */
+export function setLerp(plan: Plan, weight: number): void {
+  setLast(plan, [weight])
+}
+
+/** Writes the last words of the uniform block of a plan of one step. */
+function setLast({ steps: [{ program }] }: Plan, numbers: readonly number[]): void {
+  const { buffer, length } = program.params
+  new Float32Array(buffer).set(numbers, length - numbers.length)
+}
+
+/** p0, m0, v0, p1, … of `sizes` elements, at most `rowsTogether` rows, ← AdamW's step by g0, …; nothing where `finite` is 0. */
+export function adamWPlan(sizes: readonly number[], attrs: AdamWAttrs): Plan {
+  const { length } = sizes
+  const hyperparameters = adamWNumbers(attrs)
+  const { params, workgroups } = sharedOut(sizes, written * threads)
   const update = step({
     name: 'adamW',
-    variant: [],
+    variant: [length],
     params: {
       ...params,
-      sign: float(maximize ? -1 : 1),
-      beta1: float(betas[0]),
-      beta2: float(betas[1]),
-      rest1: float(1 - betas[0]),
-      rest2: float(1 - betas[1]),
-      lr: float(lr),
-      eps: float(eps),
-      keep: float(1 - lr * weightDecay),
+      ...Object.fromEntries(adamWParams.map((name, i) => [name, float(hyperparameters[i])])),
     },
-    reads: { g: 'f32', clip: 'f32', correction1: 'f32', correction2: 'f32', finite: 'f32' },
-    writes: { p: 'f32', m: 'f32', v: 'f32' },
+    scalars: ['clip', 'correction1', 'correction2', 'finite'],
+    reads: named(length, 'g'),
+    writes: { ...named(length, 'p'), ...named(length, 'm'), ...named(length, 'v') },
     workgroups,
     threads,
     body: () => `
-  if (finite[0] == 0.0) { return; }
-  let root = sqrt(correction2[0]);
+  if (finite.x == 0.0) { return; }
+  let root = sqrt(correction2.x);
   ${eachElement(
-    1,
+    length,
     written,
-    () => `
-      let gradient = g[i] * (params.sign * clip[0]);
-      let first_moment = m[i] * params.beta1 + gradient * params.rest1;
-      let second_moment = v[i] * params.beta2 + gradient * gradient * params.rest2;
-      m[i] = first_moment;
-      v[i] = second_moment;
-      p[i] = p[i] * params.keep - params.lr * (first_moment / correction1[0]) / (sqrt(second_moment) / root + params.eps);`,
+    k => `
+      let gradient = g${k}[i] * (params.sign * clip.x);
+      let first_moment = m${k}[i] * params.beta1 + gradient * params.rest1;
+      let second_moment = v${k}[i] * params.beta2 + gradient * gradient * params.rest2;
+      m${k}[i] = first_moment;
+      v${k}[i] = second_moment;
+      p${k}[i] = p${k}[i] * params.keep - params.lr * (first_moment / correction1.x) / (sqrt(second_moment) / root + params.eps);`,
   )}`,
   })
   return { steps: [update], scratch: {} }
@@ -92,12 +114,13 @@ export function lerpPlan(sizes: readonly number[], weight: number): Plan {
     name: 'lerp',
     variant: [length],
     params: { ...params, weight: float(weight) },
-    reads: { ...named(length, 's'), finite: 'f32' },
+    scalars: ['finite'],
+    reads: named(length, 's'),
     writes: named(length, 't'),
     workgroups,
     threads,
     body: () => `
-  if (finite[0] == 0.0) { return; }
+  if (finite.x == 0.0) { return; }
   ${eachElement(length, written, k => `t${k}[i] = t${k}[i] + params.weight * (s${k}[i] - t${k}[i]);`)}`,
   })
   return { steps: [update], scratch: {} }
@@ -168,4 +191,28 @@ export function concatPlan(shapes: readonly Shape[], axis: number): Plan {
   ${Array.from({ length }, (_, k) => part(k)).join(' else ')}`,
   })
   return { steps: [join], scratch: {} }
+}
+
+/** x → y0, y1, …, at most `operandsTogether` equal parts along `axis`. */
+export function splitPlan(shape: Shape, parts: number, axis: number): Plan {
+  const size = sizeOf(shape)
+  const all = sizeOf(shape.slice(axis))
+  const store = (k: number) => `if (part == ${k}u) { y${k}[at] = x[i]; }`
+  const cut = step({
+    name: 'split',
+    variant: [parts],
+    params: { size, all, row: all / parts },
+    reads: { x: 'f32' },
+    writes: named(parts, 'y'),
+    workgroups: ceilDiv(size, threads),
+    threads,
+    body: () => `
+  let i = group * ${threads}u + thread;
+  if (i >= params.size) { return; }
+  let along = i % params.all;
+  let part = along / params.row;
+  let at = (i / params.all) * params.row + along % params.row;
+  ${Array.from({ length: parts }, (_, k) => store(k)).join(' else ')}`,
+  })
+  return { steps: [cut], scratch: {} }
 }

@@ -4,10 +4,11 @@
  */
 
 import { broadcastStrides, ceilDiv, collapseAxes, type Shape, sizeOf } from '../../../../shape.ts'
-import type { Plan } from '../../program.ts'
+import type { Plan, Step } from '../../program.ts'
 import { reduceSteps } from './reduce.ts'
 import { step } from './shader.ts'
 import { type Axis, multiply, type Operand, type Tile, threadsOf } from './tile.ts'
+import { threads } from './tree.ts'
 
 /** Tiles for large products, for products with few large tiles, for few rows, and for few columns. */
 const tiles = {
@@ -33,6 +34,8 @@ interface Products {
   readonly transposeA: boolean
   readonly transposeB: boolean
   readonly bias: boolean
+  /** Also sums the rows of a over k, into `sums`. */
+  readonly rowSums: boolean
 }
 
 /** a, b → out: the kernel `matmul` for K ≥ 1. */
@@ -40,7 +43,7 @@ export function matmulPlan(a: Shape, b: Shape, transposeA: boolean, transposeB: 
   const [M, N] = out.slice(-2)
   const K = a[a.length - (transposeA ? 2 : 1)]
   const axes = batchAxes(a, b, out.slice(0, -2))
-  const products = { N, K, transposeA, transposeB, bias: false }
+  const products = { N, K, transposeA, transposeB, bias: false, rowSums: false }
   // With one b for all, the matrices of a are one matrix.
   if (axes.length === 1 && axes[0].stepB === 0 && axes[0].stepA === M * K && !transposeA)
     return planOf({ ...products, M: axes[0].size * M, axes: [] })
@@ -50,8 +53,18 @@ export function matmulPlan(a: Shape, b: Shape, transposeA: boolean, transposeB: 
 /** x, w → y, or x, w, b → y with a bias: the kernel `linear` for I ≥ 1. */
 export function linearPlan(x: Shape, [O, I]: Shape, bias: boolean): Plan {
   const M = sizeOf(x.slice(0, -1))
-  const plan = planOf({ M, N: O, K: I, axes: [], transposeA: false, transposeB: true, bias })
-  const names: Readonly<Record<string, string>> = { a: 'x', b: 'w', bias: 'b', out: 'y' }
+  const products = { M, N: O, K: I, axes: [], transposeA: false, transposeB: true, bias, rowSums: false }
+  return renamed(planOf(products), { a: 'x', b: 'w', bias: 'b', out: 'y' })
+}
+
+/** g, x → gw, gb: the kernel `linearWeightGrad` for R ≥ 1. */
+export function weightGradPlan([R, O]: Shape, I: number): Plan {
+  const products = { M: O, N: I, K: R, axes: [], transposeA: true, transposeB: false, bias: false, rowSums: true }
+  return renamed(planOf(products), { a: 'g', b: 'x', out: 'gw', sums: 'gb' })
+}
+
+/** The same plan with other names for some buffers. */
+function renamed(plan: Plan, names: Readonly<Record<string, string>>): Plan {
   return { ...plan, steps: plan.steps.map(s => ({ ...s, buffers: s.buffers.map(name => names[name] ?? name) })) }
 }
 
@@ -65,7 +78,7 @@ function batchAxes(a: Shape, b: Shape, batch: Shape): Axis[] {
   return extents.map((size, i) => ({ size, stepA: strides[0][i], stepB: strides[1][i] }))
 }
 
-function planOf({ M, N, K, axes, transposeA, transposeB, bias }: Products): Plan {
+function planOf({ M, N, K, axes, transposeA, transposeB, bias, rowSums }: Products): Plan {
   const batch = axes.reduce((n, { size }) => n * size, 1)
   const tile = tileFor(M, N, batch)
   const [tilesM, tilesN] = [ceilDiv(M, tile.rows), ceilDiv(N, tile.columns)]
@@ -80,7 +93,7 @@ function planOf({ M, N, K, axes, transposeA, transposeB, bias }: Products): Plan
   const product = step(
     {
       name: 'matmul',
-      variant: [tile.name, transposeA, transposeB, a.wide, b.wide, N % 4 === 0, bias, axes.length],
+      variant: [tile.name, transposeA, transposeB, a.wide, b.wide, N % 4 === 0, bias, axes.length, rowSums],
       params: {
         M,
         N,
@@ -99,16 +112,43 @@ function planOf({ M, N, K, axes, transposeA, transposeB, bias }: Products): Plan
         ),
       },
       reads: { a: a.wide ? 'vec4f' : 'f32', b: b.wide ? 'vec4f' : 'f32', ...(bias ? { bias: 'f32' } : {}) },
-      writes: { out: N % 4 === 0 ? 'vec4f' : 'f32' },
+      writes: { out: N % 4 === 0 ? 'vec4f' : 'f32', ...(rowSums ? { sums: 'f32' } : {}) },
       workgroups: count * ranges,
       threads: threadsOf(tile),
-      ...multiply({ tile, a, b, axes: axes.length, bias, wideOut: N % 4 === 0 }),
+      ...multiply({ tile, a, b, axes: axes.length, bias, wideOut: N % 4 === 0, rowSums }),
     },
-    ranges > 1 ? { out: 'ranges' } : {},
+    ranges > 1 ? { out: 'ranges', sums: 'sumRanges' } : {},
   )
   if (ranges === 1) return { steps: [product], scratch: {} }
+  if (rowSums) {
+    const scratch = { ranges: ranges * M * N, sumRanges: ranges * M }
+    return { steps: [product, addRanges(ranges, M * N, M)], scratch }
+  }
   const scratch: Record<string, number> = { ranges: ranges * batch * M * N }
   return { steps: [product, ...reduceSteps('sum', [1, ranges, batch * M * N], 'ranges', 'out', scratch)], scratch }
+}
+
+/** ranges, sumRanges → out, sums: both over the ranges, in one dispatch. */
+function addRanges(ranges: number, products: number, sums: number): Step {
+  const added = (from: string, to: string, size: string, at: string) => `
+    var total = 0.0;
+    for (var part = 0u; part < params.ranges; part++) { total += ${from}[part * params.${size} + ${at}]; }
+    ${to}[${at}] = total;`
+  return step({
+    name: 'addRanges',
+    variant: [],
+    params: { ranges, products, sums },
+    reads: { ranges: 'f32', sumRanges: 'f32' },
+    writes: { out: 'f32', sums: 'f32' },
+    workgroups: ceilDiv(products + sums, threads),
+    threads,
+    body: () => `
+  let i = group * ${threads}u + thread;
+  if (i < params.products) {${added('ranges', 'out', 'products', 'i')}
+  } else if (i < params.products + params.sums) {
+    let row = i - params.products;${added('sumRanges', 'sums', 'sums', 'row')}
+  }`,
+  })
 }
 
 function tileFor(M: number, N: number, batch: number): Tile {

@@ -61,20 +61,9 @@ export function adaLayerNormGradPlan(shape: Shape, eps: number): Plan {
 /** g, gate, y → ggate, gy: y (N, T, D). */
 export function gatedResidualGradPlan([N, T, D]: Shape): Plan {
   const scratch: Record<string, number> = {}
-  const scaled = step({
-    name: 'gated',
-    variant: [],
-    params: { size: N * T * D, T, D },
-    reads: { g: 'f32', gate: 'f32' },
-    writes: { gy: 'f32' },
-    workgroups: ceilDiv(N * T * D, threads),
-    threads,
-    body: () => `
-  let i = group * ${threads}u + thread;
-  if (i < params.size) { gy[i] = g[i] * gate[i / (params.T * params.D) * params.D + i % params.D]; }`,
-  })
-  const product = { name: 'product', reads: ['y'], value: 'g[at] * y[at]', result: 'ggate' }
-  return { steps: [scaled, ...columnSums([N, T, D], [product], scratch)], scratch }
+  const product = { name: 'product', reads: ['y', 'gate'], value: 'g[at] * y[at]', result: 'ggate' }
+  const scaled = { result: 'gy', value: 'g[at] * gate[outer * params.inner + column]' }
+  return { steps: columnSums([N, T, D], [product], scratch, scaled), scratch }
 }
 
 /** Layout and parameters of shaders over the rows of x, of which `perExample` share a and c. */
@@ -194,11 +183,15 @@ interface Column {
   readonly result: string
 }
 
-/** Sums several terms over the middle axis of (N, T, D) in one pass; results are (N, D). */
+/**
+ * Sums several terms over the middle axis of (N, T, D) in one pass; results are (N, D). `each` is an elementwise result that is
+ * written along.
+ */
 function columnSums(
   [N, T, D]: readonly [number, number, number],
   columns: readonly Column[],
   scratch: Record<string, number>,
+  each?: Pick<Column, 'value' | 'result'>,
 ): Step[] {
   const layout = layoutOf(N, T, D)
   const { lanes, chunks, slots, workgroups } = layout
@@ -210,14 +203,14 @@ function columnSums(
   const sums = step(
     {
       name: 'columns',
-      variant: [lanes, D === 1, ...columns.map(({ name }) => name)],
+      variant: [lanes, D === 1, each !== undefined, ...columns.map(({ name }) => name)],
       params: layoutParams(layout),
       reads: buffers(['g', ...columns.flatMap(({ reads }) => reads)]),
-      writes: buffers(columns.map((_, k) => `sum${k}`)),
+      writes: buffers([...columns.map((_, k) => `sum${k}`), ...(each ? [each.result] : [])]),
       workgroups,
       threads,
       declarations: () => `${standardise}\n${tree('total', lanes, 'a + b', laneStride(layout))}`,
-      body: () => sumColumns(layout, columns),
+      body: () => sumColumns(layout, columns, each),
     },
     names,
   )
@@ -228,12 +221,12 @@ function columnSums(
   ]
 }
 
-function sumColumns(layout: Layout, columns: readonly Column[]): string {
+function sumColumns(layout: Layout, columns: readonly Column[], each?: Pick<Column, 'value' | 'result'>): string {
   return `${find(layout)}
 ${columns.map((_, k) => `  var total${k} = 0.0;`).join('\n')}
   for (var l = first + lane; l < end; l += ${layout.lanes}u) {
     let at = (outer * params.len + l) * params.inner + column;
-${columns.map(({ value }, k) => `    total${k} += ${value};`).join('\n')}
+${columns.map(({ value }, k) => `    total${k} += ${value};`).join('\n')}${each ? `\n    ${each.result}[at] = ${each.value};` : ''}
   }
 ${columns.map((_, k) => `  total${k} = total(total${k}, thread);`).join('\n')}
   if (lane == 0u && slot < params.slots) {

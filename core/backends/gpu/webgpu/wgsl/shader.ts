@@ -24,7 +24,9 @@ export interface Source {
   readonly variant: readonly (string | number | boolean)[]
   /** Fields of `params`, after the number of workgroups. */
   readonly params: Readonly<Record<string, Param>>
-  /** Buffers in the order of their bindings. */
+  /** Buffers of one element, each a `vec4f` whose x is the element. They lie before the others. */
+  readonly scalars?: readonly string[]
+  /** Storage buffers in the order of their bindings. */
   readonly reads: Readonly<Record<string, Element>>
   readonly writes: Readonly<Record<string, Element>>
   readonly workgroups: number
@@ -38,16 +40,17 @@ export interface Source {
 
 /** Returns the step of a shader. `names` maps buffers of the source to those of the plan where the names differ. */
 export function step(source: Source, names: Readonly<Record<string, string>> = {}): Step {
-  const { name, variant, params, reads, writes, workgroups } = source
+  const { name, variant, params, scalars = [], reads, writes, workgroups } = source
   const program: Program = {
     key: [name, ...variant].join(' '),
     code: () => assemble(source),
     params: pack({ workgroups, ...params }),
+    scalars: scalars.length,
     reads: Object.keys(reads).length,
     writes: Object.keys(writes).length,
     workgroups,
   }
-  return { program, buffers: [...Object.keys(reads), ...Object.keys(writes)].map(own => names[own] ?? own) }
+  return { program, buffers: [...scalars, ...Object.keys(reads), ...Object.keys(writes)].map(own => names[own] ?? own) }
 }
 
 function pack(params: Readonly<Record<string, Param>>): Uint32Array {
@@ -60,15 +63,25 @@ function pack(params: Readonly<Record<string, Param>>): Uint32Array {
   return new Uint32Array(data.buffer)
 }
 
-function assemble({ params, reads, writes, threads, declarations, body }: Source): string {
+/** WGSL of a shader, with entry point `main`. */
+export function assemble({
+  params,
+  scalars = [],
+  reads,
+  writes,
+  threads,
+  declarations,
+  body,
+}: Omit<Source, 'name' | 'variant' | 'workgroups'>): string {
   const fields = Object.entries(params).map(([field, v]) => `${field}: ${typeof v === 'number' ? 'u32' : 'f32'}`)
   const buffers = [
-    ...Object.entries(reads).map(([buffer, element]) => ['read', buffer, element]),
-    ...Object.entries(writes).map(([buffer, element]) => ['read_write', buffer, element]),
+    ...scalars.map(scalar => `var<uniform> ${scalar}: vec4f`),
+    ...Object.entries(reads).map(([buffer, element]) => `var<storage, read> ${buffer}: array<${element}>`),
+    ...Object.entries(writes).map(([buffer, element]) => `var<storage, read_write> ${buffer}: array<${element}>`),
   ]
   return `struct Params { ${['workgroups: u32', ...fields].join(', ')} }
 @group(0) @binding(0) var<uniform> params: Params;
-${buffers.map(([access, buffer, element], i) => `@group(0) @binding(${i + 1}) var<storage, ${access}> ${buffer}: array<${element}>;`).join('\n')}
+${buffers.map((buffer, i) => `@group(0) @binding(${i + 1}) ${buffer};`).join('\n')}
 ${declarations?.() ?? ''}
 @compute @workgroup_size(${threads})
 fn main(

@@ -41,6 +41,8 @@ interface Multiply {
   readonly bias: boolean
   /** True if rows of the result are a multiple of four long. */
   readonly wideOut: boolean
+  /** True if the rows of a are also summed over k, into `sums`. */
+  readonly rowSums: boolean
 }
 
 export function threadsOf({ rows, columns, down, across }: Tile): number {
@@ -51,7 +53,7 @@ const range = (n: number) => Array.from({ length: n }, (_, i) => i)
 const lines = (parts: readonly string[]) => parts.join('\n')
 
 /** WGSL of the product; matmul.ts has the parameters. */
-export function multiply({ tile, a, b, axes, bias, wideOut }: Multiply) {
+export function multiply({ tile, a, b, axes, bias, wideOut, rowSums }: Multiply) {
   const { rows, columns, depth, down, across } = tile
   const threads = threadsOf(tile)
   const [perRow, perColumn] = [columns / across, rows / down]
@@ -63,6 +65,14 @@ export function multiply({ tile, a, b, axes, bias, wideOut }: Multiply) {
     ...range(down / 4).map(i => `      let a${i} = ${slabA.at(i, perColumn)};`),
     ...range(across / 4).map(j => `      let b${j} = ${slabB.at(j, perRow)};`),
     ...cells.map(([i, j]) => `      c${i}_${j} += a${Math.floor(i / 4)}.${'xyzw'[i % 4]} * b${j};`),
+    // The first column of tiles sums for all.
+    ...(rowSums
+      ? [
+          `      if (left == 0u) { ${range(down / 4)
+            .map(i => `s${i} += a${i};`)
+            .join(' ')} }`,
+        ]
+      : []),
   ]
 
   const body = () => `
@@ -80,6 +90,7 @@ ${locate(axes)}
 ${slabA.prepare('top')}
 ${slabB.prepare('left')}
 ${lines(cells.map(([i, j]) => `  var c${i}_${j} = vec4f();`))}
+${lines(rowSums ? range(down / 4).map(i => `  var s${i} = vec4f();`) : [])}
   var half = 0u;
   for (var k0 = begin; k0 < end + ${depth}u; k0 += ${depth}u) {
     if (k0 < end) {
@@ -99,7 +110,22 @@ ${slabB.store()}
     workgroupBarrier();
   }
   let result = (part * params.products + product) * params.M * params.N;
-${lines(range(across / 4).map(j => storeColumn(j)))}`
+${lines(range(across / 4).map(j => storeColumn(j)))}
+${rowSums ? storeSums() : ''}`
+
+  /** WGSL: row i of a thread, among those of the product. */
+  function rowAt(i: number): string {
+    return `(top + (down + ${Math.floor(i / 4) * perColumn}u) * 4u + ${i % 4}u)`
+  }
+
+  /** WGSL: stores the sums of rows of a, each from one of the threads that have it. */
+  function storeSums(): string {
+    const stores = range(down).map(
+      i =>
+        `if (${rowAt(i)} < params.M) { sums[part * params.M + ${rowAt(i)}] = s${Math.floor(i / 4)}.${'xyzw'[i % 4]}; }`,
+    )
+    return `  if (left == 0u && across == 0u) {\n    ${stores.join('\n    ')}\n  }`
+  }
 
   /** WGSL: stores the results of a thread in one column of fours. */
   function storeColumn(j: number): string {
@@ -109,7 +135,7 @@ ${lines(range(across / 4).map(j => storeColumn(j)))}`
       ? `  let bias${j} = select(vec4f(), vec4f(${biased}), part == 0u);\n${lines(range(down).map(i => `  c${i}_${j} += bias${j};`))}\n`
       : ''
     const stores = range(down).map(i => {
-      const row = `(top + (down + ${Math.floor(i / 4) * perColumn}u) * 4u + ${i % 4}u)`
+      const row = rowAt(i)
       const at = `result + ${row} * params.N + ${column}`
       const store = wideOut
         ? `if (${column} < params.N) { out[(${at}) / 4u] = c${i}_${j}; }`
