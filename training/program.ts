@@ -201,8 +201,8 @@ interface Start {
 
 /** A run that trains, after advice where it does not fit into memory. */
 const realRun: Start = {
-  look(advised, { samples, backend }) {
-    for (const line of memoryOf(advised, samples, usableBytes(backend)).advice) console.log(line)
+  look(advised, { backend }) {
+    for (const line of memoryOf(advised, 0, usableBytes(backend)).advice) console.log(line) // of a step, which needs the most
   },
   run: (options, trained) => new Run(options, trained),
 }
@@ -270,8 +270,11 @@ async function openAt<Model extends Module, Options, Own extends SettingsTable>(
     throw changeOf('--steps', settings.steps, flags.steps, folder)
   const steps = settings.steps ?? flags.steps ?? usualSteps
 
-  const backend = await ready({ backend: flags.backend, threads: flags.threads ?? threadsPerRank() })
-  const { training: data, heldOut, pictures } = await openTrainingSets(settings, previous, flags)
+  // The kernels are compiled while the data are read.
+  const [backend, { training: data, heldOut, pictures }] = await Promise.all([
+    ready({ backend: flags.backend, threads: flags.threads ?? threadsPerRank() }),
+    openTrainingSets(settings, previous, flags),
+  ])
   const decode = await decoderOf(spaceOf(data), flags.vae) // null for a model of pictures
   const numClasses = settings.labels === 'yes' ? data.classes.length : 0
   const options = family.options(
