@@ -4,6 +4,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { readTrainingCommand } from '../../cli/train-flags.ts'
 import { UserError } from '../../io/user-error.ts'
+import type { SettingsTable } from '../../models/family.ts'
 import { dit, maskDiT, mdt } from '../../models/index.ts'
 import { type AnyProgram, newSettings, programs, settingsTable } from '../../training/index-node.ts'
 import { flagOf, learningRateOf, resumedSettings, runTable, withPreset } from '../../training/settings.ts'
@@ -111,9 +112,13 @@ test('every flag with a range or with choices refuses what is outside, and names
   for (const [name, program] of Object.entries<AnyProgram>(programs)) {
     const refuses = (flag: string, value: string) => {
       const words = [flag, value]
-      refused(() => readTrainingCommand(program, `demask train ${name}`, words), new RegExp(`^${flag}: expected .*got '`))
+      refused(
+        () => readTrainingCommand(program, `demask train ${name}`, words),
+        new RegExp(`^${flag}: expected .*got '`),
+      )
     }
-    for (const [key, setting] of Object.entries({ ...settingsTable(program.family), ...runTable })) {
+    const table: SettingsTable = { ...settingsTable(program.family), ...runTable }
+    for (const [key, setting] of Object.entries(table)) {
       if ('operand' in setting || setting.type === 'switch') continue
       const flag = flagOf(key, setting)
       if (setting.type === 'text') {
