@@ -72,7 +72,7 @@ export function sampleFlags(words: readonly string[]): SampleFlags {
     flags,
     examples: [
       ['--from runs/mdt-tiny --count 96 --out faces.png', 'a sheet of pictures'],
-      ['--from runs/mdt-tiny --class face-smiling,cat-face --guidance 3 --seed 7', 'two classes, more typical'],
+      ['--from runs/mdt-s-2 --class face-smiling,cat-face --guidance 3 --seed 7', 'two classes, more typical'],
       ['--from runs/mdt-tiny --sampler dpm-solver --steps 12', 'a faster sampler'],
       [
         '--from runs/mdt-tiny --count 10000 --out samples.npz',
