@@ -46,7 +46,7 @@ interface Comparison {
 
 /** Weights of zeros: their values do not change how long a step takes. */
 const init: Init = { rng: null }
-const latents = { inputSize: 32, patchSize: 2, inChannels: 4, numClasses: 1000 }
+const latents = { inputSize: 32, inChannels: 4, numClasses: 1000 }
 
 /** A step of a family's model, or some of its passes, by their places. */
 function step<Model extends Module, Options extends TransformerOptions, Own extends SettingsTable>(
@@ -73,8 +73,8 @@ const maskdm = (name: string, own: Partial<Settings<typeof maskDM.training.setti
 
 const [full, masked] = [0, 1]
 const small2 = { mdt: mdt.options('S/2', latents), mdtV2: mdtV2.options('S/2', latents) }
-const xl = { ...latents, hiddenSize: 1152, depth: 8, numHeads: 16 }
-const small = { ...latents, hiddenSize: 384, depth: 12, numHeads: 6 }
+const xl = { ...latents, patchSize: 2, hiddenSize: 1152, depth: 8, numHeads: 16 }
+const small = { ...latents, patchSize: 2, hiddenSize: 384, depth: 12, numHeads: 6 }
 const lightDecoder = { hiddenSize: 512, depth: 2, numHeads: 16 }
 
 const comparisons: Readonly<Record<string, Comparison>> = {

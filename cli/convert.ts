@@ -13,6 +13,7 @@ import { isSafetensorsDType } from '../io/safetensors-elements.ts'
 import { writeSafetensors } from '../io/safetensors-node.ts'
 import { UserError } from '../io/user-error.ts'
 import { openWeights, type WeightsFile } from '../io/weights-node.ts'
+import { isRun, locate, metadataOf } from '../training/trained-run.ts'
 import { demask } from './command.ts'
 import { readFlags } from './flags.ts'
 
@@ -31,7 +32,10 @@ export async function run(words: readonly string[]): Promise<void> {
       about:
         'Converts weights of PyTorch or of safetensors into .safetensors, tensor by tensor. No code in a file is run.',
       operands: {
-        from: { about: 'a checkpoint of PyTorch, a safetensors file, an index of shards, or a folder of diffusers' },
+        from: {
+          about:
+            'a run of demask, a checkpoint of PyTorch, a safetensors file, an index of shards, a folder of diffusers',
+        },
         to: { about: 'the new .safetensors file' },
       },
       flags: {
@@ -53,6 +57,10 @@ export async function run(words: readonly string[]): Promise<void> {
         },
       },
       examples: [
+        [
+          'runs/mdt-tiny mdt-tiny.safetensors --dtype f16',
+          'a run, to be published: averaged weights, names of classes',
+        ],
         ['DiT-XL-2-256x256.pt dit-xl-2.safetensors', 'a published checkpoint'],
         [
           'checkpoint.pt weights.safetensors --part model --dtype bf16',
@@ -64,12 +72,14 @@ export async function run(words: readonly string[]): Promise<void> {
   )
   if (!to.endsWith('.safetensors')) throw new UserError(`${to}: expected a name that ends with .safetensors`)
   if (existsSync(to)) throw new UserError(`${to}: expected a new file, got one that is there already`)
-  using file = await openWeights(from, { part })
+  const { path, run } = isRun(from) ? locate(from, 'ema', 'FROM') : { path: from, run: null }
+  using file = await openWeights(path, { part })
   const target = dtype as Target | undefined
-  const tensors = converted(stripped(file.state, strip), target, from)
+  const tensors = converted(stripped(file.state, strip), target, path)
   const bar = new SingleBar({ format: '{bar} {value}/{total} tensors  ETA {eta_formatted}', gracefulExit: false })
   if (process.stdout.isTTY) bar.start(tensors.size, 0)
-  const metadata = new Map([...file.metadata, ['format', 'pt']]) // which other readers insist on
+  const described = run === null ? [] : metadataOf(run)
+  const metadata = new Map([...file.metadata, ...described, ['format', 'pt']]) // the last one for other readers
   await writeAside(to, aside =>
     writeSafetensors(
       aside,
@@ -77,7 +87,7 @@ export async function run(words: readonly string[]): Promise<void> {
       metadata,
     ),
   ).finally(() => bar.stop())
-  console.log(`${to}: ${summary(tensors)}${ofPart(from, file)}, ${(statSync(to).size / 1e6).toFixed(1)} MB`)
+  console.log(`${to}: ${summary(tensors)}${ofPart(path, file)}, ${(statSync(to).size / 1e6).toFixed(1)} MB`)
 }
 
 type Stored = HostTensor<() => ArrayLike<number>> | RawTensor

@@ -16,14 +16,15 @@ export interface Input {
 /** The picture that was asked for, or some of a set, by seed. Throws UserError. */
 export async function pictures(
   flags: { readonly image?: string; readonly pictures: number; readonly seed: number },
-  run: { readonly data: string; readonly classFrom?: ClassFrom } | null,
+  run: { readonly data?: string; readonly classFrom?: ClassFrom } | null,
   S: number,
 ): Promise<Input[]> {
   if (flags.image !== undefined) {
     const rgb = await readPicture(flags.image, S)
     return [{ pixels: Float32Array.from(rgb, toModelRange), label: null }]
   }
-  if (run === null) throw new UserError('--image: expected a picture, as a file of weights does not tell of any')
+  if (run?.data === undefined)
+    throw new UserError('--image: expected a picture, as a file of weights does not tell of any')
   const set = await openDataset(run.data, S, { classFrom: run.classFrom })
   const chosen = rng(flags.seed).fork('pictures').permutationArray(set.length).subarray(0, flags.pictures)
   return Promise.all(

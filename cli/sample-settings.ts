@@ -11,8 +11,7 @@ const flags = {
   from: {
     type: 'text',
     value: 'PATH',
-    default: 'runs/mdt-tiny',
-    about: 'a run, a checkpoint, a .safetensors or .pt file',
+    about: 'a run, a checkpoint, a .safetensors or .pt file (default in a clone of demask: the model that it has)',
   },
   weights: { type: 'text', choices: ['ema', 'model'], default: 'ema', about: 'averaged weights, or the last ones' },
   part: {
@@ -71,8 +70,9 @@ export function sampleFlags(words: readonly string[]): SampleFlags {
     about: 'Draws pictures with a trained DiT, MDT, MaskDiT or MaskDM. The same seed gives the same picture.',
     flags,
     examples: [
+      ['', 'pictures of a model that was trained already, in a clone'],
       ['--from runs/mdt-tiny --count 96 --out faces.png', 'a sheet of pictures'],
-      ['--from runs/mdt-tiny --class face-smiling,cat-face --guidance 3 --seed 7', 'two classes, more typical'],
+      ['--from runs/mdt-s-2 --class face-smiling,cat-face --guidance 3 --seed 7', 'two classes, more typical'],
       ['--from runs/mdt-tiny --sampler dpm-solver --steps 12', 'a faster sampler'],
       [
         '--from runs/mdt-tiny --count 10000 --out samples.npz',

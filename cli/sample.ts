@@ -10,23 +10,23 @@ import { ready } from '../core/index.ts'
 import { init, threadsPerRank } from '../distributed/index.ts'
 import { sha256Of } from '../io/checksum.ts'
 import { UserError } from '../io/user-error.ts'
-import { openWeights } from '../io/weights-node.ts'
 import { describe, readGenerated, recognise } from '../models/index.ts'
-import { Interrupt, Progress, type RunState } from '../training/index-node.ts'
+import { Interrupt, Progress } from '../training/index-node.ts'
 import { type Decode, decoderOf, type Generated, type LatentSpace } from '../training/latents.ts'
 import { checkRanksFlag } from '../training/settings.ts'
-import { load, locate, type Trained } from '../training/trained-run.ts'
+import { load, openTrained, type Trained } from '../training/trained-run.ts'
 import { loadVae, locateVae } from '../training/vae-weights.ts'
 import { shellLine } from './flags.ts'
 import { falseColour, openOutput } from './sample-output.ts'
 import { command, planOf, type SampleFlags, sampleFlags } from './sample-settings.ts'
+import { shippedModel } from './shipped-model.ts'
 
 export async function run(words: readonly string[]): Promise<void> {
   const flags = sampleFlags(words)
   const world = await init()
   checkRanksFlag(flags.ranks, world.size)
-  const { path, run } = locate(flags.from, flags.weights)
-  using file = await openWeights(path, { weights: flags.weights, part: flags.part })
+  const { path, run, ...opened } = await openTrained(flags.from ?? shippedModel(), flags)
+  using file = opened.file
   const { heads = run?.model.numHeads, 'decoder-heads': decoderHeads = run?.model.decoder?.numHeads } = flags
   const { classes, schedule } = flags
   const [config, preset, ablation] = [file.metadata.get('config'), run?.settings.preset, run?.model.ablation]
@@ -120,7 +120,7 @@ async function decoder(
   return decoderOf({ path, sha256: await sha256Of(path), scalingFactor: model.scalingFactor }, path)
 }
 
-function shownAs({ vae }: SampleFlags, run: RunState<Trained> | null): string {
+function shownAs({ vae }: SampleFlags, run: Trained | null): string {
   if (vae !== undefined || run?.latents != null) return `decoded by ${vae ?? run?.latents?.path}`
   return 'latents in false colour (channels 1 to 3, each stretched to its own range); --vae decodes them'
 }

@@ -15,10 +15,9 @@ import { checkFinite, checkPicture } from '../cli/sample-output.ts'
 import { backendNames, ready, rng, tensor } from '../core/index.ts'
 import { inpaintSteps, type Network, repaintLevels, respace, spaceTimesteps } from '../diffusion/index.ts'
 import { UserError } from '../io/user-error.ts'
-import { openWeights } from '../io/weights-node.ts'
 import { families, recognise } from '../models/index.ts'
 import { Progress, writeGrid } from '../training/index-node.ts'
-import { load, locate } from '../training/trained-run.ts'
+import { load, openTrained } from '../training/trained-run.ts'
 
 const methods = ['replace', 'repaint', 'mdt'] as const
 type Method = (typeof methods)[number]
@@ -76,8 +75,8 @@ await main(async () => {
     ],
   })
   checkPicture(flags.out)
-  const { path, run } = locate(flags.from, flags.weights)
-  using file = await openWeights(path, { weights: flags.weights })
+  const { path, run, ...opened } = await openTrained(flags.from, flags)
+  using file = opened.file
   const found = recognise(file.state, path, {
     heads: flags.heads ?? run?.model.numHeads,
     classes: flags.classes,

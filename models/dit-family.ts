@@ -7,7 +7,7 @@ import { ditCost } from './cost.ts'
 import { DiT, type TransformerOptions } from './dit.ts'
 import { type Family, type FamilyGeneration, type SettingsTable, samplerNames } from './family.ts'
 import { generateOverTimesteps, guidedChannels, type TimestepModel, timestepDiffusion } from './generate.ts'
-import { ditPreset, gridIn, presetNames, samplesIn, tinyFor, trainingDefaults } from './presets.ts'
+import { ditPreset, gridIn, presetNames, samplesIn, tinyFor, trainingDefaults, weightingIn } from './presets.ts'
 import { presetOf, publishedPictures, StateShapes } from './state-shapes.ts'
 import { ditRules } from './transfer-rules.ts'
 
@@ -34,7 +34,7 @@ export const timestepLossSettings = {
   weighting: {
     type: 'text',
     choices: ['uniform', 'min-snr-5'],
-    default: 'uniform',
+    default: weightingIn,
     help: 'weight of the squared error by timestep',
   },
 } as const satisfies SettingsTable

@@ -24,7 +24,7 @@ export const maskDiTProgram: TrainingProgram<PreconditionedMaskDiT, MaskDiTOptio
     ['--tune cosine', 'tune it on whole pictures'],
     ['--resume --steps 20000', 'or continue the first run, for longer'],
     ['--preset S/4 --data my-pictures --size 32 --minutes 60', 'a larger model on pictures of your own'],
-    ['--latents runs/latents-smileys-32', 'on latents that encode-latents left, decoded to be seen'],
+    ['--latents runs/latents-emoji-smileys-32', 'on latents that encode-latents left, decoded to be seen'],
   ],
   folder(given) {
     return given.tune === undefined ? folderOf(maskDiT, given.preset) : `${sourceOf(given)}-${given.tune}`

@@ -4,11 +4,10 @@
  */
 
 import { reason, UserError } from '../io/user-error.ts'
-import { openWeights } from '../io/weights-node.ts'
 import type { Family, SettingsTable, Trainable } from '../models/family.ts'
 import { describe, recognise, type TransformerOptions, transferTable, transferWeights } from '../models/index.ts'
 import { freezeParameters, type Module } from '../nn/index.ts'
-import { finiteWeights, locate } from './trained-run.ts'
+import { finiteWeights, openTrained } from './trained-run.ts'
 
 /** Where weights to start from are. */
 export interface WeightsSource {
@@ -29,8 +28,8 @@ export async function startFrom<Model extends Module, Options, Own extends Setti
   source: WeightsSource,
   flag: string,
 ): Promise<readonly string[]> {
-  const { path, run } = locate(source.path, source.weights, flag)
-  using file = await openWeights(path, { weights: source.weights })
+  const { path, run, ...opened } = await openTrained(source.path, source, flag)
+  using file = opened.file
   const target = options as TransformerOptions & { readonly decoder?: { readonly numHeads: number } | null }
   const found = recognise(finiteWeights(file.state), path, {
     heads: run?.model.numHeads ?? target.numHeads,

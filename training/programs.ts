@@ -32,7 +32,7 @@ export const mdtProgram = familyProgram(mdt, {
     ['--preset S/2', 'MDT-S/2: coloured discs after 150 steps, within 10 minutes on 2 cores'],
     ['--data my-pictures --size 32 --minutes 60', 'pictures of your own, for an hour'],
     ['--ablation no-side-interpolator', "a row of the paper's tables"],
-    ['--latents runs/latents-smileys-32', 'on latents that encode-latents left, decoded to be seen'],
+    ['--latents runs/latents-emoji-smileys-32', 'on latents that encode-latents left, decoded to be seen'],
   ],
   speed: firstFaces,
 })

@@ -299,9 +299,10 @@ export class Run {
     return step % saveEvery === 0
   }
 
+  /** True if a grid of samples is due: often at first, when a model changes fast. */
   #samplesAt(step: number): boolean {
-    const { sampleEvery } = this.#options.settings
-    return sampleEvery === undefined ? this.#savesAt(step) : step % sampleEvery === 0
+    const { sampleEvery = step <= 100 ? 50 : 250 } = this.#options.settings
+    return step % sampleEvery === 0
   }
 
   /** Saves on rank 0, for which the others wait. */

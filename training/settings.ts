@@ -40,7 +40,7 @@ export interface RunSettings extends GuardSettings {
   readonly parts: number
   /** Steps between checkpoints; by default 50, from step 500 on 250. */
   readonly saveEvery?: number
-  /** Steps between grids of samples; by default one with every checkpoint. */
+  /** Steps between grids of samples; by default 50, from step 100 on 250. */
   readonly sampleEvery?: number
 }
 
@@ -239,7 +239,7 @@ function allSettings<Model extends Module, Options, Own extends SettingsTable>({
       type: 'integer',
       min: 1,
       mayChange: true,
-      help: 'steps between grids of samples (default one with every checkpoint)',
+      help: 'steps between grids of samples (default 50, from step 100 on 250)',
     },
     init: {
       type: 'text',

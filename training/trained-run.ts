@@ -1,20 +1,21 @@
 /** The weights of a run, for programs that use a trained model. Needs Node. */
 
 import { existsSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { Tensor } from '../core/index.ts'
 import type { ClassFrom } from '../data/index.ts'
 import { UserError } from '../io/user-error.ts'
-import { weightsIn } from '../io/weights-node.ts'
+import { openWeights, type WeightsFile, weightsIn } from '../io/weights-node.ts'
 import type { State } from '../models/index.ts'
 import type { HostState, Module, StateSource } from '../nn/index.ts'
 import { latestCheckpoint, readState } from './checkpoint.ts'
 import type { LatentSpace } from './latents.ts'
 import type { RunState } from './resume.ts'
 
-/** Description of a run in the checkpoints of all training programs. */
+/** Description of a run in the checkpoints of all training programs, and in part in a file that was made of one. */
 export interface Trained {
-  readonly settings: { readonly preset: string; readonly data: string; readonly classFrom?: ClassFrom }
+  /** `data` is absent in a file. */
+  readonly settings: { readonly preset: string; readonly data?: string; readonly classFrom?: ClassFrom }
   readonly model: {
     readonly numHeads: number
     readonly numClasses?: number
@@ -25,6 +26,12 @@ export interface Trained {
   readonly classes?: readonly string[]
   /** null where it was trained on pictures. */
   readonly latents?: LatentSpace | null
+}
+
+/** True for the folder of a run that has a checkpoint, and for that of a checkpoint. */
+export function isRun(folder: string): boolean {
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return false
+  return latestCheckpoint(folder) !== undefined || existsSync(join(folder, 'state.json'))
 }
 
 /**
@@ -38,13 +45,76 @@ export function locate(
 ): { path: string; run: RunState<Trained> | null } {
   const kind = statSync(from, { throwIfNoEntry: false })
   if (kind === undefined) throw new UserError(`${flag}: no such file or folder: ${from}`)
-  const latest = kind.isDirectory() ? latestCheckpoint(from) : undefined
-  const isRun = latest !== undefined || existsSync(join(from, 'state.json'))
-  if (!kind.isDirectory() || (!isRun && weightsIn(from) !== null)) return { path: from, run: null }
-  if (!isRun)
+  const found = isRun(from)
+  if (!kind.isDirectory() || (!found && weightsIn(from) !== null)) return { path: from, run: null }
+  if (!found)
     throw new UserError(`${flag}: expected a run, a checkpoint or a folder of weights, got ${from} without any of them`)
-  const checkpoint = latest?.path ?? from
+  const checkpoint = latestCheckpoint(from)?.path ?? from
   return { path: join(checkpoint, `${weights}.safetensors`), run: readState<RunState<Trained>>(checkpoint) }
+}
+
+/** A file of weights, opened, and what is known of the run that they come from; null where nothing is. */
+export interface TrainedFile {
+  readonly path: string
+  readonly file: WeightsFile
+  readonly run: Trained | null
+}
+
+/**
+ * Opens the weights of a run, a checkpoint or a file. The caller closes the file. Rejects with UserError, with the flag that named
+ * them, on what holds no weights.
+ */
+export async function openTrained(
+  from: string,
+  { weights, part }: { readonly weights: 'ema' | 'model'; readonly part?: string },
+  flag = '--from',
+): Promise<TrainedFile> {
+  const { path, run } = locate(from, weights, flag)
+  const file = await openWeights(path, { weights, part })
+  return { path, file, run: run ?? describedIn(file.metadata, path) }
+}
+
+/** Key of the metadata of a safetensors file that was made of a run: what a program must know of it, as JSON. */
+const key = 'demask'
+
+/** Metadata of a file with the weights of a run. Paths of data stay out; an autoencoder has the name of its file. */
+export function metadataOf({ settings: { preset }, model, classes, latents }: Trained): ReadonlyMap<string, string> {
+  const { numHeads, numClasses, decoder, ablation } = model
+  const space = latents && { ...latents, path: basename(latents.path) }
+  const sizes = { numHeads, numClasses, ...(decoder && { decoder: { numHeads: decoder.numHeads } }), ablation }
+  return new Map([[key, JSON.stringify({ settings: { preset }, model: sizes, classes, latents: space })]])
+}
+
+/** What the metadata of a file say of its run; null where they say nothing. Throws UserError on what is no such description. */
+function describedIn(metadata: ReadonlyMap<string, string>, path: string): Trained | null {
+  const text = metadata.get(key)
+  if (text === undefined) return null
+  const found = parsed(text) as Partial<Trained> | null
+  const isText = (value: unknown) => typeof value === 'string'
+  const isCount = (value: unknown) => Number.isInteger(value) && (value as number) >= 0
+  const { classes = [], latents } = found ?? {}
+  if (
+    isText(found?.settings?.preset) &&
+    isCount(found?.model?.numHeads) &&
+    isCount(found?.model?.numClasses ?? 0) &&
+    isCount(found?.model?.decoder?.numHeads ?? 0) &&
+    isText(found?.model?.ablation ?? '') &&
+    Array.isArray(classes) &&
+    classes.every(isText) &&
+    (latents == null || (isText(latents.path) && isText(latents.sha256) && Number.isFinite(latents.scalingFactor)))
+  )
+    return found as Trained
+  throw new UserError(`${path}: expected metadata '${key}' that describe a run, got ${text.slice(0, 60)}`)
+}
+
+/** The value of a JSON text; null where it is none, or null. */
+function parsed(text: string): object | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' ? value : null
+  } catch {
+    return null
+  }
 }
 
 /**

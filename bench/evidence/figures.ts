@@ -150,6 +150,31 @@ export function tableOf(records: readonly RunRecord[]): string {
   ].join('\n')
 }
 
+/**
+ * Returns a Markdown table of the ends of curves: a row for each setting whose last point was measured with more samples, and
+ * the distance with guidance where it was measured; null where there is no such point.
+ */
+export function endTableOf(records: readonly RunRecord[]): string | null {
+  const rows = [...settingsOf(records)].flatMap(([setting, runs]) => {
+    const points = runs.flatMap(({ points }) => points.filter(({ end }) => end !== undefined))
+    if (points.length === 0) return []
+    const cells = (['distance', 'precision', 'recall'] as const).map(name =>
+      rangeOf(
+        points.map(({ end }) => end![name]),
+        2,
+      ),
+    )
+    const guided = points.flatMap(point => point.guided?.distance ?? [])
+    const { step } = points[0]
+    return `| ${setting} | ${points.length} | ${step.toLocaleString('en')} | ${cells.join(' | ')} | ${guided.length === 0 ? '' : rangeOf(guided, 2)} |`
+  })
+  const head = [
+    '| setting | seeds | step | distance | precision | recall | with guidance |',
+    '|---|---:|---:|---:|---:|---:|---:|',
+  ]
+  return rows.length === 0 ? null : [...head, ...rows].join('\n')
+}
+
 function rangeOf(values: readonly number[], digits: number): string {
   const shown = mean(values).toFixed(digits)
   if (values.length === 1) return shown

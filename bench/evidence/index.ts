@@ -133,10 +133,14 @@ await main(async () => {
   const opened: Open[] = []
   for (const run of runs) opened.push(await open(name, run, records, out, isTrial))
   const longestCurve = Math.max(...runs.map(({ points }) => points.length))
-  // Point by point, so that an early end leaves curves that can be compared; runs that start from others come last.
-  const [first, second] = [false, true].map(follows => opened.filter(({ run }) => (run.from !== undefined) === follows))
-  const turns = [first, second].flatMap(some =>
-    Array.from({ length: longestCurve }, (_, k) => some.map(each => [each, k] as const)).flat(),
+  // Seed by seed and point by point, so that an early end leaves curves that can be compared; in a seed, runs that start
+  // from others come last.
+  const count = Math.max(...runs.map(({ seed }) => seed)) + 1
+  const groups = Array.from({ length: 2 * count }, (_, i) =>
+    opened.filter(({ run }) => run.seed === i >> 1 && (run.from !== undefined) === (i % 2 === 1)),
+  )
+  const turns = groups.flatMap(group =>
+    Array.from({ length: longestCurve }, (_, k) => group.map(each => [each, k] as const)).flat(),
   )
   for (const [each, k] of turns) {
     const { run, place, record } = each

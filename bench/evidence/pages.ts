@@ -1,7 +1,8 @@
 /**
  * `npx tsx bench/evidence/pages.ts`: writes tables and figures into docs/evidence from the records. What follows a mark on a
- * page, up to `<!-- end -->`, is written here. Marks: `<!-- table EXPERIMENT -->`, `<!-- figure EXPERIMENT MEASURE COST -->`,
- * `<!-- losses EXPERIMENT -->`, `<!-- samples EXPERIMENT -->`, `<!-- yardstick AXIS,AXIS -->` and `<!-- floor -->`. Needs Node.
+ * page, up to `<!-- end -->`, is written here. Marks: `<!-- table EXPERIMENT -->`, `<!-- ends EXPERIMENT -->`,
+ * `<!-- figure EXPERIMENT MEASURE COST -->`, `<!-- losses EXPERIMENT -->`, `<!-- samples EXPERIMENT -->`,
+ * `<!-- yardstick AXIS,AXIS -->` and `<!-- floor -->`. Needs Node.
  */
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -11,6 +12,7 @@ import { experiments } from './experiments.ts'
 import {
   type CostName,
   costs,
+  endTableOf,
   figureOf,
   floorTableOf,
   lossFigureOf,
@@ -48,6 +50,7 @@ function figure(files: Map<string, string>, name: string, alt: string, svg: stri
 
 const contents: Readonly<Record<string, Content>> = {
   table: ofRecords(records => tableOf(records)),
+  ends: ofRecords(records => endTableOf(records) ?? notMeasured),
   figure: ofRecords((records, [measure, cost], files) => {
     const { experiment } = records[0].head
     const alt = `${measures[measure as MeasureName]} of ${experiment} over ${costs[cost as CostName].title}`

@@ -8,12 +8,22 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cpu, rng } from '../../core/index.ts'
 import { readNpz } from '../../io/npz.ts'
+import { readSafetensors, writeSafetensors } from '../../io/safetensors-node.ts'
 import { MDT, mdtPreset } from '../../models/index.ts'
 import { MetricsLog, saveCheckpoint } from '../../training/index-node.ts'
+import { openTrained } from '../../training/trained-run.ts'
 import { fail, run as runProgram, succeed } from '../programs/example.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'demask-cli-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+
+async function assertRejects(promise: Promise<unknown>, message: string): Promise<void> {
+  const error = await promise.then(
+    () => assert.unreachable('accepted'),
+    (error: Error) => error,
+  )
+  assert.is((error as Error).message, message)
+}
 
 /** A run of two classes, as train-mdt-s.ts leaves it. */
 const run = join(folder, 'run')
@@ -102,6 +112,47 @@ test('exit codes: 2 for a mistake in the command line, 1 for others', async () =
 })
 
 const quick = ['--from', run, '--steps', '3', '--threads', '1']
+
+test('a run becomes one file to be published, which draws the same pictures by the names of its classes', async () => {
+  const file = join(folder, 'pets.safetensors')
+  const said = await succeed('demask', ['convert', run, file])
+  assert.match(said, /pets\.safetensors: \d+ tensors, .* from .*run\/checkpoint-00000004\/ema\.safetensors/)
+  const drawn = await Promise.all(
+    [run, file].map(async (from, i) => {
+      const out = join(folder, `published-${i}.npz`)
+      const what = ['--class', 'dog,cat', '--count', '2', '--steps', '2', '--threads', '1']
+      await succeed('demask', ['sample', '--from', from, ...what, '--out', out])
+      const arrays = await readNpz(out)
+      return [[...arrays.get('arr_0')!.data], [...arrays.get('arr_1')!.data]]
+    }),
+  )
+  assert.equal(drawn[1], drawn[0])
+  assert.equal(drawn[0][1], [1, 0])
+
+  const { tensors, metadata } = readSafetensors(file)
+  const described = JSON.parse(metadata.get('demask')!)
+  assert.equal(described, {
+    settings: { preset: 'tiny' },
+    model: { numHeads: 4, numClasses: 2 },
+    classes: ['cat', 'dog'],
+  })
+  const host = new Map(Array.from(tensors, ([name, { shape, data }]) => [name, { dtype: 'F32', shape, data } as const]))
+  for (const text of ['no JSON', '[]', '{"settings":{"preset":"tiny"},"model":{"numHeads":"4"}}', 'null']) {
+    const wrong = join(folder, 'wrong.safetensors')
+    await writeSafetensors(wrong, host, new Map([['demask', text]]))
+    await assertRejects(
+      openTrained(wrong, { weights: 'ema' }),
+      `${wrong}: expected metadata 'demask' that describe a run, got ${text}`,
+    )
+  }
+})
+
+test('sample without --from draws with the model of the clone', async () => {
+  const out = join(folder, 'shipped.npz')
+  const said = await succeed('demask', ['sample', '--count', '1', '--steps', '1', '--threads', '1', '--out', out])
+  assert.match(said, /docs\/public\/playground\/mdt-tiny\.safetensors: MDT tiny/)
+  assert.equal((await readNpz(out)).get('arr_0')!.shape, [1, 16, 16, 3])
+})
 
 test('sample: classes by name and number, seeds as listed, the same pictures in a folder and in an .npz', async () => {
   const [files, npz] = [join(folder, 'files'), join(folder, 'samples.npz')]

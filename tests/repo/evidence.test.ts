@@ -9,9 +9,10 @@ import * as assert from 'uvu/assert'
 import { costOf, multiplyAddsOf, readSeconds, settingOf } from '../../bench/evidence/costs.ts'
 import { blurred, damaged, damageKinds, halved, noised, shifted, specked } from '../../bench/evidence/damage.ts'
 import { experiments, fewSmileys, samples, saveEvery } from '../../bench/evidence/experiments.ts'
+import { endTableOf } from '../../bench/evidence/figures.ts'
 import { evidenceFiles, pagesFolder } from '../../bench/evidence/pages.ts'
 import { commandOf, withData } from '../../bench/evidence/pieces.ts'
-import { readRecord, recordsOf } from '../../bench/evidence/records.ts'
+import { type RunRecord, readRecord, recordsOf } from '../../bench/evidence/records.ts'
 import { root } from '../../bench/evidence/trees.ts'
 import { axes, featuresHash, readYardstick } from '../../bench/evidence/yardstick.ts'
 import { readTrainingCommand } from '../../cli/train-flags.ts'
@@ -81,6 +82,33 @@ test('pages and figures are those of the records', () => {
       content,
       `npx tsx bench/evidence/pages.ts writes ${path} anew`,
     )
+})
+
+test('the table of ends has a row for each setting that was measured to its end', () => {
+  const ends = (name: string, distances: readonly number[], guided?: number) =>
+    distances.map((distance, seed): RunRecord => {
+      const measured = { samples: 2000, distance, precision: 0.5, recall: 0.25 }
+      const point = { step: 1000, heldOut: 0.1, ...measured, end: measured, losses: [] }
+      const more = guided === undefined ? {} : { guided: { ...measured, scale: 1.5, distance: guided } }
+      const head = {
+        experiment: 'maskdit',
+        name: `${name}-${seed}`,
+        family: 'maskdit',
+        seed,
+        reference: 'emoji',
+      } as const
+      return { head: { ...head, command: [], commit: '', processor: '' }, points: [{ ...point, ...more }] }
+    })
+  const [unfinished] = ends('full', [1]).map(({ head, points }) => ({
+    head,
+    points: [{ ...points[0], end: undefined }],
+  }))
+  const table = endTableOf([unfinished, ...ends('half', [2, 4], 3), ...ends('quarter', [5])])
+  assert.equal(table?.split('\n').slice(2), [
+    '| half | 2 | 1,000 | 3.00 (2.00 to 4.00) | 0.50 (0.50 to 0.50) | 0.25 (0.25 to 0.25) | 3.00 (3.00 to 3.00) |',
+    '| quarter | 1 | 1,000 | 5.00 | 0.50 | 0.25 |  |',
+  ])
+  assert.is(endTableOf([unfinished]), null)
 })
 
 test('costs follow masks, passes and tuning', () => {

@@ -4,9 +4,10 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { readTrainingCommand } from '../../cli/train-flags.ts'
 import { UserError } from '../../io/user-error.ts'
+import type { SettingsTable } from '../../models/family.ts'
 import { dit, maskDiT, mdt } from '../../models/index.ts'
 import { type AnyProgram, newSettings, programs, settingsTable } from '../../training/index-node.ts'
-import { flagOf, learningRateOf, resumedSettings, withPreset } from '../../training/settings.ts'
+import { flagOf, learningRateOf, resumedSettings, runTable, withPreset } from '../../training/settings.ts'
 
 function refused(action: () => unknown, message: RegExp): void {
   assert.throws(action, (error: Error) => error instanceof UserError && message.test(error.message))
@@ -105,6 +106,30 @@ test('every flag refuses a value out of its range, in one line, in every program
     }
   }
   assert.is(seen.size, refusedFlags.length)
+})
+
+test('every flag with a range or with choices refuses what is outside, and names itself', () => {
+  for (const [name, program] of Object.entries<AnyProgram>(programs)) {
+    const refuses = (flag: string, value: string) => {
+      const words = [flag, value]
+      refused(
+        () => readTrainingCommand(program, `demask train ${name}`, words),
+        new RegExp(`^${flag}: expected .*got '`),
+      )
+    }
+    const table: SettingsTable = { ...settingsTable(program.family), ...runTable }
+    for (const [key, setting] of Object.entries(table)) {
+      if ('operand' in setting || setting.type === 'switch') continue
+      const flag = flagOf(key, setting)
+      if (setting.type === 'text') {
+        if (setting.choices !== undefined) refuses(flag, 'none-of-these')
+        continue
+      }
+      refuses(flag, 'many')
+      refuses(flag, String(setting.min - 1))
+      if (setting.max !== undefined) refuses(flag, String(setting.max + 1))
+    }
+  }
 })
 
 test('settings that contradict each other are one line', () => {
