@@ -1,7 +1,8 @@
 /**
  * Measures the site on this machine: the time until a first page is interactive, with a cold server and browser, its JavaScript
  * and its longest task; then the speed of training MDT-tiny in a page relative to Node on as many threads, and the longest task
- * of the page meanwhile. Run: npm run site:build, then npx tsx site/bench.ts. Needs Chromium.
+ * of the page meanwhile. A task's processor time does not count the time in which other programs or the training's own threads
+ * run. Run: npm run site:build, then npx tsx site/bench.ts. Needs Chromium.
  */
 
 import { type Browser, chromium, type Page } from 'playwright-core'
@@ -21,29 +22,52 @@ interface FirstPage {
   readonly milliseconds: number
   /** Of JavaScript until the network is idle. */
   readonly bytes: number
-  /** Milliseconds of the longest task; 0 if none is above 50. */
-  readonly longest: number
+  readonly longest: Longest
 }
 
-/** Collects the page's tasks above 50 ms from its start on. */
-function watchTasks(page: Page): Promise<unknown> {
-  return page.addInitScript(() => {
-    const seen: number[] = []
-    Object.assign(globalThis, { longTasks: seen })
-    new PerformanceObserver(list => void seen.push(...list.getEntries().map(entry => entry.duration))).observe({
-      type: 'longtask',
-      buffered: true,
-    })
+/** The longest task of a page's main thread, in milliseconds: from start to end, and of processor time. */
+interface Longest {
+  readonly wall: number
+  readonly processor: number
+}
+
+/** An event of Chromium's trace; times in microseconds. */
+interface TraceEvent {
+  readonly name: string
+  readonly pid: number
+  readonly tid: number
+  readonly dur?: number
+  readonly tdur?: number
+  readonly args?: { readonly name?: string }
+}
+
+/** Records the tasks of all pages until the returned function is called; it returns the longest. */
+async function watchTasks(browser: Browser): Promise<() => Promise<Longest>> {
+  const session = await browser.newBrowserCDPSession()
+  const events: TraceEvent[] = []
+  session.on('Tracing.dataCollected', ({ value }) => void events.push(...(value as unknown as TraceEvent[])))
+  await session.send('Tracing.start', {
+    transferMode: 'ReportEvents',
+    traceConfig: { includedCategories: ['toplevel', '__metadata'] },
   })
-}
-
-function longestTask(page: Page): Promise<number> {
-  return page.evaluate(() => Math.max(0, ...(globalThis as unknown as { longTasks: number[] }).longTasks))
+  return async () => {
+    const complete = new Promise(resolve => session.once('Tracing.tracingComplete', resolve))
+    await session.send('Tracing.end')
+    await complete
+    await session.detach()
+    const threadOf = ({ pid, tid }: TraceEvent) => `${pid} ${tid}`
+    const named = events.filter(({ name, args }) => name === 'thread_name' && args?.name === 'CrRendererMain')
+    const mains = new Set(named.map(threadOf))
+    const tasks = events.filter(event => /RunTask$/.test(event.name) && mains.has(threadOf(event)))
+    const longest = (time: (event: TraceEvent) => number) =>
+      tasks.reduce((most, e) => Math.max(most, time(e)), 0) / 1000
+    return { wall: longest(({ dur = 0 }) => dur), processor: longest(({ tdur = 0 }) => tdur) }
+  }
 }
 
 async function firstPage(browser: Browser, address: string): Promise<FirstPage> {
   const page = await browser.newPage()
-  await watchTasks(page)
+  const longestTask = await watchTasks(browser)
   let bytes = 0
   page.on('response', async response => {
     if (response.url().endsWith('.js')) bytes += (await response.body()).length
@@ -59,14 +83,15 @@ async function firstPage(browser: Browser, address: string): Promise<FirstPage> 
   })
   const milliseconds = performance.now() - start
   await page.waitForLoadState('networkidle')
-  const longest = await longestTask(page)
+  const longest = await longestTask()
   await page.close()
   return { milliseconds, bytes, longest }
 }
 
 /** Images per second of each step in a page, and the longest task of its main thread meanwhile. */
-async function inPage(page: Page): Promise<{ rates: number[]; longest: number }> {
+async function inPage(browser: Browser, page: Page): Promise<{ rates: number[]; longest: Longest }> {
   await page.waitForSelector('[data-test=start]')
+  const longestTask = await watchTasks(browser)
   await page.click('[data-test=start]')
   const rates: number[] = []
   for (let step = 0; step < steps; ) {
@@ -79,12 +104,12 @@ async function inPage(page: Page): Promise<{ rates: number[]; longest: number }>
     step = Number(/Step (\d+)/.exec(text)![1])
     rates.push(Number(/([\d.]+) img\/s/.exec(text)![1]))
   }
-  const longest = await longestTask(page)
+  const longest = await longestTask()
   await page.click('[data-test=pause]')
   return { rates: rates.slice(2), longest }
 }
 
-const taskText = (longest: number) => (longest === 0 ? 'none above 50 ms' : `${longest.toFixed(0)} ms`)
+const taskText = ({ wall, processor }: Longest) => `${wall.toFixed(0)} ms, ${processor.toFixed(0)} ms of processor time`
 
 async function inNode(): Promise<number[]> {
   const backend = await ready({ backend: 'wasm' })
@@ -108,10 +133,9 @@ await main(async () => {
   try {
     const first = await firstPage(browser, site.address)
     const page = await browser.newPage()
-    await watchTasks(page)
     await page.goto(`${site.address}/playground/train.html`)
     const node = await inNode()
-    const { rates, longest } = await inPage(page)
+    const { rates, longest } = await inPage(browser, page)
     console.log(
       table([
         ['', ''],

@@ -84,7 +84,8 @@ function narrowed(line: string): string[] {
 function wrapped(words: string, open: string, more: string): string[] {
   const rows: string[] = []
   let row = open
-  for (const word of words.split(' ')) {
+  // The end of a comment stays on the line of its last word.
+  for (const word of words.split(/ (?!\*\/)/)) {
     const empty = row === open || row === more
     if (!empty && row.length + 1 + word.length > columns) {
       rows.push(row)

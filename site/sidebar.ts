@@ -12,7 +12,10 @@ export function sidebar(): DefaultTheme.SidebarItem[] {
     { text: 'Playground', items: pages('playground') },
     { text: 'Papers', items: pages('papers') },
     { text: 'Evidence', items: pages('evidence') },
-    { text: 'Use', items: entries(['runs', 'fine-tuning', 'latents', 'distributed', 'evaluation', 'formats', 'gpu']) },
+    {
+      text: 'Use',
+      items: entries(['library', 'runs', 'fine-tuning', 'latents', 'distributed', 'evaluation', 'formats', 'gpu']),
+    },
     {
       text: 'Look up',
       items: entries([
@@ -24,6 +27,7 @@ export function sidebar(): DefaultTheme.SidebarItem[] {
         'dtypes',
         'ops',
         'errors',
+        'checks',
       ]).concat(
         { text: 'Reference', link: '/reference/' },
         { text: 'Source', link: `${base}source/index.html`, target: '_self' },

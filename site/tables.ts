@@ -1,9 +1,12 @@
 /**
- * Gives each cell of a table the heading of its column, `data-label`, so that the style sheet can show rows as cards on a narrow
- * screen. Used by .vitepress/config.ts.
+ * Classes of tables for narrow screens: tables of short numbers stay tables, `numbers`; the others become cards, `cards`, whose
+ * cells show the heading of their column, `data-label`. Used by .vitepress/config.ts.
  */
 
 import type { MarkdownRenderer } from 'vitepress'
+
+/** Characters of a number, and columns of a table, that fit a phone. */
+const [longestNumber, mostColumns] = [9, 7]
 
 /** A plugin of markdown-it. */
 export function tableLabels(md: MarkdownRenderer): void {
@@ -12,19 +15,22 @@ export function tableLabels(md: MarkdownRenderer): void {
   md.core.ruler.push('table-labels', ({ tokens }) => {
     let labels: string[] = []
     let column = 0
+    let open = 0
+    /** True while all cells after a row's first are right-aligned and short. */
+    let numeric = true
     for (const [i, { type }] of tokens.entries()) {
       const text = tokens[i + 1]?.content ?? ''
-      if (type === 'table_open') labels = []
+      if (type === 'table_open') [labels, open, numeric] = [[], i, true]
+      const right = tokens[i].attrGet('style') === 'text-align:right'
+      if (right) tokens[i].attrs = [['class', 'right']] // the style sheet can change a class, not a style
       if (type === 'th_open') labels.push(text.replace(/[*`]/g, ''))
       if (type === 'tr_open') column = 0
-      if (type === 'td_open') tokens[i].attrSet('data-label', labels[column++] ?? '')
-      if (type === 'thead_close' && labels.length > 1) openingOf(tokens, i).attrSet('class', 'cards')
+      if (type === 'td_open') {
+        if (column > 0 && !(right && text.length <= longestNumber)) numeric = false
+        tokens[i].attrSet('data-label', labels[column++] ?? '')
+      }
+      if (type === 'table_close' && labels.length > 1)
+        tokens[open].attrSet('class', numeric && labels.length <= mostColumns ? 'numbers' : 'cards')
     }
   })
-}
-
-function openingOf<T extends { readonly type: string }>(tokens: readonly T[], at: number): T {
-  let i = at
-  while (tokens[i].type !== 'table_open') i--
-  return tokens[i]
 }

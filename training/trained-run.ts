@@ -85,7 +85,7 @@ export function metadataOf({ settings: { preset }, model, classes, latents }: Tr
   return new Map([[key, JSON.stringify({ settings: { preset }, model: sizes, classes, latents: space })]])
 }
 
-/** What the metadata of a file say of its run; null where they say nothing. Throws UserError on what is no such description. */
+/** Returns the description of a run in the metadata of a file; null if there is none. Throws UserError if it is malformed. */
 function describedIn(metadata: ReadonlyMap<string, string>, path: string): Trained | null {
   const text = metadata.get(key)
   if (text === undefined) return null

@@ -74,6 +74,8 @@ export default defineConfig({
       })
       md.use(sourceLinks)
       md.use(tableLabels)
+      // Vue drops a line break between two elements, as in "**You need**" before a link; a space stays.
+      md.renderer.rules.softbreak = () => ' '
     },
   },
   themeConfig: {

@@ -1,66 +1,14 @@
 /**
- * adaLN-Zero on two tokens of width 3, forwards and backwards, for the chapter on layers: a branch F(y) = y² between
- * modulation and gate, whose gradient 2y is done by hand. And the order in which a new DiT's parameters get gradients.
+ * Tables of the chapter on layers: adaLN-Zero on two tokens (playground/adaln.ts), and the order in which a new DiT's parameters
+ * get gradients.
  */
 
-import {
-  add,
-  backward,
-  cpu,
-  gatedResidual,
-  gradients,
-  layerNorm,
-  mul,
-  reshape,
-  rng,
-  square,
-  sum,
-  type Tensor,
-  tensor,
-} from '../../core/index.ts'
+import { add, backward, cpu, mul, rng, square, sum } from '../../core/index.ts'
 import { DiT } from '../../models/index.ts'
 import { AdamW } from '../../nn/index.ts'
+import { byTape, chapterInputs } from '../playground/adaln.ts'
 
 const f64 = { dtype: 'f64', backend: cpu } as const
-
-/** The example's inputs: tokens, scale γ, shift β and gate α. */
-export const inputs = {
-  x: [
-    [1, 2, 3],
-    [4, 0, 2],
-  ],
-  gamma: [0, 0.5, -0.5],
-  beta: [0, 1, 0],
-  alpha: [0.5, 0, -1],
-} as const
-
-/** Values and gradients of the example, row by row. */
-export interface Example {
-  readonly values: Readonly<Record<string, readonly number[]>>
-  readonly gradients: Readonly<Record<string, readonly number[]>>
-  readonly loss: number
-}
-
-/** Runs o = x + α ⊙ F((1 + γ) ⊙ LN(x) + β) with F(y) = y² and L = ½ Σ o². */
-export function example(): Example {
-  const [gamma, beta, alpha] = [inputs.gamma, inputs.beta, inputs.alpha].map(v => tensor(v, f64).requireGrad())
-  const x = tensor(inputs.x, f64).requireGrad()
-  const normed = layerNorm(x, null, null, 0)
-  const y = add(mul(normed, add(gamma, 1)), beta)
-  const u = square(y)
-  const batch = (t: Tensor, ...shape: number[]) => reshape(t, shape)
-  const o = reshape(gatedResidual(batch(x, 1, 2, 3), batch(alpha, 1, 3), batch(u, 1, 2, 3)), [2, 3])
-  const loss = mul(sum(square(o)), 0.5)
-  const all = { x, normed, y, u, o, gamma, beta, alpha }
-  const found = gradients(loss, Object.values(all))
-  const numbers = (t: Tensor) => Array.from(t.dataSync())
-  const entries = Object.entries(all)
-  return {
-    values: Object.fromEntries(entries.map(([name, t]) => [name, numbers(t)])),
-    gradients: Object.fromEntries(entries.map(([name], i) => [name, numbers(found[i])])),
-    loss: loss.dataSync()[0],
-  }
-}
 
 /** 1.2247 → '1.22', −0 → '0'. */
 export function short(value: number): string {
@@ -79,7 +27,7 @@ function table(head: string, rows: readonly (readonly [string, readonly number[]
 const tokenHead = '| | token 1 | | | token 2 | | |'
 
 function forwardTable(): string {
-  const { values } = example()
+  const { values } = byTape(chapterInputs)
   return table(tokenHead, [
     ['x', values.x],
     ['x̂ = LN(x)', values.normed],
@@ -90,7 +38,7 @@ function forwardTable(): string {
 }
 
 function backwardTable(): string {
-  const { gradients } = example()
+  const { gradients } = byTape(chapterInputs)
   return table(tokenHead, [
     ['∂L/∂o = o', gradients.o],
     ['∂L/∂u = α ⊙ ∂L/∂o', gradients.u],
@@ -101,7 +49,7 @@ function backwardTable(): string {
 }
 
 function parameterTable(): string {
-  const { gradients } = example()
+  const { gradients } = byTape(chapterInputs)
   return [
     '| | channel 1 | channel 2 | channel 3 |',
     '|---|--:|--:|--:|',

@@ -2,7 +2,8 @@
 
 import { scope } from '../../core/index.ts'
 import { polyline } from '../../training/plot.ts'
-import { example, inputs, short } from './adaln.ts'
+import { type AdalnName, byTape, chapterInputs } from '../playground/adaln.ts'
+import { short } from './adaln.ts'
 import {
   arrow,
   blue,
@@ -130,8 +131,8 @@ function cells([x, y]: Point, values: readonly number[], colour: string): string
 
 /** Values on the left from top to bottom, gradients on the right from bottom to top. */
 function numbersFigure(): string {
-  const { values, gradients, loss } = example()
-  const rows: readonly (readonly [string, string, string])[] = [
+  const { values, gradients, loss } = byTape(chapterInputs)
+  const rows: readonly (readonly [string, AdalnName, string])[] = [
     ['x', 'x', '∂L/∂x'],
     ['x̂ = LN(x)', 'normed', '∂L/∂x̂'],
     ['y = (1 + γ) ⊙ x̂ + β', 'y', '∂L/∂y'],
@@ -183,7 +184,7 @@ function numbersFigure(): string {
     parts.push(...cells([344, y], gradients[name], purple))
   }
   parts.push(text([200, 456], `L = ½ Σ o² = ${loss.toFixed(2)}`, { size: 13 }))
-  const given = (['gamma', 'beta', 'alpha'] as const).map(name => inputs[name].map(short).join(', '))
+  const given = (['gamma', 'beta', 'alpha'] as const).map(name => chapterInputs[name].map(short).join(', '))
   parts.push(text([200, 476], `γ = (${given[0]}), β = (${given[1]}), α = (${given[2]})`, { size: 12 }))
   return figure([480, 486], 'adaLN-Zero on two tokens: values and gradients', parts)
 }
@@ -222,7 +223,7 @@ async function gates(): Promise<string> {
           ),
           part === 0
             ? legend(
-                sizes.map((_, i) => `block ${i + 1}`),
+                sizes.map((_, i) => `block ${i}`),
                 colours,
                 [310, 12],
               )

@@ -51,14 +51,14 @@ const ways: readonly (readonly [string, number | Masking])[] = [
 async function maskGrid(): Promise<string> {
   const parts: string[] = []
   for (const [k, [title, way]] of ways.entries()) {
-    const at: Point = [10 + (k % 3) * 156, 30 + Math.floor(k / 3) * 186]
+    const at: Point = [10 + (k % 3) * 156, 30 + Math.floor(k / 3) * 206]
     const hidden = hiddenBy(way)
     const kept = hidden.filter(h => h === 0).length
     parts.push(text([at[0] + 72, at[1] - 8], title, { size: 12.5 }))
     parts.push(...(await masked(at, 144, hidden)))
     parts.push(text([at[0] + 72, at[1] + 160], `${kept} of ${T} tokens kept`, { size: 12 }))
   }
-  return figure([480, 392], 'Masks of three papers over a face', parts)
+  return figure([480, 412], 'Masks of three papers over a face', parts)
 }
 
 /** For each paper the tokens whose error enters a loss: green denoised, orange reconstructed, none in grey. */
@@ -75,20 +75,20 @@ async function losses(): Promise<string> {
   ]
   const parts: string[] = []
   for (const [k, [title, words, hidden, colourOf]] of rows.entries()) {
-    const y = 10 + k * 160
+    const y = 40 + k * 160
     parts.push(...(await masked([10, y], 148, hidden, i => colourOf(hidden[i] !== 0))))
     parts.push(text([176, y + 62], title, { anchor: 'start', bold: true, size: 15 }))
     parts.push(text([176, y + 86], words, { anchor: 'start' }))
   }
   parts.push(
-    rect([176, 34], [12, 12], { colour: green, width: 2 }),
-    text([194, 45], 'noise is predicted', { anchor: 'start', size: 12 }),
+    rect([10, 14], [12, 12], { colour: green, width: 2 }),
+    text([28, 25], 'noise is predicted', { anchor: 'start', size: 12 }),
   )
   parts.push(
-    rect([320, 34], [12, 12], { colour: orange, width: 2 }),
-    text([338, 45], 'patch is rebuilt', { anchor: 'start', size: 12 }),
+    rect([176, 14], [12, 12], { colour: orange, width: 2 }),
+    text([194, 25], 'patch is rebuilt', { anchor: 'start', size: 12 }),
   )
-  return figure([480, 490], 'Tokens that enter each loss', parts)
+  return figure([480, 520], 'Tokens that enter each loss', parts)
 }
 
 /** Six tokens through MDT's side-interpolator. */

@@ -134,11 +134,14 @@ export function figure([W, H]: Point, title: string, parts: readonly string[]): 
 /** Plots side by side or, with `columns` 1, one above the other. */
 export function plots(all: readonly Omit<Plot, 'ink'>[], columns = 1, title?: string): string {
   const rows: string[] = []
+  const drawn = all.map(plot => drawPlot({ ...plot, ink: midInk }))
+  // Axes of plots under each other begin at the same place.
+  const left = Math.max(...drawn.map(plot => plot.left))
   let [W, H] = [0, 0]
   for (let i = 0; i < all.length; i += columns) {
     const row = all.slice(i, i + columns)
     const svg = imageOf(
-      row.map(plot => drawPlot({ ...plot, ink: midInk })),
+      drawn.slice(i, i + columns).map(plot => (columns === 1 ? { ...plot, left } : plot)),
       row.map(({ width }) => width),
       Math.max(...row.map(({ height }) => height)),
       4,

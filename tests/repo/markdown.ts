@@ -1,7 +1,7 @@
 /**
  * Documents as data: their code blocks, links and quotations of source lines. Used by docs.test.ts; run by itself,
- * `npx tsx tests/repo/markdown.ts`, it finds each line that the papers' pages quote again after code has moved. Needs Node. The
- * tour's code is written into its pages by name (site/code.ts).
+ * `npx tsx tests/repo/markdown.ts`, it updates the line numbers of the papers' pages and of the reading list after code has moved.
+ * The tour's code is written into its pages by name (site/code.ts). Needs Node.
  */
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -86,5 +86,26 @@ export function renumbered(document: string): string {
   }, markdown)
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href)
+/** A row of docs/reading-list.md: a link to a file, then a name that the file exports, if there is one. */
+export const stop = /^(\| \[(.+?)\]\(\.\.\/)[^)]+(\) \| )(?:`(\w+)`)?( ?\| \S.* \|)$/gm
+
+/** Returns docs/reading-list.md with links to the lines that declare the names. Throws if a file does not export a name. */
+export function readingList(): string {
+  return read('docs/reading-list.md').replace(
+    stop,
+    (_, open: string, path: string, middle: string, name: string | undefined, rest: string) => {
+      if (name === undefined) return `${open}${path}${middle}${rest.trimStart()}`
+      const declaration = new RegExp(`^export (async )?(function\\*?|(abstract )?class|const|interface) ${name}\\b`)
+      const line = read(path)
+        .split('\n')
+        .findIndex(text => declaration.test(text))
+      if (line < 0) throw new Error(`docs/reading-list.md: expected an export of ${path}, got '${name}'`)
+      return `${open}${path}#L${line + 1}${middle}\`${name}\`${rest}`
+    },
+  )
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   for (const document of quoting()) writeFileSync(join(root, document), renumbered(document))
+  writeFileSync(join(root, 'docs/reading-list.md'), readingList())
+}

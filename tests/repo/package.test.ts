@@ -27,7 +27,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { isolation } from '../../site/isolation.ts'
 import { executable } from '../core/browser-host.ts'
-import { read, root } from './markdown.ts'
+import { blocks, read, root } from './markdown.ts'
 import { rooms, specifiers } from './rooms.ts'
 
 const layers: readonly string[] = rooms
@@ -359,6 +359,19 @@ test('ten lines with the package: declarations, and Node', () => {
   writeFileSync(join(place, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, include: ['program.ts'] }))
   node(tsc, '-p', place)
   assert.is(node('program.js').trim(), said)
+})
+
+test('the quick start and the examples of the library run as printed, as plain JavaScript', () => {
+  const pages = ['README.md', 'docs/index.md', 'docs/library.md']
+  const { version } = json('package.json')
+  for (const page of pages) assert.match(read(page), `npm install ../demask/demask-${version}.tgz`, page)
+  const printed = pages.flatMap(page => blocks(read(page))).filter(({ language }) => language === 'ts')
+  assert.ok(printed.length >= 6, `${printed.length} programs`)
+  for (const { text } of printed) {
+    writeFileSync(join(place, 'printed.mjs'), text)
+    const promised = [...text.matchAll(/^ *console\.log\(.*\) \/\/ (.*)$/gm)].map(([, output]) => output)
+    assert.equal(node('printed.mjs').trim().split('\n'), promised)
+  }
 })
 
 const inBrowser = executable === undefined ? test.skip : test

@@ -221,6 +221,27 @@ onSite('the expression page: gradients are those of Node, errors are our own', a
   await page.close()
 })
 
+onSite('adaLN-Zero with other numbers: formulas and tape agree, errors name the field', async () => {
+  const { page } = await open('playground/adaln.html')
+  const row = (name: string) =>
+    page.$$eval(`[data-row="${name}"] td`, cells => cells.map(cell => Number(cell.textContent!.replace('−', '-'))))
+  assert.equal(await row('gradients alpha'), [9.75, 2, 0.984])
+  await page.focus('[data-test=adaln-alpha]')
+  await page.keyboard.press('Control+A')
+  await page.keyboard.type('0, 0, 0')
+  assert.equal(await row('gradients gamma'), [0, 0, 0], 'a closed gate sends nothing into its branch')
+  assert.ok(
+    (await row('gradients alpha')).every(g => g !== 0),
+    'but learns itself',
+  )
+  assert.ok(Number(await page.textContent('[data-test=difference]')) < 1e-12)
+  await page.fill('[data-test=adaln-token1]', '2, 2, 2')
+  assert.match((await page.textContent('[data-test=error]'))!, /^token1: expected numbers that are not all equal/)
+  await page.click('[data-test=adaln-reset]')
+  assert.equal(await row('gradients alpha'), [9.75, 2, 0.984])
+  await page.close()
+})
+
 onSite('the model that comes with the site denoises, attends and draws', async () => {
   const noise = await open('playground/noise.html')
   const errorOf = async (name: string) => Number(await noise.page.textContent(`[data-test=${name}-error]`))
