@@ -21,8 +21,8 @@ import sharp from 'sharp'
 import { toByte } from '../data/index.ts'
 import { type NpzSource, writeNpz } from '../io/npz.ts'
 import { reason, UserError } from '../io/user-error.ts'
-import { writeGrid } from '../training/index-node.ts'
 import type { Generated } from '../training/latents.ts'
+import { columnsOf, writeGrid } from '../training/pictures.ts'
 
 /** Some of the pictures, in order; `labels` is null for a model without classes. */
 export interface Batch extends Generated {
@@ -83,7 +83,7 @@ function outputOf(path: string, options: OutputOptions): Output {
   }
   if (isPicture.test(path)) {
     checkPicture(path)
-    return grid(path)
+    return grid(path, options)
   }
   checkFolder(path)
   return folder(path, options)
@@ -123,7 +123,15 @@ function isFolder(path: string): boolean | undefined {
   }
 }
 
-function grid(path: string): Output {
+/** Number of labels after which a list repeats; its length if it does not. */
+function periodOf(labels: readonly number[] | null): number | undefined {
+  if (labels === null) return undefined
+  const repeats = (period: number) => labels.every((label, i) => i < period || label === labels[i - period])
+  const period = labels.findIndex((_, i) => i > 0 && repeats(i))
+  return period > 0 ? period : labels.length
+}
+
+function grid(path: string, { labels }: OutputOptions): Output {
   const batches: Batch[] = []
   return {
     async add(batch) {
@@ -139,7 +147,7 @@ function grid(path: string): Output {
         all.set(values, at)
         at += values.length
       }
-      await writeGrid(path, all, [N, C, H, W], { columns: Math.min(12, N), magnify: Math.ceil(48 / H) })
+      await writeGrid(path, all, [N, C, H, W], { columns: columnsOf(N, periodOf(labels)), magnify: Math.ceil(48 / H) })
       return `${path}: ${pictures(N)} of ${H} px`
     },
   }

@@ -10,7 +10,7 @@ import { type ClassFrom, type ImageDataset, type LatentDataset, type Moments, re
 import { sha256Of } from '../io/checksum.ts'
 import { UserError } from '../io/user-error.ts'
 import type { AutoencoderKL } from '../models/index.ts'
-import { writeGrid } from './pictures.ts'
+import { columnsOf, writeGrid } from './pictures.ts'
 import { loadVae, locateVae } from './vae-weights.ts'
 
 /** Pictures that are encoded or decoded at a time: as many as have the pixels of one of 256 by 256. */
@@ -158,6 +158,5 @@ export async function showGenerated(
   const pictures = decode === null ? drawn : await decode(drawn, stop)
   if (pictures === null) return
   const { values, shape } = pictures
-  const most = classes > 0 && classes <= 12 ? 12 - (12 % classes) : 12
-  await writeGrid(path, values, shape, { columns: Math.min(most, shape[0]), magnify: Math.ceil(48 / shape[2]) })
+  await writeGrid(path, values, shape, { columns: columnsOf(shape[0], classes), magnify: Math.ceil(48 / shape[2]) })
 }

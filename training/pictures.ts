@@ -17,6 +17,14 @@ export interface GridOptions {
   readonly magnify?: number
 }
 
+/**
+ * Pictures in a row of a grid of N pictures: at most 12. Pictures of `kinds` kinds in turn have a column for each kind, if there
+ * are at most 12 kinds.
+ */
+export function columnsOf(N: number, kinds = 1): number {
+  return Math.min(kinds >= 1 && kinds <= 12 ? 12 - (12 % kinds) : 12, N)
+}
+
 /** Grey level of the 1-pixel gaps between images. */
 const gap = 0xd0
 

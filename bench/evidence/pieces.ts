@@ -5,9 +5,10 @@
 
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { openDataset } from '../../data/index.ts'
-import { writeNpz } from '../../io/npz.ts'
+import { openDataset, toModelRange } from '../../data/index.ts'
+import { readNpz, writeNpz } from '../../io/npz.ts'
 import { UserError } from '../../io/user-error.ts'
+import { columnsOf, writeGrid } from '../../training/pictures.ts'
 import { type EvidenceRun, fewSmileys } from './experiments.ts'
 import type { LossRow, Measures, Point } from './records.ts'
 import { demask } from './trees.ts'
@@ -146,17 +147,32 @@ export async function measure(
   }
 }
 
-/** Writes a grid of `count` samples of a run at its last step, all classes in turn, to `path`. Rejects with UserError. */
+/**
+ * Writes a grid of `count` samples of a run at its last step, all classes in turn, a column for each, to `path`. Rejects with
+ * UserError.
+ */
 export async function drawGrid(
   { tree, folder }: Place,
-  { guidance }: EvidenceRun,
+  { guidance, size }: EvidenceRun,
   path: string,
   count: number,
 ): Promise<void> {
-  mkdirSync(dirname(path), { recursive: true })
+  const file = join(folder, 'grid.npz')
+  rmSync(file, { force: true })
   const scale = guidance === undefined ? [] : ['--guidance', String(guidance)]
-  const { code } = await demask(tree, ['sample', '--from', folder, '--count', String(count), ...scale, '--out', path])
+  const { code } = await demask(tree, ['sample', '--from', folder, '--count', String(count), ...scale, '--out', file])
   if (code !== 0) throw new UserError(`evidence: sampling of ${folder} ended with exit code ${code}`)
+  const arrays = await readNpz(file)
+  const [bytes, labels] = [arrays.get('arr_0')!, arrays.get('arr_1')]
+  const area = size ** 2
+  const planes = new Float32Array(bytes.data.length)
+  for (let n = 0; n < count; n++)
+    for (let i = 0; i < area; i++)
+      for (let c = 0; c < 3; c++)
+        planes[(3 * n + c) * area + i] = toModelRange(Number(bytes.data[3 * (n * area + i) + c]))
+  mkdirSync(dirname(path), { recursive: true })
+  const columns = columnsOf(count, labels === undefined ? 1 : new Set(labels.data).size)
+  await writeGrid(path, planes, [count, 3, size, size], { columns, magnify: Math.ceil(48 / size) })
 }
 
 /** A point of a run at its last step. */
