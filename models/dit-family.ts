@@ -34,6 +34,7 @@ export const timestepLossSettings = {
   weighting: {
     type: 'text',
     choices: ['uniform', 'min-snr-5'],
+    /** Weighting for a preset. */
     default: weightingIn,
     help: 'weight of the squared error by timestep',
   },
