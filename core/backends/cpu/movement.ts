@@ -63,16 +63,16 @@ export function movementLoops(host: Host) {
     },
 
     split(x, parts, axis) {
-      const X = host.view(x.storage)
       const chunk = sizeOf(x.shape.slice(axis)) / parts
       const shape = x.shape.with(axis, x.shape[axis] / parts)
-      return Array.from({ length: parts }, (_, k) => {
-        const y = output(host, { dtype: x.dtype, shape })
+      const made = Array.from({ length: parts }, () => output(host, { dtype: x.dtype, shape }))
+      const X = host.view(x.storage)
+      for (const [k, y] of made.entries()) {
         const Y = host.view(y)
         for (let at = 0; at < Y.length; at += chunk)
           Y.set(X.subarray(parts * at + k * chunk, parts * at + (k + 1) * chunk), at)
-        return y
-      })
+      }
+      return made
     },
   } satisfies Partial<BackendKernels>
 }
