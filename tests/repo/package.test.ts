@@ -427,6 +427,9 @@ test('npx demask in that project: train and sample', async () => {
     '`npx demask train mdt --out run --resume --steps 1`',
   )
   assert.match(demask('sample', '--from', 'run', '--count', '1', '--steps', '2'), 'samples.png: 1 picture of 8 px')
+  // A clone has a model to sample from, the package has none.
+  const { status, stderr } = spawnSync(process.execPath, [join(home, bin.demask), 'sample'], { encoding: 'utf8' })
+  assert.equal([status, stderr], [2, 'error: --from: expected a run, a checkpoint or a file of weights, got none\n'])
 })
 
 test.run()
