@@ -13,7 +13,7 @@ import { isSafetensorsDType } from '../io/safetensors-elements.ts'
 import { writeSafetensors } from '../io/safetensors-node.ts'
 import { UserError } from '../io/user-error.ts'
 import { openWeights, type WeightsFile } from '../io/weights-node.ts'
-import { isRun, locate, metadataOf } from '../training/trained-run.ts'
+import { checkpointIn, locate, metadataOf } from '../training/trained-run.ts'
 import { demask } from './command.ts'
 import { readFlags } from './flags.ts'
 
@@ -72,7 +72,7 @@ export async function run(words: readonly string[]): Promise<void> {
   )
   if (!to.endsWith('.safetensors')) throw new UserError(`${to}: expected a name that ends with .safetensors`)
   if (existsSync(to)) throw new UserError(`${to}: expected a new file, got one that is there already`)
-  const { path, run } = isRun(from) ? locate(from, 'ema', 'FROM') : { path: from, run: null }
+  const { path, run } = checkpointIn(from) === null ? { path: from, run: null } : locate(from, 'ema', 'FROM')
   using file = await openWeights(path, { part })
   const target = dtype as Target | undefined
   const tensors = converted(stripped(file.state, strip), target, path)

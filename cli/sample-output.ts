@@ -22,7 +22,7 @@ import { toByte } from '../data/index.ts'
 import { type NpzSource, writeNpz } from '../io/npz.ts'
 import { reason, UserError } from '../io/user-error.ts'
 import type { Generated } from '../training/latents.ts'
-import { columnsOf, writeGrid } from '../training/pictures.ts'
+import { samplesLayout, writeGrid } from '../training/pictures.ts'
 
 /** Some of the pictures, in order; `labels` is null for a model without classes. */
 export interface Batch extends Generated {
@@ -147,7 +147,8 @@ function grid(path: string, { labels }: OutputOptions): Output {
         all.set(values, at)
         at += values.length
       }
-      await writeGrid(path, all, [N, C, H, W], { columns: columnsOf(N, periodOf(labels)), magnify: Math.ceil(48 / H) })
+      const shape = [N, C, H, W] as const
+      await writeGrid(path, all, shape, samplesLayout(shape, periodOf(labels)))
       return `${path}: ${pictures(N)} of ${H} px`
     },
   }

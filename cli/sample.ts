@@ -25,8 +25,8 @@ export async function run(words: readonly string[]): Promise<void> {
   const flags = sampleFlags(words)
   const world = await init()
   checkRanksFlag(flags.ranks, world.size)
-  const { path, run, ...opened } = await openTrained(flags.from ?? shippedModel(), flags)
-  using file = opened.file
+  using file = await openTrained(flags.from ?? shippedModel(), flags)
+  const { path, run } = file
   const { heads = run?.model.numHeads, 'decoder-heads': decoderHeads = run?.model.decoder?.numHeads } = flags
   const { classes, schedule } = flags
   const [config, preset, ablation] = [file.metadata.get('config'), run?.settings.preset, run?.model.ablation]

@@ -75,8 +75,8 @@ await main(async () => {
     ],
   })
   checkPicture(flags.out)
-  const { path, run, ...opened } = await openTrained(flags.from, flags)
-  using file = opened.file
+  using file = await openTrained(flags.from, flags)
+  const { path, run } = file
   const found = recognise(file.state, path, {
     heads: flags.heads ?? run?.model.numHeads,
     classes: flags.classes,

@@ -10,7 +10,7 @@ import { type ClassFrom, type ImageDataset, type LatentDataset, type Moments, re
 import { sha256Of } from '../io/checksum.ts'
 import { UserError } from '../io/user-error.ts'
 import type { AutoencoderKL } from '../models/index.ts'
-import { columnsOf, writeGrid } from './pictures.ts'
+import { samplesLayout, writeGrid } from './pictures.ts'
 import { loadVae, locateVae } from './vae-weights.ts'
 
 /** Pictures that are encoded or decoded at a time: as many as have the pixels of one of 256 by 256. */
@@ -145,9 +145,8 @@ async function decoded(
 }
 
 /**
- * Writes a grid of what a model generated, decoded if it generated latents; nothing if `stop` becomes true meanwhile. A row has
- * at most 12 pictures. Pictures of classes 0, 1, … in turn have a column for each class, if there are at most 12 classes.
- * Throws UserError where the file cannot be written.
+ * Writes a grid of what a model generated, decoded if it generated latents; nothing if `stop` becomes true meanwhile. Classes
+ * are drawn in turn. Throws UserError where the file cannot be written.
  */
 export async function showGenerated(
   path: string,
@@ -158,5 +157,5 @@ export async function showGenerated(
   const pictures = decode === null ? drawn : await decode(drawn, stop)
   if (pictures === null) return
   const { values, shape } = pictures
-  await writeGrid(path, values, shape, { columns: columnsOf(shape[0], classes), magnify: Math.ceil(48 / shape[2]) })
+  await writeGrid(path, values, shape, samplesLayout(shape, classes))
 }

@@ -18,11 +18,12 @@ export interface GridOptions {
 }
 
 /**
- * Pictures in a row of a grid of N pictures: at most 12. Pictures of `kinds` kinds in turn have a column for each kind, if there
- * are at most 12 kinds.
+ * Layout of a grid of samples (N, C, H, W): each at least 48 pixels high, at most 12 in a row. Samples of `kinds` kinds in turn
+ * have a column for each kind, if there are at most 12 kinds.
  */
-export function columnsOf(N: number, kinds = 1): number {
-  return Math.min(kinds >= 1 && kinds <= 12 ? 12 - (12 % kinds) : 12, N)
+export function samplesLayout([N, , H]: readonly [N: number, C: number, H: number, W: number], kinds = 1): GridOptions {
+  const most = kinds >= 1 && kinds <= 12 ? 12 - (12 % kinds) : 12
+  return { columns: Math.min(most, N), magnify: Math.ceil(48 / H) }
 }
 
 /** Grey level of the 1-pixel gaps between images. */

@@ -28,8 +28,8 @@ export async function startFrom<Model extends Module, Options, Own extends Setti
   source: WeightsSource,
   flag: string,
 ): Promise<readonly string[]> {
-  const { path, run, ...opened } = await openTrained(source.path, source, flag)
-  using file = opened.file
+  using file = await openTrained(source.path, source, flag)
+  const { path, run } = file
   const target = options as TransformerOptions & { readonly decoder?: { readonly numHeads: number } | null }
   const found = recognise(finiteWeights(file.state), path, {
     heads: run?.model.numHeads ?? target.numHeads,

@@ -28,10 +28,10 @@ export interface Trained {
   readonly latents?: LatentSpace | null
 }
 
-/** True for the folder of a run that has a checkpoint, and for that of a checkpoint. */
-export function isRun(folder: string): boolean {
-  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return false
-  return latestCheckpoint(folder) !== undefined || existsSync(join(folder, 'state.json'))
+/** The checkpoint in a folder: the latest one of a run, or the folder itself; null where there is none. */
+export function checkpointIn(folder: string): string | null {
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return null
+  return latestCheckpoint(folder)?.path ?? (existsSync(join(folder, 'state.json')) ? folder : null)
 }
 
 /**
@@ -45,18 +45,17 @@ export function locate(
 ): { path: string; run: RunState<Trained> | null } {
   const kind = statSync(from, { throwIfNoEntry: false })
   if (kind === undefined) throw new UserError(`${flag}: no such file or folder: ${from}`)
-  const found = isRun(from)
-  if (!kind.isDirectory() || (!found && weightsIn(from) !== null)) return { path: from, run: null }
-  if (!found)
+  const checkpoint = checkpointIn(from)
+  if (checkpoint === null) {
+    if (!kind.isDirectory() || weightsIn(from) !== null) return { path: from, run: null }
     throw new UserError(`${flag}: expected a run, a checkpoint or a folder of weights, got ${from} without any of them`)
-  const checkpoint = latestCheckpoint(from)?.path ?? from
+  }
   return { path: join(checkpoint, `${weights}.safetensors`), run: readState<RunState<Trained>>(checkpoint) }
 }
 
 /** A file of weights, opened, and what is known of the run that they come from; null where nothing is. */
-export interface TrainedFile {
+export interface TrainedFile extends WeightsFile {
   readonly path: string
-  readonly file: WeightsFile
   readonly run: Trained | null
 }
 
@@ -71,7 +70,12 @@ export async function openTrained(
 ): Promise<TrainedFile> {
   const { path, run } = locate(from, weights, flag)
   const file = await openWeights(path, { weights, part })
-  return { path, file, run: run ?? describedIn(file.metadata, path) }
+  try {
+    return { ...file, path, run: run ?? describedIn(file.metadata, path) }
+  } catch (error) {
+    file.close()
+    throw error
+  }
 }
 
 /** Key of the metadata of a safetensors file that was made of a run: what a program must know of it, as JSON. */

@@ -135,9 +135,9 @@ await main(async () => {
   const longestCurve = Math.max(...runs.map(({ points }) => points.length))
   // Seed by seed and point by point, so that an early end leaves curves that can be compared; in a seed, runs that start
   // from others come last.
-  const count = Math.max(...runs.map(({ seed }) => seed)) + 1
-  const groups = Array.from({ length: 2 * count }, (_, i) =>
-    opened.filter(({ run }) => run.seed === i >> 1 && (run.from !== undefined) === (i % 2 === 1)),
+  const seeds = [...new Set(runs.map(({ seed }) => seed))].sort((a, b) => a - b)
+  const groups = seeds.flatMap(seed =>
+    [false, true].map(follows => opened.filter(({ run }) => run.seed === seed && (run.from !== undefined) === follows)),
   )
   const turns = groups.flatMap(group =>
     Array.from({ length: longestCurve }, (_, k) => group.map(each => [each, k] as const)).flat(),

@@ -6,9 +6,9 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { openDataset, toModelRange } from '../../data/index.ts'
-import { readNpz, writeNpz } from '../../io/npz.ts'
+import { writeNpz } from '../../io/npz.ts'
 import { UserError } from '../../io/user-error.ts'
-import { columnsOf, writeGrid } from '../../training/pictures.ts'
+import { samplesLayout, writeGrid } from '../../training/pictures.ts'
 import { type EvidenceRun, fewSmileys } from './experiments.ts'
 import type { LossRow, Measures, Point } from './records.ts'
 import { demask } from './trees.ts'
@@ -162,17 +162,12 @@ export async function drawGrid(
   const scale = guidance === undefined ? [] : ['--guidance', String(guidance)]
   const { code } = await demask(tree, ['sample', '--from', folder, '--count', String(count), ...scale, '--out', file])
   if (code !== 0) throw new UserError(`evidence: sampling of ${folder} ended with exit code ${code}`)
-  const arrays = await readNpz(file)
-  const [bytes, labels] = [arrays.get('arr_0')!, arrays.get('arr_1')]
-  const area = size ** 2
-  const planes = new Float32Array(bytes.data.length)
-  for (let n = 0; n < count; n++)
-    for (let i = 0; i < area; i++)
-      for (let c = 0; c < 3; c++)
-        planes[(3 * n + c) * area + i] = toModelRange(Number(bytes.data[3 * (n * area + i) + c]))
+  const drawn = await openDataset(`npz:${file}`, size)
+  const planes = new Float32Array(3 * size ** 2 * count)
+  for (let n = 0; n < count; n++) planes.set(Float32Array.from(await drawn.pixels(n), toModelRange), 3 * size ** 2 * n)
   mkdirSync(dirname(path), { recursive: true })
-  const columns = columnsOf(count, labels === undefined ? 1 : new Set(labels.data).size)
-  await writeGrid(path, planes, [count, 3, size, size], { columns, magnify: Math.ceil(48 / size) })
+  const shape = [count, 3, size, size] as const
+  await writeGrid(path, planes, shape, samplesLayout(shape, drawn.classes.length))
 }
 
 /** A point of a run at its last step. */
