@@ -7,7 +7,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { latestCheckpoint, loadCheckpoint } from '../../training/index-node.ts'
 import { bytesOf, inFolder } from '../programs/example.ts'
-import { runJob, testUnderMpi } from './job.ts'
+import { demask, runJob, testUnderMpi } from './job.ts'
 
 async function printed(ranks: number, ...words: string[]): Promise<string> {
   const { code, stdout, stderr } = await runJob(ranks, words)
@@ -19,7 +19,7 @@ testUnderMpi('sample and evaluate: 2 and 3 ranks, with the last batch on some of
   inFolder(async folder => {
     const run = join(folder, 'run')
     const small = ['--preset', 'tiny', '--size', '8', '--batch', '1', '--steps', '1', '--threads', '1']
-    await printed(0, 'cli/index.ts', 'train', 'maskdm', 'pretrain', ...small, '--out', run)
+    await printed(0, demask, 'train', 'maskdm', 'pretrain', ...small, '--out', run)
     const drawn: string[] = []
     for (const [ranks, batch] of [
       [0, 5],
@@ -28,7 +28,7 @@ testUnderMpi('sample and evaluate: 2 and 3 ranks, with the last batch on some of
     ] as const) {
       const out = join(folder, `${ranks}.npz`)
       const words = ['--count', '5', '--steps', '2', '--batch', String(batch), '--threads', '1']
-      const text = await printed(ranks, 'cli/index.ts', 'sample', '--from', run, '--out', out, ...words)
+      const text = await printed(ranks, demask, 'sample', '--from', run, '--out', out, ...words)
       assert.is(text.match(/5 pictures of 8 px/g)?.length, 1, text)
       drawn.push(readFileSync(out).toString('base64'))
     }
@@ -39,7 +39,7 @@ testUnderMpi('sample and evaluate: 2 and 3 ranks, with the last batch on some of
     for (const ranks of [0, 2]) {
       const save = join(folder, `statistics-${ranks}.safetensors`)
       const words = ['emoji:smileys', join(folder, '0.npz'), '--json', '--batch', '48', '--threads', '1']
-      measured.push(await printed(ranks, 'cli/index.ts', 'evaluate', ...words, '--save', save))
+      measured.push(await printed(ranks, demask, 'evaluate', ...words, '--save', save))
       measured.push(readFileSync(save).toString('base64'))
     }
     assert.match(measured[0], /"precision by emoji features": \d/)

@@ -12,7 +12,7 @@ import * as assert from 'uvu/assert'
 import { latestCheckpoint, loadCheckpoint } from '../../training/index-node.ts'
 import { decided } from '../crash/life.ts'
 import { inFolder } from '../programs/example.ts'
-import { type Ended, isOpenMpi, type JobOptions, runJob, testUnderMpi } from './job.ts'
+import { demask, type Ended, isOpenMpi, type JobOptions, runJob, testUnderMpi } from './job.ts'
 
 const failing = fileURLToPath(new URL('./failing.ts', import.meta.url))
 
@@ -51,7 +51,7 @@ testUnderMpi('a rank that stops answering ends the job after the timeout', async
   assert.equal(errors, ['error: rank 0 of 2: expected an answer of all ranks within 4 s, got none'])
 })
 
-const run = ['examples/train-mdt-s.ts', '--preset', 'tiny', '--size', '8', '--batch', '2', '--seed', '5']
+const run = [demask, 'train', 'mdt', '--preset', 'tiny', '--size', '8', '--batch', '2', '--seed', '5']
 
 function train(
   ranks: number,
@@ -123,7 +123,7 @@ testUnderMpi('a full disk on rank 0 ends all ranks with one line', () =>
   inFolder(async folder => {
     const out = join(folder, 'run')
     const fullDisk = new URL('../crash/full-disk.ts', import.meta.url).href
-    const ended = await train(2, out, 100_000, { nodeFlags: ['--import', fullDisk], env: { FULL_AT_WRITE: '9' } })
+    const ended = await train(2, out, 100_000, { nodeFlags: ['--import', 'tsx', '--import', fullDisk], env: { FULL_AT_WRITE: '9' } })
     assert.is.not(ended.code, 0)
     assert.is(ended.errors.length, 1, ended.stderr)
     assert.match(ended.errors[0], /no space left on the disk/)

@@ -10,7 +10,7 @@ import * as assert from 'uvu/assert'
 import { latestCheckpoint } from '../../training/index-node.ts'
 import { decided } from '../crash/life.ts'
 import { inFolder } from '../programs/example.ts'
-import { runJob, testUnderMpi } from './job.ts'
+import { demask, runJob, testUnderMpi } from './job.ts'
 
 /** Trains on `ranks` ranks, or without a launcher on none. Returns what was printed. */
 async function trained(ranks: number, out: string, ...words: string[]): Promise<string> {
@@ -34,7 +34,7 @@ for (const words of families)
   testUnderMpi(`${words[0]}: 2 ranks leave the bytes of one process with 2 parts`, () =>
     inFolder(async folder => {
       const [one, two] = ['one', 'two'].map(name => join(folder, name))
-      const run = ['cli/index.ts', 'train', ...words, '--steps', '2']
+      const run = [demask, 'train', ...words, '--steps', '2']
       await trained(0, one, ...run, '--parts', '2')
       await trained(2, two, ...run) // --parts is the number of ranks by default
       assert.equal(decided(two, 2), decided(one, 2))
@@ -44,7 +44,7 @@ for (const words of families)
 testUnderMpi('4 parts on 1, 2 and 4 ranks, stopped and resumed, are an unbroken run', () =>
   inFolder(async folder => {
     const [unbroken, broken] = ['unbroken', 'broken'].map(name => join(folder, name))
-    const run = ['examples/train-mdt-s.ts', '--preset', 'tiny', '--size', '8', '--clip', '0.5']
+    const run = [demask, 'train', 'mdt', '--preset', 'tiny', '--size', '8', '--clip', '0.5']
     const settings = ['--batch', '4', '--parts', '4', '--seed', '3']
     await trained(0, unbroken, ...run, ...settings, '--steps', '6')
     const printed = await trained(2, broken, ...run, ...settings, '--steps', '2')
@@ -69,7 +69,7 @@ testUnderMpi('an optimizer that is shared out over ranks leaves the bytes and th
       [3, 'maskdit', '--batch', '3', '--parts', '3'],
     ] as const) {
       const [whole, shared] = ['whole', 'shared'].map(kind => join(folder, `${name}-${kind}`))
-      const run = ['cli/index.ts', 'train', name]
+      const run = [demask, 'train', name]
       await trained(0, whole, ...run, ...words, '--size', '8', '--seed', '2', '--steps', '3')
       await trained(ranks, shared, ...run, ...words, '--size', '8', '--seed', '2', '--steps', '2', '--shard-optimizer')
       await trained(1, shared, ...run, '--resume', '--steps', '3')
@@ -79,7 +79,7 @@ testUnderMpi('an optimizer that is shared out over ranks leaves the bytes and th
 )
 
 testUnderMpi('a mistake on the command line is one line, and ends all ranks', async () => {
-  const { code, errors } = await runJob(2, ['cli/index.ts', 'train', 'mdt', '--preset', 'huge'])
+  const { code, errors } = await runJob(2, [demask, 'train', 'mdt', '--preset', 'huge'])
   assert.is.not(code, 0)
   assert.is(errors.length, 1, errors.join('\n'))
   assert.match(errors[0], /--preset/)
@@ -88,7 +88,7 @@ testUnderMpi('a mistake on the command line is one line, and ends all ranks', as
 testUnderMpi('a loss that is not finite on one rank is skipped by all, as one process does', () =>
   inFolder(async folder => {
     const [one, two] = ['one', 'two'].map(name => join(folder, name))
-    const run = ['cli/index.ts', 'train', 'mdt', '--preset', 'tiny', ...small, '--lr', '1e30', '--steps', '4']
+    const run = [demask, 'train', 'mdt', '--preset', 'tiny', ...small, '--lr', '1e30', '--steps', '4']
     const skipping = [...run, '--skip-nonfinite', '9']
     await trained(0, one, ...skipping, '--parts', '2')
     await trained(2, two, ...skipping)

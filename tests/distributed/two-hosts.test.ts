@@ -10,7 +10,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { decided } from '../crash/life.ts'
 import { inFolder } from '../programs/example.ts'
-import { isOpenMpi, jobEnvironment, mpirun, runJob, testUnderMpi } from './job.ts'
+import { commandOf, demask, isOpenMpi, jobEnvironment, mpirun, runJob, testUnderMpi } from './job.ts'
 
 const [left, right] = ['left', 'right'].map(side => `demask-${process.pid}-${side}`)
 const addresses = ['10.98.76.1', '10.98.76.2'] as const
@@ -52,14 +52,14 @@ testTwoHosts('2 ranks on two hosts, over TCP', () =>
       `#!/bin/sh\nshift\ntouch ${folder}/other-host\nexec ip netns exec ${right} unshare --uts sh -c "hostname right; exec sh -c '$*'"\n`,
     )
     chmodSync(agent, 0o755)
-    const run = ['cli/index.ts', 'train', 'mdt', '--preset', 'tiny', '--size', '8', '--batch', '2', '--seed', '4']
+    const run = [demask, 'train', 'mdt', '--preset', 'tiny', '--size', '8', '--batch', '2', '--seed', '4']
     const settings = ['--parts', '2', '--steps', '3', '--threads', '1']
     const [one, two] = ['one', 'two'].map(name => join(folder, name))
     assert.is((await runJob(0, [...run, ...settings, '--out', one])).code, 0)
     const flags = ['--mca', 'plm_rsh_agent', agent, '--mca', 'btl', 'tcp,self', '--mca', 'pml', 'ob1']
     const network = ['btl_tcp_if_include', 'oob_tcp_if_include'].flatMap(name => ['--mca', name, '10.98.76.0/24'])
     const command = [mpirun, ...flags, ...network, '--host', addresses.map(address => `${address}:1`).join(), '-n', '2']
-    const node = [process.execPath, '--import', 'tsx', ...run, ...settings, '--out', two]
+    const node = commandOf([...run, ...settings, '--out', two])
     const words = [
       'netns',
       'exec',
