@@ -34,6 +34,8 @@ const signatures = {
 /** A request in progress: calls `test` until it returns true. */
 export interface Request {
   readonly test: () => boolean
+  /** What the library reads and writes until then, kept from the garbage collector. */
+  readonly memory: readonly ArrayBufferView[]
 }
 
 /** The library between `MPI_Init` and `MPI_Finalize`. */
@@ -50,6 +52,8 @@ export class Mpi {
 
   /** Loads and initialises the library. Throws UserError if there is none. */
   constructor() {
+    // UCX tries its memory hooks by moving the end of the heap to and fro, while Node's other threads allocate there.
+    process.env.UCX_MEM_EVENTS ??= 'n'
     const [library, path] = openLibrary()
     this.path = path
     this.#abi = abiOf(path, symbol => addressOf(library, symbol))
@@ -111,7 +115,7 @@ export class Mpi {
   /** The same, in the background. */
   startBroadcast(x: Uint8Array, from: number): Request {
     const { byte, world } = this.#abi
-    return this.#start(request => this.#call('MPI_Ibcast', x, x.length, byte, from, world, request))
+    return this.#start(request => this.#call('MPI_Ibcast', x, x.length, byte, from, world, request), x)
   }
 
   /** A barrier in the background. */
@@ -119,7 +123,7 @@ export class Mpi {
     return this.#start(request => this.#call('MPI_Ibarrier', this.#abi.world, request))
   }
 
-  #start(start: (request: BigInt64Array) => void): Request {
+  #start(start: (request: BigInt64Array) => void, ...memory: Uint8Array[]): Request {
     const request = new BigInt64Array(1) // a handle has 4 or 8 bytes
     start(request)
     const done = new Int32Array(1)
@@ -128,6 +132,7 @@ export class Mpi {
         this.#functions.get('MPI_Test')!(request, done, this.#abi.ignore)
         return done[0] !== 0
       },
+      memory,
     }
   }
 

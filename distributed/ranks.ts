@@ -173,9 +173,9 @@ export class Ranks implements World {
   }
 
   /** Waits for a request, asleep most of the time. */
-  async #idle({ test }: Request, watched = true): Promise<void> {
+  async #idle(request: Request, watched = true): Promise<void> {
     if (watched) this.#watchdog.toggle()
-    for (let ms = 0; !test(); ms = Math.min(ms + 1, 50)) await new Promise(next => setTimeout(next, ms))
+    for (let ms = 0; !request.test(); ms = Math.min(ms + 1, 50)) await new Promise(next => setTimeout(next, ms))
     if (watched) this.#watchdog.toggle()
   }
 

@@ -123,7 +123,10 @@ testUnderMpi('a full disk on rank 0 ends all ranks with one line', () =>
   inFolder(async folder => {
     const out = join(folder, 'run')
     const fullDisk = new URL('../crash/full-disk.ts', import.meta.url).href
-    const ended = await train(2, out, 100_000, { nodeFlags: ['--import', 'tsx', '--import', fullDisk], env: { FULL_AT_WRITE: '9' } })
+    const ended = await train(2, out, 100_000, {
+      nodeFlags: ['--import', 'tsx', '--import', fullDisk],
+      env: { FULL_AT_WRITE: '9' },
+    })
     assert.is.not(ended.code, 0)
     assert.is(ended.errors.length, 1, ended.stderr)
     assert.match(ended.errors[0], /no space left on the disk/)
