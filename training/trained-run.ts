@@ -56,9 +56,9 @@ export function locate(
 /** A file of weights, opened. */
 export interface TrainedFile extends WeightsFile {
   readonly path: string
-  /** What is known of the run that they come from; null where nothing is. */
+  /** The run that they come from, as far as it is known; null where nothing is. */
   readonly run: Trained | null
-  /** What `recognise` is to be told of the model: what names and shapes leave open. */
+  /** Facts for `recognise` that names and shapes leave open. */
   readonly told: Told
 }
 
