@@ -26,11 +26,10 @@ export async function run(words: readonly string[]): Promise<void> {
   const world = await init()
   checkRanksFlag(flags.ranks, world.size)
   using file = await openTrained(flags.from ?? shippedModel(), flags)
-  const { path, run } = file
-  const { heads = run?.model.numHeads, 'decoder-heads': decoderHeads = run?.model.decoder?.numHeads } = flags
-  const { classes, schedule } = flags
-  const [config, preset, ablation] = [file.metadata.get('config'), run?.settings.preset, run?.model.ablation]
-  const found = recognise(file.state, path, { heads, decoderHeads, classes, config, preset, schedule, ablation })
+  const { path, run, told } = file
+  const { heads = told.heads, 'decoder-heads': decoderHeads = told.decoderHeads } = flags
+  const { classes = told.classes, schedule } = flags
+  const found = recognise(file.state, path, { ...told, heads, decoderHeads, classes, schedule })
   const { family, options } = found
   const { inputSize: S, inChannels: C } = options
   const latent = run?.latents != null || C > 3

@@ -34,7 +34,7 @@ const signatures = {
 /** A request in progress: calls `test` until it returns true. */
 export interface Request {
   readonly test: () => boolean
-  /** What the library reads and writes until then, kept from the garbage collector. */
+  /** Arrays that the library reads and writes until then, kept from the garbage collector. */
   readonly memory: readonly ArrayBufferView[]
 }
 

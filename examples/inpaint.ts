@@ -76,13 +76,9 @@ await main(async () => {
   })
   checkPicture(flags.out)
   using file = await openTrained(flags.from, flags)
-  const { path, run } = file
-  const found = recognise(file.state, path, {
-    heads: flags.heads ?? run?.model.numHeads,
-    classes: flags.classes,
-    ablation: run?.model.ablation,
-    config: file.metadata.get('config'),
-  })
+  const { path, run, told } = file
+  const { heads = told.heads, classes = told.classes } = flags
+  const found = recognise(file.state, path, { ...told, heads, classes })
   const { family } = found
   const { inpainting } = family.generation
   if (inpainting === undefined) {
@@ -160,6 +156,6 @@ await main(async () => {
     for (const [i, image] of row.entries()) sheet.set(image, (m * columns + i) * area)
   })
   await writeGrid(flags.out, sheet, [M * columns, C, S, S], { columns, magnify: Math.ceil(64 / S) })
-  const told = chosen.map((method, i) => `${K} by ${method} (${steps[i]} steps)`).join(', ')
-  console.log(`${flags.out}: ${M === 1 ? 'the picture' : `${M} pictures`}, hole in grey, ${told}; weights of ${path}`)
+  const by = chosen.map((method, i) => `${K} by ${method} (${steps[i]} steps)`).join(', ')
+  console.log(`${flags.out}: ${M === 1 ? 'the picture' : `${M} pictures`}, hole in grey, ${by}; weights of ${path}`)
 })

@@ -119,17 +119,19 @@ function dropoutOf({ numClasses }: Pictures): number {
 
 /** Pictures in the grid that a run of DiT or MDT writes with its checkpoints: as many as are drawn in seconds. */
 export function samplesIn(preset: string): number {
-  if (!isTiny(preset)) return 24
-  return preset === 'tiny' ? 96 : 48
+  return preset === 'tiny' ? 96 : 24
 }
 
 /**
- * Settings of that grid's generation. After minutes of training on pictures of five classes, ancestral sampling with guidance
- * drew clearer pictures than DDIM, whose whole pictures had wrong colours.
+ * Settings of that grid's generation. After ten minutes of training on pictures of five classes, ancestral sampling with guidance
+ * drew clearer pictures than DDIM, whose whole pictures had wrong colours; in 25 steps it left specks, in 100 none.
  */
-export function gridIn(preset: string, labelled: boolean): Partial<Pick<GenerationRequest, 'sampler' | 'guidance'>> {
+export function gridIn(
+  preset: string,
+  labelled: boolean,
+): Partial<Pick<GenerationRequest, 'sampler' | 'steps' | 'guidance'>> {
   if (preset === 'tiny' || !isTiny(preset)) return {}
-  return { sampler: 'ddpm', ...(labelled && { guidance: { scale: 3 } }) }
+  return { sampler: 'ddpm', steps: 100, ...(labelled && { guidance: { scale: 4 } }) }
 }
 
 /**

@@ -29,16 +29,11 @@ export async function startFrom<Model extends Module, Options, Own extends Setti
   flag: string,
 ): Promise<readonly string[]> {
   using file = await openTrained(source.path, source, flag)
-  const { path, run } = file
+  const { path, run, told } = file
   const target = options as TransformerOptions & { readonly decoder?: { readonly numHeads: number } | null }
-  const found = recognise(finiteWeights(file.state), path, {
-    heads: run?.model.numHeads ?? target.numHeads,
-    decoderHeads: (run?.model ?? target).decoder?.numHeads,
-    config: file.metadata.get('config'),
-    preset: run?.settings.preset,
-    ablation: run?.model.ablation,
-    classes: run?.model.numClasses,
-  })
+  // A file by itself has the heads of the model that begins with it.
+  const { heads = target.numHeads, decoderHeads = run === null ? target.decoder?.numHeads : undefined } = told
+  const found = recognise(finiteWeights(file.state), path, { ...told, heads, decoderHeads })
   try {
     // Only families have rules of transfer.
     const record = family as unknown as Family

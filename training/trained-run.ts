@@ -6,7 +6,7 @@ import { Tensor } from '../core/index.ts'
 import type { ClassFrom } from '../data/index.ts'
 import { UserError } from '../io/user-error.ts'
 import { openWeights, type WeightsFile, weightsIn } from '../io/weights-node.ts'
-import type { State } from '../models/index.ts'
+import type { State, Told } from '../models/index.ts'
 import type { HostState, Module, StateSource } from '../nn/index.ts'
 import { latestCheckpoint, readState } from './checkpoint.ts'
 import type { LatentSpace } from './latents.ts'
@@ -53,10 +53,13 @@ export function locate(
   return { path: join(checkpoint, `${weights}.safetensors`), run: readState<RunState<Trained>>(checkpoint) }
 }
 
-/** A file of weights, opened, and what is known of the run that they come from; null where nothing is. */
+/** A file of weights, opened. */
 export interface TrainedFile extends WeightsFile {
   readonly path: string
+  /** The run that they come from, as far as it is known; null where nothing is. */
   readonly run: Trained | null
+  /** Facts for `recognise` that names and shapes leave open. */
+  readonly told: Told
 }
 
 /**
@@ -71,11 +74,19 @@ export async function openTrained(
   const { path, run } = locate(from, weights, flag)
   const file = await openWeights(path, { weights, part })
   try {
-    return { ...file, path, run: run ?? describedIn(file.metadata, path) }
+    const known = run ?? describedIn(file.metadata, path)
+    return { ...file, path, run: known, told: toldOf(known, file.metadata) }
   } catch (error) {
     file.close()
     throw error
   }
+}
+
+function toldOf(run: Trained | null, metadata: ReadonlyMap<string, string>): Told {
+  const config = metadata.get('config')
+  if (run === null) return { config }
+  const { numHeads: heads, numClasses: classes, decoder, ablation } = run.model
+  return { config, preset: run.settings.preset, heads, classes, decoderHeads: decoder?.numHeads, ablation }
 }
 
 /** Key of the metadata of a safetensors file that was made of a run: what a program must know of it, as JSON. */

@@ -129,6 +129,12 @@ test('a run becomes one file to be published, which draws the same pictures by t
   assert.equal(drawn[1], drawn[0])
   assert.equal(drawn[0][1], [1, 0])
 
+  const models = await Promise.all(
+    [run, file].map(async from => /^model +(.*)/m.exec(await succeed('demask', ['info', from]))?.[1]),
+  )
+  assert.match(models[0]!, /^MDT: .*, 2 classes$/)
+  assert.is(models[1], models[0])
+
   const { tensors, metadata } = readSafetensors(file)
   const described = JSON.parse(metadata.get('demask')!)
   assert.equal(described, {

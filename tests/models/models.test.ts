@@ -53,9 +53,9 @@ test('presets', () => {
   const tinys = { ...common, batch: 64, lr: 2e-3, warmUpSteps: 100, emaDecay: 0.999, labels: 'no' }
   assert.equal(trainingDefaults('tiny'), tinys)
   assert.equal(trainingDefaults('tiny/8'), { ...tinys, size: 64, batch: 16, labels: 'yes' })
-  assert.equal(['tiny', 'tiny/4', 'S/2'].map(samplesIn), [96, 48, 24])
-  assert.equal(gridIn('tiny/4', true), { sampler: 'ddpm', guidance: { scale: 3 } })
-  assert.equal(gridIn('tiny/8', false), { sampler: 'ddpm' })
+  assert.equal(['tiny', 'tiny/4', 'S/2'].map(samplesIn), [96, 24, 24])
+  assert.equal(gridIn('tiny/4', true), { sampler: 'ddpm', steps: 100, guidance: { scale: 4 } })
+  assert.equal(gridIn('tiny/8', false), { sampler: 'ddpm', steps: 100 })
   for (const name of ['tiny', 'S/2']) assert.equal(gridIn(name, true), {})
   const chosen = {
     1: 'tiny',
