@@ -426,11 +426,10 @@ onSite('reading takes little JavaScript, and no wasm', async () => {
   ]
   for (const path of [...chapters, ...others.map(name => `${name}.html`)]) {
     const page = await browser.newPage()
-    let bytes = 0
-    page.on('response', async response => {
-      if (response.url().endsWith('.js')) bytes += (await response.body()).length
-    })
+    const scripts: Promise<Buffer>[] = []
+    page.on('response', response => void (response.url().endsWith('.js') && scripts.push(response.body())))
     await page.goto(`${site.address}/${path}`, { waitUntil: 'networkidle' })
+    const bytes = (await Promise.all(scripts)).reduce((sum, { length }) => sum + length, 0)
     assert.ok(bytes > 0 && bytes <= 300_000, `${path}: ${bytes} bytes of JavaScript`)
     await page.close()
   }
