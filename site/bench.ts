@@ -1,8 +1,8 @@
 /**
- * Measures the site on this machine: the time until a first page is interactive, with a cold server and browser, its JavaScript
- * and its longest task; then the speed of training MDT-tiny in a page relative to Node on as many threads, and the longest task
- * of the page meanwhile. A task's processor time does not count the time in which other programs or the training's own threads
- * run. Run: npm run site:build, then npx tsx site/bench.ts. Needs Chromium.
+ * Measures the site on this machine: the time until a first page is interactive, with a cold server and browser, its JavaScript,
+ * and the longest task while pages load; then the speed of training MDT-tiny in a page relative to Node on as many threads, and
+ * the longest task of the page meanwhile. A task's processor time does not count the time in which other programs or the
+ * training's own threads run. Run: npm run site:build, then npx tsx site/bench.ts. Needs Chromium.
  */
 
 import { type Browser, chromium, type Page } from 'playwright-core'
@@ -17,12 +17,17 @@ import { Trainer } from './playground/trainer.ts'
 
 const steps = 12
 
+/** Name of an event by which a page's main thread is found in a trace. */
+const mark = 'end of the measurement'
+
+/** Pages whose tasks at load are measured: a short one, a long chapter, the largest table. */
+const loaded = ['tour/', 'tour/1-noise-and-back.html', 'ops.html']
+
 interface FirstPage {
   /** Until the page is drawn and interactive. */
   readonly milliseconds: number
   /** Of JavaScript until the network is idle. */
   readonly bytes: number
-  readonly longest: Longest
 }
 
 /** The longest task of a page's main thread, in milliseconds: from start to end, and of processor time. */
@@ -38,27 +43,28 @@ interface TraceEvent {
   readonly tid: number
   readonly dur?: number
   readonly tdur?: number
-  readonly args?: { readonly name?: string }
 }
 
-/** Records the tasks of all pages until the returned function is called; it returns the longest. */
-async function watchTasks(browser: Browser): Promise<() => Promise<Longest>> {
+/** Records the tasks of a page until the returned function is called; it returns the longest. */
+async function watchTasks(browser: Browser, page: Page): Promise<() => Promise<Longest>> {
   const session = await browser.newBrowserCDPSession()
   const events: TraceEvent[] = []
   session.on('Tracing.dataCollected', ({ value }) => void events.push(...(value as unknown as TraceEvent[])))
   await session.send('Tracing.start', {
     transferMode: 'ReportEvents',
-    traceConfig: { includedCategories: ['toplevel', '__metadata'] },
+    traceConfig: { includedCategories: ['toplevel', 'blink.user_timing'] },
   })
   return async () => {
+    await page.evaluate(mark => void performance.mark(mark), mark)
     const complete = new Promise(resolve => session.once('Tracing.tracingComplete', resolve))
     await session.send('Tracing.end')
     await complete
     await session.detach()
     const threadOf = ({ pid, tid }: TraceEvent) => `${pid} ${tid}`
-    const named = events.filter(({ name, args }) => name === 'thread_name' && args?.name === 'CrRendererMain')
-    const mains = new Set(named.map(threadOf))
-    const tasks = events.filter(event => /RunTask$/.test(event.name) && mains.has(threadOf(event)))
+    const marked = events.find(({ name }) => name === mark)
+    if (marked === undefined) throw new Error('site: expected the mark of the page in the trace, got none')
+    const thread = threadOf(marked)
+    const tasks = events.filter(event => /RunTask$/.test(event.name) && threadOf(event) === thread)
     const longest = (time: (event: TraceEvent) => number) =>
       tasks.reduce((most, e) => Math.max(most, time(e)), 0) / 1000
     return { wall: longest(({ dur = 0 }) => dur), processor: longest(({ tdur = 0 }) => tdur) }
@@ -67,11 +73,8 @@ async function watchTasks(browser: Browser): Promise<() => Promise<Longest>> {
 
 async function firstPage(browser: Browser, address: string): Promise<FirstPage> {
   const page = await browser.newPage()
-  const longestTask = await watchTasks(browser)
-  let bytes = 0
-  page.on('response', async response => {
-    if (response.url().endsWith('.js')) bytes += (await response.body()).length
-  })
+  const scripts: Promise<Buffer>[] = []
+  page.on('response', response => void (response.url().endsWith('.js') && scripts.push(response.body())))
   const start = performance.now()
   await page.goto(`${address}/tour/`, { waitUntil: 'load' })
   // Interactive: the switch of colours works.
@@ -83,15 +86,25 @@ async function firstPage(browser: Browser, address: string): Promise<FirstPage> 
   })
   const milliseconds = performance.now() - start
   await page.waitForLoadState('networkidle')
+  const bytes = (await Promise.all(scripts)).reduce((sum, { length }) => sum + length, 0)
+  await page.close()
+  return { milliseconds, bytes }
+}
+
+/** The longest task while a page loads with an empty cache, without input. */
+async function longestAtLoad(browser: Browser, address: string): Promise<Longest> {
+  const page = await browser.newPage()
+  const longestTask = await watchTasks(browser, page)
+  await page.goto(address, { waitUntil: 'networkidle' })
   const longest = await longestTask()
   await page.close()
-  return { milliseconds, bytes, longest }
+  return longest
 }
 
 /** Images per second of each step in a page, and the longest task of its main thread meanwhile. */
 async function inPage(browser: Browser, page: Page): Promise<{ rates: number[]; longest: Longest }> {
   await page.waitForSelector('[data-test=start]')
-  const longestTask = await watchTasks(browser)
+  const longestTask = await watchTasks(browser, page)
   await page.click('[data-test=start]')
   const rates: number[] = []
   for (let step = 0; step < steps; ) {
@@ -132,6 +145,8 @@ await main(async () => {
   const browser = await chromium.launch({ executablePath: executable, args: quietFlags })
   try {
     const first = await firstPage(browser, site.address)
+    const loads: [string, Longest][] = []
+    for (const path of loaded) loads.push([path, await longestAtLoad(browser, `${site.address}/${path}`)])
     const page = await browser.newPage()
     await page.goto(`${site.address}/playground/train.html`)
     const node = await inNode()
@@ -141,7 +156,7 @@ await main(async () => {
         ['', ''],
         ['first page interactive after', `${first.milliseconds.toFixed(0)} ms`],
         ['JavaScript of that page', `${(first.bytes / 1000).toFixed(0)} kB`],
-        ['longest task of that page', taskText(first.longest)],
+        ...loads.map(([path, longest]) => [`longest task while /${path} loads`, taskText(longest)]),
         ['MDT-tiny, batch 64, in Node', `${median(node).toFixed(1)} img/s`],
         ['in a page', `${median(rates).toFixed(1)} img/s, ${(median(rates) / median(node)).toFixed(2)} of Node`],
         ['longest task of the page meanwhile', taskText(longest)],

@@ -31,9 +31,9 @@ const figures: Readonly<Record<string, (page: Page) => Promise<unknown>>> = {
       { timeout: 120_000 },
     ),
   train: async page => {
-    await page.fill('[data-test=batch]', '16')
+    await page.fill('[data-test=batch]', '8') // faces after fewer pictures than with larger batches
     await page.click('[data-test=start]')
-    const trained = () => Number(document.querySelector('[data-test=progress]')?.getAttribute('data-step')) >= 150
+    const trained = () => Number(document.querySelector('[data-test=progress]')?.getAttribute('data-step')) >= 1100
     await page.waitForFunction(trained, undefined, { timeout: 1_200_000 })
     await page.click('[data-test=pause]')
     await page.waitForSelector('[data-test=start]')
@@ -61,7 +61,7 @@ await main(async () => {
       await page.waitForTimeout(300)
       const picture = await page.locator(`[data-test=${name}]`).screenshot()
       await sharp(picture)
-        .png({ palette: true, effort: 10 })
+        .png({ palette: true, effort: 10, dither: 0 })
         .toFile(join(folder, `${name}.png`))
       await page.close()
     }

@@ -3,14 +3,13 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DefaultTheme } from 'vitepress'
-import { base } from './base.ts'
 import { root } from './regions.ts'
 
 export function sidebar(): DefaultTheme.SidebarItem[] {
   return [
     { text: 'Tour', items: pages('tour') },
     { text: 'Playground', items: pages('playground') },
-    { text: 'Papers', items: pages('papers') },
+    { text: 'Papers', items: entries(['papers/mdt', 'papers/maskdit', 'papers/maskdm']) },
     { text: 'Evidence', items: pages('evidence') },
     {
       text: 'Use',
@@ -30,13 +29,13 @@ export function sidebar(): DefaultTheme.SidebarItem[] {
         'checks',
       ]).concat(
         { text: 'Reference', link: '/reference/' },
-        { text: 'Source', link: `${base}source/index.html`, target: '_self' },
+        { text: 'Source', link: '/source/index.html', target: '_self' },
       ),
     },
   ]
 }
 
-/** Pages that lie in docs/ itself. */
+/** Pages in the order given. */
 function entries(names: readonly string[]): DefaultTheme.SidebarItem[] {
   return names.map(name => entry(`${name}.md`))
 }
@@ -44,9 +43,9 @@ function entries(names: readonly string[]): DefaultTheme.SidebarItem[] {
 /** Pages of a folder, in the order in which its index links to them. */
 function pages(folder: string): DefaultTheme.SidebarItem[] {
   const names = readdirSync(join(root, 'docs', folder)).filter(name => name.endsWith('.md'))
-  const index = names.includes('index.md') ? readFileSync(join(root, 'docs', folder, 'index.md'), 'utf8') : ''
+  const index = readFileSync(join(root, 'docs', folder, 'index.md'), 'utf8')
   const place = (name: string) => index.indexOf(`](${name})`)
-  return names.sort((a, b) => place(a) - place(b) || a.localeCompare(b)).map(name => entry(`${folder}/${name}`))
+  return names.sort((a, b) => place(a) - place(b)).map(name => entry(`${folder}/${name}`))
 }
 
 /** A page under its own heading. */

@@ -23,7 +23,10 @@ export function tableLabels(md: MarkdownRenderer): void {
       if (type === 'table_open') [labels, open, numeric] = [[], i, true]
       const right = tokens[i].attrGet('style') === 'text-align:right'
       if (right) tokens[i].attrs = [['class', 'right']] // the style sheet can change a class, not a style
-      if (type === 'th_open') labels.push(text.replace(/[*`]/g, ''))
+      if (type === 'th_open') {
+        labels.push(text.replace(/[*`]/g, ''))
+        if (text === '') for (const cell of [tokens[i], tokens[i + 2]]) cell.tag = 'td' // heads nothing
+      }
       if (type === 'tr_open') column = 0
       if (type === 'td_open') {
         if (column > 0 && !(right && text.length <= longestNumber)) numeric = false

@@ -51,6 +51,8 @@ export default defineConfig({
   cacheDir: '../site/.cache',
   lastUpdated: false,
   metaChunk: true,
+  // Suppressing transitions while colours change would compute the style of every element three times at load.
+  appearance: { disableTransition: false },
   head: [
     ['link', { rel: 'icon', href: `${base}icon.svg` }],
     ['meta', { property: 'og:site_name', content: 'demask' }],
@@ -83,7 +85,7 @@ export default defineConfig({
       { text: 'Tour', link: '/tour/' },
       { text: 'Playground', link: '/playground/' },
       { text: 'Reference', link: '/reference/' },
-      { text: 'Source', link: `${base}source/index.html`, target: '_self', noIcon: true },
+      { text: 'Source', link: '/source/index.html', target: '_self', noIcon: true },
     ],
     sidebar: sidebar(),
     outline: [2, 3],
@@ -104,7 +106,13 @@ export default defineConfig({
     },
   },
   vite: {
-    resolve: { alias: { vue: join(root, 'site/node_modules/vue') }, dedupe: ['vue'] }, // docs/ has no packages of its own
+    resolve: {
+      alias: [
+        { find: /^.*\/VPSidebarGroup\.vue$/, replacement: join(root, 'site/components/SidebarGroups.vue') },
+        { find: 'vue', replacement: join(root, 'site/node_modules/vue') }, // docs/ has no packages of its own
+      ],
+      dedupe: ['vue'],
+    },
     server: { fs: { allow: [root] }, headers: isolation },
     worker: { format: 'es' },
     build: { target: 'es2022', chunkSizeWarningLimit: 1000 },

@@ -34,26 +34,26 @@ const advice: readonly (readonly [RegExp, string])[] = JSON.parse(
 
 const head = `# Errors
 
-Every message of an error in the source, by folder and file. \`{…}\` is filled in; below it, what it looked like when a test
-made it happen. Made by \`npx tsx tests/errors/page.ts\`; do not edit. Programs print \`error: \` and the message on one line.
-\`DEMASK_DEBUG=1\` shows the stack as well.
+Find the cause of an error message. The page lists every message of the source, by folder and file; \`{…}\` stands for a value, and
+below each message stands an example that a test produced. Programs print \`error: \` and the message on one line;
+\`DEMASK_DEBUG=1\` adds the stack. \`npx tsx tests/errors/page.ts\` generates this page.
 
 | exit code | means |
 |---|---|
-| 0 | the program did all that it was asked to |
-| 1 | something went wrong: a file, the data, the memory |
-| 2 | the command line is wrong: a command or flag that does not exist, a value that does not fit. A message about a flag begins with it |
-| 130, 143 | Ctrl-C or SIGTERM, after everything was saved. A second Ctrl-C ends the program at once, with 130 too |
+| 0 | success |
+| 1 | an error: a file, the data, the memory |
+| 2 | a mistake in the command line: an unknown command or flag, or a wrong value. A message about a flag begins with its name |
+| 130, 143 | Ctrl-C or SIGTERM, after everything was saved. A second Ctrl-C ends the program at once, also with 130 |
 
 | class | means |
 |---|---|
-| \`ShapeError\` | shapes that do not go together; a mistake in the calling code |
-| \`RangeError\` | a number outside of what is possible; a mistake in the calling code, or a flag |
-| \`UserError\` | something that a person can put right: a flag, a file, a full disk |
+| \`ShapeError\` | shapes that do not fit each other; a mistake in the calling code |
+| \`RangeError\` | a number out of range; a mistake in the calling code or in a flag |
+| \`UserError\` | a problem that the user can fix: a flag, a file, a full disk |
 | \`UsageError\` | a \`UserError\` about the command line |
-| \`UnreadablePicture\` | one picture; training leaves it out, says so and goes on, but for \`--strict\` |
-| \`SafetensorsError\`, \`PickleError\`, \`ZipError\` | a file that is damaged, or not what it should be |
-| \`Error\` | what this machine cannot do, or a call at the wrong time |
+| \`UnreadablePicture\` | a picture that cannot be read; training skips it with a warning, or stops if \`--strict\` is set |
+| \`SafetensorsError\`, \`PickleError\`, \`ZipError\` | a damaged file, or a file of another format |
+| \`Error\` | an operation that this machine does not support, or a call at the wrong time |
 `
 
 /** Key of a message, independent of its place in the file. */
