@@ -46,7 +46,8 @@ async function all(record: boolean, quick: boolean): Promise<void> {
   warnOfLoad(machine)
   await alone(micro)()
   console.log()
-  keep('own', { machine, results: await full({ quick }) }, record)
+  const results = await full({ quick })
+  if (record) keep('own', { machine, results })
   console.log()
   masking()
 }
@@ -99,6 +100,7 @@ await main(async () => {
     savings: alone(savings),
   }
   if (backend !== undefined) return gpuBench({ backend, batch, preset, quick })
-  if (record && what !== 'all') throw new UserError(`bench: --record: expected with everything, got '${what}'`)
+  if (record && (quick || what !== 'all'))
+    throw new UserError(`bench: --record: expected with everything, got '${quick ? '--quick' : what}'`)
   await benches[what]()
 })

@@ -1,6 +1,6 @@
 /**
- * Where measurements are kept: bench/results.json has the last run of each command, with the machine it ran on; with
- * `--record` the table in README.md is made anew from it, and a line is added to history/. Needs Node.
+ * Where measurements with `--record` are kept: bench/results.json has the last ones of each command, with the machine they were
+ * made on. The tables in README.md are made anew from it, and a line is added to history/. Needs Node.
  */
 
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -48,13 +48,12 @@ export function warnOfLoad({ load }: Machine): void {
   if (load > 0.5) console.log(`others are using this machine (load ${load}): figures will be lower than it can do`)
 }
 
-/** Writes results.json, and with `record` the README's table and a line of history. */
-export function keep<K extends 'own' | 'peers'>(kind: K, recorded: NonNullable<Results[K]>, record: boolean): void {
+/** Writes results.json, the README's tables and a line of history. */
+export function keep<K extends 'own' | 'peers'>(kind: K, recorded: NonNullable<Results[K]>): void {
   const path = place('results.json')
   const before: Results = existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : {}
   const after: Results = { ...before, [kind]: recorded }
   writeFileSync(path, `${JSON.stringify(after, rounded, 2)}\n`)
-  if (!record) return
   mkdirSync(place('history'), { recursive: true })
   appendFileSync(place('history/runs.jsonl'), `${JSON.stringify({ kind, ...recorded }, rounded)}\n`)
   const readme = readFileSync(place('README.md'), 'utf8')
