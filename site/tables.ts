@@ -5,8 +5,10 @@
 
 import type { MarkdownRenderer } from 'vitepress'
 
-/** Characters of a number, and columns of a table, that fit a phone. */
-const [longestNumber, mostColumns] = [9, 7]
+/** Characters of a number, and of a row with a gap after each column, that fit a phone. */
+const [longestNumber, longestRow] = [9, 44]
+
+const longestWord = (text: string) => Math.max(...text.split(' ').map(({ length }) => length))
 
 /** A plugin of markdown-it. */
 export function tableLabels(md: MarkdownRenderer): void {
@@ -16,24 +18,30 @@ export function tableLabels(md: MarkdownRenderer): void {
     let labels: string[] = []
     let column = 0
     let open = 0
+    /** Characters of each column's longest word. */
+    let widths: number[] = []
     /** True while all cells after a row's first are right-aligned and short. */
     let numeric = true
     for (const [i, { type }] of tokens.entries()) {
       const text = tokens[i + 1]?.content ?? ''
-      if (type === 'table_open') [labels, open, numeric] = [[], i, true]
+      if (type === 'table_open') [labels, open, numeric, widths] = [[], i, true, []]
       const right = tokens[i].attrGet('style') === 'text-align:right'
       if (right) tokens[i].attrs = [['class', 'right']] // the style sheet can change a class, not a style
       if (type === 'th_open') {
         labels.push(text.replace(/[*`]/g, ''))
+        widths.push(longestWord(labels.at(-1)!))
         if (text === '') for (const cell of [tokens[i], tokens[i + 2]]) cell.tag = 'td' // heads nothing
       }
       if (type === 'tr_open') column = 0
       if (type === 'td_open') {
         if (column > 0 && !(right && text.length <= longestNumber)) numeric = false
+        widths[column] = Math.max(widths[column] ?? 0, longestWord(text))
         tokens[i].attrSet('data-label', labels[column++] ?? '')
       }
-      if (type === 'table_close' && labels.length > 1)
-        tokens[open].attrSet('class', numeric && labels.length <= mostColumns ? 'numbers' : 'cards')
+      if (type === 'table_close' && labels.length > 1) {
+        const row = widths.reduce((sum, width) => sum + width + 1, 0)
+        tokens[open].attrSet('class', numeric && row <= longestRow ? 'numbers' : 'cards')
+      }
     }
   })
 }

@@ -151,10 +151,11 @@ export function tableOf(records: readonly RunRecord[]): string {
 }
 
 /**
- * Returns a Markdown table of the ends of curves: a row for each setting whose last point was measured with more samples, and
- * the distance with guidance where it was measured; null where there is no such point.
+ * Returns a Markdown table of the ends of curves: a row for each setting whose last point was measured with more samples, with
+ * the distance under guidance if it was measured for one of them; null where there is no such point.
  */
 export function endTableOf(records: readonly RunRecord[]): string | null {
+  const guidance = records.some(({ points }) => points.some(({ guided }) => guided !== undefined))
   const rows = [...settingsOf(records)].flatMap(([setting, runs]) => {
     const points = runs.flatMap(({ points }) => points.filter(({ end }) => end !== undefined))
     if (points.length === 0) return []
@@ -165,14 +166,16 @@ export function endTableOf(records: readonly RunRecord[]): string | null {
       ),
     )
     const guided = points.flatMap(point => point.guided?.distance ?? [])
-    const { step } = points[0]
-    return `| ${setting} | ${points.length} | ${step.toLocaleString('en')} | ${cells.join(' | ')} | ${guided.length === 0 ? '' : rangeOf(guided, 2)} |`
+    if (guidance) cells.push(guided.length === 0 ? '' : rangeOf(guided, 2))
+    return `| ${setting} | ${points.length} | ${points[0].step.toLocaleString('en')} | ${cells.join(' | ')} |`
   })
-  const head = [
-    '| setting | seeds | step | distance | precision | recall | with guidance |',
-    '|---|---:|---:|---:|---:|---:|---:|',
-  ]
-  return rows.length === 0 ? null : [...head, ...rows].join('\n')
+  if (rows.length === 0) return null
+  const last = guidance ? [' with guidance |', '---:|'] : ['', '']
+  return [
+    `| setting | seeds | step | distance | precision | recall |${last[0]}`,
+    `|---|---:|---:|---:|---:|---:|${last[1]}`,
+    ...rows,
+  ].join('\n')
 }
 
 function rangeOf(values: readonly number[], digits: number): string {
