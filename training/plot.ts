@@ -22,6 +22,8 @@ export interface Ink {
 
 /** Ink for a white background. */
 export const darkInk: Ink = { title: '#222', label: '#444', axis: '#999', grid: '#eee' }
+/** Ink for a page that is white or black: mid tones. */
+export const midInk: Ink = { title: '#7b828a', label: '#7b828a', axis: '#7b828a', grid: '#80808033' }
 
 /** Maps a value to a coordinate, in units of the plot. */
 export type Scale = (value: number) => number
@@ -33,7 +35,7 @@ export interface Plot {
   readonly title?: string
   readonly x: Axis
   readonly y: Axis
-  /** `darkInk` by default. */
+  /** Default: `darkInk`. */
   readonly ink?: Ink
   /** SVG of the data, over the grid. */
   marks(x: Scale, y: Scale): string
@@ -131,12 +133,17 @@ export function discs(points: readonly (readonly [x: number, y: number])[], colo
 }
 
 /** Names of lines in the upper right corner of a plot. */
-export function legend(names: readonly string[], colours: readonly string[], width: number): string {
+export function legend(
+  names: readonly string[],
+  colours: readonly string[],
+  width: number,
+  ink: Ink = darkInk,
+): string {
   const left = width - 40 - names.reduce((most, name) => Math.max(most, name.length), 0) * 12 * digitWidth
   return names
     .map((name, i) => {
       const y = 14 + 18 * i
-      const label = text(left + 26, y + 4, name, { size: 12, colour: darkInk.title, anchor: 'start' })
+      const label = text(left + 26, y + 4, name, { size: 12, colour: ink.title, anchor: 'start' })
       return `${line(left, y, left + 20, y, colours[i], 2.5)}${label}`
     })
     .join('\n')

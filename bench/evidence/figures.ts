@@ -3,7 +3,7 @@
  * seed is a point, so that the spread can be seen.
  */
 
-import { discs, drawPlot, imageOf, legend, polyline } from '../../training/plot.ts'
+import { discs, drawPlot, imageOf, legend, midInk, polyline } from '../../training/plot.ts'
 import { costOf, minutesOf, multiplyAddsOf } from './costs.ts'
 import type { Point, RunRecord } from './records.ts'
 import { type AxisName, axes, type YardstickPoint } from './yardstick.ts'
@@ -72,6 +72,7 @@ export function figureOf(records: readonly RunRecord[], measure: MeasureName, co
   const plot = drawPlot({
     width,
     height,
+    ink: midInk,
     x: { domain: [0, Math.max(...ends)], title, whole: cost === 'step' },
     y: { domain: [0.9 * Math.min(...values), 1.1 * Math.max(...values)], title: measures[measure], logarithmic: true },
     marks: (x, y) =>
@@ -92,6 +93,7 @@ export function figureOf(records: readonly RunRecord[], measure: MeasureName, co
           settings.map(([name]) => name),
           settings.map((_, i) => colours[i % colours.length]),
           width,
+          midInk,
         ),
       ].join('\n'),
   })
@@ -105,6 +107,7 @@ export function lossFigureOf(records: readonly RunRecord[]): string {
   const plot = drawPlot({
     width,
     height,
+    ink: midInk,
     x: { domain: [0, Math.max(...rows.flat().map(([step]) => step))], title: 'step', whole: true },
     y: { domain: [0.95 * Math.min(...values), 1.05 * Math.max(...values)], title: 'loss', logarithmic: true },
     marks: (x, y) =>
@@ -126,6 +129,7 @@ export function lossFigureOf(records: readonly RunRecord[]): string {
           records.map(({ head }) => head.name),
           records.map((_, i) => colours[i % colours.length]),
           width,
+          midInk,
         ),
       ].join('\n'),
   })
@@ -198,13 +202,14 @@ export function yardstickFigureOf(points: readonly YardstickPoint[], kinds: read
     return drawPlot({
       width: w,
       height: h,
+      ink: midInk,
       x: { domain: [0, strengths.at(-1)!], title },
       y: { domain, logarithmic: true, ...(i === 0 && { title: 'distance' }) },
       marks: (x, y) => {
         const line = shown[i].map(({ strength, distance }) => [x(strength), y(distance)] as const)
         const band = [Math.max(...floor), Math.min(...floor)].map(y)
         return [
-          `<rect x="0" y="${band[0].toFixed(2)}" width="${w}" height="${(band[1] - band[0]).toFixed(2)}" fill="#ddd"/>`,
+          `<rect x="0" y="${band[0].toFixed(2)}" width="${w}" height="${(band[1] - band[0]).toFixed(2)}" fill="#80808040"/>`,
           polyline(line, { colour: colours[0], width: 2 }),
           discs(line, colours[0], 3),
         ].join('\n')

@@ -5,13 +5,13 @@
 
 import sharp from 'sharp'
 import { toByte } from '../../data/dataset.ts'
-import { drawPlot, type Ink, imageOf, type Plot } from '../../training/plot.ts'
+import { drawPlot, imageOf, midInk, type Plot } from '../../training/plot.ts'
 
 /** Largest width of a figure. */
 export const widest = 480
 
 /** Mid tones: text and lines, and the data's colours. */
-export const grey = '#7b828a'
+export const grey = midInk.title
 export const [blue, orange, green, purple, red, gold] = [
   '#3b82c4',
   '#d0711f',
@@ -20,9 +20,6 @@ export const [blue, orange, green, purple, red, gold] = [
   '#d0506e',
   '#a8842a',
 ] as const
-
-/** Ink of plots. */
-export const midInk: Ink = { title: grey, label: grey, axis: grey, grid: '#80808033' }
 
 /** A point or an extent, in units of the figure. */
 export type Point = readonly [x: number, y: number]
