@@ -10,12 +10,12 @@ import { readIndex } from '../data/index.ts'
 import { NpzFile } from '../io/npz.ts'
 import { PyTorchFile } from '../io/pytorch-node.ts'
 import { UserError } from '../io/user-error.ts'
-import { type FileTensor, isPyTorch, weightsIn } from '../io/weights-node.ts'
+import { type FileTensor, isPyTorch, openWeights, type WeightsFile, weightsIn } from '../io/weights-node.ts'
 import { autoencoderOptionsOfShapes } from '../models/index.ts'
 import { describe, recognise } from '../models/recognise.ts'
 import { checkpoints } from '../training/checkpoint.ts'
 import { type Row, type RunState, readRows, readState } from '../training/index-node.ts'
-import { openTrained, type Trained, type TrainedFile } from '../training/trained-run.ts'
+import { describedIn, type Trained, toldOf } from '../training/trained-run.ts'
 import { demask } from './command.ts'
 import { readFlags } from './flags.ts'
 
@@ -64,17 +64,18 @@ interface Asked {
   /** List them. */
   readonly tensors: boolean
   readonly part?: string
+  /** The run of a checkpoint, which tells more of its model than shapes do. */
+  readonly run?: Trained
 }
 
-/** Lines about a file. Weights are opened as those `of` a checkpoint, which tells more of its model than shapes do. */
-async function ofFile(path: string, asked: Asked, of = path): Promise<Lines> {
+async function ofFile(path: string, asked: Asked): Promise<Lines> {
   const size: Lines = [['file', `${path}, ${bytes(statSync(path).size)}`]]
   if (/\.np[yz]$/i.test(path)) return [...size, ...(await ofArrays(path))]
   if (asked.part === undefined && isPyTorch(path)) size.push(...(await ofParts(path)))
-  using file = await openTrained(of, { weights: 'ema', part: asked.part })
+  using file = await openWeights(path, { part: asked.part })
   const part: Lines = file.part === '' ? [] : [['part', file.part]]
   const metadata: Lines = Array.from(file.metadata, ([name, value]) => [`metadata ${name}`, shortened(value)] as const)
-  return [...size, ...part, ...modelOf(file), ...contents(file.state, asked), ...metadata]
+  return [...size, ...part, ...modelOf(file, path, asked), ...contents(file.state, asked), ...metadata]
 }
 
 /** The state dicts of a checkpoint, where there are several. */
@@ -86,8 +87,9 @@ async function ofParts(path: string): Promise<Lines> {
 }
 
 /** Whose weights they are. */
-function modelOf({ state, path, told }: TrainedFile): Lines {
+function modelOf({ state, metadata }: WeightsFile, path: string, { run }: Asked): Lines {
   try {
+    const told = toldOf(run ?? describedIn(metadata, path), metadata)
     return [['model', describe(recognise(state, path, told))]]
   } catch (error) {
     const { inChannels, latentChannels, blockOutChannels } = autoencoderOf(state) ?? {}
@@ -176,9 +178,10 @@ function ofState(checkpoint: string): Lines {
 
 /** The averaged weights of a checkpoint; its other files are as large or larger, and listed by size. */
 async function ofWeights(checkpoint: string, asked: Asked): Promise<Lines> {
+  const run = readState<RunState<Trained>>(checkpoint)
   const sizes = readdirSync(checkpoint).map(name => `${name} ${bytes(statSync(join(checkpoint, name)).size)}`)
   const files: Lines = [['files', sizes.join(', ')]]
-  return [...files, ...(await ofFile(join(checkpoint, 'ema.safetensors'), asked, checkpoint))]
+  return [...files, ...(await ofFile(join(checkpoint, 'ema.safetensors'), { ...asked, run }))]
 }
 
 function ofLatents(path: string): Lines {

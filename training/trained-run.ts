@@ -82,7 +82,8 @@ export async function openTrained(
   }
 }
 
-function toldOf(run: Trained | null, metadata: ReadonlyMap<string, string>): Told {
+/** Facts for `recognise` about the model of a run, and those in the metadata of a file of its weights. */
+export function toldOf(run: Trained | null, metadata: ReadonlyMap<string, string>): Told {
   const config = metadata.get('config')
   if (run === null) return { config }
   const { numHeads: heads, numClasses: classes, decoder, ablation } = run.model
@@ -101,7 +102,7 @@ export function metadataOf({ settings: { preset }, model, classes, latents }: Tr
 }
 
 /** Returns the description of a run in the metadata of a file; null if there is none. Throws UserError if it is malformed. */
-function describedIn(metadata: ReadonlyMap<string, string>, path: string): Trained | null {
+export function describedIn(metadata: ReadonlyMap<string, string>, path: string): Trained | null {
   const text = metadata.get(key)
   if (text === undefined) return null
   const found = parsed(text) as Partial<Trained> | null

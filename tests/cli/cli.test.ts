@@ -151,6 +151,8 @@ test('a run becomes one file to be published, which draws the same pictures by t
       `${wrong}: expected metadata 'demask' that describe a run, got ${text}`,
     )
   }
+  const told = await succeed('demask', ['info', join(folder, 'wrong.safetensors')])
+  assert.match(told, /^model +not recognised: expected metadata 'demask' that describe a run, got null$/m)
 })
 
 test('sample without --from draws with the model of the clone', async () => {
