@@ -10,6 +10,7 @@ import { defineConfig, type MarkdownEnv } from 'vitepress'
 import { address, base } from '../base.ts'
 import { isolation } from '../isolation.ts'
 import { sourceLinks } from '../links.ts'
+import { joinPunctuation } from '../punctuation.ts'
 import { root } from '../regions.ts'
 import { sidebar } from '../sidebar.ts'
 import { tableLabels } from '../tables.ts'
@@ -74,6 +75,7 @@ export default defineConfig({
         strict: 'error',
         output: 'htmlAndMathml',
       })
+      md.use(joinPunctuation)
       md.use(sourceLinks)
       md.use(tableLabels)
       // Vue drops a line break between two elements, as in "**You need**" before a link; a space stays.
