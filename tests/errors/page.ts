@@ -32,7 +32,11 @@ const advice: readonly (readonly [RegExp, string])[] = JSON.parse(
   readFileSync(join(import.meta.dirname, 'advice.json'), 'utf8'),
 ).map(([pattern, what]: [string, string]) => [new RegExp(pattern), what])
 
-const head = `# Errors
+const head = `---
+pageClass: long
+---
+
+# Errors
 
 Find the cause of an error message. The page lists every message of the source, by folder and file; \`{…}\` stands for a value, and
 below each message stands an example that a test produced. Programs print \`error: \` and the message on one line;
