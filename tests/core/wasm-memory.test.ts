@@ -11,7 +11,7 @@ import * as assert from 'uvu/assert'
 import type { Storage } from '../../core/backend.ts'
 import { createWasm } from '../../core/backends/wasm/index.ts'
 import { Allocator } from '../../core/backends/wasm/memory.ts'
-import { full, split } from '../../core/index.ts'
+import { full, selfAttention, split, tensor } from '../../core/index.ts'
 import type { Shape } from '../../core/shape.ts'
 import { check, disposeAll, floats, relaxed, spec } from './wasm-helpers.ts'
 
@@ -106,6 +106,18 @@ test('threads: wanted, from the environment, and never what keeps the process al
       () => assert.unreachable(),
       error => assert.is(error.message, `wasm: threads: expected a whole number of at least 1, got ${threads}`),
     )
+})
+
+test('threads: more chunks than they can claim one by one', async () => {
+  const backend = await createWasm({ threads: 3 })
+  const N = 140_003 // a chunk is a head of a picture, and a single token attends to itself
+  const values = Float32Array.from({ length: 3 * N }, (_, i) => i) // q, k and v in turn
+  const qkv = tensor(values, { shape: [N, 1, 3], backend })
+  const y = selfAttention(qkv, null, 1)
+  assert.ok(y.dataSync().every((v, n) => v === values[3 * n + 2]))
+  y.dispose()
+  qkv.dispose()
+  backend.dispose()
 })
 
 test('allocator: blocks do not overlap, all comes back, and holes merge', () => {

@@ -10,7 +10,7 @@ import { Address, Flag, OptionalAddress } from './arguments.as'
 import { VEC, WORD, sumLanes } from './simd.as'
 import { multiplyPacked, packColumns } from './gemm.as'
 import { TAP_BYTES, locate, packPositions, packTaps } from './conv-pack.as'
-import { thread } from './threads.as'
+import { packedAlready, thread } from './threads.as'
 
 /** Adds bias[m] to row m of a block. */
 function addBias(bias: usize, M: i32, N: i32, out: usize, outStep: usize): void {
@@ -63,23 +63,24 @@ export function convWide(args: ConvWideArgs, chunk: i32): void {
   const P = args.P
   const M = args.M
   const tapCount = args.tapCount
-  const columnBlocks = args.columnBlocks
-  const perGroup = args.rowBlocks * columnBlocks
+  const perGroup = args.rowBlocks * args.columnBlocks
   const at = chunk / perGroup // picture and group
   const group = at % args.groups
   const block = chunk - at * perGroup
-  const m = (block / columnBlocks) * args.rowsPerBlock
-  const n = (block % columnBlocks) * args.columnsPerBlock
+  const m = (block % args.rowBlocks) * args.rowsPerBlock
+  const n = (block / args.rowBlocks) * args.columnsPerBlock
   const columns = min(P - n, args.columnsPerBlock)
   const quads = ((columns + 7) >> 3) << 1
   const K = args.planes * tapCount
   const packed = args.scratch + <usize>thread * args.threadBytes
-  const list = packed + args.packedBytes
-  locate(args.taps, tapCount, args.H, args.W, args.sy, args.sx, args.columns, P, n, quads, 0, list)
-  packPositions(
-    args.picture + <usize>at * args.groupBytes, args.planeBytes, args.planes, tapCount, list, quads, 2, packed,
-    <usize>K * (2 * VEC),
-  )
+  if (!packedAlready(<usize>(at * P + n))) {
+    const list = packed + args.packedBytes
+    locate(args.taps, tapCount, args.H, args.W, args.sy, args.sx, args.columns, P, n, quads, 0, list)
+    packPositions(
+      args.picture + <usize>at * args.groupBytes, args.planeBytes, args.planes, tapCount, list, quads, 2, packed,
+      <usize>K * (2 * VEC),
+    )
+  }
   const rows = min(M - m, args.rowsPerBlock)
   const outStep = <usize>P << 2
   const out = args.out + <usize>(at * M + m) * outStep + (<usize>n << 2)
@@ -304,18 +305,19 @@ export function convWeights(args: ConvWeightsArgs, chunk: i32): void {
   const M = args.M
   const N = args.N
   const K = 4 * args.quads
-  const columnBlocks = args.columnBlocks
-  const perGroup = args.rowBlocks * columnBlocks
+  const perGroup = args.rowBlocks * args.columnBlocks
   const group = chunk / perGroup
   const block = chunk - group * perGroup
-  const m = (block / columnBlocks) * args.rowsPerBlock
-  const n = (block % columnBlocks) * args.columnsPerBlock
+  const m = (block % args.rowBlocks) * args.rowsPerBlock
+  const n = (block / args.rowBlocks) * args.columnsPerBlock
   const columns = min(N - n, args.columnsPerBlock)
   const packed = args.scratch + <usize>thread * args.threadBytes
-  packTaps(
-    args.picture + <usize>group * args.groupBytes, args.planeBytes, args.tapCount, N, n, columns, args.list, args.quads,
-    packed,
-  )
+  if (!packedAlready(<usize>(group * N + n))) {
+    packTaps(
+      args.picture + <usize>group * args.groupBytes, args.planeBytes, args.tapCount, N, n, columns, args.list,
+      args.quads, packed,
+    )
+  }
   multiplyPacked(
     args.packedRows + <usize>group * args.rowsStep + <usize>m * <usize>K * WORD, packed,
     min(M - m, args.rowsPerBlock), columns, K, args.out + (<usize>((group * M + m) * N + n) << 2), <usize>N << 2, 0,

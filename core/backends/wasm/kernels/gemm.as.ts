@@ -10,7 +10,7 @@
 
 import { Address, Flag, OptionalAddress } from './arguments.as'
 import { VEC, WORD, madd, splat, storeFirst } from './simd.as'
-import { thread } from './threads.as'
+import { packedAlready, thread } from './threads.as'
 
 /** Rows and columns of a tile. */
 const ROWS: i32 = 4
@@ -383,12 +383,11 @@ export function gemm(args: GemmArgs, chunk: i32): void {
   const M = args.M
   const N = args.N
   const K = args.K
-  const columnBlocks = args.columnBlocks
-  const perBatch = args.rowBlocks * columnBlocks
+  const perBatch = args.rowBlocks * args.columnBlocks
   const batch = chunk / perBatch
   const block = chunk - batch * perBatch
-  const m = (block / columnBlocks) * args.rowsPerBlock
-  const n = (block % columnBlocks) * args.columnsPerBlock
+  const m = (block % args.rowBlocks) * args.rowsPerBlock
+  const n = (block / args.rowBlocks) * args.columnsPerBlock
   let a = args.packedA
   let b = args.b
   const offsets = args.offsets
@@ -398,7 +397,8 @@ export function gemm(args: GemmArgs, chunk: i32): void {
   }
   const columns = min(N - n, args.columnsPerBlock)
   const packed = args.scratch + <usize>thread * args.threadBytes
-  packColumns(b + <usize>n * args.columnStep, args.columnStep, args.kStep, columns, K, packed)
+  const from = b + <usize>n * args.columnStep
+  if (!packedAlready(from)) packColumns(from, args.columnStep, args.kStep, columns, K, packed)
   const outStep = <usize>N << 2
   const out = args.out + (<usize>batch * M + m) * outStep + (<usize>n << 2)
   const bias = args.bias

@@ -13,8 +13,6 @@ import { blocks, PACK_ROWS } from './matmul.ts'
 
 /** Quads of positions in one pass at most: 512 steps of k, as in matmul.ts. */
 const PASS_QUADS = 128
-/** Quads of positions up to which all rows of the product are one block. */
-const SHORT_QUADS = 16
 /** Quads that one chunk lists. */
 const LIST_QUADS = 16
 /** Ratio of planes of the picture to those of g from which the picture becomes the rows. */
@@ -43,9 +41,7 @@ export function convWeightGrad(context: LaunchContext): Pick<FusedKernels, 'conv
     const total = N * quadsPerPicture
     const perPass = ceilDiv(total, ceilDiv(total, PASS_QUADS))
     const columnCount = planes * tapCount
-    const { rowsPerBlock: rowsThatFit, columnsPerBlock } = blocks(M, columnCount, 4 * perPass, groups)
-    // Each block of rows packs its columns anew: where k is short, that costs more than results that leave the cache.
-    const rowsPerBlock = perPass <= SHORT_QUADS ? ceilDiv(M, 4) * 4 : rowsThatFit
+    const { rowsPerBlock, columnsPerBlock } = blocks(M, columnCount, 4 * perPass, groups)
     const [rowBlocks, columnBlocks] = [ceilDiv(M, rowsPerBlock), ceilDiv(columnCount, columnsPerBlock)]
     const rowsStep = 16 * ceilDiv(M, 4) * 4 * perPass
     const threadBytes = 16 * columnsPerBlock * perPass

@@ -19,9 +19,9 @@ const ROW_BYTES = 1 << 20
 /** Bytes of columns of b packed at once, a multiple of 32 columns: they stay there, too. */
 const COLUMN_BYTES = 1 << 16
 /** Rows of a packed by one chunk. */
-export const PACK_ROWS = 64
-/** Chunks there should be, so that all threads are busy to the end. */
-const ENOUGH = 12
+export const PACK_ROWS = 16
+/** Chunks there should be, so that all threads are busy to the end. Those of the same columns pack them once. */
+const ENOUGH = 96
 
 /** Largest number of rows for which b is used without packing. */
 const FEW_ROWS = 8
