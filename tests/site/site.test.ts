@@ -27,15 +27,36 @@ const pages = built
       .sort()
   : []
 
-/** Code, tables and pictures of the open page that reach past their box or the window. */
+/**
+ * Code, tables, formulas and pictures of the open page that reach past their box or the window; words of tables that are cut
+ * in two; and punctuation that begins a line, after a formula.
+ */
 function clipped(page: Page): Promise<string[]> {
   return page.evaluate(() => {
-    const found = [...document.querySelectorAll('pre, table, img, svg, canvas, .vp-doc p')].filter(element => {
+    const blocks = 'pre, table, img, svg, canvas, .katex-display, .vp-doc p'
+    const found = [...document.querySelectorAll(blocks)].filter(element => {
       const { width, right } = element.getBoundingClientRect()
       if (width === 0 || element.closest('.drawing, .katex, nav, header') !== null) return false
       return right > innerWidth + 1 || (element.tagName !== 'svg' && element.scrollWidth > element.clientWidth + 1)
     })
     if (document.documentElement.scrollWidth > innerWidth) found.push(document.documentElement)
+    const range = document.createRange()
+    for (const cell of document.querySelectorAll('.vp-doc :is(td, th)')) {
+      const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT)
+      for (let text = texts.nextNode(); text !== null; text = texts.nextNode())
+        for (const { 0: word, index } of text.textContent!.matchAll(/\w+/g)) {
+          range.setStart(text, index)
+          range.setEnd(text, index + word.length)
+          if (new Set([...range.getClientRects()].map(({ top }) => top)).size > 1) found.push(text.parentElement!)
+        }
+    }
+    for (const formula of document.querySelectorAll('.vp-doc :not(.katex-display) > .katex')) {
+      const after = formula.nextSibling ?? formula.parentElement!.nextSibling
+      if (after?.nodeType !== Node.TEXT_NODE || !/^[.,:;!?)]/.test(after.textContent!)) continue
+      range.setStart(after, 0)
+      range.setEnd(after, 1)
+      if (range.getBoundingClientRect().left < formula.getBoundingClientRect().right - 3) found.push(formula)
+    }
     return found.map(element => `${element.tagName} ${element.textContent!.trim().slice(0, 80)}`)
   })
 }
