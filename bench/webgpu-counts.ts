@@ -1,12 +1,14 @@
 /**
  * `npx tsx bench/webgpu-counts.ts [--batch 8,256]`: what a training step asks of WebGPU, counted without a card: dispatches,
- * submits, bytes, and the microseconds of JavaScript for a dispatch, for DiT-S/2, MDT-S/2 and MDT-tiny.
+ * submits, bytes, and the milliseconds of JavaScript once it is compiled, with the device's calls and without any backend, for
+ * DiT-S/2, MDT-S/2 and MDT-tiny.
  */
 
 import { readFlags } from '../cli/flags.ts'
 import { main } from '../cli/main.ts'
 import type { Backend } from '../core/backend.ts'
 import { gpu } from '../core/backends/gpu/index.ts'
+import { createShapes } from '../core/backends/shapes.ts'
 import { UserError } from '../io/user-error.ts'
 import { GpuCounts, installCountingGpu } from './counting-gpu.ts'
 import { median, table } from './table.ts'
@@ -17,11 +19,11 @@ const models: Readonly<Record<string, (backend: Backend, batch: number) => Workl
   'MDT-S/2': (backend, batch) => mdtStep(backend, batch, 'S/2'),
   'MDT-tiny': (backend, batch) => mdtStep(backend, batch, 'tiny'),
 }
-const warmUps = 2
-const repeats = 7
+const warmUps = 20
+const repeats = 20
 const shownKernels = 14
 
-/** Counts of one step, and the median of its milliseconds of JavaScript. */
+/** The median milliseconds of a step. The counts are then those of one. */
 function measured({ run }: Workload, counts: GpuCounts): number {
   for (let i = 0; i < warmUps; i++) run()
   const ms = Array.from({ length: repeats }, () => {
@@ -47,14 +49,27 @@ await main(async () => {
   const counts = new GpuCounts()
   installCountingGpu(counts)
   const backend = await gpu({ device: 'webgpu' })
-  const rows = [['step', 'batch', 'dispatches', 'submits', 'GB bound', 'MB uploaded', 'JavaScript ms', 'µs a dispatch']]
+  const rows = [
+    [
+      'step',
+      'batch',
+      'dispatches',
+      'submits',
+      'GB bound',
+      'MB uploaded',
+      'JavaScript ms',
+      'without a backend',
+      'µs a dispatch',
+    ],
+  ]
   const kernels: string[] = []
   for (const [name, make] of Object.entries(models))
     for (const N of batches) {
       const work = make(backend, N)
       const ms = measured(work, counts)
       const { dispatches, submits, bytes, uploaded } = counts
-      const shown = [(bytes / 1e9).toFixed(2), (uploaded / 1e6).toFixed(2), ms.toFixed(1)]
+      const bare = measured(make(createShapes({ fused: true }), N), new GpuCounts())
+      const shown = [(bytes / 1e9).toFixed(2), (uploaded / 1e6).toFixed(2), ms.toFixed(1), bare.toFixed(1)]
       rows.push([name, `${N}`, `${dispatches}`, `${submits}`, ...shown, ((1000 * ms) / dispatches).toFixed(1)])
       if (N === batches[0]) kernels.push(`${name}, batch ${N}\n${kernelTable(counts)}`)
       work.dispose()
