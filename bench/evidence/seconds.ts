@@ -18,8 +18,8 @@ import { commandOf, withData } from './pieces.ts'
 import { dataFolder, readRecord } from './records.ts'
 import { treeOf } from './trees.ts'
 
-/** Steps of the two runs whose difference is measured: start, held-out loss and samples are the same in both. */
-const steps = [4, 24] as const
+/** Steps of the two runs whose difference is measured: start, held-out loss, samples and compilation are the same in both. */
+const steps = [8, 48] as const
 
 /** Processor seconds of a command of `demask` and all its processes, in a tree. Throws UserError if it fails. */
 function processorSeconds(tree: string, words: readonly string[]): number {
