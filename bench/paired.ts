@@ -15,7 +15,8 @@ import { UserError } from '../io/user-error.ts'
 import { median, table } from './table.ts'
 
 const resamples = 2000
-const leastPairs = 3
+/** An even number, so that either side goes first as often. */
+const leastPairs = 4
 
 /** Sends a message to a child and returns its next answer. */
 function ask<T>(child: ChildProcess, message?: object): Promise<T> {
@@ -64,7 +65,7 @@ async function timePairs(sides: readonly ChildProcess[], work: string, seconds: 
   for (const side of sides) await ask(side, { work })
   const pairs: number[][] = []
   const end = performance.now() + 1000 * seconds
-  while (pairs.length < leastPairs || performance.now() < end) {
+  while (pairs.length < leastPairs || pairs.length % 2 === 1 || performance.now() < end) {
     const ms: number[] = []
     for (const i of pairs.length % 2 === 0 ? [0, 1] : [1, 0]) ms[i] = (await ask<{ ms: number }>(sides[i], {})).ms
     pairs.push(ms)
@@ -83,7 +84,7 @@ await main(async () => {
     flags: {
       threads: { type: 'integer', min: 1, default: 2, about: 'threads of each side' },
       rounds: { type: 'integer', min: 2, default: 8, about: 'times that both processes are started anew' },
-      seconds: { type: 'number', min: 0, default: 4, about: 'time for each work in a round, at least 3 pairs' },
+      seconds: { type: 'number', min: 0, default: 4, about: 'time for each work in a round, at least 4 pairs' },
     },
     examples: [
       ['../before', 'every work'],
