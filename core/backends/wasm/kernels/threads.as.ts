@@ -22,6 +22,8 @@ const TOGETHER: usize = 328
 /** Bits of a ticket for the first chunk left, and as many for the one after the last. */
 const BITS: u64 = 16
 const MASK: u64 = (1 << BITS) - 1
+/** No columns. */
+const NONE: usize = usize.MAX_VALUE
 /** Address at which the host writes the arguments of the next job, up to the static data at 2 KiB. */
 export const ARGS: usize = 512
 
@@ -31,26 +33,22 @@ const SPINS: i32 = 30000
 /** 0 is the main thread. Kernels use it to find scratch memory of their own. */
 export let thread: i32 = 0
 
-/** The job that this thread works on, a generation. */
+/** The generation that this thread works on. */
 let job: u32 = 0
-/** The columns that this thread packed last, and the job that they are of. */
-let packedColumns: usize = 0
-let packedJob: u32 = 0
+/** The columns that this thread packed last in this job. */
+let packedColumns: usize = NONE
 
-/** True if the last columns that the thread packed are these of the same job; else they count as packed from here on. */
+/** True if the last columns that the thread packed in this job are these; else they count as packed from here on. */
 export function packedAlready(columns: usize): bool {
-  const already = packedJob == job && packedColumns == columns
-  packedJob = job
+  const already = packedColumns == columns
   packedColumns = columns
   return already
 }
 
 /** Runs `chunks` chunks of the kernel at this place in the function table, and returns when all are done. */
 export function launch(kernel: u32, chunks: i32): void {
-  const next = (atomic.load<u64>(TICKET) >> 32) + 1
   if (chunks == 1 || atomic.load<i32>(WORKERS) == 0) {
-    atomic.store<u64>(TICKET, next << 32)
-    job = <u32>next
+    packedColumns = NONE
     for (let chunk = 0; chunk < chunks; ++chunk) call_indirect<void>(kernel, ARGS, chunk)
     return
   }
@@ -60,7 +58,8 @@ export function launch(kernel: u32, chunks: i32): void {
   store<i32>(CHUNKS, chunks)
   store<i32>(TOGETHER, together)
   atomic.store<i32>(DONE, 0)
-  atomic.store<u64>(TICKET, (next << 32) | (<u64>claims << BITS))
+  const generation = atomic.load<u64>(TICKET) >> 32
+  atomic.store<u64>(TICKET, ((generation + 1) << 32) | (<u64>claims << BITS))
   if (atomic.load<i32>(SLEEPERS) != 0) atomic.notify(GENERATION, -1)
   while (takeChunk()) {}
   while (atomic.load<i32>(DONE) != claims) {}
@@ -75,11 +74,17 @@ function takeChunk(): bool {
   const even = (thread & 1) == 0
   const rest = even ? ticket + 1 : ticket - (1 << BITS)
   if (atomic.cmpxchg<u64>(TICKET, ticket, rest) == ticket) {
-    job = <u32>(ticket >> 32)
+    begin(<u32>(ticket >> 32))
     run(even ? first : end - 1)
     atomic.add<i32>(DONE, 1)
   }
   return true
+}
+
+/** Forgets what was packed for another job. */
+function begin(generation: u32): void {
+  if (generation != job) packedColumns = NONE
+  job = generation
 }
 
 /** Runs a claimed chunk of the ticket, which may be several of the kernel. */
